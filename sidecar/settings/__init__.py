@@ -1,0 +1,51 @@
+"""Every setting: declared once, read once, explained from the declaration.
+
+The map, each module above those that use it:
+
+    values           what a single value may look like, and the sentence to say when it does not
+    openings         how known background tasks begin
+    sections         the settings with their defaults and meanings, section by section
+    contradictions   which of them cannot be had together
+    model            all of it as one value
+    load             flag, environment, file, default: the only reader of the environment
+    describe         the README's table and `config/sidecar.toml`, generated from the declaration
+
+Outside this package: `from sidecar.settings import Settings, load`.
+"""
+
+from sidecar.settings.describe import summary, table, template
+from sidecar.settings.load import SettingsError, load
+from sidecar.settings.model import Settings
+from sidecar.settings.sections import (
+    History,
+    Identity,
+    Limits,
+    Logs,
+    Restore,
+    Retries,
+    Session,
+    Tasks,
+    Tenant,
+    Timeouts,
+    Trim,
+)
+
+__all__ = [
+    "History",
+    "Identity",
+    "Limits",
+    "Logs",
+    "Restore",
+    "Retries",
+    "Session",
+    "Settings",
+    "SettingsError",
+    "Tasks",
+    "Tenant",
+    "Timeouts",
+    "Trim",
+    "load",
+    "summary",
+    "table",
+    "template",
+]

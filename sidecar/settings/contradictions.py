@@ -1,0 +1,105 @@
+"""Which settings are each fine and cannot work together.
+
+Rule: a combination that would lose history, expose a credential or serve nobody stops the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.settings.sections import Tenant, Trim
+from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK
+
+if TYPE_CHECKING:
+    from sidecar.settings.model import Settings
+
+
+class Contradiction(NamedTuple):
+    """Settings (dotted names) that are each fine and cannot work together."""
+
+    settings: tuple[str, ...]
+    problem: str
+
+
+def contradictions(settings: Settings) -> Iterator[Contradiction]:
+    """Every combination in `settings` that cannot work, with its cure."""
+    yield from _no_tenant(settings.tenant)
+    yield from _exposed_credentials(settings)
+    yield from _nothing_recognised(settings)
+    yield from _too_tight(settings.trim)
+    if _calls_itself(settings):
+        yield Contradiction(
+            ("upstream", "listen"), "the upstream is the sidecar itself; give the model server's address"
+        )
+
+
+def _no_tenant(tenant: Tenant) -> Iterator[Contradiction]:
+    signed = bool(tenant.user_jwt_header and tenant.user_jwt_secret.get_secret_value())
+    if tenant.mode == "user" and not tenant.user_headers and not signed:
+        yield Contradiction(
+            ("tenant.mode", "tenant.user_headers"),
+            "no header names the user that tells tenants apart; fill tenant.user_headers, or set"
+            " tenant.user_jwt_secret",
+        )
+    if tenant.mode.startswith("credential") and not tenant.credential_headers:
+        yield Contradiction(
+            ("tenant.mode", "tenant.credential_headers"),
+            'no header holds the credential that tells tenants apart; fill the list, or choose "user" or "fixed"',
+        )
+    if tenant.user_jwt_secret.get_secret_value() and not tenant.user_jwt_header:
+        yield Contradiction(
+            ("tenant.user_jwt_secret", "tenant.user_jwt_header"),
+            "the token has a key and no header to come in; name the header or take the secret out",
+        )
+
+
+def _exposed_credentials(settings: Settings) -> Iterator[Contradiction]:
+    secret = {name.lower() for name in (*settings.tenant.credential_headers, "Authorization", "Cookie")}
+    for name, headers in (
+        ("identity.headers", settings.identity.headers),
+        ("identity.message_id_header", (settings.identity.message_id_header,)),
+        ("identity.user_message_id_header", (settings.identity.user_message_id_header,)),
+        ("identity.parent_id_header", (settings.identity.parent_id_header,)),
+        ("session.headers", settings.session.headers),
+    ):
+        if shared := [header for header in headers if header.lower() in secret]:
+            yield Contradiction(
+                (name, "tenant.credential_headers"),
+                f"{shared[0]} carries the credential, ids are stored as they are; use a header of its own",
+            )
+
+
+def _nothing_recognised(settings: Settings) -> Iterator[Contradiction]:
+    if settings.identity.headers or settings.history.mode == "off":
+        return
+    if settings.history.mode == "append":
+        yield Contradiction(
+            ("history.mode", "identity.headers"),
+            "a client that sends only what is new has to name its conversation; fill identity.headers",
+        )
+    elif settings.identity.fallback == "none":
+        yield Contradiction(
+            ("identity.headers", "identity.fallback"),
+            'no request belongs to any conversation; name a header, or set history.mode to "off" if that is meant',
+        )
+
+
+def _too_tight(trim: Trim) -> Iterator[Contradiction]:
+    if not trim.keep_first_turn:
+        return
+    # The first turn is a question and its answer, the newest one at least a question.
+    for name, limit, least in (("max_turns", trim.max_turns, 2), ("max_messages", trim.max_messages, 3)):
+        if limit is not None and limit < least:
+            yield Contradiction(
+                (f"trim.{name}", "trim.keep_first_turn"),
+                f"{limit} is not enough for the first turn and the newest; give {least} or more",
+            )
+
+
+def _calls_itself(settings: Settings) -> bool:
+    if settings.upstream == DEMO:
+        return False
+    here, there = settings.listen_host, settings.upstream_base
+    same = {here, *LOOPBACK} if here in {*EVERY_INTERFACE, *LOOPBACK} else {here}
+    return there.port == settings.listen_port and there.host in same

@@ -1,0 +1,93 @@
+"""What the settings mean, in the places where people look: the README, the file, the terminal.
+
+Rule: nothing here knows a setting by name; all of it is generated from the declaration.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from typing import Any
+
+from pydantic import SecretStr
+
+from sidecar.settings.model import DECLARED, SECTIONS, Setting, Settings
+
+_WIDTH = 100
+_SHORT = 60
+
+_HEAD = """\
+# Settings of the conversation sidecar. Every key is here with its default, commented out: take the "#"
+# off those that you change, and a new version's better defaults reach you for the rest.
+#
+# A flag wins over an environment variable, that over this file, this over the default. The variable of a
+# key is SIDECAR_ and the key in capitals, with two underscores after the section: SIDECAR_TRIM__MAX_TURNS.
+# Times are seconds, sizes are bytes. Try a file with: sidecar check-config --config FILE
+"""
+
+
+def table() -> str:
+    """The settings as a Markdown table: setting, environment variable, default, meaning."""
+    rows = ["| setting | environment variable | default | meaning |", "|---|---|---|---|"]
+    for setting in DECLARED.values():
+        meaning = (setting.field.description or "").replace("|", "\\|")
+        rows.append(f"| `{setting.name}` | `{setting.environment}` | {_short(setting)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def template() -> str:
+    """An annotated TOML file: every key, its meaning, and its default behind a `#`."""
+    parts = [_HEAD]
+    section = ""
+    for setting in DECLARED.values():
+        group, _, key = setting.name.rpartition(".")
+        if group != section:
+            section = group
+            parts.append(f"\n{_prose(SECTIONS[group].__doc__ or '')}[{group}]\n")
+        parts.append(f"\n{_prose(setting.field.description or '')}{_commented(key, setting.field.default)}")
+    return "".join(parts)
+
+
+def summary(settings: Settings) -> str:
+    """What is in force, a line each: where it serves, and what differs from the defaults. No secrets."""
+    lines = []
+    for setting in DECLARED.values():
+        value = _value(settings, setting.name)
+        if value != setting.field.default or setting.name in ("upstream", "listen", "store"):
+            lines.append(f"{setting.name} = {'(set)' if setting.is_secret else _toml(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _value(settings: Settings, name: str) -> Any:
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _short(setting: Setting) -> str:
+    text = _toml(setting.field.default)
+    if len(text) > _SHORT and setting.is_list:
+        return f"{len(setting.field.default)} of them, see `config/sidecar.toml`"
+    return f"`{text}`"
+
+
+def _prose(text: str) -> str:
+    return "".join(f"# {line}\n" for line in textwrap.wrap(" ".join(text.split()), _WIDTH))
+
+
+def _commented(key: str, default: Any) -> str:
+    line = f"#{key} = {_toml(default)}"
+    if len(line) <= _WIDTH or not isinstance(default, tuple):
+        return line + "\n"
+    items = "".join(f"#    {_toml(item)},\n" for item in default)
+    return f"#{key} = [\n{items}#]\n"
+
+
+def _toml(value: Any) -> str:
+    """`value` as TOML. JSON's strings, numbers, switches and arrays are TOML's too."""
+    if value is None:
+        return '"none"'
+    if isinstance(value, SecretStr):
+        return '""'
+    return json.dumps(value, ensure_ascii=False)

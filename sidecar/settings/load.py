@@ -1,0 +1,237 @@
+"""Flag, environment, file, default: the first that has a value gives it.
+
+Rule: this is the only reader of the environment, and it reports every mistake at once. Each one names the
+setting, where its value came from and what to write instead. A secret is never repeated.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from sidecar.errors import SidecarError
+from sidecar.settings.contradictions import Contradiction
+from sidecar.settings.model import DECLARED, PREFIX, SECTIONS, Setting, Settings
+
+CONFIG = "SIDECAR_CONFIG"
+
+# What Kubernetes and Docker links set for a service called "sidecar": addresses, no settings.
+_INJECTED = ("SIDECAR_SERVICE_", "SIDECAR_PORT_")
+_INJECTED_NAME = "SIDECAR_PORT"
+
+# pydantic's kinds of errors in our words; `shown` is the value.
+_WORDS = {
+    "literal_error": "{shown} is not one of {expected}",
+    "int_type": "{shown} is not a whole number",
+    "int_parsing": "{shown} is not a whole number",
+    "int_from_float": "{shown} is not a whole number",
+    "float_type": "{shown} is not a number",
+    "float_parsing": "{shown} is not a number",
+    "finite_number": "{shown} is not a finite number",
+    "greater_than_equal": "{shown} is too small; give {ge:g} or more",
+    "greater_than": "{shown} is too small; give more than {gt:g}",
+    "less_than_equal": "{shown} is too large; give at most {le:g}",
+    "bool_type": "{shown} is a switch; write true or false",
+    "bool_parsing": "{shown} is a switch; write true or false",
+    "string_type": "{shown} is not text; put it in quotes",
+    "tuple_type": '{shown} is not a list; write ["…", "…"]',
+    "value_error": "{error}",
+}
+
+
+class SettingsError(SidecarError):
+    """The settings cannot be used. `mistakes` has one sentence for each thing to mend."""
+
+    code = "invalid_settings"
+
+    def __init__(self, mistakes: Iterable[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("the settings cannot be used: " + "; ".join(self.mistakes))
+
+
+class _Given(NamedTuple):
+    value: Any
+    where: str
+
+
+_Layer = dict[str, _Given]
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force.
+
+    `flags` has dotted names of settings, and `config` for the TOML file; None means "not given". `environ`
+    is the process's own unless given. Raises SettingsError with every mistake found.
+    """
+    environ = os.environ if environ is None else environ
+    mistakes: list[str] = []
+    given: _Layer = {
+        **_file(*_file_name(flags, environ), mistakes),
+        **_environment(environ, mistakes),
+        **_flags(flags),
+    }
+    settings = _validated(given, mistakes)
+    if settings is None or mistakes:
+        raise SettingsError(mistakes)
+    return settings
+
+
+def _flags(flags: Mapping[str, Any]) -> _Layer:
+    return {
+        name: _Given(value, f"flag --{name}")
+        for name, value in flags.items()
+        if value is not None and name != "config"
+    }
+
+
+def _environment(environ: Mapping[str, str], mistakes: list[str]) -> _Layer:
+    known = {setting.environment: setting for setting in DECLARED.values()}
+    layer: _Layer = {}
+    for variable, text in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or variable == CONFIG or _is_injected(variable):
+            continue
+        where = f"environment variable {variable}"
+        setting = known.get(variable)
+        if setting is None:
+            mistakes.append(
+                f"{where}: there is no such setting{_nearest(variable.upper(), [*known, CONFIG])}"
+            )
+        elif text.strip():
+            try:
+                layer[setting.name] = _Given(_parsed(setting, text.strip()), where)
+            except ValueError as error:
+                mistakes.append(f"{setting.name} ({where}): {error}")
+    return layer
+
+
+def _is_injected(variable: str) -> bool:
+    return variable == _INJECTED_NAME or variable.startswith(_INJECTED)
+
+
+def _parsed(setting: Setting, text: str) -> Any:
+    if not setting.is_list:
+        return text
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ValueError('is not a JSON array; write ["…", "…"]') from None
+    if setting.name == "tasks.openings":
+        # Sentences have commas: a half of one would be an opening that a person may well write.
+        raise ValueError('is a list of sentences; write a JSON array: ["…", "…"]')
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _file_name(flags: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[str | None, str]:
+    """(path, where the path was given). There is no file that is read without being named."""
+    if flags.get("config") is not None:
+        return flags["config"], "flag --config"
+    return environ.get(CONFIG, "").strip() or None, f"environment variable {CONFIG}"
+
+
+def _file(path: str | None, named_by: str, mistakes: list[str]) -> _Layer:
+    if path is None:
+        return {}
+    where = f"file {path}, named by {named_by}"
+    try:
+        # Editors on Windows put a mark before the first character, which TOML does not know.
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        mistakes.append(
+            f"{where}: cannot be read ({error.strerror or error}); name a file that this user can read"
+        )
+        return {}
+    except UnicodeDecodeError:
+        mistakes.append(f"{where}: is not UTF-8 text; save it as UTF-8")
+        return {}
+    except ValueError as error:
+        mistakes.append(f"{where}: is not TOML: {error}")
+        return {}
+    return dict(_keys(content, path, mistakes))
+
+
+def _keys(content: dict[str, Any], path: str, mistakes: list[str]) -> Iterator[tuple[str, _Given]]:
+    for key, value in content.items():
+        if key in SECTIONS and not isinstance(value, dict):
+            mistakes.append(f"{key} (file {path}): is a section; write [{key}] and its settings below it")
+        elif key in SECTIONS:
+            for name, inner in value.items():
+                yield from _key(f"{key}.{name}", inner, path, mistakes)
+        else:
+            yield from _key(key, value, path, mistakes)
+
+
+def _key(name: str, value: Any, path: str, mistakes: list[str]) -> Iterator[tuple[str, _Given]]:
+    if name in DECLARED:
+        yield name, _Given(value, f"file {path}, key {name}")
+    else:
+        mistakes.append(f"file {path}, key {name}: there is no such setting{_nearest(name, list(DECLARED))}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else "; take it out, or see the README's table of settings"
+
+
+def _validated(given: _Layer, mistakes: list[str]) -> Settings | None:
+    try:
+        return Settings.model_validate(_nested(given))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    wrong = {_name(detail): None for detail in details}
+    mistakes.extend(_sentence(detail, given) for detail in details if detail["type"] != "contradiction")
+    # Contradictions show only once each value is fine by itself. So look again without the wrong values.
+    sound = {name: value for name, value in given.items() if name not in wrong}
+    mistakes.extend(
+        f"{' and '.join(_origin(name, given) for name in found.settings)}: {found.problem}"
+        for found in _contradictions(sound)
+        if not wrong.keys() & set(found.settings)
+    )
+    return None
+
+
+def _contradictions(given: _Layer) -> tuple[Contradiction, ...]:
+    try:
+        Settings.model_validate(_nested(given))
+    except ValidationError as error:
+        found: tuple[Contradiction, ...] = error.errors()[0]["ctx"]["found"]
+        return found
+    return ()
+
+
+def _nested(given: _Layer) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, (value, _) in given.items():
+        section, dot, key = name.rpartition(".")
+        (tree.setdefault(section, {}) if dot else tree)[key] = value
+    return tree
+
+
+def _name(detail: ErrorDetails) -> str:
+    # Below the name of a setting stands the position in its list.
+    return ".".join(str(part) for part in detail["loc"] if not isinstance(part, int))
+
+
+def _origin(name: str, given: _Layer) -> str:
+    return f"{name} ({given[name].where if name in given else 'default'})"
+
+
+def _sentence(detail: ErrorDetails, given: _Layer) -> str:
+    name = _name(detail)
+    secret = name in DECLARED and DECLARED[name].is_secret
+    shown = "the value" if secret else _shown(detail["input"])
+    words = _WORDS.get(detail["type"], "{shown}: " + detail["msg"])
+    return f"{_origin(name, given)}: {words.format(shown=shown, **detail.get('ctx', {}))}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else text[:79] + "…"

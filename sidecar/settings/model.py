@@ -1,0 +1,133 @@
+"""All settings in one value, and the list of what is declared.
+
+Rule: whoever holds a `Settings` holds one that can work; values and combinations that cannot are refused
+when it is made.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from yarl import URL
+
+from sidecar.settings import values
+from sidecar.settings.contradictions import contradictions
+from sidecar.settings.sections import (
+    History,
+    Identity,
+    Limits,
+    Logs,
+    Restore,
+    Retries,
+    Section,
+    Session,
+    Tasks,
+    Tenant,
+    Timeouts,
+    Trim,
+)
+from sidecar.settings.values import Listen, Secret, Store, Upstream
+
+
+class Settings(Section):
+    """All settings. `load` makes them from flags, environment and file; tests may construct them."""
+
+    upstream: Upstream = Field(
+        values.DEMO,
+        description="The OpenAI base URL (what stands before `/chat/completions`; without a path `/v1` is"
+        " meant), or `demo`, a small server inside that shows what it was sent.",
+    )
+    listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
+    store: Store = Field(
+        "sqlite:///sidecar.db",
+        description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it absolute),"
+        " or `memory:`, gone with the process.",
+    )
+    secret: Secret = Field(
+        SecretStr(""), description="Keys the hashes of tenants; empty: made once and kept in the store."
+    )
+    identity: Identity = Identity()
+    tenant: Tenant = Tenant()
+    tasks: Tasks = Tasks()
+    history: History = History()
+    restore: Restore = Restore()
+    trim: Trim = Trim()
+    session: Session = Session()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    logs: Logs = Logs()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        found = tuple(contradictions(self))
+        if found:
+            text = "; ".join(f"{' and '.join(c.settings)}: {c.problem}" for c in found)
+            raise PydanticCustomError("contradiction", "{text}", {"text": text, "found": found})
+        return self
+
+    @property
+    def upstream_base(self) -> URL:
+        """The upstream's base URL. Raises ValueError for `demo`, which has one only once it runs."""
+        if self.upstream == values.DEMO:
+            raise ValueError("the demo upstream has an address only once it runs; see Settings.with_upstream")
+        return values.upstream_url(self.upstream)
+
+    @property
+    def listen_host(self) -> str:
+        """Host name or address to bind, IPv6 without brackets."""
+        return values.listen_address(self.listen)[0]
+
+    @property
+    def listen_port(self) -> int:
+        """Port to bind; 0 takes any free one."""
+        return values.listen_address(self.listen)[1]
+
+    @property
+    def store_path(self) -> str | None:
+        """The SQLite file, None for the memory."""
+        return values.store_path(self.store)
+
+    def with_upstream(self, url: str) -> Settings:
+        """These settings with another upstream; for the demo, once it has an address."""
+        return self.model_copy(update={"upstream": url})
+
+
+class Setting(NamedTuple):
+    """One declared setting."""
+
+    name: str
+    """Dotted: `trim.max_turns`."""
+    field: FieldInfo
+
+    @property
+    def environment(self) -> str:
+        return PREFIX + self.name.upper().replace(".", "__")
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.field.default, tuple)
+
+    @property
+    def is_secret(self) -> bool:
+        return isinstance(self.field.default, SecretStr)
+
+
+PREFIX = "SIDECAR_"
+SECTIONS: dict[str, type[BaseModel]] = {
+    name: type(field.default)
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.default, BaseModel)
+}
+DECLARED: dict[str, Setting] = {
+    **{name: Setting(name, field) for name, field in Settings.model_fields.items() if name not in SECTIONS},
+    **{
+        f"{section}.{name}": Setting(f"{section}.{name}", field)
+        for section, model in SECTIONS.items()
+        for name, field in model.model_fields.items()
+    },
+}
+"""Every setting by its dotted name, in the order of the declaration."""

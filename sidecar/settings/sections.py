@@ -1,0 +1,219 @@
+"""The sections of the settings: names, defaults and meanings.
+
+Rule: a setting exists because it is declared here (or, without a section, in `model`). The README's table,
+the annotated file and the names of the environment variables are generated from these classes. Frozen:
+settings never change while the process runs. Times are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from sidecar.settings.openings import OPENINGS
+from sidecar.settings.values import (
+    BodyField,
+    Header,
+    HeaderOrNone,
+    HeaderToSend,
+    Limit,
+    Lower,
+    Opening,
+    Prefix,
+    Seconds,
+    Secret,
+    Share,
+    Wait,
+    Whole,
+)
+
+
+class Section(BaseModel):
+    # Inputs stay out of pydantic's own error texts: one of them may be a secret.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True, hide_input_in_errors=True
+    )
+
+
+class Identity(Section):
+    """Which conversation a request belongs to."""
+
+    headers: tuple[Header, ...] = Field(
+        ("X-Conversation-ID", "X-OpenWebUI-Chat-Id"),
+        description="Request headers that may carry the conversation id; the first that is not empty counts.",
+    )
+    message_id_header: HeaderOrNone = Field(
+        "X-Message-ID", description="Request header with the id of the answer that is asked for."
+    )
+    user_message_id_header: HeaderOrNone = Field(
+        "X-User-Message-ID", description="Request header with the id of the newest user message."
+    )
+    parent_id_header: HeaderOrNone = Field(
+        "X-User-Message-Parent-ID",
+        description="Request header with the id of the answer that message follows.",
+    )
+    fallback: Literal["match", "hash", "none"] = Field(
+        "match",
+        description="Without an id: `match` recognises the conversation by its content, `hash` takes a hash"
+        " of tenant, system prompt and first user message, `none` keeps nothing.",
+    )
+    temporary_prefixes: tuple[Prefix, ...] = Field(
+        ("temporary:", "local:"),
+        description="Ids that begin so are temporary chats: nothing is written to disk.",
+    )
+    channel_prefixes: tuple[Prefix, ...] = Field(
+        ("channel:",),
+        description="Ids that begin so mix conversations: recorded, never continued from the store.",
+    )
+
+
+class Tenant(Section):
+    """Whose conversations these are. Two tenants never share anything."""
+
+    mode: Literal["credential+user", "credential", "user", "fixed"] = Field(
+        "credential+user",
+        description="What tells tenants apart: the credential and, where present, the user id; one of the two;"
+        " or `fixed`, a single tenant for everybody.",
+    )
+    credential_headers: tuple[Header, ...] = Field(
+        ("Authorization", "api-key", "x-api-key"),
+        description="Request headers that may carry the credential. It is hashed, never stored or logged.",
+    )
+    user_headers: tuple[Header, ...] = Field(
+        ("X-OpenWebUI-User-Id", "X-User-ID"),
+        description="Request headers that may carry the user id. Whoever can reach the sidecar can set them.",
+    )
+    user_jwt_header: HeaderOrNone = Field(
+        "X-OpenWebUI-User-Jwt", description="Request header with a signed token whose `sub` is the user id."
+    )
+    user_jwt_secret: Secret = Field(
+        SecretStr(""),
+        description="Key (HS256) that verifies that token; without it the token is not looked at.",
+    )
+
+
+class Tasks(Section):
+    """A front end's background requests (titles, tags, …), which leave no trace in any history."""
+
+    header: HeaderOrNone = Field(
+        "X-Task", description="Request header that names the task; empty on a real turn."
+    )
+    openings: tuple[Opening, ...] = Field(
+        OPENINGS,
+        description="Where that header is absent: how a task's prompt begins. Never `### Task:` alone, which"
+        " opens turns with documents as well.",
+    )
+    forward_id: bool = Field(
+        False,
+        description="Send tasks upstream with the conversation id. An agent would take them for turns.",
+    )
+
+
+class History(Section):
+    """What is kept, and when."""
+
+    mode: Literal["auto", "full", "append", "off"] = Field(
+        "auto",
+        description="What clients send: `full` history, only what is new (`append`), or either (`auto`). `off`"
+        " keeps nothing. The request header `X-Sidecar-History` says it for one request.",
+    )
+    append_wait: Seconds = Field(
+        120.0, description="How long an append waits for the one before it, in seconds; then 409."
+    )
+    commit: Literal["before_end", "after_end"] = Field(
+        "before_end",
+        description="Whether the client sees the end of a reply only after it is stored, or at once.",
+    )
+    on_disconnect: Literal["cancel", "finish"] = Field(
+        "cancel",
+        description="When the client leaves: cancel the upstream's work, or read on and keep all.",
+    )
+    if_store_fails: Literal["serve", "refuse"] = Field(
+        "serve",
+        description="When the store cannot be used: serve requests that bring their history, or refuse all.",
+    )
+
+
+class Restore(Section):
+    """What of the stored messages goes upstream in place of the client's echo."""
+
+    answers: bool = Field(True, description="Tool calls, tool results and arguments as they were produced.")
+    reasoning: Literal["off", "same-model", "always"] = Field(
+        "off",
+        description="The reasoning of earlier answers: never, to the model that produced it, or to any.",
+    )
+    user_messages: bool = Field(
+        False, description="Earlier user messages as first sent, with the documents that were put into them."
+    )
+    system_prompt: Literal["client", "pin"] = Field(
+        "client",
+        description="`pin` keeps the conversation's first system message, against clocks in prompts.",
+    )
+
+
+class Trim(Section):
+    """How much history goes upstream. What is stored is never trimmed."""
+
+    max_messages: Limit = Field(None, description="At most so many messages; `none` for no limit.")
+    max_turns: Limit = Field(
+        None, description="At most so many turns, the newest included; `none` for no limit."
+    )
+    max_input_tokens: Limit = Field(
+        None, description="At most so many tokens, estimated; `none` for no limit."
+    )
+    step: Share = Field(
+        0.4,
+        description="The cut moves in steps of this share of the budget, so that the upstream's prefix cache"
+        " keeps hitting in between. Above 0, up to 1.",
+    )
+    keep_first_turn: bool = Field(False, description="Never cut the conversation's first turn.")
+
+
+class Session(Section):
+    """The stable session id that the upstream gets, header from the client or not."""
+
+    headers: tuple[HeaderToSend, ...] = Field(
+        ("X-Conversation-ID",), description="Request headers that carry it, such as `X-Session-ID`."
+    )
+    body_field: BodyField = Field(
+        "",
+        description="Field of the request body that carries it, such as `prompt_cache_key`; empty for none.",
+    )
+
+
+class Limits(Section):
+    """How large things may be."""
+
+    max_body: Whole = Field(
+        64 * 1024 * 1024,
+        description="Largest body of a chat request, in bytes; above it 413. Other paths: no limit.",
+    )
+
+
+class Timeouts(Section):
+    """How long to wait, in seconds. A stream has no total time-out."""
+
+    connect: Wait = Field(10.0, description="For a connection to the upstream.")
+    idle: Wait = Field(600.0, description="For the next byte of the upstream's answer.")
+    shutdown: Seconds = Field(8.0, description="For answers under way when the process is told to stop.")
+
+
+class Retries(Section):
+    """An upstream that could not be reached is tried again; never one that may have begun to work."""
+
+    attempts: Whole = Field(3, description="How often a request is tried in all.")
+    backoff: Seconds = Field(
+        0.2, description="Pause before the second try, in seconds; it doubles from try to try."
+    )
+
+
+class Logs(Section):
+    """What is said on standard error."""
+
+    level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = Field(
+        "info", description="The least that is said."
+    )
+    format: Annotated[Literal["text", "json"], Lower] = Field(
+        "text", description="`text` for people, `json` (one object a line) for machines."
+    )
