@@ -39,13 +39,13 @@ def _no_tenant(tenant: Tenant) -> Iterator[Contradiction]:
     if tenant.mode == "user" and not tenant.user_headers and not signed:
         yield Contradiction(
             ("tenant.mode", "tenant.user_headers"),
-            "no header names the user that tells tenants apart; fill tenant.user_headers, or set"
+            "no header names the user to tell tenants by; fill tenant.user_headers, or set"
             " tenant.user_jwt_secret",
         )
     if tenant.mode.startswith("credential") and not tenant.credential_headers:
         yield Contradiction(
             ("tenant.mode", "tenant.credential_headers"),
-            'no header holds the credential that tells tenants apart; fill the list, or choose "user" or "fixed"',
+            'no header holds the credential to tell tenants by; fill the list, or choose "user" or "fixed"',
         )
     if tenant.user_jwt_secret.get_secret_value() and not tenant.user_jwt_header:
         yield Contradiction(
@@ -81,7 +81,7 @@ def _nothing_recognised(settings: Settings) -> Iterator[Contradiction]:
     elif settings.identity.fallback == "none":
         yield Contradiction(
             ("identity.headers", "identity.fallback"),
-            'no request belongs to any conversation; name a header, or set history.mode to "off" if that is meant',
+            'no request has a conversation; name a header, or set history.mode to "off" to keep nothing',
         )
 
 

@@ -43,8 +43,8 @@ class Settings(Section):
     listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
     store: Store = Field(
         "sqlite:///sidecar.db",
-        description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it absolute),"
-        " or `memory:`, gone with the process.",
+        description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it"
+        " absolute), or `memory:`, gone with the process.",
     )
     secret: Secret = Field(
         SecretStr(""), description="Keys the hashes of tenants; empty: made once and kept in the store."

@@ -73,8 +73,8 @@ class Tenant(Section):
 
     mode: Literal["credential+user", "credential", "user", "fixed"] = Field(
         "credential+user",
-        description="What tells tenants apart: the credential and, where present, the user id; one of the two;"
-        " or `fixed`, a single tenant for everybody.",
+        description="What tells tenants apart: the credential and, where present, the user id; one of the"
+        " two; or `fixed`, a single tenant for everybody.",
     )
     credential_headers: tuple[Header, ...] = Field(
         ("Authorization", "api-key", "x-api-key"),
@@ -115,8 +115,8 @@ class History(Section):
 
     mode: Literal["auto", "full", "append", "off"] = Field(
         "auto",
-        description="What clients send: `full` history, only what is new (`append`), or either (`auto`). `off`"
-        " keeps nothing. The request header `X-Sidecar-History` says it for one request.",
+        description="What clients send: `full` history, only what is new (`append`), or either (`auto`)."
+        " `off` keeps nothing. The request header `X-Sidecar-History` says it for one request.",
     )
     append_wait: Seconds = Field(
         120.0, description="How long an append waits for the one before it, in seconds; then 409."
