@@ -1,0 +1,22 @@
+"""The conversation sidecar: a reverse proxy that gives stateless chat requests a memory.
+
+The map of the house. Imports run one way, from the bottom of this list to its top:
+
+    errors            one tree of errors, one OpenAI-shaped body
+    settings          every setting, declared once; the only reader of the environment
+    conversation/     PURE: what was said. Messages, identity, the tree, reconcile, rebuild, trim
+    streaming/        PURE: bytes of a reply -> the message that they carry
+    store/            I/O: where conversations are kept; the only speaker of SQL
+    proxy/            I/O: aiohttp on both sides; `proxy/turn.py` is the path of one request
+    demo              a small OpenAI-compatible upstream, to see the thing work without a model
+    cli               `sidecar serve | check-config | export`
+
+One request travels
+
+    identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record
+
+and `proxy/turn.py` says so in about as many lines. The words (tenant, conversation, message, tip,
+turn, reply, echo) are defined in the README and mean the same in code, schema, logs and tests.
+"""
+
+__version__ = "0.1.0"

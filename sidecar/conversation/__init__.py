@@ -1,0 +1,15 @@
+"""What was said, and what that means for the next request. Pure: no I/O in this package.
+
+    message    one message: its JSON, its normal form, its visible text
+    history    the tree of a conversation: nodes, chain hashes, ids
+    request    the body of a chat completion: read it, write it back with other messages
+    identity   which tenant, which conversation, which message ids
+    tasks      is this a background task of the front end?
+    echo       when is a client's re-sent message one that we hold?
+    reconcile  where in the tree does this request continue?
+    rebuild    the messages that go upstream
+    tokens     how many tokens is this, about?
+    trim       which turns fit the budget
+
+The words are those of the README: tenant, conversation, message, tip, turn, reply, echo.
+"""

@@ -1,0 +1,182 @@
+"""The tree of a conversation: its nodes, their ids, and the chain of hashes that names a path.
+
+A message's *digest* is the keyed hash of its normal form. Its *hash* covers the digest **and** the
+hash of its parent, so that one hash names a whole path from the root, and a request is found in the
+store by the hash of its history, however long that is. The key is the tenant: the same words under
+two tenants share no hash, and a hash tells nothing about the words.
+
+A second chain, *exact*, covers what the assistant and the tools said, to the letter. It is equal on
+both sides exactly when the client re-sent the path as it was, so that there is nothing to restore.
+
+A node's *id* is its hash followed by what tells apart nodes that read alike: for a message of the
+client a function of its parent (the same message sent twice is one node, on any replica), for a reply
+a random number (a regenerated answer is a sibling, even when it says the same).
+
+Version 1 of this contract: BLAKE2b, 16 bytes, person `sidecar/1`. Golden values are in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+from sidecar.conversation import message as messages
+from sidecar.conversation.message import Fields
+
+__all__ = ["HASH_SIZE", "ID_SIZE", "Chain", "Conversation", "Message", "Node", "Path", "Source", "State", "Tree"]
+
+HASH_SIZE = 16
+ID_SIZE = 24
+_PERSON = b"sidecar/1"
+_SPOKEN = frozenset(("assistant", "tool", "function"))
+
+Source = Literal["client", "upstream"]
+State = Literal["complete", "partial", "failed"]
+
+
+@dataclass(slots=True, frozen=True)
+class Message:
+    """One message of a request: the bytes as received, the fields in them, and its two digests.
+
+    `exact` is None for a message that is never restored by itself (user, system).
+    """
+
+    raw: bytes
+    fields: Fields
+    role: str
+    digest: bytes
+    exact: bytes | None
+
+
+@dataclass(slots=True, frozen=True)
+class Path:
+    """Messages from a root downwards, with the chain hashes up to and including each."""
+
+    messages: tuple[Message, ...]
+    hashes: tuple[bytes, ...]
+    exacts: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+
+@dataclass(slots=True, frozen=True)
+class Node:
+    """One message as it is stored. `parent` is None at a root; `created_at` is in Unix seconds."""
+
+    id: bytes
+    parent: bytes | None
+    digest: bytes
+    exact: bytes
+    role: str
+    body: bytes
+    source: Source
+    state: State
+    created_at: float
+    message_id: str | None = None
+    model: str | None = None
+    usage: bytes | None = None
+    finish_reason: str | None = None
+
+    @property
+    def hash(self) -> bytes:
+        """The chain hash: names the path from the root to this message."""
+        return self.id[:HASH_SIZE]
+
+
+@dataclass(slots=True, frozen=True)
+class Conversation:
+    """Whose messages these are. `key` is the client's id, None if it sent none.
+
+    `tip` is where a client that sends only what is new goes on: the newest message that an upstream
+    may see again. `full` says that the client has been seen to send its whole history.
+    """
+
+    id: str
+    tenant: bytes
+    key: str | None
+    created_at: float
+    updated_at: float
+    tip: bytes | None = None
+    full: bool = False
+    first_system: bytes | None = None
+    last_system: bytes | None = None
+
+
+class Chain:
+    """Digests, hashes and ids of one tenant's messages."""
+
+    def __init__(self, tenant: bytes) -> None:
+        self._key = tenant
+
+    def message(self, raw: bytes) -> Message:
+        """Read one message. Raises `ValueError` if it is not a JSON object."""
+        fields = messages.read(raw)
+        role = fields.get("role")
+        role = role if type(role) is str else ""
+        normal = messages.normal_form(fields)
+        digest = self._hash(normal)
+        if role not in _SPOKEN:
+            return Message(raw, fields, role, digest, None)
+        exact = messages.exact_form(fields)
+        return Message(raw, fields, role, digest, digest if exact == normal else self._hash(exact))
+
+    def hash(self, parent: bytes | None, digest: bytes) -> bytes:
+        """The chain hash of a message under the path that `parent` names."""
+        return self._hash((parent or b"") + digest)
+
+    def exact(self, parent: bytes, message: Message) -> bytes:
+        """The exact chain up to `message`; what the user says leaves it as it is."""
+        return parent if message.exact is None else self._hash(parent + message.exact)
+
+    def path(self, sent: Iterable[Message]) -> Path:
+        """The path that the messages of a request claim."""
+        line = tuple(sent)
+        hashes: list[bytes] = []
+        exacts: list[bytes] = []
+        parent, exact = b"", b""
+        for item in line:
+            parent = self.hash(parent, item.digest)
+            exact = self.exact(exact, item)
+            hashes.append(parent)
+            exacts.append(exact)
+        return Path(line, tuple(hashes), tuple(exacts))
+
+    def message_id(self, parent: Node | None, digest: bytes) -> bytes:
+        """The id of a client's message under `parent`: the same message twice is one node."""
+        seed = parent.id if parent else b""
+        hash = self.hash(parent.hash if parent else b"", digest)
+        return hash + blake2b(seed, digest_size=ID_SIZE - HASH_SIZE, key=self._key, person=_PERSON).digest()
+
+    def reply_id(self, parent: Node | None, digest: bytes, nonce: bytes) -> bytes:
+        """The id of a reply: `nonce` (8 random bytes) tells apart two answers that read alike."""
+        return self.hash(parent.hash if parent else b"", digest) + nonce
+
+    def _hash(self, data: bytes) -> bytes:
+        return blake2b(data, digest_size=HASH_SIZE, key=self._key, person=_PERSON).digest()
+
+
+class Tree:
+    """Stored nodes, oldest first, with their children at hand. A single path is a tree as well."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self._children: dict[bytes | None, list[Node]] = {}
+        known = {node.id for node in nodes}
+        for node in nodes:
+            parent = node.parent if node.parent in known else None
+            self._children.setdefault(parent, []).append(node)
+
+    def children(self, node: Node | None) -> Sequence[Node]:
+        """The messages under `node`, oldest first; the roots for None."""
+        return self._children.get(node.id if node else None, ())
+
+    def path_to(self, node: Node) -> tuple[Node, ...]:
+        """From the root to `node`, both included."""
+        by_id = {each.id: each for each in self.nodes}
+        line = [node]
+        while (parent := line[-1].parent) is not None and parent in by_id:
+            line.append(by_id[parent])
+        return tuple(reversed(line))

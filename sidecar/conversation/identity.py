@@ -1,0 +1,106 @@
+"""Who asks, about which conversation: the rules of identity and tenancy.
+
+- The conversation id is a key and nothing else: taken as it is from the first header that holds one,
+  never shortened, cleaned or mapped, so that two ids never become one.
+- The tenant is a keyed hash of the credential and the user behind it. The same conversation id under
+  another tenant is another conversation, and nothing tells its caller that the first exists.
+- What goes upstream as a session id is the conversation's own id: stable over all its turns, different
+  for two conversations, and not to be guessed from what a client knows.
+
+The caller hands in header values; that is why nothing here knows of HTTP libraries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from hashlib import blake2b
+
+from sidecar.conversation.history import HASH_SIZE
+from sidecar.errors import BadRequest
+
+__all__ = ["Identity", "Kind", "conversation_id", "first_value", "key_of", "kind_of", "tenant_of"]
+
+MAX_ID_LENGTH = 256
+
+Header = Callable[[str], str | None]
+
+
+class Kind(Enum):
+    """What sort of thing a conversation id names."""
+
+    CHAT = "chat"
+    #: A chat that must leave no trace on any disk.
+    TEMPORARY = "temporary"
+    #: Many threads, users and models under one id: recorded, never continued.
+    CHANNEL = "channel"
+
+
+@dataclass(slots=True, frozen=True)
+class Identity:
+    """Who asks and what for. `key` is the client's conversation id, None if it sent none."""
+
+    tenant: bytes
+    key: str | None
+    kind: Kind = Kind.CHAT
+    #: Ids that the client gave to the reply to come, its newest user message, and the answer before that.
+    message_id: str | None = None
+    user_message_id: str | None = None
+    parent_id: str | None = None
+    #: A front end that is known to send its whole history with every request (Open WebUI).
+    sends_history: bool = False
+
+
+def first_value(header: Header, names: Iterable[str]) -> str | None:
+    """The first header of `names` with a value; an empty value means that it is missing."""
+    for name in names:
+        if value := header(name):
+            return value
+    return None
+
+
+def key_of(header: Header, names: Iterable[str]) -> str | None:
+    """The client's conversation id, or None. Raises `BadRequest` if it cannot be a key."""
+    for name in names:
+        if value := header(name):
+            if len(value) > MAX_ID_LENGTH or not (value.isascii() and value.isprintable()):
+                raise BadRequest(
+                    f"{name} has to be at most {MAX_ID_LENGTH} printable ASCII characters",
+                    code="invalid_conversation_id",
+                    param=name,
+                )
+            return value
+    return None
+
+
+def kind_of(key: str | None, *, temporary: Sequence[str], channel: Sequence[str]) -> Kind:
+    """What the id names, by its prefix."""
+    if key is None:
+        return Kind.CHAT
+    if key.startswith(tuple(temporary)):
+        return Kind.TEMPORARY
+    return Kind.CHANNEL if key.startswith(tuple(channel)) else Kind.CHAT
+
+
+def tenant_of(secret: bytes, credential: str | None, user: str | None) -> bytes:
+    """The tenant that these two are; both whole, for a shortened key would be somebody else's too."""
+    parts = (_part(credential), _part(user))
+    return _hash(secret, b"tenant", *parts)
+
+
+def conversation_id(secret: bytes, tenant: bytes, key: str) -> str:
+    """The id of the conversation that a client calls `key`: the same on every replica, with no look-up."""
+    return "conv_" + _hash(secret, b"conversation", tenant, key.encode()).hex()
+
+
+def _part(value: str | None) -> bytes:
+    return b"" if value is None else b"=" + value.encode("utf-8", "surrogateescape")
+
+
+def _hash(secret: bytes, *parts: bytes) -> bytes:
+    """A keyed hash of the parts and their lengths, so that no two lists of parts run together."""
+    state = blake2b(digest_size=HASH_SIZE, key=secret[:64], person=b"sidecar/1")
+    for part in parts:
+        state.update(len(part).to_bytes(8, "big") + part)
+    return state.digest()

@@ -1,0 +1,237 @@
+"""One message of a conversation, and the two forms in which messages are compared.
+
+*Normal form* answers "is this the same message?": role, text without outer white space and without
+reasoning, tool calls with their arguments as JSON values, images by their bytes, unknown fields as
+they are. Null and empty fields do not count, for SDKs add and drop them.
+
+*Exact form* answers "would the upstream see the same thing?": as above, but white space and the
+spelling of tool arguments count. Reasoning does not, since by default it is not sent again.
+
+Both forms are bytes, made for hashing (see `history.Chain`), and part of the versioned contract that
+the golden values in the tests pin.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "REASONING_FIELDS",
+    "Fields",
+    "call_ids",
+    "encode",
+    "exact_form",
+    "normal_form",
+    "read",
+    "text_of",
+    "visible_text",
+    "without_reasoning",
+]
+
+Fields = Mapping[str, Any]
+
+#: The fields in which the engines carry reasoning beside the content.
+REASONING_FIELDS = frozenset(("reasoning_content", "reasoning", "reasoning_details"))
+
+# Reasoning inside the content: the tags that models write and the block that Open WebUI makes of them.
+_REASONING_MARKUP = re.compile(
+    r"<(think|thinking|thought|reason|reasoning)>.*?(?:</\1>|\Z)"
+    r'|<details\s+type="reasoning"[^>]*>.*?(?:</details>|\Z)',
+    re.DOTALL | re.IGNORECASE,
+)
+_STRUCTURED = frozenset(("role", "content", "tool_calls"))
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+encode = msgspec.json.Encoder().encode
+
+
+def read(raw: bytes) -> dict[str, Any]:
+    """The fields of one message. Raises `ValueError` if `raw` is not a JSON object."""
+    try:
+        fields = _decode(raw)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"not valid JSON: {error}") from error
+    if type(fields) is not dict:
+        raise ValueError(f"not an object but {type(fields).__name__}")
+    return fields
+
+
+def text_of(fields: Fields) -> str:
+    """The text of the message: its content, or its text parts, one a line."""
+    content = fields.get("content")
+    if type(content) is str:
+        return content
+    if type(content) is list:
+        return "\n".join(part["text"] for part in content if _is_text(part))
+    return ""
+
+
+def visible_text(fields: Fields) -> str:
+    """What a person sees of the message: its text without reasoning and without outer white space."""
+    return _visible(fields.get("role"), text_of(fields))
+
+
+def normal_form(fields: Fields) -> bytes:
+    """The bytes that are equal for two messages exactly when they say the same."""
+    role = fields.get("role")
+    content = fields.get("content")
+    if len(fields) == 2 and type(content) is str:  # nearly every message
+        return _encode((role, _visible(role, content)))
+    if type(content) is list:
+        content = _merged(content)
+    if type(content) is str:
+        content = _visible(role, content)
+    return _form(role, content, fields, _tool_call_value, skip=REASONING_FIELDS)
+
+
+def exact_form(fields: Fields) -> bytes:
+    """The bytes that are equal for two messages exactly when an upstream reads the same from both."""
+    role = fields.get("role")
+    content = fields.get("content")
+    if type(content) is list:
+        content = _merged(content)
+    if type(content) is str:
+        content = _sendable_text(role, content)
+    return _form(role, content, fields, _tool_call_spelling, skip=REASONING_FIELDS)
+
+
+def without_reasoning(raw: bytes) -> bytes:
+    """The message as it is sent again: without reasoning; the very same bytes if it has none."""
+    fields = read(raw)
+    content = fields.get("content")
+    text = _sendable_text(fields.get("role"), content) if type(content) is str else content
+    if text == content and REASONING_FIELDS.isdisjoint(fields):
+        return raw
+    kept = {name: value for name, value in fields.items() if name not in REASONING_FIELDS}
+    if "content" in kept:
+        kept["content"] = text
+    return encode(kept)
+
+
+def _visible(role: object, text: str) -> str:
+    if role == "assistant" and "<" in text:
+        text = _REASONING_MARKUP.sub("", text)
+    return text.strip()
+
+
+def _sendable_text(role: object, text: str) -> str:
+    """The text as it is, unless it holds reasoning: what is left of it then has no edge to keep."""
+    if role == "assistant" and "<" in text:
+        left = _REASONING_MARKUP.sub("", text)
+        if left != text:
+            return left.strip()
+    return text
+
+
+def _form(
+    role: object, content: Any, fields: Fields, of_call: Any, *, skip: frozenset[str]
+) -> bytes:
+    calls = fields.get("tool_calls")
+    rest = {
+        name: _identified(value) if name == "audio" else value
+        for name, value in fields.items()
+        if name not in _STRUCTURED and name not in skip and not _is_empty(value)
+    }
+    form: tuple[Any, ...] = (role, None if _is_empty(content) else content)
+    if rest or not _is_empty(calls):
+        form = (*form, [of_call(call) for call in calls] if type(calls) is list else calls, rest)
+    return _encode(form if len(form) > 2 or form[1] is not None else (role, ""))
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (type(value) in (str, list, dict) and not value)
+
+
+def _is_text(part: Any) -> bool:
+    return type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str
+
+
+def _merged(parts: list[Any]) -> Any:
+    """Parts with the images by their bytes; a list of nothing but text is the text itself."""
+    if all(map(_is_text, parts)):
+        return "\n".join(part["text"] for part in parts)
+    return [_part(part) for part in parts]
+
+
+def _part(part: Any) -> Any:
+    if _is_text(part):
+        return {"text": part["text"].strip()}
+    if type(part) is dict and type(part.get("image_url")) is dict:
+        image = part["image_url"]
+        return {**part, "image_url": {**image, "url": _image(image.get("url"))}}
+    return part
+
+
+def _image(url: Any) -> Any:
+    """A data URL by the hash of its bytes, so that a re-wrapped base64 text is the same image."""
+    if type(url) is not str or not url.startswith("data:"):
+        return url
+    head, found, payload = url.partition(";base64,")
+    if not found:
+        return url
+    try:
+        content = binascii.a2b_base64(payload)
+    except binascii.Error:
+        return url
+    return f"{head};b2,{hashlib.blake2b(content, digest_size=16).hexdigest()}"
+
+
+def _identified(value: Any) -> Any:
+    """Audio is sent again by its id alone (OpenAI's rule), so the id is the message's audio."""
+    return value["id"] if type(value) is dict and "id" in value else value
+
+
+def _tool_call_value(call: Any) -> Any:
+    return _tool_call(call, _argument_value)
+
+
+def _tool_call_spelling(call: Any) -> Any:
+    return _tool_call(call, lambda arguments: arguments)
+
+
+def _tool_call(call: Any, of_arguments: Any) -> Any:
+    """`index` belongs to the stream and not to the call; a missing type means `function`."""
+    if type(call) is not dict:
+        return call
+    kept = {name: value for name, value in call.items() if name != "index" and not _is_empty(value)}
+    kept.setdefault("type", "function")
+    function = kept.get("function")
+    if type(function) is dict and "arguments" in function:
+        kept["function"] = {**function, "arguments": of_arguments(function["arguments"])}
+    return kept
+
+
+def _argument_value(arguments: Any) -> Any:
+    """Arguments as a JSON value; text that is not JSON stays text."""
+    if type(arguments) is not str:
+        return _plain_numbers(arguments)
+    try:
+        return _plain_numbers(_decode(arguments.encode()))
+    except msgspec.DecodeError:
+        return arguments.strip()
+
+
+def _plain_numbers(value: Any) -> Any:
+    """`1.0` and `1` are one JSON value: JavaScript clients write the first as the second."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is list:
+        return [_plain_numbers(item) for item in value]
+    if type(value) is dict:
+        return {name: _plain_numbers(item) for name, item in value.items()}
+    return value
+
+
+def call_ids(fields: Fields) -> Iterable[str]:
+    """The ids of the tool calls that the message makes."""
+    calls = fields.get("tool_calls")
+    if type(calls) is not list:
+        return ()
+    return [call["id"] for call in calls if type(call) is dict and type(call.get("id")) is str]

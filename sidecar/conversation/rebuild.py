@@ -1,0 +1,128 @@
+"""The messages that go upstream: the stored ones where they say more than the client's copy, then what is new.
+
+By default answers are restored (tool calls, tool results and arguments as they were produced), and
+reasoning and earlier user messages are not. A client's copy from which the upstream would read the
+same stays as the client wrote it. Only a complete reply ever stands in for the client's copy, and a
+tool call without its results never does, for every upstream refuses that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sidecar.conversation.echo import Step
+from sidecar.conversation.history import Chain, Message, Node
+from sidecar.conversation.message import call_ids, encode, read, without_reasoning
+
+__all__ = ["Outgoing", "Restore", "rebuilt", "remembered"]
+
+
+@dataclass(slots=True, frozen=True)
+class Restore:
+    """What comes back from the store; see `[restore]` in the settings."""
+
+    answers: bool = True
+    reasoning: Literal["off", "same-model", "always"] = "off"
+    user_messages: bool = False
+
+    @property
+    def by_hash(self) -> bool:
+        """Can the exact chain alone tell that nothing is to be restored? It covers what answers say."""
+        return self.reasoning == "off" and not self.user_messages
+
+
+@dataclass(slots=True, frozen=True)
+class Outgoing:
+    """One message on its way upstream. `restored`: it differs from what the client sent, or was not sent."""
+
+    role: str
+    raw: bytes
+    restored: bool = False
+
+
+def rebuilt(
+    sent: Sequence[Message], steps: Sequence[Step], rules: Restore, chain: Chain, model: str | None
+) -> list[Outgoing]:
+    """The client's messages, the first `len(steps)` of them replaced by what is stored, by the rules."""
+    line: list[Outgoing] = []
+    for index, message in enumerate(sent):
+        step = steps[index] if index < len(steps) else ()
+        if not _restorable(step, rules):
+            line.append(Outgoing(message.role, message.raw))
+            continue
+        stored = [_sendable(node, rules, model) for node in step]
+        if len(step) == 1 and _reads_alike(chain, stored[0], message):
+            line.append(Outgoing(message.role, message.raw))
+        else:
+            line.extend(Outgoing(node.role, raw, restored=True) for node, raw in zip(step, stored, strict=True))
+    return _paired(line)
+
+
+def remembered(line: Iterable[Node], rules: Restore, model: str | None) -> list[Outgoing]:
+    """A stored path for a client that did not send it."""
+    return _paired([Outgoing(node.role, _sendable(node, rules, model), restored=True) for node in line])
+
+
+def _restorable(step: Step, rules: Restore) -> bool:
+    if not step or any(node.state != "complete" for node in step):
+        return False
+    return rules.user_messages if step[0].role == "user" else rules.answers
+
+
+def _sendable(node: Node, rules: Restore, model: str | None) -> bytes:
+    """The stored bytes, less reasoning that is not to be sent and audio that the upstream keeps itself."""
+    if node.role != "assistant":
+        return node.body
+    if rules.reasoning == "always" or (rules.reasoning == "same-model" and node.model == model):
+        raw = node.body
+    else:
+        raw = without_reasoning(node.body)
+    fields = read(raw)
+    audio = fields.get("audio")
+    if isinstance(audio, dict) and len(audio) > 1 and "id" in audio:
+        return encode({**fields, "audio": {"id": audio["id"]}})
+    return raw
+
+
+def _reads_alike(chain: Chain, stored: bytes, sent: Message) -> bool:
+    other = chain.message(stored)
+    if other.fields == sent.fields:
+        return True
+    return other.exact is not None and other.exact == sent.exact and without_reasoning(stored) == stored
+
+
+def _paired(line: list[Outgoing]) -> list[Outgoing]:
+    """Restored tool calls that got no results go without them; what the client sent stays its own."""
+    kept: list[Outgoing] = []
+    for index, each in enumerate(line):
+        if each.restored and each.role == "assistant" and b'"tool_calls"' in each.raw:
+            answered = _answered_only(each, set(_results_after(line, index)))
+            if answered is not None:
+                kept.append(answered)
+        else:
+            kept.append(each)
+    return kept
+
+
+def _answered_only(each: Outgoing, results: set[str]) -> Outgoing | None:
+    fields = read(each.raw)
+    ids = list(call_ids(fields))
+    if all(id in results for id in ids):
+        return each
+    calls = [call for call in fields["tool_calls"] if isinstance(call, dict) and call.get("id") in results]
+    rest = {**fields, "tool_calls": calls}
+    if not calls:
+        del rest["tool_calls"]
+        if not rest.get("content"):
+            return None
+    return Outgoing(each.role, encode(rest), restored=True)
+
+
+def _results_after(line: Sequence[Outgoing], index: int) -> Iterable[str]:
+    for each in line[index + 1 :]:
+        if each.role == "user":
+            return
+        if each.role == "tool":
+            yield str(read(each.raw).get("tool_call_id"))

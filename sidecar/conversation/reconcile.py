@@ -1,0 +1,219 @@
+"""Where in the stored tree does this request continue?
+
+The client's array is the truth about which turns exist; the store is the truth about what a message
+really said. So the longest front of the request that is a stored path is *matched*, and what follows
+is new: at a tip it continues, at an inner node it branches, and nothing stored is ever rewritten.
+
+Usually one look-up by hash finds the place (`places` names the hashes, `settled` reads the answer).
+Only where that does not reach the last assistant message is the tree walked (`walk`), by content
+first and by echo second; the caller then remembers the echo, so that the next request is a look-up
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
+from sidecar.conversation.history import Message, Node, Path, Tree
+from sidecar.conversation.request import ChatRequest
+
+__all__ = ["NOWHERE", "Match", "Outcome", "Place", "outcome_of", "places", "repeated", "settled", "walk"]
+
+#: More candidates than this one request never asks for; a longer unanswered run is walked instead.
+MAX_PLACES = 32
+
+
+class Outcome(StrEnum):
+    """What a request turned out to be; the value of `X-Sidecar-Outcome`."""
+
+    START = "start"
+    CONTINUE = "continue"
+    BRANCH = "branch"
+    RETRY = "retry"
+    EXTEND = "extend"
+    APPEND = "append"
+    UNANCHORED = "unanchored"
+    TASK = "task"
+    BYPASS = "bypass"
+
+
+@dataclass(slots=True, frozen=True)
+class Place:
+    """The first `position` messages of the request are stored, and the last of them is `node`.
+
+    `position` 0 with no node: nothing is stored. `anchored` is False where the front of the request
+    is not a stored root and the place was found further down.
+    """
+
+    position: int
+    node: Node | None
+    anchored: bool = True
+
+
+@dataclass(slots=True, frozen=True)
+class Match:
+    """A place together with the stored nodes that each matched message stands for."""
+
+    place: Place
+    steps: tuple[Step, ...]
+
+
+NOWHERE = Place(0, None)
+
+
+def places(request: ChatRequest) -> list[int]:
+    """The positions (deepest first) at which a look-up can settle where the request continues.
+
+    From the last assistant message to the end: what lies before it is covered by its hash.
+    """
+    end = len(request.path)
+    first = max(request.last_answer, 1, end - MAX_PLACES + 1)
+    return list(range(end, first - 1, -1))
+
+
+def settled(request: ChatRequest, found: Mapping[bytes, Sequence[Node]], named: frozenset[str]) -> Place | None:
+    """The place, if the looked-up nodes tell it; None if the tree has to be walked.
+
+    Of several nodes that read alike the one that the client names wins, else the newest. `named` are
+    the ids by which the client calls its newest question and the answer before that.
+    """
+    for position in places(request):
+        nodes = found.get(request.path.hashes[position - 1])
+        if nodes:
+            called = [node for node in nodes if node.message_id in named]
+            return Place(position, (called or list(nodes))[-1])
+    return NOWHERE if request.last_answer == 0 else None
+
+
+def walk(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
+    """The longest front of the request that is a stored path, by content and by echo."""
+    match = _follow(tree, request.path, _Trail(None, (), None), named)
+    if match.place.position or not request.last_answer:
+        return match
+    return _joined(tree, request, named)
+
+
+def outcome_of(request: ChatRequest, place: Place, *, stored: bool, is_tip: bool) -> Outcome:
+    """The name of what happens. `stored`: the conversation has messages; `is_tip`: nothing lies under the place."""
+    end = len(request.path)
+    if not stored:
+        return Outcome.START
+    if request.prefill is not None:
+        return Outcome.EXTEND
+    if place.position == 0 or not place.anchored:
+        return Outcome.UNANCHORED
+    if place.position == end:
+        return Outcome.RETRY
+    return Outcome.CONTINUE if is_tip else Outcome.BRANCH
+
+
+def repeated(line: Sequence[Node], request: ChatRequest, *, first_too: bool) -> int | None:
+    """For a client that sends only what is new: is this, word for word, what it sent before?
+
+    `line` is the path to the tip. Returns how many of its messages go up to the repeated ones, None if
+    the request says something new. A question that has no answer yet is repeated; so is, if `first_too`,
+    the first question of a chat of one turn.
+    """
+    asked = [message.digest for message in request.path.messages]
+    told = [node.digest for node in line]
+    if asked and told[-len(asked) :] == asked:
+        return len(line)
+    later_questions = any(node.role == "user" for node in line[len(asked) :])
+    if first_too and asked and told[: len(asked)] == asked and not later_questions:
+        return len(asked)
+    return None
+
+
+@dataclass(slots=True, frozen=True)
+class _Trail:
+    """One way down the tree: the step taken, and the trail before it."""
+
+    before: _Trail | None
+    step: Step
+    node: Node | None
+    echoes: int = 0
+    #: How many of its nodes the client calls by their ids.
+    named: int = 0
+    #: The last step was a user echo, which only a matching answer confirms.
+    pending: bool = False
+
+    def steps(self) -> tuple[Step, ...]:
+        line: list[Step] = []
+        trail: _Trail | None = self
+        while trail is not None and trail.before is not None:
+            line.append(trail.step)
+            trail = trail.before
+        return tuple(reversed(line))
+
+
+def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str]) -> Match:
+    front = [start]
+    for sent in path.messages[len(start.steps()) :]:
+        ahead = [longer for trail in front for longer in _onward(tree, sent, trail, named)]
+        if not ahead:
+            break
+        front = ahead
+    trail = _chosen(front)
+    steps = trail.steps()
+    return Match(Place(len(steps), trail.node) if steps else NOWHERE, steps)
+
+
+def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str]) -> list[_Trail]:
+    equal = [node for node in tree.children(trail.node) if node.digest == sent.digest]
+    if equal:
+        steps: list[Step] = [(node,) for node in equal]
+    elif sent.role == "assistant":
+        steps = echoed_answers(tree, trail.node, sent)
+    elif sent.role == "user":
+        steps = echoed_questions(tree, trail.node, sent)
+    else:
+        steps = []
+    return [
+        _Trail(
+            before=trail,
+            step=step,
+            node=step[-1],
+            echoes=trail.echoes + (not equal),
+            named=trail.named + (step[-1].message_id in named),
+            pending=not equal and sent.role == "user",
+        )
+        for step in steps
+    ]
+
+
+def _chosen(front: Sequence[_Trail]) -> _Trail:
+    """The one trail to believe: named by the client most, resting on echoes least, newest.
+
+    Two trails that are alike in this and rest on echoes are ambiguous; they, like a user echo that no
+    answer has confirmed, are believed only as far as they agree.
+    """
+    while True:
+        confirmed = [trail for trail in front if not trail.pending]
+        if confirmed:
+            best = max((trail.named, -trail.echoes) for trail in confirmed)
+            choice = [trail for trail in confirmed if (trail.named, -trail.echoes) == best]
+            if len(choice) == 1 or not choice[0].echoes:
+                return choice[-1]
+        front = list({id(trail.before): trail.before for trail in front if trail.before is not None}.values())
+
+
+def _joined(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
+    """A request whose first message is no stored root: join it where all its history is a stored path.
+
+    All of it up to the last assistant message has to match, in one place only.
+    """
+    first = request.path.messages[0].digest
+    whole: list[Match] = []
+    for node in tree.nodes:
+        if node.digest == first and node.parent is not None:
+            start = _Trail(_Trail(None, (), None), (node,), node)
+            match = _follow(tree, request.path, start, named)
+            if match.place.position >= request.last_answer:
+                whole.append(match)
+    if len(whole) != 1:
+        return Match(NOWHERE, ())
+    only = whole[0]
+    return Match(Place(only.place.position, only.place.node, anchored=False), only.steps)

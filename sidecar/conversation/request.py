@@ -1,0 +1,116 @@
+"""The body of a chat completion: read once, written back only where it must differ.
+
+Owns the rule that what we do not touch survives: every other key keeps its place, its spelling and
+its numbers, and a request whose messages stay as they are goes upstream as the very bytes received.
+What an upstream might understand is not refused here; only a body in which no messages can be found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from sidecar.conversation.history import Chain, Message, Path
+from sidecar.errors import BadRequest
+
+__all__ = ["ChatRequest", "parse"]
+
+_LEADING = frozenset(("system", "developer"))
+
+
+class _Body(msgspec.Struct):
+    messages: list[msgspec.Raw]
+    model: Any = None
+    stream: Any = None
+    tools: msgspec.Raw = msgspec.Raw(b"")
+
+
+_read_body = msgspec.json.Decoder(_Body).decode
+_read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+@dataclass(slots=True, frozen=True)
+class ChatRequest:
+    """A parsed request.
+
+    `system` are the leading system and developer messages, which belong to the request and not to the
+    tree; `path` is what follows, with its hashes; `prefill` is an assistant message at the very end,
+    which the reply is to extend.
+    """
+
+    body: bytes
+    system: tuple[Message, ...]
+    path: Path
+    prefill: Message | None
+    model: str | None
+    stream: bool
+    tools: bytes
+
+    @property
+    def last_answer(self) -> int:
+        """How many messages of the path there are up to and including its last assistant message."""
+        for position in range(len(self.path), 0, -1):
+            if self.path.messages[position - 1].role == "assistant":
+                return position
+        return 0
+
+    def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
+        """The body with these messages (JSON each) and these further keys, all else as it came."""
+        fields: dict[str, Any] = dict(_read_object(self.body))
+        fields["messages"] = b"[" + b",".join(sent) + b"]"
+        fields.update(extra or {})
+        return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
+
+    def with_fields(self, extra: dict[str, bytes]) -> bytes:
+        """The body with these keys (JSON values) set, the messages as they came."""
+        fields: dict[str, Any] = {**_read_object(self.body), **extra}
+        return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
+
+
+def parse(body: bytes, chain: Chain) -> ChatRequest:
+    """Read a body. Raises `BadRequest` if it is not JSON or has no list of message objects."""
+    try:
+        fields = _read_body(body)
+    except msgspec.ValidationError as error:
+        raise BadRequest(_what_is_wrong(body), code="invalid_messages", param="messages") from error
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+    sent = tuple(_message(chain, bytes(raw), index) for index, raw in enumerate(fields.messages))
+    leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
+    system, said = sent[:leading], sent[leading:]
+    prefill = said[-1] if said and said[-1].role == "assistant" else None
+    return ChatRequest(
+        body=body,
+        system=system,
+        path=chain.path(said[:-1] if prefill else said),
+        prefill=prefill,
+        model=fields.model if isinstance(fields.model, str) else None,
+        stream=fields.stream is True,
+        tools=bytes(fields.tools),
+    )
+
+
+def _message(chain: Chain, raw: bytes, index: int) -> Message:
+    try:
+        return chain.message(raw)
+    except ValueError as error:
+        where = f"messages[{index}]"
+        raise BadRequest(f"{where} is {error}", code="invalid_messages", param=where) from error
+
+
+def _what_is_wrong(body: bytes) -> str:
+    """A sentence for a body that is JSON and yet no request."""
+    try:
+        fields = _read_object(body)
+    except msgspec.ValidationError:
+        return "the body has to be a JSON object with a list of `messages`"
+    if "messages" not in fields:
+        return "`messages` is missing: it has to be a list of message objects"
+    return "`messages` has to be a list of message objects"
+
+
+def _member(name: str, value: Any) -> bytes:
+    return msgspec.json.encode(name) + b":" + bytes(value)

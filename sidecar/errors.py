@@ -1,0 +1,104 @@
+"""One tree of errors, one body for all of them.
+
+Whatever goes wrong on the sidecar's side reaches the client as OpenAI's error object, so that an SDK
+raises its usual exception and a chat front end shows the sentence:
+
+    {"error": {"message": str, "type": str, "param": str | null, "code": str}}
+
+An error that the *upstream* sent is not one of these: it passes through byte for byte.
+
+    SidecarError
+    ├── BadRequest            400  what the client sent cannot be served
+    ├── BodyTooLarge          413
+    ├── ConversationBusy      409  another append to the same conversation is still being answered
+    ├── UpstreamUnreachable   502
+    ├── UpstreamTimeout       504
+    └── StoreUnavailable      503  the history cannot be read or written
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "BadRequest",
+    "BodyTooLarge",
+    "ConversationBusy",
+    "SidecarError",
+    "StoreUnavailable",
+    "UpstreamTimeout",
+    "UpstreamUnreachable",
+]
+
+
+class SidecarError(Exception):
+    """Base of the tree. `message` is for people, `code` for programs; `status` is the HTTP status."""
+
+    status = 500
+    type = "sidecar_error"
+    code = "internal_error"
+
+    def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.param = param
+
+    def body(self) -> dict[str, Any]:
+        """The error in OpenAI's shape, ready for JSON."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+class BadRequest(SidecarError):
+    """The request cannot be understood; the client has to change it."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class BodyTooLarge(SidecarError):
+    """The body is larger than `limits.max_body`."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+
+
+class ConversationBusy(SidecarError):
+    """An append waited longer than `history.append_wait` for the one before it."""
+
+    status = 409
+    type = "conflict_error"
+    code = "conversation_busy"
+
+
+class UpstreamUnreachable(SidecarError):
+    """No answer could be had from the upstream: refused, reset, or not an HTTP server."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_unreachable"
+
+
+class UpstreamTimeout(SidecarError):
+    """The upstream took the request and stayed silent for longer than `timeouts.idle`."""
+
+    status = 504
+    type = "upstream_error"
+    code = "upstream_timeout"
+
+
+class StoreUnavailable(SidecarError):
+    """The store cannot be opened, read or written; the message says which and why."""
+
+    status = 503
+    type = "store_error"
+    code = "store_unavailable"

@@ -1,0 +1,21 @@
+"""Where conversations are kept. The only speaker of SQL.
+
+    base      what every store can do, and what one request gives it to keep
+    schema    numbered migrations, applied in order; a newer database is refused
+    worker    a thread with a connection of its own: group commit for writing, a queue for reading
+    sqlite    one file, the default
+    memory    the same in dictionaries: for tests, and for those who want nothing kept
+"""
+
+from __future__ import annotations
+
+from sidecar.store.base import Found, Store, Turn
+from sidecar.store.memory import MemoryStore
+from sidecar.store.sqlite import SQLiteStore
+
+__all__ = ["Found", "MemoryStore", "SQLiteStore", "Store", "Turn", "make_store"]
+
+
+def make_store(path: str | None, *, secret: str = "") -> Store:
+    """The store for `Settings.store_path`: a file's path, or None for memory. It still has to be opened."""
+    return MemoryStore(secret=secret) if path is None else SQLiteStore(path, secret=secret)

@@ -1,0 +1,95 @@
+"""What every store can do. `tests/store/test_conformance.py` is the contract in full.
+
+A store keeps trees of messages, by conversation. Nothing in it is ever rewritten: recording a turn
+adds nodes, and adding a node that is there already changes nothing, so recording twice is harmless.
+The cost of `find` and `record` does not grow with the length of a history.
+
+Every method raises `StoreUnavailable` if the store cannot be read or written.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sidecar.conversation.history import Conversation, Node
+
+__all__ = ["Found", "Store", "Turn"]
+
+
+@dataclass(slots=True, frozen=True)
+class Found:
+    """What is known of a conversation at the deepest stored place of a request.
+
+    `nodes` maps the hash that was found to the nodes that read alike there, oldest first; it is empty
+    if no hash was found. `is_tip`: nothing lies under the newest of them.
+    """
+
+    conversation: Conversation | None = None
+    nodes: Mapping[bytes, Sequence[Node]] = field(default_factory=dict)
+    is_tip: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Turn:
+    """What one request and its reply add to a conversation.
+
+    `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
+    they are not the node's own. `system`: the request's leading messages, a JSON array, or None.
+    """
+
+    conversation: Conversation
+    nodes: tuple[Node, ...]
+    echoes: tuple[tuple[bytes, bytes], ...] = ()
+    system: bytes | None = None
+
+
+class Store(ABC):
+    """Conversations by id, and nodes by conversation."""
+
+    #: Keys the hashes of tenants and conversations; made once, and kept with the data. At least 16 bytes.
+    secret: bytes
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Make the store ready; sets `secret`. The message of the error says what to do."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what was accepted, then let go."""
+
+    @abstractmethod
+    async def probe(self) -> None:
+        """Return if a turn could be recorded now."""
+
+    @abstractmethod
+    async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+        """The first of the conversations `ids` that is this tenant's, and the first of `hashes` in it."""
+
+    @abstractmethod
+    async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
+        """The id of a conversation of this tenant in which `hash` names an assistant message.
+
+        `digest` is that message's own. Of several, one in which nothing follows the message yet, newest first.
+        """
+
+    @abstractmethod
+    async def path(self, conversation: str, node: bytes) -> list[Node]:
+        """The nodes from the root to `node`, both included."""
+
+    @abstractmethod
+    async def tree(self, conversation: str) -> list[Node]:
+        """All nodes, in the order in which they were recorded."""
+
+    @abstractmethod
+    async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
+        """The first and the last leading system messages seen (JSON arrays), or None."""
+
+    @abstractmethod
+    async def record(self, turn: Turn) -> None:
+        """Add a turn. When this returns, it is durable."""
+
+    @abstractmethod
+    def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
+        """Every conversation, oldest first; with `name` those with this id or this client's key."""

@@ -1,0 +1,214 @@
+"""SQLite: one file, a thread that writes and a thread that reads.
+
+Write-ahead log with full sync: a turn that `record` has returned for survives `kill -9` and a power cut.
+A file that cannot be opened, or that a newer version wrote, stops the start; memory never stands in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
+from sidecar.errors import StoreUnavailable
+from sidecar.store.base import Found, Store, Turn
+from sidecar.store.schema import migrate
+from sidecar.store.worker import Worker
+
+__all__ = ["SQLiteStore"]
+
+_CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system'
+_NODE = "id, parent, digest, exact, role, body, source, state, created_at, message_id, model, usage, finish_reason"
+_FIND_CONVERSATION = f"SELECT number, {_CONVERSATION} FROM conversation WHERE id = ?"
+_FIND_NODES = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
+_FIND_NODE = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id = ?"
+_FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
+_FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
+_FIND_ANSWER = """
+    SELECT c.id FROM message m JOIN conversation c ON c.number = m.conversation
+    WHERE m.digest = ? AND m.id BETWEEN ? AND ? AND m.role = 'assistant' AND c.tenant = ?
+    ORDER BY c.tip = m.id DESC, c.updated_at DESC LIMIT 1"""
+_PATH = f"""
+    WITH RECURSIVE line (number, parent, depth) AS (
+        SELECT number, parent, 0 FROM message WHERE conversation = ?1 AND id = ?2
+        UNION ALL
+        SELECT m.number, m.parent, depth + 1 FROM line
+        JOIN message m ON m.conversation = ?1 AND m.id = line.parent
+    )
+    SELECT {_NODE.replace("parent", "m.parent")} FROM line JOIN message m USING (number) ORDER BY depth DESC"""
+_TREE = f"""
+    SELECT {_NODE} FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
+_SYSTEM = """
+    SELECT first, last FROM system_prompt WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
+_ADD_CONVERSATION = """
+    INSERT INTO conversation (id, tenant, "key", created_at, updated_at, tip, "full", system)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, tip = excluded.tip,
+        "full" = max("full", excluded."full"), system = coalesce(excluded.system, system)
+    RETURNING number"""
+_ADD_NODE = f"INSERT OR IGNORE INTO message (conversation, {_NODE}) VALUES ({', '.join('?' * 14)})"
+_ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
+_ADD_SYSTEM = """
+    INSERT INTO system_prompt (conversation, first, last) VALUES (?1, ?2, ?2)
+    ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
+
+
+class SQLiteStore(Store):
+    """A store in the SQLite file `path`, made if it is not there (its folder has to be)."""
+
+    def __init__(self, path: str, *, secret: str = "") -> None:
+        self.path = path
+        self.secret = secret.encode()
+        self._writer = Worker("sidecar-store-writer", self._connect_to_write, commits=True)
+        self._reader = Worker("sidecar-store-reader", self._connect, commits=False)
+
+    async def open(self) -> None:
+        try:
+            await self._writer.start()
+            await self._reader.start()
+            self.secret = self.secret or await self._writer.do(_kept_secret)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"cannot open the store {self.path}: {error}{self._hint()}") from error
+
+    async def close(self) -> None:
+        await self._writer.stop()
+        await self._reader.stop()
+
+    async def probe(self) -> None:
+        await self._writer.do(lambda connection: connection.execute("UPDATE secret SET value = value"))
+
+    async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+        return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
+
+    async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
+        values = (digest, *_range(hash), tenant)
+        row = await self._reader.do(lambda connection: connection.execute(_FIND_ANSWER, values).fetchone())
+        return row[0] if row else None
+
+    async def path(self, conversation: str, node: bytes) -> list[Node]:
+        def read(connection: sqlite3.Connection) -> list[Node]:
+            found = connection.execute(_FIND_CONVERSATION, (conversation,)).fetchone()
+            return [Node(*row) for row in connection.execute(_PATH, (found[0], node))] if found else []
+
+        return await self._reader.do(read)
+
+    async def tree(self, conversation: str) -> list[Node]:
+        return await self._reader.do(lambda reader: [Node(*row) for row in reader.execute(_TREE, (conversation,))])
+
+    async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
+        row = await self._reader.do(lambda reader: reader.execute(_SYSTEM, (conversation,)).fetchone())
+        return (row[0], row[1]) if row else None
+
+    async def record(self, turn: Turn) -> None:
+        await self._writer.do(lambda connection: _record(connection, turn))
+
+    async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
+        where, values = ('WHERE id = ?1 OR "key" = ?1', (name,)) if name is not None else ("", ())
+        query = f"SELECT id FROM conversation {where} ORDER BY number"  # noqa: S608 - no value is in the text
+        ids = await self._reader.do(lambda connection: connection.execute(query, values).fetchall())
+        for (each,) in ids:
+            row = await self._reader.do(lambda reader, id=each: reader.execute(_FIND_CONVERSATION, (id,)).fetchone())
+            if row is not None:  # deleted meanwhile
+                yield _conversation(row)
+
+    def _connect(self) -> sqlite3.Connection:
+        # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
+        connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA mmap_size = 268435456")
+        return connection
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection, f"the store {self.path}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _hint(self) -> str:
+        folder = Path(self.path).parent
+        if not folder.is_dir():
+            return f" (the folder {folder} does not exist: make it, or set `store` to another file)"
+        if not os.access(folder, os.W_OK):
+            return f" (the folder {folder} is not writable for this user)"
+        return ""
+
+
+def _range(hash: bytes) -> tuple[bytes, bytes]:
+    """All ids that begin with this hash."""
+    return hash, hash + b"\xff" * (ID_SIZE - HASH_SIZE)
+
+
+def _conversation(row: Sequence[object]) -> Conversation:
+    id, tenant, key, created_at, updated_at, tip, full, system = row[1:]
+    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system)  # type: ignore[arg-type]  # SQLite's STRICT tables hold these types
+
+
+def _find(connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+    for each in ids:
+        row = connection.execute(_FIND_CONVERSATION, (each,)).fetchone()
+        if row is not None and row[2] == tenant:
+            break
+    else:
+        return Found()
+    number, conversation = row[0], _conversation(row)
+    for hash in hashes:
+        nodes = _named(connection, number, hash)
+        if nodes:
+            newest = nodes[-1].id
+            is_tip = newest == conversation.tip or not connection.execute(_FIND_CHILD, (number, newest)).fetchone()
+            return Found(conversation, {hash: nodes}, is_tip)
+    return Found(conversation)
+
+
+def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> list[Node]:
+    nodes = [Node(*row) for row in connection.execute(_FIND_NODES, (conversation, *_range(hash)))]
+    if not nodes:
+        echo = connection.execute(_FIND_ECHO, (conversation, hash)).fetchone()
+        if echo is not None:
+            nodes = [Node(*row) for row in connection.execute(_FIND_NODE, (conversation, echo[0]))]
+    return nodes
+
+
+def _record(connection: sqlite3.Connection, turn: Turn) -> None:
+    each = turn.conversation
+    values = (each.id, each.tenant, each.key, each.created_at, each.updated_at, each.tip, each.full, each.system)
+    number = connection.execute(_ADD_CONVERSATION, values).fetchone()[0]
+    connection.executemany(_ADD_NODE, [(number, *_columns(node)) for node in turn.nodes])
+    if turn.echoes:
+        connection.executemany(_ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
+    if turn.system is not None:
+        connection.execute(_ADD_SYSTEM, (number, turn.system))
+
+
+def _columns(node: Node) -> tuple[object, ...]:
+    return (
+        node.id,
+        node.parent,
+        node.digest,
+        node.exact,
+        node.role,
+        node.body,
+        node.source,
+        node.state,
+        node.created_at,
+        node.message_id,
+        node.model,
+        node.usage,
+        node.finish_reason,
+    )
+
+
+def _kept_secret(connection: sqlite3.Connection) -> bytes:
+    row = connection.execute("SELECT value FROM secret").fetchone()
+    if row is None:
+        connection.execute("INSERT INTO secret (value) VALUES (?)", (secrets.token_bytes(32),))
+        row = connection.execute("SELECT value FROM secret").fetchone()
+    return bytes(row[0])

@@ -1,0 +1,145 @@
+"""A thread with a SQLite connection of its own, fed through a queue.
+
+The writing worker commits in groups: whatever waits when it comes round goes into one transaction, so
+that a hundred turns that end together cost one sync of the disk and none of them waits for a timer.
+A job that fails does not take its group along: the group is rolled back and done again one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from sidecar.errors import StoreUnavailable
+
+__all__ = ["Worker"]
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], Any]
+
+# Larger groups save nothing more and let the first of the group wait for the last.
+_GROUP = 128
+
+
+class Worker:
+    """Runs jobs on one connection, in the order in which they came.
+
+    `connect` is called in the thread; what it raises comes out of `start`. With `commits` every group
+    of jobs is a transaction, and a job's result is handed out only after the commit.
+    """
+
+    def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool) -> None:
+        self._connect = connect
+        self._commits = commits
+        self._queue: SimpleQueue[tuple[Job, asyncio.Future[Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started: asyncio.Future[None] | None = None
+
+    async def start(self) -> None:
+        """Open the connection; raises what opening raised."""
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.create_future()
+        self._thread.start()
+        await self._started
+
+    async def stop(self) -> None:
+        """Finish every job that was accepted, then close the connection."""
+        self._queue.put(None)
+        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+
+    async def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `job` in the thread. Raises `StoreUnavailable` for whatever SQLite has against it.
+
+        A caller that is cancelled no longer waits; the job is done all the same.
+        """
+        assert self._loop is not None
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put((job, future))
+        try:
+            return await future
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"the store failed: {error}") from error
+
+    def _run(self) -> None:
+        assert self._loop is not None and self._started is not None
+        try:
+            connection = self._connect()
+        except BaseException as error:  # handed to `start`, which raises it
+            self._loop.call_soon_threadsafe(_settle, [(self._started, None, error)])
+            return
+        self._loop.call_soon_threadsafe(_settle, [(self._started, None, None)])
+        try:
+            while group := self._next_group():
+                self._loop.call_soon_threadsafe(_settle, self._done(connection, group))
+        finally:
+            connection.close()
+
+    def _next_group(self) -> list[tuple[Job, asyncio.Future[Any]]]:
+        """What waits, at least one job; nothing when the worker is to stop."""
+        group: list[tuple[Job, asyncio.Future[Any]]] = []
+        item = self._queue.get()
+        try:
+            while item is not None:
+                group.append(item)
+                if len(group) == _GROUP:
+                    return group
+                item = self._queue.get_nowait()
+        except Empty:
+            return group
+        if group:
+            self._queue.put(None)
+        return group
+
+    def _done(self, connection: sqlite3.Connection, group: list[tuple[Job, asyncio.Future[Any]]]) -> list[_Settled]:
+        if not self._commits:
+            return [_attempt(job, future, connection) for job, future in group]
+        try:
+            with _transaction(connection):
+                return [(future, job(connection), None) for job, future in group]
+        except Exception as error:  # the error of one job is not the others': one by one, below
+            if len(group) == 1:
+                return [(group[0][1], None, error)]
+        return [settled for one in group for settled in self._done(connection, [one])]
+
+
+_Settled = tuple["asyncio.Future[Any]", Any, BaseException | None]
+
+
+class _transaction:
+    """BEGIN and COMMIT, or ROLLBACK if the body or the commit raises."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+
+def _attempt(job: Job, future: asyncio.Future[Any], connection: sqlite3.Connection) -> _Settled:
+    try:
+        return (future, job(connection), None)
+    except Exception as error:  # handed to the caller, which raises it
+        return (future, None, error)
+
+
+def _settle(settled: list[_Settled]) -> None:
+    for future, result, error in settled:
+        if future.done():  # its caller was cancelled
+            continue
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
