@@ -101,9 +101,8 @@ def _environment(environ: Mapping[str, str], mistakes: list[str]) -> _Layer:
         where = f"environment variable {variable}"
         setting = known.get(variable)
         if setting is None:
-            mistakes.append(
-                f"{where}: there is no such setting{_nearest(variable.upper(), [*known, CONFIG])}"
-            )
+            near = _nearest(variable.upper(), [*known, CONFIG], PREFIX)
+            mistakes.append(f"{where}: there is no such setting{near}")
         elif text.strip():
             try:
                 layer[setting.name] = _Given(_parsed(setting, text.strip()), where)
@@ -176,9 +175,11 @@ def _key(name: str, value: Any, path: str, mistakes: list[str]) -> Iterator[tupl
         mistakes.append(f"file {path}, key {name}: there is no such setting{_nearest(name, list(DECLARED))}")
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else "; take it out, or see the README's table of settings"
+def _nearest(name: str, known: list[str], prefix: str = "") -> str:
+    # What all names begin with would make any two of them look alike.
+    names = [each.removeprefix(prefix) for each in known]
+    close = difflib.get_close_matches(name.removeprefix(prefix), names, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else "; take it out, or see the README's table"
 
 
 def _validated(given: _Layer, mistakes: list[str]) -> Settings | None:
