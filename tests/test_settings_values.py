@@ -183,8 +183,8 @@ class TestOpenings:
             "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n###",
             "### Task:\nGenerate 1-3 broad tags categorizing the main themes of the chat history, along",
             "### Task:\nPredict 3-5 useful messages this user might naturally send next to",
-            "### Task:\nSuggest 3-5 relevant follow-up questions or prompts that the user might naturally ask "
-            "next in this conversation",
+            "### Task:\nSuggest 3-5 relevant follow-up questions or prompts that the user might "
+            "naturally ask next in this conversation",
             "### Task:\nAnalyze the chat history to determine the necessity of generating search queries, in",
             "### Task:\nGenerate a detailed prompt for am image generation task based on the given language",
             "### Task:\nYou are an autocompletion system. Continue the text in `<text>` based on the",

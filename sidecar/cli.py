@@ -1,0 +1,120 @@
+"""`sidecar serve | check-config | export`.
+
+Rule: what goes wrong is said in one line for each mistake, never in a traceback. Exit codes: 0 done,
+1 it failed, 2 the command line or the settings are wrong (`check-config`: 1, finding that is its job).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from sidecar import __version__, logs
+from sidecar.errors import SidecarError
+from sidecar.settings import Settings, SettingsError, load, summary
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command, `argv` without the program's name; returns the exit code."""
+    arguments = vars(_parser().parse_args(argv))
+    run = arguments.pop("run")
+    try:
+        code: int = run(arguments)
+        # A reader that left is noticed here and not in the interpreter's last breath.
+        sys.stdout.flush()
+        return code
+    except SettingsError as error:
+        _complain(*error.mistakes)
+        return 2
+    except SidecarError as error:
+        _complain(error.message)
+    except BrokenPipeError:
+        return _reader_left()
+    except OSError as error:
+        _complain(str(error))
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    store = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    store.add_argument("--store", metavar="URL", help='"sqlite:///PATH" or "memory:"')
+    store.add_argument(
+        "--config", metavar="FILE", help="TOML file with settings (else SIDECAR_CONFIG, else none)"
+    )
+    serving = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[store])
+    serving.add_argument("--upstream", metavar="URL|demo", help="OpenAI base URL, or the demo server inside")
+    serving.add_argument("--listen", metavar="HOST:PORT", help="where to serve; port 0 takes any free one")
+
+    parser = argparse.ArgumentParser(
+        prog="sidecar",
+        description="A reverse proxy that gives stateless chat requests a memory.",
+        epilog="Every setting can also be an environment variable (SIDECAR_...) or stand in the file.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve", parents=[serving], help="serve until told to stop", allow_abbrev=False
+    )
+    serve.set_defaults(run=_serve)
+    check = commands.add_parser(
+        "check-config", parents=[serving], help="report every mistake in the settings", allow_abbrev=False
+    )
+    check.set_defaults(run=_check_config)
+    export = commands.add_parser("export", parents=[store], help="print conversations", allow_abbrev=False)
+    export.add_argument("--conversation", metavar="ID", help="only this one (default: all)")
+    export.add_argument("--format", choices=("jsonl", "markdown"), default="jsonl", help="default: jsonl")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _load(arguments: dict[str, str | None]) -> Settings:
+    settings = load(arguments)
+    logs.configure(settings.logs.level, settings.logs.format)
+    return settings
+
+
+def _serve(arguments: dict[str, str | None]) -> int:
+    settings = _load(arguments)
+    # Imported here: the other commands need no web server, and mistakes in the settings show at once.
+    from sidecar.proxy.app import serve
+
+    return serve(settings)
+
+
+def _check_config(arguments: dict[str, str | None]) -> int:
+    try:
+        settings = load(arguments)
+    except SettingsError as error:
+        _complain(*error.mistakes)
+        return 1
+    print(summary(settings), end="")
+    return 0
+
+
+def _export(arguments: dict[str, str | None]) -> int:
+    conversation, format = arguments.pop("conversation"), arguments.pop("format")
+    settings = _load(arguments)
+    from sidecar.export import export
+
+    return export(settings, conversation=conversation, format=format or "jsonl", out=sys.stdout)
+
+
+def _complain(*sentences: str) -> None:
+    for sentence in sentences:
+        print(f"sidecar: {sentence}", file=sys.stderr)
+
+
+def _reader_left() -> int:
+    # The interpreter flushes standard output once more at its end; let it have somewhere to go.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return 128 + signal.SIGPIPE

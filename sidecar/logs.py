@@ -1,0 +1,102 @@
+"""Log lines on standard error: text for people, JSON for machines.
+
+Rule: whatever the format, one event is one line (in text a traceback follows, indented), `extra` fields
+stand beside the message, and nothing that looks like a credential gets out.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+__all__ = ["configure"]
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
+_CREDENTIAL = re.compile(r"\b(Bearer\s+|sk-)[\w.~+/=-]{8,}", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN = re.compile(r"[^\s\"'=\\]+")
+
+
+def configure(level: str, format: str) -> None:
+    """Say events of at least `level` (debug, info, warning, error) in `format` (text, json).
+
+    `level` is for the tree `sidecar.*`; libraries are heard from "warning" on. The last call counts.
+    """
+    root = logging.getLogger()
+    for former in [each for each in root.handlers if isinstance(each, _Handler)]:
+        root.removeHandler(former)
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(_Line(_json if format == "json" else _text))
+    root.addHandler(handler)
+    logging.getLogger("sidecar").setLevel(level.upper())
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, so that a second `configure` knows what to take away."""
+
+
+class _Line(logging.Formatter):
+    """What both formats share: the traceback, and the net under the credentials."""
+
+    def __init__(self, line: Callable[[logging.LogRecord, str], str]) -> None:
+        super().__init__()
+        self._line = line
+
+    def format(self, record: logging.LogRecord) -> str:
+        trace = self.formatException(record.exc_info) if record.exc_info else ""
+        return _CREDENTIAL.sub(r"\1(hidden)", self._line(record, trace))
+
+
+def _text(record: logging.LogRecord, trace: str) -> str:
+    """`2026-01-31T12:00:00.000+00:00 info sidecar.store: opened path=sidecar.db`"""
+    words = [
+        _time(record),
+        record.levelname.lower(),
+        f"{record.name}:",
+        _harmless(record.getMessage()),
+        *(f"{name}={_shown(value)}" for name, value in _fields(record).items()),
+    ]
+    return "\n    ".join([" ".join(words), *trace.splitlines()])
+
+
+def _json(record: logging.LogRecord, trace: str) -> str:
+    """One object: time, level, logger, message, the extra fields, exception where there is one."""
+    event: dict[str, Any] = {
+        "time": _time(record),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    if trace:
+        event["exception"] = trace
+    for name, value in _fields(record).items():
+        event.setdefault(name, value)
+    return json.dumps(event, default=str)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        name: "(hidden)" if _HIDDEN_FIELDS.search(name) else value
+        for name, value in vars(record).items()
+        if name not in _STANDARD
+    }
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return _harmless(text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False))
+
+
+def _harmless(text: str) -> str:
+    """`text` with its control characters spelled out: a client must not be able to make a line of its own."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

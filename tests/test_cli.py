@@ -1,0 +1,159 @@
+"""The command line, in processes of its own where pipes and exit codes are the point."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import sidecar
+from sidecar import cli
+from sidecar.errors import StoreUnavailable
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(monkeypatch):
+    """No setting of the machine's own, and the logging as it was."""
+    for name in [name for name in os.environ if name.startswith("SIDECAR_")]:
+        monkeypatch.delenv(name)
+    root, tree = logging.getLogger(), logging.getLogger("sidecar")
+    handlers, level = list(root.handlers), tree.level
+    yield
+    root.handlers[:] = handlers
+    tree.setLevel(level)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the command line hands to the server and to the export, which have tests of their own."""
+    seen = []
+    app, export = ModuleType("sidecar.proxy.app"), ModuleType("sidecar.export")
+
+    def serve(settings):
+        seen.append(settings)
+        return 7
+
+    def exported(settings, **options):
+        seen.append((settings, options))
+        return 0
+
+    app.serve, export.export = serve, exported  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sidecar.proxy.app", app)
+    monkeypatch.setitem(sys.modules, "sidecar.export", export)
+    return seen
+
+
+def failing(monkeypatch, error):
+    app = ModuleType("sidecar.proxy.app")
+
+    def serve(settings):
+        raise error
+
+    app.serve = serve  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sidecar.proxy.app", app)
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "sidecar", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+
+def test_the_module_runs_as_a_program():
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"sidecar {sidecar.__version__}\n")
+
+
+def test_without_a_command_the_usage_is_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 2
+    assert "usage: sidecar" in capsys.readouterr().err
+
+
+def test_a_flag_is_not_guessed_from_its_beginning(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--up", "demo"])
+    assert "--up" in capsys.readouterr().err
+
+
+def test_serve_hands_over_the_settings_and_returns_the_servers_code(calls, tmp_path):
+    file = tmp_path / "s.toml"
+    file.write_text('[logs]\nlevel = "debug"\n')
+    arguments = ["--upstream", "http://127.0.0.1:9/x", "--listen", "127.0.0.1:0", "--store", "memory:"]
+    assert cli.main(["serve", *arguments, "--config", str(file)]) == 7
+    (settings,) = calls
+    assert (str(settings.upstream_base), settings.listen_port, settings.store_path) == (
+        "http://127.0.0.1:9/x",
+        0,
+        None,
+    )
+    assert logging.getLogger("sidecar").level == logging.DEBUG
+
+
+def test_serve_lists_every_mistake_on_a_line_of_its_own(calls, capsys, monkeypatch):
+    monkeypatch.setenv("SIDECAR_TRIM__STEP", "7")
+    assert cli.main(["serve", "--listen", "x", "--store", "y"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("sidecar: ") for line in lines)
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (StoreUnavailable("sidecar.db is no database"), "sidecar: sidecar.db is no database\n"),
+        (OSError(98, "address already in use"), "sidecar: [Errno 98] address already in use\n"),
+    ],
+)
+def test_what_stops_the_server_is_one_line(monkeypatch, capsys, error, line):
+    failing(monkeypatch, error)
+    assert cli.main(["serve"]) == 1
+    assert capsys.readouterr().err == line
+
+
+def test_an_interrupt_ends_it_quietly(monkeypatch, capsys):
+    failing(monkeypatch, KeyboardInterrupt())
+    assert cli.main(["serve"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_check_config_shows_what_is_in_force_without_secrets(capsys, monkeypatch):
+    monkeypatch.setenv("SIDECAR_SECRET", "hunter2 hunter2 hunter2")
+    monkeypatch.setenv("SIDECAR_TRIM__MAX_TURNS", "12")
+    assert cli.main(["check-config", "--listen", "[::1]:1"]) == 0
+    out = capsys.readouterr().out
+    assert 'listen = "[::1]:1"' in out
+    assert "trim.max_turns = 12" in out
+    assert "secret = (set)" in out
+    assert "hunter2" not in out
+
+
+def test_check_config_reports_all_mistakes_and_fails():
+    environ = {**os.environ, "SIDECAR_LISTEN": "x", "SIDECAR_TRIMM": "1"}
+    done = run("check-config", "--upstream", "ftp://x", env=environ)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert [line.split(" ")[1] for line in done.stderr.splitlines()] == ["environment", "upstream", "listen"]
+
+
+def test_export_hands_over_what_was_asked_for(calls):
+    assert cli.main(["export", "--store", "memory:", "--conversation", "c1", "--format", "markdown"]) == 0
+    assert cli.main(["export"]) == 0
+    (first, asked), (_, default) = calls
+    assert first.store == "memory:"
+    assert asked == {"conversation": "c1", "format": "markdown", "out": sys.stdout}
+    assert default == {"conversation": None, "format": "jsonl", "out": sys.stdout}
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as out:
+        command = [sys.executable, "-m", "sidecar", "check-config"]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -1,0 +1,129 @@
+"""Log lines, in both formats, as they arrive on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+
+import pytest
+
+from sidecar import logs
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    root, tree = logging.getLogger(), logging.getLogger("sidecar")
+    handlers, level = list(root.handlers), tree.level
+    yield
+    root.handlers[:] = handlers
+    tree.setLevel(level)
+
+
+@pytest.fixture
+def said(capsys):
+    """Configure, let `speak` log, return the lines."""
+
+    def lines(format, speak, level="info"):
+        logs.configure(level, format)
+        speak(logging.getLogger("sidecar.store"))
+        return capsys.readouterr().err.splitlines()
+
+    return lines
+
+
+def test_text_is_a_line_with_time_level_logger_message_and_fields(said):
+    (line,) = said(
+        "text", lambda log: log.info("opened %s", "it", extra={"path": "a.db", "why": "a b", "n": 3})
+    )
+    time, rest = line.split(" ", 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", time)
+    assert rest == 'info sidecar.store: opened it path=a.db why="a b" n=3'
+
+
+def test_json_is_an_object_a_line_with_the_fields_as_members(said):
+    (line,) = said(
+        "json", lambda log: log.warning("opened %s", "it", extra={"path": "a.db", "n": 3, "of": {1: b"x"}})
+    )
+    event = json.loads(line)
+    assert event.pop("time").endswith("+00:00")
+    assert event == {
+        "level": "warning",
+        "logger": "sidecar.store",
+        "message": "opened it",
+        "path": "a.db",
+        "n": 3,
+        "of": {"1": "b'x'"},
+    }
+
+
+def test_a_field_cannot_take_the_place_of_what_every_event_has(said):
+    (line,) = said("json", lambda log: log.info("x", extra={"level": "none", "logger": "none"}))
+    assert (json.loads(line)["level"], json.loads(line)["logger"]) == ("info", "sidecar.store")
+
+
+def fail(log):
+    try:
+        raise ValueError("bad\nvalue")
+    except ValueError:
+        log.exception("it failed", extra={"conversation": "c1"})
+
+
+def test_a_traceback_follows_its_text_line_indented(said):
+    first, *trace = said("text", fail)
+    assert first.endswith("error sidecar.store: it failed conversation=c1")
+    assert trace[0] == "    Traceback (most recent call last):"
+    assert trace[-2:] == ["    ValueError: bad", "    value"]
+
+
+def test_a_traceback_is_a_member_of_its_json_object(said):
+    (line,) = said("json", fail)
+    assert json.loads(line)["exception"].endswith("ValueError: bad\nvalue")
+
+
+def test_what_a_client_sent_cannot_make_a_line_of_its_own(said):
+    evil = "a\nerror sidecar: \x1b[31mfake\u2028"
+    (line,) = said("text", lambda log: log.info("got %s", evil, extra={"id": evil, "empty": ""}))
+    assert r"got a\nerror sidecar: \x1b[31mfake\u2028 id=" in line
+    assert line.endswith(' empty=""')
+    assert "\x1b" not in line
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_nothing_that_looks_like_a_credential_gets_out(said, format):
+    def speak(log):
+        log.info("sent Bearer hunter2.hunter2", extra={"Authorization": "hunter2", "api_key": "hunter2"})
+        log.info("key sk-hunter2-hunter2", extra={"cookie": b"hunter2", "user_jwt_secret": "hunter2"})
+        try:
+            raise ValueError("authorization: bearer hunter2hunter2")
+        except ValueError:
+            log.exception("failed")
+
+    text = "\n".join(said(format, speak))
+    assert "hunter2" not in text
+    assert text.count("(hidden)") == 8
+
+
+def test_the_level_is_the_least_that_is_said(said):
+    def speak(log):
+        log.debug("one")
+        log.warning("two")
+
+    assert len(said("text", speak, "debug")) == 2
+    assert len(said("text", speak, "info")) == 1
+    assert said("text", speak, "error") == []
+
+
+def test_libraries_speak_in_the_same_format_when_something_is_wrong(said):
+    def speak(_log):
+        logging.getLogger("aiohttp.server").info("not this")
+        logging.getLogger("aiohttp.server").error("but this")
+
+    (line,) = said("json", speak, "debug")
+    assert json.loads(line)["message"] == "but this"
+
+
+def test_configured_twice_it_says_everything_once(said):
+    said("text", lambda log: None)
+    assert len(said("json", lambda log: log.info("once"))) == 1
