@@ -37,7 +37,9 @@ def answers(tree: Tree, parent: Node | None) -> Iterator[Step]:
         if line[-1].role == "assistant":
             yield line
         waiting.extend(
-            (*line, child) for child in tree.children(line[-1]) if child.role in ("assistant", "tool", "function")
+            (*line, child)
+            for child in tree.children(line[-1])
+            if child.role in ("assistant", "tool", "function")
         )
 
 

@@ -25,7 +25,18 @@ from typing import Literal
 from sidecar.conversation import message as messages
 from sidecar.conversation.message import Fields
 
-__all__ = ["HASH_SIZE", "ID_SIZE", "Chain", "Conversation", "Message", "Node", "Path", "Source", "State", "Tree"]
+__all__ = [
+    "HASH_SIZE",
+    "ID_SIZE",
+    "Chain",
+    "Conversation",
+    "Message",
+    "Node",
+    "Path",
+    "Source",
+    "State",
+    "Tree",
+]
 
 HASH_SIZE = 16
 ID_SIZE = 24
@@ -101,8 +112,8 @@ class Conversation:
     updated_at: float
     tip: bytes | None = None
     full: bool = False
-    first_system: bytes | None = None
-    last_system: bytes | None = None
+    #: The digest of the last leading system messages, to see whether they have changed.
+    system: bytes | None = None
 
 
 class Chain:

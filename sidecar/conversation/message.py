@@ -130,9 +130,7 @@ def _sendable_text(role: object, text: str) -> str:
     return text
 
 
-def _form(
-    role: object, content: Any, fields: Fields, of_call: Any, *, skip: frozenset[str]
-) -> bytes:
+def _form(role: object, content: Any, fields: Fields, of_call: Any, *, skip: frozenset[str]) -> bytes:
     calls = fields.get("tool_calls")
     rest = {
         name: _identified(value) if name == "audio" else value

@@ -1,4 +1,4 @@
-"""The messages that go upstream: the stored ones where they say more than the client's copy, then what is new.
+"""The messages that go upstream: stored ones where they say more than the client's copy, then the new.
 
 By default answers are restored (tool calls, tool results and arguments as they were produced), and
 reasoning and earlier user messages are not. A client's copy from which the upstream would read the
@@ -56,13 +56,18 @@ def rebuilt(
         if len(step) == 1 and _reads_alike(chain, stored[0], message):
             line.append(Outgoing(message.role, message.raw))
         else:
-            line.extend(Outgoing(node.role, raw, restored=True) for node, raw in zip(step, stored, strict=True))
+            line.extend(
+                Outgoing(node.role, raw, restored=True) for node, raw in zip(step, stored, strict=True)
+            )
     return _paired(line)
 
 
-def remembered(line: Iterable[Node], rules: Restore, model: str | None) -> list[Outgoing]:
-    """A stored path for a client that did not send it."""
-    return _paired([Outgoing(node.role, _sendable(node, rules, model), restored=True) for node in line])
+def remembered(
+    line: Iterable[Node], sent: Iterable[Message], rules: Restore, model: str | None
+) -> list[Outgoing]:
+    """A stored path for a client that did not send it, and then what the client did send."""
+    stored = [Outgoing(node.role, _sendable(node, rules, model), restored=True) for node in line]
+    return _paired([*stored, *(Outgoing(message.role, message.raw) for message in sent)])
 
 
 def _restorable(step: Step, rules: Restore) -> bool:

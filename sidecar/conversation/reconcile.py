@@ -74,7 +74,9 @@ def places(request: ChatRequest) -> list[int]:
     return list(range(end, first - 1, -1))
 
 
-def settled(request: ChatRequest, found: Mapping[bytes, Sequence[Node]], named: frozenset[str]) -> Place | None:
+def settled(
+    request: ChatRequest, found: Mapping[bytes, Sequence[Node]], named: frozenset[str]
+) -> Place | None:
     """The place, if the looked-up nodes tell it; None if the tree has to be walked.
 
     Of several nodes that read alike the one that the client names wins, else the newest. `named` are
@@ -97,7 +99,10 @@ def walk(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
 
 
 def outcome_of(request: ChatRequest, place: Place, *, stored: bool, is_tip: bool) -> Outcome:
-    """The name of what happens. `stored`: the conversation has messages; `is_tip`: nothing lies under the place."""
+    """The name of what happens.
+
+    `stored`: the conversation has messages. `is_tip`: nothing lies under the place.
+    """
     end = len(request.path)
     if not stored:
         return Outcome.START

@@ -52,7 +52,9 @@ class Trimmed:
     over: tuple[str, ...] = ()
 
 
-def trim(line: Sequence[Outgoing], budget: Budget, *, system: Sequence[Outgoing] = (), tools: bytes = b"") -> Trimmed:
+def trim(
+    line: Sequence[Outgoing], budget: Budget, *, system: Sequence[Outgoing] = (), tools: bytes = b""
+) -> Trimmed:
     """Cut `line` (the messages after the leading system ones) to the budget.
 
     `system` and `tools` go along whatever happens; they only take their share of the room.

@@ -1,10 +1,10 @@
 """Where conversations are kept. The only speaker of SQL.
 
-    base      what every store can do, and what one request gives it to keep
-    schema    numbered migrations, applied in order; a newer database is refused
-    worker    a thread with a connection of its own: group commit for writing, a queue for reading
-    sqlite    one file, the default
-    memory    the same in dictionaries: for tests, and for those who want nothing kept
+base      what every store can do, and what one request gives it to keep
+schema    numbered migrations, applied in order; a newer database is refused
+worker    a thread with a connection of its own: group commit for writing, a queue for reading
+sqlite    one file, the default
+memory    the same in dictionaries: for tests, and for those who want nothing kept
 """
 
 from __future__ import annotations

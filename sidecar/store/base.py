@@ -71,7 +71,8 @@ class Store(ABC):
     async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
         """The id of a conversation of this tenant in which `hash` names an assistant message.
 
-        `digest` is that message's own. Of several, one in which nothing follows the message yet, newest first.
+        `digest` is that message's own. Of several, one in which nothing follows the message yet, and the
+        newest of those.
         """
 
     @abstractmethod

@@ -87,7 +87,11 @@ class MemoryStore(Store):
         kept = self._kept.setdefault(new.id, _Kept(new))
         old = kept.conversation
         kept.conversation = replace(
-            old, updated_at=new.updated_at, tip=new.tip, full=old.full or new.full, system=new.system or old.system
+            old,
+            updated_at=new.updated_at,
+            tip=new.tip,
+            full=old.full or new.full,
+            system=new.system or old.system,
         )
         for node in turn.nodes:
             if node.id not in kept.nodes:

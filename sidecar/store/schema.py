@@ -16,7 +16,9 @@ __all__ = ["migrate", "migrations"]
 
 def migrations() -> list[tuple[int, str]]:
     """(number, SQL) of every migration, in order."""
-    found = [entry for entry in files("sidecar.store").joinpath("sql").iterdir() if entry.name.endswith(".sql")]
+    found = [
+        entry for entry in files("sidecar.store").joinpath("sql").iterdir() if entry.name.endswith(".sql")
+    ]
     return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in found)
 
 

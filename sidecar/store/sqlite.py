@@ -10,7 +10,9 @@ import os
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
 from sidecar.errors import StoreUnavailable
@@ -23,7 +25,9 @@ __all__ = ["SQLiteStore"]
 _CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system'
 _NODE = "id, parent, digest, exact, role, body, source, state, created_at, message_id, model, usage, finish_reason"
 _FIND_CONVERSATION = f"SELECT number, {_CONVERSATION} FROM conversation WHERE id = ?"
-_FIND_NODES = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
+_FIND_NODES = (
+    f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
+)
 _FIND_NODE = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id = ?"
 _FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
 _FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
@@ -40,9 +44,11 @@ _PATH = f"""
     )
     SELECT {_NODE.replace("parent", "m.parent")} FROM line JOIN message m USING (number) ORDER BY depth DESC"""
 _TREE = f"""
-    SELECT {_NODE} FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
+    SELECT {_NODE} FROM message
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
 _SYSTEM = """
-    SELECT first, last FROM system_prompt WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
+    SELECT first, last FROM system_prompt
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
 _ADD_CONVERSATION = """
     INSERT INTO conversation (id, tenant, "key", created_at, updated_at, tip, "full", system)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -57,10 +63,10 @@ _ADD_SYSTEM = """
 
 
 class SQLiteStore(Store):
-    """A store in the SQLite file `path`, made if it is not there (its folder has to be)."""
+    """A store in the SQLite file `file`, made if it is not there (its folder has to be)."""
 
-    def __init__(self, path: str, *, secret: str = "") -> None:
-        self.path = path
+    def __init__(self, file: str, *, secret: str = "") -> None:
+        self._file = file
         self.secret = secret.encode()
         self._writer = Worker("sidecar-store-writer", self._connect_to_write, commits=True)
         self._reader = Worker("sidecar-store-reader", self._connect, commits=False)
@@ -71,7 +77,7 @@ class SQLiteStore(Store):
             await self._reader.start()
             self.secret = self.secret or await self._writer.do(_kept_secret)
         except sqlite3.Error as error:
-            raise StoreUnavailable(f"cannot open the store {self.path}: {error}{self._hint()}") from error
+            raise StoreUnavailable(f"cannot open the store {self._file}: {error}{self._hint()}") from error
 
     async def close(self) -> None:
         await self._writer.stop()
@@ -85,7 +91,9 @@ class SQLiteStore(Store):
 
     async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
         values = (digest, *_range(hash), tenant)
-        row = await self._reader.do(lambda connection: connection.execute(_FIND_ANSWER, values).fetchone())
+        row: Any = await self._reader.do(
+            lambda connection: connection.execute(_FIND_ANSWER, values).fetchone()
+        )
         return row[0] if row else None
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
@@ -96,7 +104,9 @@ class SQLiteStore(Store):
         return await self._reader.do(read)
 
     async def tree(self, conversation: str) -> list[Node]:
-        return await self._reader.do(lambda reader: [Node(*row) for row in reader.execute(_TREE, (conversation,))])
+        return await self._reader.do(
+            lambda reader: [Node(*row) for row in reader.execute(_TREE, (conversation,))]
+        )
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         row = await self._reader.do(lambda reader: reader.execute(_SYSTEM, (conversation,)).fetchone())
@@ -107,16 +117,16 @@ class SQLiteStore(Store):
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         where, values = ('WHERE id = ?1 OR "key" = ?1', (name,)) if name is not None else ("", ())
-        query = f"SELECT id FROM conversation {where} ORDER BY number"  # noqa: S608 - no value is in the text
+        query = f"SELECT id FROM conversation {where} ORDER BY number"
         ids = await self._reader.do(lambda connection: connection.execute(query, values).fetchall())
         for (each,) in ids:
-            row = await self._reader.do(lambda reader, id=each: reader.execute(_FIND_CONVERSATION, (id,)).fetchone())
+            row = await self._reader.do(partial(_one, _FIND_CONVERSATION, each))
             if row is not None:  # deleted meanwhile
                 yield _conversation(row)
 
     def _connect(self) -> sqlite3.Connection:
         # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
-        connection = sqlite3.connect(self.path, isolation_level=None, timeout=5.0, check_same_thread=False)
+        connection = sqlite3.connect(self._file, isolation_level=None, timeout=5.0, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA mmap_size = 268435456")
         return connection
@@ -126,14 +136,14 @@ class SQLiteStore(Store):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            migrate(connection, f"the store {self.path}")
+            migrate(connection, f"the store {self._file}")
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _hint(self) -> str:
-        folder = Path(self.path).parent
+        folder = Path(self._file).parent
         if not folder.is_dir():
             return f" (the folder {folder} does not exist: make it, or set `store` to another file)"
         if not os.access(folder, os.W_OK):
@@ -141,17 +151,23 @@ class SQLiteStore(Store):
         return ""
 
 
+def _one(query: str, value: object, connection: sqlite3.Connection) -> Any:
+    return connection.execute(query, (value,)).fetchone()
+
+
 def _range(hash: bytes) -> tuple[bytes, bytes]:
     """All ids that begin with this hash."""
     return hash, hash + b"\xff" * (ID_SIZE - HASH_SIZE)
 
 
-def _conversation(row: Sequence[object]) -> Conversation:
-    id, tenant, key, created_at, updated_at, tip, full, system = row[1:]
-    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system)  # type: ignore[arg-type]  # SQLite's STRICT tables hold these types
+def _conversation(row: Sequence[Any]) -> Conversation:
+    _number, id, tenant, key, created_at, updated_at, tip, full, system = row
+    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system)
 
 
-def _find(connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+def _find(
+    connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]
+) -> Found:
     for each in ids:
         row = connection.execute(_FIND_CONVERSATION, (each,)).fetchone()
         if row is not None and row[2] == tenant:
@@ -163,7 +179,9 @@ def _find(connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], has
         nodes = _named(connection, number, hash)
         if nodes:
             newest = nodes[-1].id
-            is_tip = newest == conversation.tip or not connection.execute(_FIND_CHILD, (number, newest)).fetchone()
+            is_tip = (
+                newest == conversation.tip or not connection.execute(_FIND_CHILD, (number, newest)).fetchone()
+            )
             return Found(conversation, {hash: nodes}, is_tip)
     return Found(conversation)
 
@@ -179,7 +197,16 @@ def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> li
 
 def _record(connection: sqlite3.Connection, turn: Turn) -> None:
     each = turn.conversation
-    values = (each.id, each.tenant, each.key, each.created_at, each.updated_at, each.tip, each.full, each.system)
+    values = (
+        each.id,
+        each.tenant,
+        each.key,
+        each.created_at,
+        each.updated_at,
+        each.tip,
+        each.full,
+        each.system,
+    )
     number = connection.execute(_ADD_CONVERSATION, values).fetchone()[0]
     connection.executemany(_ADD_NODE, [(number, *_columns(node)) for node in turn.nodes])
     if turn.echoes:

@@ -66,18 +66,22 @@ class Worker:
             raise StoreUnavailable(f"the store failed: {error}") from error
 
     def _run(self) -> None:
-        assert self._loop is not None and self._started is not None
+        assert self._started is not None
         try:
             connection = self._connect()
         except BaseException as error:  # handed to `start`, which raises it
-            self._loop.call_soon_threadsafe(_settle, [(self._started, None, error)])
+            self._hand_out([(self._started, None, error)])
             return
-        self._loop.call_soon_threadsafe(_settle, [(self._started, None, None)])
+        self._hand_out([(self._started, None, None)])
         try:
             while group := self._next_group():
-                self._loop.call_soon_threadsafe(_settle, self._done(connection, group))
+                self._hand_out(self._done(connection, group))
         finally:
             connection.close()
+
+    def _hand_out(self, settled: list[_Settled]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(_settle, settled)
 
     def _next_group(self) -> list[tuple[Job, asyncio.Future[Any]]]:
         """What waits, at least one job; nothing when the worker is to stop."""
@@ -95,7 +99,9 @@ class Worker:
             self._queue.put(None)
         return group
 
-    def _done(self, connection: sqlite3.Connection, group: list[tuple[Job, asyncio.Future[Any]]]) -> list[_Settled]:
+    def _done(
+        self, connection: sqlite3.Connection, group: list[tuple[Job, asyncio.Future[Any]]]
+    ) -> list[_Settled]:
         if not self._commits:
             return [_attempt(job, future, connection) for job, future in group]
         try:

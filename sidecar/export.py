@@ -1,0 +1,105 @@
+"""Conversations as JSON Lines for programs and as Markdown for people.
+
+JSON Lines, one conversation a line, times in Unix seconds:
+
+    {"conversation": {"id", "key", "tenant", "created_at", "updated_at"},
+     "messages": [{"id", "parent", "role", "message", "source", "state", "message_id", "model",
+                   "created_at"}]}
+
+`message` is the message as first sent or produced; `parent` is null at a root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+
+from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.message import call_ids, read, text_of
+from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.settings import Settings
+from sidecar.store import make_store
+
+__all__ = ["as_json", "as_markdown", "export"]
+
+
+def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
+    """Write all conversations, or those with this id or client's key, to `out`; returns the exit code."""
+    path = settings.store_path
+    if path is None:
+        raise SidecarError("the store is `memory:`, which keeps nothing that could be exported; set --store")
+    if not Path(path).exists():
+        raise StoreUnavailable(f"there is no store {path}; set --store to the one that the sidecar uses")
+    render = as_markdown if format == "markdown" else as_json
+    found = asyncio.run(_write(settings, conversation, render, out))
+    if conversation is not None and not found:
+        raise SidecarError(f"there is no conversation {conversation!r} in {path}")
+    return 0
+
+
+async def _write(settings: Settings, name: str | None, render: Any, out: TextIO) -> int:
+    store = make_store(settings.store_path)
+    await store.open()
+    found = 0
+    try:
+        async for conversation in store.conversations(name):
+            out.write(render(conversation, await store.tree(conversation.id)))
+            found += 1
+    finally:
+        await store.close()
+    return found
+
+
+def as_json(conversation: Conversation, nodes: list[Node]) -> str:
+    """One line of JSON."""
+    about = {
+        "id": conversation.id,
+        "key": conversation.key,
+        "tenant": conversation.tenant.hex(),
+        "created_at": conversation.created_at,
+        "updated_at": conversation.updated_at,
+    }
+    line = {"conversation": about, "messages": [_message(node) for node in nodes]}
+    return msgspec.json.encode(line).decode() + "\n"
+
+
+def as_markdown(conversation: Conversation, nodes: list[Node]) -> str:
+    """The tree as a person reads it: each branch under the message that it follows."""
+    lines = [f"# {conversation.key or conversation.id}", ""]
+    names = {node.id: str(number) for number, node in enumerate(nodes, 1)}
+    previous = None
+    for node in nodes:
+        after = "" if node.parent == previous else f", after {names.get(node.parent or b'', 'the start')}"
+        state = "" if node.state == "complete" else f", {node.state}"
+        model = f" ({node.model})" if node.model else ""
+        lines += [f"## {names[node.id]}. {node.role}{model}{after}{state}", "", _text(node), ""]
+        previous = node.id
+    return "\n".join(lines) + "\n"
+
+
+def _message(node: Node) -> dict[str, Any]:
+    return {
+        "id": _name(node.id),
+        "parent": _name(node.parent) if node.parent else None,
+        "role": node.role,
+        "message": msgspec.Raw(node.body),
+        "source": node.source,
+        "state": node.state,
+        "message_id": node.message_id,
+        "model": node.model,
+        "created_at": node.created_at,
+    }
+
+
+def _name(id: bytes) -> str:
+    """`b2:` names the hash, BLAKE2b, and with it version 1 of the normal form."""
+    return "b2:" + id.hex()
+
+
+def _text(node: Node) -> str:
+    fields = read(node.body)
+    calls = [f"`calls {each}`" for each in call_ids(fields)]
+    return "\n".join([text_of(fields), *calls]).strip() or "`(no text)`"

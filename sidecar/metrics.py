@@ -1,0 +1,30 @@
+"""What the sidecar counts, for `/-/metrics` (Prometheus)."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+__all__ = ["Metrics"]
+
+
+class Metrics:
+    """Counters of one process. Labels never hold ids, users or content."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = self._counter("requests", "Chat requests, by what they turned out to be", "outcome")
+        self.restored = self._counter("restored_messages", "Messages that came back from the store")
+        self.trimmed = self._counter("trimmed_messages", "Messages that were left out for the budget")
+        self.over_budget = self._counter("over_budget", "Requests that no cut could make fit", "limit")
+        self.replies = self._counter("replies", "Replies recorded, by state", "state")
+        self.store_failures = self._counter(
+            "store_failures", "Times that the store could not be used", "step"
+        )
+        self.upstream_retries = self._counter("upstream_retries", "Times that the upstream was tried again")
+
+    def text(self) -> bytes:
+        """All counters in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"sidecar_{name}", meaning, labels, registry=self._registry)

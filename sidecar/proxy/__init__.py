@@ -1,0 +1,16 @@
+"""HTTP on both sides. `turn.py` is the path of one request; the rest are its rooms.
+
+app           the server: routes, start, graceful end
+context       what all requests share: settings, store, upstream, tasks under way
+turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
+receive       the request: its body, who asks, about what
+load          what the store knows about it, and where it continues
+compose       the request as it goes upstream
+relay         the reply on its way to the client, with a copy kept
+record        the copy into the store
+passthrough   every other path and method, and WebSockets
+upstream      the connection to the backend: URLs, retries, errors
+headers       what of the headers travels on
+appends       one append to a conversation at a time
+health        /-/live, /-/ready, /-/metrics
+"""

@@ -1,0 +1,143 @@
+"""The server: routes, start, and an end that loses nothing.
+
+At SIGTERM or SIGINT the listening socket closes, answers under way get `timeouts.shutdown` seconds to
+end, what is then still running is recorded as far as it came, and the store commits. Exit code 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+
+from sidecar import __version__
+from sidecar.demo import start_demo
+from sidecar.errors import SidecarError
+from sidecar.metrics import Metrics
+from sidecar.proxy import health
+from sidecar.proxy.context import Context
+from sidecar.proxy.passthrough import passthrough
+from sidecar.proxy.turn import turn
+from sidecar.proxy.upstream import Upstream
+from sidecar.settings import Settings
+from sidecar.store import make_store
+
+__all__ = ["running", "serve"]
+
+log = logging.getLogger("sidecar")
+
+_Answer = Callable[[Context, web.Request], Awaitable[web.StreamResponse]]
+_CHAT = "/chat/completions"
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        asyncio.run(_serve(settings))
+    else:
+        uvloop.run(_serve(settings))
+    return 0
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[str]:
+    """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`."""
+    async with AsyncExitStack() as stack:
+        if settings.upstream == "demo":
+            demo, url = await start_demo()
+            stack.push_async_callback(demo.cleanup)
+            settings = settings.with_upstream(url)
+        store = make_store(settings.store_path, secret=settings.secret.get_secret_value())
+        await store.open()
+        stack.push_async_callback(store.close)
+        metrics = Metrics()
+        upstream = Upstream(settings, metrics)
+        stack.push_async_callback(upstream.close)
+        context = Context(settings, store, upstream, metrics)
+        stack.push_async_callback(context.finish)
+        runner = web.AppRunner(
+            _app(context),
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            shutdown_timeout=settings.timeouts.shutdown,
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await _listen(runner, settings)
+        host = settings.listen_host
+        yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+
+
+async def _serve(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with running(settings) as address:
+        print(_ready_line(settings, address), flush=True)
+        await stopped.wait()
+        print("sidecar: stopping", file=sys.stderr, flush=True)
+
+
+def _ready_line(settings: Settings, address: str) -> str:
+    upstream = "the demo upstream" if settings.upstream == "demo" else settings.upstream
+    return (
+        f"sidecar {__version__} serves {address}/v1 in front of {upstream}; "
+        f"try: curl {address}/v1/chat/completions -H 'X-Conversation-ID: first' "
+        """-d '{"model":"demo","messages":[{"role":"user","content":"hi"}]}'"""
+    )
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    site = web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=4096)
+    try:
+        await site.start()
+    except OSError as error:
+        raise SidecarError(
+            f"cannot listen on {settings.listen}: {error.strerror or error} (set `listen` to another address)"
+        ) from error
+
+
+def _app(context: Context) -> web.Application:
+    app = web.Application(client_max_size=context.settings.limits.max_body)
+
+    def route(method: str, path: str, answer: _Answer) -> None:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await _guarded(answer, context, request)
+
+        app.router.add_route(method, path, handle)
+
+    route("GET", "/-/live", health.live)
+    route("GET", "/-/ready", health.ready)
+    route("GET", "/-/metrics", health.metrics)
+    route("*", "/{path:.*}", _either)
+    return app
+
+
+async def _either(context: Context, request: web.Request) -> web.StreamResponse:
+    if request.method == "POST" and request.path.endswith(_CHAT):
+        return await turn(context, request)
+    return await passthrough(context, request)
+
+
+async def _guarded(answer: _Answer, context: Context, request: web.Request) -> web.StreamResponse:
+    """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
+    try:
+        return await answer(context, request)
+    except SidecarError as error:
+        failure = error
+    except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
+        raise
+    except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
+        log.exception("an unexpected error", extra={"path": request.path})
+        failure = SidecarError("the sidecar failed; its log says why")
+    log.info("refused", extra={"status": failure.status, "code": failure.code, "path": request.path})
+    return web.json_response(failure.body(), status=failure.status)

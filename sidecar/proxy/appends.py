@@ -1,0 +1,53 @@
+"""Appends to one conversation are served one after another.
+
+A client that sends only what is new relies on the reply before being in the history. Two at once would
+both be answered without the other, so the second waits, and is told if it would wait too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sidecar.errors import ConversationBusy
+
+__all__ = ["Appends"]
+
+
+class Appends:
+    """Who appends to which conversation now, and who waits for it."""
+
+    def __init__(self, wait: float) -> None:
+        self._wait = wait
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def turn(self, conversation: str | None) -> AsyncIterator[None]:
+        """Hold the conversation; at once for None. Raises `ConversationBusy` after the wait (seconds)."""
+        if conversation is None:
+            yield
+            return
+        lock = self._locks.setdefault(conversation, asyncio.Lock())
+        self._users[conversation] = self._users.get(conversation, 0) + 1
+        try:
+            await self._acquire(lock)
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._users[conversation] -= 1
+            if not self._users[conversation]:
+                del self._users[conversation], self._locks[conversation]
+
+    async def _acquire(self, lock: asyncio.Lock) -> None:
+        try:
+            async with asyncio.timeout(self._wait):
+                await lock.acquire()
+        except TimeoutError:
+            raise ConversationBusy(
+                "another message to this conversation is still being answered "
+                f"(waited `history.append_wait` = {self._wait:g} s)"
+            ) from None

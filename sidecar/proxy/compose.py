@@ -1,0 +1,110 @@
+"""The request as it goes upstream: rebuilt, trimmed, with the session id. Untouched where nothing differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+from multidict import CIMultiDict
+
+from sidecar.conversation.message import encode
+from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
+from sidecar.conversation.trim import Trimmed, trim
+from sidecar.proxy.context import Context
+from sidecar.proxy.headers import to_upstream
+from sidecar.proxy.load import Plan
+from sidecar.proxy.receive import Asked
+
+__all__ = ["Composed", "compose"]
+
+# Codings in which a reply can be read on its way; an upstream is not offered others.
+_READABLE = frozenset(("gzip", "deflate", "identity", "x-gzip"))
+
+
+@dataclass(slots=True, frozen=True)
+class Composed:
+    """Body and headers for the upstream, and what the client is told was done."""
+
+    body: bytes
+    headers: CIMultiDict[str]
+    restored: int
+    trimmed: Trimmed
+
+
+def compose(context: Context, asked: Asked, plan: Plan, request: web.Request) -> Composed:
+    """Put together what goes upstream."""
+    if asked.is_task:
+        headers = _task_headers(context, request)
+        return Composed(asked.chat.body, headers, 0, Trimmed(()))
+    headers = to_upstream(request.headers, without=_NOT_AS_IT_CAME)
+    session = plan.conversation.id if plan.conversation else asked.conversation_id
+    if asked.mode == "off":
+        return Composed(asked.chat.body, headers, 0, Trimmed(()))
+    if asked.is_kept:
+        _readable_only(headers)
+    system, line = _system(plan, asked), _line(context, plan, asked)
+    trimmed = trim(line, context.budget, system=system, tools=asked.chat.tools)
+    restored = sum(each.restored for each in (*system, *trimmed.kept))
+    extra = _session(context, request, headers, session)
+    if restored or trimmed.dropped:
+        body = asked.chat.with_messages([each.raw for each in (*system, *trimmed.kept)], extra=extra)
+    else:
+        body = asked.chat.with_fields(extra) if extra else asked.chat.body
+    return Composed(body, headers, restored, trimmed)
+
+
+# The body may have been rewritten or unpacked; its length is said anew.
+_NOT_AS_IT_CAME = frozenset(("content-length", "content-encoding"))
+
+
+def _system(plan: Plan, asked: Asked) -> list[Outgoing]:
+    """The leading system messages: the client's, or the conversation's own where those stand in for them."""
+    own = [Outgoing(each.role, each.raw) for each in asked.chat.system]
+    if plan.system is None:
+        return own
+    stored = [bytes(raw) for raw in msgspec.json.decode(plan.system, type=list[msgspec.Raw])]
+    if stored == [each.raw for each in own]:
+        return own
+    return [Outgoing("system", raw, restored=True) for raw in stored]
+
+
+def _line(context: Context, plan: Plan, asked: Asked) -> list[Outgoing]:
+    """Everything after the leading system messages."""
+    chat, rules = asked.chat, context.restore
+    sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
+    if plan.line is not None:
+        return remembered(plan.line, sent, rules, chat.model)
+    return rebuilt(sent, plan.steps, rules, asked.chain, chat.model)
+
+
+def _session(
+    context: Context, request: web.Request, headers: CIMultiDict[str], session: str | None
+) -> dict[str, bytes]:
+    """Add the conversation's id under the configured names; returns what belongs into the body.
+
+    What the client itself said under a name by which we know conversations stays as it said it.
+    """
+    if session is None:
+        return {}
+    identity = {name.lower() for name in context.settings.identity.headers}
+    for name in context.settings.session.headers:
+        if name.lower() not in identity or not headers.get(name):
+            headers[name] = session
+    field = context.settings.session.body_field
+    return {field: encode(session)} if field else {}
+
+
+def _task_headers(context: Context, request: web.Request) -> CIMultiDict[str]:
+    """A task goes without the conversation's id, lest an agent take it for a turn of the conversation."""
+    settings = context.settings
+    ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
+    return to_upstream(request.headers, without={*_NOT_AS_IT_CAME, *(name.lower() for name in ids)})
+
+
+def _readable_only(headers: CIMultiDict[str]) -> None:
+    """Offer the upstream only codings that can be read on the way, so that its reply can be recorded."""
+    offered = headers.get("Accept-Encoding")
+    if offered:
+        kept = [each for each in offered.split(",") if each.split(";")[0].strip().lower() in _READABLE]
+        headers["Accept-Encoding"] = ",".join(kept).strip() or "identity"

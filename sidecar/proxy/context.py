@@ -1,0 +1,63 @@
+"""What all requests share. Made once at the start, handed to every room."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from sidecar.conversation.rebuild import Restore
+from sidecar.conversation.trim import Budget
+from sidecar.metrics import Metrics
+from sidecar.proxy.appends import Appends
+from sidecar.proxy.upstream import Upstream
+from sidecar.settings import Settings
+from sidecar.store import Store
+
+__all__ = ["Context"]
+
+log = logging.getLogger("sidecar.proxy")
+T = TypeVar("T")
+
+
+class Context:
+    """Settings, store, upstream, metrics, and the work that outlives its request."""
+
+    def __init__(self, settings: Settings, store: Store, upstream: Upstream, metrics: Metrics) -> None:
+        self.settings = settings
+        self.store = store
+        self.upstream = upstream
+        self.metrics = metrics
+        self.appends = Appends(settings.history.append_wait)
+        self.restore = Restore(
+            answers=settings.restore.answers,
+            reasoning=settings.restore.reasoning,
+            user_messages=settings.restore.user_messages,
+        )
+        self.budget = Budget(**settings.trim.model_dump())
+        #: The last attempt to write failed; cleared by the next that succeeds.
+        self.store_failing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start work that goes on when its request is gone; `finish` waits for it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def finish(self) -> None:
+        """Wait until nothing is under way."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def store_failed(self, step: str, error: Exception) -> None:
+        """Count and say that the store could not be used."""
+        self.metrics.store_failures.labels(step).inc()
+        log.error("the store failed", extra={"step": step, "error": str(error)})
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("work in the background failed", exc_info=error)

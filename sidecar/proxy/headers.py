@@ -1,0 +1,49 @@
+"""What of the headers travels on: all of them, less what belongs to one connection (RFC 9110, 7.6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from multidict import CIMultiDict, CIMultiDictProxy
+
+__all__ = ["HISTORY", "from_upstream", "to_upstream"]
+
+#: The request header that sets the history mode for one request; ours, so it goes no further.
+HISTORY = "X-Sidecar-History"
+
+_HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+# `Host` and `Expect` are said anew by the client that sends the request on.
+_NOT_SENT = _HOP_BY_HOP | {"host", "expect", HISTORY.lower()}
+
+
+def to_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()) -> CIMultiDict[str]:
+    """The client's end-to-end headers, less those named in `without` (lower case)."""
+    return _travelling(headers, _NOT_SENT, without)
+
+
+def from_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()) -> CIMultiDict[str]:
+    """The upstream's end-to-end headers, less those named in `without` (lower case)."""
+    return _travelling(headers, _HOP_BY_HOP, without)
+
+
+def _travelling(
+    headers: CIMultiDictProxy[str], staying: frozenset[str], without: Collection[str]
+) -> CIMultiDict[str]:
+    if "Connection" in headers:  # names further headers of this connection
+        named = ",".join(headers.getall("Connection")).lower().split(",")
+        staying = staying | {name.strip() for name in named}
+    if without:
+        staying = staying.union(without)
+    return CIMultiDict([(name, value) for name, value in headers.items() if name.lower() not in staying])

@@ -1,0 +1,175 @@
+"""What the store knows about a request, and where in its tree the request continues.
+
+Usually one look-up (see `conversation/reconcile.py`); a tree is loaded only where that does not tell,
+a path only where something on it has to be restored.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from sidecar.conversation.echo import Step
+from sidecar.conversation.history import Conversation, Message, Node, Tree
+from sidecar.conversation.identity import Kind
+from sidecar.conversation.identity import conversation_id as named_id
+from sidecar.conversation.reconcile import (
+    Outcome,
+    Place,
+    outcome_of,
+    places,
+    repeated,
+    settled,
+    walk,
+)
+from sidecar.errors import StoreUnavailable
+from sidecar.proxy.context import Context
+from sidecar.proxy.receive import Asked
+from sidecar.store import Found
+
+__all__ = ["Plan", "load"]
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    """What to do with a request.
+
+    `conversation` is None where nothing is kept. `steps` are the stored nodes that the first messages of
+    the request stand for, where they may have to be restored. `line` is the stored path that goes before
+    the messages of a client that sends only what is new. `new` is what will be recorded under `parent`.
+    """
+
+    outcome: Outcome
+    conversation: Conversation | None = None
+    parent: Node | None = None
+    new: tuple[Message, ...] = ()
+    steps: tuple[Step, ...] = ()
+    line: tuple[Node, ...] | None = None
+    #: The leading system messages (a JSON array) that stand in for the request's own; None: none do.
+    system: bytes | None = None
+    degraded: bool = False
+
+
+async def load(context: Context, asked: Asked) -> Plan:
+    """Find out what the request is. Raises `StoreUnavailable` for one that cannot do without the store."""
+    if asked.is_task:
+        return Plan(Outcome.TASK)
+    if not asked.is_kept or not (len(asked.chat.path) or asked.chat.prefill):
+        return Plan(Outcome.BYPASS)
+    try:
+        if asked.may_append and context.store_failing:
+            await context.store.probe()
+        return await _load(context, asked)
+    except StoreUnavailable as error:
+        context.store_failed("read", error)
+        if asked.may_append or context.settings.history.if_store_fails == "refuse":
+            raise
+        return Plan(Outcome.BYPASS, degraded=True)
+
+
+async def _load(context: Context, asked: Asked) -> Plan:
+    store, chat = context.store, asked.chat
+    ids = await _ids(context, asked)
+    if ids is None:
+        return Plan(Outcome.BYPASS)
+    hashes = [chat.path.hashes[position - 1] for position in places(chat)]
+    found = await store.find(asked.identity.tenant, ids, hashes) if ids else Found()
+    conversation = found.conversation
+    if conversation is None:
+        fresh = _fresh(asked, ids[0] if ids else "conv_" + secrets.token_hex(16))
+        return Plan(Outcome.START, fresh, None, chat.path.messages)
+    if (
+        asked.may_append
+        and (asked.mode == "append" or not conversation.full)
+        and conversation.tip is not None
+    ):
+        return await _append(context, asked, conversation, conversation.tip)
+    return await _reconcile(context, asked, found, conversation)
+
+
+async def _ids(context: Context, asked: Asked) -> list[str] | None:
+    """Under which ids the conversation may be kept, the first for a new one; None to keep nothing."""
+    key = asked.identity.key
+    if key is not None and asked.conversation_id is not None:
+        # A client may also call a conversation that began without an id by the id that it was told.
+        return [asked.conversation_id, key]
+    chat, fallback = asked.chat, context.settings.identity.fallback
+    if fallback == "none":
+        return None
+    if fallback == "hash":
+        said = b"".join(each.digest for each in (*chat.system, *chat.path.messages[:1]))
+        opening = asked.chain.hash(None, said).hex()
+        return ["api-" + named_id(context.store.secret, asked.identity.tenant, opening).removeprefix("conv_")]
+    last = chat.last_answer
+    if not last:
+        return []
+    answer = chat.path.messages[last - 1]
+    known = await context.store.find_by_answer(
+        asked.identity.tenant, answer.digest, chat.path.hashes[last - 1]
+    )
+    return [known] if known else []
+
+
+def _fresh(asked: Asked, id: str) -> Conversation:
+    now = time.time()
+    return Conversation(id, asked.identity.tenant, asked.identity.key, created_at=now, updated_at=now)
+
+
+async def _append(context: Context, asked: Asked, conversation: Conversation, tip: bytes) -> Plan:
+    line = await context.store.path(conversation.id, tip)
+    system = await _system(context, asked, conversation, appending=True)
+    told = repeated(line, asked.chat, first_too=asked.mode == "auto")
+    if told is not None:
+        known = line[:told]
+        before = known[: len(known) - len(asked.chat.path)]
+        return Plan(Outcome.RETRY, conversation, known[-1], line=tuple(before), system=system)
+    new = asked.chat.path.messages
+    return Plan(Outcome.APPEND, conversation, line[-1], new, line=tuple(line), system=system)
+
+
+async def _reconcile(context: Context, asked: Asked, found: Found, conversation: Conversation) -> Plan:
+    chat, store = asked.chat, context.store
+    named = frozenset(each for each in (asked.identity.parent_id, asked.identity.user_message_id) if each)
+    place = settled(chat, found.nodes, named)
+    steps: tuple[Step, ...] = ()
+    is_tip = found.is_tip
+    if place is None:
+        tree = Tree(await store.tree(conversation.id))
+        match = walk(tree, chat, named)
+        place, steps = match.place, match.steps
+        is_tip = not tree.children(place.node)
+    elif place.node is not None and not _is_faithful(context, asked, place, place.node):
+        path = Tree(await store.path(conversation.id, place.node.id))
+        steps = walk(path, chat, named).steps
+    return Plan(
+        outcome=outcome_of(chat, place, stored=True, is_tip=is_tip),
+        conversation=conversation,
+        parent=place.node,
+        new=chat.path.messages[place.position :],
+        steps=steps if _may_restore(asked) else (),
+        system=await _system(context, asked, conversation, appending=False),
+    )
+
+
+async def _system(
+    context: Context, asked: Asked, conversation: Conversation, *, appending: bool
+) -> bytes | None:
+    """What stands in for the leading system messages: the first if pinned, the last if none were sent."""
+    pinned = context.settings.restore.system_prompt == "pin" and _may_restore(asked)
+    if not pinned and not (appending and not asked.chat.system):
+        return None
+    stored = await context.store.system(conversation.id)
+    return stored[0 if pinned else 1] if stored else None
+
+
+def _is_faithful(context: Context, asked: Asked, place: Place, node: Node) -> bool:
+    """Is there nothing to restore up to this place?"""
+    if not _may_restore(asked):
+        return True
+    return context.restore.by_hash and node.exact == asked.chat.path.exacts[place.position - 1]
+
+
+def _may_restore(asked: Asked) -> bool:
+    """Nothing is ever put into a request that names no conversation, or one that mixes several."""
+    return asked.identity.key is not None and asked.identity.kind is Kind.CHAT

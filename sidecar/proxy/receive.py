@@ -1,0 +1,175 @@
+"""The request: its body, who asks, and about which conversation."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import jwt
+from aiohttp import web
+
+from sidecar.conversation.history import Chain
+from sidecar.conversation.identity import (
+    Identity,
+    Kind,
+    conversation_id,
+    first_value,
+    key_of,
+    kind_of,
+    tenant_of,
+)
+from sidecar.conversation.request import ChatRequest, parse
+from sidecar.conversation.tasks import is_task
+from sidecar.errors import BadRequest, BodyTooLarge
+from sidecar.proxy.context import Context
+from sidecar.proxy.headers import HISTORY
+from sidecar.settings import Settings
+
+__all__ = ["Asked", "Mode", "receive"]
+
+Mode = Literal["auto", "full", "append", "off"]
+_MODES = ("auto", "full", "append", "off")
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """A chat request, understood."""
+
+    identity: Identity
+    chain: Chain
+    chat: ChatRequest
+    mode: Mode
+    is_task: bool
+    #: Under which the upstream and the client know the conversation; None until one is found or made.
+    conversation_id: str | None
+
+    @property
+    def is_kept(self) -> bool:
+        """Does this request take part in a history at all?"""
+        return not self.is_task and self.mode != "off" and self.identity.kind is not Kind.TEMPORARY
+
+    @property
+    def may_append(self) -> bool:
+        """Could it be from a client that sends only what is new?"""
+        if self.identity.key is None or self.identity.kind is not Kind.CHAT or not len(self.chat.path):
+            return False
+        if self.mode == "append":
+            return True
+        whole = self.chat.prefill or self.chat.last_answer or self.identity.sends_history
+        return self.mode == "auto" and not whole
+
+
+async def receive(context: Context, request: web.Request) -> Asked:
+    """Read and understand a chat request. Raises `BadRequest` or `BodyTooLarge`."""
+    settings = context.settings
+    identity = _identify(settings, context.store.secret, request)
+    mode = _mode(settings, request, identity)
+    body = await _body(request, settings.limits.max_body)
+    chain = Chain(identity.tenant)
+    chat = parse(body, chain)
+    mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
+    return Asked(
+        identity=identity,
+        chain=chain,
+        chat=chat,
+        mode=mode,
+        is_task=is_task(mark, chat, settings.tasks.openings),
+        conversation_id=(
+            conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
+        ),
+    )
+
+
+def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identity:
+    names, header = settings.identity, request.headers.get
+    key = key_of(header, names.headers)
+    message_ids = [
+        header(name) or None if name else None
+        for name in (names.message_id_header, names.user_message_id_header, names.parent_id_header)
+    ]
+    from_open_webui = any(name.lower().startswith("x-openwebui-") for name in request.headers)
+    return Identity(
+        tenant=_tenant(settings, secret, request),
+        key=key,
+        kind=kind_of(key, temporary=names.temporary_prefixes, channel=names.channel_prefixes),
+        message_id=message_ids[0],
+        user_message_id=message_ids[1],
+        parent_id=message_ids[2],
+        sends_history=from_open_webui or any(message_ids),
+    )
+
+
+def _tenant(settings: Settings, secret: bytes, request: web.Request) -> bytes:
+    rules, header = settings.tenant, request.headers.get
+    if rules.mode == "fixed":
+        return tenant_of(secret, None, None)
+    credential = first_value(header, rules.credential_headers)
+    if rules.mode == "credential":
+        return tenant_of(secret, credential, None)
+    user = _verified_user(settings, request) or first_value(header, rules.user_headers)
+    if rules.mode == "user" and user is not None:
+        return tenant_of(secret, None, user)
+    return tenant_of(secret, credential, user)
+
+
+def _verified_user(settings: Settings, request: web.Request) -> str | None:
+    """The `sub` of the signed user token, if one is configured and sent."""
+    key = settings.tenant.user_jwt_secret.get_secret_value()
+    name = settings.tenant.user_jwt_header
+    token = request.headers.get(name) if key and name else None
+    if not token:
+        return None
+    try:
+        claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub"]})
+    except jwt.InvalidTokenError as error:
+        raise BadRequest(
+            f"{name} cannot be verified: {error}", code="invalid_user_token", param=name
+        ) from error
+    return str(claims["sub"])
+
+
+def _mode(settings: Settings, request: web.Request, identity: Identity) -> Mode:
+    said = request.headers.get(HISTORY)
+    mode = said.strip().lower() if said else settings.history.mode
+    if mode not in _MODES:
+        raise BadRequest(
+            f"{HISTORY} has to be one of {', '.join(_MODES)}", code="invalid_history_mode", param=HISTORY
+        )
+    if mode == "append" and said and identity.key is None:
+        raise BadRequest(
+            f"{HISTORY}: append needs a conversation id ({' or '.join(settings.identity.headers)})",
+            code="conversation_id_required",
+            param=settings.identity.headers[0],
+        )
+    return cast(Mode, mode)
+
+
+async def _body(request: web.Request, limit: int) -> bytes:
+    try:
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _too_large(limit) from error
+    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding in ("", "identity"):
+        return body
+    if coding not in ("gzip", "deflate"):
+        raise BadRequest(
+            f"the body has the unknown Content-Encoding {coding}", code="invalid_content_encoding"
+        )
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
+    try:
+        unpacked = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BadRequest(
+            f"the body is not valid {coding}: {error}", code="invalid_content_encoding"
+        ) from error
+    if len(unpacked) > limit:
+        raise _too_large(limit)
+    if not unpacker.eof:
+        raise BadRequest(f"the body is not valid {coding}: it ends early", code="invalid_content_encoding")
+    return unpacked
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than `limits.max_body` = {limit} bytes")

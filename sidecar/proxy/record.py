@@ -1,0 +1,173 @@
+"""The copy of a reply into the store.
+
+A `Recording` collects the bytes of one reply as they pass and makes a turn of them at the end: the
+request's new messages, then every reply. States: `complete`; `partial` where the client left first;
+`failed` where the upstream broke off or said so. A reply of which nothing came is no message.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import zlib
+from dataclasses import dataclass, field, replace
+
+from sidecar.conversation.history import Conversation, Message, Node, State
+from sidecar.conversation.message import encode, read
+from sidecar.errors import StoreUnavailable
+from sidecar.proxy.context import Context
+from sidecar.proxy.load import Plan
+from sidecar.proxy.receive import Asked
+from sidecar.store import Turn
+from sidecar.streaming.assembly import Assembled, Reply, from_json, from_stream
+
+__all__ = ["Recording"]
+
+
+@dataclass(slots=True)
+class Recording:
+    """One reply on its way into the store. Append to `chunks`, then `commit` once."""
+
+    context: Context
+    asked: Asked
+    plan: Plan
+    conversation: Conversation
+    streamed: bool
+    coding: str = "identity"
+    chunks: list[bytes] = field(default_factory=list)
+
+    async def commit(self, ended: State) -> None:
+        """Keep what came. `ended` says how: `complete` for a clean end of the response.
+
+        When this returns, the turn is durable. Raises `StoreUnavailable` if it could not be written.
+        """
+        data = _unpacked(b"".join(self.chunks), self.coding)
+        assembled = from_stream(data) if self.streamed else from_json(data)
+        turn = self._turn(assembled, ended)
+        try:
+            await self.context.store.record(turn)
+        except StoreUnavailable as error:
+            self.context.store_failing = True
+            self.context.store_failed("write", error)
+            raise
+        self.context.store_failing = False
+        for node in turn.nodes:
+            if node.source == "upstream":
+                self.context.metrics.replies.labels(node.state).inc()
+
+    def _turn(self, assembled: Assembled, ended: State) -> Turn:
+        now = time.time()
+        asked_nodes = self._asked_nodes(now)
+        parent = asked_nodes[-1] if asked_nodes else self.plan.parent
+        replies = [
+            self._reply_node(reply, parent, assembled, _state(reply, assembled, ended), now)
+            for reply in assembled.replies
+            if ended == "complete" or _says_something(reply)
+        ]
+        complete = [node for node in replies if node.state == "complete"]
+        tip = complete[0] if complete else parent or (replies[0] if replies else None)
+        system = b"[" + b",".join(each.raw for each in self.asked.chat.system) + b"]"
+        digest = self.asked.chain.hash(None, system) if self.asked.chat.system else None
+        conversation = replace(
+            self.conversation,
+            updated_at=now,
+            tip=tip.id if tip else None,
+            full=bool(
+                self.asked.chat.last_answer or self.asked.chat.prefill or self.asked.identity.sends_history
+            ),
+            system=digest,
+        )
+        return Turn(
+            conversation=conversation,
+            nodes=(*asked_nodes, *replies),
+            echoes=self._echoes(asked_nodes, replies),
+            system=system if digest is not None and digest != self.conversation.system else None,
+        )
+
+    def _asked_nodes(self, now: float) -> list[Node]:
+        """The request's new messages, as nodes under the place where the request continues."""
+        nodes: list[Node] = []
+        parent = self.plan.parent
+        for message in self.plan.new:
+            newest = message is self.asked.chat.path.messages[-1]
+            parent = self._node(message, parent, self.asked.chain.message_id(parent, message.digest), now)
+            if newest and message.role == "user":
+                parent = replace(parent, message_id=self.asked.identity.user_message_id)
+            nodes.append(parent)
+        return nodes
+
+    def _reply_node(
+        self, reply: Reply, parent: Node | None, assembled: Assembled, state: State, now: float
+    ) -> Node:
+        raw = reply.message
+        if self.asked.chat.prefill is not None:
+            raw = _extended(self.asked.chat.prefill, raw)
+        message = self.asked.chain.message(raw)
+        id = self.asked.chain.reply_id(parent, message.digest, secrets.token_bytes(8))
+        return replace(
+            self._node(message, parent, id, now),
+            source="upstream",
+            state=state,
+            message_id=self.asked.identity.message_id,
+            model=assembled.model or self.asked.chat.model,
+            usage=assembled.usage,
+            finish_reason=reply.finish_reason,
+        )
+
+    def _node(self, message: Message, parent: Node | None, id: bytes, now: float) -> Node:
+        return Node(
+            id=id,
+            parent=parent.id if parent else None,
+            digest=message.digest,
+            exact=self.asked.chain.exact(parent.exact if parent else b"", message),
+            role=message.role,
+            body=message.raw,
+            source="client",
+            state="complete",
+            created_at=now,
+        )
+
+    def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
+        """Under which hashes the client will name these nodes, where its own chain has left ours."""
+        path, chain = self.asked.chat.path, self.asked.chain
+        if self.plan.line is not None or not path.hashes:
+            return ()
+        nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
+        known = zip(reversed(path.hashes), reversed(nodes), strict=False)
+        echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
+        if echoes:
+            echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
+        return tuple(echoes)
+
+
+def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
+    """A reply that has its finish reason is whole, whatever became of the connection after that."""
+    if reply.finish_reason is not None and reply.finish_reason != "error":
+        return "complete"
+    return "failed" if assembled.error is not None else ended
+
+
+def _says_something(reply: Reply) -> bool:
+    return any(value for name, value in read(reply.message).items() if name != "role")
+
+
+def _extended(prefill: Message, raw: bytes) -> bytes:
+    """The reply joined to the assistant message that it goes on from."""
+    reply, before = read(raw), prefill.fields
+    joined = {**before, **reply}
+    if isinstance(before.get("content"), str) and isinstance(reply.get("content"), str):
+        joined["content"] = before["content"] + reply["content"]
+    elif not reply.get("content"):
+        joined["content"] = before.get("content")
+    return encode(joined)
+
+
+def _unpacked(data: bytes, coding: str) -> bytes:
+    """The reply's bytes without their content coding, as far as they go; a broken-off one is short."""
+    if coding == "identity":
+        return data
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
+    try:
+        return unpacker.decompress(data)
+    except zlib.error:
+        return b""

@@ -1,0 +1,187 @@
+"""The reply on its way to the client: every byte as it came, chunk by chunk, with back-pressure.
+
+Nothing is held back but the end, until the reply is in the store: of an event stream the line
+`data: [DONE]`, of any other body its last piece. What the client sees finish is therefore durable.
+
+A client that leaves ends the upstream's work at once, or, if so set, the rest is read for the record.
+An upstream that breaks off is passed on as just that: the client's connection breaks off too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import aiohttp
+from aiohttp import web
+
+from sidecar.conversation.history import State
+from sidecar.errors import StoreUnavailable
+from sidecar.proxy.headers import from_upstream
+from sidecar.proxy.record import Recording
+from sidecar.streaming.ending import Ending
+
+__all__ = ["relay", "relay_recorded"]
+
+log = logging.getLogger("sidecar.proxy")
+
+# What reading from an upstream raises that breaks off or falls silent.
+_BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+async def relay(
+    request: web.Request, upstream: aiohttp.ClientResponse, extra: Mapping[str, str]
+) -> web.StreamResponse:
+    """Pass a response on, without a copy."""
+    response = _response(upstream, extra)
+    content = upstream.content
+    try:
+        await response.prepare(request)
+        while True:
+            try:
+                chunk = await content.readany()
+            except _BROKEN_OFF as error:
+                _break_off(request, error)
+                return response
+            if not chunk:
+                break
+            await response.write(chunk)
+        await response.write_eof()
+    finally:
+        upstream.close()
+    return response
+
+
+async def relay_recorded(
+    request: web.Request, upstream: aiohttp.ClientResponse, extra: Mapping[str, str], recording: Recording
+) -> web.StreamResponse:
+    """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
+    response = _response(upstream, extra)
+    relaying = _Relay(request, upstream, response, recording)
+    try:
+        await relaying.run()
+    except (asyncio.CancelledError, ConnectionResetError):
+        # Waited for, so that whoever comes next in this conversation finds what was kept.
+        await asyncio.shield(relaying.client_left())
+        raise
+    finally:
+        upstream.close()
+    return response
+
+
+class _Relay:
+    """One reply between its two connections, and the one commit that it ends with."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        upstream: aiohttp.ClientResponse,
+        response: web.StreamResponse,
+        recording: Recording,
+    ) -> None:
+        self._request = request
+        self._upstream = upstream
+        self._response = response
+        self._recording = recording
+        self._early = recording.context.settings.history.commit == "after_end"
+        self._commit: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
+        response, content, chunks = self._response, self._upstream.content, self._recording.chunks
+        end: Ending | _LastPiece = Ending() if self._recording.streamed else _LastPiece()
+        await response.prepare(self._request)
+        while True:
+            try:
+                chunk = await content.readany()
+            except _BROKEN_OFF as error:
+                await self._keep("failed")
+                _break_off(self._request, error)
+                return
+            if not chunk:
+                break
+            chunks.append(chunk)
+            ready = end.feed(chunk)
+            if ready:
+                await response.write(ready)
+            if end.done and end.held and not await self._release(end):
+                return
+        if await self._release(end):
+            await response.write_eof()
+
+    def client_left(self) -> asyncio.Task[None]:
+        """The client is gone: keep what came, and stop the upstream or read it to its end."""
+        context = self._recording.context
+        if self._commit is None and context.settings.history.on_disconnect == "finish":
+            self._commit = context.spawn(self._finish())
+        elif self._commit is None:
+            self._upstream.close()
+        return self._start_commit("partial")
+
+    async def _release(self, end: Ending | _LastPiece) -> bool:
+        """Commit, then hand out the end. False if the client must not see it, since the store failed."""
+        if not self._early and not await self._keep("complete"):
+            return False
+        held, end.held = end.held, b""
+        if held:
+            await self._response.write(held)
+        if self._early:
+            self._start_commit("complete")
+        return True
+
+    async def _keep(self, ended: State) -> bool:
+        """Commit once; False if a client that relies on it must be told that it failed."""
+        try:
+            await asyncio.shield(self._start_commit(ended))
+        except StoreUnavailable as error:
+            # Whoever sends the whole history holds all that is lost here; others must see it.
+            if self._recording.plan.line is not None:
+                _break_off(self._request, error)
+                return False
+        return True
+
+    def _start_commit(self, ended: State) -> asyncio.Task[None]:
+        if self._commit is None:
+            self._commit = self._recording.context.spawn(self._recording.commit(ended))
+        return self._commit
+
+    async def _finish(self) -> None:
+        try:
+            async for chunk in self._upstream.content.iter_any():
+                self._recording.chunks.append(chunk)
+            ended: State = "complete"
+        except _BROKEN_OFF:
+            ended = "failed"
+        await self._recording.commit(ended)
+
+
+class _LastPiece:
+    """The end of a body that is not a stream of events: its last piece."""
+
+    __slots__ = ("done", "held")
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.done = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The piece before this one."""
+        before, self.held = self.held, chunk
+        return before
+
+
+def _response(upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> web.StreamResponse:
+    headers = from_upstream(upstream.headers)
+    for name, value in extra.items():
+        headers[name] = value
+    if upstream.content_type == "text/event-stream":
+        headers["X-Accel-Buffering"] = "no"
+    return web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
+
+
+def _break_off(request: web.Request, error: Exception) -> None:
+    """End the client's connection without the end of the response, as the upstream ended ours."""
+    log.warning("a response was broken off", extra={"error": str(error) or type(error).__name__})
+    if request.transport is not None:
+        request.transport.close()
