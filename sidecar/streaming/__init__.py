@@ -1,0 +1,10 @@
+"""PURE: bytes of a reply -> the message that they carry.
+
+    sse         bytes, split anywhere -> the payload of each event
+    ending      what of a stream may go to the client before the reply is stored
+    deltas      how the pieces of one message join
+    assembly    payloads, or one JSON body -> the replies, usage and error that were in them
+
+Relaying and assembling are two readings of the same bytes. `ending` looks at what passes and changes
+nothing in it; `assembly` reads the kept bytes once, when the stream is over.
+"""

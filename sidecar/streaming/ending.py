@@ -1,0 +1,58 @@
+"""The end of a stream: a client must not see it before the reply is in the store.
+
+What tells a client that a reply is whole is the line `data: [DONE]`. That line and all after it are kept
+back; every other byte goes on at once. A chunk that ends inside a line which may yet become that
+line keeps back these few bytes, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["Ending"]
+
+_FORMS = (b"data: [DONE]", b"data:[DONE]")
+_LINE = re.compile(rb"(?<![^\r\n])data: ?\[DONE\]")
+
+
+class Ending:
+    """Splits a stream into what may go to the client now and what waits for the commit.
+
+    `held` is what waits: once `done`, everything from the start of the line `data: [DONE]` onwards;
+    before that, at most eleven bytes that may become this line. Released bytes + `held` are
+    always the bytes that came. Whoever relays the stream sends `held` when the stream has ended.
+    """
+
+    __slots__ = ("_inside_line", "done", "held")
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.done = False
+        self._inside_line = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What may go to the client now; for the usual chunk, which ends with its line, `chunk` itself."""
+        # find() is nearly twice as fast on bytes as `in`; this is all that most chunks cost.
+        if not self.held and chunk.endswith(b"\n") and chunk.find(b"[DONE]") < 0:
+            self._inside_line = False
+            return chunk
+        if self.done:
+            self.held += chunk
+            return b""
+        data = self.held + chunk
+        # Within a line that was released in part, the first byte is no start of a line.
+        found = _LINE.search(data, 1 if self._inside_line else 0)
+        if found:
+            self.done = True
+            return self._release(data, found.start())
+        start = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        rest = data[start:]
+        if (start or not self._inside_line) and any(form.startswith(rest) for form in _FORMS):
+            self._inside_line = False
+            return self._release(data, start)
+        self._inside_line = True
+        return self._release(data, len(data))
+
+    def _release(self, data: bytes, end: int) -> bytes:
+        self.held = data[end:]
+        return data[:end]

@@ -1,0 +1,89 @@
+"""What may go to the client before the reply is stored, and what may not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sidecar.streaming.ending import Ending
+
+DONE = re.compile(rb"(?:\A|\n|\r)(data: ?\[DONE\])")
+FORMS = (b"data: [DONE]", b"data:[DONE]")
+PIECES = st.sampled_from(
+    [b"data: [DONE]", b"data:[DONE]", b"data: ", b"data:", b"[DONE]", b"data: [DO", b"d", b"x", b" ", b": "]
+    + [b"\n", b"\r", b"\r\n", b"\n\n", b'data: {"a":"[DONE]"}\n\n']
+)
+
+
+def fed(chunks):
+    ending = Ending()
+    return ending, [ending.feed(chunk) for chunk in chunks]
+
+
+@given(st.lists(st.lists(PIECES, max_size=4).map(b"".join), max_size=8))
+@example([b"x", b"data: [DONE]\n"])
+@example([b"x\n", b"", b"data: [DONE]"])
+def test_all_but_the_end_is_released_however_it_was_split(chunks):
+    stream = b"".join(chunks)
+    found = DONE.search(stream)
+    ending, released = fed(chunks)
+    assert b"".join(released) + ending.held == stream
+    assert not DONE.search(b"".join(released))
+    assert ending.done == bool(found)
+    if found:
+        assert ending.held == stream[found.start(1) :]
+
+
+@given(st.lists(PIECES, max_size=12).map(b"".join), st.integers(1, 5))
+def test_before_the_end_only_a_piece_of_that_line_is_ever_held(stream, size):
+    ending, seen = Ending(), b""
+    for at in range(0, len(stream), size):
+        seen += stream[at : at + size]
+        ending.feed(stream[at : at + size])
+        if not ending.done and ending.held:
+            assert any(form.startswith(ending.held) for form in FORMS)
+            assert re.search(rb"(\A|[\r\n])" + re.escape(ending.held) + rb"\Z", seen)
+
+
+@pytest.mark.parametrize("line", FORMS)
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b""])
+def test_the_end_is_held_wherever_the_stream_is_cut(line, end):
+    before, after = b"data: {}" + (end or b"\n\n"), line + end
+    for cut in range(len(before + after) + 1):
+        ending, released = fed([(before + after)[:cut], (before + after)[cut:]])
+        assert (b"".join(released), ending.held) == (before, after)
+
+
+def test_the_usual_chunk_goes_on_as_the_same_object():
+    chunk = b'data: {"choices":[]}\n\n'
+    assert Ending().feed(chunk) is chunk
+
+
+def test_a_chunk_that_ends_within_a_line_goes_on_as_the_same_object():
+    chunk = b'data: {"choi'
+    assert Ending().feed(chunk) is chunk
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([b'data: {"text":"data: [DONE]"}\n\n'], id="inside a line"),
+        pytest.param([b'data: {"text":"', b"data: [DONE]", b'"}\n\n'], id="inside a line, as one chunk"),
+        pytest.param([b'data: {"text":"', b"data: [DO", b'NE]"}\n\n'], id="inside a line, in pieces"),
+        pytest.param([b": data: [DONE]\n\n"], id="in a comment"),
+        pytest.param([b"data: [DON", b"ATE]\n\n"], id="another word"),
+        pytest.param([b"data: [DONE", b"\n\n"], id="without its bracket"),
+    ],
+)
+def test_these_are_no_end(chunks):
+    ending, released = fed(chunks)
+    assert (b"".join(released), ending.held, ending.done) == (b"".join(chunks), b"", False)
+
+
+def test_everything_after_the_end_waits_with_it():
+    ending, released = fed([b"data: [DONE]\n\n", b": bye\n\n", b"data: {}\n\n"])
+    assert released == [b"", b"", b""]
+    assert ending.held == b"data: [DONE]\n\n: bye\n\ndata: {}\n\n"
