@@ -57,13 +57,13 @@ class MemoryStore(Store):
 
     async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
         found = [
-            (kept.conversation.tip == node.id, kept.conversation.updated_at, kept.conversation.id)
-            for kept in self._kept.values()
+            (node.id not in kept.parents, kept.conversation.updated_at, number, kept.conversation.id)
+            for number, kept in enumerate(self._kept.values())
             if kept.conversation.tenant == tenant
             for node in kept.by_hash.get(hash, ())
             if node.digest == digest and node.role == "assistant"
         ]
-        return max(found)[2] if found else None
+        return max(found)[-1] if found else None
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
         kept = self._kept.get(conversation)

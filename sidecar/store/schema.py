@@ -1,12 +1,14 @@
-"""Numbered migrations: `sql/NNNN_what.sql`, each applied once, in order, in a transaction of its own.
+"""Numbered migrations: `sql/NNNN_what.sql`, each applied once, in order, all of them or none.
 
 The number of the last one applied is SQLite's `user_version`. An older database is migrated when it is
-opened; a newer one is refused, since this version cannot know what its data means.
+opened; a newer one is refused, since this version cannot know what its data means, and so is one that
+another program made.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from importlib.resources import files
 
 from sidecar.errors import StoreUnavailable
@@ -25,13 +27,30 @@ def migrations() -> list[tuple[int, str]]:
 def migrate(connection: sqlite3.Connection, name: str) -> None:
     """Bring the database to the newest schema. `name` is what the message of an error calls it."""
     known = migrations()
-    current = connection.execute("PRAGMA user_version").fetchone()[0]
     newest = known[-1][0]
-    if current > newest:
-        raise StoreUnavailable(
-            f"{name} has schema {current}, and this version knows schemas up to {newest}: "
-            "use the newer sidecar that wrote it, or another `store`"
-        )
-    for number, sql in known:
-        if number > current:
-            connection.executescript(f"BEGIN IMMEDIATE; {sql} PRAGMA user_version = {number}; COMMIT;")
+    # Locked before the version is read: of two that start at once, one finds the work done.
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        current = connection.execute("PRAGMA user_version").fetchone()[0]
+        if current > newest:
+            raise StoreUnavailable(
+                f"{name} has schema {current}, and this version knows schemas up to {newest}: "
+                "use the newer sidecar that wrote it, or another `store`"
+            )
+        if not current and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            raise StoreUnavailable(f"{name} is a database of another program: set `store` to another file")
+        for number, sql in known:
+            if number > current:
+                for statement in _statements(sql):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {number}")
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """One by one, since `executescript` would commit what has been done so far."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -23,18 +23,20 @@ from sidecar.store.worker import Worker
 __all__ = ["SQLiteStore"]
 
 _CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system'
-_NODE = "id, parent, digest, exact, role, body, source, state, created_at, message_id, model, usage, finish_reason"
-_FIND_CONVERSATION = f"SELECT number, {_CONVERSATION} FROM conversation WHERE id = ?"
-_FIND_NODES = (
-    f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
+_NODE = (
+    "id, parent, digest, exact, role, body, source, state, created_at, "
+    "message_id, model, usage, finish_reason"
 )
+_FIND_CONVERSATION = f"SELECT number, {_CONVERSATION} FROM conversation WHERE id = ?"
+_FIND_NODES = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
 _FIND_NODE = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id = ?"
 _FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
 _FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
 _FIND_ANSWER = """
     SELECT c.id FROM message m JOIN conversation c ON c.number = m.conversation
     WHERE m.digest = ? AND m.id BETWEEN ? AND ? AND m.role = 'assistant' AND c.tenant = ?
-    ORDER BY c.tip = m.id DESC, c.updated_at DESC LIMIT 1"""
+    ORDER BY EXISTS (SELECT 1 FROM message WHERE conversation = m.conversation AND parent = m.id),
+        c.updated_at DESC, c.number DESC LIMIT 1"""
 _PATH = f"""
     WITH RECURSIVE line (number, parent, depth) AS (
         SELECT number, parent, 0 FROM message WHERE conversation = ?1 AND id = ?2
@@ -42,7 +44,8 @@ _PATH = f"""
         SELECT m.number, m.parent, depth + 1 FROM line
         JOIN message m ON m.conversation = ?1 AND m.id = line.parent
     )
-    SELECT {_NODE.replace("parent", "m.parent")} FROM line JOIN message m USING (number) ORDER BY depth DESC"""
+    SELECT {_NODE.replace("parent", "m.parent")}
+    FROM line JOIN message m USING (number) ORDER BY depth DESC"""
 _TREE = f"""
     SELECT {_NODE} FROM message
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
@@ -55,7 +58,10 @@ _ADD_CONVERSATION = """
     ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, tip = excluded.tip,
         "full" = max("full", excluded."full"), system = coalesce(excluded.system, system)
     RETURNING number"""
-_ADD_NODE = f"INSERT OR IGNORE INTO message (conversation, {_NODE}) VALUES ({', '.join('?' * 14)})"
+# Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
+_ADD_NODE = f"""
+    INSERT INTO message (conversation, {_NODE}) VALUES ({", ".join("?" * 14)})
+    ON CONFLICT (conversation, id) DO NOTHING"""
 _ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
 _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (?1, ?2, ?2)
@@ -75,8 +81,8 @@ class SQLiteStore(Store):
         try:
             await self._writer.start()
             await self._reader.start()
-            self.secret = self.secret or await self._writer.do(_kept_secret)
         except sqlite3.Error as error:
+            await self.close()
             raise StoreUnavailable(f"cannot open the store {self._file}: {error}{self._hint()}") from error
 
     async def close(self) -> None:
@@ -134,9 +140,11 @@ class SQLiteStore(Store):
     def _connect_to_write(self) -> sqlite3.Connection:
         connection = self._connect()
         try:
+            # First of all, since a file that is not ours has to stay as it is.
+            migrate(connection, f"the store {self._file}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            migrate(connection, f"the store {self._file}")
+            self.secret = self.secret or _kept_secret(connection)
         except BaseException:
             connection.close()
             raise
@@ -146,8 +154,11 @@ class SQLiteStore(Store):
         folder = Path(self._file).parent
         if not folder.is_dir():
             return f" (the folder {folder} does not exist: make it, or set `store` to another file)"
-        if not os.access(folder, os.W_OK):
-            return f" (the folder {folder} is not writable for this user)"
+        if Path(self._file).is_dir():
+            return " (it is a folder: name a file in it)"
+        for each in (folder, Path(self._file)):
+            if each.exists() and not os.access(each, os.W_OK):
+                return f" ({each} is not writable for this user)"
         return ""
 
 
@@ -178,11 +189,8 @@ def _find(
     for hash in hashes:
         nodes = _named(connection, number, hash)
         if nodes:
-            newest = nodes[-1].id
-            is_tip = (
-                newest == conversation.tip or not connection.execute(_FIND_CHILD, (number, newest)).fetchone()
-            )
-            return Found(conversation, {hash: nodes}, is_tip)
+            child = connection.execute(_FIND_CHILD, (number, nodes[-1].id)).fetchone()
+            return Found(conversation, {hash: nodes}, is_tip=child is None)
     return Found(conversation)
 
 
@@ -234,8 +242,10 @@ def _columns(node: Node) -> tuple[object, ...]:
 
 
 def _kept_secret(connection: sqlite3.Connection) -> bytes:
-    row = connection.execute("SELECT value FROM secret").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO secret (value) VALUES (?)", (secrets.token_bytes(32),))
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
         row = connection.execute("SELECT value FROM secret").fetchone()
+        if row is None:
+            row = (secrets.token_bytes(32),)
+            connection.execute("INSERT INTO secret (value) VALUES (?)", row)
     return bytes(row[0])

@@ -3,6 +3,7 @@
 The writing worker commits in groups: whatever waits when it comes round goes into one transaction, so
 that a hundred turns that end together cost one sync of the disk and none of them waits for a timer.
 A job that fails does not take its group along: the group is rolled back and done again one by one.
+A store that is locked fails the whole group at once: each waiting anew would only hold up the queue.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started: asyncio.Future[None] | None = None
+        self._open = False
 
     async def start(self) -> None:
         """Open the connection; raises what opening raised."""
@@ -46,23 +48,28 @@ class Worker:
         self._started = self._loop.create_future()
         self._thread.start()
         await self._started
+        self._open = True
 
     async def stop(self) -> None:
-        """Finish every job that was accepted, then close the connection."""
-        self._queue.put(None)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        """Finish every job that was accepted, then close the connection. Harmless twice, or unstarted."""
+        self._open = False
+        if self._started is not None:
+            self._queue.put(None)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     async def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `job` in the thread. Raises `StoreUnavailable` for whatever SQLite has against it.
+        """Run `job` in the thread. Raises `StoreUnavailable` for whatever SQLite has against it, also a
+        text that is no UTF-8, and if the worker has not been started or has been stopped.
 
         A caller that is cancelled no longer waits; the job is done all the same.
         """
-        assert self._loop is not None
+        if self._loop is None or not self._open:
+            raise StoreUnavailable("the store is not open")
         future: asyncio.Future[T] = self._loop.create_future()
         self._queue.put((job, future))
         try:
             return await future
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeError) as error:
             raise StoreUnavailable(f"the store failed: {error}") from error
 
     def _run(self) -> None:
@@ -105,7 +112,11 @@ class Worker:
         if not self._commits:
             return [_attempt(job, future, connection) for job, future in group]
         try:
-            with _transaction(connection):
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return [(future, None, error) for _job, future in group]
+        try:
+            with connection:  # commits, or rolls back
                 return [(future, job(connection), None) for job, future in group]
         except Exception as error:  # the error of one job is not the others': one by one, below
             if len(group) == 1:
@@ -114,24 +125,6 @@ class Worker:
 
 
 _Settled = tuple["asyncio.Future[Any]", Any, BaseException | None]
-
-
-class _transaction:
-    """BEGIN and COMMIT, or ROLLBACK if the body or the commit raises."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
 
 
 def _attempt(job: Job, future: asyncio.Future[Any], connection: sqlite3.Connection) -> _Settled:

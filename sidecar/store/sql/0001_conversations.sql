@@ -34,6 +34,9 @@ CREATE TABLE message (
 ) STRICT;
 CREATE UNIQUE INDEX message_by_id ON message (conversation, id);
 
+-- Does anything follow a message? Asked for every request, so it must not take a walk through the history.
+CREATE INDEX message_by_parent ON message (conversation, parent) WHERE parent IS NOT NULL;
+
 -- A request without a conversation id is recognised by its last answer. Hashes are keyed by tenant.
 CREATE INDEX message_by_answer ON message (digest, id) WHERE role = 'assistant';
 

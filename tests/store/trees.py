@@ -1,0 +1,62 @@
+"""Messages, conversations and turns to put into a store."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+from sidecar.conversation.history import Chain, Conversation, Node
+from sidecar.store import Turn
+
+TENANT = b"tenant".ljust(16, b".")
+OTHER_TENANT = b"another".ljust(16, b".")
+
+_nonces = itertools.count(1)
+
+
+def talk(id="conv_1", *, tenant=TENANT, key=None, at=1.0, **about):
+    return Conversation(id, tenant, key, created_at=at, updated_at=at, **about)
+
+
+def question(text, under=None, *, role="user", tenant=TENANT, at=1.0, **about):
+    """A message of the client: said twice under the same parent, it is the same node."""
+    return _node({"role": role, "content": text}, under, tenant, at, None, about)
+
+
+def reply(text, under, *, tenant=TENANT, at=1.0, nonce=None, **about):
+    """A message of the upstream: said twice, it is two nodes that read alike."""
+    nonce = next(_nonces) if nonce is None else nonce
+    return _node({"role": "assistant", "content": text}, under, tenant, at, nonce, about)
+
+
+def chat(*texts, tenant=TENANT, under=None):
+    """A path of questions and replies in turn."""
+    nodes = []
+    for number, text in enumerate(texts):
+        under = (reply if number % 2 else question)(text, under, tenant=tenant)
+        nodes.append(under)
+    return nodes
+
+
+def turn(conversation, *nodes, echoes=(), system=None):
+    return Turn(conversation, nodes, tuple(echoes), system)
+
+
+def _node(fields, under, tenant, at, nonce, about):
+    chain = Chain(tenant)
+    message = chain.message(json.dumps(fields).encode())
+    if nonce is None:
+        id = chain.message_id(under, message.digest)
+    else:
+        id = chain.reply_id(under, message.digest, nonce.to_bytes(8, "big"))
+    defaults = {"source": "client" if nonce is None else "upstream", "state": "complete"}
+    return Node(
+        id=id,
+        parent=under.id if under else None,
+        digest=message.digest,
+        exact=chain.exact(under.exact if under else b"", message),
+        role=message.role,
+        body=message.raw,
+        created_at=at,
+        **(defaults | about),
+    )
