@@ -7,9 +7,10 @@ What an upstream might understand is not refused here; only a body in which no m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -30,6 +31,9 @@ class _Body(msgspec.Struct):
 
 _read_body = msgspec.json.Decoder(_Body).decode
 _read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+# Any escape: a pair of surrogates, a lone one (the group), another.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+T = TypeVar("T")
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,25 +63,25 @@ class ChatRequest:
 
     def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
         """The body with these messages (JSON each) and these further keys, all else as it came."""
-        fields: dict[str, Any] = dict(_read_object(self.body))
+        fields: dict[str, Any] = dict(_read(_read_object, self.body))
         fields["messages"] = b"[" + b",".join(sent) + b"]"
         fields.update(extra or {})
         return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
 
     def with_fields(self, extra: dict[str, bytes]) -> bytes:
         """The body with these keys (JSON values) set, the messages as they came."""
-        fields: dict[str, Any] = {**_read_object(self.body), **extra}
+        fields: dict[str, Any] = {**_read(_read_object, self.body), **extra}
         return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
 
 
 def parse(body: bytes, chain: Chain) -> ChatRequest:
     """Read a body. Raises `BadRequest` if it is not JSON or has no list of message objects."""
     try:
-        fields = _read_body(body)
+        fields = _read(_read_body, body)
     except msgspec.ValidationError as error:
-        raise BadRequest(_what_is_wrong(body), code="invalid_messages", param="messages") from error
-    except msgspec.DecodeError as error:
-        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
+        raise _no_request(body) from error
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
+        raise _not_json(error) from error
     sent = tuple(_message(chain, bytes(raw), index) for index, raw in enumerate(fields.messages))
     leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
     system, said = sent[:leading], sent[leading:]
@@ -93,23 +97,43 @@ def parse(body: bytes, chain: Chain) -> ChatRequest:
     )
 
 
+def _read(decode: Callable[[bytes], T], body: bytes) -> T:
+    """Read JSON; half an emoji, as JavaScript cuts one in two, is valid there and not to the decoder."""
+    try:
+        return decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        mended = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
+        if mended == body:
+            raise
+        return decode(mended)
+
+
 def _message(chain: Chain, raw: bytes, index: int) -> Message:
     try:
         return chain.message(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         where = f"messages[{index}]"
         raise BadRequest(f"{where} is {error}", code="invalid_messages", param=where) from error
 
 
-def _what_is_wrong(body: bytes) -> str:
-    """A sentence for a body that is JSON and yet no request."""
+def _not_json(error: Exception) -> BadRequest:
+    return BadRequest(f"the body is not valid JSON: {error}", code="invalid_json")
+
+
+def _no_request(body: bytes) -> BadRequest:
+    """What to say of a body whose front is JSON and yet no request; its rest may be no JSON at all."""
     try:
-        fields = _read_object(body)
+        fields = _read(_read_object, body)
     except msgspec.ValidationError:
-        return "the body has to be a JSON object with a list of `messages`"
-    if "messages" not in fields:
-        return "`messages` is missing: it has to be a list of message objects"
-    return "`messages` has to be a list of message objects"
+        wrong = "the body has to be a JSON object with a list of `messages`"
+    except (ValueError, RecursionError) as error:
+        return _not_json(error)
+    else:
+        is_missing = "`messages` is missing: it" if "messages" not in fields else "`messages`"
+        wrong = f"{is_missing} has to be a list of message objects"
+    return BadRequest(wrong, code="invalid_messages", param="messages")
 
 
 def _member(name: str, value: Any) -> bytes:

@@ -107,7 +107,8 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
 
 
 def _app(context: Context) -> web.Application:
-    app = web.Application(client_max_size=context.settings.limits.max_body)
+    # aiohttp refuses a body of exactly its limit.
+    app = web.Application(client_max_size=context.settings.limits.max_body + 1)
 
     def route(method: str, path: str, answer: _Answer) -> None:
         async def handle(request: web.Request) -> web.StreamResponse:

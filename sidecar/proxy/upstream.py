@@ -11,6 +11,7 @@ or a server on its way up.
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = ["Upstream"]
 _KEEP_ALIVE = 4.0
 # No model answers so soon, and no engine has done work worth having twice.
 _STALE_WITHIN = 0.25
+_LARGE = 1 << 20  # bytes
 
 
 class Upstream:
@@ -76,7 +78,7 @@ class Upstream:
                 return await self.session.request(
                     method,
                     url,
-                    data=body() if callable(body) else body,
+                    data=_payload(body),
                     headers=headers,
                     allow_redirects=False,
                 )
@@ -96,6 +98,13 @@ class Upstream:
                 self._metrics.upstream_retries.inc()
                 await asyncio.sleep(self._retries.backoff * 2 ** (attempt - 1))
         raise failure
+
+
+def _payload(body: bytes | Callable[[], Any] | None) -> Any:
+    """A large body goes piece by piece, else one client's images would hold up everybody's streams."""
+    if isinstance(body, bytes):
+        return io.BytesIO(body) if len(body) > _LARGE else body
+    return body() if body is not None else None
 
 
 def _said(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -95,7 +96,9 @@ class Sidecar:
     async def send(
         self, method: str, path: str, *, data: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Reply:
-        async with self.http.request(method, self.url + path, data=data, headers=headers) as response:
+        # aiohttp warns of large bodies that are given as bytes.
+        body = io.BytesIO(data) if data is not None and len(data) > 1 << 20 else data
+        async with self.http.request(method, self.url + path, data=body, headers=headers) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def stored(self) -> list[Stored]:
