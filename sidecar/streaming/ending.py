@@ -19,8 +19,9 @@ class Ending:
     """Splits a stream into what may go to the client now and what waits for the commit.
 
     `held` is what waits: once `done`, everything from the start of the line `data: [DONE]` onwards;
-    before that, at most eleven bytes that may become this line. Released bytes + `held` are
-    always the bytes that came. Whoever relays the stream sends `held` when the stream has ended.
+    before that, at most eleven bytes that may become this line. Released bytes + `held` are always
+    the bytes that came. Whoever relays the stream sends `held` and empties it when the reply is
+    stored, or when the stream has ended.
     """
 
     __slots__ = ("_inside_line", "done", "held")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.streaming.sse import Decoder, payloads
@@ -68,6 +68,7 @@ def test_a_stream_has_these_events(stream, events):
     assert events_of([stream[i : i + 1] for i in range(len(stream))]) == events
 
 
+@settings(deadline=None)
 @given(STREAMS, st.data())
 def test_any_split_at_any_bytes_gives_the_same_events(stream, data):
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
@@ -75,11 +76,13 @@ def test_any_split_at_any_bytes_gives_the_same_events(stream, data):
     assert events_of(chunks) == events_by_the_book(stream)
 
 
+@settings(deadline=None)
 @given(STREAMS)
 def test_a_whole_stream_has_the_events_that_the_standard_says(stream):
     assert payloads(stream) == events_by_the_book(stream)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=8).filter(lambda event: not {10, 13} & set(event))))
 def test_the_usual_form_gives_back_what_was_put_in(events):
     assert payloads(b"".join(b"data: " + event + b"\n\n" for event in events)) == events
