@@ -12,5 +12,6 @@ passthrough   every other path and method, and WebSockets
 upstream      the connection to the backend: URLs, retries, errors
 headers       what of the headers travels on
 appends       one append to a conversation at a time
+server        errors of requests that cannot even be read
 health        /-/live, /-/ready, /-/metrics
 """

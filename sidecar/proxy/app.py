@@ -22,6 +22,7 @@ from sidecar.metrics import Metrics
 from sidecar.proxy import health
 from sidecar.proxy.context import Context
 from sidecar.proxy.passthrough import passthrough
+from sidecar.proxy.server import Runner
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
 from sidecar.settings import Settings
@@ -62,7 +63,7 @@ async def running(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(upstream.close)
         context = Context(settings, store, upstream, metrics)
         stack.push_async_callback(context.finish)
-        runner = web.AppRunner(
+        runner = Runner(
             _app(context),
             access_log=None,
             handler_cancellation=True,

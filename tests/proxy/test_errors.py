@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import zlib
 
 import pytest
@@ -200,9 +201,35 @@ async def test_a_body_whose_chunks_are_broken_is_refused(sidecar: Sidecar, upstr
     reader, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rsplit(":", 1)[1]))
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     writer.write(head.encode() + b"5\r\n{mess\r\nzz\r\n")
-    status = (await reader.readline()).split()
+    answer = await reader.read()
     writer.close()
-    assert status[1] == b"400"
+    assert answer.split()[1] == b"400"
+    assert b'{"error": {"message": ' in answer
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Conversation-ID: a\x01b",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Conversation-ID: a\x7fb",
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Conversation-ID: " + b"x" * 100_000,
+        b"nonsense",
+    ],
+)
+async def test_what_is_no_http_is_refused_in_the_same_words(
+    sidecar: Sidecar, upstream: Upstream, head: bytes
+):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(sidecar.url.rsplit(":", 1)[1]))
+    writer.write(head + b"\r\nContent-Length: 2\r\n\r\n{}")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert b"\r\nContent-Type: application/json" in answer
+    error = json.loads(answer.split(b"\r\n\r\n", 1)[1])["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["code"] == "invalid_http"
+    assert "\n" not in error["message"]
     assert upstream.requests == []
 
 
