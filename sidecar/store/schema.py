@@ -54,3 +54,5 @@ def _statements(sql: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    if statement.strip():  # the last one may lack its semicolon
+        yield statement

@@ -67,6 +67,9 @@ _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (?1, ?2, ?2)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
 
+# There is always one, also where the settings have another that goes before it.
+_WRITE = "UPDATE secret SET value = value"
+
 
 class SQLiteStore(Store):
     """A store in the SQLite file `file`, made if it is not there (its folder has to be)."""
@@ -90,7 +93,7 @@ class SQLiteStore(Store):
         await self._reader.stop()
 
     async def probe(self) -> None:
-        await self._writer.do(lambda connection: connection.execute("UPDATE secret SET value = value"))
+        await self._writer.do(lambda connection: connection.execute(_WRITE))
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
@@ -144,7 +147,9 @@ class SQLiteStore(Store):
             migrate(connection, f"the store {self._file}")
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            self.secret = self.secret or _kept_secret(connection)
+            kept = _kept_secret(connection)
+            self.secret = self.secret or kept
+            connection.execute(_WRITE)  # a read-only file is noticed now, and not at the first turn
         except BaseException:
             connection.close()
             raise

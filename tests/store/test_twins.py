@@ -1,0 +1,92 @@
+"""Whatever is recorded, in whatever order: both stores answer every question alike."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.store import make_store
+from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, turn
+
+CONVERSATIONS = {"conv_a": TENANT, "conv_b": TENANT, "conv_c": OTHER_TENANT}
+ECHOES = [bytes([number]) * 16 for number in range(2)]
+
+# A message: under which of those there are (modulo; 0: at the root), what it says, and how it ended.
+messages = st.tuples(
+    st.integers(0, 7),
+    st.sampled_from(["user", "assistant", "tool"]),
+    st.sampled_from(["hi", "hello"]),
+    st.sampled_from(["complete", "partial", "failed"]),
+)
+records = st.tuples(
+    st.sampled_from(sorted(CONVERSATIONS)),
+    st.lists(messages, max_size=4),
+    st.integers(0, 7),  # where the tip is
+    st.lists(st.tuples(st.sampled_from(ECHOES), st.integers(0, 7)), max_size=2),
+    st.sampled_from([None, b"[1]", b"[2]"]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(records, max_size=8))
+def test_both_stores_answer_every_question_alike(history):
+    asyncio.run(compare(history))
+
+
+async def compare(history):
+    with tempfile.TemporaryDirectory() as folder:
+        stores = [make_store(None), make_store(str(Path(folder) / "sidecar.db"))]
+        for store in stores:
+            await store.open()
+        known: dict[str, list] = {id: [] for id in CONVERSATIONS}
+        try:
+            for time, record in enumerate(history, 1):
+                told = as_turn(known[record[0]], record, float(time // 2))
+                for store in stores:
+                    await store.record(told)
+            first, second = [await everything(store, known) for store in stores]
+            assert first == second
+        finally:
+            for store in stores:
+                await store.close()
+
+
+def as_turn(known, record, at):
+    """The turn of this record; `known` holds the conversation's nodes and gets the new ones."""
+    id, new, tip, echoes, system, full = record
+    tenant, nodes = CONVERSATIONS[id], []
+    for place, role, text, state in new:
+        under = [None, *known][place % (len(known) + 1)]
+        if role == "assistant":
+            nodes.append(reply(text, under, tenant=tenant, at=at, state=state))
+        else:
+            nodes.append(question(text, under, role=role, tenant=tenant, at=at))
+        known += nodes[-1:]
+    named = [(hash, known[place % len(known)].id) for hash, place in echoes if known]
+    about = talk(id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=None)
+    if known and tip:
+        about = talk(
+            id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=known[tip % len(known)].id
+        )
+    return turn(about, *nodes, echoes=named, system=system)
+
+
+async def everything(store, known):
+    """The answer to every question that makes sense, and to some that do not."""
+    hashes = [*ECHOES, b"?" * 16, *(node.hash for nodes in known.values() for node in nodes)]
+    answers = [[each async for each in store.conversations(name)] for name in (None, "a", "conv_b", "?")]
+    for id in known:
+        answers += [await store.tree(id), await store.system(id)]
+        answers += [await store.path(id, node.id) for node in known[id]]
+        for tenant in (TENANT, OTHER_TENANT):
+            answers += [await store.find(tenant, ["?", id, "conv_b"], [hash]) for hash in hashes]
+            answers.append(await store.find(tenant, [id], hashes))
+    for tenant in (TENANT, OTHER_TENANT):
+        for nodes in known.values():
+            answers += [await store.find_by_answer(tenant, node.digest, node.hash) for node in nodes]
+    return answers
