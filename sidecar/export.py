@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import msgspec
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.message import call_ids, read, text_of
+from sidecar.conversation.message import read, text_of
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.settings import Settings
 from sidecar.store import make_store
@@ -85,13 +85,18 @@ def _message(node: Node) -> dict[str, Any]:
         "id": _name(node.id),
         "parent": _name(node.parent) if node.parent else None,
         "role": node.role,
-        "message": msgspec.Raw(node.body),
+        "message": _on_one_line(node.body),
         "source": node.source,
         "state": node.state,
         "message_id": node.message_id,
         "model": node.model,
         "created_at": node.created_at,
     }
+
+
+def _on_one_line(body: bytes) -> msgspec.Raw:
+    """The body as it is, without the line ends of an indented one: within strings JSON has none."""
+    return msgspec.Raw(body.replace(b"\n", b" ").replace(b"\r", b" "))
 
 
 def _name(id: bytes) -> str:
@@ -101,5 +106,15 @@ def _name(id: bytes) -> str:
 
 def _text(node: Node) -> str:
     fields = read(node.body)
-    calls = [f"`calls {each}`" for each in call_ids(fields)]
-    return "\n".join([text_of(fields), *calls]).strip() or "`(no text)`"
+    content, calls = fields.get("content"), fields.get("tool_calls")
+    parts = [part.get("type") for part in content if isinstance(part, dict)] if type(content) is list else []
+    others = [f"`({kind})`" for kind in parts if kind != "text"]
+    called = [f"`calls {_call(call)}`" for call in calls] if type(calls) is list else []
+    return "\n".join([text_of(fields), *others, *called]).strip() or "`(no text)`"
+
+
+def _call(call: Any) -> str:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return str(call)
+    return f"{function.get('name')}({function.get('arguments', '')})"

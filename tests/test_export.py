@@ -1,0 +1,247 @@
+"""`sidecar export`: the shape that programs read, and the text that people read."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+from aiohttp import ClientSession
+
+from sidecar.cli import main
+from sidecar.errors import SidecarError
+from sidecar.export import as_json, as_markdown, export
+from sidecar.proxy.app import running
+from sidecar.settings import Settings
+from sidecar.store import SQLiteStore
+from tests.store.trees import chat, question, reply, talk, turn
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "sidecar.db"
+
+
+@pytest.fixture
+def settings(file):
+    return Settings(store=f"sqlite:///{file}")
+
+
+@pytest.fixture
+def command():
+    """The command line; the logging is as it was afterwards."""
+    root, tree = logging.getLogger(), logging.getLogger("sidecar")
+    handlers, level = list(root.handlers), tree.level
+    yield main
+    root.handlers[:] = handlers
+    tree.setLevel(level)
+
+
+def keep(file, *turns):
+    async def record():
+        store = SQLiteStore(str(file))
+        await store.open()
+        for each in turns:
+            await store.record(each)
+        await store.close()
+
+    asyncio.run(record())
+
+
+def exported(settings, conversation=None, format="jsonl"):
+    out = io.StringIO()
+    assert export(settings, conversation=conversation, format=format, out=out) == 0
+    return out.getvalue()
+
+
+def lines(text):
+    assert text.endswith("\n")
+    return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+
+
+class TestJson:
+    def test_a_conversation_is_one_line_of_exactly_this_shape(self, file, settings):
+        ask = question("hi", at=2.5, message_id="m-1")
+        answer = reply("hello", ask, at=2.5, message_id="m-2", model="demo", state="partial", usage=b"{}")
+        keep(file, turn(replace(talk(key="mine"), updated_at=2.5), ask, answer, system=b"[]"))
+
+        assert lines(exported(settings)) == [
+            {
+                "conversation": {
+                    "id": "conv_1",
+                    "key": "mine",
+                    "tenant": talk().tenant.hex(),
+                    "created_at": 1.0,
+                    "updated_at": 2.5,
+                },
+                "messages": [
+                    {
+                        "id": "b2:" + ask.id.hex(),
+                        "parent": None,
+                        "role": "user",
+                        "message": {"role": "user", "content": "hi"},
+                        "source": "client",
+                        "state": "complete",
+                        "message_id": "m-1",
+                        "model": None,
+                        "created_at": 2.5,
+                    },
+                    {
+                        "id": "b2:" + answer.id.hex(),
+                        "parent": "b2:" + ask.id.hex(),
+                        "role": "assistant",
+                        "message": {"role": "assistant", "content": "hello"},
+                        "source": "upstream",
+                        "state": "partial",
+                        "message_id": "m-2",
+                        "model": "demo",
+                        "created_at": 2.5,
+                    },
+                ],
+            }
+        ]
+
+    def test_conversations_come_oldest_first_one_a_line(self, file, settings):
+        keep(file, *(turn(talk(id), question("hi")) for id in ("conv_b", "conv_a")))
+
+        assert [line["conversation"]["id"] for line in lines(exported(settings))] == ["conv_b", "conv_a"]
+
+    def test_an_empty_store_exports_as_nothing(self, file, settings):
+        keep(file)
+
+        assert exported(settings) == ""
+
+    def test_a_message_keeps_every_byte_that_says_something(self):
+        body = b'{"role":"user","content":"\\u00fc \\n","seed":1e400,"big":123456789012345678901234567890}'
+        line = as_json(talk(), [replace(question("hi"), body=body)])
+
+        assert body.decode() in line
+
+    def test_an_indented_message_stays_on_its_line(self):
+        body = b'{\r\n  "role": "user",\n  "content": "one\\r\\ntwo"\n}'
+        (line,) = lines(as_json(talk(), [replace(question("hi"), body=body)]))
+
+        assert line["messages"][0]["message"] == {"role": "user", "content": "one\r\ntwo"}
+
+    def test_a_conversation_without_a_key_says_null(self):
+        (line,) = lines(as_json(talk(), []))
+
+        assert line["conversation"]["key"] is None
+        assert line["messages"] == []
+
+
+class TestMarkdown:
+    def test_branches_say_what_they_follow(self, file, settings):
+        first, edited = chat("hi", "hello", "and?", "so"), chat("good day", "good evening")
+        again = reply("hello again", first[0], model="demo", state="failed")
+        keep(file, turn(talk(key="mine"), *first, *edited, again))
+
+        assert exported(settings, format="markdown") == (
+            "# mine\n\n"
+            "## 1. user\n\nhi\n\n"
+            "## 2. assistant\n\nhello\n\n"
+            "## 3. user\n\nand?\n\n"
+            "## 4. assistant\n\nso\n\n"
+            "## 5. user, after the start\n\ngood day\n\n"
+            "## 6. assistant\n\ngood evening\n\n"
+            "## 7. assistant (demo), after 1, failed\n\nhello again\n\n"
+        )
+
+    def test_a_conversation_without_a_key_is_headed_by_its_id(self):
+        assert as_markdown(talk(), []).startswith("# conv_1\n")
+
+    @pytest.mark.parametrize(
+        ("fields", "shown"),
+        [
+            ({"content": [{"type": "text", "text": "see"}, {"type": "image_url"}]}, "see\n`(image_url)`"),
+            (
+                {
+                    "content": None,
+                    "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": '{"a":1}'}}],
+                },
+                '`calls f({"a":1})`',
+            ),
+            ({"content": "x", "tool_calls": ["odd"]}, "x\n`calls odd`"),
+            ({"content": ["odd"]}, "`(no text)`"),
+            ({"content": ""}, "`(no text)`"),
+            ({}, "`(no text)`"),
+        ],
+    )
+    def test_what_is_not_text_is_named(self, fields, shown):
+        node = replace(question("hi"), body=json.dumps({"role": "assistant", **fields}).encode())
+
+        assert as_markdown(talk(), [node]) == f"# conv_1\n\n## 1. user\n\n{shown}\n\n"
+
+
+class TestOneConversation:
+    def test_it_is_named_by_its_id_or_by_the_clients_key(self, file, settings):
+        keep(file, turn(talk("conv_a", key="mine"), question("hi")), turn(talk("conv_b"), question("hi")))
+
+        for name in ("mine", "conv_a"):
+            (line,) = lines(exported(settings, name))
+            assert line["conversation"]["id"] == "conv_a"
+
+    def test_an_unknown_one_is_an_error(self, file, settings):
+        keep(file, turn(talk(), question("hi")))
+
+        with pytest.raises(SidecarError, match=f"there is no conversation 'yours' in {file}"):
+            exported(settings, "yours")
+
+
+class TestErrors:
+    def test_a_store_that_is_not_there_is_not_made(self, file, settings):
+        with pytest.raises(SidecarError, match=f"there is no store {file}; set --store"):
+            exported(settings)
+
+        assert not file.exists()
+
+    def test_memory_keeps_nothing_to_export(self):
+        with pytest.raises(SidecarError, match="keeps nothing that could be exported"):
+            exported(Settings(store="memory:"))
+
+    def test_a_file_that_is_no_store_is_said_in_one_line(self, file, command, capsys):
+        file.write_text("Dear diary, " * 100)
+
+        assert command(["export", "--store", f"sqlite:///{file}"]) == 1
+        assert capsys.readouterr() == (
+            "",
+            f"sidecar: cannot open the store {file}: file is not a database\n",
+        )
+
+    def test_the_command_prints_what_was_asked_for(self, file, command, capsys):
+        keep(file, turn(talk("conv_a", key="mine"), question("Grüße")), turn(talk("conv_b"), question("hi")))
+        store = ["--store", f"sqlite:///{file}"]
+
+        assert command(["export", *store, "--conversation", "mine", "--format", "markdown"]) == 0
+        assert capsys.readouterr() == ("# mine\n\n## 1. user\n\nGrüße\n\n", "")
+
+
+async def test_one_can_export_while_a_server_writes(settings):
+    settings = settings.model_copy(update={"listen": "127.0.0.1:0"})
+    seen = 0
+
+    async def talks(http, url, number):
+        nonlocal seen
+        for turn_number in range(10):
+            body = {"messages": [{"role": "user", "content": f"question {turn_number}"}]}
+            headers = {"X-Conversation-ID": f"chat-{number}"}
+            async with http.post(f"{url}/v1/chat/completions", json=body, headers=headers) as response:
+                assert response.status == 200
+                await response.read()
+            seen += 1
+
+    async with running(settings) as url, ClientSession() as http:
+        clients = [asyncio.ensure_future(talks(http, url, number)) for number in range(5)]
+        while not all(client.done() for client in clients):
+            before = seen
+            text = await asyncio.to_thread(exported, settings)
+            trees = [line["messages"] for line in lines(text)] if text else []
+            assert all(len(tree) % 2 == 0 for tree in trees), "a question and its reply come together"
+            assert sum(map(len, trees)) >= 2 * before
+        await asyncio.gather(*clients)
+        assert (
+            sum(len(line["messages"]) for line in lines(await asyncio.to_thread(exported, settings))) == 100
+        )
