@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Mapping
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -90,7 +92,7 @@ class _Relay:
     async def run(self) -> None:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
         response, content, chunks = self._response, self._upstream.content, self._recording.chunks
-        end: Ending | _LastPiece = Ending() if self._recording.streamed else _LastPiece()
+        end = _end(self._recording)
         await response.prepare(self._request)
         while True:
             try:
@@ -119,7 +121,7 @@ class _Relay:
             self._upstream.close()
         return self._start_commit("partial")
 
-    async def _release(self, end: Ending | _LastPiece) -> bool:
+    async def _release(self, end: _End) -> bool:
         """Commit, then hand out the end. False if the client must not see it, since the store failed."""
         if not self._early and not await self._keep("complete"):
             return False
@@ -154,6 +156,45 @@ class _Relay:
         except _BROKEN_OFF:
             ended = "failed"
         await self._recording.commit(ended)
+
+
+class _End(Protocol):
+    """What is held back; `done` once it may be nothing but the end."""
+
+    held: bytes
+    done: bool
+
+    def feed(self, chunk: bytes, /) -> bytes: ...
+
+
+def _end(recording: Recording) -> _End:
+    if not recording.streamed:
+        return _LastPiece()
+    return Ending() if recording.coding == "identity" else _PackedEnding()
+
+
+class _PackedEnding:
+    """The end of a compressed stream: the pieces, as they came, in which `[DONE]` is packed."""
+
+    __slots__ = ("_unpacked", "_unpacker", "done", "held")
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.done = False
+        self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
+        self._unpacked = Ending()
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What may go to the client now: all that unpacks to nothing which has to wait."""
+        pieces, self.held = self.held + chunk, b""
+        try:
+            self._unpacked.feed(self._unpacker.decompress(chunk))
+        except zlib.error:
+            return pieces  # another coding than it says; nothing to be found in it
+        self.done = self._unpacked.done
+        if self._unpacked.held:
+            pieces, self.held = b"", pieces
+        return pieces
 
 
 class _LastPiece:
