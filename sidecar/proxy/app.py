@@ -62,7 +62,6 @@ async def running(settings: Settings) -> AsyncIterator[str]:
         upstream = Upstream(settings, metrics)
         stack.push_async_callback(upstream.close)
         context = Context(settings, store, upstream, metrics)
-        stack.push_async_callback(context.finish)
         runner = Runner(
             _app(context),
             access_log=None,
@@ -71,10 +70,18 @@ async def running(settings: Settings) -> AsyncIterator[str]:
             shutdown_timeout=settings.timeouts.shutdown,
         )
         await runner.setup()
-        stack.push_async_callback(runner.cleanup)
+        stack.push_async_callback(_end, runner, context)
         await _listen(runner, settings)
         host = settings.listen_host
         yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+
+
+async def _end(runner: web.AppRunner, context: Context) -> None:
+    """Let answers under way end, then what goes on without a client, all in `timeouts.shutdown`."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + context.settings.timeouts.shutdown
+    await runner.cleanup()
+    await context.finish(max(0.0, end - clock()))
 
 
 async def _serve(settings: Settings) -> None:

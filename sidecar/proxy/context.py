@@ -38,6 +38,8 @@ class Context:
         self.budget = Budget(**settings.trim.model_dump())
         #: The last attempt to write failed; cleared by the next that succeeds.
         self.store_failing = False
+        #: Set when the process has waited long enough for what goes on in the background.
+        self.stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
@@ -47,8 +49,11 @@ class Context:
         task.add_done_callback(self._ended)
         return task
 
-    async def finish(self) -> None:
-        """Wait until nothing is under way."""
+    async def finish(self, patience: float) -> None:
+        """Wait until nothing is under way; after `patience` (seconds) what is left is told to end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience)
+        self.stopping.set()
         while self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 import zlib
 from collections.abc import Mapping
 from typing import Protocol
 
 import aiohttp
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from sidecar.conversation.history import State
 from sidecar.errors import StoreUnavailable
@@ -24,7 +26,7 @@ from sidecar.proxy.headers import from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending
 
-__all__ = ["relay", "relay_recorded"]
+__all__ = ["read_on", "relay", "relay_recorded"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -116,7 +118,7 @@ class _Relay:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
         context = self._recording.context
         if self._commit is None and context.settings.history.on_disconnect == "finish":
-            self._commit = context.spawn(self._finish())
+            self._commit = context.spawn(read_on(self._upstream, self._recording))
         elif self._commit is None:
             self._upstream.close()
         return self._start_commit("partial")
@@ -148,14 +150,26 @@ class _Relay:
             self._commit = self._recording.context.spawn(self._recording.commit(ended))
         return self._commit
 
-    async def _finish(self) -> None:
-        try:
-            async for chunk in self._upstream.content.iter_any():
-                self._recording.chunks.append(chunk)
-            ended: State = "complete"
-        except _BROKEN_OFF:
-            ended = "failed"
-        await self._recording.commit(ended)
+
+async def read_on(upstream: aiohttp.ClientResponse, recording: Recording) -> None:
+    """Keep a reply that no client waits for any more, to its end or to that of the process."""
+    reading = asyncio.ensure_future(_rest(upstream, recording))
+    stopping = asyncio.ensure_future(recording.context.stopping.wait())
+    await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not reading.done():
+        reading.cancel()
+    await asyncio.wait((reading,))
+    await recording.commit("partial" if reading.cancelled() else reading.result())
+
+
+async def _rest(upstream: aiohttp.ClientResponse, recording: Recording) -> State:
+    try:
+        async for chunk in upstream.content.iter_any():
+            recording.chunks.append(chunk)
+    except _BROKEN_OFF:
+        return "failed"
+    return "complete"
 
 
 class _End(Protocol):
@@ -224,5 +238,14 @@ def _response(upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> web
 def _break_off(request: web.Request, error: Exception) -> None:
     """End the client's connection without the end of the response, as the upstream ended ours."""
     log.warning("a response was broken off", extra={"error": str(error) or type(error).__name__})
-    if request.transport is not None:
-        request.transport.close()
+    transport = request.transport
+    if transport is None:
+        return
+    if request.version < HttpVersion11:
+        # To such a client (nginx by default) a closed connection is the end of the body; a reset is not.
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        transport.abort()
+    else:
+        transport.close()
