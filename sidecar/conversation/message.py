@@ -16,7 +16,7 @@ from __future__ import annotations
 import binascii
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,9 +24,11 @@ import msgspec
 __all__ = [
     "REASONING_FIELDS",
     "Fields",
+    "call_forms",
     "call_ids",
     "encode",
     "exact_form",
+    "has_reasoning",
     "normal_form",
     "read",
     "text_of",
@@ -41,8 +43,8 @@ REASONING_FIELDS = frozenset(("reasoning_content", "reasoning", "reasoning_detai
 
 # Reasoning inside the content: the tags that models write and the block that Open WebUI makes of them.
 _REASONING_MARKUP = re.compile(
-    r"<(think|thinking|thought|reason|reasoning)>.*?(?:</\1>|\Z)"
-    r'|<details\s+type="reasoning"[^>]*>.*?(?:</details>|\Z)',
+    r"(?:<(think|thinking|thought|reason|reasoning)>|<(details)\s+type=\"reasoning\"[^<>]*>)"
+    r".*?(?:</(?:\1|\2)>|(?P<unclosed>\Z))",
     re.DOTALL | re.IGNORECASE,
 )
 _STRUCTURED = frozenset(("role", "content", "tool_calls"))
@@ -56,7 +58,7 @@ def read(raw: bytes) -> dict[str, Any]:
     """The fields of one message. Raises `ValueError` if `raw` is not a JSON object."""
     try:
         fields = _decode(raw)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from error
     if type(fields) is not dict:
         raise ValueError(f"not an object but {type(fields).__name__}")
@@ -82,10 +84,10 @@ def normal_form(fields: Fields) -> bytes:
     """The bytes that are equal for two messages exactly when they say the same."""
     role = fields.get("role")
     content = fields.get("content")
-    if len(fields) == 2 and type(content) is str:  # nearly every message
+    if len(fields) == 2 and type(content) is str and "role" in fields:  # nearly every message
         return _encode((role, _visible(role, content)))
     if type(content) is list:
-        content = _merged(content)
+        content = _merged(content, str.strip)
     if type(content) is str:
         content = _visible(role, content)
     return _form(role, content, fields, _tool_call_value, skip=REASONING_FIELDS)
@@ -96,19 +98,26 @@ def exact_form(fields: Fields) -> bytes:
     role = fields.get("role")
     content = fields.get("content")
     if type(content) is list:
-        content = _merged(content)
+        content = _merged(content, str)
     if type(content) is str:
         content = _sendable_text(role, content)
     return _form(role, content, fields, _tool_call_spelling, skip=REASONING_FIELDS)
 
 
+def has_reasoning(fields: Fields) -> bool:
+    """Does the message carry reasoning, beside its text or in it?"""
+    content = fields.get("content")
+    text = _sendable_text(fields.get("role"), content) if type(content) is str else content
+    return text != content or not REASONING_FIELDS.isdisjoint(fields)
+
+
 def without_reasoning(raw: bytes) -> bytes:
     """The message as it is sent again: without reasoning; the very same bytes if it has none."""
     fields = read(raw)
+    if not has_reasoning(fields):
+        return raw
     content = fields.get("content")
     text = _sendable_text(fields.get("role"), content) if type(content) is str else content
-    if text == content and REASONING_FIELDS.isdisjoint(fields):
-        return raw
     kept = {name: value for name, value in fields.items() if name not in REASONING_FIELDS}
     if "content" in kept:
         kept["content"] = text
@@ -117,14 +126,20 @@ def without_reasoning(raw: bytes) -> bytes:
 
 def _visible(role: object, text: str) -> str:
     if role == "assistant" and "<" in text:
-        text = _REASONING_MARKUP.sub("", text)
+        text = _REASONING_MARKUP.sub(_left_of, text)
     return text.strip()
+
+
+def _left_of(found: re.Match[str]) -> str:
+    """Nothing is left of reasoning; a tag that opens amid the text and never closes is only mentioned."""
+    is_mentioned = found["unclosed"] is not None and found.string[: found.start()].strip()
+    return found[0] if is_mentioned else ""
 
 
 def _sendable_text(role: object, text: str) -> str:
     """The text as it is, unless it holds reasoning: what is left of it then has no edge to keep."""
     if role == "assistant" and "<" in text:
-        left = _REASONING_MARKUP.sub("", text)
+        left = _REASONING_MARKUP.sub(_left_of, text)
         if left != text:
             return left.strip()
     return text
@@ -139,6 +154,7 @@ def _form(role: object, content: Any, fields: Fields, of_call: Any, *, skip: fro
     }
     form: tuple[Any, ...] = (role, None if _is_empty(content) else content)
     if rest or not _is_empty(calls):
+        calls = None if _is_empty(calls) else calls
         form = (*form, [of_call(call) for call in calls] if type(calls) is list else calls, rest)
     return _encode(form if len(form) > 2 or form[1] is not None else (role, ""))
 
@@ -151,16 +167,16 @@ def _is_text(part: Any) -> bool:
     return type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str
 
 
-def _merged(parts: list[Any]) -> Any:
+def _merged(parts: list[Any], of_text: Callable[[str], str]) -> Any:
     """Parts with the images by their bytes; a list of nothing but text is the text itself."""
     if all(map(_is_text, parts)):
         return "\n".join(part["text"] for part in parts)
-    return [_part(part) for part in parts]
+    return [_part(part, of_text) for part in parts]
 
 
-def _part(part: Any) -> Any:
+def _part(part: Any, of_text: Callable[[str], str]) -> Any:
     if _is_text(part):
-        return {"text": part["text"].strip()}
+        return {"text": of_text(part["text"])}
     if type(part) is dict and type(part.get("image_url")) is dict:
         image = part["image_url"]
         return {**part, "image_url": {**image, "url": _image(image.get("url"))}}
@@ -176,7 +192,7 @@ def _image(url: Any) -> Any:
         return url
     try:
         content = binascii.a2b_base64(payload)
-    except binascii.Error:
+    except ValueError:
         return url
     return f"{head};b2,{hashlib.blake2b(content, digest_size=16).hexdigest()}"
 
@@ -207,12 +223,12 @@ def _tool_call(call: Any, of_arguments: Any) -> Any:
 
 
 def _argument_value(arguments: Any) -> Any:
-    """Arguments as a JSON value; text that is not JSON stays text."""
+    """Arguments as a JSON value; text that is not JSON stays text, and no text at all is no arguments."""
     if type(arguments) is not str:
         return _plain_numbers(arguments)
     try:
-        return _plain_numbers(_decode(arguments.encode()))
-    except msgspec.DecodeError:
+        return _plain_numbers(_decode(arguments.strip().encode() or b"{}"))
+    except (msgspec.DecodeError, RecursionError):
         return arguments.strip()
 
 
@@ -233,3 +249,9 @@ def call_ids(fields: Fields) -> Iterable[str]:
     if type(calls) is not list:
         return ()
     return [call["id"] for call in calls if type(call) is dict and type(call.get("id")) is str]
+
+
+def call_forms(fields: Fields) -> frozenset[bytes]:
+    """The tool calls that the message makes, each in its normal form."""
+    made = fields.get("tool_calls")
+    return frozenset(_encode(_tool_call_value(call)) for call in made) if type(made) is list else frozenset()

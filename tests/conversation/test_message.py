@@ -1,0 +1,262 @@
+"""When two messages say the same, and when an upstream reads the same from both."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.conversation.message import (
+    call_forms,
+    call_ids,
+    exact_form,
+    has_reasoning,
+    normal_form,
+    read,
+    text_of,
+    visible_text,
+    without_reasoning,
+)
+from tests.conversation.build import calls, message, raw, result, says, user
+
+IMAGE = base64.b64encode(bytes(range(60))).decode()
+BLOCK = '<details type="reasoning" done="true" duration="1">\n<summary>Thought</summary>\n> so\n</details>'
+
+
+def same(one, other):
+    return normal_form(one) == normal_form(other)
+
+
+def alike(one, other):
+    return exact_form(one) == exact_form(other)
+
+
+def picture(url, text="look"):
+    return user([{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}])
+
+
+GOLDEN = [
+    (user(" hi "), b'["user","hi"]', "d1cd73b3f790b60f444fa60af554eb25"),
+    (says("<think>so</think>\nyes"), b'["assistant","yes"]', "010a814806817c33a3692a6971dde8ba"),
+    (says(None), b'["assistant",""]', "6b6380bd6b454be7c02afdce661dccc7"),
+    ({"content": "hi", "name": "bo"}, b'[null,"hi",null,{"name":"bo"}]', "b46de17cb224851ffe344fe51d31efe3"),
+    (
+        calls("c", arguments='{"b": 1.0, "a": [2]}'),
+        b'["assistant",null,[{"function":{"arguments":{"a":[2],"b":1},"name":"look"},"id":"c","type":"function"}],{}]',
+        "7e6960bcabadb74f014734eb3036f510",
+    ),
+    (result("c", " 1 "), b'["tool","1",null,{"tool_call_id":"c"}]', "ccf01a28297f99b6799f39cbef953f49"),
+    (
+        picture("data:image/png;base64,AAAA", " look "),
+        b'["user",[{"text":"look"},{"image_url":{"url":"data:image/png;b2,7b79be5e9b370ba6d080e4e2af7b7b89"},"type":"image_url"}]]',
+        "fdb7b81d983000ff2f6510d7fc654af1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "form", "digest"), GOLDEN)
+def test_normal_forms_and_digests_are_a_contract(fields, form, digest):
+    assert normal_form(fields) == form
+    assert message(fields).digest.hex() == digest
+
+
+class TestRead:
+    @pytest.mark.parametrize("wrong", [b"[]", b"1", b"null", b'"text"'])
+    def test_what_is_no_object_is_named_by_its_type(self, wrong):
+        with pytest.raises(ValueError, match=r"^not an object but (list|int|NoneType|str)$"):
+            read(wrong)
+
+    @pytest.mark.parametrize("wrong", [b"", b"{", b'{"a":NaN}', b'"\xff"', b"[" * 100_000])
+    def test_what_is_no_json_is_a_value_error(self, wrong):
+        with pytest.raises(ValueError, match=r"^not valid JSON: "):
+            read(wrong)
+
+
+class TestText:
+    def test_text_parts_stand_one_a_line(self):
+        parts = [{"type": "text", "text": "a"}, {"type": "image_url"}, "odd", {"type": "text", "text": "b"}]
+        assert text_of(user(parts)) == "a\nb"
+
+    @pytest.mark.parametrize("content", [None, 3, {"type": "text", "text": "a"}])
+    def test_content_that_is_no_text_has_none(self, content):
+        assert text_of(user(content)) == ""
+
+    @pytest.mark.parametrize(
+        "told",
+        [
+            "<think>so</think>yes",
+            "<Thinking>\nso\n</THINKING>\n\nyes",
+            BLOCK + "\nyes",
+            "yes" + BLOCK,
+            " yes\n",
+            "<think>a</think><reasoning>b</reasoning> yes",
+        ],
+    )
+    def test_reasoning_and_outer_white_space_are_not_visible(self, told):
+        assert visible_text(says(told)) == "yes"
+
+    @pytest.mark.parametrize("told", ["<think>so on and", " <think>so on", '<details type="reasoning">so'])
+    def test_reasoning_that_was_cut_off_is_all_reasoning(self, told):
+        assert visible_text(says(told)) == ""
+
+    @pytest.mark.parametrize("told", ["Use the <think> tag", "a <b> c", "<details>open</details>", "1 < 2"])
+    def test_a_tag_that_is_only_mentioned_stays(self, told):
+        assert visible_text(says(told)) == told
+
+    def test_what_a_user_writes_is_never_reasoning(self):
+        assert visible_text(user("<think>so</think>yes")) == "<think>so</think>yes"
+
+
+class TestSayingTheSame:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            says(" yes\n"),
+            says("<think>so</think>yes"),
+            says("yes", reasoning_content="so"),
+            says("yes", reasoning="so", reasoning_details=[{"text": "so"}]),
+            says("yes", refusal=None, annotations=[], tool_calls=[], audio={}, name=""),
+            says([{"type": "text", "text": "yes"}]),
+        ],
+    )
+    def test_reasoning_white_space_and_empty_fields_do_not_count(self, other):
+        assert same(says("yes"), other)
+
+    @pytest.mark.parametrize(
+        "other", [user("yes"), says("Yes"), says("yes", name="bo"), says("yes", refusal="no"), says("y es")]
+    )
+    def test_role_words_and_unknown_fields_count(self, other):
+        assert not same(says("yes"), other)
+
+    def test_an_empty_list_of_calls_beside_another_field_is_no_call(self):
+        assert same(says("yes", name="bo", tool_calls=[]), says("yes", name="bo"))
+
+    def test_no_content_is_empty_content(self):
+        forms = {normal_form(each) for each in (says(None), says(""), says([]), {"role": "assistant"})}
+        assert len(forms) == 1
+
+    def test_a_name_counts_where_there_is_no_role(self):
+        assert not same({"content": "x", "name": "a"}, {"content": "x", "name": "b"})
+
+    def test_arguments_are_compared_as_json_values(self):
+        other = '{"b":{"c":[1,null]},"a":2}'
+        assert same(calls("c", arguments='{"a": 2.0, "b": {"c": [1.0, null]}}'), calls("c", arguments=other))
+
+    @pytest.mark.parametrize("other", ['{"a":3}', '{"a":"2"}', '{"a":2', "[2]"])
+    def test_other_arguments_are_another_call(self, other):
+        assert not same(calls("c", arguments='{"a":2}'), calls("c", arguments=other))
+
+    @pytest.mark.parametrize("nothing", ["", " ", "{ }", {}])
+    def test_no_arguments_are_empty_arguments(self, nothing):
+        assert same(calls("c", arguments=nothing), calls("c", arguments="{}"))
+
+    def test_arguments_that_are_no_json_are_compared_as_text(self):
+        deep = "[" * 100_000
+        assert same(calls("c", arguments=f" {deep}"), calls("c", arguments=deep))
+        assert not same(calls("c", arguments="{a"), calls("c", arguments="{b"))
+
+    def test_a_place_in_the_stream_and_a_missing_type_do_not_make_another_call(self):
+        made = {"id": "c", "function": {"name": "look", "arguments": '{"a":2}'}, "index": 0}
+        assert same(says(None, tool_calls=[made]), calls("c"))
+
+    def test_calls_of_an_odd_shape_are_compared_as_they_are(self):
+        assert not same(says("", tool_calls=["x"]), says("", tool_calls=["y"]))
+        assert not same(says("", tool_calls="x"), says("", tool_calls="y"))
+        assert same(
+            says("", tool_calls=[{"function": "f"}]),
+            says("", tool_calls=[{"type": "function", "function": "f"}]),
+        )
+        assert not same(says("", tool_calls=[{"function": {"name": "f"}}]), says("", tool_calls=[{}]))
+
+    def test_audio_is_known_by_its_id(self):
+        heard = says(None, audio={"id": "a1", "data": "AAAA", "transcript": "hi"})
+        assert same(heard, says(None, audio={"id": "a1"}))
+        assert not same(heard, says(None, audio={"id": "a2"}))
+        assert not same(says(None, audio={"data": "A"}), says(None, audio={"data": "B"}))
+
+
+class TestPictures:
+    def test_a_picture_is_known_by_its_bytes(self):
+        wrapped = "\n".join(IMAGE[at : at + 16] for at in range(0, len(IMAGE), 16))
+        assert same(
+            picture(f"data:image/png;base64,{IMAGE}"), picture(f"data:image/png;base64,{wrapped}", "look ")
+        )
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "data:image/png;base64,AAAA",
+            f"data:image/jpeg;base64,{IMAGE}",
+            "https://host/a.png",
+            "data:image/svg+xml,%3Csvg/%3E",
+            "data:image/png;base64,A",
+            "data:image/png;base64,é",
+            None,
+        ],
+    )
+    def test_any_other_address_is_another_picture(self, url):
+        assert not same(picture(url), picture(f"data:image/png;base64,{IMAGE}"))
+        assert same(picture(url), picture(url))
+
+    def test_how_closely_to_look_counts(self):
+        near = picture("https://host/a.png")
+        near["content"][1]["image_url"]["detail"] = "high"
+        assert not same(near, picture("https://host/a.png"))
+
+    def test_parts_of_an_unknown_kind_are_compared_as_they_are(self):
+        assert not same(user([{"type": "file", "id": 1}, "x"]), user([{"type": "file", "id": 2}, "x"]))
+
+
+class TestReadingTheSame:
+    def test_white_space_and_the_spelling_of_arguments_count(self):
+        assert not alike(says("yes"), says("yes\n"))
+        assert not alike(calls("c", arguments='{"a": 2}'), calls("c", arguments='{"a":2}'))
+
+    def test_white_space_in_the_parts_of_a_result_counts(self):
+        def shown(text):
+            return {**picture("https://host/a.png", text), "role": "tool", "tool_call_id": "c"}
+
+        assert same(shown("look"), shown("look "))
+        assert not alike(shown("look"), shown("look "))
+
+    def test_reasoning_and_empty_fields_do_not_count(self):
+        assert alike(says("yes", reasoning="so", refusal=None), says("<think>so</think>\nyes"))
+
+    def test_text_parts_read_as_their_text(self):
+        assert alike(says([{"type": "text", "text": " a"}, {"type": "text", "text": "b"}]), says(" a\nb"))
+
+
+class TestWithoutReasoning:
+    def test_a_message_without_reasoning_keeps_its_very_bytes(self):
+        told = b'{ "content": " 1 < 2 ", "role":"assistant" }'
+        assert without_reasoning(told) is told
+        assert not has_reasoning(read(told))
+
+    def test_fields_and_markup_of_reasoning_go_and_all_else_stays(self):
+        told = says("<think>so</think>\n yes ", reasoning_content="so", x=[1], reasoning_details=[])
+        assert json.loads(without_reasoning(raw(told))) == says("yes", x=[1])
+
+    def test_a_message_without_content_gets_none(self):
+        told = {"role": "assistant", "reasoning": "so", "tool_calls": []}
+        assert json.loads(without_reasoning(raw(told))) == {"role": "assistant", "tool_calls": []}
+        assert json.loads(without_reasoning(raw(says(None, reasoning="so")))) == says(None)
+
+    @given(st.text("<>/ thinkabc\n", max_size=40), st.sampled_from(["assistant", "user"]))
+    def test_it_says_the_same_and_nothing_is_left_to_take(self, text, role):
+        fields = {"role": role, "content": text, "reasoning": "so"}
+        bare = without_reasoning(raw(fields))
+        assert normal_form(read(bare)) == normal_form(fields)
+
+
+class TestCalls:
+    def test_the_ids_of_calls_are_those_that_are_text(self):
+        told = says("", tool_calls=[{"id": "a"}, {"id": 3}, "odd", {}, {"id": "b"}])
+        assert list(call_ids(told)) == ["a", "b"]
+        assert list(call_ids(says("", tool_calls="odd"))) == []
+
+    def test_the_forms_of_calls_are_those_of_the_normal_form(self):
+        assert call_forms(calls("a", arguments='{"a":2}')) < call_forms(calls("a", "b"))
+        assert call_forms(says("hi")) == frozenset()
