@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.history import Conversation, Message, Node, Tree
@@ -57,15 +57,27 @@ async def load(context: Context, asked: Asked) -> Plan:
         return Plan(Outcome.TASK)
     if not asked.is_kept or not (len(asked.chat.path) or asked.chat.prefill):
         return Plan(Outcome.BYPASS)
+    must_keep = asked.may_append or context.settings.history.if_store_fails == "refuse"
     try:
-        if asked.may_append and context.store_failing:
-            await context.store.probe()
-        return await _load(context, asked)
+        degraded = context.store_failing and not await _writable_again(context, must_keep)
+        return replace(await _load(context, asked), degraded=degraded)
     except StoreUnavailable as error:
         context.store_failed("read", error)
-        if asked.may_append or context.settings.history.if_store_fails == "refuse":
+        if must_keep:
             raise
         return Plan(Outcome.BYPASS, degraded=True)
+
+
+async def _writable_again(context: Context, must_keep: bool) -> bool:
+    """Has the store recovered? Raises `StoreUnavailable` if not and the request cannot do without."""
+    try:
+        await context.store.probe()
+    except StoreUnavailable:
+        if must_keep:
+            raise
+        return False
+    context.store_failing = False
+    return True
 
 
 async def _load(context: Context, asked: Asked) -> Plan:

@@ -7,13 +7,14 @@ request's new messages, then every reply. States: `complete`; `partial` where th
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 import zlib
 from dataclasses import dataclass, field, replace
 
 from sidecar.conversation.history import Conversation, Message, Node, State
-from sidecar.conversation.message import encode, read
+from sidecar.conversation.message import encode, normal_form, read
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
@@ -22,6 +23,8 @@ from sidecar.store import Turn
 from sidecar.streaming.assembly import Assembled, Reply, from_json, from_stream
 
 __all__ = ["Recording"]
+
+log = logging.getLogger("sidecar.proxy")
 
 
 @dataclass(slots=True)
@@ -35,6 +38,13 @@ class Recording:
     streamed: bool
     coding: str = "identity"
     chunks: list[bytes] = field(default_factory=list)
+
+    @property
+    def is_relied_on(self) -> bool:
+        """Would the client miss this turn in the next, since it may send only what is new?"""
+        if self.context.settings.history.if_store_fails == "refuse":
+            return True
+        return self.plan.line is not None or (self.asked.may_append and not self.conversation.full)
 
     async def commit(self, ended: State) -> None:
         """Keep what came. `ended` says how: `complete` for a clean end of the response.
@@ -62,7 +72,7 @@ class Recording:
         replies = [
             self._reply_node(reply, parent, assembled, _state(reply, assembled, ended), now)
             for reply in assembled.replies
-            if ended == "complete" or _says_something(reply)
+            if _is_readable(reply) and (ended == "complete" or _says_something(reply))
         ]
         complete = [node for node in replies if node.state == "complete"]
         tip = complete[0] if complete else parent or (replies[0] if replies else None)
@@ -145,6 +155,16 @@ def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
     if reply.finish_reason is not None and reply.finish_reason != "error":
         return "complete"
     return "failed" if assembled.error is not None else ended
+
+
+def _is_readable(reply: Reply) -> bool:
+    """A number beyond all range, nesting without end: relayed, but no message that could be sent again."""
+    try:
+        normal_form(read(reply.message))
+    except (ValueError, RecursionError) as error:
+        log.warning("a reply could not be recorded", extra={"error": str(error)})
+        return False
+    return True
 
 
 def _says_something(reply: Reply) -> bool:

@@ -21,7 +21,6 @@ import aiohttp
 from aiohttp import HttpVersion11, web
 
 from sidecar.conversation.history import State
-from sidecar.errors import StoreUnavailable
 from sidecar.proxy.headers import from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending
@@ -67,7 +66,7 @@ async def relay_recorded(
         await relaying.run()
     except (asyncio.CancelledError, ConnectionResetError):
         # Waited for, so that whoever comes next in this conversation finds what was kept.
-        await asyncio.shield(relaying.client_left())
+        await asyncio.wait((relaying.client_left(),))
         raise
     finally:
         upstream.close()
@@ -138,9 +137,9 @@ class _Relay:
         """Commit once; False if a client that relies on it must be told that it failed."""
         try:
             await asyncio.shield(self._start_commit(ended))
-        except StoreUnavailable as error:
+        except Exception as error:  # logged where it arose; it must not end up in the middle of a response
             # Whoever sends the whole history holds all that is lost here; others must see it.
-            if self._recording.plan.line is not None:
+            if self._recording.is_relied_on:
                 _break_off(self._request, error)
                 return False
         return True

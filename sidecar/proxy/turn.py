@@ -43,7 +43,7 @@ async def _sent(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.shield(context.spawn(_unseen(context, asked, plan, task)))
+        await asyncio.wait((context.spawn(_unseen(context, asked, plan, task)),))
         raise
 
 
