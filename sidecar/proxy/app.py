@@ -22,6 +22,7 @@ from sidecar.metrics import Metrics
 from sidecar.proxy import health
 from sidecar.proxy.context import Context
 from sidecar.proxy.passthrough import passthrough
+from sidecar.proxy.relay import nothing_added
 from sidecar.proxy.server import Runner
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
@@ -124,10 +125,12 @@ def _app(context: Context) -> web.Application:
 
         app.router.add_route(method, path, handle)
 
-    route("GET", "/-/live", health.live)
-    route("GET", "/-/ready", health.ready)
-    route("GET", "/-/metrics", health.metrics)
-    route("*", "/{path:.*}", _either)
+    for method in ("GET", "HEAD"):
+        route(method, "/-/live", health.live)
+        route(method, "/-/ready", health.ready)
+        route(method, "/-/metrics", health.metrics)
+    route("*", r"/{path:[\s\S]*}", _either)
+    app.on_response_prepare.append(nothing_added)
     return app
 
 

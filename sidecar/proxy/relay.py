@@ -25,9 +25,12 @@ from sidecar.proxy.headers import from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending
 
-__all__ = ["read_on", "relay", "relay_recorded"]
+__all__ = ["nothing_added", "read_on", "relay", "relay_recorded"]
 
 log = logging.getLogger("sidecar.proxy")
+
+# Under this key a response remembers the headers that the upstream gave it.
+_OWN = "sidecar.own_headers"
 
 # What reading from an upstream raises that breaks off or falls silent.
 _BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError)
@@ -231,7 +234,18 @@ def _response(upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> web
         headers[name] = value
     if upstream.content_type == "text/event-stream":
         headers["X-Accel-Buffering"] = "no"
-    return web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
+    response = web.StreamResponse(status=upstream.status, reason=upstream.reason, headers=headers)
+    response[_OWN] = frozenset(name.lower() for name in headers)
+    return response
+
+
+async def nothing_added(_request: web.Request, response: web.StreamResponse) -> None:
+    """Take back what aiohttp says of itself in a response that is not ours (`on_response_prepare`)."""
+    own = response.get(_OWN)
+    if own is not None:
+        for name in ("Server", "Content-Type"):
+            if name.lower() not in own:
+                response.headers.pop(name, None)
 
 
 def _break_off(request: web.Request, error: Exception) -> None:

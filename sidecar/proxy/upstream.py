@@ -59,7 +59,9 @@ class Upstream:
         await self.session.close()
 
     def url(self, path: str) -> URL:
-        """Where a client's path (as spelled, with its query) leads."""
+        """Where a client's path (as spelled, with its query) leads: always to this upstream."""
+        if not path.startswith("/"):  # a client that takes us for its proxy names a host as well
+            path = URL(path, encoded=True).raw_path_qs
         if path.startswith("/v1") and path[3:4] in ("", "/", "?"):
             return URL(self._base + path[3:], encoded=True)
         return URL(self._origin + path, encoded=True)

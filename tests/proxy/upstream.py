@@ -37,6 +37,10 @@ class Received:
         return json.loads(self.body)
 
     @property
+    def wants_stream(self) -> bool:
+        return b'"stream": true' in self.body
+
+    @property
     def said(self) -> list[Any]:
         """The texts of its messages; of a message with more than text, the message."""
         return [
@@ -145,7 +149,7 @@ def says(text: str | None = "ok", *, finish: str = "stop", model: str = "m", **m
     """A chat completion with this message: streamed if the request asks for that."""
 
     async def answer(exchange: Exchange) -> None:
-        if exchange.request.json.get("stream"):
+        if exchange.request.wants_stream:
             await streams(*told(text or "", finish=finish, **more))(exchange)
         else:
             await sends(completion(text, finish=finish, model=model, **more))(exchange)
