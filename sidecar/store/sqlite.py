@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,10 +40,10 @@ _FIND_ANSWER = """
         c.updated_at DESC, c.number DESC LIMIT 1"""
 _PATH = f"""
     WITH RECURSIVE line (number, parent, depth) AS (
-        SELECT number, parent, 0 FROM message WHERE conversation = ?1 AND id = ?2
+        SELECT number, parent, 0 FROM message WHERE conversation = :conversation AND id = :id
         UNION ALL
         SELECT m.number, m.parent, depth + 1 FROM line
-        JOIN message m ON m.conversation = ?1 AND m.id = line.parent
+        JOIN message m ON m.conversation = :conversation AND m.id = line.parent
     )
     SELECT {_NODE.replace("parent", "m.parent")}
     FROM line JOIN message m USING (number) ORDER BY depth DESC"""
@@ -64,9 +65,10 @@ _ADD_NODE = f"""
     ON CONFLICT (conversation, id) DO NOTHING"""
 _ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
 _ADD_SYSTEM = """
-    INSERT INTO system_prompt (conversation, first, last) VALUES (?1, ?2, ?2)
+    INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
 
+_PATIENCE = 5.0  # seconds to wait for another process's lock
 # There is always one, also where the settings have another that goes before it.
 _WRITE = "UPDATE secret SET value = value"
 
@@ -108,7 +110,10 @@ class SQLiteStore(Store):
     async def path(self, conversation: str, node: bytes) -> list[Node]:
         def read(connection: sqlite3.Connection) -> list[Node]:
             found = connection.execute(_FIND_CONVERSATION, (conversation,)).fetchone()
-            return [Node(*row) for row in connection.execute(_PATH, (found[0], node))] if found else []
+            if not found:
+                return []
+            values = {"conversation": found[0], "id": node}
+            return [Node(*row) for row in connection.execute(_PATH, values)]
 
         return await self._reader.do(read)
 
@@ -125,7 +130,7 @@ class SQLiteStore(Store):
         await self._writer.do(lambda connection: _record(connection, turn))
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
-        where, values = ('WHERE id = ?1 OR "key" = ?1', (name,)) if name is not None else ("", ())
+        where, values = ('WHERE id = ? OR "key" = ?', (name, name)) if name is not None else ("", ())
         query = f"SELECT id FROM conversation {where} ORDER BY number"
         ids = await self._reader.do(lambda connection: connection.execute(query, values).fetchall())
         for (each,) in ids:
@@ -135,7 +140,9 @@ class SQLiteStore(Store):
 
     def _connect(self) -> sqlite3.Connection:
         # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
-        connection = sqlite3.connect(self._file, isolation_level=None, timeout=5.0, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+        )
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA mmap_size = 268435456")
         return connection
@@ -145,7 +152,7 @@ class SQLiteStore(Store):
         try:
             # First of all, since a file that is not ours has to stay as it is.
             migrate(connection, f"the store {self._file}")
-            connection.execute("PRAGMA journal_mode = WAL")
+            _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             kept = _kept_secret(connection)
             self.secret = self.secret or kept
@@ -165,6 +172,18 @@ class SQLiteStore(Store):
             if each.exists() and not os.access(each, os.W_OK):
                 return f" ({each} is not writable for this user)"
         return ""
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for the lock that this takes, so we do."""
+    end = time.monotonic() + _PATIENCE
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
 
 
 def _one(query: str, value: object, connection: sqlite3.Connection) -> Any:
@@ -225,7 +244,7 @@ def _record(connection: sqlite3.Connection, turn: Turn) -> None:
     if turn.echoes:
         connection.executemany(_ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
     if turn.system is not None:
-        connection.execute(_ADD_SYSTEM, (number, turn.system))
+        connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
 
 
 def _columns(node: Node) -> tuple[object, ...]:

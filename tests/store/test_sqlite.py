@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import sqlite3
 import sys
@@ -335,7 +336,8 @@ class TestCost:
         sql = getattr(sqlite, name)
 
         def plan(connection):
-            values = [None] * (max(map(int, found)) if (found := _numbered(sql)) else sql.count("?"))
+            named = dict.fromkeys(re.findall(r":(\w+)", sql))
+            values = named or [None] * sql.count("?")
             return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
 
         steps = await store._reader.do(plan)
@@ -408,10 +410,6 @@ async def steps_of(store, work):
     for worker in (store._reader, store._writer):
         await worker.do(lambda connection: connection.set_progress_handler(None, 1))
     return count
-
-
-def _numbered(sql):
-    return [each[0] for each in sql.split("?")[1:] if each[:1].isdigit()]
 
 
 def _made(folder):
