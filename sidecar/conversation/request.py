@@ -20,6 +20,7 @@ from sidecar.errors import BadRequest
 __all__ = ["ChatRequest", "parse"]
 
 _LEADING = frozenset(("system", "developer"))
+_NO_TOOLS = frozenset((b"null", b"[]"))
 
 
 class _Body(msgspec.Struct):
@@ -93,7 +94,7 @@ def parse(body: bytes, chain: Chain) -> ChatRequest:
         prefill=prefill,
         model=fields.model if isinstance(fields.model, str) else None,
         stream=fields.stream is True,
-        tools=bytes(fields.tools),
+        tools=b"" if bytes(fields.tools) in _NO_TOOLS else bytes(fields.tools),
     )
 
 

@@ -21,7 +21,7 @@ def is_task(mark: str | None, request: ChatRequest, openings: Sequence[str]) -> 
     """`mark` is the value of the task header, None where the request has no such header."""
     if mark is not None:
         return bool(mark)
-    if request.tools or len(request.path) != 1 or len(request.system) > 1:
+    if request.tools or request.prefill or len(request.path) != 1 or len(request.system) > 1:
         return False
     asked = request.path.messages[0]
     if asked.role != "user":

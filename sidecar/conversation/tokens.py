@@ -16,13 +16,13 @@ PER_MESSAGE = 4
 #: A high-detail image of usual size costs 765 tokens by OpenAI's published tiles.
 PER_IMAGE = 800
 
-_DATA_URL = re.compile(rb'"data:image/[^"]*"')
+_DATA_URL = re.compile(rb'"data:image\\?/[^"]*"')
 
 
 def estimate(raw: bytes) -> int:
     """Tokens of one message (or of any other JSON, such as the list of tools), at least 1."""
     images = 0
-    if b'"data:image/' in raw:
+    if b'"data:image' in raw:
         raw, images = _DATA_URL.subn(b'""', raw)
     characters = len(raw.decode("utf-8", "replace"))
     beyond = len(raw) - characters
