@@ -7,6 +7,8 @@ client's new version, and what could be the echo of two different messages is th
 
 - An assistant message echoes a whole stored answer (one reply, or several with tool messages between)
   when its visible text is the visible text of that answer.
+- One that makes tool calls echoes a single reply with the same text that made these calls, and maybe more:
+  clients drop calls that got no result.
 - An assistant message echoes a *partial* reply when its text is a beginning of it: what the client
   had seen when it stopped.
 - A user message echoes the stored one when one text contains the other, **and** the answer that
@@ -18,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.conversation.history import Message, Node, Tree
-from sidecar.conversation.message import read, text_of, visible_text
+from sidecar.conversation.message import call_forms, read, text_of, visible_text
 
 __all__ = ["Step", "answers", "echoed_answers", "echoed_questions"]
 
@@ -45,7 +47,10 @@ def answers(tree: Tree, parent: Node | None) -> Iterator[Step]:
 
 def echoed_answers(tree: Tree, parent: Node | None, sent: Message) -> list[Step]:
     """The stored answers under `parent` whose echo `sent` is."""
-    text = visible_text(sent.fields)
+    text, calls = visible_text(sent.fields), call_forms(sent.fields)
+    if calls:
+        replies = [(node,) for node in tree.children(parent) if node.role == "assistant"]
+        return [line for line in replies if calls <= call_forms(read(line[0].body)) and _is_echo(text, line)]
     if not text:
         return []
     return [line for line in answers(tree, parent) if _is_echo(text, line)]

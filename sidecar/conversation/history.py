@@ -175,14 +175,18 @@ class Tree:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = nodes
         self._children: dict[bytes | None, list[Node]] = {}
-        known = {node.id for node in nodes}
+        self._order = {node.id: at for at, node in enumerate(nodes)}
         for node in nodes:
-            parent = node.parent if node.parent in known else None
+            parent = node.parent if node.parent in self._order else None
             self._children.setdefault(parent, []).append(node)
 
     def children(self, node: Node | None) -> Sequence[Node]:
         """The messages under `node`, oldest first; the roots for None."""
         return self._children.get(node.id if node else None, ())
+
+    def rank(self, node: Node | None) -> int:
+        """The place of `node` in the order of recording: the greater, the newer; -1 for None."""
+        return self._order[node.id] if node else -1
 
     def path_to(self, node: Node) -> tuple[Node, ...]:
         """From the root to `node`, both included."""

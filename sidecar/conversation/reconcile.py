@@ -82,19 +82,23 @@ def settled(
     Of several nodes that read alike the one that the client names wins, else the newest. `named` are
     the ids by which the client calls its newest question and the answer before that.
     """
-    for position in places(request):
+    candidates = places(request)
+    for position in candidates:
         nodes = found.get(request.path.hashes[position - 1])
         if nodes:
             called = [node for node in nodes if node.message_id in named]
-            return Place(position, (called or list(nodes))[-1])
-    return NOWHERE if request.last_answer == 0 else None
+            if not called and named and position == len(request.path) and _is_named_question(nodes[-1]):
+                return None  # the client asks this again, by another id: maybe after another answer
+            return Place(position, (called or nodes)[-1])
+    is_new = request.last_answer == 0 and len(candidates) == len(request.path)
+    return NOWHERE if is_new else None
 
 
 def walk(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
     """The longest front of the request that is a stored path, by content and by echo."""
-    match = _follow(tree, request.path, _Trail(None, (), None), named)
-    if match.place.position or not request.last_answer:
-        return match
+    trail = _follow(tree, request.path, _Trail(None, (), None), named)
+    if trail.depth or not request.last_answer:
+        return Match(Place(trail.depth, trail.node), trail.steps())
     return _joined(tree, request, named)
 
 
@@ -132,6 +136,10 @@ def repeated(line: Sequence[Node], request: ChatRequest, *, first_too: bool) -> 
     return None
 
 
+def _is_named_question(node: Node) -> bool:
+    return node.role == "user" and node.message_id is not None
+
+
 @dataclass(slots=True, frozen=True)
 class _Trail:
     """One way down the tree: the step taken, and the trail before it."""
@@ -139,10 +147,12 @@ class _Trail:
     before: _Trail | None
     step: Step
     node: Node | None
+    #: How many messages of the client it stands for, and how many of these are echoes.
+    depth: int = 0
     echoes: int = 0
     #: How many of its nodes the client calls by their ids.
     named: int = 0
-    #: The last step was a user echo, which only a matching answer confirms.
+    #: It holds a user echo that no answer has confirmed yet.
     pending: bool = False
 
     def steps(self) -> tuple[Step, ...]:
@@ -154,16 +164,16 @@ class _Trail:
         return tuple(reversed(line))
 
 
-def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str]) -> Match:
-    front = [start]
-    for sent in path.messages[len(start.steps()) :]:
-        ahead = [longer for trail in front for longer in _onward(tree, sent, trail, named)]
-        if not ahead:
+def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str]) -> _Trail:
+    """The way down from `start` to believe: the one that the client names most, then the longest."""
+    front, seen = [start], [start]
+    for sent in path.messages[start.depth :]:
+        front = [longer for trail in front for longer in _onward(tree, sent, trail, named)]
+        if not front:
             break
-        front = ahead
-    trail = _chosen(front)
-    steps = trail.steps()
-    return Match(Place(len(steps), trail.node) if steps else NOWHERE, steps)
+        seen.extend(trail for trail in front if not trail.pending)
+    best = max((trail.named, trail.depth) for trail in seen)
+    return _chosen(tree, [trail for trail in seen if (trail.named, trail.depth) == best])
 
 
 def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str]) -> list[_Trail]:
@@ -181,44 +191,47 @@ def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str]) -> 
             before=trail,
             step=step,
             node=step[-1],
+            depth=trail.depth + 1,
             echoes=trail.echoes + (not equal),
             named=trail.named + (step[-1].message_id in named),
-            pending=not equal and sent.role == "user",
+            pending=sent.role != "assistant" and (trail.pending or not equal),
         )
         for step in steps
     ]
 
 
-def _chosen(front: Sequence[_Trail]) -> _Trail:
+def _chosen(tree: Tree, front: Sequence[_Trail]) -> _Trail:
     """The one trail to believe: named by the client most, resting on echoes least, newest.
 
-    Two trails that are alike in this and rest on echoes are ambiguous; they, like a user echo that no
-    answer has confirmed, are believed only as far as they agree.
+    Two trails that are alike in this and yet do not read alike are ambiguous; they, like a user echo
+    that no answer has confirmed, are believed only as far as they agree.
     """
     while True:
         confirmed = [trail for trail in front if not trail.pending]
         if confirmed:
             best = max((trail.named, -trail.echoes) for trail in confirmed)
             choice = [trail for trail in confirmed if (trail.named, -trail.echoes) == best]
-            if len(choice) == 1 or not choice[0].echoes:
-                return choice[-1]
+            if len({trail.node and trail.node.hash for trail in choice}) == 1:
+                return max(choice, key=lambda trail: tree.rank(trail.node))
         front = list({id(trail.before): trail.before for trail in front if trail.before is not None}.values())
 
 
 def _joined(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
     """A request whose first message is no stored root: join it where all its history is a stored path.
 
-    All of it up to the last assistant message has to match, in one place only.
+    All of it up to the last assistant message has to match, in one place only, or in one of those that
+    match the one that the client names.
     """
     first = request.path.messages[0].digest
-    whole: list[Match] = []
+    whole: list[_Trail] = []
     for node in tree.nodes:
         if node.digest == first and node.parent is not None:
-            start = _Trail(_Trail(None, (), None), (node,), node)
-            match = _follow(tree, request.path, start, named)
-            if match.place.position >= request.last_answer:
-                whole.append(match)
-    if len(whole) != 1:
+            start = _Trail(_Trail(None, (), None), (node,), node, depth=1, named=node.message_id in named)
+            trail = _follow(tree, request.path, start, named)
+            if trail.depth >= request.last_answer:
+                whole.append(trail)
+    most = max((trail.named for trail in whole), default=0)
+    called = [trail for trail in whole if trail.named == most]
+    if len(called) != 1:
         return Match(NOWHERE, ())
-    only = whole[0]
-    return Match(Place(only.place.position, only.place.node, anchored=False), only.steps)
+    return Match(Place(called[0].depth, called[0].node, anchored=False), called[0].steps())
