@@ -1,0 +1,51 @@
+"""A sidecar in a process of its own, started as a user starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class Process:
+    """`ready` is the line on standard output that tells that it serves."""
+
+    running: asyncio.subprocess.Process
+    ready: str
+    url: str
+
+    @property
+    def peak_memory(self) -> int:
+        """The most that was ever resident, in bytes (Linux)."""
+        status = Path(f"/proc/{self.running.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert found is not None
+        return int(found[1]) * 1024
+
+
+@asynccontextmanager
+async def serving(*flags: str, folder: Path, **environment: str) -> AsyncIterator[Process]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar", "serve", "--listen", "127.0.0.1:0", *flags),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+    )
+    assert running.stdout is not None
+    try:
+        ready = (await asyncio.wait_for(running.stdout.readline(), 20)).decode()
+        found = re.search(r"http://127\.0\.0\.1:\d+", ready)
+        assert found is not None, ready
+        yield Process(running, ready, found[0])
+    finally:
+        if running.returncode is None:
+            running.kill()
+        await running.communicate()
