@@ -2,19 +2,20 @@
 
 By default answers are restored (tool calls, tool results and arguments as they were produced), and
 reasoning and earlier user messages are not. A client's copy from which the upstream would read the
-same stays as the client wrote it. Only a complete reply ever stands in for the client's copy, and a
-tool call without its results never does, for every upstream refuses that.
+same stays as the client wrote it, and a client that sends reasoning again gets its reasoning through.
+Only a complete reply ever stands in for the client's copy, and a tool call without its results never
+does, for every upstream refuses that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.history import Chain, Message, Node
-from sidecar.conversation.message import call_ids, encode, read, without_reasoning
+from sidecar.conversation.message import call_ids, encode, has_reasoning, read, without_reasoning
 
 __all__ = ["Outgoing", "Restore", "rebuilt", "remembered"]
 
@@ -52,7 +53,8 @@ def rebuilt(
         if not _restorable(step, rules):
             line.append(Outgoing(message.role, message.raw))
             continue
-        stored = [_sendable(node, rules, model) for node in step]
+        wanted = replace(rules, reasoning="always") if has_reasoning(message.fields) else rules
+        stored = [_sendable(node, wanted, model) for node in step]
         if len(step) == 1 and _reads_alike(chain, stored[0], message):
             line.append(Outgoing(message.role, message.raw))
         else:
@@ -95,7 +97,9 @@ def _reads_alike(chain: Chain, stored: bytes, sent: Message) -> bool:
     other = chain.message(stored)
     if other.fields == sent.fields:
         return True
-    return other.exact is not None and other.exact == sent.exact and without_reasoning(stored) == stored
+    if other.exact is None or other.exact != sent.exact:
+        return False
+    return has_reasoning(sent.fields) or not has_reasoning(other.fields)
 
 
 def _paired(line: list[Outgoing]) -> list[Outgoing]:
@@ -127,7 +131,7 @@ def _answered_only(each: Outgoing, results: set[str]) -> Outgoing | None:
 
 def _results_after(line: Sequence[Outgoing], index: int) -> Iterable[str]:
     for each in line[index + 1 :]:
-        if each.role == "user":
+        if each.role in ("user", "assistant"):
             return
         if each.role == "tool":
             yield str(read(each.raw).get("tool_call_id"))

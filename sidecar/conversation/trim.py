@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import accumulate
 
 from sidecar.conversation.message import call_ids, read
@@ -28,7 +29,8 @@ class Budget:
     """Limits for what goes upstream; None is no limit.
 
     `max_messages` counts the leading system messages too. `max_input_tokens` is an estimate over the
-    messages and the list of tools. `step` is a share of the budget, above 0 and at most 1.
+    messages and the list of tools. `step` is a share of the budget, above 0 and at most 1, and makes whole
+    messages, turns or tokens, rounded up: less than one of them would move the cut with every turn.
     """
 
     max_messages: int | None = None
@@ -59,11 +61,12 @@ def trim(
 
     `system` and `tools` go along whatever happens; they only take their share of the room.
     """
-    if budget.unlimited or not line:
+    if budget.unlimited:
         return Trimmed(tuple(line))
     starts = _turn_starts(line)
     first = _anchor(starts) if budget.keep_first_turn else 0
-    cuts = [at for at in starts if at > first and _keeps_pairs(line, first, at)]
+    pairs = _pairs(line)
+    cuts = [at for at in starts if at > first and not any(first <= call < at <= end for call, end in pairs)]
     cut, limits = first, _limits(line, budget, system, tools)
     for limit in limits:
         cut = max(cut, limit.cut(first, cuts, budget.step))
@@ -92,7 +95,7 @@ class _Limit:
         excess = self.sums[-1] - self.room
         if excess <= 0 or not cuts:
             return first
-        step = self.limit * share
+        step = math.ceil(self.limit * Fraction(str(share)))  # exact: 0.1 * 30 is 3 and no more
         goal = math.ceil(excess / step) * step
         return next((at for at in cuts if self.sums[at] - self.sums[first] >= goal), cuts[-1])
 
@@ -125,13 +128,21 @@ def _anchor(starts: Sequence[int]) -> int:
     return starts[1] if len(starts) > 1 else 0
 
 
-def _keeps_pairs(line: Sequence[Outgoing], first: int, cut: int) -> bool:
-    """Does every tool result that would stay keep the call that it answers?"""
-    dropped: set[str] = set()
-    for each in line[first:cut]:
-        if each.role == "assistant" and b'"tool_calls"' in each.raw:
-            dropped.update(call_ids(read(each.raw)))
-    kept = (*line[:first], *line[cut:])
-    return not dropped or not any(
-        each.role == "tool" and read(each.raw).get("tool_call_id") in dropped for each in kept
-    )
+def _pairs(line: Sequence[Outgoing]) -> list[tuple[int, int]]:
+    """Where a tool is called, and where its result stands, for those that lie in different turns.
+
+    A result belongs to the nearest call before it: some engines use the same ids in every turn.
+    """
+    called: dict[str, tuple[int, int]] = {}
+    pairs: list[tuple[int, int]] = []
+    turn = 0
+    for at, each in enumerate(line):
+        if each.role == "user":
+            turn += 1
+        elif each.role == "assistant" and b'"tool_calls"' in each.raw:
+            called.update((id, (turn, at)) for id in call_ids(read(each.raw)))
+        elif each.role == "tool" and called:
+            asked_in, asked_at = called.get(str(read(each.raw).get("tool_call_id")), (turn, at))
+            if asked_in != turn:
+                pairs.append((asked_at, at))
+    return pairs

@@ -66,7 +66,7 @@ def node(fields, under=None, *, nonce=None, **about):
 
 def line(*messages):
     """A stored path; what the assistant says are replies."""
-    nodes = []
+    nodes: list[Node] = []
     for number, fields in enumerate(messages):
         nonce = number if fields["role"] == "assistant" else None
         nodes.append(node(fields, nodes[-1] if nodes else None, nonce=nonce))

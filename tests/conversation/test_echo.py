@@ -1,0 +1,110 @@
+"""Which stored messages a client's copy stands for."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.conversation.echo import answers, echoed_answers, echoed_questions
+from sidecar.conversation.history import Tree
+from tests.conversation.build import calls, line, message, node, result, says, user
+
+TOOL_TURN = [
+    user("hi"),
+    calls("c1", content="Let me look."),
+    result("c1"),
+    calls("c2", content=""),
+    result("c2"),
+    says("Found it."),
+]
+
+
+def echoed(nodes, fields, parent=None):
+    return echoed_answers(Tree(nodes), parent or nodes[0], message(fields))
+
+
+def asked_again(nodes, text):
+    return [step for (step,) in echoed_questions(Tree(nodes), None, message(user(text)))]
+
+
+class TestAnswers:
+    def test_an_answer_ends_at_each_of_its_replies(self):
+        root, first, found, second, again, last = nodes = line(*TOOL_TURN)
+        assert sorted(answers(Tree(nodes), root), key=len) == [
+            (first,),
+            (first, found, second),
+            (first, found, second, again, last),
+        ]
+
+    def test_the_next_question_is_no_part_of_an_answer(self):
+        root, reply, *_ = nodes = line(user("hi"), says("a"), user("more"), says("b"))
+        assert list(answers(Tree(nodes), root)) == [(reply,)]
+
+    def test_every_regenerated_answer_is_one(self):
+        root = node(user("hi"))
+        replies = [node(says(text), root, nonce=at) for at, text in enumerate("aab")]
+        assert {step for (step,) in answers(Tree([root, *replies]), root)} == set(replies)
+
+
+class TestEchoedAnswers:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "Found it.",
+            "Let me look.Found it.",
+            "Let me look.\nFound it.",
+            "Let me look.\n\nFound it. ",
+            "Let me look. Found it.",
+        ],
+    )
+    def test_a_flattened_tool_turn_is_the_whole_of_it(self, text):
+        nodes = line(*TOOL_TURN)
+        assert echoed(nodes, says(text)) == [tuple(nodes[1:])]
+
+    @pytest.mark.parametrize("text", ["", "Found", "Found it. And more.", "Let me look. Well. Found it."])
+    def test_any_other_text_is_no_echo(self, text):
+        assert echoed(line(*TOOL_TURN), says(text)) == []
+
+    def test_reasoning_makes_no_difference(self):
+        nodes = line(user("hi"), says("<think>so</think>yes", x=1))
+        assert echoed(nodes, says("yes", reasoning="else")) == [(nodes[1],)]
+
+    def test_the_beginning_of_a_partial_reply_is_its_echo(self):
+        root = node(user("hi"))
+        partial = node(says("Once upon a time"), root, nonce=1, state="partial")
+        whole = node(says("Once upon a time"), root, nonce=2)
+        assert echoed([root, partial, whole], says("Once upon ")) == [(partial,)]
+        assert echoed([root, partial], says("Once upon a time there")) == []
+
+    def test_an_answer_of_other_words_is_no_echo_of_a_question(self):
+        nodes = line(user("hi"), user("yes"))
+        assert echoed(nodes, says("yes")) == []
+
+
+class TestEchoedCalls:
+    def test_calls_that_got_no_result_may_be_missing(self):
+        nodes = line(user("hi"), calls("a", "b"), result("a"))
+        assert echoed(nodes, calls("a", arguments='{"a":2}')) == [(nodes[1],)]
+
+    def test_other_calls_are_no_echo_even_with_the_same_text(self):
+        nodes = line(user("hi"), calls("a", content="Let me look."))
+        assert echoed(nodes, calls("a", content="Let me look.", arguments='{"a":3}')) == []
+        assert echoed(nodes, calls("b", content="Let me look.")) == []
+
+    def test_the_same_calls_under_another_text_are_no_echo(self):
+        nodes = line(user("hi"), calls("a", "b", content="Let me look."))
+        assert echoed(nodes, calls("a", content="I look.")) == []
+
+
+class TestEchoedQuestions:
+    def test_a_text_with_more_around_it_may_be_one_and_so_may_what_is_left_of_it(self):
+        root = node(user("context\n\nwhat is it?"))
+        assert asked_again([root], "what is it?") == [root]
+        assert asked_again([root], "other\n\nwhat is it?") == []
+        assert asked_again([root], " memory\ncontext\n\nwhat is it?\n") == [root]
+
+    @pytest.mark.parametrize("text", ["", " ", "who is it?"])
+    def test_no_text_or_another_is_none(self, text):
+        assert asked_again([node(user("what is it?")), node(user(""))], text) == []
+
+    def test_an_answer_is_never_the_echo_of_a_question(self):
+        assert asked_again([node(says("hi"), nonce=1)], "hi") == []

@@ -1,0 +1,118 @@
+"""Random trees, and what Open WebUI and its user make of a path: nothing is matched that was not said."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.conversation.reconcile import NOWHERE, settled, walk
+from tests.conversation.build import NOBODY, Recorded, message, request, user
+from tests.conversation.chats import copied, grown, meddled, texts_of
+
+QUICK = settings(max_examples=80, deadline=None)
+
+
+def spoken(fields):
+    """Visible text, told slowly."""
+    text = fields.get("content") or ""
+    return re.sub(r"<think>.*</think>", "", text).strip() if fields["role"] == "assistant" else text.strip()
+
+
+def stands_for(sent, step):
+    """May `sent` stand for these nodes? Equal, or an echo, by the rules as they are written down."""
+    stored = [json.loads(node.body) for node in step]
+    if len(step) == 1 and message(dict(sent)).digest == step[0].digest:
+        return True
+    if sent["role"] == "user":
+        one, other = spoken(sent), spoken(stored[0])
+        return (
+            len(step) == 1
+            and step[0].role == "user"
+            and bool(one and other)
+            and (one in other or other in one)
+        )
+    texts = [spoken(each) for each in stored if each["role"] == "assistant"]
+    said = [each for each in texts if each]
+    return sent["role"] == "assistant" and spoken(sent) in (
+        texts[-1],
+        *(join.join(said) for join in ("", " ", "\n", "\n\n")),
+    )
+
+
+class TestNothingIsMatchedThatWasNotSaid:
+    @QUICK
+    @given(st.data())
+    def test_every_matched_message_is_equal_or_an_echo_and_the_front_is_a_stored_path(self, data):
+        chat, path = grown(data, texts_of)
+        sent = [*meddled(copied(path, data), data), user("new")]
+        match = walk(chat.tree, request(*sent), NOBODY)
+        assert len(match.steps) == match.place.position <= len(sent)
+        assert all(stands_for(one, step) for one, step in zip(sent, match.steps, strict=False))
+        line = [node for step in match.steps for node in step]
+        if line:
+            assert match.place.node == line[-1]
+            whole = chat.tree.path_to(line[-1])
+            assert tuple(line) == whole[-len(line) :]
+            assert match.place.anchored == (len(line) == len(whole))
+
+    @QUICK
+    @given(st.data())
+    def test_an_echoed_question_is_never_the_last_thing_that_is_matched(self, data):
+        chat, path = grown(data, texts_of)
+        sent = [*meddled(copied(path, data), data), user("new")]
+        match = walk(chat.tree, request(*sent), NOBODY)
+        for fields, step in reversed(list(zip(sent, match.steps, strict=False))):
+            if fields["role"] == "assistant":
+                break
+            assert message(dict(fields)).digest == step[0].digest
+
+    @QUICK
+    @given(st.data())
+    def test_a_look_up_and_a_walk_find_the_same_place(self, data):
+        chat, path = grown(data, texts_of)
+        sent = request(*meddled(copied(path, data), data), user("new"))
+        found: dict[bytes, list] = {}
+        for each in chat.nodes.values():
+            found.setdefault(each.hash, []).append(each)
+        place = settled(sent, found, NOBODY)
+        if place is not None:
+            assert walk(chat.tree, sent, NOBODY).place == place
+
+    @QUICK
+    @given(st.data())
+    def test_a_walk_is_the_same_every_time(self, data):
+        chat, path = grown(data, texts_of)
+        sent = request(*meddled(copied(path, data), data), user("new"))
+        assert walk(chat.tree, sent, NOBODY) == walk(chat.tree, sent, NOBODY)
+
+
+class TestWhatOpenWebUISendsAgainIsRecognised:
+    @QUICK
+    @given(st.data())
+    def test_a_whole_path_is_matched_where_no_two_messages_read_alike(self, data):
+        names = iter(f"text {number:03}" for number in range(1000))
+        chat, path = grown(data, lambda _: next(names))
+        copy = copied(path, data)
+        match = walk(chat.tree, request(*copy, user("new")), NOBODY)
+        assert match.place.position == len(copy)
+        assert [json.loads(each.body) for step in match.steps for each in step] == path
+
+    @QUICK
+    @given(st.data())
+    def test_a_cut_front_is_joined_where_no_two_messages_read_alike(self, data):
+        names = iter(f"text {number:03}" for number in range(1000))
+        chat, path = grown(data, lambda _: next(names))
+        starts = [at for at, each in enumerate(path) if each["role"] == "user"]
+        cut = path[data.draw(st.sampled_from(starts)) :]
+        match = walk(chat.tree, request(cut[0], *copied(cut[1:], data), user("new")), NOBODY)
+        assert match.place.anchored == (cut == path)
+        assert [json.loads(each.body) for step in match.steps for each in step] == cut
+
+    @QUICK
+    @given(st.data())
+    def test_an_empty_store_knows_nothing(self, data):
+        _, path = grown(data, texts_of)
+        assert walk(Recorded().tree, request(*path, user("new")), NOBODY).place == NOWHERE

@@ -1,0 +1,256 @@
+"""Which turns go upstream, and what is never cut."""
+
+from __future__ import annotations
+
+import json
+import math
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.tokens import estimate
+from sidecar.conversation.trim import Budget, Trimmed, trim
+from tests.conversation.build import calls, raw, result, says, user
+
+
+def out(fields):
+    return Outgoing(fields["role"], raw(fields))
+
+
+def told(*messages):
+    return [out(each) for each in messages]
+
+
+def chat(turns):
+    """Turns of a question and an answer each."""
+    return told(*[each for at in range(turns) for each in (user(f"q{at}"), says(f"a{at}"))])
+
+
+def texts(trimmed):
+    return [json.loads(each.raw)["content"] for each in trimmed.kept]
+
+
+SYSTEM = told({"role": "system", "content": "be kind"})
+TOOLS = b'[{"type":"function","function":{"name":"look"}}]'
+
+
+class TestLimits:
+    def test_without_a_limit_nothing_is_cut(self):
+        assert trim(chat(3), Budget()) == Trimmed(tuple(chat(3)))
+        assert Budget().unlimited
+        assert not Budget(max_turns=1).unlimited
+
+    @pytest.mark.parametrize(
+        "budget", [Budget(max_messages=6), Budget(max_turns=3), Budget(max_input_tokens=999)]
+    )
+    def test_what_fits_is_not_cut(self, budget):
+        assert trim(chat(3), budget) == Trimmed(tuple(chat(3)))
+
+    def test_messages_count_with_the_leading_system_messages(self):
+        assert trim(chat(3), Budget(max_messages=6), system=SYSTEM).dropped == 4
+        assert trim(chat(3), Budget(max_messages=6)).dropped == 0
+
+    def test_turns_count_by_their_questions(self):
+        assert texts(trim(chat(5), Budget(max_turns=4, step=0.25))) == [
+            "q1",
+            "a1",
+            "q2",
+            "a2",
+            "q3",
+            "a3",
+            "q4",
+            "a4",
+        ]
+
+    def test_tokens_count_with_the_system_messages_and_the_tools(self):
+        size = sum(estimate(each.raw) for each in (*SYSTEM, *chat(3))) + estimate(TOOLS)
+        assert trim(chat(3), Budget(max_input_tokens=size), system=SYSTEM, tools=TOOLS).dropped == 0
+        assert (
+            trim(chat(3), Budget(max_input_tokens=size - 1, step=0.01), system=SYSTEM, tools=TOOLS).dropped
+            == 2
+        )
+
+    def test_the_strictest_limit_decides(self):
+        assert trim(chat(5), Budget(max_messages=8, max_turns=2, max_input_tokens=999)).dropped == 6
+
+
+class TestWhatIsNeverCut:
+    @pytest.mark.parametrize(
+        ("budget", "over"),
+        [
+            (Budget(max_messages=1), ("max_messages",)),
+            (Budget(max_turns=1), ()),
+            (Budget(max_messages=1, max_input_tokens=1), ("max_messages", "max_input_tokens")),
+        ],
+    )
+    def test_the_newest_question_and_what_follows_it_stay(self, budget, over):
+        newest = told(user("new"), calls("c"), result("c"))
+        assert trim([*chat(2), *newest], budget) == Trimmed(tuple(newest), 4, over)
+
+    def test_a_line_without_a_question_stays(self):
+        line = told(says("a"), result("c"))
+        assert trim(line, Budget(max_messages=1)) == Trimmed(tuple(line), 0, ("max_messages",))
+
+    def test_system_messages_that_do_not_fit_by_themselves_are_said(self):
+        assert trim([], Budget(max_messages=1), system=SYSTEM * 2) == Trimmed((), 0, ("max_messages",))
+        assert trim([], Budget(max_messages=2, keep_first_turn=True), system=SYSTEM * 2) == Trimmed(())
+
+    def test_what_stands_before_the_first_question_is_cut_first(self):
+        line = [*told(says("Welcome")), *chat(2)]
+        assert texts(trim(line, Budget(max_messages=4, step=0.1))) == ["q0", "a0", "q1", "a1"]
+
+    def test_the_first_turn_stays_if_it_is_to(self):
+        budget = Budget(max_turns=3, step=0.1, keep_first_turn=True)
+        assert texts(trim(chat(5), budget)) == ["q0", "a0", "q3", "a3", "q4", "a4"]
+        assert trim(chat(5), budget).dropped == 4
+
+    def test_the_first_turn_may_be_the_newest(self):
+        assert trim(chat(1), Budget(max_messages=1, keep_first_turn=True)).over == ("max_messages",)
+
+    def test_a_result_in_a_later_turn_keeps_the_turn_of_its_call(self):
+        line = told(user("a"), says("x"), user("b"), calls("c"), user("c"), result("c"), user("d"), says("y"))
+        assert len(trim(line, Budget(max_messages=5, step=0.1)).kept) == 2
+        assert len(trim(line[:6], Budget(max_messages=2, step=0.1)).kept) == 4
+
+    def test_a_result_that_comes_late_for_the_first_turn_stays_with_it(self):
+        line = told(user("a"), calls("c"), user("b"), says("x"), user("c"), result("c"))
+        kept = trim(line, Budget(max_turns=2, step=0.1, keep_first_turn=True)).kept
+        assert [each.role for each in kept] == ["user", "assistant", "user", "tool"]
+
+    def test_ids_that_come_again_in_every_turn_do_not_hinder(self):
+        line = told(
+            *[each for _ in range(4) for each in (user("q"), calls("call_0"), result("call_0"), says("a"))]
+        )
+        assert trim(line, Budget(max_turns=2, step=0.5)).dropped == 8
+
+    def test_a_result_to_no_call_hinders_nothing(self):
+        line = told(user("a"), calls("c"), result("c"), user("b"), result("x"))
+        assert len(trim(line, Budget(max_turns=1)).kept) == 2
+
+
+class TestSteps:
+    def test_the_cut_moves_in_steps(self):
+        dropped = [trim(chat(turns), Budget(max_messages=10)).dropped for turns in range(1, 14)]
+        assert dropped == [0, 0, 0, 0, 0, 4, 4, 8, 8, 12, 12, 16, 16]
+
+    def test_a_step_is_whole_turns_and_counted_exactly(self):
+        assert trim(chat(9), Budget(max_turns=3, step=0.4)).dropped == 2 * 6
+        assert trim(chat(9), Budget(max_turns=6, step=0.1)).dropped == 2 * 3
+        assert trim(chat(33), Budget(max_turns=30, step=0.1)).dropped == 2 * 3
+
+    def test_where_a_step_is_too_far_all_old_turns_go(self):
+        assert texts(trim(chat(3), Budget(max_messages=5, step=1))) == ["q2", "a2"]
+
+
+QUICK = settings(max_examples=100, deadline=None)
+WORDS = st.text("ab", max_size=60)
+BUDGETS = st.builds(
+    Budget,
+    st.none() | st.integers(1, 12),
+    st.none() | st.integers(1, 5),
+    st.none() | st.integers(1, 300),
+    st.sampled_from([0.05, 0.1, 0.4, 0.5, 0.7, 1.0]),
+    st.booleans(),
+).filter(lambda budget: not budget.unlimited)
+
+
+@st.composite
+def turns(draw):
+    """Turns with tool steps, whose ids come again, and sometimes a greeting in front."""
+    found = [[says(draw(WORDS))]] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 7))):
+        turn = [user(draw(WORDS))]
+        for step in range(draw(st.integers(0, 2))):
+            turn += [calls(f"call_{step}"), result(f"call_{step}", draw(WORDS))]
+        found.append([*turn, says(draw(WORDS))] if draw(st.booleans()) else turn)
+    return [told(*turn) for turn in found]
+
+
+def joined(turns):
+    return [each for turn in turns for each in turn]
+
+
+def sizes(kept, budget, system):
+    """What each limit counts, and the limit."""
+    tokens = sum(estimate(each.raw) for each in (*system, *kept))
+    return {
+        "max_messages": (len(system) + len(kept), budget.max_messages),
+        "max_turns": (sum(each.role == "user" for each in kept), budget.max_turns),
+        "max_input_tokens": (tokens, budget.max_input_tokens),
+    }
+
+
+class TestAtRandom:
+    @QUICK
+    @given(turns(), BUDGETS, st.sampled_from([[], SYSTEM]))
+    def test_it_fits_every_limit_or_says_which_it_does_not(self, turns, budget, system):
+        trimmed = trim(joined(turns), budget, system=system)
+        counted = sizes(trimmed.kept, budget, system)
+        assert set(trimmed.over) == {
+            name for name, (size, limit) in counted.items() if limit and size > limit
+        }
+
+    @QUICK
+    @given(turns(), BUDGETS)
+    def test_it_is_over_only_where_nothing_more_can_be_cut(self, turns, budget):
+        trimmed = trim(joined(turns), budget)
+        anchor = turns[:1] if budget.keep_first_turn and len(turns) > 1 else []
+        if trimmed.over:
+            assert list(trimmed.kept) == joined([*anchor, turns[-1]])
+
+    @QUICK
+    @given(turns(), BUDGETS)
+    def test_whole_turns_go_and_the_newest_never(self, turns, budget):
+        trimmed = trim(joined(turns), budget)
+        anchor = turns[:1] if budget.keep_first_turn and len(turns) > 1 else []
+        ways = [joined([*anchor, *turns[at:]]) for at in range(len(anchor), len(turns))]
+        assert list(trimmed.kept) in ways
+        assert trimmed.dropped == len(joined(turns)) - len(trimmed.kept)
+
+    @QUICK
+    @given(
+        st.lists(st.sampled_from([user("q"), says("a"), calls("c"), calls("d"), result("c"), result("d")])),
+        BUDGETS,
+    )
+    def test_no_result_goes_without_its_call_however_they_lie(self, messages, budget):
+        line = told(*messages)
+        assert orphans(trim(line, budget).kept) <= orphans(line)
+
+    @QUICK
+    @given(turns(), BUDGETS)
+    def test_the_same_path_is_always_cut_alike(self, turns, budget):
+        assert trim(joined(turns), budget) == trim(tuple(joined(turns)), budget)
+
+    @QUICK
+    @given(turns(), turns(), BUDGETS)
+    def test_a_growing_path_only_grows_at_its_end_until_the_next_step(self, turns, more, budget):
+        more = [turn for turn in more if turn[0].role == "user"]
+        before = trim(joined(turns), budget)
+        for end in range(1, len(more) + 1):
+            now = trim(joined([*turns, *more[:end]]), budget)
+            assert now.dropped >= before.dropped
+            if now.dropped == before.dropped:
+                assert now.kept[: len(before.kept)] == before.kept
+            before = now
+
+    @QUICK
+    @given(st.integers(1, 30), st.integers(1, 12), st.sampled_from(["0.1", "0.25", "0.4", "0.7", "1"]))
+    def test_what_is_dropped_is_the_least_multiple_of_the_step(self, turns, limit, share):
+        trimmed = trim(chat(turns), Budget(max_turns=limit, step=float(share)))
+        step = math.ceil(Fraction(share) * limit)
+        goal = math.ceil(max(turns - limit, 0) / step) * step
+        assert trimmed.dropped == 2 * min(goal, turns - 1)
+
+
+def orphans(kept):
+    """The results whose call does not stand before them."""
+    called, found = set(), set()
+    for each in kept:
+        fields = json.loads(each.raw)
+        called |= {call["id"] for call in fields.get("tool_calls", [])}
+        if each.role == "tool" and fields["tool_call_id"] not in called:
+            found.add(id(each))
+    return found
