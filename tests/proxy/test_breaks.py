@@ -15,9 +15,11 @@ from tests.proxy.upstream import (
     DONE,
     EVENTS,
     JSON,
+    Answer,
     Exchange,
     Upstream,
     completion,
+    cuts,
     event,
     says,
     sends,
@@ -148,6 +150,21 @@ async def test_with_finish_an_upstream_that_breaks_off_later_leaves_a_failed_rep
     await branches(sidecar, ["hi", "half an (failed)"])
 
 
+@pytest.mark.parametrize("answer", [cuts(), sends(b"{}", status=500)])
+async def test_with_finish_there_may_be_nothing_to_keep(start: Start, upstream: Upstream, answer: Answer):
+    sidecar = await start(history={"on_disconnect": "finish"})
+    gate = asyncio.Event()
+    upstream.otherwise = waits(gate, answer)
+    asked = asyncio.create_task(sidecar.ask("hi", id="a"))
+    await eventually(lambda: upstream.requests)
+    asked.cancel()
+    await asyncio.sleep(0.3)  # so late it is not tried again
+    gate.set()
+    upstream.otherwise = says()
+    assert (await sidecar.ask("hi", id="a")).outcome == "start"
+    await branches(sidecar, ["hi", "ok"])
+
+
 async def test_the_next_append_waits_for_what_was_left_behind(start: Start, upstream: Upstream):
     sidecar = await start(history={"on_disconnect": "finish"})
     gate = asyncio.Event()
@@ -188,6 +205,20 @@ async def test_a_failed_reply_is_never_sent_upstream_again(sidecar: Sidecar, ups
         await sidecar.ask("hi", id="a", stream=True)
     await sidecar.ask("again", id="a")
     assert upstream.last.said == ["hi", "again"]
+
+
+async def test_a_client_of_another_path_sees_it_too(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(streams(b"half", 0.01, CUT))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await sidecar.send("GET", "/v1/files/1/content")
+
+
+async def test_a_reply_in_another_coding_than_it_says_is_relayed(sidecar: Sidecar, upstream: Upstream):
+    pieces = told("one two")
+    upstream.will(streams(*pieces, headers={**EVENTS, "Content-Encoding": "gzip"}))
+    reply = await sidecar.ask("hi", id="a", stream=True)
+    assert reply.body == b"".join(pieces)
+    await branches(sidecar, ["hi"])
 
 
 async def test_an_old_client_sees_it_too(sidecar: Sidecar, upstream: Upstream):

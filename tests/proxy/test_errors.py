@@ -233,6 +233,20 @@ async def test_what_is_no_http_is_refused_in_the_same_words(
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+async def test_an_unexpected_error_is_told_in_the_same_words_and_logged(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, path: str
+):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("a private thing")
+
+    monkeypatch.setattr("sidecar.proxy.upstream.Upstream.url", fail)
+    reply = await sidecar.send("POST", path, data=b'{"messages":[{"role":"user","content":"hi"}]}')
+    error = assert_error(reply, 500, "internal_error", type="sidecar_error")
+    assert "private" not in error["message"]
+    assert "a private thing" in caplog.text
+
+
 async def test_nothing_stored_is_lost_by_a_refused_request(sidecar: Sidecar):
     await sidecar.ask("hi", id="a")
     before = await sidecar.stored()
