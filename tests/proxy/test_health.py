@@ -10,6 +10,7 @@ import pytest
 from sidecar import __version__
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
+from tests.proxy.test_relay import slow
 from tests.proxy.test_store_errors import broken
 from tests.proxy.upstream import Exchange, Upstream, sends
 
@@ -69,8 +70,6 @@ async def test_a_store_that_cannot_be_written_is_not_ready(sidecar: Sidecar, rea
 
 
 async def test_a_store_that_does_not_answer_is_not_ready(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch):
-    from tests.proxy.test_relay import slow
-
     monkeypatch.setattr("sidecar.proxy.health._PATIENCE", 0.1)
     with slow(sidecar):
         reply = await sidecar.send("GET", "/-/ready")
