@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.store import Found, MemoryStore, SQLiteStore, make_store
+from sidecar.store import Found, make_store
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 
 
@@ -376,26 +376,3 @@ class TestConversations:
             await store.record(turn(talk("conv_c"), question("hi")))
 
         assert seen == ["conv_a", "conv_b"]
-
-
-class TestMakeStore:
-    async def test_a_path_makes_a_file_and_none_makes_memory(self, tmp_path):
-        assert isinstance(make_store(None), MemoryStore)
-        assert isinstance(make_store(str(tmp_path / "sidecar.db")), SQLiteStore)
-
-    async def test_a_secret_is_made_if_none_is_given(self, store):
-        assert len(store.secret) >= 16
-
-    async def test_a_given_secret_is_used(self, tmp_path):
-        for path in (None, str(tmp_path / "sidecar.db")):
-            store = make_store(path, secret="a secret of some length")
-            await store.open()
-            assert store.secret == b"a secret of some length"
-            await store.close()
-
-    async def test_opening_and_closing_memory_keeps_what_is_in_it(self):
-        store = make_store(None)
-        await store.record(turn(talk(), question("hi")))
-        await store.open()
-        await store.close()
-        assert await names(store) == ["conv_1"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import resource
 import sqlite3
 import sys
 import tempfile
+import threading
 import time
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -160,6 +160,26 @@ class TestOpening:
         assert len({store.secret for store in stores}) == 1
         assert len(await stores[0].tree("conv_1")) == 8
         await asyncio.gather(*(store.close() for store in stores))
+
+    def test_the_switch_to_the_log_waits_for_a_lock_and_not_for_ever(self, file, monkeypatch):
+        with (
+            closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as busy,
+            closing(sqlite3.connect(file, isolation_level=None)) as connection,
+        ):
+            busy.execute("BEGIN IMMEDIATE")
+            with monkeypatch.context() as patched:
+                patched.setattr(sqlite, "_PATIENCE", 0.05)
+                with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+                    sqlite._use_write_ahead_log(connection)
+            threading.Timer(0.1, busy.execute, ["ROLLBACK"]).start()
+            sqlite._use_write_ahead_log(connection)
+
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+    def test_the_switch_to_the_log_does_not_wait_for_other_errors(self, tmp_path):
+        read_only = sqlite3.connect(f"file:{_written(tmp_path)}?mode=ro", uri=True)
+        with closing(read_only), pytest.raises(sqlite3.OperationalError, match="readonly"):
+            sqlite._use_write_ahead_log(read_only)
 
     async def test_closing_leaves_one_file(self, store, file):
         await store.record(turn(talk(), question("hi")))
@@ -314,102 +334,10 @@ asyncio.run(main())
 """
 
 
-class TestCost:
-    HOT = (
-        "_FIND_CONVERSATION",
-        "_FIND_NODES",
-        "_FIND_NODE",
-        "_FIND_ECHO",
-        "_FIND_CHILD",
-        "_FIND_ANSWER",
-        "_PATH",
-        "_TREE",
-        "_SYSTEM",
-        "_ADD_CONVERSATION",
-        "_ADD_NODE",
-        "_ADD_ECHO",
-        "_ADD_SYSTEM",
-    )
-
-    @pytest.mark.parametrize("name", HOT)
-    async def test_every_statement_of_a_request_goes_by_an_index(self, store, name):
-        sql = getattr(sqlite, name)
-
-        def plan(connection):
-            named = dict.fromkeys(re.findall(r":(\w+)", sql))
-            values = named or [None] * sql.count("?")
-            return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
-
-        steps = await store._reader.do(plan)
-
-        # The rows that the recursion has put aside are no table.
-        assert [step for step in steps if step.startswith("SCAN") and step != "SCAN line"] == []
-
-    def test_no_statement_is_left_out(self):
-        statements = {
-            name
-            for name, value in vars(sqlite).items()
-            if name.startswith(("_FIND", "_ADD", "_PATH", "_TREE", "_SYSTEM")) and isinstance(value, str)
-        }
-
-        assert statements == set(self.HOT)
-
-    async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_after_ten(self, store):
-        costs = {}
-        for length in (10, 5000):
-            id = f"conv_{length}"
-            nodes = chat(*(f"{length} {number}" for number in range(length)))
-            left = chat("a branch that was left", "indeed")
-            await store.record(turn(talk(id), *left))
-            await store.record(turn(talk(id, tip=nodes[-1].id), *nodes))
-            at_the_tip = await steps_of(store, lambda store, id=id, at=nodes[-1]: ask(store, id, at))
-            inside = await steps_of(store, lambda store, id=id, at=nodes[1]: ask(store, id, at))
-            left_behind = await steps_of(store, lambda store, id=id, at=left[-1]: ask(store, id, at))
-            costs[length] = at_the_tip, inside, left_behind
-
-        assert min(costs[10]) > 100, "the steps are counted"
-        for short, long in zip(costs[10], costs[5000], strict=True):
-            assert long < 1.3 * short
-
-    async def test_finding_an_answer_costs_the_same_in_a_long_conversation(self, store):
-        costs = []
-        for length in (10, 5000):
-            nodes = chat(*(f"{length} {number}" for number in range(length)))
-            await store.record(turn(talk(f"conv_{length}"), *nodes))
-            answer = nodes[5]
-            costs.append(
-                await steps_of(
-                    store, lambda store, at=answer: store.find_by_answer(TENANT, at.digest, at.hash)
-                )
-            )
-
-        assert 10 < costs[1] < 1.3 * costs[0]
-
-
-async def ask(store, id, at):
-    """One request: look up, then record a question and its reply."""
-    found = await store.find(TENANT, [id], [b"n" * 16, at.hash])
-    assert found.nodes == {at.hash: [at]}
-    more = question(f"and after {at.id.hex()}?", at)
-    answer = reply("so", more)
-    await store.record(turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)]))
-
-
-async def steps_of(store, work):
-    """How many steps of SQLite's machine `work` takes."""
-    count = 0
-
-    def step():
-        nonlocal count
-        count += 1
-        return 0
-
-    for worker in (store._reader, store._writer):
-        await worker.do(lambda connection: connection.set_progress_handler(step, 1))
-    await work(store)
-    for worker in (store._reader, store._writer):
-        await worker.do(lambda connection: connection.set_progress_handler(None, 1))
-    return count
+def _written(folder):
+    with closing(sqlite3.connect(folder / "rollback.db")) as connection:
+        connection.execute("CREATE TABLE item (value)")
+    return folder / "rollback.db"
 
 
 def _made(folder):

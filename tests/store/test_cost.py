@@ -1,0 +1,117 @@
+"""What a request costs in the SQLite store: the same, however long its history is."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sidecar.store import SQLiteStore, sqlite
+from tests.store.trees import TENANT, chat, question, reply, talk, turn
+
+
+@pytest.fixture
+async def store(tmp_path):
+    store = SQLiteStore(str(tmp_path / "sidecar.db"))
+    await store.open()
+    yield store
+    await store.close()
+
+
+HOT = (
+    "_FIND_CONVERSATION",
+    "_FIND_NODES",
+    "_FIND_NODE",
+    "_FIND_ECHO",
+    "_FIND_CHILD",
+    "_FIND_ANSWER",
+    "_PATH",
+    "_TREE",
+    "_SYSTEM",
+    "_ADD_CONVERSATION",
+    "_ADD_NODE",
+    "_ADD_ECHO",
+    "_ADD_SYSTEM",
+)
+
+
+@pytest.mark.parametrize("name", HOT)
+async def test_every_statement_of_a_request_goes_by_an_index(store, name):
+    sql = getattr(sqlite, name)
+
+    def plan(connection):
+        named = dict.fromkeys(re.findall(r":(\w+)", sql))
+        values = named or [None] * sql.count("?")
+        return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+
+    steps = await store._reader.do(plan)
+
+    # The rows that the recursion has put aside are no table.
+    assert [step for step in steps if step.startswith("SCAN") and step != "SCAN line"] == []
+
+
+def test_no_statement_is_left_out():
+    statements = {
+        name
+        for name, value in vars(sqlite).items()
+        if name.startswith(("_FIND", "_ADD", "_PATH", "_TREE", "_SYSTEM")) and isinstance(value, str)
+    }
+
+    assert statements == set(HOT)
+
+
+async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_after_ten(store):
+    costs = {}
+    for length in (10, 5000):
+        id = f"conv_{length}"
+        nodes = chat(*(f"{length} {number}" for number in range(length)))
+        left = chat("a branch that was left", "indeed")
+        await store.record(turn(talk(id), *left))
+        await store.record(turn(talk(id, tip=nodes[-1].id), *nodes))
+        at_the_tip = await steps_of(store, lambda store, id=id, at=nodes[-1]: ask(store, id, at))
+        inside = await steps_of(store, lambda store, id=id, at=nodes[1]: ask(store, id, at))
+        left_behind = await steps_of(store, lambda store, id=id, at=left[-1]: ask(store, id, at))
+        costs[length] = at_the_tip, inside, left_behind
+
+    assert min(costs[10]) > 100, "the steps are counted"
+    for short, long in zip(costs[10], costs[5000], strict=True):
+        assert long < 1.3 * short
+
+
+async def test_finding_an_answer_costs_the_same_in_a_long_conversation(store):
+    costs = []
+    for length in (10, 5000):
+        nodes = chat(*(f"{length} {number}" for number in range(length)))
+        await store.record(turn(talk(f"conv_{length}"), *nodes))
+        answer = nodes[5]
+        costs.append(
+            await steps_of(store, lambda store, at=answer: store.find_by_answer(TENANT, at.digest, at.hash))
+        )
+
+    assert 10 < costs[1] < 1.3 * costs[0]
+
+
+async def ask(store, id, at):
+    """One request: look up, then record a question and its reply."""
+    found = await store.find(TENANT, [id], [b"n" * 16, at.hash])
+    assert found.nodes == {at.hash: [at]}
+    more = question(f"and after {at.id.hex()}?", at)
+    answer = reply("so", more)
+    await store.record(turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)]))
+
+
+async def steps_of(store, work):
+    """How many steps of SQLite's machine `work` takes."""
+    count = 0
+
+    def step():
+        nonlocal count
+        count += 1
+        return 0
+
+    for worker in (store._reader, store._writer):
+        await worker.do(lambda connection: connection.set_progress_handler(step, 1))
+    await work(store)
+    for worker in (store._reader, store._writer):
+        await worker.do(lambda connection: connection.set_progress_handler(None, 1))
+    return count
