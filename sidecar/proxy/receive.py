@@ -85,7 +85,7 @@ def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identi
     names, header = settings.identity, request.headers.get
     key = key_of(header, names.headers)
     message_ids = [
-        header(name) or None if name else None
+        _message_id(header(name)) if name else None
         for name in (names.message_id_header, names.user_message_id_header, names.parent_id_header)
     ]
     from_open_webui = any(name.lower().startswith("x-openwebui-") for name in request.headers)
@@ -98,6 +98,11 @@ def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identi
         parent_id=message_ids[2],
         sends_history=from_open_webui or any(message_ids),
     )
+
+
+def _message_id(value: str | None) -> str | None:
+    """A value whose bytes are no text cannot be kept, and names no message."""
+    return value if value and value.isprintable() else None
 
 
 def _tenant(settings: Settings, secret: bytes, request: web.Request) -> bytes:
