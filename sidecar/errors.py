@@ -43,6 +43,8 @@ class SidecarError(Exception):
         self.message = message
         self.code = code or self.code
         self.param = param
+        #: The client's id of the conversation that this is about, where known; a response header.
+        self.conversation: str | None = None
 
     def body(self) -> dict[str, Any]:
         """The error in OpenAI's shape, ready for JSON."""

@@ -35,6 +35,7 @@ log = logging.getLogger("sidecar")
 
 _Answer = Callable[[Context, web.Request], Awaitable[web.StreamResponse]]
 _CHAT = "/chat/completions"
+_UNWILLING = 0.5  # seconds for connections that stay open with nothing under way
 
 
 def serve(settings: Settings) -> int:
@@ -68,7 +69,7 @@ async def running(settings: Settings) -> AsyncIterator[str]:
             access_log=None,
             handler_cancellation=True,
             auto_decompress=False,
-            shutdown_timeout=settings.timeouts.shutdown,
+            shutdown_timeout=_UNWILLING,
         )
         await runner.setup()
         stack.push_async_callback(_end, runner, context)
@@ -78,9 +79,18 @@ async def running(settings: Settings) -> AsyncIterator[str]:
 
 
 async def _end(runner: web.AppRunner, context: Context) -> None:
-    """Let answers under way end, then what goes on without a client, all in `timeouts.shutdown`."""
+    """Let answers under way end, then what goes on without a client, all in `timeouts.shutdown`.
+
+    Not left to aiohttp, which waits its time-out twice and does not wait for what it cancels.
+    """
     clock = asyncio.get_running_loop().time
     end = clock() + context.settings.timeouts.shutdown
+    for site in list(runner.sites):
+        await site.stop()
+    await asyncio.sleep(0)  # requests that came before the end begin to be answered
+    if runner.server is not None:
+        runner.server.pre_shutdown()
+    await context.answered(end - clock())
     await runner.cleanup()
     await context.finish(max(0.0, end - clock()))
 
@@ -143,7 +153,8 @@ async def _either(context: Context, request: web.Request) -> web.StreamResponse:
 async def _guarded(answer: _Answer, context: Context, request: web.Request) -> web.StreamResponse:
     """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
     try:
-        return await answer(context, request)
+        with context.answering():
+            return await answer(context, request)
     except SidecarError as error:
         failure = error
     except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
@@ -152,4 +163,5 @@ async def _guarded(answer: _Answer, context: Context, request: web.Request) -> w
         log.exception("an unexpected error", extra={"path": request.path})
         failure = SidecarError("the sidecar failed; its log says why")
     log.info("refused", extra={"status": failure.status, "code": failure.code, "path": request.path})
-    return web.json_response(failure.body(), status=failure.status)
+    headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else None
+    return web.json_response(failure.body(), status=failure.status, headers=headers)

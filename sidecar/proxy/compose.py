@@ -16,7 +16,7 @@ from sidecar.proxy.headers import to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 
-__all__ = ["Composed", "compose"]
+__all__ = ["Composed", "compose", "told"]
 
 # Codings in which a reply can be read on its way; an upstream is not offered others.
 _READABLE = frozenset(("gzip", "deflate", "identity", "x-gzip"))
@@ -108,3 +108,26 @@ def _readable_only(headers: CIMultiDict[str]) -> None:
     if offered:
         kept = [each for each in offered.split(",") if each.split(";")[0].strip().lower() in _READABLE]
         headers["Accept-Encoding"] = ",".join(kept).strip() or "identity"
+
+
+def told(context: Context, asked: Asked, plan: Plan, composed: Composed) -> dict[str, str]:
+    """The response headers that tell what was done; the same is counted."""
+    metrics = context.metrics
+    metrics.requests.labels(plan.outcome.value).inc()
+    said = {"X-Sidecar-Outcome": plan.outcome.value}
+    name = asked.identity.key or (plan.conversation.id if plan.conversation else None)
+    if name:
+        said["X-Conversation-ID"] = name
+    if composed.restored:
+        said["X-Sidecar-Restored"] = str(composed.restored)
+        metrics.restored.inc(composed.restored)
+    if composed.trimmed.dropped:
+        said["X-Sidecar-Trimmed"] = str(composed.trimmed.dropped)
+        metrics.trimmed.inc(composed.trimmed.dropped)
+    if composed.trimmed.over:
+        said["X-Sidecar-Over-Budget"] = ", ".join(composed.trimmed.over)
+        for limit in composed.trimmed.over:
+            metrics.over_budget.labels(limit).inc()
+    if plan.degraded:
+        said["X-Sidecar-Degraded"] = "store"
+    return said

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sidecar.conversation.rebuild import Restore
@@ -41,6 +42,28 @@ class Context:
         #: Set when the process has waited long enough for what goes on in the background.
         self.stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._answers: set[asyncio.Task[Any] | None] = set()
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """The running task answers a request; `answered` waits for it."""
+        task = asyncio.current_task()
+        self._answers.add(task)
+        try:
+            yield
+        finally:
+            self._answers.discard(task)
+
+    async def answered(self, patience: float) -> None:
+        """Wait until every request is answered; after `patience` (seconds) the rest is cancelled."""
+        under_way = {task for task in self._answers if task is not None}
+        if not under_way:
+            return
+        _, late = await asyncio.wait(under_way, timeout=max(0.0, patience))
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
 
     def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start work that goes on when its request is gone; `finish` waits for it."""

@@ -50,6 +50,11 @@ class Asked:
         return not self.is_task and self.mode != "off" and self.identity.kind is not Kind.TEMPORARY
 
     @property
+    def place_in_line(self) -> str | None:
+        """The conversation to which requests have to be served one after another; None if this need not."""
+        return self.conversation_id if self.may_append and self.is_kept else None
+
+    @property
     def may_append(self) -> bool:
         """Could it be from a client that sends only what is new?"""
         if self.identity.key is None or self.identity.kind is not Kind.CHAT or not len(self.chat.path):
@@ -109,20 +114,24 @@ def _tenant(settings: Settings, secret: bytes, request: web.Request) -> bytes:
     rules, header = settings.tenant, request.headers.get
     if rules.mode == "fixed":
         return tenant_of(secret, None, None)
-    credential = first_value(header, rules.credential_headers)
+    # All of them: who sends a shared one and one of his own is told apart by the second.
+    credentials = [header(name) or "" for name in rules.credential_headers]
+    credential = "\n".join(credentials) if any(credentials) else None
     if rules.mode == "credential":
         return tenant_of(secret, credential, None)
-    user = _verified_user(settings, request) or first_value(header, rules.user_headers)
+    user = _user(settings, request)
     if rules.mode == "user" and user is not None:
         return tenant_of(secret, None, user)
     return tenant_of(secret, credential, user)
 
 
-def _verified_user(settings: Settings, request: web.Request) -> str | None:
-    """The `sub` of the signed user token, if one is configured and sent."""
+def _user(settings: Settings, request: web.Request) -> str | None:
+    """The `sub` of the signed user token, where one is configured: then nothing unsigned counts."""
     key = settings.tenant.user_jwt_secret.get_secret_value()
     name = settings.tenant.user_jwt_header
-    token = request.headers.get(name) if key and name else None
+    if not key:
+        return first_value(request.headers.get, settings.tenant.user_headers)
+    token = request.headers.get(name)
     if not token:
         return None
     try:

@@ -13,6 +13,8 @@ import time
 import zlib
 from dataclasses import dataclass, field, replace
 
+import aiohttp
+
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import encode, normal_form, read
 from sidecar.errors import StoreUnavailable
@@ -22,7 +24,7 @@ from sidecar.proxy.receive import Asked
 from sidecar.store import Turn
 from sidecar.streaming.assembly import Assembled, Reply, from_json, from_stream
 
-__all__ = ["Recording"]
+__all__ = ["Recording", "recording_of"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -148,6 +150,22 @@ class Recording:
         if echoes:
             echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
         return tuple(echoes)
+
+
+def recording_of(
+    context: Context, asked: Asked, plan: Plan, upstream: aiohttp.ClientResponse
+) -> Recording | None:
+    """What keeps the reply; None for one that has no place in a history."""
+    if plan.conversation is None or upstream.status >= 300:
+        return None
+    return Recording(
+        context,
+        asked,
+        plan,
+        plan.conversation,
+        streamed=upstream.content_type == "text/event-stream",
+        coding=upstream.headers.get("Content-Encoding", "identity"),
+    )
 
 
 def _state(reply: Reply, assembled: Assembled, ended: State) -> State:

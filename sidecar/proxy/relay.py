@@ -65,14 +65,19 @@ async def relay_recorded(
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     response = _response(upstream, extra)
     relaying = _Relay(request, upstream, response, recording)
+    keeping: asyncio.Future[None] | None = None
     try:
         await relaying.run()
     except (asyncio.CancelledError, ConnectionResetError):
+        keeping = relaying.client_left()
         # Waited for, so that whoever comes next in this conversation finds what was kept.
-        await asyncio.wait((relaying.client_left(),))
+        await asyncio.wait((keeping,))
         raise
     finally:
-        upstream.close()
+        if keeping is None or keeping.done():
+            upstream.close()
+        else:  # told to end while it is read on: the one who reads is told as well
+            keeping.add_done_callback(lambda _: upstream.close())
     return response
 
 

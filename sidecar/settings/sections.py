@@ -78,18 +78,21 @@ class Tenant(Section):
     )
     credential_headers: tuple[Header, ...] = Field(
         ("Authorization", "api-key", "x-api-key"),
-        description="Request headers that may carry the credential. It is hashed, never stored or logged.",
+        description="Request headers that may carry the credential; all that are sent count. It is hashed,"
+        " never stored or logged.",
     )
     user_headers: tuple[Header, ...] = Field(
         ("X-OpenWebUI-User-Id", "X-User-ID"),
-        description="Request headers that may carry the user id. Whoever can reach the sidecar can set them.",
+        description="Request headers that may carry the user id; the first that is not empty counts."
+        " Whoever can reach the sidecar can set them.",
     )
     user_jwt_header: HeaderOrNone = Field(
         "X-OpenWebUI-User-Jwt", description="Request header with a signed token whose `sub` is the user id."
     )
     user_jwt_secret: Secret = Field(
         SecretStr(""),
-        description="Key (HS256) that verifies that token; without it the token is not looked at.",
+        description="Key (HS256) that verifies that token; without it the token is not looked at, with it the"
+        " unsigned headers are not.",
     )
 
 
