@@ -11,7 +11,7 @@ WORKDIR /src
 COPY requirements-dev.txt ./
 RUN python -m venv /tools \
     && /tools/bin/pip install --no-cache-dir --require-hashes -r requirements-dev.txt
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
 RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .
 

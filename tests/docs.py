@@ -1,4 +1,4 @@
-"""What of the documents is generated from the code. `./dev docs` writes it; `test_readme.py` holds it against them."""
+"""What of the documents is generated from the code: `./dev docs` writes it, `test_readme.py` checks it."""
 
 from __future__ import annotations
 

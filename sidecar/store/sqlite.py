@@ -11,6 +11,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ class SQLiteStore(Store):
         return connection
 
     def _connect_to_write(self) -> sqlite3.Connection:
+        _make_private(self._file)
         connection = self._connect()
         try:
             # First of all, since a file that is not ours has to stay as it is.
@@ -172,6 +174,12 @@ class SQLiteStore(Store):
             if each.exists() and not os.access(each, os.W_OK):
                 return f" ({each} is not writable for this user)"
         return ""
+
+
+def _make_private(file: str) -> None:
+    """Make the file, if it is not there, for its owner alone; SQLite gives those beside it the same mode."""
+    with suppress(OSError):  # it is there already; or SQLite, which comes next, says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

@@ -206,7 +206,8 @@ def _choice(choice: dict[str, Any]) -> _Choice:
 
 
 def _string(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    # Half an emoji, which the lenient reading lets through, can be stored nowhere.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else None
 
 
 def _raw(value: Any) -> msgspec.Raw:

@@ -216,3 +216,23 @@ async def test_the_signed_user_counts_and_a_forged_one_is_refused(start: Start):
     for forged in (token("alice", KEY[::-1]), "nonsense", jwt.encode({"sub": "alice"}, "", algorithm="none")):
         reply = await sidecar.ask("hi", id="a", headers={"X-OpenWebUI-User-Jwt": forged})
         assert_error(reply, 400, "invalid_user_token")
+
+
+async def test_a_name_that_nobody_signed_does_not_count_where_names_are_signed(start: Start):
+    sidecar = await start(tenant={"mode": "user", "user_jwt_secret": KEY})
+    token = jwt.encode({"sub": "alice"}, KEY, algorithm="HS256")
+    assert await ask_as(sidecar, X_OpenWebUI_User_Jwt=token) == "start"
+    assert await ask_as(sidecar, X_User_ID="alice") == "start"
+
+
+async def test_who_shares_one_credential_is_told_apart_by_the_other(sidecar: Sidecar):
+    assert await ask_as(sidecar, Authorization="Bearer shared", api_key="alice's") == "start"
+    assert await ask_as(sidecar, Authorization="Bearer shared", api_key="bob's") == "start"
+    assert await ask_as(sidecar, Authorization="Bearer shared", api_key="alice's") == "retry"
+
+
+async def test_an_error_of_ours_names_the_conversation(sidecar: Sidecar, upstream: Upstream):
+    await upstream.stop()
+    reply = await sidecar.ask("hi", id="a")
+    assert_error(reply, 502, "upstream_unreachable")
+    assert reply.headers["X-Conversation-ID"] == "a"

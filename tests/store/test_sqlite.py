@@ -189,6 +189,15 @@ class TestOpening:
 
 
 class TestKeeping:
+    async def test_what_was_said_is_for_the_owner_of_the_file_alone(self, store, tmp_path):
+        await store.record(turn(talk(), question("a secret")))
+
+        assert {each.name: oct(each.stat().st_mode & 0o777) for each in tmp_path.iterdir()} == {
+            "sidecar.db": "0o600",
+            "sidecar.db-shm": "0o600",
+            "sidecar.db-wal": "0o600",
+        }
+
     async def test_what_was_recorded_is_there_after_opening_again(self, file):
         nodes = chat("hi", "hello")
         async with opened(file) as store:

@@ -262,3 +262,9 @@ def test_a_message_too_deep_to_be_written_again_is_left_out():
         nested = [nested]
     repr(nested)
     assert (results[0].replies, results[0].ignored) == ((), 1)
+
+
+def test_half_an_emoji_in_the_models_name_is_no_trap():
+    data = b'data: {"model":"m\\ud83d","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
+
+    assert from_stream(data).model == "m?"
