@@ -74,6 +74,7 @@ class TestEchoedAnswers:
         whole = node(says("Once upon a time"), root, nonce=2)
         assert echoed([root, partial, whole], says("Once upon ")) == [(partial,)]
         assert echoed([root, partial], says("Once upon a time there")) == []
+        assert echoed([root, partial], says("upon a time")) == []
 
     def test_an_answer_of_other_words_is_no_echo_of_a_question(self):
         nodes = line(user("hi"), user("yes"))
