@@ -149,6 +149,11 @@ class TestMistakes:
             toml="[trim]\nmax_turn = 3\n", tmp_path=tmp_path
         )
 
+    def test_a_section_that_is_not_known_gets_the_nearest_section(self, tmp_path):
+        assert only_mistake(toml='[histroy]\nmode = "off"\n', tmp_path=tmp_path).endswith(
+            "key histroy: there is no such setting; did you mean history?"
+        )
+
     def test_a_section_that_is_no_section_is_told_how_to_be_one(self, tmp_path):
         assert "write [trim]" in only_mistake(toml="trim = 3\n", tmp_path=tmp_path)
 

@@ -6,7 +6,7 @@ The map, each module above those that use it:
     openings         how known background tasks begin
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
-    model            all of it as one value
+    model            all of it as one value that can work
     load             flag, environment, file, default: the only reader of the environment
     describe         the README's table and `config/sidecar.toml`, generated from the declaration
 

@@ -6,13 +6,10 @@ Rule: a combination that would lose history, expose a credential or serve nobody
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from sidecar.settings.sections import Tenant, Trim
-from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK
-
-if TYPE_CHECKING:
-    from sidecar.settings.model import Settings
+from sidecar.settings.sections import Declaration, Tenant, Trim
+from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, listen_address, upstream_url
 
 
 class Contradiction(NamedTuple):
@@ -22,7 +19,7 @@ class Contradiction(NamedTuple):
     problem: str
 
 
-def contradictions(settings: Settings) -> Iterator[Contradiction]:
+def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     """Every combination in `settings` that cannot work, with its cure."""
     yield from _no_tenant(settings.tenant)
     yield from _exposed_credentials(settings)
@@ -54,7 +51,7 @@ def _no_tenant(tenant: Tenant) -> Iterator[Contradiction]:
         )
 
 
-def _exposed_credentials(settings: Settings) -> Iterator[Contradiction]:
+def _exposed_credentials(settings: Declaration) -> Iterator[Contradiction]:
     secret = {name.lower() for name in (*settings.tenant.credential_headers, "Authorization", "Cookie")}
     for name, headers in (
         ("identity.headers", settings.identity.headers),
@@ -70,7 +67,7 @@ def _exposed_credentials(settings: Settings) -> Iterator[Contradiction]:
             )
 
 
-def _nothing_recognised(settings: Settings) -> Iterator[Contradiction]:
+def _nothing_recognised(settings: Declaration) -> Iterator[Contradiction]:
     if settings.identity.headers or settings.history.mode == "off":
         return
     if settings.history.mode == "append":
@@ -97,9 +94,9 @@ def _too_tight(trim: Trim) -> Iterator[Contradiction]:
             )
 
 
-def _calls_itself(settings: Settings) -> bool:
+def _calls_itself(settings: Declaration) -> bool:
     if settings.upstream == DEMO:
         return False
-    here, there = settings.listen_host, settings.upstream_base
+    (here, port), there = listen_address(settings.listen), upstream_url(settings.upstream)
     same = {here, *LOOPBACK} if here in {*EVERY_INTERFACE, *LOOPBACK} else {here}
-    return there.port == settings.listen_port and there.host in same
+    return there.port == port and there.host in same

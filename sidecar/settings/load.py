@@ -172,7 +172,9 @@ def _key(name: str, value: Any, path: str, mistakes: list[str]) -> Iterator[tupl
     if name in DECLARED:
         yield name, _Given(value, f"file {path}, key {name}")
     else:
-        mistakes.append(f"file {path}, key {name}: there is no such setting{_nearest(name, list(DECLARED))}")
+        mistakes.append(
+            f"file {path}, key {name}: there is no such setting{_nearest(name, [*DECLARED, *SECTIONS])}"
+        )
 
 
 def _nearest(name: str, known: list[str], prefix: str = "") -> str:

@@ -8,58 +8,18 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pydantic import BaseModel, Field, SecretStr, model_validator
+from pydantic import BaseModel, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from yarl import URL
 
 from sidecar.settings import values
 from sidecar.settings.contradictions import contradictions
-from sidecar.settings.sections import (
-    History,
-    Identity,
-    Limits,
-    Logs,
-    Restore,
-    Retries,
-    Section,
-    Session,
-    Tasks,
-    Tenant,
-    Timeouts,
-    Trim,
-)
-from sidecar.settings.values import Listen, Secret, Store, Upstream
+from sidecar.settings.sections import Declaration
 
 
-class Settings(Section):
+class Settings(Declaration):
     """All settings. `load` makes them from flags, environment and file; tests may construct them."""
-
-    upstream: Upstream = Field(
-        values.DEMO,
-        description="The OpenAI base URL (what stands before `/chat/completions`; without a path `/v1` is"
-        " meant), or `demo`, a small server inside that shows what it was sent.",
-    )
-    listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
-    store: Store = Field(
-        "sqlite:///sidecar.db",
-        description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it"
-        " absolute), or `memory:`, gone with the process.",
-    )
-    secret: Secret = Field(
-        SecretStr(""), description="Keys the hashes of tenants; empty: made once and kept in the store."
-    )
-    identity: Identity = Identity()
-    tenant: Tenant = Tenant()
-    tasks: Tasks = Tasks()
-    history: History = History()
-    restore: Restore = Restore()
-    trim: Trim = Trim()
-    session: Session = Session()
-    limits: Limits = Limits()
-    timeouts: Timeouts = Timeouts()
-    retries: Retries = Retries()
-    logs: Logs = Logs()
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

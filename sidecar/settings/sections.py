@@ -1,8 +1,8 @@
 """The sections of the settings: names, defaults and meanings.
 
-Rule: a setting exists because it is declared here (or, without a section, in `model`). The README's table,
-the annotated file and the names of the environment variables are generated from these classes. Frozen:
-settings never change while the process runs. Times are seconds, sizes are bytes.
+Rule: a setting exists because it is declared here. The README's table, the annotated file and the names of
+the environment variables are generated from these classes. Frozen: settings never change while the process
+runs. Times are seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.values import (
+    DEMO,
     BodyField,
     Header,
     HeaderOrNone,
     HeaderToSend,
     Limit,
+    Listen,
     Lower,
     Opening,
     Prefix,
     Seconds,
     Secret,
     Share,
+    Store,
+    Upstream,
     Wait,
     Whole,
 )
@@ -141,13 +145,16 @@ class History(Section):
 class Restore(Section):
     """What of the stored messages goes upstream in place of the client's echo."""
 
-    answers: bool = Field(True, description="Tool calls, tool results and arguments as they were produced.")
+    answers: bool = Field(
+        True, description="Send tool calls, tool results and arguments as they were produced."
+    )
     reasoning: Literal["off", "same-model", "always"] = Field(
         "off",
-        description="The reasoning of earlier answers: never, to the model that produced it, or to any.",
+        description="Send the reasoning of earlier answers: never, to the model that produced it, or to any.",
     )
     user_messages: bool = Field(
-        False, description="Earlier user messages as first sent, with the documents that were put into them."
+        False,
+        description="Send earlier user messages as first sent, with the documents that were put into them.",
     )
     system_prompt: Literal["client", "pin"] = Field(
         "client",
@@ -158,12 +165,12 @@ class Restore(Section):
 class Trim(Section):
     """How much history goes upstream. What is stored is never trimmed."""
 
-    max_messages: Limit = Field(None, description="At most so many messages; `none` for no limit.")
+    max_messages: Limit = Field(None, description="Send at most so many messages; `none` for no limit.")
     max_turns: Limit = Field(
-        None, description="At most so many turns, the newest included; `none` for no limit."
+        None, description="Send at most so many turns, the newest included; `none` for no limit."
     )
     max_input_tokens: Limit = Field(
-        None, description="At most so many tokens, estimated; `none` for no limit."
+        None, description="Send at most so many tokens, estimated; `none` for no limit."
     )
     step: Share = Field(
         0.4,
@@ -177,11 +184,13 @@ class Session(Section):
     """The stable session id that the upstream gets, header from the client or not."""
 
     headers: tuple[HeaderToSend, ...] = Field(
-        ("X-Conversation-ID",), description="Request headers that carry it, such as `X-Session-ID`."
+        ("X-Conversation-ID",),
+        description="Headers in which the upstream gets the conversation's id, such as `X-Session-ID`.",
     )
     body_field: BodyField = Field(
         "",
-        description="Field of the request body that carries it, such as `prompt_cache_key`; empty for none.",
+        description="Field of the request body in which the upstream gets that id, such as `prompt_cache_key`;"
+        " empty for none.",
     )
 
 
@@ -195,11 +204,15 @@ class Limits(Section):
 
 
 class Timeouts(Section):
-    """How long to wait, in seconds. A stream has no total time-out."""
+    """How long to wait. A stream has no total time-out."""
 
-    connect: Wait = Field(10.0, description="For a connection to the upstream.")
-    idle: Wait = Field(600.0, description="For the next byte of the upstream's answer.")
-    shutdown: Seconds = Field(8.0, description="For answers under way when the process is told to stop.")
+    connect: Wait = Field(10.0, description="How long to wait for a connection to the upstream, in seconds.")
+    idle: Wait = Field(
+        600.0, description="How long to wait for the next byte of the upstream's answer, in seconds."
+    )
+    shutdown: Seconds = Field(
+        8.0, description="How long answers under way may go on once the process is told to stop, in seconds."
+    )
 
 
 class Retries(Section):
@@ -220,3 +233,33 @@ class Logs(Section):
     format: Annotated[Literal["text", "json"], Lower] = Field(
         "text", description="`text` for people, `json` (one object a line) for machines."
     )
+
+
+class Declaration(Section):
+    """All of it, each value sound by itself; `model.Settings` is one whose values go together too."""
+
+    upstream: Upstream = Field(
+        DEMO,
+        description="The OpenAI base URL (what stands before `/chat/completions`; without a path `/v1` is"
+        " meant), or `demo`, a small server inside that shows what it was sent.",
+    )
+    listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
+    store: Store = Field(
+        "sqlite:///sidecar.db",
+        description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it"
+        " absolute), or `memory:`, gone with the process.",
+    )
+    secret: Secret = Field(
+        SecretStr(""), description="Keys the hashes of tenants; empty: made once and kept in the store."
+    )
+    identity: Identity = Identity()
+    tenant: Tenant = Tenant()
+    tasks: Tasks = Tasks()
+    history: History = History()
+    restore: Restore = Restore()
+    trim: Trim = Trim()
+    session: Session = Session()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    logs: Logs = Logs()
