@@ -142,13 +142,18 @@ class Chain:
         """The exact chain up to `message`; what the user says leaves it as it is."""
         return parent if message.exact is None else self._hash(parent + message.exact)
 
-    def path(self, sent: Iterable[Message]) -> Path:
-        """The path that the messages of a request claim."""
+    def path(self, sent: Iterable[Message], before: Path | None = None) -> Path:
+        """The path that the messages of a request claim.
+
+        `before` is another path of this tenant: as far as it holds the very same message objects its
+        hashes are taken over.
+        """
         line = tuple(sent)
-        hashes: list[bytes] = []
-        exacts: list[bytes] = []
-        parent, exact = b"", b""
-        for item in line:
+        shared = _shared(line, before.messages) if before else 0
+        hashes = list(before.hashes[:shared]) if before else []
+        exacts = list(before.exacts[:shared]) if before else []
+        parent, exact = (hashes[-1], exacts[-1]) if shared else (b"", b"")
+        for item in line[shared:]:
             parent = self.hash(parent, item.digest)
             exact = self.exact(exact, item)
             hashes.append(parent)
@@ -167,6 +172,13 @@ class Chain:
 
     def _hash(self, data: bytes) -> bytes:
         return blake2b(data, digest_size=HASH_SIZE, key=self._key, person=_PERSON).digest()
+
+
+def _shared(line: Sequence[Message], other: Sequence[Message]) -> int:
+    return next(
+        (at for at, (a, b) in enumerate(zip(line, other, strict=False)) if a is not b),
+        min(len(line), len(other)),
+    )
 
 
 class Tree:

@@ -55,6 +55,11 @@ class ChatRequest:
     tools: bytes
 
     @property
+    def sent(self) -> tuple[Message, ...]:
+        """All messages, in the order in which they came."""
+        return (*self.system, *self.path.messages, *((self.prefill,) if self.prefill else ()))
+
+    @property
     def last_answer(self) -> int:
         """How many messages of the path there are up to and including its last assistant message."""
         for position in range(len(self.path), 0, -1):
@@ -75,26 +80,38 @@ class ChatRequest:
         return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
 
 
-def parse(body: bytes, chain: Chain) -> ChatRequest:
-    """Read a body. Raises `BadRequest` if it is not JSON or has no list of message objects."""
+def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatRequest:
+    """Read a body. Raises `BadRequest` if it is not JSON or has no list of message objects.
+
+    `before` is an earlier request of the same tenant, best the last one of the conversation: messages
+    that stand there byte for byte in the same place are neither decoded nor hashed again. A request that
+    re-sends 200 messages and adds two costs a tenth of what it costs at first sight.
+    """
     try:
         fields = _read(_read_body, body)
     except msgspec.ValidationError as error:
         raise _no_request(body) from error
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
         raise _not_json(error) from error
-    sent = tuple(_message(chain, bytes(raw), index) for index, raw in enumerate(fields.messages))
+    known = before.sent if before else ()
+    raws = list(map(bytes, fields.messages))
+    same = [
+        old if old.raw == raw else _message(chain, raw, at)
+        for at, (old, raw) in enumerate(zip(known, raws, strict=False))
+    ]
+    sent = (*same, *(_message(chain, raw, at) for at, raw in enumerate(raws[len(same) :], len(same))))
     leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
     system, said = sent[:leading], sent[leading:]
     prefill = said[-1] if said and said[-1].role == "assistant" else None
+    tools = bytes(fields.tools)
     return ChatRequest(
         body=body,
         system=system,
-        path=chain.path(said[:-1] if prefill else said),
+        path=chain.path(said[:-1] if prefill else said, before.path if before else None),
         prefill=prefill,
         model=fields.model if isinstance(fields.model, str) else None,
         stream=fields.stream is True,
-        tools=b"" if bytes(fields.tools) in _NO_TOOLS else bytes(fields.tools),
+        tools=b"" if tools in _NO_TOOLS else tools,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -107,9 +108,13 @@ async def _serve(settings: Settings) -> None:
 
 
 def _ready_line(settings: Settings, address: str) -> str:
-    upstream = "the demo upstream" if settings.upstream == "demo" else settings.upstream
+    if settings.upstream != "demo":  # its models are not known here, and it may want a key
+        return (
+            f"sidecar {__version__} serves {address}/v1 in front of {settings.upstream}; "
+            f"give {address}/v1 to your client, or try: curl {address}/v1/models"
+        )
     return (
-        f"sidecar {__version__} serves {address}/v1 in front of {upstream}; "
+        f"sidecar {__version__} serves {address}/v1 in front of the demo upstream; "
         f"try: curl {address}/v1/chat/completions -H 'X-Conversation-ID: first' "
         """-d '{"model":"demo","messages":[{"role":"user","content":"hi"}]}'"""
     )
@@ -120,8 +125,11 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
     try:
         await site.start()
     except OSError as error:
+        # asyncio's own sentence names the address a second time; a look-up that failed has no such number.
+        known = isinstance(error.errno, int) and error.errno > 0
+        reason = os.strerror(error.errno) if known else error.strerror or error
         raise SidecarError(
-            f"cannot listen on {settings.listen}: {error.strerror or error} (set `listen` to another address)"
+            f"cannot listen on {settings.listen}: {reason} (set `listen` to another address)"
         ) from error
 
 
@@ -157,11 +165,13 @@ async def _guarded(answer: _Answer, context: Context, request: web.Request) -> w
             return await answer(context, request)
     except SidecarError as error:
         failure = error
+        level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
+        about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
+        log.log(level, event, extra=about)
     except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
         raise
     except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
         log.exception("an unexpected error", extra={"path": request.path})
         failure = SidecarError("the sidecar failed; its log says why")
-    log.info("refused", extra={"status": failure.status, "code": failure.code, "path": request.path})
     headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else None
     return web.json_response(failure.body(), status=failure.status, headers=headers)

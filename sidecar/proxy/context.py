@@ -12,11 +12,15 @@ from sidecar.conversation.rebuild import Restore
 from sidecar.conversation.trim import Budget
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
+from sidecar.proxy.recent import Recent
 from sidecar.proxy.upstream import Upstream
 from sidecar.settings import Settings
 from sidecar.store import Store
 
 __all__ = ["Context"]
+
+# Decoded, a body takes about three times its bytes.
+_RECENT = 16 << 20
 
 log = logging.getLogger("sidecar.proxy")
 T = TypeVar("T")
@@ -30,6 +34,7 @@ class Context:
         self.store = store
         self.upstream = upstream
         self.metrics = metrics
+        self.recent = Recent(_RECENT)
         self.appends = Appends(settings.history.append_wait)
         self.restore = Restore(
             answers=settings.restore.answers,

@@ -72,18 +72,20 @@ async def receive(context: Context, request: web.Request) -> Asked:
     mode = _mode(settings, request, identity)
     body = await _body(request, settings.limits.max_body)
     chain = Chain(identity.tenant)
-    chat = parse(body, chain)
+    name = conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
+    chat = parse(body, chain, context.recent.last(name))
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
-    return Asked(
+    asked = Asked(
         identity=identity,
         chain=chain,
         chat=chat,
         mode=mode,
         is_task=is_task(mark, chat, settings.tasks.openings),
-        conversation_id=(
-            conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
-        ),
+        conversation_id=name,
     )
+    if not asked.is_task:  # a task comes under the chat's id, and is not what its next turn begins with
+        context.recent.keep(name, chat)
+    return asked
 
 
 def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identity:

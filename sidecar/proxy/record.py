@@ -121,7 +121,8 @@ class Recording:
             source="upstream",
             state=state,
             message_id=self.asked.identity.message_id,
-            model=assembled.model or self.asked.chat.model,
+            # As it was asked for: upstreams answer under longer names, which `same-model` would not know.
+            model=self.asked.chat.model or assembled.model,
             usage=assembled.usage,
             finish_reason=reply.finish_reason,
         )

@@ -157,3 +157,34 @@ class TestWritingBack:
         body = json.dumps({**others, "messages": [user("hi")]}).encode()
         written = parse(body, CHAIN).with_messages([json.dumps(each).encode() for each in messages])
         assert json.loads(written) == {**others, "messages": messages}
+
+
+MESSAGES = st.lists(
+    st.sampled_from([SYSTEM, user("a"), user("b"), says("c"), calls("d"), result("d")]), max_size=8
+)
+
+
+class TestRecognising:
+    @given(MESSAGES, MESSAGES)
+    def test_what_is_taken_over_from_a_request_before_is_what_reading_gives(self, earlier, later):
+        body = request(*later).body
+
+        assert parse(body, CHAIN, request(*earlier)) == parse(body, CHAIN)
+
+    def test_the_front_that_stays_the_same_is_not_read_again(self):
+        before = request(SYSTEM, user("a"), says("b"), user("c"))
+        after = parse(request(SYSTEM, user("a"), says("b"), user("other"), user("d")).body, CHAIN, before)
+
+        assert [new is old for new, old in zip(after.sent, before.sent, strict=False)] == [
+            True,
+            True,
+            True,
+            False,
+        ]
+
+    def test_a_message_that_is_spelled_otherwise_is_read(self):
+        before = parse(b'{"messages":[{"role":"user","content":"a"}]}', CHAIN)
+        after = parse(b'{"messages":[{"role":"user", "content":"a"}]}', CHAIN, before)
+
+        assert after.sent[0].raw != before.sent[0].raw
+        assert after.path.hashes == before.path.hashes

@@ -50,6 +50,12 @@ async def test_one_line_says_that_it_is_ready_and_what_to_do_next(tmp_path: Path
             assert (await response.read()).endswith(DONE)
 
 
+async def test_the_line_names_no_model_that_the_upstream_may_not_have(upstream: Upstream, tmp_path: Path):
+    async with serving("--upstream", upstream.url, folder=tmp_path) as process:
+        assert f"in front of {upstream.url}" in process.ready
+        assert process.ready.endswith(f"curl {process.url}/v1/models\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_stream_that_ends_in_time_is_let_end(
     upstream: Upstream, tmp_path: Path, number: signal.Signals
@@ -132,5 +138,6 @@ async def test_an_address_in_use_stops_the_start_with_a_sentence(tmp_path: Path)
         )
         output, errors = await asyncio.wait_for(running.communicate(), 20)
     assert (running.returncode, output) == (1, b"")
-    assert f"cannot listen on {address}".encode() in errors
-    assert b"Traceback" not in errors
+    assert errors.decode() == (
+        f"sidecar: cannot listen on {address}: Address already in use (set `listen` to another address)\n"
+    )
