@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -45,7 +45,7 @@ class Upstream:
         self._metrics = metrics
         timeouts = settings.timeouts
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
+            connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=timeouts.connect, connect=None, sock_read=timeouts.idle
             ),
@@ -67,12 +67,16 @@ class Upstream:
         return URL(self._origin + path, encoded=True)
 
     async def send(
-        self, method: str, url: URL, headers: CIMultiDict[str], body: bytes | Callable[[], Any] | None
+        self,
+        method: str,
+        url: URL,
+        headers: CIMultiDict[str],
+        body: bytes | Callable[[], AsyncIterator[bytes]] | None,
     ) -> aiohttp.ClientResponse:
         """Send a request and wait for the headers of its answer.
 
-        `body` is bytes, or a function that gives a fresh stream. Raises `UpstreamUnreachable` after the
-        last try, `UpstreamTimeout` if the upstream stays silent.
+        `body` is bytes, or a function that gives a stream, which is read once. Raises
+        `UpstreamUnreachable` after the last try, `UpstreamTimeout` if the upstream stays silent.
         """
         for attempt in range(1, self._retries.attempts + 1):
             started = time.monotonic()
@@ -102,11 +106,44 @@ class Upstream:
         raise failure
 
 
-def _payload(body: bytes | Callable[[], Any] | None) -> Any:
+class _Connector(aiohttp.TCPConnector):
+    """Kept connections, but none on which the upstream said something that nobody had asked for.
+
+    That would be read as the answer to the next request, which may be another tenant's.
+    """
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        # aiohttp itself looks only when a request ends.
+        while (kept := await super()._get(key, traces)) is not None:
+            assert kept.protocol is not None  # it is until the connection is given back
+            if not kept.protocol.should_close:
+                return kept
+            kept.close()
+        return None
+
+
+class _Upload:
+    """A client's body on its way. aiohttp sends a PUT again when a kept connection breaks: not half of it."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._begun = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._begun:
+            raise aiohttp.ServerDisconnectedError("it had a part of the body already")
+        return self
+
+    async def __anext__(self) -> bytes:
+        self._begun = True
+        return await anext(self._pieces)
+
+
+def _payload(body: bytes | Callable[[], AsyncIterator[bytes]] | None) -> Any:
     """A large body goes piece by piece, else one client's images would hold up everybody's streams."""
     if isinstance(body, bytes):
         return io.BytesIO(body) if len(body) > _LARGE else body
-    return body() if body is not None else None
+    return _Upload(body()) if body is not None else None
 
 
 def _said(error: BaseException) -> str:

@@ -164,3 +164,22 @@ async def test_a_cancelled_request_does_not_spoil_a_kept_connection(sidecar: Sid
             assert [each for each in results if not isinstance(each, asyncio.CancelledError | None)] == []
     for each in await sidecar.stored():
         assert not each.texts[1:] or each.texts[1].startswith(f"secret of {each.texts[0]}")
+
+
+async def test_an_answer_that_nobody_asked_for_is_nobodys_answer(sidecar: Sidecar, upstream: Upstream):
+    """Else what an upstream says on an idle connection is read as the answer to whoever comes next."""
+    said = asyncio.Event()
+
+    async def says_more(exchange: Exchange) -> None:
+        await sends(completion("mine"))(exchange)
+        await asyncio.sleep(0.05)  # the answer is read, and the connection kept
+        await sends(completion("a stranger's"))(exchange)
+        said.set()
+
+    upstream.will(says_more)
+    await sidecar.ask("hi", headers=bearer("one"))
+    await said.wait()
+    await asyncio.sleep(0.05)
+    reply = await sidecar.ask("hi", headers=bearer("two"))
+    assert reply.json["choices"][0]["message"]["content"] == "ok"
+    assert upstream.last.headers["Authorization"] == "Bearer two"

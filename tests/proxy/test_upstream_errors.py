@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -85,6 +86,34 @@ async def test_an_upload_is_not_sent_twice(sidecar: Sidecar, upstream: Upstream)
     reply = await sidecar.send("POST", "/v1/files", data=b"once")
     assert_error(reply, 502, "upstream_unreachable")
     assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+async def test_half_an_upload_is_never_sent_as_if_it_were_the_whole(
+    sidecar: Sidecar, upstream: Upstream, method: str
+):
+    """When a kept connection breaks, aiohttp itself sends again what may be sent again; the body is gone."""
+    await sidecar.send("GET", "/v1/models")  # there is a kept connection now
+    seen: list[bytes] = []
+
+    async def takes_the_first_piece(exchange: Exchange) -> None:
+        seen.append(await anext(exchange.body()))
+        await cuts()(exchange)
+
+    async def takes_all(exchange: Exchange) -> None:
+        seen.append(b"".join([piece async for piece in exchange.body()]))
+        await sends(b"{}")(exchange)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b"piece"
+            await asyncio.sleep(0.01)
+
+    upstream.reads_lazily = True
+    upstream.will(takes_the_first_piece, takes_all)
+    async with sidecar.http.request(method, sidecar.url + "/v1/files/1", data=pieces()) as response:
+        assert response.status == 502
+    assert seen == [b"piece"]
 
 
 async def test_an_upstream_that_stays_silent_is_a_504(start: Start, upstream: Upstream):
