@@ -24,6 +24,9 @@ __all__ = ["NOWHERE", "Match", "Outcome", "Place", "outcome_of", "places", "repe
 
 #: More candidates than this one request never asks for; a longer unanswered run is walked instead.
 MAX_PLACES = 32
+#: So many messages are compared, over all places that begin alike, to find where a cut front belongs: about
+#: 0.1 s, in which nobody else is served. Only a chat that says the same over and over needs more.
+MAX_COMPARED = 20_000
 
 
 class Outcome(StrEnum):
@@ -224,12 +227,16 @@ def _joined(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
     """
     first = request.path.messages[0].digest
     whole: list[_Trail] = []
+    compared = 0
     for node in tree.nodes:
         if node.digest == first and node.parent is not None:
             start = _Trail(_Trail(None, (), None), (node,), node, depth=1, named=node.message_id in named)
             trail = _follow(tree, request.path, start, named)
             if trail.depth >= request.last_answer:
                 whole.append(trail)
+            compared += trail.depth
+            if compared > MAX_COMPARED or (len(whole) > 1 and not named):
+                return Match(NOWHERE, ())
     most = max((trail.named for trail in whole), default=0)
     called = [trail for trail in whole if trail.named == most]
     if len(called) != 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from sidecar.conversation.history import Tree
@@ -213,6 +215,16 @@ class TestWalkWithoutAFront:
         asked = [user("go on"), says("b"), user("c")]
         assert walked(nodes, *asked) == Match(NOWHERE, ())
         assert walked(nodes, *asked, named={"m9"}).place == Place(2, nodes[-1], anchored=False)
+
+    @pytest.mark.parametrize("last", ["ok", "no"])
+    @pytest.mark.parametrize("named", [set(), {"m9"}])
+    def test_a_chat_that_says_the_same_over_and_over_is_not_compared_for_ever(self, last, named):
+        """Compared from each of its 2,000 places it would take a minute, for everybody."""
+        nodes = line(user("hi"), says("hello"), *[user("ok"), says("ok")] * 2000)
+        asked = [*[user("ok"), says("ok")] * 1000, user("ok"), says(last), user("c")]
+        began = time.process_time()
+        assert walked(nodes, *asked, named=named) == Match(NOWHERE, ())
+        assert time.process_time() - began < 5
 
     def test_an_ambiguous_echo_joins_nothing(self):
         nodes = line(user("hi"), says("a"), user("more"))
