@@ -77,7 +77,8 @@ class Recording:
             if _is_readable(reply) and (ended == "complete" or _says_something(reply))
         ]
         complete = [node for node in replies if node.state == "complete"]
-        tip = complete[0] if complete else parent or (replies[0] if replies else None)
+        # Asked again in vain, the conversation stays where it was: the answer before is still its answer.
+        tip = complete[0] if complete else asked_nodes[-1] if asked_nodes else None
         system = b"[" + b",".join(each.raw for each in self.asked.chat.system) + b"]"
         digest = self.asked.chain.hash(None, system) if self.asked.chat.system else None
         conversation = replace(

@@ -36,7 +36,8 @@ class Turn:
     """What one request and its reply add to a conversation.
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
-    they are not the node's own. `system`: the request's leading messages, a JSON array, or None.
+    they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
+    conversation whose `tip` is None keeps the one that it has.
     """
 
     conversation: Conversation

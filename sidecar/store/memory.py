@@ -89,7 +89,7 @@ class MemoryStore(Store):
         kept.conversation = replace(
             old,
             updated_at=new.updated_at,
-            tip=new.tip,
+            tip=new.tip or old.tip,
             full=old.full or new.full,
             system=new.system or old.system,
         )

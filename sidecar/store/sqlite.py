@@ -57,8 +57,8 @@ _SYSTEM = """
 _ADD_CONVERSATION = """
     INSERT INTO conversation (id, tenant, "key", created_at, updated_at, tip, "full", system)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, tip = excluded.tip,
-        "full" = max("full", excluded."full"), system = coalesce(excluded.system, system)
+    ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, "full" = max("full", excluded."full"),
+        tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system)
     RETURNING number"""
 # Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
 _ADD_NODE = f"""

@@ -207,6 +207,18 @@ async def test_a_failed_reply_is_never_sent_upstream_again(sidecar: Sidecar, ups
     assert upstream.last.said == ["hi", "again"]
 
 
+async def test_a_question_asked_again_in_vain_keeps_the_answer_that_it_had(
+    sidecar: Sidecar, upstream: Upstream
+):
+    """Whoever sends only what is new has seen that answer, and the model has to see it as well."""
+    await sidecar.ask("hi", id="a")
+    upstream.will(streams(HALF, 0.01, CUT))
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await sidecar.ask("hi", id="a", stream=True)
+    await sidecar.ask("next", id="a")
+    assert upstream.last.said == ["hi", "ok", "next"]
+
+
 async def test_a_client_of_another_path_sees_it_too(sidecar: Sidecar, upstream: Upstream):
     upstream.will(streams(b"half", 0.01, CUT))
     with pytest.raises(aiohttp.ClientPayloadError):

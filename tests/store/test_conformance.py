@@ -347,6 +347,12 @@ class TestConversations:
         assert await names(store, "conv_b") == ["conv_b"]
         assert await names(store, "yours") == await names(store, "") == []
 
+    async def test_a_turn_without_a_tip_leaves_the_one_that_is_there(self, store):
+        await store.record(turn(talk(tip=b"1" * 24), question("hi")))
+        await store.record(turn(talk(at=5.0, tip=None)))
+        found = (await store.find(TENANT, ["conv_1"], [])).conversation
+        assert found == replace(talk(tip=b"1" * 24), updated_at=5.0)
+
     async def test_a_later_turn_moves_the_time_the_tip_and_the_system_digest(self, store):
         await store.record(turn(talk(key="k", tip=b"1" * 24, system=b"s"), question("hi")))
         await store.record(turn(talk(key="k", at=5.0, tip=b"2" * 24, system=b"t")))
