@@ -126,8 +126,8 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
         await site.start()
     except OSError as error:
         # asyncio's own sentence names the address a second time; a look-up that failed has no such number.
-        known = isinstance(error.errno, int) and error.errno > 0
-        reason = os.strerror(error.errno) if known else error.strerror or error
+        number = error.errno or 0
+        reason = os.strerror(number) if number > 0 else error.strerror or error
         raise SidecarError(
             f"cannot listen on {settings.listen}: {reason} (set `listen` to another address)"
         ) from error

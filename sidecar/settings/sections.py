@@ -189,8 +189,8 @@ class Session(Section):
     )
     body_field: BodyField = Field(
         "",
-        description="Field of the request body in which the upstream gets that id, such as `prompt_cache_key`;"
-        " empty for none.",
+        description="Field of the request body in which the upstream gets that id, such as"
+        " `prompt_cache_key`; empty for none.",
     )
 
 

@@ -18,12 +18,14 @@ RETRIES = "sidecar_upstream_retries_total"
 
 
 async def test_an_upstream_that_is_down_is_tried_as_often_as_set_and_then_502(
-    start: Start, upstream: Upstream
+    start: Start, upstream: Upstream, caplog: pytest.LogCaptureFixture
 ):
     sidecar = await start(retries={"attempts": 4, "backoff": 0.01})
     await upstream.stop()
     error = assert_error(await sidecar.ask("hi", id="a"), 502, "upstream_unreachable", type="upstream_error")
     assert str(upstream.port) in error["message"]
+    (line,) = [each for each in caplog.records if each.name == "sidecar"]
+    assert (line.levelname, line.getMessage(), vars(line)["error"]) == ("WARNING", "failed", error["message"])
     assert await sidecar.metric(RETRIES) == 3
     assert await sidecar.stored() == []
 
