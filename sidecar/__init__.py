@@ -3,12 +3,14 @@
 The map of the house. Imports run one way, from the bottom of this list to its top:
 
     errors            one tree of errors, one OpenAI-shaped body
-    settings          every setting, declared once; the only reader of the environment
     conversation/     PURE: what was said. Messages, identity, the tree, reconcile, rebuild, trim
     streaming/        PURE: bytes of a reply -> the message that they carry
     store/            I/O: where conversations are kept; the only speaker of SQL
-    proxy/            I/O: aiohttp on both sides; `proxy/turn.py` is the path of one request
+    settings/         every setting, declared once; the only reader of the environment
+    logs, metrics     what is said and what is counted
     demo              a small OpenAI-compatible upstream, to see the thing work without a model
+    proxy/            I/O: aiohttp on both sides; `proxy/turn.py` is the path of one request
+    export            conversations as JSON Lines and as Markdown
     cli               `sidecar serve | check-config | export`
 
 One request travels

@@ -57,7 +57,8 @@ def test_every_link_into_the_repository_leads_somewhere():
 
 def test_the_headers_for_open_webui_are_those_of_the_compose_file():
     line = next(line for line in README.splitlines() if line.startswith("OPENAI_API_CONFIGS="))
-    headers = json.loads(line.removeprefix("OPENAI_API_CONFIGS="))["0"]["headers"]
+    (assignment,) = shlex.split(line)  # as a shell, or Compose's .env, would read it
+    headers = json.loads(assignment.removeprefix("OPENAI_API_CONFIGS="))["0"]["headers"]
     compose = Path(docs.ROOT / "config" / "compose.yaml").read_text("utf-8")
     assert [name for name, value in headers.items() if f'"{name}": "{value}"' not in compose] == []
 

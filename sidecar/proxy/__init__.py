@@ -6,6 +6,7 @@ turn          identify, load, reconcile, rebuild, trim, forward, relay, record: 
 receive       the request: its body, who asks, about what
 load          what the store knows about it, and where it continues
 compose       the request as it goes upstream
+forward       sending it on, and what becomes of it when the client leaves first
 relay         the reply on its way to the client, with a copy kept
 record        the copy into the store
 passthrough   every other path and method, and WebSockets
