@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from sidecar.errors import ConversationBusy
 
 __all__ = ["Appends"]
+
+_NOBODY_WAITS: AbstractAsyncContextManager[None] = nullcontext()
 
 
 class Appends:
@@ -23,12 +25,12 @@ class Appends:
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: dict[str, int] = {}
 
-    @asynccontextmanager
-    async def turn(self, conversation: str | None) -> AsyncIterator[None]:
+    def turn(self, conversation: str | None) -> AbstractAsyncContextManager[None]:
         """Hold the conversation; at once for None. Raises `ConversationBusy` after the wait (seconds)."""
-        if conversation is None:
-            yield
-            return
+        return _NOBODY_WAITS if conversation is None else self._turn(conversation)
+
+    @asynccontextmanager
+    async def _turn(self, conversation: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(conversation, asyncio.Lock())
         self._users[conversation] = self._users.get(conversation, 0) + 1
         try:

@@ -46,7 +46,7 @@ def compose(context: Context, asked: Asked, plan: Plan, request: web.Request) ->
     system, line = _system(plan, asked), _line(context, plan, asked)
     trimmed = trim(line, context.budget, system=system, tools=asked.chat.tools)
     restored = sum(each.restored for each in (*system, *trimmed.kept))
-    extra = _session(context, request, headers, session)
+    extra = _session(context, headers, session)
     if restored or trimmed.dropped:
         body = asked.chat.with_messages([each.raw for each in (*system, *trimmed.kept)], extra=extra)
     else:
@@ -78,9 +78,7 @@ def _line(context: Context, plan: Plan, asked: Asked) -> list[Outgoing]:
     return rebuilt(sent, plan.steps, rules, asked.chain, chat.model)
 
 
-def _session(
-    context: Context, request: web.Request, headers: CIMultiDict[str], session: str | None
-) -> dict[str, bytes]:
+def _session(context: Context, headers: CIMultiDict[str], session: str | None) -> dict[str, bytes]:
     """Add the conversation's id under the configured names; returns what belongs into the body.
 
     What the client itself said under a name by which we know conversations stays as it said it.

@@ -60,12 +60,13 @@ async def load(context: Context, asked: Asked) -> Plan:
     must_keep = asked.may_append or context.settings.history.if_store_fails == "refuse"
     try:
         degraded = context.store_failing and not await _writable_again(context, must_keep)
-        return replace(await _load(context, asked), degraded=degraded)
+        plan = await _load(context, asked)
     except StoreUnavailable as error:
         context.store_failed("read", error)
         if must_keep:
             raise
         return Plan(Outcome.BYPASS, degraded=True)
+    return replace(plan, degraded=True) if degraded else plan
 
 
 async def _writable_again(context: Context, must_keep: bool) -> bool:
