@@ -9,15 +9,13 @@ for retrieval turns open with it as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from sidecar.conversation.message import text_of
 from sidecar.conversation.request import ChatRequest
 
 __all__ = ["is_task"]
 
 
-def is_task(mark: str | None, request: ChatRequest, openings: Sequence[str]) -> bool:
+def is_task(mark: str | None, request: ChatRequest, openings: tuple[str, ...]) -> bool:
     """`mark` is the value of the task header, None where the request has no such header."""
     if mark is not None:
         return bool(mark)
@@ -27,4 +25,4 @@ def is_task(mark: str | None, request: ChatRequest, openings: Sequence[str]) -> 
     if asked.role != "user":
         return False
     texts = [text_of(each.fields).lstrip() for each in (*request.system, asked)]
-    return any(text.startswith(opening) for opening in openings for text in texts)
+    return any(text.startswith(openings) for text in texts)
