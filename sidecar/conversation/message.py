@@ -29,6 +29,7 @@ __all__ = [
     "encode",
     "exact_form",
     "has_reasoning",
+    "is_too_deep",
     "normal_form",
     "read",
     "text_of",
@@ -49,6 +50,9 @@ _REASONING_MARKUP = re.compile(
 )
 _STRUCTURED = frozenset(("role", "content", "tool_calls"))
 
+# Lists and objects one in another that can be read near the top of the stack and no longer further down.
+_ROOM = 100
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 encode = msgspec.json.Encoder().encode
@@ -63,6 +67,22 @@ def read(raw: bytes) -> dict[str, Any]:
     if type(fields) is not dict:
         raise ValueError(f"not an object but {type(fields).__name__}")
     return fields
+
+
+def is_too_deep(raw: bytes) -> bool:
+    """Is it nested so deep that it could be kept, and then not be read from deeper in the stack?
+
+    A conversation with such a message in it would be stuck for ever.
+    """
+    if raw.count(b"[") + raw.count(b"{") < _ROOM:
+        return False
+    try:
+        _decode(b"[" * _ROOM + raw + b"]" * _ROOM)
+    except RecursionError:
+        return True
+    except ValueError:  # whoever reads it says what is wrong with it
+        return False
+    return False
 
 
 def text_of(fields: Fields) -> str:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sidecar.conversation.history import Chain, Message, Path
+from sidecar.conversation.message import is_too_deep
 from sidecar.errors import BadRequest
 
 __all__ = ["ChatRequest", "parse"]
@@ -130,6 +131,8 @@ def _read(decode: Callable[[bytes], T], body: bytes) -> T:
 
 def _message(chain: Chain, raw: bytes, index: int) -> Message:
     try:
+        if is_too_deep(raw):
+            raise ValueError("nested too deep")
         return chain.message(raw)
     except (ValueError, RecursionError) as error:
         where = f"messages[{index}]"

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-import zlib
 from dataclasses import dataclass, field, replace
 
 import aiohttp
 
 from sidecar.conversation.history import Conversation, Message, Node, State
-from sidecar.conversation.message import encode, normal_form, read
+from sidecar.conversation.message import encode, is_too_deep, normal_form, read
 from sidecar.errors import StoreUnavailable
+from sidecar.proxy.codings import coding_of, unpacked
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
@@ -53,7 +53,7 @@ class Recording:
 
         When this returns, the turn is durable. Raises `StoreUnavailable` if it could not be written.
         """
-        data = _unpacked(b"".join(self.chunks), self.coding)
+        data = unpacked(b"".join(self.chunks), self.coding)
         assembled = from_stream(data) if self.streamed else from_json(data)
         turn = self._turn(assembled, ended)
         try:
@@ -166,7 +166,7 @@ def recording_of(
         plan,
         plan.conversation,
         streamed=upstream.content_type == "text/event-stream",
-        coding=upstream.headers.get("Content-Encoding", "identity"),
+        coding=coding_of(upstream.headers),
     )
 
 
@@ -180,6 +180,8 @@ def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
 def _is_readable(reply: Reply) -> bool:
     """A number beyond all range, nesting without end: relayed, but no message that could be sent again."""
     try:
+        if is_too_deep(reply.message):
+            raise ValueError("nested too deep")
         normal_form(read(reply.message))
     except (ValueError, RecursionError) as error:
         log.warning("a reply could not be recorded", extra={"error": str(error)})
@@ -200,14 +202,3 @@ def _extended(prefill: Message, raw: bytes) -> bytes:
     elif not reply.get("content"):
         joined["content"] = before.get("content")
     return encode(joined)
-
-
-def _unpacked(data: bytes, coding: str) -> bytes:
-    """The reply's bytes without their content coding, as far as they go; a broken-off one is short."""
-    if coding == "identity":
-        return data
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
-    try:
-        return unpacker.decompress(data)
-    except zlib.error:
-        return b""

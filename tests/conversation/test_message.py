@@ -14,6 +14,7 @@ from sidecar.conversation.message import (
     call_ids,
     exact_form,
     has_reasoning,
+    is_too_deep,
     normal_form,
     read,
     text_of,
@@ -260,3 +261,20 @@ class TestCalls:
     def test_the_forms_of_calls_are_those_of_the_normal_form(self):
         assert call_forms(calls("a", arguments='{"a":2}')) < call_forms(calls("a", "b"))
         assert call_forms(says("hi")) == frozenset()
+
+
+class TestDepth:
+    def test_what_is_read_near_the_top_of_the_stack_can_be_read_further_down(self):
+        def deeper(levels, raw):
+            return deeper(levels - 1, raw) if levels else read(raw)
+
+        for depth in range(1, 2000, 3):
+            body = b'{"content":' + b"[" * depth + b"]" * depth + b"}"
+            if not is_too_deep(body):
+                deeper(50, body)
+
+    def test_many_lists_beside_each_other_are_not_deep(self):
+        assert not is_too_deep(b'{"content":[' + b"[]," * 100_000 + b"[]]}")
+
+    def test_what_is_no_json_is_not_deep(self):
+        assert not is_too_deep(b"[" * 150)

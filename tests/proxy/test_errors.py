@@ -11,7 +11,7 @@ import pytest
 
 from tests.proxy.client import CHAT, Reply, Sidecar, assert_error, named
 from tests.proxy.conftest import Start
-from tests.proxy.upstream import Upstream
+from tests.proxy.upstream import Upstream, sends
 
 
 async def post(sidecar: Sidecar, body: bytes, **headers: str) -> Reply:
@@ -66,6 +66,18 @@ async def test_a_message_that_is_no_object_is_refused(sidecar: Sidecar, upstream
     error = assert_error(await post(sidecar, body), 400, "invalid_messages")
     assert error["param"] == "messages[1]"
     assert upstream.requests == []
+
+
+async def test_a_conversation_is_not_stuck_on_a_reply_that_only_just_could_be_read(
+    sidecar: Sidecar, upstream: Upstream
+):
+    for depth in range(700, 1000, 6):
+        deep = b"[" * depth + b"]" * depth
+        upstream.will(
+            sends(b'{"choices":[{"message":{"content":"ok","x":' + deep + b'},"finish_reason":"stop"}]}')
+        )
+        assert (await sidecar.ask("hi", id=f"{depth}")).status == 200
+        assert (await sidecar.ask("and?", id=f"{depth}")).status == 200
 
 
 async def test_a_message_nested_beyond_reason_is_refused(sidecar: Sidecar, upstream: Upstream):
