@@ -12,6 +12,7 @@ record        the copy into the store
 passthrough   every other path and method, and WebSockets
 upstream      the connection to the backend: URLs, retries, errors
 headers       what of the headers travels on
+codings       which packed bodies can be read
 recent        the last request of each conversation, to compare the next with
 appends       one append to a conversation at a time
 server        errors of requests that cannot even be read

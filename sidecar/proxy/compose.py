@@ -11,15 +11,13 @@ from multidict import CIMultiDict
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.trim import Trimmed, trim
+from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 
 __all__ = ["Composed", "compose", "told"]
-
-# Codings in which a reply can be read on its way; an upstream is not offered others.
-_READABLE = frozenset(("gzip", "deflate", "identity", "x-gzip"))
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,7 +102,7 @@ def _readable_only(headers: CIMultiDict[str]) -> None:
     """Offer the upstream only codings that can be read on the way, so that its reply can be recorded."""
     offered = headers.get("Accept-Encoding")
     if offered:
-        kept = [each for each in offered.split(",") if each.split(";")[0].strip().lower() in _READABLE]
+        kept = [each for each in offered.split(",") if each.split(";")[0].strip().lower() in READABLE]
         headers["Accept-Encoding"] = ",".join(kept).strip() or "identity"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -22,6 +21,7 @@ from sidecar.conversation.identity import (
 from sidecar.conversation.request import ChatRequest, parse
 from sidecar.conversation.tasks import is_task
 from sidecar.errors import BadRequest, BodyTooLarge
+from sidecar.proxy.codings import PACKED, Unpacker, coding_of
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import HISTORY
 from sidecar.settings import Settings
@@ -166,23 +166,23 @@ async def _body(request: web.Request, limit: int) -> bytes:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise _too_large(limit) from error
-    coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding in ("", "identity"):
+    coding = coding_of(request.headers)
+    if coding == "identity":
         return body
-    if coding not in ("gzip", "deflate"):
+    if coding not in PACKED:
         raise BadRequest(
             f"the body has the unknown Content-Encoding {coding}", code="invalid_content_encoding"
         )
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
+    unpacker = Unpacker()
     try:
-        unpacked = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
+        unpacked = unpacker.feed(body, limit + 1)
+    except ValueError as error:
         raise BadRequest(
             f"the body is not valid {coding}: {error}", code="invalid_content_encoding"
         ) from error
     if len(unpacked) > limit:
         raise _too_large(limit)
-    if not unpacker.eof:
+    if not unpacker.whole:
         raise BadRequest(f"the body is not valid {coding}: it ends early", code="invalid_content_encoding")
     return unpacked
 

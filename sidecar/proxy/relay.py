@@ -13,7 +13,6 @@ import asyncio
 import logging
 import socket
 import struct
-import zlib
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -21,6 +20,7 @@ import aiohttp
 from aiohttp import HttpVersion11, web
 
 from sidecar.conversation.history import State
+from sidecar.proxy.codings import PACKED, Unpacker
 from sidecar.proxy.headers import from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending
@@ -191,7 +191,7 @@ class _End(Protocol):
 def _end(recording: Recording) -> _End:
     if not recording.streamed:
         return _LastPiece()
-    return Ending() if recording.coding == "identity" else _PackedEnding()
+    return _PackedEnding() if recording.coding in PACKED else Ending()
 
 
 class _PackedEnding:
@@ -202,15 +202,15 @@ class _PackedEnding:
     def __init__(self) -> None:
         self.held = b""
         self.done = False
-        self._unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
+        self._unpacker = Unpacker()
         self._unpacked = Ending()
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go to the client now: all that unpacks to nothing which has to wait."""
         pieces, self.held = self.held + chunk, b""
         try:
-            self._unpacked.feed(self._unpacker.decompress(chunk))
-        except zlib.error:
+            self._unpacked.feed(self._unpacker.feed(chunk))
+        except ValueError:
             return pieces  # another coding than it says; nothing to be found in it
         self.done = self._unpacked.done
         if self._unpacked.held:

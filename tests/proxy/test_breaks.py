@@ -225,12 +225,14 @@ async def test_a_client_of_another_path_sees_it_too(sidecar: Sidecar, upstream: 
         await sidecar.send("GET", "/v1/files/1/content")
 
 
-async def test_a_reply_in_another_coding_than_it_says_is_relayed(sidecar: Sidecar, upstream: Upstream):
+async def test_a_reply_in_another_coding_than_it_says_is_relayed_and_recorded(
+    sidecar: Sidecar, upstream: Upstream
+):
     pieces = told("one two")
     upstream.will(streams(*pieces, headers={**EVENTS, "Content-Encoding": "gzip"}))
     reply = await sidecar.ask("hi", id="a", stream=True)
     assert reply.body == b"".join(pieces)
-    await branches(sidecar, ["hi"])
+    await branches(sidecar, ["hi", "one two"])
 
 
 async def test_an_old_client_sees_it_too(sidecar: Sidecar, upstream: Upstream):

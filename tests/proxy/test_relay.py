@@ -152,6 +152,22 @@ async def test_a_compressed_stream_is_relayed_as_it_is_and_kept(sidecar: Sidecar
     assert (await sidecar.only()).branches == [["hi", "one two"]]
 
 
+@pytest.mark.parametrize("coding", ["Identity", "none", "utf-8", "", "gzip"])
+async def test_a_reply_that_is_not_packed_as_it_says_is_recorded(
+    sidecar: Sidecar, upstream: Upstream, coding: str
+):
+    upstream.will(
+        sends(completion("one two"), headers={"Content-Type": "application/json", "Content-Encoding": coding})
+    )
+    upstream.will(streams(*told("three"), headers={**EVENTS, "Content-Encoding": coding}))
+    async with ClientSession(auto_decompress=False) as http:
+        for id in ("a", "b"):
+            body = b'{"messages":[{"role":"user","content":"hi"}]}'
+            async with http.post(sidecar.url + CHAT, data=body, headers=named(id)) as response:
+                assert await response.read()
+    assert [each.branches for each in await sidecar.stored()] == [[["hi", "one two"]], [["hi", "three"]]]
+
+
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_a_compressed_body_is_relayed_as_it_is_and_kept(
     sidecar: Sidecar, upstream: Upstream, coding: str
