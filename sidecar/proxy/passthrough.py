@@ -90,8 +90,12 @@ async def _pump(source: _Socket, target: _Socket) -> None:
         elif message.type is aiohttp.WSMsgType.PONG:
             await target.pong(message.data)
         else:
-            code = message.data if message.type is aiohttp.WSMsgType.CLOSE else None
-            reason = (message.extra or "").encode() if code is not None else b""
-            # 1005 and 1006 tell that no code came; they must not be sent.
-            await target.close(code=code if code and code not in (1005, 1006) else 1000, message=reason)
+            closed = message.type is aiohttp.WSMsgType.CLOSE
+            # 1005 and 1006 tell that no code came; they must not be sent. A side that broke off did not
+            # end well, and the other must not take it for that: 1011, as 1006 cannot be said.
+            code = (message.data or 1000) if closed else 1011
+            await target.close(
+                code=1000 if code in (1005, 1006) else code,
+                message=(message.extra or "").encode() if closed else b"",
+            )
             return

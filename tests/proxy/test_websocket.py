@@ -126,10 +126,13 @@ async def test_a_client_that_vanishes_ends_the_upstreams_socket(sidecar: Sidecar
         await asyncio.wait_for(sockets.closed_with, 2)
 
 
-async def test_an_upstream_that_vanishes_ends_the_clients_socket(sidecar: Sidecar, sockets: Sockets):
+async def test_an_upstream_that_vanishes_ends_the_clients_socket_and_not_as_if_all_were_well(
+    sidecar: Sidecar, sockets: Sockets
+):
     async with sidecar.http.ws_connect(sidecar.url + "/v1/realtime") as socket:
         await socket.send_str("vanish")
-        assert (await closing(socket)).type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
+        message = await closing(socket)
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 1011)
 
 
 async def test_a_handshake_that_the_upstream_refuses_is_refused(sidecar: Sidecar, sockets: Sockets):
