@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -41,6 +41,7 @@ _UNWILLING = 0.5  # seconds for connections that stay open with nothing under wa
 
 def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
+    _take_all_files()
     try:
         import uvloop
     except ImportError:  # not made for every platform
@@ -48,6 +49,18 @@ def serve(settings: Settings) -> int:
     else:
         uvloop.run(_serve(settings))
     return 0
+
+
+def _take_all_files() -> None:
+    """As many open files as this process may have: a stream takes two, and the usual 1024 end at 500 streams.
+
+    The low limit is there for programs that use `select`, which this one does not.
+    """
+    with suppress(ImportError, OSError, ValueError):  # not on every platform, nor without an upper limit
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 @asynccontextmanager

@@ -1,15 +1,19 @@
-"""Bodies of any size pass without being held in memory."""
+"""Bodies of any size pass without being held in memory, and many at a time."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import resource
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from aiohttp import ClientSession
+from aiohttp import ClientSession, TCPConnector
 
+from tests.proxy.client import CHAT, chat, eventually
 from tests.proxy.process import serving
-from tests.proxy.upstream import Exchange, Upstream, sends
+from tests.proxy.upstream import Exchange, Upstream, says, sends, waits
 
 SIZE = 200 << 20
 PIECE = os.urandom(1 << 20)
@@ -62,3 +66,27 @@ async def test_a_download_does_not_sit_in_memory(upstream: Upstream, tmp_path: P
                 digest.update(piece)
         assert process.peak_memory - before < ALLOWED
     assert digest.hexdigest() == WHOLE
+
+
+async def test_more_clients_are_served_than_the_usual_limit_of_files_allows(
+    upstream: Upstream, tmp_path: Path
+):
+    """1024 in a shell and under systemd, of which a stream takes two; here it is 64."""
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+    async with AsyncExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (few, most))
+        process = await stack.enter_async_context(serving("--upstream", upstream.url, folder=tmp_path))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, most))
+        gate = asyncio.Event()
+        upstream.otherwise = waits(gate, says())
+        http = await stack.enter_async_context(ClientSession(connector=TCPConnector(limit=0)))
+
+        async def ask() -> int:
+            async with http.post(process.url + CHAT, json={"messages": chat("hi")}) as response:
+                return response.status
+
+        asked = [asyncio.create_task(ask()) for _ in range(80)]
+        await eventually(lambda: len(upstream.requests) == len(asked))
+        gate.set()
+        assert set(await asyncio.gather(*asked)) == {200}
