@@ -199,11 +199,3 @@ class Tree:
     def rank(self, node: Node | None) -> int:
         """The place of `node` in the order of recording: the greater, the newer; -1 for None."""
         return self._order[node.id] if node else -1
-
-    def path_to(self, node: Node) -> tuple[Node, ...]:
-        """From the root to `node`, both included."""
-        by_id = {each.id: each for each in self.nodes}
-        line = [node]
-        while (parent := line[-1].parent) is not None and parent in by_id:
-            line.append(by_id[parent])
-        return tuple(reversed(line))

@@ -27,7 +27,6 @@ _NO_TOOLS = frozenset((b"null", b"[]"))
 class _Body(msgspec.Struct):
     messages: list[msgspec.Raw]
     model: Any = None
-    stream: Any = None
     tools: msgspec.Raw = msgspec.Raw(b"")
 
 
@@ -52,7 +51,6 @@ class ChatRequest:
     path: Path
     prefill: Message | None
     model: str | None
-    stream: bool
     tools: bytes
 
     @property
@@ -70,13 +68,10 @@ class ChatRequest:
 
     def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
         """The body with these messages (JSON each) and these further keys, all else as it came."""
-        fields: dict[str, Any] = dict(_read(_read_object, self.body))
-        fields["messages"] = b"[" + b",".join(sent) + b"]"
-        fields.update(extra or {})
-        return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
+        return self.with_fields({"messages": b"[" + b",".join(sent) + b"]", **(extra or {})})
 
     def with_fields(self, extra: dict[str, bytes]) -> bytes:
-        """The body with these keys (JSON values) set, the messages as they came."""
+        """The body with these keys (JSON values) set, all else as it came."""
         fields: dict[str, Any] = {**_read(_read_object, self.body), **extra}
         return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
 
@@ -111,7 +106,6 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         path=chain.path(said[:-1] if prefill else said, before.path if before else None),
         prefill=prefill,
         model=fields.model if isinstance(fields.model, str) else None,
-        stream=fields.stream is True,
         tools=b"" if tools in _NO_TOOLS else tools,
     )
 

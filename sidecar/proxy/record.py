@@ -55,6 +55,8 @@ class Recording:
         """
         data = unpacked(b"".join(self.chunks), self.coding)
         assembled = from_stream(data) if self.streamed else from_json(data)
+        if ended == "complete" and not assembled.replies and assembled.error is None:
+            log.warning("a response held no reply that can be read", extra={"coding": self.coding})
         turn = self._turn(assembled, ended)
         try:
             await self.context.store.record(turn)

@@ -202,7 +202,7 @@ class _PackedEnding:
     def __init__(self) -> None:
         self.held = b""
         self.done = False
-        self._unpacker = Unpacker()
+        self._unpacker: Unpacker | _Unpacked = Unpacker()
         self._unpacked = Ending()
 
     def feed(self, chunk: bytes) -> bytes:
@@ -210,12 +210,21 @@ class _PackedEnding:
         pieces, self.held = self.held + chunk, b""
         try:
             self._unpacked.feed(self._unpacker.feed(chunk))
-        except ValueError:
-            return pieces  # another coding than it says; nothing to be found in it
+        except ValueError:  # not packed as it says, so it is looked through as it is, from here on
+            self._unpacker = _Unpacked()
+            self._unpacked.feed(pieces)
         self.done = self._unpacked.done
         if self._unpacked.held:
             pieces, self.held = b"", pieces
         return pieces
+
+
+class _Unpacked:
+    """Stands in for an unpacker where nothing is packed."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """The piece itself."""
+        return piece
 
 
 class _LastPiece:

@@ -118,3 +118,12 @@ class Recorded:
 
     def _add(self, new):
         return self.nodes.setdefault(new.id, new)
+
+
+def path_to(tree, node):
+    """The nodes from the root to `node`, both included."""
+    by_id = {each.id: each for each in tree.nodes}
+    line = [node]
+    while line[-1].parent is not None:
+        line.append(by_id[line[-1].parent])
+    return tuple(reversed(line))

@@ -14,6 +14,7 @@ from tests.conversation.build import (
     line,
     message,
     node,
+    path_to,
     raw,
     request,
     result,
@@ -138,14 +139,9 @@ class TestTree:
         assert (list(tree.children(None)), list(tree.children(root))) == ([root], [answer, again])
         assert list(tree.children(answer)) == []
 
-    def test_a_path_leads_from_the_root(self):
-        nodes = line(*TALK)
-        assert Tree(nodes).path_to(nodes[3]) == tuple(nodes[:4])
-
     def test_a_node_whose_parent_is_not_there_is_a_root(self):
         nodes = line(*TALK)[2:]
         assert list(Tree(nodes).children(None)) == [nodes[0]]
-        assert Tree(nodes).path_to(nodes[1]) == tuple(nodes[:2])
 
     def test_a_later_node_ranks_higher(self):
         nodes = line(*TALK)
@@ -179,7 +175,7 @@ class TestMessageByMessage:
         one, other = list(by_turns.nodes.values()), list(at_once.nodes.values())[:-1]
         assert [each.hash for each in one] == [each.hash for each in other]
         assert [(each.body, each.exact) for each in one] == [(each.body, each.exact) for each in other]
-        assert by_turns.tree.path_to(tip) == tuple(one)
+        assert path_to(by_turns.tree, tip) == tuple(one)
 
     @settings(max_examples=50)
     @given(PATHS)

@@ -18,6 +18,7 @@ from tests.conversation.build import (
     line,
     message,
     node,
+    path_to,
     raw,
     request,
     result,
@@ -236,7 +237,7 @@ class TestAtRandom:
     def test_a_remembered_path_has_no_unanswered_call_and_ends_with_what_was_sent(self, data, rules):
         chat, _ = grown(data, texts_of)
         tip = data.draw(st.sampled_from(list(chat.nodes.values())))
-        out = remembered(chat.tree.path_to(tip), sent_as(user("new")), rules, "m")
+        out = remembered(path_to(chat.tree, tip), sent_as(user("new")), rules, "m")
         assert (out[-1].raw, out[-1].restored) == (raw(user("new")), False)
         assert list(unanswered(out)) == []
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.conversation.reconcile import NOWHERE, settled, walk
-from tests.conversation.build import NOBODY, Recorded, message, request, user
+from tests.conversation.build import NOBODY, Recorded, message, path_to, request, user
 from tests.conversation.chats import copied, grown, meddled, texts_of
 
 QUICK = settings(max_examples=80, deadline=None)
@@ -54,7 +54,7 @@ class TestNothingIsMatchedThatWasNotSaid:
         line = [node for step in match.steps for node in step]
         if line:
             assert match.place.node == line[-1]
-            whole = chat.tree.path_to(line[-1])
+            whole = path_to(chat.tree, line[-1])
             assert tuple(line) == whole[-len(line) :]
             assert match.place.anchored == (len(line) == len(whole))
 

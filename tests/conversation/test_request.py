@@ -59,14 +59,14 @@ class TestReading:
     def test_the_last_answer_is_the_last_assistant_message(self, messages, last):
         assert request(*messages).last_answer == last
 
-    def test_model_stream_and_tools_are_read(self):
-        asked = request(user("hi"), model="m", stream=True, tools=[{"type": "function"}])
-        assert (asked.model, asked.stream, asked.tools) == ("m", True, b'[{"type": "function"}]')
+    def test_model_and_tools_are_read(self):
+        asked = request(user("hi"), model="m", tools=[{"type": "function"}])
+        assert (asked.model, asked.tools) == ("m", b'[{"type": "function"}]')
 
-    @pytest.mark.parametrize("odd", [{}, {"model": 3, "stream": "yes", "tools": None}, {"tools": []}])
+    @pytest.mark.parametrize("odd", [{}, {"model": 3, "tools": None}, {"tools": []}])
     def test_what_is_missing_or_odd_counts_as_not_said(self, odd):
         asked = request(user("hi"), **odd)
-        assert (asked.model, asked.stream, asked.tools) == (None, False, b"")
+        assert (asked.model, asked.tools) == (None, b"")
 
     def test_half_an_emoji_reads_as_a_replacement_character(self):
         body = rb'{"messages":[{"role":"user","content":"a \ud83d \\ud83d \ud83d\ude00"}],"user":"\udc00"}'

@@ -122,10 +122,17 @@ async def test_a_body_ends_for_the_client_only_when_it_is_stored(sidecar: Sideca
     assert (await sidecar.only()).branches == [["hi", "ok"]]
 
 
-async def test_the_end_of_a_compressed_stream_waits_for_the_store_too(sidecar: Sidecar, upstream: Upstream):
+def packed_one_by_one(pieces: list[bytes]) -> list[bytes]:
     packer = zlib.compressobj(wbits=31)
-    pieces = [packer.compress(each) + packer.flush(zlib.Z_SYNC_FLUSH) for each in told("one two")]
-    pieces.append(packer.flush())
+    packed = [packer.compress(each) + packer.flush(zlib.Z_SYNC_FLUSH) for each in pieces]
+    return [*packed, packer.flush()]
+
+
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "only said to be"])
+async def test_the_end_of_a_compressed_stream_waits_for_the_store_too(
+    sidecar: Sidecar, upstream: Upstream, is_packed: bool
+):
+    pieces = packed_one_by_one(told("one two")) if is_packed else told("one two")
     upstream.will(streams(*pieces, headers={**EVENTS, "Content-Encoding": "gzip"}))
     got = b""
     async with asking(sidecar, stream=True) as response:
@@ -136,7 +143,7 @@ async def test_the_end_of_a_compressed_stream_waits_for_the_store_too(sidecar: S
                     got += await asyncio.wait_for(response.content.readany(), left)
                 except TimeoutError:
                     break
-            seen = zlib.decompressobj(wbits=31).decompress(got)
+            seen = zlib.decompressobj(wbits=31).decompress(got) if is_packed else got
             assert b" two" in seen
             assert b"[DONE]" not in seen
         got += await response.content.read()
