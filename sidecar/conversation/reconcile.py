@@ -15,12 +15,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 
 from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
 from sidecar.conversation.history import Message, Node, Path, Tree
+from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.request import ChatRequest
 
-__all__ = ["NOWHERE", "Match", "Outcome", "Place", "outcome_of", "places", "repeated", "settled", "walk"]
+__all__ = [
+    "NOWHERE",
+    "Match",
+    "Outcome",
+    "Place",
+    "Resumed",
+    "outcome_of",
+    "places",
+    "repeated",
+    "resumed",
+    "settled",
+    "walk",
+]
 
 #: More candidates than this one request never asks for; a longer unanswered run is walked instead.
 MAX_PLACES = 32
@@ -137,6 +151,40 @@ def repeated(line: Sequence[Node], request: ChatRequest, *, first_too: bool) -> 
     if first_too and asked and told[: len(asked)] == asked and not later_questions:
         return len(asked)
     return None
+
+
+@dataclass(slots=True, frozen=True)
+class Resumed:
+    """Where a request goes on that sends only what is new.
+
+    `before`: the stored messages that go upstream in front of it. `parent`: the last one that is stored.
+    `new`: those of the request's messages that are not stored there yet.
+    """
+
+    before: tuple[Node, ...]
+    parent: Node
+    new: tuple[Message, ...]
+
+
+def resumed(line: Sequence[Node], request: ChatRequest) -> Resumed:
+    """Behind the tip, `line` being the path to it; tool results behind the call that they answer.
+
+    Whatever came after that call meanwhile: a result sent twice, one of two parallel results sent later,
+    or somebody else's question in between would else stand without its call, which upstreams refuse.
+    """
+    asked = request.path.messages
+    results = {message.digest: message for message in takewhile(lambda each: each.role == "tool", asked)}
+    wanted = {str(message.fields.get("tool_call_id")) for message in results.values()}
+    for at in range(len(line) - 1 if wanted else -1, -1, -1):
+        if line[at].role == "assistant" and wanted & set(call_ids(read(line[at].body))):
+            behind = list(takewhile(lambda node: node.role == "tool", line[at + 1 :]))
+            held = {node.digest for node in behind}
+            return Resumed(
+                before=(*line[: at + 1], *(node for node in behind if node.digest not in results)),
+                parent=line[at + len(behind)],
+                new=tuple(message for message in asked if message.digest not in held),
+            )
+    return Resumed(tuple(line), line[-1], asked)
 
 
 def _is_named_question(node: Node) -> bool:

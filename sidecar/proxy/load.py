@@ -20,6 +20,7 @@ from sidecar.conversation.reconcile import (
     outcome_of,
     places,
     repeated,
+    resumed,
     settled,
     walk,
 )
@@ -137,8 +138,9 @@ async def _append(context: Context, asked: Asked, conversation: Conversation, ti
         known = line[:told]
         before = known[: len(known) - len(asked.chat.path)]
         return Plan(Outcome.RETRY, conversation, known[-1], line=tuple(before), system=system)
-    new = asked.chat.path.messages
-    return Plan(Outcome.APPEND, conversation, line[-1], new, line=tuple(line), system=system)
+    on = resumed(line, asked.chat)
+    outcome = Outcome.APPEND if on.new else Outcome.RETRY
+    return Plan(outcome, conversation, on.parent, on.new, line=on.before, system=system)
 
 
 async def _reconcile(context: Context, asked: Asked, found: Found, conversation: Conversation) -> Plan:

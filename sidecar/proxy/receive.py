@@ -29,6 +29,8 @@ from sidecar.settings import Settings
 __all__ = ["Asked", "Mode", "receive"]
 
 Mode = Literal["auto", "full", "append", "off"]
+#: Where some clients (Google's, Azure's) put the key instead of a header.
+_CREDENTIAL_PARAMETERS = ("key", "api_key", "api-key")
 _MODES = ("auto", "full", "append", "off")
 
 
@@ -61,8 +63,14 @@ class Asked:
             return False
         if self.mode == "append":
             return True
-        whole = self.chat.prefill or self.chat.last_answer or self.identity.sends_history
-        return self.mode == "auto" and not whole
+        return self.mode == "auto" and not self.is_full
+
+    @property
+    def is_full(self) -> bool:
+        """Does it show that its client sends the whole history?"""
+        if self.mode == "append":
+            return False
+        return bool(self.chat.prefill or self.chat.last_answer or self.identity.sends_history)
 
 
 async def receive(context: Context, request: web.Request) -> Asked:
@@ -118,6 +126,7 @@ def _tenant(settings: Settings, secret: bytes, request: web.Request) -> bytes:
         return tenant_of(secret, None, None)
     # All of them: who sends a shared one and one of his own is told apart by the second.
     credentials = [header(name) or "" for name in rules.credential_headers]
+    credentials += [request.query.get(name, "") for name in _CREDENTIAL_PARAMETERS]
     credential = "\n".join(credentials) if any(credentials) else None
     if rules.mode == "credential":
         return tenant_of(secret, credential, None)

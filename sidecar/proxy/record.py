@@ -87,9 +87,7 @@ class Recording:
             self.conversation,
             updated_at=now,
             tip=tip.id if tip else None,
-            full=bool(
-                self.asked.chat.last_answer or self.asked.chat.prefill or self.asked.identity.sends_history
-            ),
+            full=self.asked.is_full,
             system=digest,
         )
         return Turn(

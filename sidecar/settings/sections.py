@@ -81,7 +81,7 @@ class Tenant(Section):
         " two; or `fixed`, a single tenant for everybody.",
     )
     credential_headers: tuple[Header, ...] = Field(
-        ("Authorization", "api-key", "x-api-key"),
+        ("Authorization", "api-key", "x-api-key", "x-goog-api-key"),
         description="Request headers that may carry the credential; all that are sent count. It is hashed,"
         " never stored or logged.",
     )

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from sidecar.conversation.history import Tree
+from sidecar.conversation.message import read
 from sidecar.conversation.reconcile import (
     MAX_PLACES,
     NOWHERE,
@@ -16,6 +17,7 @@ from sidecar.conversation.reconcile import (
     outcome_of,
     places,
     repeated,
+    resumed,
     settled,
     walk,
 )
@@ -298,3 +300,40 @@ class TestAChat:
         chat.tell(request(*flat), says("bye"))
         assert settled(request(*flat), chat.found(request(*flat)), NOBODY) is not None
         assert walk(Tree(list(chat.nodes.values())), request(*flat), NOBODY).place.position == 3
+
+
+class TestResumed:
+    ASKED = (user("hi"), calls("c1", "c2"), result("c1"))
+
+    def went_on(self, stored, *asked):
+        on = resumed(line(*stored), request(*asked))
+        said = [read(each.body) for each in on.before]
+        return said, read(on.parent.body), [each.fields for each in on.new]
+
+    def test_a_question_goes_on_behind_the_tip(self):
+        assert self.went_on(TALK, user("new")) == (TALK, TALK[-1], [user("new")])
+
+    def test_a_result_behind_its_call_goes_on_there(self):
+        stored = [user("hi"), calls("c1")]
+        assert self.went_on(stored, result("c1")) == (stored, stored[-1], [result("c1")])
+
+    def test_a_result_that_comes_later_stands_beside_its_twin_and_not_behind_the_answer(self):
+        stored = [*self.ASKED, says("half")]
+        assert self.went_on(stored, result("c2")) == ([*self.ASKED], result("c1"), [result("c2")])
+
+    def test_a_result_that_is_sent_twice_is_told_once(self):
+        stored = [*self.ASKED, result("c2"), says("done")]
+        before = [*self.ASKED[:2], result("c2")]
+        assert self.went_on(stored, result("c1")) == (before, result("c2"), [])
+
+    def test_a_question_in_between_does_not_part_a_result_from_its_call(self):
+        stored = [user("hi"), calls("c1"), user("and?"), says("well")]
+        new = [result("c1"), user("go on")]
+        assert self.went_on(stored, *new) == (stored[:2], stored[1], new)
+
+    def test_of_calls_with_the_same_id_the_last_is_answered(self):
+        stored = [user("a"), calls("c"), result("c"), says("b"), user("d"), calls("c")]
+        assert self.went_on(stored, result("c", "other")) == (stored, stored[-1], [result("c", "other")])
+
+    def test_a_result_that_nobody_asked_for_goes_on_behind_the_tip(self):
+        assert self.went_on(TALK, result("x")) == (TALK, TALK[-1], [result("x")])

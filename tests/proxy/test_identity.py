@@ -236,3 +236,10 @@ async def test_an_error_of_ours_names_the_conversation(sidecar: Sidecar, upstrea
     reply = await sidecar.ask("hi", id="a")
     assert_error(reply, 502, "upstream_unreachable")
     assert reply.headers["X-Conversation-ID"] == "a"
+
+
+@pytest.mark.parametrize("where", ["?key=", "?api_key=", "?api-key="])
+async def test_a_credential_in_the_address_tells_tenants_apart(sidecar: Sidecar, where: str):
+    body = json.dumps({"messages": chat("hi", "ok", "and?")}).encode()
+    said = [await sidecar.send("POST", CHAT + where + key, data=body, headers=named("a")) for key in "xyx"]
+    assert [reply.outcome for reply in said] == ["start", "start", "retry"]

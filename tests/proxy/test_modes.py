@@ -172,3 +172,30 @@ async def test_the_white_space_of_an_answer_comes_back(sidecar: Sidecar, upstrea
     reply = await sidecar.ask("hi", "spaced out", "and?", id="a")
     assert upstream.last.said == ["hi", " spaced out \n", "and?"]
     assert reply.headers["X-Sidecar-Restored"] == "1"
+
+
+async def test_appending_an_answer_does_not_make_it_a_client_of_whole_histories(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask("1", "an example", "2", id="a", headers=history("append"))
+    reply = await sidecar.ask("new", id="a")
+    assert (reply.outcome, upstream.last.said[-1]) == ("append", "new")
+    assert len(upstream.last.said) == 7
+
+
+async def test_a_tool_result_goes_upstream_behind_its_call_whatever_came_after_it(
+    sidecar: Sidecar, upstream: Upstream
+):
+    called, ids = {"name": "f", "arguments": "{}"}, ("c1", "c2")
+    made = [{"id": id, "type": "function", "function": called} for id in ids]
+    results = [{"role": "tool", "tool_call_id": id, "content": id} for id in ids]
+    upstream.will(says(None, tool_calls=made), says("half"), says("well"), says("done"), says("again"))
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask(results[0], id="a")
+    await sidecar.ask("somebody else's question", id="a")
+    reply = await sidecar.ask(results[1], id="a")
+    assert [each["role"] for each in upstream.last.json["messages"]] == ["user", "assistant", "tool", "tool"]
+    assert reply.outcome == "append"
+    assert (await sidecar.ask(results[1], id="a")).outcome == "retry"
+    assert upstream.last.json["messages"][2:] == results
