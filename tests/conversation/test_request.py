@@ -164,6 +164,24 @@ MESSAGES = st.lists(
 )
 
 
+def nested(levels):
+    return b'{"messages":[{"role":"user","content":' + b"[" * levels + b"]" * levels + b"}]}"
+
+
+class TestDepth:
+    def test_what_could_be_kept_and_not_be_read_again_is_refused(self):
+        said = set()
+        for levels in range(10, 1200, 10):
+            try:
+                parse(nested(levels), CHAIN)
+            except BadRequest as error:
+                said.add(error.message)
+        assert "messages[0] is nested too deep" in said
+
+    def test_what_is_nested_as_a_person_would_is_read(self):
+        assert len(parse(nested(50), CHAIN).path) == 1
+
+
 class TestRecognising:
     @given(MESSAGES, MESSAGES)
     def test_what_is_taken_over_from_a_request_before_is_what_reading_gives(self, earlier, later):
