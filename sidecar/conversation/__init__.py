@@ -7,6 +7,7 @@
     tasks      is this a background task of the front end?
     echo       when is a client's re-sent message one that we hold?
     reconcile  where in the tree does this request continue?
+    recognise  which conversation does it continue, if it names none?
     rebuild    the messages that go upstream
     tokens     how many tokens is this, about?
     trim       which turns fit the budget

@@ -5,6 +5,7 @@ context       what all requests share: settings, store, upstream, tasks under wa
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: its body, who asks, about what
 load          what the store knows about it, and where it continues
+recognise     the look-ups for a request that names no conversation
 compose       the request as it goes upstream
 forward       sending it on, and what becomes of it when the client leaves first
 relay         the reply on its way to the client, with a copy kept

@@ -27,6 +27,7 @@ from sidecar.conversation.reconcile import (
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.receive import Asked
+from sidecar.proxy.recognise import recognised
 from sidecar.store import Found
 
 __all__ = ["Plan", "load"]
@@ -115,13 +116,7 @@ async def _ids(context: Context, asked: Asked) -> list[str] | None:
         said = b"".join(each.digest for each in (*chat.system, *chat.path.messages[:1]))
         opening = asked.chain.hash(None, said).hex()
         return ["api-" + named_id(context.store.secret, asked.identity.tenant, opening).removeprefix("conv_")]
-    last = chat.last_answer
-    if not last:
-        return []
-    answer = chat.path.messages[last - 1]
-    known = await context.store.find_by_answer(
-        asked.identity.tenant, answer.digest, chat.path.hashes[last - 1]
-    )
+    known = await recognised(context.store, asked)
     return [known] if known else []
 
 

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 
 from sidecar.conversation.history import Conversation, Node
 
-__all__ = ["Found", "Store", "Turn"]
+__all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "Found", "Store", "Turn"]
+
+#: Of conversations that read alike so far, so many are looked at. They keep a look-up as cheap where
+#: thousands of chats begin with the same words.
+MAX_ALIKE = 16
+#: What more conversations than these have in common does not help to find one of them.
+MAX_CANDIDATES = 8
 
 
 @dataclass(slots=True, frozen=True)
@@ -69,11 +75,22 @@ class Store(ABC):
         """The first of the conversations `ids` that is this tenant's, and the first of `hashes` in it."""
 
     @abstractmethod
-    async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
-        """The id of a conversation of this tenant in which `hash` names an assistant message.
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        """The id of the conversation of this tenant that holds the first of `hashes` which any holds.
 
-        `digest` is that message's own. Of several, one in which nothing follows the message yet, and the
-        newest of those.
+        The last of `hashes` names the history up to an answer, and that has to be an upstream's reply. Of
+        several conversations, one in which nothing follows yet, and of those the one used last; the newest
+        `MAX_ALIKE` are looked at.
+        """
+
+    @abstractmethod
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        """Conversations of this tenant that hold one of `hashes`, or a reply with one of `digests`.
+
+        Newest first, with the number of messages in each. What more than `MAX_CANDIDATES` conversations
+        hold does not count, for it tells nothing.
         """
 
     @abstractmethod

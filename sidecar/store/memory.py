@@ -5,23 +5,34 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from heapq import nlargest
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.store.base import Found, Store, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Turn
 
 __all__ = ["MemoryStore"]
 
 
 @dataclass(slots=True)
 class _Kept:
-    """One conversation, with its nodes by id in the order in which they were recorded."""
+    """One conversation, with its nodes by id in the order in which they were recorded.
 
+    `number` counts conversations: the greater, the newer.
+    """
+
+    number: int
     conversation: Conversation
     nodes: dict[bytes, Node] = field(default_factory=dict)
     by_hash: dict[bytes, list[Node]] = field(default_factory=dict)
     parents: set[bytes] = field(default_factory=set)
     echoes: dict[bytes, bytes] = field(default_factory=dict)
     system: tuple[bytes, bytes] | None = None
+
+    def named(self, hash: bytes) -> list[Node]:
+        """The nodes of this hash, oldest first, or the one of which it is an echo."""
+        if hash in self.by_hash:
+            return list(self.by_hash[hash])
+        return [self.nodes[self.echoes[hash]]] if hash in self.echoes else []
 
 
 class MemoryStore(Store):
@@ -30,6 +41,9 @@ class MemoryStore(Store):
     def __init__(self, *, secret: str = "") -> None:
         self.secret = secret.encode() or secrets.token_bytes(32)
         self._kept: dict[str, _Kept] = {}
+        #: The conversations that hold a hash (or an echo of it), or a reply with a digest.
+        self._holders: dict[bytes, dict[int, _Kept]] = {}
+        self._answered: dict[bytes, dict[int, _Kept]] = {}
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -48,22 +62,38 @@ class MemoryStore(Store):
         else:
             return Found()
         for hash in hashes:
-            nodes = kept.by_hash.get(hash)
-            if nodes is None and hash in kept.echoes:
-                nodes = [kept.nodes[kept.echoes[hash]]]
+            nodes = kept.named(hash)
             if nodes:
-                return Found(kept.conversation, {hash: list(nodes)}, nodes[-1].id not in kept.parents)
+                return Found(kept.conversation, {hash: nodes}, nodes[-1].id not in kept.parents)
         return Found(kept.conversation)
 
-    async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
-        found = [
-            (node.id not in kept.parents, kept.conversation.updated_at, number, kept.conversation.id)
-            for number, kept in enumerate(self._kept.values())
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        for hash in hashes:
+            holders = self._holders.get(hash, {})
+            found = [
+                (kept.named(hash)[-1].id not in kept.parents, kept.conversation.updated_at, number, kept)
+                for number, kept in nlargest(MAX_ALIKE, holders.items())
+                if kept.conversation.tenant == tenant
+                and any(node.source == "upstream" for node in kept.named(hashes[-1]))
+            ]
+            if found:
+                return max(found)[-1].conversation.id
+        return None
+
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        holders = [self._holders.get(hash, {}) for hash in hashes]
+        holders += [self._answered.get(digest, {}) for digest in digests]
+        found: dict[int, _Kept] = {}
+        for each in holders:
+            if len(each) <= MAX_CANDIDATES:
+                found.update(each)
+        return {
+            kept.conversation.id: len(kept.nodes)
+            for _, kept in sorted(found.items(), reverse=True)
             if kept.conversation.tenant == tenant
-            for node in kept.by_hash.get(hash, ())
-            if node.digest == digest and node.role == "assistant"
-        ]
-        return max(found)[-1] if found else None
+        }
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
         kept = self._kept.get(conversation)
@@ -84,7 +114,7 @@ class MemoryStore(Store):
 
     async def record(self, turn: Turn) -> None:
         new = turn.conversation
-        kept = self._kept.setdefault(new.id, _Kept(new))
+        kept = self._kept.setdefault(new.id, _Kept(len(self._kept), new))
         old = kept.conversation
         kept.conversation = replace(
             old,
@@ -97,9 +127,14 @@ class MemoryStore(Store):
             if node.id not in kept.nodes:
                 kept.nodes[node.id] = node
                 kept.by_hash.setdefault(node.hash, []).append(node)
+                self._holders.setdefault(node.hash, {})[kept.number] = kept
+                if node.source == "upstream":
+                    self._answered.setdefault(node.digest, {})[kept.number] = kept
                 if node.parent is not None:
                     kept.parents.add(node.parent)
-        kept.echoes.update(turn.echoes)
+        for hash, node_id in turn.echoes:
+            kept.echoes[hash] = node_id
+            self._holders.setdefault(hash, {})[kept.number] = kept
         if turn.system is not None:
             kept.system = (kept.system[0] if kept.system else turn.system, turn.system)
 

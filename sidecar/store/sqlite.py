@@ -10,7 +10,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import Found, Store, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Turn
 from sidecar.store.schema import migrate
 from sidecar.store.worker import Worker
 
@@ -34,11 +34,13 @@ _FIND_NODES = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEE
 _FIND_NODE = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id = ?"
 _FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
 _FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
-_FIND_ANSWER = """
-    SELECT c.id FROM message m JOIN conversation c ON c.number = m.conversation
-    WHERE m.digest = ? AND m.id BETWEEN ? AND ? AND m.role = 'assistant' AND c.tenant = ?
-    ORDER BY EXISTS (SELECT 1 FROM message WHERE conversation = m.conversation AND parent = m.id),
-        c.updated_at DESC, c.number DESC LIMIT 1"""
+_FIND_NUMBERED = "SELECT id, tenant, updated_at FROM conversation WHERE number = ?"
+# The newest conversation, older than a given one, that holds a hash, an echo of that hash, or a reply.
+_FIND_HOLDER = "SELECT max(conversation) FROM message WHERE substr(id, 1, 16) = ? AND conversation < ?"
+_FIND_ECHO_HOLDER = "SELECT max(conversation) FROM echo WHERE hash = ? AND conversation < ?"
+_FIND_ANSWER_HOLDER = """
+    SELECT max(conversation) FROM message WHERE digest = ? AND conversation < ? AND source = 'upstream'"""
+_FIND_SIZE = "SELECT count(*) FROM message WHERE conversation = ?"
 _PATH = f"""
     WITH RECURSIVE line (number, parent, depth) AS (
         SELECT number, parent, 0 FROM message WHERE conversation = :conversation AND id = :id
@@ -69,6 +71,7 @@ _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
 
+_NEWER_THAN_ALL = 1 << 62
 _PATIENCE = 5.0  # seconds to wait for another process's lock
 # There is always one, also where the settings have another that goes before it.
 _WRITE = "UPDATE secret SET value = value"
@@ -101,12 +104,13 @@ class SQLiteStore(Store):
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
 
-    async def find_by_answer(self, tenant: bytes, digest: bytes, hash: bytes) -> str | None:
-        values = (digest, *_range(hash), tenant)
-        row: Any = await self._reader.do(
-            lambda connection: connection.execute(_FIND_ANSWER, values).fetchone()
-        )
-        return row[0] if row else None
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        return await self._reader.do(lambda connection: _find_by_history(connection, tenant, hashes))
+
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        return await self._reader.do(lambda connection: _candidates(connection, tenant, hashes, digests))
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
         def read(connection: sqlite3.Connection) -> list[Node]:
@@ -233,6 +237,54 @@ def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> li
         if echo is not None:
             nodes = [Node(*row) for row in connection.execute(_FIND_NODE, (conversation, echo[0]))]
     return nodes
+
+
+_HOLDERS = (_FIND_HOLDER, _FIND_ECHO_HOLDER)
+
+
+def _holders(
+    connection: sqlite3.Connection, queries: Sequence[str], value: bytes, most: int
+) -> Iterator[int]:
+    """The conversations (their numbers) that hold this hash or digest: the newest, at most so many."""
+    below = _NEWER_THAN_ALL
+    for _ in range(most):
+        found = [connection.execute(query, (value, below)).fetchone()[0] for query in queries]
+        below = max((each for each in found if each is not None), default=0)
+        if not below:
+            return
+        yield below
+
+
+def _find_by_history(connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+    for hash in hashes:
+        found = []
+        for number in _holders(connection, _HOLDERS, hash, MAX_ALIKE):
+            id, owner, updated_at = _one(_FIND_NUMBERED, number, connection)
+            answers = _named(connection, number, hashes[-1])
+            if owner == tenant and any(each.source == "upstream" for each in answers):
+                newest = _named(connection, number, hash)[-1]
+                child = connection.execute(_FIND_CHILD, (number, newest.id)).fetchone()
+                found.append((child is None, updated_at, number, str(id)))
+        if found:
+            return max(found)[-1]
+    return None
+
+
+def _candidates(
+    connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+) -> dict[str, int]:
+    keys = [*((_HOLDERS, hash) for hash in hashes), *(((_FIND_ANSWER_HOLDER,), each) for each in digests)]
+    numbers: set[int] = set()
+    for queries, value in keys:
+        holders = list(_holders(connection, queries, value, MAX_CANDIDATES + 1))
+        if len(holders) <= MAX_CANDIDATES:
+            numbers.update(holders)
+    found: dict[str, int] = {}
+    for number in sorted(numbers, reverse=True):
+        id, owner, _updated_at = _one(_FIND_NUMBERED, number, connection)
+        if owner == tenant:
+            found[id] = _one(_FIND_SIZE, number, connection)[0]
+    return found
 
 
 def _record(connection: sqlite3.Connection, turn: Turn) -> None:

@@ -24,7 +24,11 @@ HOT = (
     "_FIND_NODE",
     "_FIND_ECHO",
     "_FIND_CHILD",
-    "_FIND_ANSWER",
+    "_FIND_NUMBERED",
+    "_FIND_HOLDER",
+    "_FIND_ECHO_HOLDER",
+    "_FIND_ANSWER_HOLDER",
+    "_FIND_SIZE",
     "_PATH",
     "_TREE",
     "_SYSTEM",
@@ -78,17 +82,46 @@ async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_aft
         assert long < 1.3 * short
 
 
-async def test_finding_an_answer_costs_the_same_in_a_long_conversation(store):
+async def test_finding_a_history_costs_the_same_in_a_long_conversation(store):
     costs = []
     for length in (10, 5000):
         nodes = chat(*(f"{length} {number}" for number in range(length)))
         await store.record(turn(talk(f"conv_{length}"), *nodes))
         answer = nodes[5]
-        costs.append(
-            await steps_of(store, lambda store, at=answer: store.find_by_answer(TENANT, at.digest, at.hash))
-        )
+        costs.append(await steps_of(store, lambda store, at=answer: store.find_by_history(TENANT, [at.hash])))
 
     assert 10 < costs[1] < 1.3 * costs[0]
+
+
+async def test_recognising_costs_the_same_among_thousands_of_chats_that_all_say_ok(store):
+    """Both where they begin alike and where only the answer is the same, in many places of each."""
+    ask, answer = chat("hi", "ok")
+
+    async def recognise(store):
+        assert await store.find_by_history(TENANT, [b"n" * 16, answer.hash]) is not None
+        assert await store.candidates(TENANT, [ask.hash], [answer.digest]) == {}
+
+    costs = []
+    for many in (range(50), range(50, 2000)):
+        for number in many:
+            await store.record(
+                turn(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok", "and?", "ok"))
+            )
+        costs.append(await steps_of(store, recognise))
+
+    assert 100 < costs[1] < 1.3 * costs[0]
+
+
+async def test_one_chat_that_says_ok_thousands_of_times_costs_no_more(store):
+    costs = []
+    for length in (10, 5000):
+        nodes = chat(*(["and?", f"ok {length}"] * (length // 2)))
+        await store.record(turn(talk(f"conv_{length}"), *nodes))
+        said = nodes[1].digest
+        costs.append(await steps_of(store, lambda store, said=said: store.candidates(TENANT, [], [said])))
+
+    # Counting its messages takes a step for each, and nothing else does.
+    assert costs[1] < costs[0] + 4 * 5000
 
 
 async def ask(store, id, at):

@@ -8,8 +8,9 @@ from contextlib import closing
 import pytest
 
 from sidecar.errors import StoreUnavailable
-from sidecar.store import schema
+from sidecar.store import SQLiteStore, schema
 from sidecar.store.schema import migrate, migrations
+from tests.store.trees import TENANT, chat, talk, turn
 
 SECOND = """
     -- A comment; with a semicolon.
@@ -77,6 +78,27 @@ def test_an_older_database_gets_only_what_it_lacks(connection, monkeypatch):
     assert "later" in tables(connection)
     assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'by_value'").fetchone()
     assert connection.execute("SELECT value FROM secret").fetchall() == [(b"\x01",)]
+
+
+async def test_what_the_first_version_recorded_is_recognised_after_the_migration(tmp_path, monkeypatch):
+    ask, answer = chat("hi", "hello")
+    told = turn(talk(), ask, answer, echoes=[(b"e" * 16, answer.id)])
+    first = migrations()[:1]
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "migrations", lambda: first)
+        old = SQLiteStore(str(tmp_path / "sidecar.db"))
+        await old.open()
+        await old.record(told)
+        await old.close()
+
+    store = SQLiteStore(str(tmp_path / "sidecar.db"))
+    await store.open()
+    try:
+        assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
+        assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_1"
+        assert await store.candidates(TENANT, [], [answer.digest]) == {"conv_1": 2}
+    finally:
+        await store.close()
 
 
 def test_a_migration_that_breaks_off_leaves_the_database_as_it_was(connection, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -88,5 +89,12 @@ async def everything(store, known):
             answers.append(await store.find(tenant, [id], hashes))
     for tenant in (TENANT, OTHER_TENANT):
         for nodes in known.values():
-            answers += [await store.find_by_answer(tenant, node.digest, node.hash) for node in nodes]
+            answers += [await store.find_by_history(tenant, [node.hash]) for node in nodes]
+            for before, node in pairwise(nodes):
+                answers.append(await store.find_by_history(tenant, [node.hash, before.hash]))
+                found = await store.candidates(tenant, [before.hash], [node.digest])
+                answers.append(list(found.items()))
+        for hash in ECHOES:
+            answers.append(await store.find_by_history(tenant, [hash]))
+            answers.append(list((await store.candidates(tenant, [hash], [])).items()))
     return answers

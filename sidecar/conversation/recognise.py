@@ -1,0 +1,67 @@
+"""Which conversation does a request continue that names none?
+
+Its words have to tell: the history up to and including the last assistant message, which must be one that
+an upstream gave here. (An opening that the client wrote itself, such as examples for the model, stands
+before many chats and names none of them.)
+
+A history that is stored word for word is found by its hash. Else it may be an echo of one: `clues` name the
+conversations in which to look, and `continues` looks. The whole history has to be a stored path of exactly
+one of them; whatever could be two is neither, for a wrong guess would join two chats for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sidecar.conversation.history import Chain, Tree
+from sidecar.conversation.reconcile import places, walk
+from sidecar.conversation.request import ChatRequest
+
+__all__ = ["MAX_MESSAGES", "Clues", "clues", "continues", "hashes", "with_prefill"]
+
+#: So many messages are looked through for one request, over all conversations.
+MAX_MESSAGES = 5_000
+# Clues of each sort. The last turns are enough: one message that is no echo names the conversation.
+_MOST = 4
+
+
+@dataclass(slots=True, frozen=True)
+class Clues:
+    """What is likely to be stored as it is where the history as a whole is not.
+
+    `hashes` name fronts of the history: they hold where its last answer was stopped or flattened.
+    `digests` are answers in it, the last ones: they hold where a question had documents put into it.
+    """
+
+    hashes: Sequence[bytes]
+    digests: Sequence[bytes]
+
+
+def with_prefill(request: ChatRequest, chain: Chain) -> ChatRequest:
+    """The request with the answer that is to go on as a part of its history."""
+    if request.prefill is None:
+        return request
+    path = chain.path((*request.path.messages, request.prefill), request.path)
+    return replace(request, path=path, prefill=None)
+
+
+def hashes(request: ChatRequest) -> list[bytes]:
+    """Of the places where it may continue, deepest first; the last one is that of its last answer."""
+    positions = [position for position in places(request) if position > request.last_answer]
+    return [request.path.hashes[position - 1] for position in (*positions, request.last_answer)]
+
+
+def clues(request: ChatRequest) -> Clues:
+    """Where to look for the history of this request, if it is an echo."""
+    end = request.last_answer
+    fronts = request.path.hashes[max(0, end - 1 - _MOST) : end - 1]
+    answers = [each.digest for each in request.path.messages[:end] if each.role == "assistant"]
+    return Clues(fronts[::-1], list(dict.fromkeys(reversed(answers)))[:_MOST])
+
+
+def continues(tree: Tree, request: ChatRequest) -> bool:
+    """Is the request's whole history a path of this tree that ends with an upstream's reply?"""
+    match = walk(tree, request, frozenset())
+    end = request.last_answer
+    return match.place.position >= end and match.steps[end - 1][-1].source == "upstream"

@@ -1,0 +1,30 @@
+"""The look-ups by which a request that names no conversation finds the one that it continues.
+
+One for a history that is stored word for word, or whose echo has been seen before. Only where that finds
+nothing, a second one for the conversations of which it could be an echo, and the trees of these.
+"""
+
+from __future__ import annotations
+
+from sidecar.conversation.history import Tree
+from sidecar.conversation.recognise import MAX_MESSAGES, clues, continues, hashes, with_prefill
+from sidecar.proxy.receive import Asked
+from sidecar.store import Store
+
+__all__ = ["recognised"]
+
+
+async def recognised(store: Store, asked: Asked) -> str | None:
+    """The id of the conversation that the request continues; None if it begins one or could be of several."""
+    history, tenant = with_prefill(asked.chat, asked.chain), asked.identity.tenant
+    if not history.last_answer:
+        return None
+    known = await store.find_by_history(tenant, hashes(history))
+    if known is not None:
+        return known
+    where = clues(history)
+    candidates = await store.candidates(tenant, where.hashes, where.digests)
+    if sum(candidates.values()) > MAX_MESSAGES:
+        return None
+    found = [id for id in candidates if continues(Tree(await store.tree(id)), history)]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,150 @@
+"""Which conversation a request continues that names none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.conversation.history import Tree
+from sidecar.conversation.recognise import clues, continues, hashes, with_prefill
+from tests.conversation.build import CHAIN, calls, line, node, request, result, says, user
+from tests.conversation.chats import copied, grown, meddled, texts_of
+
+QUICK = settings(max_examples=80, deadline=None)
+
+
+def hashes_of(nodes):
+    return [each.hash for each in nodes]
+
+
+class TestHashes:
+    def test_they_go_from_the_end_to_the_last_answer(self):
+        asked = request(user("hi"), says("hello"), user("and?"), user("well?"))
+        stored = line(user("hi"), says("hello"), user("and?"), user("well?"))
+
+        assert hashes(asked) == hashes_of(stored[:0:-1])
+
+    def test_the_last_is_that_of_the_answer_after_however_many_messages(self):
+        asked = request(user("hi"), calls("c"), *(result("c", str(number)) for number in range(100)))
+
+        found = hashes(asked)
+
+        assert len(found) < 40
+        assert found[0] == asked.path.hashes[-1]
+        assert found[-1] == asked.path.hashes[1]
+
+    def test_an_answer_that_is_to_go_on_is_the_last_answer(self):
+        asked = with_prefill(request(user("hi"), says("Once upon")), CHAIN)
+
+        assert hashes(asked) == hashes_of(line(user("hi"), says("Once upon"))[1:])
+        assert (asked.last_answer, asked.prefill) == (2, None)
+
+    def test_a_request_without_such_an_answer_stays_as_it_is(self):
+        asked = request(user("hi"), says("hello"), user("and?"))
+
+        assert with_prefill(asked, CHAIN) is asked
+
+
+class TestClues:
+    def test_they_are_the_fronts_and_the_answers_nearest_to_the_end(self):
+        told = [user("1"), says("one"), user("2"), says("two"), user("3"), says("three"), user("4")]
+        stored = line(*told)
+
+        found = clues(request(*told))
+
+        assert list(found.hashes) == hashes_of(stored[4:0:-1])
+        assert list(found.digests) == [stored[at].digest for at in (5, 3, 1)]
+
+    def test_an_answer_given_over_and_over_is_one_clue(self):
+        told = [user("1"), says("one"), *[user("2"), says("ok")] * 10, user("3")]
+
+        assert list(clues(request(*told)).digests) == [node(says(each)).digest for each in ("ok", "one")]
+
+    def test_the_first_answer_has_the_question_before_it(self):
+        found = clues(request(user("1"), says("one"), user("2")))
+
+        assert list(found.hashes) == hashes_of(line(user("1")))
+
+
+DOCUMENT = "Use this context:\n<context>a long text</context>\n\n"
+TOLD = [user("hi"), says("hello"), user("and?")]
+
+
+class TestContinues:
+    @pytest.mark.parametrize(
+        ("stored", "sent"),
+        [
+            ([user("hi"), says("hello")], TOLD),
+            ([user(DOCUMENT + "hi"), says("hello")], TOLD),
+            ([user("hi"), calls("c", content="I look."), result("c"), says("hello")], TOLD),
+            (
+                [user("hi"), calls("c", content="I look."), result("c"), says("hello")],
+                [user("hi"), says("I look.\n\nhello"), user("and?")],
+            ),
+            ([user("x"), says("y"), user("hi"), says("hello")], TOLD),
+        ],
+        ids=["as it is", "documents gone", "tools gone", "tools flattened", "front cut off"],
+    )
+    def test_an_echo_of_the_whole_history_does(self, stored, sent):
+        assert continues(Tree(line(*stored)), request(*sent))
+
+    def test_the_beginning_of_a_reply_that_was_stopped_does(self):
+        ask = node(user("hi"))
+        stopped = node(says("hello, and welcome"), ask, nonce=1, state="partial")
+
+        assert continues(Tree([ask, stopped]), request(user("hi"), says("hello, and"), user("and?")))
+        assert continues(Tree([ask, stopped]), with_prefill(request(user("hi"), says("hello, and")), CHAIN))
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            [user("hi"), says("good morning")],
+            [user("good morning"), says("hello")],
+            [user("hi"), says("hello!"), user("hello")],
+            [user("hi")],
+            [],
+        ],
+        ids=["another answer", "another question", "edited", "no answer", "nothing"],
+    )
+    def test_less_than_the_whole_history_does_not(self, stored):
+        assert not continues(Tree(line(*stored)), request(*TOLD))
+
+    def test_an_answer_that_the_client_wrote_does_not(self):
+        ask = node(user("hi"))
+        example = node(says("hello"), ask)
+
+        assert not continues(Tree([ask, example]), request(*TOLD))
+        assert continues(Tree([ask, example, node(says("hello"), ask, nonce=1)]), request(*TOLD))
+
+
+class TestAtRandom:
+    @QUICK
+    @given(st.data())
+    def test_a_copy_is_recognised_in_its_own_chat_and_in_no_other(self, data):
+        names = iter(f"text {number:03}" for number in range(1000))
+        own, path = grown(data, lambda _: next(names))
+        other, _ = grown(data, lambda _: next(names))
+        asked = request(*copied(path, data), user("new"))
+
+        assert continues(own.tree, asked)
+        assert not continues(other.tree, asked)
+
+    @QUICK
+    @given(st.data())
+    def test_of_a_whole_answer_one_clue_at_least_is_stored(self, data):
+        names = iter(f"text {number:03}" for number in range(1000))
+        chat, path = grown(data, lambda _: next(names))
+        asked = request(*copied(path, data), user("new"))
+
+        assert {each.digest for each in chat.nodes.values()} & set(clues(asked).digests)
+
+    @QUICK
+    @given(st.data())
+    def test_what_continues_ends_with_words_that_an_upstream_said_here(self, data):
+        chat, path = grown(data, texts_of)
+        asked = request(*meddled(copied(path, data), data), user("new"))
+        if asked.last_answer and continues(chat.tree, asked):
+            said = asked.path.messages[asked.last_answer - 1].fields.get("content") or ""
+            replies = [each for each in chat.nodes.values() if each.source == "upstream"]
+            assert any(said.strip().encode() in each.body for each in replies)
