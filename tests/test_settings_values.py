@@ -200,10 +200,24 @@ class TestOpenings:
         assert any(prompt.startswith(opening) for opening in Settings().tasks.openings)
 
     @pytest.mark.parametrize(
+        "prompt",
+        [
+            "Provide a concise, 5-word-or-less title for the conversation, using title case",
+            "Provide a concise, 5-word-or-less title for the conversation, using its same language, with no",
+            "Analyze this conversation and provide:\n1. The detected language of the conversation\n2. A "
+            "concise title in the detected language (5 words or less, no punctuation or quotation)",
+        ],
+    )
+    def test_know_the_titles_of_librechat(self, prompt):
+        assert any(prompt.startswith(opening) for opening in Settings().tasks.openings)
+
+    @pytest.mark.parametrize(
         "text",
         [
             "### Task:\nRespond to the user query using the provided context, incorporating inline citations",
             "### Task:\nGenerate a title for my novel.",
+            "Provide a concise, 5-word-or-less title for my novel.",
+            "Analyze this conversation and provide:\n1. A summary",
             "You are an autocompletion system.",
         ],
     )

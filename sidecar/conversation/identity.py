@@ -1,7 +1,9 @@
 """Who asks, about which conversation: the rules of identity and tenancy.
 
 - The conversation id is a key and nothing else: taken as it is from the first header that holds one,
-  never shortened, cleaned or mapped, so that two ids never become one.
+  never shortened, cleaned or mapped, so that two ids never become one. What a client sends that has
+  none is no id, though: a template that nobody filled in (`{{CHAT_ID}}`), or a word such as `undefined`,
+  is the same for all its chats, and would make them one.
 - The tenant is a keyed hash of the credential and the user behind it. The same conversation id under
   another tenant is another conversation, and nothing tells its caller that the first exists.
 - What goes upstream as a session id is the conversation's own id: stable over all its turns, different
@@ -12,7 +14,8 @@ The caller hands in header values; that is why nothing here knows of HTTP librar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
@@ -20,9 +23,19 @@ from hashlib import blake2b
 from sidecar.conversation.history import HASH_SIZE
 from sidecar.errors import BadRequest
 
-__all__ = ["Identity", "Kind", "conversation_id", "first_value", "key_of", "kind_of", "tenant_of"]
+__all__ = [
+    "Identity",
+    "Kind",
+    "conversation_id",
+    "first_value",
+    "is_named",
+    "key_of",
+    "kind_of",
+    "tenant_of",
+]
 
 MAX_ID_LENGTH = 256
+_TEMPLATE = re.compile(r"\{\{[^{}]*\}\}")
 
 Header = Callable[[str], str | None]
 
@@ -60,10 +73,16 @@ def first_value(header: Header, names: Iterable[str]) -> str | None:
     return None
 
 
-def key_of(header: Header, names: Iterable[str]) -> str | None:
+def is_named(value: str | None, no_id: Collection[str]) -> bool:
+    """Does the value of a header name anything? Neither a word of `no_id` nor an unfilled template does."""
+    return value is not None and value not in ("", *no_id) and not _TEMPLATE.search(value)
+
+
+def key_of(header: Header, names: Iterable[str], no_id: Collection[str] = ()) -> str | None:
     """The client's conversation id, or None. Raises `BadRequest` if it cannot be a key."""
     for name in names:
-        if value := header(name):
+        value = header(name)
+        if value and is_named(value, no_id):
             if len(value) > MAX_ID_LENGTH or not (value.isascii() and value.isprintable()):
                 raise BadRequest(
                     f"{name} has to be at most {MAX_ID_LENGTH} printable ASCII characters",

@@ -8,6 +8,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
+from sidecar.conversation.identity import is_named
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.trim import Trimmed, trim
@@ -83,9 +84,10 @@ def _session(context: Context, headers: CIMultiDict[str], session: str | None) -
     """
     if session is None:
         return {}
-    identity = {name.lower() for name in context.settings.identity.headers}
+    rules = context.settings.identity
+    identity = {name.lower() for name in rules.headers}
     for name in context.settings.session.headers:
-        if name.lower() not in identity or not headers.get(name):
+        if name.lower() not in identity or not is_named(headers.get(name), rules.no_id):
             headers[name] = session
     field = context.settings.session.body_field
     return {field: encode(session)} if field else {}

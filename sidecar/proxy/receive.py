@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -14,6 +15,7 @@ from sidecar.conversation.identity import (
     Kind,
     conversation_id,
     first_value,
+    is_named,
     key_of,
     kind_of,
     tenant_of,
@@ -83,6 +85,8 @@ async def receive(context: Context, request: web.Request) -> Asked:
     name = conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
     chat = parse(body, chain, context.recent.last(name))
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
+    if mark and not is_named(mark, settings.identity.no_id):
+        mark = None  # the client meant to say, and does not know how
     asked = Asked(
         identity=identity,
         chain=chain,
@@ -98,9 +102,9 @@ async def receive(context: Context, request: web.Request) -> Asked:
 
 def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identity:
     names, header = settings.identity, request.headers.get
-    key = key_of(header, names.headers)
+    key = key_of(header, names.headers, names.no_id)
     message_ids = [
-        _message_id(header(name)) if name else None
+        _message_id(header(name), names.no_id) if name else None
         for name in (names.message_id_header, names.user_message_id_header, names.parent_id_header)
     ]
     from_open_webui = any(name.lower().startswith("x-openwebui-") for name in request.headers)
@@ -115,9 +119,9 @@ def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identi
     )
 
 
-def _message_id(value: str | None) -> str | None:
+def _message_id(value: str | None, no_id: Collection[str]) -> str | None:
     """A value whose bytes are no text cannot be kept, and names no message."""
-    return value if value and value.isprintable() else None
+    return value if value and value.isprintable() and is_named(value, no_id) else None
 
 
 def _tenant(settings: Settings, secret: bytes, request: web.Request) -> bytes:

@@ -1,9 +1,9 @@
-"""How Open WebUI's background tasks begin.
+"""How the background tasks of front ends begin.
 
 Rule: an opening is long enough that no person's question and no turn with documents starts with it. The
-prompts are Open WebUI's defaults, 0.6 to 0.12; an administrator who has edited them adds the edited ones
-to `tasks.openings`, or lets the connection send `X-Task`. A prompt begins with its opening; what comes
-after may differ from version to version and from chat to chat.
+prompts are the defaults of Open WebUI, 0.6 to 0.12, and of LibreChat's titles; an administrator who has
+edited them adds the edited ones to `tasks.openings`, or lets the connection send `X-Task`. A prompt begins
+with its opening; what comes after may differ from version to version and from chat to chat.
 """
 
 OPENINGS = (
@@ -31,4 +31,7 @@ OPENINGS = (
     "### Task:\nSummarize the conversation history that will be compacted out of the active chat context.",
     # memory review; the system message
     "You are Open WebUI's private memory reviewer.",
+    # LibreChat's title; by `titleMethod: completion`, the default, and by `structured` or `functions`
+    "Provide a concise, 5-word-or-less title for the conversation, using",
+    "Analyze this conversation and provide:\n1. The detected language of the conversation\n2. A concise",
 )

@@ -47,6 +47,11 @@ class Identity(Section):
         ("X-Conversation-ID", "X-OpenWebUI-Chat-Id"),
         description="Request headers that may carry the conversation id; the first that is not empty counts.",
     )
+    no_id: tuple[str, ...] = Field(
+        ("new", "null", "None", "undefined"),
+        description="What clients send that have no id yet: names no conversation and no message. Nor does a"
+        " template that was not filled in (`{{…}}`).",
+    )
     message_id_header: HeaderOrNone = Field(
         "X-Message-ID", description="Request header with the id of the answer that is asked for."
     )

@@ -24,8 +24,11 @@ CONVERSATION = "conv_d9b5ed601f1f97e1c03fd3d55049cc3e"
 MAYBE = st.none() | st.text(max_size=4)
 
 
+NO_ID = ("new", "undefined")
+
+
 def key(**headers):
-    return key_of({name.replace("_", "-"): value for name, value in headers.items()}.get, NAMES)
+    return key_of({name.replace("_", "-"): value for name, value in headers.items()}.get, NAMES, NO_ID)
 
 
 def kind(name):
@@ -40,6 +43,15 @@ class TestTheConversation:
     def test_no_header_or_an_empty_one_names_none(self):
         assert key() is None
         assert key(X_Conversation_ID="") is None
+
+    @pytest.mark.parametrize("value", ["{{CHAT_ID}}", "chat-{{CHAT_ID}}", "{{ }}", "undefined", "new"])
+    def test_what_a_client_sends_that_has_no_id_names_none(self, value):
+        assert key(X_Conversation_ID=value) is None
+        assert key(X_Conversation_ID=value, X_OpenWebUI_Chat_Id="b") == "b"
+
+    @pytest.mark.parametrize("name", ["{CHAT}", "{{CHAT", "{{a}", "New", "newest", "not undefined"])
+    def test_what_only_looks_like_that_is_an_id(self, name):
+        assert key(X_Conversation_ID=name) == name
 
     @pytest.mark.parametrize("name", ["../../x", "a b", "a_b", "A" * 256, "temporary:1", "~!@#$%^&*()"])
     def test_an_id_is_taken_as_it_is(self, name):

@@ -27,6 +27,43 @@ async def test_the_first_header_that_is_not_empty_names_the_conversation(start: 
     assert [each.key for each in await sidecar.stored()] == ["a", "b"]
 
 
+@pytest.mark.parametrize("value", ["{{LIBRECHAT_BODY_CONVERSATIONID}}", "undefined", "null", "None", "new"])
+async def test_what_names_no_conversation_makes_no_two_chats_one(
+    sidecar: Sidecar, upstream: Upstream, value: str
+):
+    first = await sidecar.ask("my secret", id=value)
+    other = await sidecar.ask("hi", id=value)
+    assert (first.outcome, other.outcome) == ("start", "start")
+    assert upstream.last.said == ["hi"]
+    ids = [each.headers["X-Conversation-ID"] for each in upstream.requests]
+    assert ids == [first.headers["X-Conversation-ID"], other.headers["X-Conversation-ID"]]
+    assert len({*ids, value}) == 3
+    again = await sidecar.ask("hi", "ok", "and?", id=value)
+    assert again.headers["X-Conversation-ID"] == ids[1]
+    assert len(await sidecar.stored()) == 2
+
+
+async def test_which_words_name_no_conversation_can_be_set(start: Start, upstream: Upstream):
+    sidecar = await start(identity={"no_id": ["0"]})
+    await sidecar.ask("one", id="new")
+    await sidecar.ask("two", id="new")
+    assert upstream.last.said == ["one", "ok", "two"]
+    await sidecar.ask("three", id="0")
+    assert upstream.last.said == ["three"]
+
+
+async def test_a_template_that_was_not_filled_in_names_no_message_and_no_task(
+    sidecar: Sidecar, upstream: Upstream
+):
+    unfilled = {"X-Message-ID": "{{MESSAGE_ID}}", "X-User-Message-ID": "undefined", "X-Task": "{{TASK}}"}
+    await sidecar.ask("hi", id="a", headers=unfilled)
+    await sidecar.ask("and?", id="a", headers=unfilled)
+    assert upstream.last.said == ["hi", "ok", "and?"]
+    assert {each["message_id"] for each in (await sidecar.only()).messages} == {None}
+    title = await sidecar.ask(OPENINGS[0], id="a", headers=unfilled)
+    assert title.outcome == "task"
+
+
 @pytest.mark.parametrize("id", ["temporary:socket1", "local:socket1"])
 async def test_a_temporary_chat_leaves_nothing_on_the_disk(
     sidecar: Sidecar, upstream: Upstream, tmp_path: Path, id: str
