@@ -22,6 +22,7 @@ __all__ = ["ChatRequest", "parse"]
 
 _LEADING = frozenset(("system", "developer"))
 _NO_TOOLS = frozenset((b"null", b"[]"))
+_NO_VALUE = frozenset((b"null", b'""'))
 
 
 class _Body(msgspec.Struct):
@@ -67,12 +68,19 @@ class ChatRequest:
         return 0
 
     def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
-        """The body with these messages (JSON each) and these further keys, all else as it came."""
-        return self.with_fields({"messages": b"[" + b",".join(sent) + b"]", **(extra or {})})
+        """The body with these messages (JSON each), else as `with_fields` makes it."""
+        return self._written({"messages": b"[" + b",".join(sent) + b"]"}, extra or {})
 
     def with_fields(self, extra: dict[str, bytes]) -> bytes:
-        """The body with these keys (JSON values) set, all else as it came."""
-        fields: dict[str, Any] = {**_read(_read_object, self.body), **extra}
+        """The body with those of these keys (JSON values) that it lacks, all else as it came."""
+        return self._written({}, extra)
+
+    def _written(self, changed: dict[str, bytes], extra: dict[str, bytes]) -> bytes:
+        fields: dict[str, Any] = _read(_read_object, self.body)
+        lacking = {name: extra[name] for name in extra if bytes(fields.get(name, b"null")) in _NO_VALUE}
+        if not changed and not lacking:
+            return self.body
+        fields |= changed | lacking
         return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
 
 

@@ -138,14 +138,28 @@ class TestWritingBack:
         written = parse(self.BODY, CHAIN).with_messages([b'{"role":"user"}', b"{}"])
         assert written == b'{"temperature":1.00,"messages":[{"role":"user"},{}],"x":{"b":1, "a":1e2}}'
 
-    def test_further_keys_come_last_or_in_their_place(self):
+    def test_further_keys_come_last(self):
         asked = parse(self.BODY, CHAIN)
-        assert asked.with_messages([], extra={"x": b"1", "n\u00e9": b'"y"'}) == (
-            '{"temperature":1.00,"messages":[],"x":1,"n\u00e9":"y"}'.encode()
+        assert asked.with_messages([], extra={"n\u00e9": b'"y"'}) == (
+            '{"temperature":1.00,"messages":[],"x":{"b":1, "a":1e2},"n\u00e9":"y"}'.encode()
         )
         assert asked.with_fields({"y": b"2"}) == (
             b'{"temperature":1.00,"messages":[{"role":"user","content":"hi"}],"x":{"b":1, "a":1e2},"y":2}'
         )
+
+    def test_a_key_that_the_client_set_itself_stays_as_it_is(self):
+        asked = parse(b'{"a": 1.0, "messages": [], "b": "mine"}', CHAIN)
+
+        assert asked.with_fields({"b": b'"ours"'}) is asked.body
+        assert asked.with_messages([b"{}"], extra={"b": b'"ours"', "c": b'"ours"'}) == (
+            b'{"a":1.0,"messages":[{}],"b":"mine","c":"ours"}'
+        )
+
+    @pytest.mark.parametrize("nothing", [b"null", b'""'])
+    def test_a_key_without_a_value_is_set(self, nothing):
+        asked = parse(b'{"b": ' + nothing + b', "messages": []}', CHAIN)
+
+        assert asked.with_fields({"b": b'"ours"'}) == b'{"b":"ours","messages":[]}'
 
     @given(
         st.dictionaries(

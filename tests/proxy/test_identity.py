@@ -155,6 +155,16 @@ async def test_the_upstream_gets_one_session_id_for_all_turns(start: Start, upst
     assert upstream.last.json["prompt_cache_key"] != id
 
 
+async def test_what_the_client_set_in_the_body_itself_stays(start: Start, upstream: Upstream):
+    sidecar = await start(session={"body_field": "prompt_cache_key"})
+    await sidecar.ask("hi", id="a", prompt_cache_key="mine", x=1.50)
+    assert upstream.last.json["prompt_cache_key"] == "mine"
+    await sidecar.ask("and?", id="a", prompt_cache_key="mine")
+    assert (upstream.last.said, upstream.last.json["prompt_cache_key"]) == (["hi", "ok", "and?"], "mine")
+    await sidecar.ask("so?", id="a", prompt_cache_key=None)
+    assert upstream.last.json["prompt_cache_key"] == (await sidecar.only()).conversation["id"]
+
+
 async def test_the_clients_own_id_goes_upstream_as_it_said_it(sidecar: Sidecar, upstream: Upstream):
     await sidecar.ask("hi", id="mine")
     assert upstream.last.headers.getall("X-Conversation-ID") == ["mine"]
