@@ -8,10 +8,11 @@ The map of the house. Imports run one way, from the bottom of this list to its t
     store/            I/O: where conversations are kept; the only speaker of SQL
     settings/         every setting, declared once; the only reader of the environment
     logs, metrics     what is said and what is counted
+    doctor/           what the clients really send, what that means, what to change
     demo              a small OpenAI-compatible upstream, to see the thing work without a model
     proxy/            I/O: aiohttp on both sides; `proxy/turn.py` is the path of one request
     export            conversations as JSON Lines and as Markdown
-    cli               `sidecar serve | check-config | export`
+    cli               `sidecar serve | check-config | export | doctor`
 
 One request travels
 

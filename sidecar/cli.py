@@ -1,16 +1,19 @@
-"""`sidecar serve | check-config | export`.
+"""`sidecar serve | check-config | export | doctor`.
 
 Rule: what goes wrong is said in one line for each mistake, never in a traceback. Exit codes: 0 done,
 1 it failed, 2 the command line or the settings are wrong (`check-config`: 1, finding that is its job).
+`doctor`: 0 nothing has to be changed, 1 something has, 2 the sidecar could not be asked.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from sidecar import __version__, logs
 from sidecar.errors import SidecarError
@@ -43,11 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    store = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    store.add_argument("--store", metavar="URL", help='"sqlite:///PATH" or "memory:"')
-    store.add_argument(
+    config = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    config.add_argument(
         "--config", metavar="FILE", help="TOML file with settings (else SIDECAR_CONFIG, else none)"
     )
+    store = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[config])
+    store.add_argument("--store", metavar="URL", help='"sqlite:///PATH" or "memory:"')
     serving = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[store])
     serving.add_argument("--upstream", metavar="URL|demo", help="OpenAI base URL, or the demo server inside")
     serving.add_argument("--listen", metavar="HOST:PORT", help="where to serve; port 0 takes any free one")
@@ -72,7 +76,23 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--conversation", metavar="ID", help="only this one (default: all)")
     export.add_argument("--format", choices=("jsonl", "markdown"), default="jsonl", help="default: jsonl")
     export.set_defaults(run=_export)
+    doctor = commands.add_parser(
+        "doctor",
+        parents=[config],
+        help="what the clients really send, and what to change",
+        allow_abbrev=False,
+    )
+    doctor.add_argument("--url", metavar="URL", help="the running sidecar (default: where `listen` says)")
+    doctor.add_argument("--last", metavar="N", type=_number, help="look at the newest N requests alone")
+    doctor.add_argument("--json", action="store_true", help="the report as JSON")
+    doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of requests, 1 or more")
+    return int(text)
 
 
 def _load(arguments: dict[str, str | None]) -> Settings:
@@ -105,6 +125,21 @@ def _export(arguments: dict[str, str | None]) -> int:
     from sidecar.export import export
 
     return export(settings, conversation=conversation, format=format or "jsonl", out=sys.stdout)
+
+
+def _doctor(arguments: dict[str, Any]) -> int:
+    from sidecar.doctor import ask
+    from sidecar.doctor.text import text
+
+    url, last, as_json = arguments.pop("url"), arguments.pop("last"), arguments.pop("json")
+    try:
+        url = ask.base(url or ask.address(load(arguments)))
+        report = ask.ask(url, last)
+    except ask.CannotAsk as error:
+        _complain(error.message)
+        return 2
+    print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else text(report, url).rstrip())
+    return 0 if report["ok"] else 1
 
 
 def _complain(*sentences: str) -> None:

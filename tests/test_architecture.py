@@ -16,6 +16,7 @@ LAYERS = [
     {"conversation", "streaming"},
     {"store"},
     {"settings", "logs", "metrics"},
+    {"doctor"},
     {"proxy", "export", "demo"},
     {"cli", "__main__"},
 ]

@@ -18,10 +18,12 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.demo import start_demo
+from sidecar.doctor.sights import CHAT
 from sidecar.errors import SidecarError
 from sidecar.metrics import Metrics
 from sidecar.proxy import health
 from sidecar.proxy.context import Context
+from sidecar.proxy.observe import passed_by
 from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.relay import nothing_added
 from sidecar.proxy.server import Runner
@@ -35,7 +37,6 @@ __all__ = ["running", "serve"]
 log = logging.getLogger("sidecar")
 
 _Answer = Callable[[Context, web.Request], Awaitable[web.StreamResponse]]
-_CHAT = "/chat/completions"
 _UNWILLING = 0.5  # seconds for connections that stay open with nothing under way
 
 
@@ -160,14 +161,16 @@ def _app(context: Context) -> web.Application:
         route(method, "/-/live", health.live)
         route(method, "/-/ready", health.ready)
         route(method, "/-/metrics", health.metrics)
+        route(method, "/-/doctor", health.doctor)
     route("*", r"/{path:[\s\S]*}", _either)
     app.on_response_prepare.append(nothing_added)
     return app
 
 
 async def _either(context: Context, request: web.Request) -> web.StreamResponse:
-    if request.method == "POST" and request.path.endswith(_CHAT):
+    if request.method == "POST" and request.path.endswith(CHAT):
         return await turn(context, request)
+    passed_by(context, request)
     return await passthrough(context, request)
 
 

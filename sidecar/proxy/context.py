@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from sidecar.conversation.rebuild import Restore
 from sidecar.conversation.trim import Budget
+from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.recent import Recent
@@ -35,6 +36,7 @@ class Context:
         self.upstream = upstream
         self.metrics = metrics
         self.recent = Recent(_RECENT)
+        self.sights = Sights(settings)
         self.appends = Appends(settings.history.append_wait)
         self.restore = Restore(
             answers=settings.restore.answers,

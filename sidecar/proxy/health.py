@@ -1,7 +1,11 @@
-"""`/-/live`, `/-/ready`, `/-/metrics`: for orchestrators and operators.
+"""`/-/live`, `/-/ready`, `/-/metrics`, `/-/doctor`: for orchestrators and operators.
 
 Live: the process answers. Ready: a turn could be recorded now (200, else 503). Whether the upstream can
 be reached is told, not required: a model that is being restarted is no reason to take the sidecar away.
+
+Whoever reaches the port may read all of them, chat clients included. So none of them names a tenant, a
+conversation, a user or a credential, or repeats what somebody said: they give counts, settings' names and
+names of headers and programs. Pages of other sites cannot read them: no answer allows another origin.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ import aiohttp
 from aiohttp import web
 
 from sidecar import __version__
-from sidecar.errors import StoreUnavailable
+from sidecar.doctor.report import report
+from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.context import Context
 
-__all__ = ["live", "metrics", "ready"]
+__all__ = ["doctor", "live", "metrics", "ready"]
 
 _PATIENCE = 2.0  # seconds: probes of orchestrators give up after a few
 
@@ -29,13 +34,23 @@ async def ready(context: Context, _request: web.Request) -> web.StreamResponse:
     """Could a turn be recorded now?"""
     store, upstream = await asyncio.gather(_store(context), _upstream(context))
     is_ready = store == "writable"
-    report = {"ready": is_ready, "store": store, "upstream": upstream}
-    return web.json_response(report, status=200 if is_ready else 503)
+    said = {"ready": is_ready, "store": store, "upstream": upstream}
+    return web.json_response(said, status=200 if is_ready else 503)
 
 
 async def metrics(context: Context, _request: web.Request) -> web.StreamResponse:
     """The counters, in Prometheus' text format."""
     return web.Response(body=context.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def doctor(context: Context, request: web.Request) -> web.StreamResponse:
+    """What the last clients sent, and what to change; `?last=N` looks at the last N requests alone."""
+    last = request.query.get("last")
+    if last is not None and not (last.isascii() and last.isdigit() and int(last[:9]) > 0):
+        raise BadRequest("`last` has to be a number of requests, 1 or more", param="last")
+    store, upstream = await asyncio.gather(_store(context), _upstream(context))
+    number = None if last is None else int(last[:9])
+    return web.json_response(report(context.settings, context.sights, number, store, upstream))
 
 
 async def _store(context: Context) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from sidecar.doctor import Sight
 from sidecar.errors import SidecarError
 from sidecar.proxy.compose import compose, told
 from sidecar.proxy.context import Context
 from sidecar.proxy.forward import forward
 from sidecar.proxy.load import load
+from sidecar.proxy.observe import answered, observed, understood
 from sidecar.proxy.receive import Asked, receive
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import relay, relay_recorded
@@ -18,19 +20,22 @@ __all__ = ["turn"]
 
 async def turn(context: Context, request: web.Request) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
-    asked = await receive(context, request)
-    try:
-        async with context.appends.turn(asked.place_in_line):
-            return await _answer(context, asked, request)
-    except SidecarError as error:
-        error.conversation = asked.identity.key
-        raise
+    with observed(context, request) as sight:
+        asked = await receive(context, request)
+        understood(context, sight, asked)
+        try:
+            async with context.appends.turn(asked.place_in_line):
+                return await _answer(context, asked, request, sight)
+        except SidecarError as error:
+            error.conversation = asked.identity.key
+            raise
 
 
-async def _answer(context: Context, asked: Asked, request: web.Request) -> web.StreamResponse:
+async def _answer(context: Context, asked: Asked, request: web.Request, sight: Sight) -> web.StreamResponse:
     plan = await load(context, asked)  # and reconcile
     composed = compose(context, asked, plan, request)  # rebuild and trim
     upstream = await forward(context, asked, plan, composed, request)
+    answered(sight, plan, upstream.status)
     said = told(context, asked, plan, composed)
     recording = recording_of(context, asked, plan, upstream)
     if recording is None:

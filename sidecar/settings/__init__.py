@@ -17,6 +17,7 @@ from sidecar.settings.describe import summary, table, template
 from sidecar.settings.load import SettingsError, load
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
+    Doctor,
     History,
     Identity,
     Limits,
@@ -31,6 +32,7 @@ from sidecar.settings.sections import (
 )
 
 __all__ = [
+    "Doctor",
     "History",
     "Identity",
     "Limits",

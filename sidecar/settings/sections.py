@@ -15,6 +15,7 @@ from sidecar.settings.openings import OPENINGS
 from sidecar.settings.values import (
     DEMO,
     BodyField,
+    Count,
     Header,
     HeaderOrNone,
     HeaderToSend,
@@ -229,6 +230,12 @@ class Retries(Section):
     )
 
 
+class Doctor(Section):
+    """What `sidecar doctor` can look back on: how requests named themselves, never what they said."""
+
+    remember: Count = Field(500, description="So many of the last requests; 0 for none.")
+
+
 class Logs(Section):
     """What is said on standard error."""
 
@@ -267,4 +274,5 @@ class Declaration(Section):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()
+    doctor: Doctor = Doctor()
     logs: Logs = Logs()

@@ -1,0 +1,152 @@
+"""Findings about the chat id: is there one, from where, and is it an id at all?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sidecar.doctor.advice import HEADERS, SIMPLE
+from sidecar.doctor.finding import Finding, change, hint
+from sidecar.doctor.seen import Seen, many
+from sidecar.doctor.sights import EMPTY, UNFILLED, Sight
+
+__all__ = ["chats"]
+
+# So often one conversation has to begin anew before it looks like several chats under one id.
+_BEGINNINGS = 4
+
+
+def chats(seen: Seen) -> Iterator[Finding]:
+    """What there is to say about the ids of chats."""
+    yield from _unfilled(seen)
+    yield from _refused(seen)
+    known = [each for each in seen.without_id if each.mode and not _is_unfilled(seen, each)]
+    if known and not seen.id_headers:
+        yield _none(seen, known)
+    elif known:
+        yield _some(seen, known)
+    yield from _one_for_all(seen)
+
+
+def _is_unfilled(seen: Seen, sight: Sight) -> bool:
+    return any(seen.state(sight, name) == UNFILLED for name in seen.settings.identity.headers)
+
+
+def _unfilled(seen: Seen) -> Iterator[Finding]:
+    for name in seen.settings.identity.headers:
+        if number := seen.unfilled(seen.chats, name):
+            yield change(
+                "chat_id_unfilled",
+                f"{many(number, 'request')} carried in {name} no chat id but a template that nobody filled"
+                " in,"
+                " such as {{CHAT_ID}} as it stands." + _consequence(seen),
+                "Open WebUI fills in {{CHAT_ID}} from 0.9.3 on, in exactly this spelling, and leaves what"
+                " it does not know as it stands. Correct the spelling, or update Open WebUI; with an older"
+                f" one take the header out of the connection, and {SIMPLE}.",
+                by_headers=True,
+            )
+
+
+def _refused(seen: Seen) -> Iterator[Finding]:
+    if number := sum(each.refusal == "invalid_conversation_id" for each in seen.chats):
+        yield change(
+            "chat_id_refused",
+            f"{many(number, 'request')} got 400 invalid_conversation_id: the id is longer than 256"
+            " characters, or not printable ASCII.",
+            f"Send the bare id of the chat in {seen.settings.identity.headers[0]}, no title and no JSON.",
+        )
+
+
+def _none(seen: Seen, known: list[Sight]) -> Finding:
+    """Not one request named its chat: why?"""
+    elsewhere = Counter(name for each in known for name in each.elsewhere)
+    if elsewhere:
+        return _elsewhere(seen, elsewhere.most_common(1)[0][0], len(known))
+    empty = [name for name in seen.settings.identity.headers if seen.count(known, name, EMPTY)]
+    if empty:
+        return change(
+            "chat_id_empty",
+            f"{empty[0]} arrives, and never with an id: it is empty, or a word such as `null`. Open WebUI"
+            " sends"
+            " an empty value where there is no chat, as for programs that call its API." + _consequence(seen),
+            f"Send a message in a chat of Open WebUI itself. If it is empty then too: {empty[0]} has to be"
+            ' "{{CHAT_ID}}" in the headers of the connection.',
+            by_headers=True,
+        )
+    if not any(map(seen.is_open_webui, known)):
+        return _no_open_webui(seen, known)
+    forwards = any(seen.state(each, name) for each in known for name in _WHO)
+    found = (
+        "Open WebUI says who asks, and not in which chat: either these requests came from programs that"
+        " call Open WebUI's API, which belong to no chat, or it is too old to tell the chat."
+        if forwards
+        else f"None of {many(len(known), 'request')} names its chat. Open WebUI does not do so by itself."
+    )
+    simple = "" if forwards else f" Or, simpler: {SIMPLE}, and the chat comes in X-OpenWebUI-Chat-Id."
+    cure = HEADERS[0].upper() + HEADERS[1:] + "." + simple
+    return change("no_chat_id", found + _consequence(seen), cure, by_headers=True)
+
+
+_WHO = ("X-OpenWebUI-User-Id", "X-OpenWebUI-User-Jwt", "X-OpenWebUI-Auth-Type")
+
+
+def _elsewhere(seen: Seen, name: str, number: int) -> Finding:
+    headers = ",".join((*seen.settings.identity.headers, name))
+    return change(
+        "chat_id_elsewhere",
+        f"None of {many(number, 'request')} names its chat in a header that is read"
+        f" ({', '.join(seen.settings.identity.headers)}), but there is {name}, which looks like it."
+        + _consequence(seen),
+        f"Start the sidecar with SIDECAR_IDENTITY__HEADERS={headers}, or rename the header: where Open"
+        " WebUI sends it, FORWARD_SESSION_INFO_HEADER_CHAT_ID=X-Conversation-ID, or leave that variable"
+        " out.",
+    )
+
+
+def _no_open_webui(seen: Seen, known: list[Sight]) -> Finding:
+    found = f"None of {many(len(known), 'request')} names its conversation." + _consequence(seen)
+    headers = seen.settings.identity.headers
+    if not headers:
+        return hint("no_chat_id", found, "Name the header that carries it in SIDECAR_IDENTITY__HEADERS.")
+    cure = f"Let the client send the same {headers[0]} with every request of a conversation."
+    return (change if seen.settings.identity.fallback == "none" else hint)("no_chat_id", found, cure)
+
+
+def _consequence(seen: Seen) -> str:
+    if seen.settings.history.mode == "off":
+        return ""
+    return {
+        "match": " Chats are recognised by their content, and nothing is ever put into their requests.",
+        "hash": " Chats are told apart by how they begin: two that begin alike are one.",
+        "none": " Nothing is kept of them (identity.fallback = none).",
+    }[seen.settings.identity.fallback]
+
+
+def _some(seen: Seen, known: list[Sight]) -> Finding:
+    total = sum(bool(each.mode) for each in seen.chats)
+    whose = ", ".join(sorted({seen.client(each) for each in known}))
+    cure = (
+        "With Open WebUI this is as it should be for programs that call its API and for “Merge responses”."
+        if any(map(seen.is_open_webui, known))
+        else f"Let that client send {seen.settings.identity.headers[0]} too."
+    )
+    return hint("some_without_chat_id", f"{len(known)} of {total} requests name no chat ({whose}).", cure)
+
+
+def _one_for_all(seen: Seen) -> Iterator[Finding]:
+    """One id that somebody wrote down instead of the chat's own."""
+    kept = [
+        each for each in seen.understood if not each.task and seen.id_header(each) and each.kind == "chat"
+    ]
+    beginnings = sum(each.single or each.outcome == "unanchored" for each in kept)
+    anew = sum(each.outcome == "unanchored" for each in kept)
+    if len({each.conversation for each in kept}) == 1 and anew >= _BEGINNINGS and anew * 2 >= beginnings:
+        name = seen.id_headers.most_common(1)[0][0]
+        yield change(
+            "one_chat_id_for_all",
+            f"All {len(kept)} requests with an id came under the same one, and {anew} of them began anew:"
+            " several chats seem to share it.",
+            f"{name} must not be a fixed value. In the headers of the connection it has to be"
+            ' "{{CHAT_ID}}".',
+            by_headers=True,
+        )

@@ -1,0 +1,168 @@
+"""Findings about the ids of messages and the marks of tasks, which Open WebUI alone has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sidecar.doctor.advice import HEADERS, variable
+from sidecar.doctor.finding import Finding, change, hint
+from sidecar.doctor.seen import Seen, many
+from sidecar.doctor.sights import ALIASES, EMPTY, Sight
+
+__all__ = ["messages"]
+
+# Open WebUI asks for a title after the first turn; so many turns without a task are odd.
+_TURNS = 6
+# A second task in a chat can be no title of a chat that was begun twice.
+_SUSPECTS = 2
+
+
+def messages(seen: Seen) -> Iterator[Finding]:
+    """What there is to say about the ids of messages, and about tasks."""
+    yield from _task_unfilled(seen)
+    yield from _ids_unfilled(seen)
+    front = [each for each in seen.front if each.mode and seen.id_header(each)]
+    if not front:
+        return
+    ids = [name for name in seen.message_id_headers if seen.sent(front, name)]
+    header = seen.settings.tasks.header
+    marked = bool(header) and bool(seen.sent(front, header))
+    if other := _other_names(seen, front):
+        yield other
+    elif not ids and not marked:
+        yield _chat_id_only(seen, front)
+    else:
+        yield from _incomplete(seen, front, ids, marked)
+    if marked:
+        yield from _all_tasks(seen, front)
+    else:
+        yield from _no_tasks(seen, front)
+
+
+def _task_unfilled(seen: Seen) -> Iterator[Finding]:
+    name = seen.settings.tasks.header
+    if number := seen.unfilled(seen.chats, name):
+        yield change(
+            "task_unfilled",
+            f"{many(number, 'request')} carried a template in {name} that nobody filled in: tasks are"
+            " known by their opening words alone.",
+            "Open WebUI fills in {{TASK}} from 0.10.0 on, in exactly this spelling. Correct the spelling"
+            f" or update Open WebUI, or take {name} out of the headers of the connection.",
+            by_headers=True,
+        )
+
+
+def _ids_unfilled(seen: Seen) -> Iterator[Finding]:
+    names = [name for name in seen.message_id_headers if seen.unfilled(seen.chats, name)]
+    if names:
+        wanted = ", ".join(variable(seen.settings, name) for name in names)
+        yield change(
+            "message_ids_unfilled",
+            f"{', '.join(names)} carried a template that nobody filled in, which names no message.",
+            f"It has to be {wanted} in exactly this spelling. {{{{MESSAGE_ID}}}} is filled in by Open"
+            " WebUI from 0.9.3 on, those of user messages from 0.10.0 on. With an older one leave them"
+            " out.",
+            by_headers=True,
+        )
+
+
+def _other_names(seen: Seen, front: list[Sight]) -> Finding | None:
+    """The same headers under the names that other guides give them."""
+    read = {name.lower() for name in (*seen.message_id_headers, seen.settings.tasks.header)}
+    missed = {
+        setting: name
+        for setting, name in ALIASES.items()
+        if name.lower() not in read and seen.sent(front, name)
+    }
+    if not missed:
+        return None
+    variables = (f"SIDECAR_{setting.upper().replace('.', '__')}={name}" for setting, name in missed.items())
+    return change(
+        "headers_elsewhere",
+        f"Open WebUI sends {', '.join(missed.values())}, and the sidecar is not told to read that.",
+        f"Start the sidecar with {' '.join(variables)}, or rename the headers of the connection as below.",
+        by_headers=True,
+    )
+
+
+def _chat_id_only(seen: Seen, front: list[Sight]) -> Finding:
+    known = sum(each.task == "opening" for each in front)
+    tasks = f"the {many(known, 'task')}" if known else "tasks"
+    return hint(
+        "chat_id_only",
+        f"Open WebUI tells the chat and nothing more: branches are found by content, and {tasks} by their"
+        " opening words. That works, except where two answers read alike, or where the prompts of titles,"
+        " tags and follow-ups were edited: then list how yours begin in tasks.openings.",
+        f"For the best, {HEADERS}.",
+        by_headers=True,
+    )
+
+
+def _incomplete(seen: Seen, front: list[Sight], ids: list[str], marked: bool) -> Iterator[Finding]:
+    missing = [name for name in seen.message_id_headers if name not in ids]
+    if missing:
+        wanted = ", ".join(variable(seen.settings, name) for name in missing)
+        yield hint(
+            "message_ids_missing",
+            f"Open WebUI does not send {', '.join(missing)}: branches are found by content, where two"
+            " answers may read alike.",
+            f"Add {wanted} to the headers of the connection.",
+            by_headers=True,
+        )
+    turns = [each for each in front if not each.task]
+    empty = [name for name in ids[:2] if turns and seen.count(turns, name, EMPTY) == len(turns)]
+    if empty:
+        yield hint(
+            "message_ids_empty",
+            f"{', '.join(empty)} arrives, and always empty: the ids of messages are not told.",
+            "Send a message in a chat of Open WebUI itself; what programs ask by its API has no such ids.",
+        )
+    header = seen.settings.tasks.header
+    if not marked and header:
+        yield hint(
+            "no_task_header",
+            f"{header} does not arrive: titles, tags and follow-ups are known by their opening words"
+            " alone, and edited prompts would be taken for turns.",
+            f"Add {variable(seen.settings, header)} to the headers of the connection (Open WebUI 0.10 or"
+            " newer).",
+            by_headers=True,
+        )
+
+
+def _all_tasks(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
+    header = seen.settings.tasks.header
+    by_header = [each for each in front if each.task == "header"]
+    if len(by_header) == len(front) >= _TURNS and not seen.unfilled(front, header):
+        yield change(
+            "only_tasks",
+            f"All {len(front)} requests say in {header} that they are background tasks: nothing is kept.",
+            f"It must not be a fixed value: {variable(seen.settings, header)}, which is empty on a turn.",
+            by_headers=True,
+        )
+
+
+def _no_tasks(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
+    """Without the mark an edited prompt is taken for a turn, and all that shows is the shape."""
+    turns = [each for each in front if not each.task and each.kind == "chat"]
+    alike = Counter(
+        each.conversation for each in turns if each.single and each.outcome in ("unanchored", "append")
+    )
+    suspects = sum(number for number in alike.values() if number >= _SUSPECTS)
+    if suspects:
+        yield hint(
+            "tasks_missed",
+            f"{many(suspects, 'request')} in {many(len(alike), 'chat')} came with a single message and no"
+            " tools in the midst of a chat: they may be titles, tags or follow-ups with edited prompts,"
+            " kept as turns.",
+            f"If so, {HEADERS}, or list how your prompts begin in tasks.openings.",
+            by_headers=True,
+        )
+    elif len(turns) == len(front) >= _TURNS:
+        yield hint(
+            "no_task_seen",
+            f"Among {len(front)} requests there is no title, tag or follow-up. That is right if Open WebUI"
+            " has them switched off or asks another connection for them.",
+            f"Otherwise their prompts were edited: {HEADERS}, or list how they begin in tasks.openings.",
+            by_headers=True,
+        )

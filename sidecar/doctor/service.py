@@ -1,0 +1,123 @@
+"""Findings about the way itself: does anything arrive, is it served, can it be kept?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from sidecar.doctor.finding import Finding, change, hint
+from sidecar.doctor.seen import Seen, many
+
+__all__ = ["arrival", "service"]
+
+# Errors of ours that the chat and tenant findings explain, and those that `/-/ready` tells about.
+_EXPLAINED = frozenset(("invalid_conversation_id", "invalid_user_token", "upstream_unreachable"))
+
+_CURES = {
+    "body_too_large": "Raise limits.max_body (SIDECAR_LIMITS__MAX_BODY).",
+    "conversation_busy": "Let the client wait for each answer, or raise history.append_wait.",
+    "store_unavailable": "The store could not be read or written; the sidecar's log says why.",
+    "upstream_timeout": "The backend stayed silent for longer than timeouts.idle.",
+}
+_API_CURES = {
+    "/responses": "In Open WebUI, set the API type of the connection to Chat Completions.",
+    "/api/chat": "In Open WebUI, add the sidecar under OpenAI API (…:8790/v1), not under Ollama API;"
+    " Ollama's own address then is the sidecar's upstream.",
+}
+
+
+def arrival(seen: Seen) -> Iterator[Finding]:
+    """Does anything arrive that can be read?"""
+    if seen.settings.doctor.remember == 0:
+        yield hint(
+            "not_remembered", "Requests are not remembered (doctor.remember = 0).", "Set it to 100 or more."
+        )
+    elif not seen.chats:
+        yield _nothing(seen)
+    for api, number in seen.others.most_common():
+        if api in ("/messages", "/completions"):
+            yield hint("api_not_read", *_unread(api, number))
+        else:
+            yield change("api_not_read", *_unread(api, number))
+
+
+def service(seen: Seen) -> Iterator[Finding]:
+    """Is what arrives served, and can it be kept?"""
+    if seen.store != "writable":
+        yield change(
+            "store_not_writable",
+            f"The store cannot be written: {seen.store}. Nothing is kept until it can.",
+            "Free the disk or mend its rights; it goes on by itself, without a restart.",
+        )
+    elif number := sum(each.degraded for each in seen.chats):
+        yield hint(
+            "store_was_down",
+            f"{many(number, 'request')} could not be kept, since the store failed then; it works now.",
+            "Nothing to do now; the sidecar's log says what it was.",
+        )
+    if seen.upstream != "reachable":
+        yield change(
+            "upstream_unreachable",
+            f"The upstream is {seen.upstream}.",
+            "Start it, or correct `upstream` (SIDECAR_UPSTREAM). In a container 127.0.0.1 is the container"
+            " itself: another container has its name, the machine is host.docker.internal.",
+        )
+    if seen.settings.history.mode == "off":
+        yield hint("history_off", "Nothing is kept (history.mode = off).", "Set it to auto to keep chats.")
+    yield from _refusals(seen)
+    yield from _upstream_says(seen)
+
+
+def _nothing(seen: Seen) -> Finding:
+    if seen.others:
+        return change("nothing_received", "No chat has arrived by the API that is read.", "See below.")
+    if seen.models_listed:
+        found = (
+            f"The list of models was asked for ({many(seen.models_listed, 'time')}), and no chat has"
+            " arrived: the connection is right, and nobody has used it yet."
+        )
+        cure = (
+            "Send one message, and ask again. If there is still nothing, the model that you chose belongs"
+            " to another connection of the client."
+        )
+        return change("nothing_received", found, cure)
+    return change(
+        "nothing_received",
+        "Nothing has arrived since the sidecar was started.",
+        "Send one message in Open WebUI and ask again. If there is still nothing, Open WebUI goes past the"
+        " sidecar: the URL of its connection (Admin Panel > Settings > Connections, or"
+        " OPENAI_API_BASE_URLS) has to be the sidecar's, …:8790/v1. What is set there once wins over the"
+        " environment, unless ENABLE_PERSISTENT_CONFIG=False.",
+    )
+
+
+def _unread(api: str, number: int) -> tuple[str, str]:
+    found = f"{many(number, 'request')} came by another API (…{api}), which passes through: nothing is kept."
+    return found, _API_CURES.get(api, "Let the client use …/v1/chat/completions if its chats are to be kept.")
+
+
+def _refusals(seen: Seen) -> Iterator[Finding]:
+    codes = Counter(each.refusal for each in seen.chats if each.refusal and each.refusal not in _EXPLAINED)
+    for code, number in codes.most_common():
+        cure = _CURES.get(code, "The sidecar's log and the client's error say which request it was.")
+        yield hint("refused", f"{many(number, 'request')} ended with an error of the sidecar: {code}.", cure)
+
+
+def _upstream_says(seen: Seen) -> Iterator[Finding]:
+    """What the newest answer shows; those before it may be from before a change."""
+    answered = [each.status for each in seen.chats if each.status and not each.refusal]
+    if not answered:
+        return
+    if answered[-1] in (401, 403):
+        yield change(
+            "upstream_refuses_key",
+            f"The backend answered {answered[-1]}: it does not take the API key that the client sends.",
+            "Give the connection the key that it had without the sidecar; the key passes through unchanged.",
+        )
+    elif answered[-1] == 404:
+        yield change(
+            "upstream_not_found",
+            "The backend answered 404: it does not know the path, or the model.",
+            "`upstream` (SIDECAR_UPSTREAM) is the base URL as you would give it to an SDK, most often"
+            " ending in /v1.",
+        )

@@ -1,0 +1,175 @@
+"""What is remembered of a request: how it named its chat, its messages, its user. Bounded, and cheap.
+
+Rule: a sight holds no text, no id, no credential, no user. Of a header it keeps whether it was there and
+whether it meant anything; conversations and tenants are salted hashes of this process, only to be counted.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+
+from multidict import istr
+
+from sidecar.conversation.identity import is_named
+from sidecar.errors import SidecarError
+from sidecar.settings import Settings
+
+__all__ = [
+    "ABSENT",
+    "ALIASES",
+    "CHAT",
+    "EMPTY",
+    "FILLED",
+    "OPEN_WEBUI",
+    "UNFILLED",
+    "Sight",
+    "Sights",
+    "product",
+]
+
+#: What a header was: not there, without a value (or a word for none), an unfilled template, a value.
+ABSENT, EMPTY, UNFILLED, FILLED = range(4)
+
+#: The API of the requests that are read; others have the end of their path for a name.
+CHAT = "/chat/completions"
+
+#: Headers by which Open WebUI shows, whatever the sidecar is told to read.
+OPEN_WEBUI = ("X-OpenWebUI-User-Id", "X-OpenWebUI-User-Jwt", "X-OpenWebUI-Auth-Type", "X-OpenWebUI-Chat-Id")
+
+#: The names that these headers have in guides for Open WebUI, by the setting that would read them.
+ALIASES = {
+    "identity.message_id_header": "X-OpenWebUI-Message-Id",
+    "identity.user_message_id_header": "X-OpenWebUI-User-Message-Id",
+    "identity.parent_id_header": "X-OpenWebUI-User-Message-Parent-Id",
+    "tasks.header": "X-OpenWebUI-Task",
+}
+
+_LIKE_A_CHAT_ID = re.compile(r"chat|conversation|thread|session|dialog", re.IGNORECASE)
+_PRODUCT = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z_-]{0,23})(?=[/\s]|$)")
+_COMMENT = re.compile(r"\([^)]*\)?")
+_MOST_NAMES, _LONGEST_NAME = 3, 60
+
+
+@dataclass(slots=True)
+class Sight:
+    """One request. Written to until its answer has begun; `status` 0 means that none has."""
+
+    at: float
+    api: str
+    client: str
+    #: What the watched headers were that it had, by their names in lower case.
+    states: Mapping[str, int]
+    #: Headers with a value that are not read and whose names look like that of a chat id.
+    elsewhere: tuple[str, ...] = ()
+    kind: str = ""
+    #: How it was known for a task: by the `header`, by its `opening`, or not.
+    task: str = ""
+    mode: str = ""
+    #: One message and no tools, as tasks are.
+    single: bool = False
+    outcome: str = ""
+    conversation: int = 0
+    tenant: int = 0
+    status: int = 0
+    #: The code of the sidecar's own error.
+    refusal: str = ""
+    degraded: bool = False
+    #: The client left before the answer began.
+    left: bool = False
+
+    def __enter__(self) -> Sight:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        if isinstance(error, SidecarError):
+            self.status, self.refusal = error.status, error.code
+        elif not self.status:
+            self.left = True
+
+
+class Sights:
+    """The last requests, as many as `doctor.remember` says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.since = time.time()
+        #: How often the list of models was asked for, which a front end does before any chat.
+        self.models_listed = 0
+        self._ids = frozenset(name.lower() for name in settings.identity.headers)
+        self._no_id = frozenset(("", *settings.identity.no_id))
+        self._watched = watched(settings)
+        self._sights: deque[Sight] = deque(maxlen=settings.doctor.remember)
+        # A client sends the same names every time; looking through them once leaves a microsecond a request.
+        self._telling = lru_cache(maxsize=256)(self._told_by)
+
+    def last(self, number: int | None = None) -> list[Sight]:
+        """The newest requests, oldest first; all that are remembered without a number."""
+        sights = list(self._sights)
+        return sights if number is None else sights[-number:]
+
+    def see(self, api: str, headers: Mapping[str, str]) -> Sight:
+        """Remember a request; what becomes of it is written into the sight that this gives."""
+        known, alike = self._telling(tuple(headers))
+        no_id = self._no_id
+        states = {
+            name: FILLED
+            if (value := headers[name]) not in no_id and "{{" not in value
+            else _state(value, no_id)
+            for name in known
+        }
+        elsewhere = tuple(name for name in alike if headers[name]) if alike else ()
+        sight = Sight(time.time(), api, product(headers.get("User-Agent", "")), states, elsewhere)
+        self._sights.append(sight)
+        return sight
+
+    def _told_by(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Of the names of a request's headers those that are watched, and those like that of a chat id."""
+        lowered = {name.lower(): str(name) for name in names}
+        # As `istr` a name is found in half the time.
+        known = tuple(istr(name) for name in lowered if name in self._watched)
+        alike = [
+            name
+            for lower, name in lowered.items()
+            if lower not in self._ids and len(name) <= _LONGEST_NAME and _LIKE_A_CHAT_ID.search(name)
+        ]
+        return known, tuple(alike[:_MOST_NAMES])
+
+
+def _state(value: str, no_id: Collection[str]) -> int:
+    if value in no_id:
+        return EMPTY
+    return FILLED if is_named(value, no_id) else UNFILLED
+
+
+def watched(settings: Settings) -> frozenset[str]:
+    """The headers of which a sight tells, in lower case."""
+    identity, tenant = settings.identity, settings.tenant
+    named = (
+        *identity.headers,
+        identity.message_id_header,
+        identity.user_message_id_header,
+        identity.parent_id_header,
+        settings.tasks.header,
+        *tenant.credential_headers,
+        *tenant.user_headers,
+        tenant.user_jwt_header,
+        *OPEN_WEBUI,
+        *ALIASES.values(),
+    )
+    return frozenset(name.lower() for name in named if name)
+
+
+@lru_cache(maxsize=256)
+def product(user_agent: str) -> str:
+    """The names of the first two products of a User-Agent: letters only, since the rest may be anything."""
+    found = _PRODUCT.findall(_COMMENT.sub(" ", user_agent[:200]))
+    return " ".join(found[:2])
