@@ -80,8 +80,6 @@ class Sight:
     #: The code of the sidecar's own error.
     refusal: str = ""
     degraded: bool = False
-    #: The client left before the answer began.
-    left: bool = False
 
     def __enter__(self) -> Sight:
         return self
@@ -89,12 +87,8 @@ class Sight:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            return
         if isinstance(error, SidecarError):
             self.status, self.refusal = error.status, error.code
-        elif not self.status:
-            self.left = True
 
 
 class Sights:

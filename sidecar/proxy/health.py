@@ -50,7 +50,9 @@ async def doctor(context: Context, request: web.Request) -> web.StreamResponse:
         raise BadRequest("`last` has to be a number of requests, 1 or more", param="last")
     store, upstream = await asyncio.gather(_store(context), _upstream(context))
     number = None if last is None else int(last[:9])
-    return web.json_response(report(context.settings, context.sights, number, store, upstream))
+    # Counting thousands of requests takes a while, in which others are served.
+    said = await asyncio.to_thread(report, context.settings, context.sights, number, store, upstream)
+    return web.json_response(said)
 
 
 async def _store(context: Context) -> str:

@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.docs import README as README_FILE
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
 from tests.proxy.front import OLDEST, TEMPLATES, V0_9, Front, doctor
 
+README = README_FILE.read_text("utf-8")
 PARENT = '"X-User-Message-Parent-ID": "{{USER_MESSAGE_PARENT_ID}}"'
 SECRET = "the very secret of Open WebUI and sidecar"
 
@@ -79,6 +81,16 @@ async def test_a_chat_id_under_another_name_is_found(sidecar: Sidecar, examine: 
     assert said.found[0] == "chat_id_elsewhere"
     assert "SIDECAR_IDENTITY__HEADERS=X-Conversation-ID,X-OpenWebUI-Chat-Id,X-My-Chat" in said.text
     assert "FORWARD_SESSION_INFO_HEADER_CHAT_ID=X-Conversation-ID" in said.text
+
+
+async def test_the_example_in_the_readme_is_what_it_says(
+    sidecar: Sidecar, capsys: pytest.CaptureFixture[str]
+):
+    await Front(sidecar, forward=True, chat_header="X-My-Chat").chats("a", "b")
+    await doctor(sidecar)
+    said = capsys.readouterr().out.replace(sidecar.url, "http://127.0.0.1:8790")
+    (example,) = re.findall(r"<!-- doctor: .*? -->\n```\n(.*?)```", README, re.DOTALL)
+    assert example == said
 
 
 async def test_the_cure_for_a_chat_id_under_another_name_helps(start: Start, examine: Examine):
