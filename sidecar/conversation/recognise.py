@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sidecar.conversation.history import Chain, Tree
+from sidecar.conversation.echo import answers
+from sidecar.conversation.history import Chain, Node, Tree
 from sidecar.conversation.reconcile import places, walk
 from sidecar.conversation.request import ChatRequest
 
@@ -61,7 +62,27 @@ def clues(request: ChatRequest) -> Clues:
 
 
 def continues(tree: Tree, request: ChatRequest) -> bool:
-    """Is the request's whole history a path of this tree that ends with an upstream's reply?"""
+    """Is the request's whole history a path of this tree that ends with an upstream's reply?
+
+    Or all but its last answer, and that is one which the user got by a wish ("shorter, please") that the
+    client has dropped again.
+    """
     match = walk(tree, request, frozenset())
-    end = request.last_answer
-    return match.place.position >= end and match.steps[end - 1][-1].source == "upstream"
+    end, known = request.last_answer, match.place.position
+    if end < 2 or known < end - 1:  # a greeting alone, before any question, is anybody's
+        return False
+    if known >= end and match.steps[end - 1][-1].source == "upstream":
+        return True
+    answer = request.path.messages[end - 1].digest
+    return _is_answer_to_a_wish(tree, match.steps[end - 2][-1], answer)
+
+
+def _is_answer_to_a_wish(tree: Tree, question: Node, digest: bytes) -> bool:
+    return any(
+        reply.digest == digest and reply.source == "upstream"
+        for answer in answers(tree, question)
+        if answer[-1].source == "upstream"
+        for wish in tree.children(answer[-1])
+        if wish.role == "user"
+        for reply in tree.children(wish)
+    )

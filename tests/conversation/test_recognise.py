@@ -117,6 +117,46 @@ class TestContinues:
         assert not continues(Tree([ask, example]), request(*TOLD))
         assert continues(Tree([ask, example, node(says("hello"), ask, nonce=1)]), request(*TOLD))
 
+    def test_a_greeting_before_the_first_question_does_not(self):
+        stored = line(user("hi"), says("How can I help?"))
+
+        assert not continues(Tree(stored), request(says("How can I help?"), user("and?")))
+
+
+class TestAnswerToAWish:
+    """What a guided regenerate gives: the wish is in no later request, and its answer is."""
+
+    STORED = (user("hi"), says("a long answer"), user("Shorter, please."), says("hello"))
+
+    def test_it_continues(self):
+        assert continues(Tree(line(*self.STORED)), request(*TOLD))
+
+    def test_it_does_also_once_the_client_has_told_it_as_its_own(self):
+        ask, *later = line(*self.STORED)
+        told = node(says("hello"), ask)
+
+        assert continues(Tree([ask, *later, told, node(user("and?"), told)]), request(*TOLD))
+
+    @pytest.mark.parametrize(
+        "stored",
+        [
+            (user("hi"), says("a long answer"), user("Shorter, please."), says("good morning")),
+            (user("hi"), says("a long answer"), result("c"), says("hello, you")),
+            (user("hi"), says("a"), user("b"), says("c"), user("d"), says("hello")),
+        ],
+        ids=["another answer", "no wish", "two turns later"],
+    )
+    def test_another_answer_does_not(self, stored):
+        assert not continues(Tree(line(*stored)), request(*TOLD))
+
+    def test_examples_of_the_client_followed_by_a_question_do_not(self):
+        ask = node(user("hi"))
+        example = node(says("hello"), ask)
+        question = node(user("so?"), example)
+        assert not continues(
+            Tree([ask, example, question, node(says("hello"), question, nonce=1)]), request(*TOLD)
+        )
+
 
 class TestAtRandom:
     @QUICK

@@ -97,6 +97,21 @@ async def test_a_regenerate_finds_its_chat_among_others_that_begin_alike(
     assert again.outcome == "retry"
 
 
+async def test_the_answer_to_a_wish_that_the_client_drops_is_known(sidecar: Sidecar, upstream: Upstream):
+    """A guided regenerate of Open WebUI, and the turns after it."""
+    upstream.will(says("a long answer"), says("short"), says("B"), says("B, again"), says("C"))
+    replies = [
+        await sidecar.ask("a?"),
+        await sidecar.ask("a?", "a long answer", "Shorter, please."),
+        await sidecar.ask("a?", "short", "b?"),
+        await sidecar.ask("a?", "short", "b?"),
+        await sidecar.ask("a?", "short", "b?", "B, again", "c?"),
+    ]
+
+    assert len({id_of(each) for each in replies}) == 1
+    assert [each.outcome for each in replies] == ["start", "continue", "branch", "retry", "continue"]
+
+
 async def test_the_first_question_again_is_another_chat(sidecar: Sidecar):
     """Without any id nobody can tell a regenerate of the very first answer from a new chat."""
     assert id_of(await sidecar.ask("hi")) != id_of(await sidecar.ask("hi"))
