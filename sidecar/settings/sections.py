@@ -196,7 +196,7 @@ class Session(Section):
     body_field: BodyField = Field(
         "",
         description="Field of the request body in which the upstream gets that id, such as"
-        " `prompt_cache_key`; empty for none.",
+        " `prompt_cache_key`; empty for none. What the client sets there itself stays.",
     )
 
 
