@@ -1,1 +1,1 @@
-"""The sidecar among real neighbours: a real Open WebUI in a real browser, real client libraries, real backends."""
+"""The sidecar among real neighbours: Open WebUI in a browser, client libraries, agent backends."""

@@ -22,7 +22,7 @@ __all__ = ["node_packages", "python_packages"]
 
 
 def python_packages(name: str, *steps: Sequence[str]) -> Path:
-    """The `bin` of a virtual environment in which `pip install` was run with these requirements, step by step."""
+    """The `bin` of a virtual environment into which these requirements were installed, step by step."""
 
     def make(folder: Path) -> None:
         _run(sys.executable, "-m", "venv", str(folder))
@@ -40,7 +40,9 @@ def node_packages(name: str, packages: Mapping[str, str]) -> Path:
         folder.mkdir()
         manifest = {"private": True, "type": "module", "dependencies": dict(packages)}
         (folder / "package.json").write_text(json.dumps(manifest))
-        _run("npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", cwd=folder)
+        # Without their scripts: some report the installation to somebody, and none is needed.
+        quiet = ("--silent", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts")
+        _run("npm", "install", *quiet, cwd=folder)
 
     return _kept(name, packages, make)
 
@@ -71,4 +73,6 @@ def _locked(file: Path) -> Iterator[None]:
 def _run(*command: str, cwd: Path | None = None) -> None:
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"[-4000:])
+        raise RuntimeError(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}"[-4000:]
+        )

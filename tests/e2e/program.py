@@ -8,11 +8,12 @@ import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
 
-__all__ = ["Program", "StartFailed", "free_port", "plain_environment"]
+__all__ = ["Program", "StartFailed", "free_ports", "plain_environment"]
 
 
 class StartFailed(Exception):
@@ -85,10 +86,11 @@ async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+def free_ports(number: int) -> list[int]:
+    """So many ports that nobody listens on, all different."""
+    with ExitStack() as held:
+        listening = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        return [each.getsockname()[1] for each in listening]
 
 
 def plain_environment() -> dict[str, str]:

@@ -30,8 +30,8 @@ _FLAGS = (
 _MESSAGE = '[id^="message-"]:has(.chat-user), [id^="message-"]:has(.chat-assistant)'
 _QUESTION = '[id^="message-"]:has(.chat-user)'
 _ANSWER = '[id^="message-"]:has(.chat-assistant)'
-# The time stands under a question; what thinking and tools took stands above an answer.
-_NOT_SAID = re.compile(r"\n+\w{3} \d+, \d+:\d+\s[AP]M$|^Thought for [\w ]+\n+")
+# The time and the number of the branch stand under a message, how long it took to think above it.
+_NOT_SAID = re.compile(r"(\n+\w{3} \d+, \d+:\d+\s[AP]M)?(\n+\d+/\d+)?$|^Thought for [\w ]+\n+")
 
 
 @asynccontextmanager
@@ -83,13 +83,11 @@ class Chat:
         await self._said(len(self.model.turns) + answers if wait else 0, self._type(text))
 
     async def attach(self, file: Path) -> None:
-        await self.page.set_input_files("input[type=file]", str(file))
-        # A file is read and indexed first; a sign that it can be used is that it no longer spins.
-        await self.page.wait_for_timeout(500)
-        await self.page.wait_for_function(
-            "() => !document.querySelector('#message-input-container svg.animate-spin, .spinner_ajPY')"
-        )
-        await self.model.quiet()
+        """Attach it to what is said next, and wait until Open WebUI has read it."""
+        async with self.page.expect_response(lambda each: "/process/status" in each.url) as status:
+            await self.page.set_input_files("input[type=file]", str(file))
+        await (await status.value).finished()
+        await self.page.wait_for_timeout(300)
 
     async def stop(self) -> None:
         await self.page.get_by_label("Stop", exact=True).first.click()
@@ -171,7 +169,7 @@ class Chat:
     async def _said(self, turns: int, action) -> None:
         await action
         if turns:
-            await self.model.until(lambda: len(self.model.turns) >= turns)
+            await self.model.turned(turns)
             await self._settled()
 
     async def _settled(self) -> None:

@@ -3,6 +3,7 @@
 A word in square brackets in the last user message tells what shall happen:
 
     [slow]          a word every 50 ms, for 20 s: time to press stop
+    [late]          nothing for 20 s, not even the head of the response
     [think]         reasoning in `reasoning_content`, then the answer
     [tag think]     reasoning between <think> tags in the answer
     [tools]         two tool calls at once, then a third, then the answer
@@ -136,6 +137,11 @@ class Model:
             within=within,
         )
 
+    async def turned(self, number: int) -> None:
+        """Until so many turns were asked for, and nothing is under way any more."""
+        await self.until(lambda: len(self.turns) >= number)
+        await self.quiet()
+
     async def _models(self, _request: web.Request) -> web.Response:
         data = [{"id": each, "object": "model", "created": 1, "owned_by": "tests"} for each in MODELS]
         return web.json_response({"object": "list", "data": data})
@@ -172,6 +178,8 @@ class Model:
                 error = {"message": f"the model says {status}", "type": "scripted", "code": status}
                 return web.json_response({"error": error}, status=status)
         self.told += 1
+        if "[late]" in question:
+            await asyncio.sleep(_SLOW * _PAUSE)
         if "[tools]" in question and (calls := _calls(asked)):
             return await self._tell(request, asked, "Let me look. ", calls=calls)
         return await self._tell(request, asked, _text(asked, question, self.told), question)

@@ -13,7 +13,16 @@ import aiohttp
 from tests.e2e.install import python_packages
 from tests.e2e.program import Program, StartFailed, plain_environment
 
-__all__ = ["CONFIGURATIONS", "KEY", "Account", "Api", "open_webui", "sidecar", "start_open_webui"]
+__all__ = [
+    "CONFIGURATIONS",
+    "KEY",
+    "NO_HEADERS",
+    "Account",
+    "Api",
+    "open_webui",
+    "sidecar",
+    "start_open_webui",
+]
 
 #: The release that the tests run against; another one can be tried without touching a file.
 VERSION = os.environ.get("OPEN_WEBUI_VERSION", "0.12.4")
@@ -47,6 +56,10 @@ CONFIGURATIONS: dict[str, dict[str, str]] = {
         "FORWARD_SESSION_INFO_HEADER_CHAT_ID": "X-Conversation-ID",
     },
 }
+
+#: And what it does when nobody tells it.
+NO_HEADERS = "no headers"
+_SETTINGS = {**CONFIGURATIONS, NO_HEADERS: {"ENABLE_FORWARD_USER_INFO_HEADERS": "False"}}
 
 _OFFLINE = {
     "OFFLINE_MODE": "True",
@@ -85,7 +98,7 @@ def open_webui(folder: Path, port: int, sidecar: int, configuration: str) -> Pro
         environment={
             **plain_environment(),
             **_OFFLINE,
-            **CONFIGURATIONS[configuration],
+            **_SETTINGS[configuration],
             "OPENAI_API_BASE_URL": base,
             "OPENAI_API_KEY": KEY,
             "RAG_EMBEDDING_ENGINE": "openai",
@@ -113,7 +126,7 @@ def _command() -> tuple[str, ...]:
 
 
 async def start_open_webui(program: Program) -> None:
-    """Its start, and no more, may be tried twice: the first one makes a database and is slow on a busy machine."""
+    """Its start, and nothing else, may be tried twice: the first makes a database, and may be slow."""
     try:
         await program.start()
     except StartFailed as error:
