@@ -46,7 +46,9 @@ def ask(url: str, last: int | None = None) -> dict[str, Any]:
         raise _no_sidecar(url, f"HTTP {error.code}") from error
     except urllib.error.URLError as error:
         raise _unreachable(url, error.reason) from error
-    except (HTTPException, OSError) as error:
+    except HTTPException as error:  # what it said instead may hold anything, so it is not repeated
+        raise _no_sidecar(url, "nothing that is HTTP") from error
+    except OSError as error:
         raise _unreachable(url, error) from error
     return _report(url, said)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sidecar.doctor.advice import HEADERS, variable
 from sidecar.doctor.finding import Finding, change, hint
 from sidecar.doctor.seen import Seen, many
-from sidecar.doctor.sights import ALIASES, EMPTY, Sight
+from sidecar.doctor.sights import ALIASES, Sight
 
 __all__ = ["messages"]
 
@@ -109,14 +109,6 @@ def _incomplete(seen: Seen, front: list[Sight], ids: list[str], marked: bool) ->
             " answers may read alike.",
             f"Add {wanted} to the headers of the connection.",
             by_headers=True,
-        )
-    turns = [each for each in front if not each.task]
-    empty = [name for name in ids[:2] if turns and seen.count(turns, name, EMPTY) == len(turns)]
-    if empty:
-        yield hint(
-            "message_ids_empty",
-            f"{', '.join(empty)} arrives, and always empty: the ids of messages are not told.",
-            "Send a message in a chat of Open WebUI itself; what programs ask by its API has no such ids.",
         )
     header = seen.settings.tasks.header
     if not marked and header:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import pytest
 
+from sidecar.doctor.advice import connection_headers
+from sidecar.doctor.sights import product
+from sidecar.settings import Settings
 from tests.docs import README as README_FILE
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
@@ -285,3 +290,65 @@ async def test_an_id_that_cannot_be_one(sidecar: Sidecar, examine: Examine):
     await sidecar.ask("hi", id="x" * 300, headers={"Authorization": "k"})
     said = await examine(sidecar)
     assert (said.code, said.found) == (1, ["chat_id_refused"])
+
+
+async def test_where_no_header_is_read_for_the_id_that_is_the_cure(start: Start, examine: Examine):
+    sidecar = await start(identity={"headers": []})
+    await sidecar.ask("hi", headers={"Authorization": "k"})
+    said = await examine(sidecar)
+    assert (said.code, said.found) == (0, ["no_chat_id"])
+    assert "SIDECAR_IDENTITY__HEADERS" in said.text
+
+
+async def test_where_chats_go_by_how_they_begin_that_is_told(start: Start, examine: Examine):
+    sidecar = await start(identity={"fallback": "hash"})
+    await sidecar.ask("hi", headers={"Authorization": "k"})
+    assert "two that begin alike are one" in (await examine(sidecar)).text
+
+
+@pytest.mark.parametrize("mode", ["credential", "fixed"])
+async def test_one_tenant_that_is_meant_is_no_finding(start: Start, examine: Examine, mode: str):
+    sidecar = await start(tenant={"mode": mode})
+    await Front(sidecar, without("X-User-ID")).chats("a")
+    assert (await examine(sidecar)).found == []
+
+
+async def test_where_no_header_is_read_for_the_user_that_is_the_cure(start: Start, examine: Examine):
+    sidecar = await start(tenant={"user_headers": []})
+    await Front(sidecar, TEMPLATES).chats("a")
+    said = await examine(sidecar)
+    assert (said.code, said.found) == (1, ["one_tenant"])
+    assert "SIDECAR_TENANT__USER_HEADERS" in said.text
+
+
+async def test_a_header_of_another_case_is_the_same_header(start: Start, examine: Examine):
+    sidecar = await start(identity={"headers": ["x-conversation-id"]}, tasks={"header": "X-TASK"})
+    await Front(sidecar, TEMPLATES).chats("a")
+    assert (await examine(sidecar)).found == []
+
+
+def test_the_headers_that_are_advised_are_those_of_the_readme_and_the_settings():
+    line = next(line for line in README.splitlines() if line.startswith("OPENAI_API_CONFIGS="))
+    (assignment,) = shlex.split(line)
+    told = json.loads(assignment.removeprefix("OPENAI_API_CONFIGS="))["0"]["headers"]
+    assert connection_headers(Settings()) == told
+    other = Settings.model_validate({"tasks": {"header": "X-What"}, "identity": {"parent_id_header": ""}})
+    assert connection_headers(other)["X-What"] == "{{TASK}}"
+    assert "X-User-Message-Parent-ID" not in connection_headers(other)
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Python/3.11 aiohttp/3.14.5", "Python aiohttp"),
+        ("OpenAI/Python 1.99.1", "OpenAI"),
+        ("Mozilla/5.0 (X11; Linux) AppleWebKit/537.36 Safari/1", "Mozilla AppleWebKit"),
+        ("node", "node"),
+        ("sk-0123456789", ""),
+        ("ada@example.com/1.0", ""),
+        ("", ""),
+        ("x" * 10_000, ""),
+    ],
+)
+def test_of_a_user_agent_only_the_names_of_products_are_kept(said: str, name: str):
+    assert product(said) == name
