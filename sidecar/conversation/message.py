@@ -240,7 +240,8 @@ def _tool_call(call: Any, of_arguments: Any) -> Any:
     kept.setdefault("type", "function")
     function = kept.get("function")
     if type(function) is dict and "arguments" in function:
-        kept["function"] = {**function, "arguments": of_arguments(function["arguments"])}
+        told = {name: value for name, value in function.items() if not _is_empty(value)}
+        kept["function"] = {**told, "arguments": of_arguments(function["arguments"])}
     return kept
 
 

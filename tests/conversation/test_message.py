@@ -163,6 +163,10 @@ class TestSayingTheSame:
         made = {"id": "c", "function": {"name": "look", "arguments": '{"a":2}'}, "index": 0}
         assert same(says(None, tool_calls=[made]), calls("c"))
 
+    def test_null_fields_of_the_function_do_not_count(self):
+        function = {"name": "look", "arguments": '{"a":2}', "parsed_arguments": None}
+        assert same(says(None, tool_calls=[{"id": "c", "function": function}]), calls("c"))
+
     def test_calls_of_an_odd_shape_are_compared_as_they_are(self):
         assert not same(says("", tool_calls=["x"]), says("", tool_calls=["y"]))
         assert not same(says("", tool_calls="x"), says("", tool_calls="y"))
