@@ -29,31 +29,34 @@ Step = tuple[Node, ...]
 
 # How clients have been seen to join the texts of several replies into one.
 _JOINS = ("", "\n", "\n\n", " ")
+_IN_AN_ANSWER = frozenset(("assistant", "tool", "function"))
+
+# What an answer has said so far, for each way of joining; None where that is not how the text begins.
+_Spoken = tuple[str | None, ...]
+_NOTHING: _Spoken = ("",) * len(_JOINS)
 
 
 def answers(tree: Tree, parent: Node | None) -> Iterator[Step]:
     """Every stored answer under `parent`: reply, or reply, tool messages, reply … down to a last reply."""
-    waiting: list[Step] = [(node,) for node in tree.children(parent) if node.role == "assistant"]
+    waiting = _replies(tree, parent)
     while waiting:
         line = waiting.pop()
         if line[-1].role == "assistant":
             yield line
-        waiting.extend(
-            (*line, child)
-            for child in tree.children(line[-1])
-            if child.role in ("assistant", "tool", "function")
-        )
+        waiting.extend((*line, child) for child in tree.children(line[-1]) if child.role in _IN_AN_ANSWER)
 
 
 def echoed_answers(tree: Tree, parent: Node | None, sent: Message) -> list[Step]:
     """The stored answers under `parent` whose echo `sent` is."""
     text, calls = visible_text(sent.fields), call_forms(sent.fields)
     if calls:
-        replies = [(node,) for node in tree.children(parent) if node.role == "assistant"]
-        return [line for line in replies if calls <= call_forms(read(line[0].body)) and _is_echo(text, line)]
-    if not text:
-        return []
-    return [line for line in answers(tree, parent) if _is_echo(text, line)]
+        replies = _replies(tree, parent)
+        return [
+            line
+            for line in replies
+            if calls <= call_forms(read(line[0].body)) and _told(line, text, _NOTHING)[0]
+        ]
+    return list(_echoed(tree, parent, text)) if text else []
 
 
 def echoed_questions(tree: Tree, parent: Node | None, sent: Message) -> list[Step]:
@@ -70,9 +73,36 @@ def echoed_questions(tree: Tree, parent: Node | None, sent: Message) -> list[Ste
     return found
 
 
-def _is_echo(text: str, line: Step) -> bool:
-    texts = [visible_text(read(node.body)) for node in line if node.role == "assistant"]
+def _replies(tree: Tree, parent: Node | None) -> list[Step]:
+    return [(node,) for node in tree.children(parent) if node.role == "assistant"]
+
+
+def _echoed(tree: Tree, parent: Node | None, text: str) -> Iterator[Step]:
+    """The answers that have this text. Each reply is read once, however many steps an answer has."""
+    waiting = [(line, _NOTHING) for line in _replies(tree, parent)]
+    while waiting:
+        line, spoken = waiting.pop()
+        if line[-1].role == "assistant":
+            is_echo, spoken = _told(line, text, spoken)
+            if is_echo:
+                yield line
+        waiting.extend(
+            ((*line, child), spoken) for child in tree.children(line[-1]) if child.role in _IN_AN_ANSWER
+        )
+
+
+def _told(line: Step, text: str, before: _Spoken) -> tuple[bool, _Spoken]:
+    """Has the answer this text? And what has it said so far, if it had said `before` before its last reply?"""
+    last = visible_text(read(line[-1].body))
+    spoken = tuple(_joined(so_far, join, last, text) for so_far, join in zip(before, _JOINS, strict=True))
     if len(line) == 1 and line[0].state == "partial":
-        return texts[0].startswith(text)
-    spoken = [each for each in texts if each]
-    return text == texts[-1] or any(text == join.join(spoken) for join in _JOINS)
+        return last.startswith(text), spoken
+    return text == last or text in spoken, spoken
+
+
+def _joined(so_far: str | None, join: str, last: str, text: str) -> str | None:
+    """The texts joined, None where `text` does not begin with them."""
+    if so_far is None or not last:
+        return so_far
+    joined = so_far + join + last if so_far else last
+    return joined if text.startswith(joined) else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.conversation import echo
 from sidecar.conversation.echo import answers, echoed_answers, echoed_questions
 from sidecar.conversation.history import Tree
+from sidecar.conversation.message import read
 from tests.conversation.build import calls, line, message, node, result, says, user
 
 TOOL_TURN = [
@@ -79,6 +81,18 @@ class TestEchoedAnswers:
     def test_an_answer_of_other_words_is_no_echo_of_a_question(self):
         nodes = line(user("hi"), user("yes"))
         assert echoed(nodes, says("yes")) == []
+
+    @pytest.mark.parametrize("text", ["Found it.", "Let me look.Found it.", "Nothing of that."])
+    def test_every_reply_of_a_long_answer_is_read_once(self, monkeypatch, text):
+        told = [user("hi"), calls("c0", content="Let me look."), result("c0")]
+        for number in range(200):
+            told += [calls(f"c{number}"), result(f"c{number}")]
+        nodes = line(*told, says("Found it."))
+        seen = []
+        monkeypatch.setattr(echo, "read", lambda raw: seen.append(raw) or read(raw))
+
+        assert bool(echoed(nodes, says(text))) == (text != "Nothing of that.")
+        assert len(seen) == 202
 
 
 class TestEchoedCalls:
