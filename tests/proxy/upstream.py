@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ class Received:
 
     @property
     def wants_stream(self) -> bool:
-        return b'"stream": true' in self.body
+        return re.search(rb'"stream": ?true', self.body) is not None
 
     @property
     def said(self) -> list[Any]:

@@ -1,0 +1,1 @@
+"""The real libraries and programs that people put in front of the sidecar or behind it."""

@@ -1,0 +1,34 @@
+"""A sidecar in a process of its own, in front of a scripted upstream, and the libraries that talk to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.neighbours.libraries import Front, Libraries
+from tests.proxy.process import serving
+from tests.proxy.upstream import Upstream
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    server = Upstream()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def front(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Front]:
+    store = tmp_path / "sidecar.db"
+    async with serving(
+        "--upstream", upstream.url, "--store", f"sqlite:///{store}", folder=tmp_path
+    ) as process:
+        yield Front(f"{process.url}/v1", store)
+
+
+@pytest.fixture(scope="session")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Libraries:
+    return Libraries(tmp_path_factory.mktemp("node"))
