@@ -14,7 +14,7 @@ from tests.e2e.install import node_packages, python_packages
 from tests.e2e.program import plain_environment
 from tests.e2e.stored import exported
 
-__all__ = ["NAMES", "Front", "Libraries", "say"]
+__all__ = ["LITELLM_ALONE", "NAMES", "Front", "Libraries", "litellm", "say"]
 
 _ROOT = Path(__file__).parents[3]
 _CLIENTS = Path(__file__).parent / "clients"
@@ -25,6 +25,8 @@ _NODE = {
     "ai": "6.0.322",
     "@ai-sdk/openai-compatible": "2.0.87",
 }
+#: LiteLLM would fetch a list of prices when it starts.
+LITELLM_ALONE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 #: What LibreChat itself has its conversations with.
 _LIBRECHAT = {"@librechat/agents": "3.9.2"}
 #: All that have the same conversations, by the names of their programs.
@@ -88,7 +90,7 @@ class Libraries:
             cwd=_ROOT,
             env={
                 **plain_environment(),
-                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+                **LITELLM_ALONE,
                 "PYTHONDONTWRITEBYTECODE": "1",
             },
         )

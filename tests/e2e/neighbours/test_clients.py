@@ -1,4 +1,4 @@
-"""Every library has the same conversations, through a real sidecar: what its user got, what went upstream, what is kept."""
+"""Every library has the same conversations: what its user got, what went upstream, what is kept."""
 
 from __future__ import annotations
 
