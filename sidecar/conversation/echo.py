@@ -92,7 +92,7 @@ def _echoed(tree: Tree, parent: Node | None, text: str) -> Iterator[Step]:
 
 
 def _told(line: Step, text: str, before: _Spoken) -> tuple[bool, _Spoken]:
-    """Has the answer this text? And what has it said so far, if it had said `before` before its last reply?"""
+    """Has the answer this text? And what it has said, `before` being what it said before its last reply."""
     last = visible_text(read(line[-1].body))
     spoken = tuple(_joined(so_far, join, last, text) for so_far, join in zip(before, _JOINS, strict=True))
     if len(line) == 1 and line[0].state == "partial":

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sidecar.conversation.echo import answers
+from sidecar.conversation.echo import answers, echoed_questions
 from sidecar.conversation.history import Chain, Node, Tree
 from sidecar.conversation.reconcile import places, walk
 from sidecar.conversation.request import ChatRequest
@@ -69,20 +69,25 @@ def continues(tree: Tree, request: ChatRequest) -> bool:
     """
     match = walk(tree, request, frozenset())
     end, known = request.last_answer, match.place.position
-    if end < 2 or known < end - 1:  # a greeting alone, before any question, is anybody's
+    if end < 2 or known < end - 2:  # a greeting alone, before any question, is anybody's
         return False
     if known >= end and match.steps[end - 1][-1].source == "upstream":
         return True
-    answer = request.path.messages[end - 1].digest
-    return _is_answer_to_a_wish(tree, match.steps[end - 2][-1], answer)
+    above = match.steps[end - 3][-1] if end > 2 else None
+    question, answer = request.path.messages[end - 2 : end]
+    if question.role != "user":
+        return False
+    asked = [step[-1] for step in echoed_questions(tree, above, question)]
+    return _is_answer_to_a_wish(tree, asked, answer.digest)
 
 
-def _is_answer_to_a_wish(tree: Tree, question: Node, digest: bytes) -> bool:
-    return any(
+def _is_answer_to_a_wish(tree: Tree, questions: Sequence[Node], digest: bytes) -> bool:
+    """Does this reply follow an answer to one of the questions and one more message of the user?"""
+    known = [line[-1] for question in questions for line in answers(tree, question)]
+    return any(node.source == "upstream" for node in known) and any(
         reply.digest == digest and reply.source == "upstream"
-        for answer in answers(tree, question)
-        if answer[-1].source == "upstream"
-        for wish in tree.children(answer[-1])
+        for node in known
+        for wish in tree.children(node)
         if wish.role == "user"
         for reply in tree.children(wish)
     )

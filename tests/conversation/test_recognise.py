@@ -131,6 +131,27 @@ class TestAnswerToAWish:
     def test_it_continues(self):
         assert continues(Tree(line(*self.STORED)), request(*TOLD))
 
+    def test_it_does_with_documents_gone_from_the_question(self):
+        stored = [user(DOCUMENT + "hi"), *self.STORED[1:]]
+
+        assert continues(Tree(line(*stored)), request(*TOLD))
+        assert continues(Tree(line(user("x"), says("y"), *stored)), request(user("x"), says("y"), *TOLD))
+        assert not continues(Tree(line(*stored)), request(user("x"), says("y"), *TOLD))
+
+    def test_it_does_after_one_wish_and_then_another(self):
+        ask, answer, *rest = line(user("hi"), says("a long answer"), user("Shorter."), says("short"))
+        told = node(says("short"), ask)
+        wish = node(user("Still shorter."), told)
+        last = node(says("hello"), wish, nonce=9)
+
+        assert continues(Tree([ask, answer, *rest, told, wish, last]), request(*TOLD))
+
+    def test_it_does_not_behind_anything_but_a_question(self):
+        stored = [user("hi"), calls("c"), result("c", "found"), says("a long answer"), *self.STORED[2:]]
+        asked = [user("hi"), calls("c"), result("c", "found"), says("hello"), user("and?")]
+
+        assert not continues(Tree(line(*stored)), request(*asked))
+
     def test_it_does_also_once_the_client_has_told_it_as_its_own(self):
         ask, *later = line(*self.STORED)
         told = node(says("hello"), ask)
