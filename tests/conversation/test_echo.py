@@ -88,8 +88,13 @@ class TestEchoedAnswers:
         for number in range(200):
             told += [calls(f"c{number}"), result(f"c{number}")]
         nodes = line(*told, says("Found it."))
-        seen = []
-        monkeypatch.setattr(echo, "read", lambda raw: seen.append(raw) or read(raw))
+        seen: list[bytes] = []
+
+        def reading(raw: bytes) -> dict[str, object]:
+            seen.append(raw)
+            return read(raw)
+
+        monkeypatch.setattr(echo, "read", reading)
 
         assert bool(echoed(nodes, says(text))) == (text != "Nothing of that.")
         assert len(seen) == 202
