@@ -1,10 +1,14 @@
 """Which turns go upstream when the history has outgrown its budget.
 
 Owned rules: leading system messages, the newest user message and what follows it are never cut; whole
-turns are, oldest first; a tool result never goes without its call. The cut moves in steps: what is
-dropped is the least multiple of a step (a share of the budget) that makes the rest fit, so between two
-steps the prompt only grows at its end and the upstream's prefix cache keeps hitting. It depends on the
-path and the budget alone: every replica and every retry cut alike.
+turns are, oldest first; a tool result never goes without its call. For room in tokens old messages are
+made shorter first (`conversation/shorten.py`), inside the newest turn as well, up to its last tool call.
+Only a newest turn that is too large even then, an agent's hundreds of calls, loses its oldest steps.
+
+The cut moves in steps: what is taken away is the least multiple of a step (a share of the budget) that
+makes the rest fit, so between two steps the prompt only grows at its end and the upstream's prefix cache
+keeps hitting. It depends on the path, the budget and the sizes alone: every replica and every retry cut
+alike.
 
 What cannot be made to fit is sent whole and said (`Trimmed.over`), never cut silently.
 """
@@ -12,16 +16,25 @@ What cannot be made to fit is sent whole and said (`Trimmed.over`), never cut si
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate
 
 from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.shorten import shortened
 from sidecar.conversation.tokens import estimate
 
 __all__ = ["Budget", "Trimmed", "trim"]
+
+#: Of what a step leaves of the room, shortened messages may fill this share.
+_SHORT = Fraction(1, 2)
+#: Where a step is made from the room, the room is counted in such parts of the limit: tools and system
+#: messages come and go, and the grid of the steps must not shift with each of them.
+_PARTS = 16
+_SMALLER = (1, 2, 4, 8)
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,8 +42,9 @@ class Budget:
     """Limits for what goes upstream; None is no limit.
 
     `max_messages` counts the leading system messages too. `max_input_tokens` is an estimate over the
-    messages and the list of tools. `step` is a share of the budget, above 0 and at most 1, and makes whole
-    messages, turns or tokens, rounded up: less than one of them would move the cut with every turn.
+    messages and the list of tools. `step` is a share of the budget (of tokens: of what system messages
+    and tools leave of it), above 0 and at most 1, and makes whole messages, turns or tokens, rounded up:
+    less than one of them would move the cut with every turn.
     """
 
     max_messages: int | None = None
@@ -47,36 +61,105 @@ class Budget:
 
 @dataclass(slots=True, frozen=True)
 class Trimmed:
-    """What is left, how many messages were dropped, and which limits it still exceeds."""
+    """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter."""
 
     kept: tuple[Outgoing, ...]
     dropped: int = 0
     over: tuple[str, ...] = ()
+    shortened: int = 0
 
 
 def trim(
-    line: Sequence[Outgoing], budget: Budget, *, system: Sequence[Outgoing] = (), tools: bytes = b""
+    line: Sequence[Outgoing],
+    budget: Budget,
+    *,
+    system: Sequence[Outgoing] = (),
+    tools: bytes = b"",
+    size: Callable[[bytes], int] = estimate,
 ) -> Trimmed:
     """Cut `line` (the messages after the leading system ones) to the budget.
 
-    `system` and `tools` go along whatever happens; they only take their share of the room.
+    `system` and `tools` go along whatever happens; they only take their share of the room. `size` tells
+    the tokens of a message; what it says of one must not change between two steps, or the cut would move.
     """
     if budget.unlimited:
         return Trimmed(tuple(line))
-    starts = _turn_starts(line)
-    first = _anchor(starts) if budget.keep_first_turn else 0
-    pairs = _pairs(line)
-    cuts = [at for at in starts if at > first and not any(first <= call < at <= end for call, end in pairs)]
-    cut, limits = first, _limits(line, budget, system, tools)
-    for limit in limits:
-        cut = max(cut, limit.cut(first, cuts, budget.step))
-    over = tuple(limit.name for limit in limits if limit.left(first, cut) > limit.room)
-    return Trimmed((*line[:first], *line[cut:]), cut - first, over)
+    shape = _shape(line, keep_first=budget.keep_first_turn)
+    counted = _counted(line, budget, system)
+    cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
+    over = [limit.name for limit in counted if limit.left(shape.first, cut) > limit.room]
+    if budget.max_input_tokens is not None:
+        fixed = sum(size(each.raw) for each in system) + (size(tools) if tools else 0)
+        tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, size)
+        if tokens.of(line[: shape.first]) + tokens.of(line[cut:]) > tokens.room:
+            found = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
+            if found is not None:
+                return replace(found, over=tuple(over))
+            cut = shape.last_cut
+            over.append("max_input_tokens")
+    return Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first, tuple(over))
+
+
+def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> Trimmed | None:
+    """All old turns go, and of the newest its oldest steps: a call together with its results.
+
+    Only where the newest turn does not fit even when it is shortened: an agent's hundreds of calls.
+    """
+    if line[shape.newest].role != "user" or shape.last_cut != shape.newest:
+        return None
+    first = shape.first + 1
+    left = [*line[: shape.first], *line[shape.newest :]]
+    steps = [at for at in range(first, len(left)) if left[at].role == "assistant"]
+    pairs = _pairs(left, each_step=True)
+    cuts = tuple(at for at in steps[1:] if not any(_parts(at, first, pair) for pair in pairs))
+    if not cuts:
+        return None
+    found = tokens.fitted(left, _Shape(first, cuts, first - 1, steps[-1]), first)
+    return found and replace(found, dropped=found.dropped + len(line) - len(left))
 
 
 @dataclass(slots=True, frozen=True)
-class _Limit:
-    """One limit, the room that it leaves for the line, and the line's sizes summed up from its start."""
+class _Shape:
+    """Where a line may be cut; a place is the number of messages before it.
+
+    `first`: the end of what is never touched. `cuts`: where the rest may begin, in order, all behind
+    `first`. `newest`: where the newest turn begins. `last_call`: from here on nothing is made shorter.
+    """
+
+    first: int
+    cuts: tuple[int, ...]
+    newest: int
+    last_call: int
+
+    @property
+    def last_cut(self) -> int:
+        """As much as can be cut."""
+        return self.cuts[-1] if self.cuts else self.first
+
+
+def _shape(line: Sequence[Outgoing], *, keep_first: bool) -> _Shape:
+    starts = _turn_starts(line)
+    first = _anchor(starts) if keep_first else 0
+    pairs = _pairs(line)
+    cuts = tuple(at for at in starts if at > first and not any(_parts(at, first, pair) for pair in pairs))
+    newest = starts[-1]
+    answers = (at for at in range(len(line) - 1, newest, -1) if line[at].role == "assistant")
+    return _Shape(first, cuts, newest, next(answers, newest))
+
+
+def _shortened(line: Sequence[Outgoing], shape: _Shape) -> list[Outgoing]:
+    """The line with everything made shorter that may be; the newest question stays as it is."""
+    return [
+        each
+        if at < shape.first or at == shape.newest or at >= shape.last_call
+        else shortened(each, in_newest_turn=at > shape.newest)
+        for at, each in enumerate(line)
+    ]
+
+
+@dataclass(slots=True, frozen=True)
+class _Counted:
+    """A limit of messages or turns, the room that it leaves, and the sizes summed up from the start."""
 
     name: str
     limit: int
@@ -87,34 +170,112 @@ class _Limit:
         """The size of what stays when the messages from `first` to `cut` go."""
         return self.sums[-1] - (self.sums[cut] - self.sums[first])
 
-    def cut(self, first: int, cuts: Sequence[int], share: float) -> int:
+    def cut(self, shape: _Shape, share: float) -> int:
         """The first place at or behind the least multiple of the step that makes room.
 
         Where no place is far enough the last one is taken: as much as can be cut.
         """
         excess = self.sums[-1] - self.room
-        if excess <= 0 or not cuts:
-            return first
-        step = math.ceil(self.limit * Fraction(str(share)))  # exact: 0.1 * 30 is 3 and no more
-        goal = math.ceil(excess / step) * step
-        return next((at for at in cuts if self.sums[at] - self.sums[first] >= goal), cuts[-1])
+        if excess <= 0:
+            return shape.first
+        far = self.sums[shape.first] + _goal(excess, self.limit, share)
+        return next((at for at in shape.cuts if self.sums[at] >= far), shape.last_cut)
 
 
-def _limits(
-    line: Sequence[Outgoing], budget: Budget, system: Sequence[Outgoing], tools: bytes
-) -> list[_Limit]:
-    found: list[_Limit] = []
+@dataclass(slots=True, frozen=True)
+class _Tokens:
+    """The limit of tokens, and the room that system messages and tools leave for the line."""
 
-    def add(name: str, limit: int | None, fixed: int, size: Callable[[Outgoing], int]) -> None:
-        if limit is not None:
-            found.append(_Limit(name, limit, limit - fixed, [0, *accumulate(map(size, line))]))
+    limit: int
+    room: int
+    step: float
+    size: Callable[[bytes], int]
 
-    add("max_messages", budget.max_messages, len(system), lambda _: 1)
-    add("max_turns", budget.max_turns, 0, lambda each: each.role == "user")
-    if budget.max_input_tokens is not None:
-        fixed = sum(estimate(each.raw) for each in system) + (estimate(tools) if tools else 0)
-        add("max_input_tokens", budget.max_input_tokens, fixed, lambda each: estimate(each.raw))
+    def of(self, line: Sequence[Outgoing]) -> int:
+        """The tokens of these messages."""
+        return sum(self.size(each.raw) for each in line)
+
+    def fitted(self, line: Sequence[Outgoing], shape: _Shape, least: int) -> Trimmed | None:
+        """The line cut at `least` or behind it and made shorter, or None if it does not fit."""
+        short = _shortened(line, shape)
+        sums = _Sums(
+            [0, *accumulate(self.size(each.raw) for each in line)],
+            [0, *accumulate(self.size(each.raw) for each in short)],
+        )
+        cut, shorter = self._places(sums, shape, least)
+        if sums.whole[-1] - sums.gone(shape.first, cut, shorter) > self.room:
+            return None
+        kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
+        changed = sum(short[at] is not line[at] for at in range(cut, shorter))
+        return Trimmed(kept, cut - shape.first, shortened=changed)
+
+    def _places(self, sums: _Sums, shape: _Shape, least: int) -> tuple[int, int]:
+        """Up to the first everything is dropped, from there to the second everything is made shorter.
+
+        They move forward together, so far apart that what was made shorter fills its share of the room.
+        What is taken away thus depends on the old end of the line alone, and is no less when it has grown.
+        """
+        part = math.ceil(self.limit / _PARTS)
+        base = max(part, self.room // part * part)
+        excess = sums.whole[-1] - self.room
+        shared = int((base - base * Fraction(str(self.step))) * _SHORT)
+        places = [at for at in (shape.first, *shape.cuts) if at >= least]
+        shortened = [sums.short[at] for at in places]
+        end = max(shape.last_call, least)
+
+        def behind(shorter: int) -> int:
+            """The first place that leaves no more than its share to what is shorter up to here."""
+            near = bisect_left(shortened, sums.short[shorter] - shared)
+            return places[min(near, bisect_right(places, shorter) - 1)]
+
+        def gone(shorter: int) -> int:
+            return sums.gone(shape.first, behind(shorter), shorter)
+
+        for smaller in _SMALLER:  # where a whole step is more than can be taken away, a part of it is
+            goal = _goal(excess, base, self.step / smaller)
+            shorter = bisect_left(range(end + 1), goal, lo=least, key=gone)
+            if shorter <= end:
+                return behind(shorter), shorter
+            enough = (at for at in places if sums.gone(shape.first, at, max(at, end)) >= goal)
+            cut = next(enough, None)
+            if cut is not None:
+                return cut, max(cut, end)
+        return places[-1], max(places[-1], end)
+
+
+@dataclass(slots=True, frozen=True)
+class _Sums:
+    """The tokens of a line up to each place, as it is and made shorter."""
+
+    whole: Sequence[int]
+    short: Sequence[int]
+
+    def gone(self, first: int, cut: int, shorter: int) -> int:
+        """What is taken away if everything from `first` to `cut` goes, and the rest to `shorter` shrinks."""
+        shrunk = (self.whole[shorter] - self.whole[cut]) - (self.short[shorter] - self.short[cut])
+        return self.whole[cut] - self.whole[first] + shrunk
+
+
+def _goal(excess: int, of: int, share: float) -> int:
+    """The least multiple of the step that is no less than the excess."""
+    step = math.ceil(of * Fraction(str(share)))  # exact: 0.1 * 30 is 3 and no more
+    return math.ceil(excess / step) * step
+
+
+def _counted(line: Sequence[Outgoing], budget: Budget, system: Sequence[Outgoing]) -> list[_Counted]:
+    found: list[_Counted] = []
+    if budget.max_messages is not None:
+        room = budget.max_messages - len(system)
+        found.append(_Counted("max_messages", budget.max_messages, room, range(len(line) + 1)))
+    if budget.max_turns is not None:
+        turns = [0, *accumulate(each.role == "user" for each in line)]
+        found.append(_Counted("max_turns", budget.max_turns, budget.max_turns, turns))
     return found
+
+
+def _parts(at: int, first: int, pair: tuple[int, int]) -> bool:
+    """Would a call go and its result stay, or the other way round, if `first` to `at` were dropped?"""
+    return (first <= pair[0] < at) != (first <= pair[1] < at)
 
 
 def _turn_starts(line: Sequence[Outgoing]) -> list[int]:
@@ -128,8 +289,10 @@ def _anchor(starts: Sequence[int]) -> int:
     return starts[1] if len(starts) > 1 else 0
 
 
-def _pairs(line: Sequence[Outgoing]) -> list[tuple[int, int]]:
+def _pairs(line: Sequence[Outgoing], *, each_step: bool = False) -> list[tuple[int, int]]:
     """Where a tool is called, and where its result stands, for those that lie in different turns.
+
+    `each_step`: for all of them.
 
     A result belongs to the nearest call before it: some engines use the same ids in every turn.
     """
@@ -143,6 +306,6 @@ def _pairs(line: Sequence[Outgoing]) -> list[tuple[int, int]]:
             called.update((id, (turn, at)) for id in call_ids(read(each.raw)))
         elif each.role == "tool" and called:
             asked_in, asked_at = called.get(str(read(each.raw).get("tool_call_id")), (turn, at))
-            if asked_in != turn:
+            if asked_in != turn or (each_step and asked_at != at):
                 pairs.append((asked_at, at))
     return pairs

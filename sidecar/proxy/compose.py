@@ -46,7 +46,7 @@ def compose(context: Context, asked: Asked, plan: Plan, request: web.Request) ->
     trimmed = trim(line, context.budget, system=system, tools=asked.chat.tools)
     restored = sum(each.restored for each in (*system, *trimmed.kept))
     extra = _session(context, headers, session)
-    if restored or trimmed.dropped:
+    if restored or trimmed.dropped or trimmed.shortened:
         body = asked.chat.with_messages([each.raw for each in (*system, *trimmed.kept)], extra=extra)
     else:
         body = asked.chat.with_fields(extra) if extra else asked.chat.body
@@ -122,6 +122,8 @@ def told(context: Context, asked: Asked, plan: Plan, composed: Composed) -> dict
     if composed.trimmed.dropped:
         said["X-Sidecar-Trimmed"] = str(composed.trimmed.dropped)
         metrics.trimmed.inc(composed.trimmed.dropped)
+    if composed.trimmed.shortened:
+        said["X-Sidecar-Shortened"] = str(composed.trimmed.shortened)
     if composed.trimmed.over:
         said["X-Sidecar-Over-Budget"] = ", ".join(composed.trimmed.over)
         for limit in composed.trimmed.over:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from fractions import Fraction
+from itertools import accumulate
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.shorten import RESULT_MARKER
 from sidecar.conversation.tokens import estimate
 from sidecar.conversation.trim import Budget, Trimmed, trim
 from tests.conversation.build import calls, raw, result, says, user
@@ -145,13 +147,107 @@ class TestSteps:
         assert texts(trim(chat(3), Budget(max_messages=5, step=1))) == ["q2", "a2"]
 
 
+LONG = "word " * 80
+
+
+def agent(steps, *, text=LONG):
+    """One question and so many tool calls, each with its result."""
+    told_so_far = [user("do it")]
+    for at in range(steps):
+        told_so_far += [calls(f"c{at}"), result(f"c{at}", text)]
+    return told(*told_so_far)
+
+
+def size_of(line):
+    return sum(estimate(each.raw) for each in line)
+
+
+class TestShorterBeforeFewer:
+    def test_old_results_are_shortened_before_turns_are_dropped(self):
+        line = [*agent(3), *told(says("done")), *chat(2)]
+        trimmed = trim(line, Budget(max_input_tokens=size_of(line) - 1, step=0.1))
+        assert trimmed.dropped == 0
+        assert trimmed.shortened == 1
+        assert RESULT_MARKER in texts(trimmed)[2]
+
+    def test_inside_one_giant_turn_all_but_the_newest_results_may_be_shortened(self):
+        line = agent(40)
+        trimmed = trim(line, Budget(max_input_tokens=size_of(line) // 2))
+        assert trimmed.dropped == 0
+        assert trimmed.over == ()
+        assert [each.role for each in trimmed.kept] == [each.role for each in line]
+        shorter = [RESULT_MARKER in each.raw.decode() for each in trimmed.kept if each.role == "tool"]
+        assert shorter == sorted(shorter, reverse=True)
+        assert 0 < sum(shorter) == trimmed.shortened < 40
+        assert trim(line, Budget(max_input_tokens=size_of(line) // 3)).kept[-2:] == tuple(line[-2:])
+
+    def test_a_giant_turn_that_does_not_fit_loses_its_oldest_calls_with_their_results(self):
+        line = [*chat(2), *agent(40)]
+        trimmed = trim(line, Budget(max_input_tokens=1500, step=0.5))
+        assert trimmed.over == ()
+        assert trimmed.kept[0] == line[4]
+        assert orphans(trimmed.kept) == set()
+        assert [each.role for each in trimmed.kept[1:3]] == ["assistant", "tool"]
+        assert trimmed.dropped == len(line) - len(trimmed.kept) > 4
+        assert 500 < size_of(trimmed.kept) <= 1500
+
+    def test_a_newest_turn_whose_calls_cannot_go_is_sent_whole(self):
+        for line in (
+            told(user("x"), calls("c"), user("y"), says(LONG), result("c"), says(LONG)),
+            told(says("x"), calls("c"), result("c", LONG), says(LONG)),
+        ):
+            assert trim(line, Budget(max_input_tokens=100)) == Trimmed(tuple(line), 0, ("max_input_tokens",))
+
+    def test_a_result_for_the_first_turn_that_is_kept_does_not_go_without_its_call(self):
+        line = told(user("a"), calls("c"), user("b"), result("c"), user("d"), says("x"), user("e"))
+        trimmed = trim(line, Budget(max_turns=2, step=0.1, keep_first_turn=True))
+        assert [each.role for each in trimmed.kept] == [each.role for each in line]
+        assert trimmed.over == ("max_turns",)
+
+    def test_a_giant_turn_that_fits_by_no_means_is_sent_whole(self):
+        line = [*chat(2), *agent(10)]
+        trimmed = trim(line, Budget(max_input_tokens=100))
+        assert trimmed == Trimmed(tuple(line[4:]), 4, ("max_input_tokens",))
+
+    def test_inside_a_giant_turn_the_prompt_changes_only_at_steps(self):
+        budget = Budget(max_input_tokens=4000, step=0.5)
+        before, steps = trim(agent(1), budget), 0
+        for length in range(2, 120):
+            now = trim(agent(length), budget)
+            assert size_of(now.kept) <= 4000
+            steps += now.kept[: len(before.kept)] != before.kept
+            before = now
+        assert 2 <= steps <= 20
+
+    def test_the_newest_question_keeps_its_image(self):
+        image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        line = [*chat(1), *told({"role": "user", "content": [image]}), *agent(5)[1:]]
+        trimmed = trim(line, Budget(max_input_tokens=size_of(line) - 100))
+        assert trimmed.shortened
+        assert trimmed.kept[-11] == line[-11]
+
+    def test_between_two_steps_the_prompt_only_grows_at_its_end(self):
+        budget = Budget(max_input_tokens=1500, step=0.5, keep_first_turn=True)
+        line, changes = [], 0
+        before = trim([], budget)
+        for turn in range(60):
+            tool = (calls(f"c{turn}"), result(f"c{turn}", LONG)) if turn % 3 == 0 else ()
+            line += told(user(f"question {turn} " + "and so on " * 12), *tool)
+            now = trim(line, budget)
+            assert now.over == ()
+            changes += now.kept[: len(before.kept)] != before.kept
+            before = now
+            line += told(says(f"answer {turn}"))
+        assert 3 <= changes <= size_of(line) / 500
+
+
 QUICK = settings(max_examples=100, deadline=None)
-WORDS = st.text("ab", max_size=60)
+WORDS = st.text("ab", max_size=60) | st.just(LONG)
 BUDGETS = st.builds(
     Budget,
     st.none() | st.integers(1, 12),
     st.none() | st.integers(1, 5),
-    st.none() | st.integers(1, 300),
+    st.none() | st.integers(1, 600),
     st.sampled_from([0.05, 0.1, 0.4, 0.5, 0.7, 1.0]),
     st.booleans(),
 ).filter(lambda budget: not budget.unlimited)
@@ -167,6 +263,17 @@ def turns(draw):
             turn += [calls(f"call_{step}"), result(f"call_{step}", draw(WORDS))]
         found.append([*turn, says(draw(WORDS))] if draw(st.booleans()) else turn)
     return [told(*turn) for turn in found]
+
+
+def bares(line):
+    """The messages but for their content, which may have been shortened."""
+    return [{**json.loads(each.raw), "content": None} for each in line]
+
+
+def of_newest(anchor, turn):
+    """The anchor, the newest question, and what may be left of the steps behind it."""
+    steps = [at for at, each in enumerate(turn) if each.role == "assistant"]
+    return [joined([*anchor, turn[:1], turn[at:]]) for at in steps[1:]]
 
 
 def joined(turns):
@@ -198,16 +305,22 @@ class TestAtRandom:
     def test_it_is_over_only_where_nothing_more_can_be_cut(self, turns, budget):
         trimmed = trim(joined(turns), budget)
         anchor = turns[:1] if budget.keep_first_turn and len(turns) > 1 else []
-        if trimmed.over:
+        if "max_input_tokens" in trimmed.over:
             assert list(trimmed.kept) == joined([*anchor, turns[-1]])
+        elif trimmed.over:
+            assert bares(trimmed.kept) in [
+                bares(way) for way in (joined([*anchor, turns[-1]]), *of_newest(anchor, turns[-1]))
+            ]
 
     @QUICK
     @given(turns(), BUDGETS)
-    def test_whole_turns_go_and_the_newest_never(self, turns, budget):
+    def test_whole_turns_go_and_of_the_newest_only_its_first_steps(self, turns, budget):
         trimmed = trim(joined(turns), budget)
         anchor = turns[:1] if budget.keep_first_turn and len(turns) > 1 else []
         ways = [joined([*anchor, *turns[at:]]) for at in range(len(anchor), len(turns))]
-        assert list(trimmed.kept) in ways
+        if budget.max_input_tokens:
+            ways += of_newest(anchor, turns[-1])
+        assert bares(trimmed.kept) in [bares(way) for way in ways]
         assert trimmed.dropped == len(joined(turns)) - len(trimmed.kept)
 
     @QUICK
@@ -230,9 +343,10 @@ class TestAtRandom:
         more = [turn for turn in more if turn[0].role == "user"]
         before = trim(joined(turns), budget)
         for end in range(1, len(more) + 1):
+            assume(before.dropped in accumulate([0, *map(len, turns), *map(len, more)]))
             now = trim(joined([*turns, *more[:end]]), budget)
             assert now.dropped >= before.dropped
-            if now.dropped == before.dropped:
+            if (now.dropped, now.shortened) == (before.dropped, before.shortened):
                 assert now.kept[: len(before.kept)] == before.kept
             before = now
 
