@@ -1,4 +1,4 @@
-"""What every store can do. `tests/store/test_conformance.py` is the contract in full.
+"""What every store can do. `tests/store/test_conformance*.py` are the contract in full.
 
 A store keeps trees of messages, by conversation. Nothing in it is ever rewritten: recording a turn
 adds nodes, and adding a node that is there already changes nothing, so recording twice is harmless.
