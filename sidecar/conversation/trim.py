@@ -50,7 +50,7 @@ class Budget:
     max_messages: int | None = None
     max_turns: int | None = None
     max_input_tokens: int | None = None
-    step: float = 0.4
+    step: float = 0.5
     keep_first_turn: bool = False
 
     @property
@@ -87,17 +87,19 @@ def trim(
     shape = _shape(line, keep_first=budget.keep_first_turn)
     counted = _counted(line, budget, system)
     cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
-    over = [limit.name for limit in counted if limit.left(shape.first, cut) > limit.room]
+    found, over = Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first), []
     if budget.max_input_tokens is not None:
         fixed = sum(size(each.raw) for each in system) + (size(tools) if tools else 0)
         tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, size)
-        if tokens.of(line[: shape.first]) + tokens.of(line[cut:]) > tokens.room:
-            found = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
-            if found is not None:
-                return replace(found, over=tuple(over))
-            cut = shape.last_cut
-            over.append("max_input_tokens")
-    return Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first, tuple(over))
+        if tokens.of(found.kept) > tokens.room:
+            fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
+            if fitted is None:
+                over.append("max_input_tokens")
+                cut = shape.last_cut
+                fitted = Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first)
+            found = fitted
+    over = [limit.name for limit in counted if limit.size(found.kept) > limit.room] + over
+    return replace(found, over=tuple(over))
 
 
 def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> Trimmed | None:
@@ -165,10 +167,7 @@ class _Counted:
     limit: int
     room: int
     sums: Sequence[int]
-
-    def left(self, first: int, cut: int) -> int:
-        """The size of what stays when the messages from `first` to `cut` go."""
-        return self.sums[-1] - (self.sums[cut] - self.sums[first])
+    size: Callable[[Sequence[Outgoing]], int]
 
     def cut(self, shape: _Shape, share: float) -> int:
         """The first place at or behind the least multiple of the step that makes room.
@@ -264,13 +263,16 @@ def _goal(excess: int, of: int, share: float) -> int:
 
 def _counted(line: Sequence[Outgoing], budget: Budget, system: Sequence[Outgoing]) -> list[_Counted]:
     found: list[_Counted] = []
-    if budget.max_messages is not None:
-        room = budget.max_messages - len(system)
-        found.append(_Counted("max_messages", budget.max_messages, room, range(len(line) + 1)))
-    if budget.max_turns is not None:
+    if (limit := budget.max_messages) is not None:
+        found.append(_Counted("max_messages", limit, limit - len(system), range(len(line) + 1), len))
+    if (limit := budget.max_turns) is not None:
         turns = [0, *accumulate(each.role == "user" for each in line)]
-        found.append(_Counted("max_turns", budget.max_turns, budget.max_turns, turns))
+        found.append(_Counted("max_turns", limit, limit, turns, _turns))
     return found
+
+
+def _turns(line: Sequence[Outgoing]) -> int:
+    return sum(each.role == "user" for each in line)
 
 
 def _parts(at: int, first: int, pair: tuple[int, int]) -> bool:

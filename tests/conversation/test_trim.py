@@ -135,7 +135,7 @@ class TestWhatIsNeverCut:
 
 class TestSteps:
     def test_the_cut_moves_in_steps(self):
-        dropped = [trim(chat(turns), Budget(max_messages=10)).dropped for turns in range(1, 14)]
+        dropped = [trim(chat(turns), Budget(max_messages=10, step=0.4)).dropped for turns in range(1, 14)]
         assert dropped == [0, 0, 0, 0, 0, 4, 4, 8, 8, 12, 12, 16, 16]
 
     def test_a_step_is_whole_turns_and_counted_exactly(self):

@@ -47,7 +47,7 @@ async def test_the_oldest_turns_go_first_and_nothing_stored_is_lost(
 
 
 async def test_the_cut_moves_in_steps(start: Start, upstream: Upstream):
-    sidecar = await start(trim={"max_messages": 20})
+    sidecar = await start(trim={"max_messages": 20, "step": 0.4})
     firsts = []
     for count in range(1, 30):
         await sidecar.ask(*turns(count), id="a")
