@@ -1,7 +1,7 @@
 // The same as talk.py, for libraries of Node: it says what is read and what is printed.
 import { readFileSync } from "node:fs";
 
-export const KEY = "sk-a-key";
+export const KEY = "sk-7b1f0e93c5d24a86b0e7d1a4c9f23568";
 export const MODEL = "m";
 export const RESULT = "5 degrees";
 export const TOOL = {
