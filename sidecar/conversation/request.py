@@ -29,6 +29,8 @@ class _Body(msgspec.Struct):
     messages: list[msgspec.Raw]
     model: Any = None
     tools: msgspec.Raw = msgspec.Raw(b"")
+    max_completion_tokens: Any = None
+    max_tokens: Any = None
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
@@ -53,6 +55,8 @@ class ChatRequest:
     prefill: Message | None
     model: str | None
     tools: bytes
+    #: How long an answer may be, if the request says it.
+    max_tokens: int | None = None
 
     @property
     def sent(self) -> tuple[Message, ...]:
@@ -115,7 +119,13 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         prefill=prefill,
         model=fields.model if isinstance(fields.model, str) else None,
         tools=b"" if tools in _NO_TOOLS else tools,
+        max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
     )
+
+
+def _positive(value: Any) -> int | None:
+    """-1 and 0 are what some clients send for no limit."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _read(decode: Callable[[bytes], T], body: bytes) -> T:

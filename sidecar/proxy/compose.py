@@ -12,6 +12,7 @@ from sidecar.conversation.identity import is_named
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.trim import Trimmed, trim
+from sidecar.proxy.budget import budget_of
 from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import to_upstream
@@ -31,8 +32,10 @@ class Composed:
     trimmed: Trimmed
 
 
-def compose(context: Context, asked: Asked, plan: Plan, request: web.Request) -> Composed:
-    """Put together what goes upstream."""
+def compose(
+    context: Context, asked: Asked, plan: Plan, request: web.Request, ceiling: int | None = None
+) -> Composed:
+    """Put together what goes upstream; `ceiling` is what it may hold at most, in estimated tokens."""
     if asked.is_task:
         headers = _task_headers(context, request)
         return Composed(asked.chat.body, headers, 0, Trimmed(()))
@@ -43,7 +46,7 @@ def compose(context: Context, asked: Asked, plan: Plan, request: web.Request) ->
     if asked.is_kept:
         _readable_only(headers)
     system, line = _system(plan, asked), _line(context, plan, asked)
-    trimmed = trim(line, context.budget, system=system, tools=asked.chat.tools)
+    trimmed = trim(line, budget_of(context, asked, ceiling), system=system, tools=asked.chat.tools)
     restored = sum(each.restored for each in (*system, *trimmed.kept))
     extra = _session(context, headers, session)
     if restored or trimmed.dropped or trimmed.shortened:

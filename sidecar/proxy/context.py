@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from sidecar.conversation.rebuild import Restore
-from sidecar.conversation.trim import Budget
 from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.recent import Recent
 from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.windows import Windows
 from sidecar.settings import Settings
 from sidecar.store import Store
 
@@ -43,12 +43,12 @@ class Context:
             reasoning=settings.restore.reasoning,
             user_messages=settings.restore.user_messages,
         )
-        self.budget = Budget(**settings.trim.model_dump())
-        #: The last attempt to write failed; cleared by the next that succeeds.
-        self.store_failing = False
         #: Set when the process has waited long enough for what goes on in the background.
         self.stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.windows = Windows(settings, upstream, self.spawn)
+        #: The last attempt to write failed; cleared by the next that succeeds.
+        self.store_failing = False
         self._answers: set[asyncio.Task[Any] | None] = set()
 
     @contextmanager
@@ -81,6 +81,7 @@ class Context:
 
     async def finish(self, patience: float) -> None:
         """Wait until nothing is under way; after `patience` (seconds) what is left is told to end."""
+        self.windows.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         self.stopping.set()

@@ -23,6 +23,7 @@ async def turn(context: Context, request: web.Request) -> web.StreamResponse:
     with observed(context, request) as sight:
         asked = await receive(context, request)
         understood(context, sight, asked)
+        context.windows.look(asked.chat.model, request.headers)
         try:
             async with context.appends.turn(asked.place_in_line):
                 return await _answer(context, asked, request, sight)

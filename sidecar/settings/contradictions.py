@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sidecar.settings.sections import Declaration, Tenant, Trim
+from sidecar.settings.sections import Declaration, ModelTrim, Tenant, Trim
 from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, listen_address, upstream_url
 
 
@@ -25,6 +25,7 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     yield from _exposed_credentials(settings)
     yield from _nothing_recognised(settings)
     yield from _too_tight(settings.trim)
+    yield from _never_reached(settings.trim)
     if _calls_itself(settings):
         yield Contradiction(
             ("upstream", "listen"), "the upstream is the sidecar itself; give the model server's address"
@@ -86,12 +87,29 @@ def _too_tight(trim: Trim) -> Iterator[Contradiction]:
     if not trim.keep_first_turn:
         return
     # The first turn is a question and its answer, the newest one at least a question.
-    for name, limit, least in (("max_turns", trim.max_turns, 2), ("max_messages", trim.max_messages, 3)):
-        if limit is not None and limit < least:
+    rules: tuple[Trim | ModelTrim, ...] = (trim, *trim.models)
+    for rule in rules:
+        for name, limit, least in (("max_turns", rule.max_turns, 2), ("max_messages", rule.max_messages, 3)):
+            if limit is not None and limit < least:
+                yield Contradiction(
+                    (
+                        "trim.models" if isinstance(rule, ModelTrim) else f"trim.{name}",
+                        "trim.keep_first_turn",
+                    ),
+                    f"{limit} is not enough for the first turn and the newest; give {least} or more",
+                )
+
+
+def _never_reached(trim: Trim) -> Iterator[Contradiction]:
+    seen: set[str] = set()
+    for rule in trim.models:
+        if earlier := seen & {rule.match, "*"}:
             yield Contradiction(
-                (f"trim.{name}", "trim.keep_first_turn"),
-                f"{limit} is not enough for the first turn and the newest; give {least} or more",
+                ("trim.models",),
+                f"the table for {rule.match!r} is never reached, since {earlier.pop()!r} stands before it;"
+                " put it first or take it out",
             )
+        seen.add(rule.match)
 
 
 def _calls_itself(settings: Declaration) -> bool:

@@ -9,7 +9,7 @@ import json
 import textwrap
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from sidecar.settings.model import DECLARED, SECTIONS, Setting, Settings
 
@@ -90,4 +90,11 @@ def _toml(value: Any) -> str:
         return '"none"'
     if isinstance(value, SecretStr):
         return '""'
+    if isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        return f"[{', '.join(_table(item) for item in value)}]"
     return json.dumps(value, ensure_ascii=False)
+
+
+def _table(item: BaseModel) -> str:
+    fields = item.model_dump(exclude_unset=True).items()
+    return "{" + ", ".join(f"{key} = {_toml(value)}" for key, value in fields) + "}"

@@ -43,6 +43,9 @@ _WORDS = {
     "bool_parsing": "{shown} is a switch; write true or false",
     "string_type": "{shown} is not text; put it in quotes",
     "tuple_type": '{shown} is not a list; write ["…", "…"]',
+    "missing": "is missing",
+    "extra_forbidden": "there is no such key; config/sidecar.toml has those that there are",
+    "model_type": '{shown} is not a table; write {{match = "…"}}',
     "value_error": "{error}",
 }
 
@@ -123,6 +126,8 @@ def _parsed(setting: Setting, text: str) -> Any:
             return json.loads(text)
         except ValueError:
             raise ValueError('is not a JSON array; write ["…", "…"]') from None
+    if setting.is_tables:
+        raise ValueError('is a list of tables; write a JSON array: [{"match": "…", …}]')
     if setting.name == "tasks.openings":
         # Sentences have commas: a half of one would be an opening that a person may well write.
         raise ValueError('is a list of sentences; write a JSON array: ["…", "…"]')
@@ -219,8 +224,16 @@ def _nested(given: _Layer) -> dict[str, Any]:
 
 
 def _name(detail: ErrorDetails) -> str:
-    # Below the name of a setting stands the position in its list.
-    return ".".join(str(part) for part in detail["loc"] if not isinstance(part, int))
+    # Below the name of a setting stand the position in its list, and the key in a table there.
+    parts = [str(part) for part in detail["loc"] if not isinstance(part, int)]
+    return next((name for end in (1, 2) if (name := ".".join(parts[:end])) in DECLARED), ".".join(parts))
+
+
+def _inside(detail: ErrorDetails) -> str:
+    """Which key of which table of a list is meant."""
+    at = next((at for at, part in enumerate(detail["loc"]) if isinstance(part, int)), len(detail["loc"]))
+    key = next((part for part in detail["loc"][at + 1 :] if isinstance(part, str)), None)
+    return f" [{int(detail['loc'][at]) + 1}].{key}" if key else ""
 
 
 def _origin(name: str, given: _Layer) -> str:
@@ -232,7 +245,7 @@ def _sentence(detail: ErrorDetails, given: _Layer) -> str:
     secret = name in DECLARED and DECLARED[name].is_secret
     shown = "the value" if secret else _shown(detail["input"])
     words = _WORDS.get(detail["type"], "{shown}: " + detail["msg"])
-    return f"{_origin(name, given)}: {words.format(shown=shown, **detail.get('ctx', {}))}"
+    return f"{_origin(name, given)}{_inside(detail)}: {words.format(shown=shown, **detail.get('ctx', {}))}"
 
 
 def _shown(value: Any) -> str:

@@ -52,8 +52,12 @@ class Settings(Declaration):
         return values.store_path(self.store)
 
     def with_upstream(self, url: str) -> Settings:
-        """These settings with another upstream; for the demo, once it has an address."""
-        return self.model_copy(update={"upstream": url})
+        """These settings with another upstream; for the demo, once it has an address.
+
+        It has no window, and is not asked for one.
+        """
+        trim = self.trim.model_copy(update={"window_refresh": 0.0})
+        return self.model_copy(update={"upstream": url, "trim": trim})
 
 
 class Setting(NamedTuple):
@@ -70,6 +74,11 @@ class Setting(NamedTuple):
     @property
     def is_list(self) -> bool:
         return isinstance(self.field.default, tuple)
+
+    @property
+    def is_tables(self) -> bool:
+        """A list of tables; in the environment JSON."""
+        return self.name == "trim.models"
 
     @property
     def is_secret(self) -> bool:

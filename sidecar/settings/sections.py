@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.values import (
     DEMO,
+    AnswerShare,
+    AutoLimit,
     BodyField,
     Count,
     Header,
@@ -23,6 +25,7 @@ from sidecar.settings.values import (
     Listen,
     Lower,
     Opening,
+    Pattern,
     Prefix,
     Seconds,
     Secret,
@@ -31,6 +34,7 @@ from sidecar.settings.values import (
     Upstream,
     Wait,
     Whole,
+    Window,
 )
 
 
@@ -168,18 +172,51 @@ class Restore(Section):
     )
 
 
+class ModelTrim(Section):
+    """The budget of the models whose name fits `match`; what is not set is as for all."""
+
+    match: Pattern
+    window: Window = None
+    max_messages: Limit = None
+    max_turns: Limit = None
+    max_input_tokens: AutoLimit = "auto"
+
+
 class Trim(Section):
-    """How much history goes upstream. What is stored is never trimmed."""
+    """How much history goes upstream. What is stored is never trimmed.
+
+    A budget of its own for some models, keys that are left out are as for all:
+    `models = [{match = "gpt-4o*", window = 128000, max_turns = 40}, {match = "o3", max_messages = "none"}]`.
+    """
 
     max_messages: Limit = Field(None, description="Send at most so many messages; `none` for no limit.")
     max_turns: Limit = Field(
         None, description="Send at most so many turns, the newest included; `none` for no limit."
     )
-    max_input_tokens: Limit = Field(
-        None, description="Send at most so many tokens, estimated; `none` for no limit."
+    max_input_tokens: AutoLimit = Field(
+        "auto",
+        description="Send at most so many tokens, estimated; `none` for no limit. `auto` is the model's"
+        " context window less the room for the answer, once the window is known: from `trim.models`, the"
+        " upstream's list of models, or its refusal of a longer prompt.",
+    )
+    answer_share: AnswerShare = Field(
+        0.25,
+        description="With `auto`: the share of the window that is kept free for an answer whose request does"
+        " not say `max_tokens`; at most 0.5.",
+    )
+    window_refresh: Seconds = Field(
+        3600.0,
+        description="With `auto`: how often the upstream's list of models is asked for again, in seconds; 0"
+        " never asks. No request waits for it.",
+    )
+    models: tuple[ModelTrim, ...] = Field(
+        (),
+        description="Budgets of single models, a list of tables with `match` (a name, `*` and `?` as in file"
+        " names) and any of `window`, `max_messages`, `max_turns`, `max_input_tokens`; JSON in the"
+        " environment. The first that fits counts.",
     )
     step: Share = Field(
-        0.4,
+        0.5,
         description="The cut moves in steps of this share of the budget, so that the upstream's prefix cache"
         " keeps hitting in between. Above 0, up to 1.",
     )

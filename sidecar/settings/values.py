@@ -7,18 +7,21 @@ anything that may hold a credential (a URL's user part, a secret).
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from yarl import URL
 
 DEMO = "demo"
+AUTO = "auto"
 MEMORY = "memory:"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - named here to be recognised, not to bind
 SECRET_LENGTH = 16
 OPENING_LENGTH = 10
+SMALLEST_WINDOW = 256
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
@@ -194,6 +197,26 @@ def _none_word(value: Any) -> Any:
     return None if isinstance(value, str) and value.lower() == "none" else _not_a_switch(value)
 
 
+def _auto_word(value: Any) -> Any:
+    if isinstance(value, str) and value.lower() == AUTO:
+        return AUTO
+    number = _none_word(value)
+    if isinstance(number, str) and number.isascii() and number.isdigit() and len(number) < 20:
+        number = int(number)
+    # Said here, since a choice of types would have each of them complain.
+    if number is not None and not isinstance(number, int):
+        raise ValueError(f'{json.dumps(number)[:80]} is not a whole number; write one, "{AUTO}" or "none"')
+    if number is not None and number < 1:
+        raise ValueError(f"{number} is too small; give 1 or more")
+    return number
+
+
+def _pattern(text: str) -> str:
+    if not text:
+        raise ValueError('is empty and fits no model; write a name such as "gpt-4o*", or "*" for every model')
+    return text
+
+
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -214,4 +237,8 @@ Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0)]
 Wait = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0, le=1)]
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_word)]
+AutoLimit = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto_word)]
+Window = Annotated[Annotated[int, Field(ge=SMALLEST_WINDOW)] | None, BeforeValidator(_none_word)]
+AnswerShare = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0, le=0.5)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 Lower = BeforeValidator(_lower)

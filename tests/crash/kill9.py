@@ -151,7 +151,7 @@ async def _sidecar(*arguments: str, output: int) -> asyncio.subprocess.Process:
         *("-m", "sidecar", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=output,
-        env={**environment, "SIDECAR_LOGS__LEVEL": "error"},
+        env={**environment, "SIDECAR_LOGS__LEVEL": "error", "SIDECAR_TRIM__WINDOW_REFRESH": "0"},
     )
 
 

@@ -41,6 +41,8 @@ async def start(upstream: Upstream, tmp_path: Path):
                 "retries": {"backoff": 0.01},
                 "timeouts": {"shutdown": 0.2},
                 **settings,
+                # Scripts are for the requests that a test makes, not for those that ask for windows.
+                "trim": {"window_refresh": 0, **settings.get("trim", {})},
             }
             made = Settings.model_validate(given)
             url = await stack.enter_async_context(running(made))

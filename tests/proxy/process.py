@@ -37,7 +37,13 @@ async def serving(*flags: str, folder: Path, **environment: str) -> AsyncIterato
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,
-        env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
+        env={
+            **clean,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            # Scripts are for the requests that a test makes, not for those that ask for windows.
+            "SIDECAR_TRIM__WINDOW_REFRESH": "0",
+            **environment,
+        },
     )
     assert running.stdout is not None
     try:

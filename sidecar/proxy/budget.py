@@ -1,0 +1,51 @@
+"""How much of the history one request may take upstream.
+
+Rule: what the settings say of its model counts before what they say of all; `auto` is the model's window
+less the room for the answer, and no limit until the window is known. A ceiling, set after a refusal for
+length, is never exceeded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from sidecar.conversation.trim import Budget
+from sidecar.proxy.context import Context
+from sidecar.proxy.receive import Asked
+from sidecar.settings import ModelTrim
+
+__all__ = ["answer_room", "budget_of"]
+
+_Name = Literal["max_messages", "max_turns", "max_input_tokens"]
+
+
+def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Budget:
+    """The limits for this request; `ceiling` in tokens, as they are estimated here."""
+    rule, trim = context.windows.rule(asked.chat.model), context.settings.trim
+
+    def limit(name: _Name) -> Any:
+        return getattr(rule if _says(rule, name) else trim, name)
+
+    tokens = limit("max_input_tokens")
+    if tokens == "auto":
+        window = context.windows.of(asked.chat.model)
+        tokens = None if window is None else window - answer_room(context, asked, window)
+    if ceiling is not None:
+        tokens = ceiling if tokens is None else min(tokens, ceiling)
+    return Budget(
+        max_messages=limit("max_messages"),
+        max_turns=limit("max_turns"),
+        max_input_tokens=tokens,
+        step=trim.step,
+        keep_first_turn=trim.keep_first_turn,
+    )
+
+
+def answer_room(context: Context, asked: Asked, window: int) -> int:
+    """The tokens of a window that are kept for the answer: never more than half of it."""
+    share = int(window * context.settings.trim.answer_share)
+    return min(asked.chat.max_tokens or share, window // 2)
+
+
+def _says(rule: ModelTrim | None, name: _Name) -> bool:
+    return rule is not None and name in rule.model_fields_set

@@ -1,0 +1,144 @@
+"""What is known of each model's window, and who told.
+
+Rules: a table in the settings is believed before anything else. What a refusal taught counts where it is
+less than what the upstream's list says, and lapses after a day, for engines are started anew with more, and
+an error may have lied. The list is asked for in the background, with the credential of the request that made
+us ask, and never for the demo; no request waits for it, and its failure is no more than not knowing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDict
+
+from sidecar.conversation.windows import ANY, shown, windows
+from sidecar.proxy.upstream import Upstream
+from sidecar.settings import ModelTrim, Settings
+
+__all__ = ["Windows"]
+
+log = logging.getLogger("sidecar.proxy")
+
+_LAPSES = 24 * 3600.0  # seconds until what a refusal taught is doubted
+_PATIENCE = 5.0  # seconds for one answer
+_AGAIN = 60.0  # seconds before a model that no list held, or a list that failed, is asked for again
+_LARGEST = 8 << 20  # bytes of a list
+_MOST = 1000  # models whose refusals are remembered
+# Beside `/v1/models`: LM Studio's, Ollama's and LiteLLM's own lists.
+_OTHER_LISTS = ("/api/v0/models", "/api/ps", "/model/info")
+_SHOW = "/api/show"
+
+_Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class Windows:
+    """The windows of an upstream's models."""
+
+    def __init__(self, settings: Settings, upstream: Upstream, spawn: _Spawn) -> None:
+        self._rules = settings.trim.models
+        self._refresh = settings.trim.window_refresh
+        self._credentials = frozenset(
+            name.lower() for name in (*settings.tenant.credential_headers, "Authorization")
+        )
+        self._upstream = upstream
+        self._spawn = spawn
+        self._listed: dict[str, int] = {}
+        self._learned: dict[str, tuple[int, float]] = {}
+        self._asked_at: float | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    def rule(self, model: str | None) -> ModelTrim | None:
+        """The first table of the settings whose pattern fits the model's name."""
+        return next((rule for rule in self._rules if fnmatchcase(model or "", rule.match)), None)
+
+    def of(self, model: str | None) -> int | None:
+        """The model's window in tokens; None if nobody has told yet."""
+        rule = self.rule(model)
+        if rule is not None and rule.window is not None:
+            return rule.window
+        name = model or ""
+        listed = self._listed.get(name) or self._listed.get(ANY)
+        learned, at = self._learned.get(name, (None, 0.0))
+        if learned is None or time.time() - at > _LAPSES:
+            return listed
+        return min(learned, listed or learned)
+
+    def learn(self, model: str | None, window: int) -> None:
+        """A refusal has told the window."""
+        name = model or ""
+        if self.of(name) != window:
+            log.info("a model's window was learned", extra={"model": name, "window": window})
+        self._learned.pop(name, None)  # so that the newest stand last
+        self._learned[name] = (window, time.time())
+        while len(self._learned) > _MOST:
+            del self._learned[next(iter(self._learned))]
+
+    def look(self, model: str | None, headers: Mapping[str, str]) -> None:
+        """A request for this model came: ask for its window if that is due, and return at once."""
+        if not self._refresh or (self._asking is not None and not self._asking.done()):
+            return
+        known = (model or "") in self._listed or ANY in self._listed
+        wait = self._refresh if known else min(self._refresh, _AGAIN)
+        now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at < wait:
+            return
+        self._asked_at = now
+        credential = CIMultiDict(
+            (name, value) for name, value in headers.items() if name.lower() in self._credentials
+        )
+        self._asking = self._spawn(self._ask(model or "", credential))
+
+    def stop(self) -> None:
+        """The process ends: nobody needs the answer any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _ask(self, model: str, headers: CIMultiDict[str]) -> None:
+        found = await self._asked(model, headers)
+        if found != self._listed:
+            log.info("the upstream tells windows", extra={"models": len(found)})
+        self._listed = found
+
+    async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, int]:
+        found = windows(await self._get("/v1/models", headers))
+        for path in _OTHER_LISTS:
+            if found:
+                break
+            found = windows(await self._get(path, headers))
+            if path == "/api/ps" and not found:
+                body = await self._get(_SHOW, headers, {"model": model})
+                found = {model: window} if (window := shown(body)) else {}
+        return found
+
+    async def _get(self, path: str, headers: CIMultiDict[str], question: Any = None) -> bytes:
+        """The body of an answer; nothing if there is none that could be read."""
+        method = "GET" if question is None else "POST"
+        try:
+            async with (
+                asyncio.timeout(_PATIENCE),
+                self._upstream.session.request(
+                    method,
+                    self._upstream.url(path),
+                    headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
+                    json=question,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                if response.status != 200:
+                    return b""
+                body = b""
+                async for piece in response.content.iter_any():
+                    body += piece
+                    if len(body) > _LARGEST:
+                        return b""
+                return body
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            log.debug("no list of models", extra={"path": path, "error": str(error)})
+            return b""
