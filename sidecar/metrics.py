@@ -16,6 +16,11 @@ class Metrics:
         self.restored = self._counter("restored_messages", "Messages that came back from the store")
         self.trimmed = self._counter("trimmed_messages", "Messages that were left out for the budget")
         self.over_budget = self._counter("over_budget", "Requests that no cut could make fit", "limit")
+        self.overflows = self._counter(
+            "overflows",
+            "Prompts that the upstream refused for their length; healed by a shorter one?",
+            "healed",
+        )
         self.replies = self._counter("replies", "Replies recorded, by state", "state")
         self.store_failures = self._counter(
             "store_failures", "Times that the store could not be used", "step"

@@ -11,6 +11,8 @@
     rebuild    the messages that go upstream
     tokens     how many tokens is this, about?
     trim       which turns fit the budget
+    windows    what the upstreams' lists of models say of each model's window
+    overflow   refusals for length, and what they tell
 
 The words are those of the README: tenant, conversation, message, tip, turn, reply, echo.
 """

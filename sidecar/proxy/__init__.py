@@ -7,7 +7,12 @@ receive       the request: its body, who asks, about what
 load          what the store knows about it, and where it continues
 recognise     the look-ups for a request that names no conversation
 compose       the request as it goes upstream
+budget        how much of the history it may take along
+windows       what is known of each model's window
 forward       sending it on, and what becomes of it when the client leaves first
+heal          a request that is refused for its length is cut and sent again
+refusal       is an answer such a refusal?
+answer        the upstream's answer, of which some may have been read ahead
 relay         the reply on its way to the client, with a copy kept
 record        the copy into the store
 passthrough   every other path and method, and WebSockets

@@ -30,6 +30,10 @@ class Composed:
     headers: CIMultiDict[str]
     restored: int
     trimmed: Trimmed
+    #: The messages that go, where they were looked through.
+    sent: tuple[Outgoing, ...] = ()
+    #: How often the upstream found it too long before.
+    healed: int = 0
 
 
 def compose(
@@ -43,17 +47,17 @@ def compose(
     session = plan.conversation.id if plan.conversation else asked.conversation_id
     if asked.mode == "off":
         return Composed(asked.chat.body, headers, 0, Trimmed(()))
-    if asked.is_kept:
-        _readable_only(headers)
+    _readable_only(headers)
     system, line = _system(plan, asked), _line(context, plan, asked)
     trimmed = trim(line, budget_of(context, asked, ceiling), system=system, tools=asked.chat.tools)
-    restored = sum(each.restored for each in (*system, *trimmed.kept))
+    sent = (*system, *trimmed.kept)
+    restored = sum(each.restored for each in sent)
     extra = _session(context, headers, session)
     if restored or trimmed.dropped or trimmed.shortened:
-        body = asked.chat.with_messages([each.raw for each in (*system, *trimmed.kept)], extra=extra)
+        body = asked.chat.with_messages([each.raw for each in sent], extra=extra)
     else:
         body = asked.chat.with_fields(extra) if extra else asked.chat.body
-    return Composed(body, headers, restored, trimmed)
+    return Composed(body, headers, restored, trimmed, sent)
 
 
 # The body may have been rewritten or unpacked; its length is said anew.
@@ -127,6 +131,8 @@ def told(context: Context, asked: Asked, plan: Plan, composed: Composed) -> dict
         metrics.trimmed.inc(composed.trimmed.dropped)
     if composed.trimmed.shortened:
         said["X-Sidecar-Shortened"] = str(composed.trimmed.shortened)
+    if composed.healed:
+        said["X-Sidecar-Healed"] = str(composed.healed)
     if composed.trimmed.over:
         said["X-Sidecar-Over-Budget"] = ", ".join(composed.trimmed.over)
         for limit in composed.trimmed.over:

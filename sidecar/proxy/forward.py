@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import aiohttp
 from aiohttp import web
 
+from sidecar.proxy.answer import Answer
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
+from sidecar.proxy.heal import send
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.record import recording_of
@@ -19,10 +20,12 @@ __all__ = ["forward"]
 
 async def forward(
     context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.Request
-) -> aiohttp.ClientResponse:
-    """Send the request on and wait for the headers of the answer, for as long as the client does or is to."""
-    url = context.upstream.url(request.raw_path)
-    sending = context.upstream.send("POST", url, composed.headers, composed.body)
+) -> tuple[Answer, Composed]:
+    """Send the request on, shorter if need be; gives the answer, and what it is the answer to.
+
+    Waits for the head of the answer, for as long as the client does or is to.
+    """
+    sending = send(context, asked, plan, composed, request)
     if plan.conversation is None or context.settings.history.on_disconnect == "cancel":
         return await sending
     task = asyncio.ensure_future(sending)
@@ -34,7 +37,7 @@ async def forward(
 
 
 async def _unseen(
-    context: Context, asked: Asked, plan: Plan, sending: asyncio.Future[aiohttp.ClientResponse]
+    context: Context, asked: Asked, plan: Plan, sending: asyncio.Future[tuple[Answer, Composed]]
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
     stopping = asyncio.ensure_future(context.stopping.wait())
@@ -44,7 +47,7 @@ async def _unseen(
         sending.cancel()
         return
     if sending.exception() is None:
-        upstream = sending.result()
+        upstream, _ = sending.result()
         recording = recording_of(context, asked, plan, upstream)
         if recording is not None:
             await read_on(upstream, recording)

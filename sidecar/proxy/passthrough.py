@@ -9,6 +9,7 @@ import aiohttp
 from aiohttp import web
 
 from sidecar.errors import UpstreamUnreachable
+from sidecar.proxy.answer import Answer
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import to_upstream
 from sidecar.proxy.relay import relay
@@ -23,7 +24,7 @@ async def passthrough(context: Context, request: web.Request) -> web.StreamRespo
     url = context.upstream.url(request.raw_path)
     body = (lambda: _body(request)) if request.body_exists else None
     upstream = await context.upstream.send(request.method, url, to_upstream(request.headers), body)
-    return await relay(request, upstream, {})
+    return await relay(request, Answer(upstream), {})
 
 
 async def _body(request: web.Request) -> AsyncIterator[bytes]:

@@ -12,11 +12,10 @@ import secrets
 import time
 from dataclasses import dataclass, field, replace
 
-import aiohttp
-
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import encode, is_too_deep, normal_form, read
 from sidecar.errors import StoreUnavailable
+from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
@@ -154,9 +153,7 @@ class Recording:
         return tuple(echoes)
 
 
-def recording_of(
-    context: Context, asked: Asked, plan: Plan, upstream: aiohttp.ClientResponse
-) -> Recording | None:
+def recording_of(context: Context, asked: Asked, plan: Plan, upstream: Answer) -> Recording | None:
     """What keeps the reply; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
         return None

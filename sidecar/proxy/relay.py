@@ -16,10 +16,10 @@ import struct
 from collections.abc import Mapping
 from typing import Protocol
 
-import aiohttp
 from aiohttp import HttpVersion11, web
 
 from sidecar.conversation.history import State
+from sidecar.proxy.answer import BROKEN_OFF, Answer
 from sidecar.proxy.codings import PACKED, Unpacker
 from sidecar.proxy.headers import from_upstream
 from sidecar.proxy.record import Recording
@@ -32,22 +32,16 @@ log = logging.getLogger("sidecar.proxy")
 # Under this key a response remembers the headers that the upstream gave it.
 _OWN = "sidecar.own_headers"
 
-# What reading from an upstream raises that breaks off or falls silent.
-_BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError)
 
-
-async def relay(
-    request: web.Request, upstream: aiohttp.ClientResponse, extra: Mapping[str, str]
-) -> web.StreamResponse:
+async def relay(request: web.Request, upstream: Answer, extra: Mapping[str, str]) -> web.StreamResponse:
     """Pass a response on, without a copy."""
     response = _response(upstream, extra)
-    content = upstream.content
     try:
         await response.prepare(request)
         while True:
             try:
-                chunk = await content.readany()
-            except _BROKEN_OFF as error:
+                chunk = await upstream.readany()
+            except BROKEN_OFF as error:
                 _break_off(request, error)
                 return response
             if not chunk:
@@ -60,7 +54,7 @@ async def relay(
 
 
 async def relay_recorded(
-    request: web.Request, upstream: aiohttp.ClientResponse, extra: Mapping[str, str], recording: Recording
+    request: web.Request, upstream: Answer, extra: Mapping[str, str], recording: Recording
 ) -> web.StreamResponse:
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     response = _response(upstream, extra)
@@ -87,7 +81,7 @@ class _Relay:
     def __init__(
         self,
         request: web.Request,
-        upstream: aiohttp.ClientResponse,
+        upstream: Answer,
         response: web.StreamResponse,
         recording: Recording,
     ) -> None:
@@ -100,13 +94,13 @@ class _Relay:
 
     async def run(self) -> None:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
-        response, content, chunks = self._response, self._upstream.content, self._recording.chunks
+        response, upstream, chunks = self._response, self._upstream, self._recording.chunks
         end = _end(self._recording)
         await response.prepare(self._request)
         while True:
             try:
-                chunk = await content.readany()
-            except _BROKEN_OFF as error:
+                chunk = await upstream.readany()
+            except BROKEN_OFF as error:
                 await self._keep("failed")
                 _break_off(self._request, error)
                 return
@@ -158,7 +152,7 @@ class _Relay:
         return self._commit
 
 
-async def read_on(upstream: aiohttp.ClientResponse, recording: Recording) -> None:
+async def read_on(upstream: Answer, recording: Recording) -> None:
     """Keep a reply that no client waits for any more, to its end or to that of the process."""
     reading = asyncio.ensure_future(_rest(upstream, recording))
     stopping = asyncio.ensure_future(recording.context.stopping.wait())
@@ -170,11 +164,11 @@ async def read_on(upstream: aiohttp.ClientResponse, recording: Recording) -> Non
     await recording.commit("partial" if reading.cancelled() else reading.result())
 
 
-async def _rest(upstream: aiohttp.ClientResponse, recording: Recording) -> State:
+async def _rest(upstream: Answer, recording: Recording) -> State:
     try:
-        async for chunk in upstream.content.iter_any():
+        while chunk := await upstream.readany():
             recording.chunks.append(chunk)
-    except _BROKEN_OFF:
+    except BROKEN_OFF:
         return "failed"
     return "complete"
 
@@ -242,7 +236,7 @@ class _LastPiece:
         return before
 
 
-def _response(upstream: aiohttp.ClientResponse, extra: Mapping[str, str]) -> web.StreamResponse:
+def _response(upstream: Answer, extra: Mapping[str, str]) -> web.StreamResponse:
     headers = from_upstream(upstream.headers)
     for name, value in extra.items():
         headers[name] = value

@@ -35,7 +35,7 @@ async def turn(context: Context, request: web.Request) -> web.StreamResponse:
 async def _answer(context: Context, asked: Asked, request: web.Request, sight: Sight) -> web.StreamResponse:
     plan = await load(context, asked)  # and reconcile
     composed = compose(context, asked, plan, request)  # rebuild and trim
-    upstream = await forward(context, asked, plan, composed, request)
+    upstream, composed = await forward(context, asked, plan, composed, request)
     answered(sight, plan, upstream.status)
     said = told(context, asked, plan, composed)
     recording = recording_of(context, asked, plan, upstream)

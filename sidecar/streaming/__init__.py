@@ -1,6 +1,7 @@
 """PURE: bytes of a reply -> the message that they carry.
 
     sse         bytes, split anywhere -> the payload of each event
+    opening     does it begin with an error?
     ending      what of a stream may go to the client before the reply is stored
     deltas      how the pieces of one message join
     assembly    payloads, or one JSON body -> the replies, usage and error that were in them

@@ -1,0 +1,57 @@
+"""An upstream's answer, of which the first bytes may have been read already.
+
+Rule: whoever reads it gets every byte once, in order, also those that were looked at to see what it is.
+"""
+
+from __future__ import annotations
+
+import aiohttp
+from multidict import CIMultiDictProxy
+
+__all__ = ["BROKEN_OFF", "Answer"]
+
+#: What reading from an upstream raises that breaks off or falls silent.
+BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError)
+
+
+class Answer:
+    """Status, headers and the body, piece by piece. `head` is what was read ahead."""
+
+    __slots__ = ("_response", "head")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.head = b""
+
+    @property
+    def status(self) -> int:
+        return self._response.status
+
+    @property
+    def reason(self) -> str | None:
+        return self._response.reason
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self._response.headers
+
+    @property
+    def content_type(self) -> str:
+        return self._response.content_type
+
+    async def read_ahead(self) -> bytes:
+        """The next piece, which `readany` will give all the same; nothing at the end."""
+        piece = await self._response.content.readany()
+        self.head += piece
+        return piece
+
+    async def readany(self) -> bytes:
+        """The next piece; nothing at the end. Raises one of `BROKEN_OFF` if there is none."""
+        if self.head:
+            head, self.head = self.head, b""
+            return head
+        return await self._response.content.readany()
+
+    def close(self) -> None:
+        """Let go of the connection; the upstream stops if it has not ended."""
+        self._response.close()

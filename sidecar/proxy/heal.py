@@ -1,0 +1,147 @@
+"""A request that the upstream finds too long is cut and sent again, before the client has seen a byte.
+
+Rules: what a refusal tells of the model's window is learned, if it agrees with what was sent. Each try is
+shorter than the one before, and there are `RETRIES` of them. Where no cut helps, the client gets the
+upstream's first answer byte for byte: it is about the request that the client made.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from aiohttp import web
+
+from sidecar.conversation.overflow import LEAST, Overflow
+from sidecar.conversation.tokens import estimate
+from sidecar.errors import SidecarError
+from sidecar.proxy.answer import Answer
+from sidecar.proxy.compose import Composed, compose
+from sidecar.proxy.context import Context
+from sidecar.proxy.load import Plan
+from sidecar.proxy.receive import Asked
+from sidecar.proxy.refusal import refusal
+
+__all__ = ["RETRIES", "send"]
+
+log = logging.getLogger("sidecar.proxy")
+
+RETRIES = 3
+# Of a prompt that is too long by an unknown length, so much is sent the next time.
+_SHORTER = 0.7
+# Where it is known, a little less than what would just fit: chat templates are not counted evenly.
+_SAFE = 0.95
+# An estimate is off by less than this, or the number is not about this prompt.
+_FAR_OFF = 4
+
+
+async def send(
+    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.Request
+) -> tuple[Answer, Composed]:
+    """Send a request until it is short enough; gives the answer and what it is the answer to."""
+    first = await _sent(context, composed, request)
+    if asked.is_task or asked.mode == "off":
+        return first, composed
+    try:
+        refused = await refusal(first)
+        if refused is None:
+            return first, composed
+        healed = await _healed(context, asked, plan, composed, request, refused)
+    except BaseException:  # the client left: so must we
+        first.close()
+        raise
+    about = {"model": asked.chat.model, "window": refused.limit, "sent": refused.sent}
+    if healed is None:
+        context.metrics.overflows.labels("no").inc()
+        log.warning("the upstream refused a prompt for its length, and no cut helped", extra=about)
+        return first, composed
+    first.close()
+    context.metrics.overflows.labels("yes").inc()
+    about["retries"] = healed[1].healed
+    log.info("the upstream refused a prompt for its length, and took a shorter one", extra=about)
+    return healed
+
+
+async def _healed(
+    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.Request, refused: Overflow
+) -> tuple[Answer, Composed] | None:
+    """The answer to a shorter request; None if there is none."""
+    for retry in range(1, RETRIES + 1):
+        size = _size(asked, composed)
+        refused = _believable(refused, asked, size)
+        if refused.limit is not None:
+            context.windows.learn(asked.chat.model, refused.limit)
+        ceiling = _ceiling(context, asked, refused, size)
+        shorter = compose(context, asked, plan, request, ceiling)
+        if shorter.body == composed.body:
+            return None
+        composed = shorter
+        try:
+            answer = await _sent(context, composed, request)
+        except SidecarError as error:
+            log.warning("a shorter prompt could not be sent", extra={"error": error.message})
+            return None
+        again = await _refused_again(answer)
+        if again is None and not _is_our_fault(answer.status):
+            if refused.limit is None:
+                _guess(context, asked, ceiling)
+            return answer, replace(composed, healed=retry)
+        answer.close()
+        if again is None:
+            return None
+        refused = again
+    return None
+
+
+async def _sent(context: Context, composed: Composed, request: web.Request) -> Answer:
+    url = context.upstream.url(request.raw_path)
+    return Answer(await context.upstream.send("POST", url, composed.headers, composed.body))
+
+
+async def _refused_again(answer: Answer) -> Overflow | None:
+    try:
+        return await refusal(answer)
+    except BaseException:
+        answer.close()
+        raise
+
+
+def _is_our_fault(status: int) -> bool:
+    """Does the upstream dislike the prompt that is left, where it had nothing else against the whole?"""
+    return 400 <= status < 500 and status not in (401, 403, 408, 429)
+
+
+def _size(asked: Asked, composed: Composed) -> int:
+    """What was sent, in estimated tokens."""
+    tools = estimate(asked.chat.tools) if asked.chat.tools else 0
+    return sum(estimate(each.raw) for each in composed.sent) + tools
+
+
+def _believable(refused: Overflow, asked: Asked, size: int) -> Overflow:
+    """Without numbers that have nothing to do with what was sent: an error may be made to lie."""
+    if refused.sent is not None:
+        fits = size / _FAR_OFF <= refused.sent <= size * _FAR_OFF
+    else:
+        fits = refused.limit is None or refused.limit <= size * _FAR_OFF + (asked.chat.max_tokens or 0)
+    return refused if fits else Overflow()
+
+
+def _ceiling(context: Context, asked: Asked, refused: Overflow, size: int) -> int:
+    """How much may be sent the next time, in estimated tokens; less than the last time in any case."""
+    shorter = int(size * _SHORTER)
+    if refused.limit is None:
+        return shorter
+    answer = asked.chat.max_tokens or int(refused.limit * context.settings.trim.answer_share)
+    room = max(refused.limit - answer, 1)
+    if refused.sent is None:
+        return min(shorter, room)
+    known = int(size * room / refused.sent * _SAFE)
+    return known if known < size else shorter
+
+
+def _guess(context: Context, asked: Asked, ceiling: int) -> None:
+    """The window is not known, but a prompt that is taken: the next request begins there."""
+    share = context.settings.trim.answer_share
+    answer = min(asked.chat.max_tokens or int(ceiling * share / (1 - share)), ceiling)
+    if ceiling + answer >= LEAST:
+        context.windows.learn(asked.chat.model, ceiling + answer)
