@@ -1,0 +1,15 @@
+"""Measures of the sidecar in front of a real engine; no tests. `./dev bench NAME` runs one.
+
+The map, each module above those that use it:
+
+    engine     llama.cpp with a small Gemma: installed once, started for one measure
+    played     what is said: a fixed chat, a fixed agent's work, words that are the same every time
+    asking     one request, streamed, and what the engine says that it cost
+    reshaped   a server before the engine that makes tool calls and reasoning of its answers
+    clients    who asks: Open WebUI, one that sends only what is new, one that cuts its own history
+    scenes     plays a scene through a client, and sums up what it cost
+    context    `./dev bench context`: what a long chat costs
+    stripped   `./dev bench stripped`: what a client that changes the history costs
+    full       `./dev bench full`: a chat that outgrows its engine
+    slots      `./dev bench slots`: what tasks, and other chats, do to a chat's cache
+"""

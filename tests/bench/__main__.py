@@ -1,0 +1,31 @@
+"""`python -m tests.bench NAME [ARGS]`. Exit code 2: the engine cannot run on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.bench import context
+from tests.bench.engine import NoEngine
+
+_MEASURES = {"context": context.main}
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] not in _MEASURES:
+        print(f"Usage: ./dev bench {{{','.join(_MEASURES)}}} [--help]", file=sys.stderr)
+        return 2
+    name, *rest = arguments
+    with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as folder:
+        try:
+            asyncio.run(_MEASURES[name](rest, Path(folder)))
+        except NoEngine as error:
+            print(f"./dev bench: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
