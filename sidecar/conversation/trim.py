@@ -61,12 +61,16 @@ class Budget:
 
 @dataclass(slots=True, frozen=True)
 class Trimmed:
-    """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter."""
+    """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter.
+
+    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was.
+    """
 
     kept: tuple[Outgoing, ...]
     dropped: int = 0
     over: tuple[str, ...] = ()
     shortened: int = 0
+    cut: int = 0
 
 
 def trim(
@@ -76,30 +80,35 @@ def trim(
     system: Sequence[Outgoing] = (),
     tools: bytes = b"",
     size: Callable[[bytes], int] = estimate,
+    reserved: int = 0,
 ) -> Trimmed:
     """Cut `line` (the messages after the leading system ones) to the budget.
 
-    `system` and `tools` go along whatever happens; they only take their share of the room. `size` tells
-    the tokens of a message; what it says of one must not change between two steps, or the cut would move.
+    `system` and `tools` go along whatever happens; they only take their share of the room, as do the
+    `reserved` tokens. `size` tells the tokens of a message; what it says of one must not change between
+    two steps, or the cut would move.
     """
     if budget.unlimited:
         return Trimmed(tuple(line))
     shape = _shape(line, keep_first=budget.keep_first_turn)
     counted = _counted(line, budget, system)
     cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
-    found, over = Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first), []
+    found, over = _cut(line, shape, cut), []
     if budget.max_input_tokens is not None:
-        fixed = sum(size(each.raw) for each in system) + (size(tools) if tools else 0)
+        fixed = reserved + sum(size(each.raw) for each in system) + (size(tools) if tools else 0)
         tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, size)
         if tokens.of(found.kept) > tokens.room:
             fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
             if fitted is None:
                 over.append("max_input_tokens")
-                cut = shape.last_cut
-                fitted = Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first)
+                fitted = _cut(line, shape, shape.last_cut)
             found = fitted
     over = [limit.name for limit in counted if limit.size(found.kept) > limit.room] + over
     return replace(found, over=tuple(over))
+
+
+def _cut(line: Sequence[Outgoing], shape: _Shape, cut: int) -> Trimmed:
+    return Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first, cut=shape.behind(cut))
 
 
 def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> Trimmed | None:
@@ -117,7 +126,8 @@ def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> 
     if not cuts:
         return None
     found = tokens.fitted(left, _Shape(first, cuts, first - 1, steps[-1]), first)
-    return found and replace(found, dropped=found.dropped + len(line) - len(left))
+    dropped = len(line) - len(left)
+    return found and replace(found, dropped=found.dropped + dropped, cut=shape.behind(shape.newest))
 
 
 @dataclass(slots=True, frozen=True)
@@ -137,6 +147,10 @@ class _Shape:
     def last_cut(self) -> int:
         """As much as can be cut."""
         return self.cuts[-1] if self.cuts else self.first
+
+    def behind(self, cut: int) -> int:
+        """Where the line goes on when it is cut here; 0 if nothing is cut."""
+        return cut if cut > self.first else 0
 
 
 def _shape(line: Sequence[Outgoing], *, keep_first: bool) -> _Shape:
@@ -206,7 +220,7 @@ class _Tokens:
             return None
         kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
         changed = sum(short[at] is not line[at] for at in range(cut, shorter))
-        return Trimmed(kept, cut - shape.first, shortened=changed)
+        return Trimmed(kept, cut - shape.first, shortened=changed, cut=shape.behind(cut))
 
     def _places(self, sums: _Sums, shape: _Shape, least: int) -> tuple[int, int]:
         """Up to the first everything is dropped, from there to the second everything is made shorter.

@@ -75,6 +75,11 @@ class TestLimits:
             == 2
         )
 
+    def test_what_is_reserved_takes_its_share_of_the_room(self):
+        size = sum(estimate(each.raw) for each in chat(3))
+        budget = Budget(max_input_tokens=size + 9, step=0.01)
+        assert [trim(chat(3), budget, reserved=tokens).dropped for tokens in (0, 9, 10)] == [0, 0, 2]
+
     def test_the_strictest_limit_decides(self):
         assert trim(chat(5), Budget(max_messages=8, max_turns=2, max_input_tokens=999)).dropped == 6
 
@@ -90,7 +95,7 @@ class TestWhatIsNeverCut:
     )
     def test_the_newest_question_and_what_follows_it_stay(self, budget, over):
         newest = told(user("new"), calls("c"), result("c"))
-        assert trim([*chat(2), *newest], budget) == Trimmed(tuple(newest), 4, over)
+        assert trim([*chat(2), *newest], budget) == Trimmed(tuple(newest), 4, over, cut=4)
 
     def test_a_line_without_a_question_stays(self):
         line = told(says("a"), result("c"))
@@ -131,6 +136,25 @@ class TestWhatIsNeverCut:
     def test_a_result_to_no_call_hinders_nothing(self):
         line = told(user("a"), calls("c"), result("c"), user("b"), result("x"))
         assert len(trim(line, Budget(max_turns=1)).kept) == 2
+
+
+class TestWhereTheLineGoesOn:
+    def test_the_cut_is_where_the_first_turn_that_is_left_begins(self):
+        assert trim(chat(5), Budget(max_turns=2, step=0.1)).cut == 6
+        assert trim(chat(5), Budget(max_turns=3, step=0.1, keep_first_turn=True)).cut == 6
+        for_tokens = trim(chat(5), Budget(max_input_tokens=40))
+        assert for_tokens.cut == for_tokens.dropped > 0
+
+    def test_there_is_no_cut_where_no_whole_turn_goes(self):
+        assert trim(chat(5), Budget(max_turns=5)).cut == 0
+        assert trim(chat(2), Budget(max_turns=1, keep_first_turn=True)).cut == 0
+
+    def test_steps_of_the_newest_turn_do_not_move_it(self):
+        assert trim([*chat(2), *agent(60)], Budget(max_input_tokens=1500)).cut == 4
+        inside = trim(agent(60), Budget(max_input_tokens=1500))
+        assert (inside.dropped > 0, inside.cut) == (True, 0)
+        kept = trim([*chat(1), *agent(60)], Budget(max_input_tokens=1500, keep_first_turn=True))
+        assert (kept.dropped > 0, kept.cut) == (True, 0)
 
 
 class TestSteps:
@@ -207,7 +231,7 @@ class TestShorterBeforeFewer:
     def test_a_giant_turn_that_fits_by_no_means_is_sent_whole(self):
         line = [*chat(2), *agent(10)]
         trimmed = trim(line, Budget(max_input_tokens=100))
-        assert trimmed == Trimmed(tuple(line[4:]), 4, ("max_input_tokens",))
+        assert trimmed == Trimmed(tuple(line[4:]), 4, ("max_input_tokens",), cut=4)
 
     def test_inside_a_giant_turn_the_prompt_changes_only_at_steps(self):
         budget = Budget(max_input_tokens=4000, step=0.5)
