@@ -11,6 +11,8 @@
     rebuild    the messages that go upstream
     tokens     how many tokens is this, about?
     trim       which turns fit the budget
+    summary    what stands for the turns that do not
+    transcript what a model is asked that is to sum them up
     windows    what the upstreams' lists of models say of each model's window
     overflow   refusals for length, and what they tell
 

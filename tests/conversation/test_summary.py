@@ -140,7 +140,7 @@ class TestRoom:
 
 class TestClipping:
     def test_it_ends_between_two_words_and_says_so(self):
-        assert clipped("one two three four five", 5) == "one two three…"
+        assert clipped("one two three four five six seven", 5) == "one two three…"
 
     def test_one_long_word_is_cut_through(self):
         assert clipped("x" * 100, 4) == "x" * 14 + "…"
