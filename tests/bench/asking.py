@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Answer", "Messages", "ask"]
+__all__ = ["Answer", "Messages", "ask", "unkept"]
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -34,6 +34,11 @@ class Answer:
     @property
     def processed(self) -> int:
         return self.prompt - self.cached
+
+
+def unkept() -> aiohttp.ClientSession:
+    """A session that keeps no connection: the engine closes them, and a measure is not to break off."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
 
 
 async def ask(

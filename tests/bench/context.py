@@ -10,6 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from tests.bench import played
+from tests.bench.asking import unkept
 from tests.bench.clients import Client, Full, Thin, Window
 from tests.bench.engine import engine
 from tests.bench.reshaped import reshaped
@@ -70,7 +71,7 @@ async def main(arguments: list[str], folder: Path) -> None:
     async with (
         engine(folder, "-c", "16384", "-np", "1") as address,
         reshaped(address) as upstream,
-        aiohttp.ClientSession() as http,
+        unkept() as http,
     ):
         measure = _Measure(http, address, upstream, folder, given.budget)
         for scene, length, what in (

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from tests.bench import played
+from tests.bench.asking import unkept
 
 __all__ = ["SHAPE", "reshaped"]
 
@@ -25,7 +25,7 @@ _THINKS = 12  # pieces of the stream
 @asynccontextmanager
 async def reshaped(engine: str) -> AsyncIterator[str]:
     """Its address while the body runs."""
-    async with aiohttp.ClientSession() as http:
+    async with unkept() as http:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             sent = await request.read()
