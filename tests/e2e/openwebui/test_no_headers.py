@@ -22,7 +22,7 @@ def ids_told(house: House) -> set[str | None]:
 
 
 async def test_turns_are_one_conversation_under_one_id_without_their_tasks(chat: Chat, house: House):
-    await chat.send("First?")
+    await chat.send("What begins this chat and no other?")
     await chat.send("Second?")
     await chat.regenerate()
     await chat.edit_question(1, "Second, differently?")
@@ -32,7 +32,7 @@ async def test_turns_are_one_conversation_under_one_id_without_their_tasks(chat:
     assert len(house.model.tasks) >= 5
     assert (await chat.shown())[2:] == ["Second, differently?", "Answer 4 by model-a."]
     assert await house.tree(chat) == [
-        "First?",
+        "What begins this chat and no other?",
         "Answer 1 by model-a.",
         ["Second?", ["Answer 2 by model-a."], ["Answer 3 by model-a."]],
         ["Second, differently?", "Answer 4 by model-a."],
