@@ -9,11 +9,11 @@ memory    the same in dictionaries: for tests, and for those who want nothing ke
 
 from __future__ import annotations
 
-from sidecar.store.base import Found, Store, Turn
+from sidecar.store.base import Found, Store, Summary, Turn
 from sidecar.store.memory import MemoryStore
 from sidecar.store.sqlite import SQLiteStore
 
-__all__ = ["Found", "MemoryStore", "SQLiteStore", "Store", "Turn", "make_store"]
+__all__ = ["Found", "MemoryStore", "SQLiteStore", "Store", "Summary", "Turn", "make_store"]
 
 
 def make_store(path: str | None, *, secret: str = "") -> Store:

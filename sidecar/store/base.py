@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from sidecar.conversation.history import Conversation, Node
 
-__all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "Found", "Store", "Turn"]
+__all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "Found", "Store", "Summary", "Turn"]
 
 #: Of conversations that read alike so far, so many are looked at. They keep a look-up as cheap where
 #: thousands of chats begin with the same words.
@@ -50,6 +50,16 @@ class Turn:
     nodes: tuple[Node, ...]
     echoes: tuple[tuple[bytes, bytes], ...] = ()
     system: bytes | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Summary:
+    """What a model made of the front of a path; `hash` names that front."""
+
+    hash: bytes
+    text: str
+    model: str
+    created_at: float
 
 
 class Store(ABC):
@@ -108,6 +118,14 @@ class Store(ABC):
     @abstractmethod
     async def record(self, turn: Turn) -> None:
         """Add a turn. When this returns, it is durable."""
+
+    @abstractmethod
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        """What stands for the first of these fronts for which there is anything."""
+
+    @abstractmethod
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        """Keep a summary with its conversation, unless that is gone or has one of this front already."""
 
     @abstractmethod
     def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Summary, Turn
 
 __all__ = ["MemoryStore"]
 
@@ -27,6 +27,7 @@ class _Kept:
     parents: set[bytes] = field(default_factory=set)
     echoes: dict[bytes, bytes] = field(default_factory=dict)
     system: tuple[bytes, bytes] | None = None
+    summaries: dict[bytes, Summary] = field(default_factory=dict)
 
     def named(self, hash: bytes) -> list[Node]:
         """The nodes of this hash, oldest first, or the one of which it is an echo."""
@@ -137,6 +138,16 @@ class MemoryStore(Store):
             self._holders.setdefault(hash, {})[kept.number] = kept
         if turn.system is not None:
             kept.system = (kept.system[0] if kept.system else turn.system, turn.system)
+
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        kept = self._kept.get(conversation)
+        found = (kept.summaries[hash] for hash in hashes if hash in kept.summaries) if kept else iter(())
+        return next(found, None)
+
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        kept = self._kept.get(conversation)
+        if kept is not None:
+            kept.summaries.setdefault(summary.hash, summary)
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         for kept in list(self._kept.values()):

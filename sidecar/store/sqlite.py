@@ -18,7 +18,7 @@ from typing import Any
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Summary, Turn
 from sidecar.store.schema import migrate
 from sidecar.store.worker import Worker
 
@@ -70,6 +70,13 @@ _ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?
 _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
+_FIND_FRONTS = """
+    SELECT number, hash FROM summary JOIN conversation ON number = conversation WHERE id = ?"""
+_FIND_SUMMARY = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? AND hash = ?"
+_ADD_SUMMARY = """
+    INSERT INTO summary (conversation, hash, text, model, created_at)
+    SELECT number, ?, ?, ?, ? FROM conversation WHERE id = ?
+    ON CONFLICT (conversation, hash) DO NOTHING"""
 
 _NEWER_THAN_ALL = 1 << 62
 _PATIENCE = 5.0  # seconds to wait for another process's lock
@@ -133,6 +140,13 @@ class SQLiteStore(Store):
 
     async def record(self, turn: Turn) -> None:
         await self._writer.do(lambda connection: _record(connection, turn))
+
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        return await self._reader.do(lambda connection: _summary(connection, conversation, hashes))
+
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        values = (summary.hash, summary.text, summary.model, summary.created_at, conversation)
+        await self._writer.do(lambda connection: connection.execute(_ADD_SUMMARY, values))
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         where, values = ('WHERE id = ? OR "key" = ?', (name, name)) if name is not None else ("", ())
@@ -323,6 +337,15 @@ def _columns(node: Node) -> tuple[object, ...]:
         node.usage,
         node.finish_reason,
     )
+
+
+def _summary(connection: sqlite3.Connection, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+    # The texts of all fronts would be much to read for the one that is wanted.
+    known = {hash: number for number, hash in connection.execute(_FIND_FRONTS, (conversation,))}
+    for hash in hashes:
+        if hash in known:
+            return Summary(*connection.execute(_FIND_SUMMARY, (known[hash], hash)).fetchone())
+    return None
 
 
 def _kept_secret(connection: sqlite3.Connection) -> bytes:

@@ -32,10 +32,13 @@ HOT = (
     "_PATH",
     "_TREE",
     "_SYSTEM",
+    "_FIND_FRONTS",
+    "_FIND_SUMMARY",
     "_ADD_CONVERSATION",
     "_ADD_NODE",
     "_ADD_ECHO",
     "_ADD_SYSTEM",
+    "_ADD_SUMMARY",
 )
 
 

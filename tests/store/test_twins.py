@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.store import make_store
+from sidecar.store import Summary, make_store
 from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, turn
 
 CONVERSATIONS = {"conv_a": TENANT, "conv_b": TENANT, "conv_c": OTHER_TENANT}
@@ -50,6 +50,9 @@ async def compare(history):
                 told = as_turn(known[record[0]], record, float(time // 2))
                 for store in stores:
                     await store.record(told)
+                    if record[3]:  # a summary of whatever stands where an echo does
+                        front = Summary(record[3][0][0], told.conversation.id, "small", float(time))
+                        await store.summarise(told.conversation.id, front)
             first, second = [await everything(store, known) for store in stores]
             assert first == second
         finally:
@@ -82,7 +85,8 @@ async def everything(store, known):
     hashes = [*ECHOES, b"?" * 16, *(node.hash for nodes in known.values() for node in nodes)]
     answers = [[each async for each in store.conversations(name)] for name in (None, "a", "conv_b", "?")]
     for id in known:
-        answers += [await store.tree(id), await store.system(id)]
+        answers += [await store.tree(id), await store.system(id), await store.summary(id, hashes)]
+        answers.append(await store.summary(id, hashes[::-1]))
         answers += [await store.path(id, node.id) for node in known[id]]
         for tenant in (TENANT, OTHER_TENANT):
             answers += [await store.find(tenant, ["?", id, "conv_b"], [hash]) for hash in hashes]
