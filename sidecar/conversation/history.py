@@ -18,12 +18,13 @@ Version 1 of this contract: BLAKE2b, 16 bytes, person `sidecar/1`. Golden values
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
 
 from sidecar.conversation import message as messages
 from sidecar.conversation.message import Fields
+from sidecar.conversation.tokens import Measure, measured
 
 __all__ = [
     "HASH_SIZE",
@@ -59,6 +60,15 @@ class Message:
     role: str
     digest: bytes
     exact: bytes | None
+    _measure: Measure | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def measure(self) -> Measure:
+        """What an estimate of its tokens counts. Kept, for a client sends the same message many times."""
+        if self._measure is None:
+            object.__setattr__(self, "_measure", measured(self.fields))
+        assert self._measure is not None
+        return self._measure
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,6 +124,8 @@ class Conversation:
     full: bool = False
     #: The digest of the last leading system messages, to see whether they have changed.
     system: bytes | None = None
+    #: The weights of `tokens.Weights` that its prompts are cut by, until a step moves the cut.
+    weights: bytes | None = None
 
 
 class Chain:

@@ -10,12 +10,13 @@ does, for every upstream refuses that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.history import Chain, Message, Node
 from sidecar.conversation.message import call_ids, encode, has_reasoning, read, without_reasoning
+from sidecar.conversation.tokens import Measure, measure
 
 __all__ = ["Outgoing", "Restore", "rebuilt", "remembered"]
 
@@ -41,6 +42,19 @@ class Outgoing:
     role: str
     raw: bytes
     restored: bool = False
+    #: The client's message that it is, if it is one.
+    message: Message | None = field(default=None, compare=False, repr=False)
+    _measure: Measure | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def measure(self) -> Measure:
+        """What an estimate of its tokens counts; a client's message is measured only once."""
+        if self.message is not None:
+            return self.message.measure
+        if self._measure is None:
+            object.__setattr__(self, "_measure", measure(self.raw))
+        assert self._measure is not None
+        return self._measure
 
 
 def rebuilt(
@@ -51,12 +65,12 @@ def rebuilt(
     for index, message in enumerate(sent):
         step = steps[index] if index < len(steps) else ()
         if not _restorable(step, rules):
-            line.append(Outgoing(message.role, message.raw))
+            line.append(Outgoing(message.role, message.raw, message=message))
             continue
         wanted = replace(rules, reasoning="always") if has_reasoning(message.fields) else rules
         stored = [_sendable(node, wanted, model) for node in step]
         if len(step) == 1 and _reads_alike(chain, stored[0], message):
-            line.append(Outgoing(message.role, message.raw))
+            line.append(Outgoing(message.role, message.raw, message=message))
         else:
             line.extend(
                 Outgoing(node.role, raw, restored=True) for node, raw in zip(step, stored, strict=True)
@@ -69,7 +83,7 @@ def remembered(
 ) -> list[Outgoing]:
     """A stored path for a client that did not send it, and then what the client did send."""
     stored = [Outgoing(node.role, _sendable(node, rules, model), restored=True) for node in line]
-    return _paired([*stored, *(Outgoing(message.role, message.raw) for message in sent)])
+    return _paired([*stored, *(Outgoing(message.role, message.raw, message=message) for message in sent)])
 
 
 def _restorable(step: Step, rules: Restore) -> bool:
