@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 
 from sidecar.conversation.history import Conversation, Node
 
-__all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "Found", "Store", "Summary", "Turn"]
+__all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "MAX_LEARNED", "Found", "Store", "Summary", "Turn"]
 
 #: Of conversations that read alike so far, so many are looked at. They keep a look-up as cheap where
 #: thousands of chats begin with the same words.
 MAX_ALIKE = 16
 #: What more conversations than these have in common does not help to find one of them.
 MAX_CANDIDATES = 8
+#: So many things learned are kept: a client can make up names of models without end.
+MAX_LEARNED = 1000
 
 
 @dataclass(slots=True, frozen=True)
@@ -43,7 +45,7 @@ class Turn:
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
     they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
-    conversation whose `tip` is None keeps the one that it has.
+    conversation whose `tip` or `weights` is None keeps what it has.
     """
 
     conversation: Conversation
@@ -126,6 +128,14 @@ class Store(ABC):
     @abstractmethod
     async def summarise(self, conversation: str, summary: Summary) -> None:
         """Keep a summary with its conversation, unless that is gone or has one of this front already."""
+
+    @abstractmethod
+    async def remember(self, name: str, value: bytes) -> None:
+        """Keep what was learned under this name, in place of what was; the newest `MAX_LEARNED` are kept."""
+
+    @abstractmethod
+    async def recall(self) -> dict[str, bytes]:
+        """All that `remember` has kept, the oldest first."""
 
     @abstractmethod
     def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Summary, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Store, Summary, Turn
 
 __all__ = ["MemoryStore"]
 
@@ -45,6 +45,7 @@ class MemoryStore(Store):
         #: The conversations that hold a hash (or an echo of it), or a reply with a digest.
         self._holders: dict[bytes, dict[int, _Kept]] = {}
         self._answered: dict[bytes, dict[int, _Kept]] = {}
+        self._learned: dict[str, bytes] = {}
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -123,6 +124,7 @@ class MemoryStore(Store):
             tip=new.tip or old.tip,
             full=old.full or new.full,
             system=new.system or old.system,
+            weights=new.weights or old.weights,
         )
         for node in turn.nodes:
             if node.id not in kept.nodes:
@@ -148,6 +150,15 @@ class MemoryStore(Store):
         kept = self._kept.get(conversation)
         if kept is not None:
             kept.summaries.setdefault(summary.hash, summary)
+
+    async def remember(self, name: str, value: bytes) -> None:
+        self._learned.pop(name, None)  # so that the newest stand last
+        self._learned[name] = value
+        if len(self._learned) > MAX_LEARNED:
+            del self._learned[next(iter(self._learned))]
+
+    async def recall(self) -> dict[str, bytes]:
+        return dict(self._learned)
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         for kept in list(self._kept.values()):

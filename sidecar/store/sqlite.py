@@ -18,13 +18,13 @@ from typing import Any
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, Found, Store, Summary, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Store, Summary, Turn
 from sidecar.store.schema import migrate
 from sidecar.store.worker import Worker
 
 __all__ = ["SQLiteStore"]
 
-_CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system'
+_CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
 _NODE = (
     "id, parent, digest, exact, role, body, source, state, created_at, "
     "message_id, model, usage, finish_reason"
@@ -56,11 +56,11 @@ _TREE = f"""
 _SYSTEM = """
     SELECT first, last FROM system_prompt
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
-_ADD_CONVERSATION = """
-    INSERT INTO conversation (id, tenant, "key", created_at, updated_at, tip, "full", system)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+_ADD_CONVERSATION = f"""
+    INSERT INTO conversation ({_CONVERSATION}) VALUES ({", ".join("?" * 9)})
     ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, "full" = max("full", excluded."full"),
-        tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system)
+        tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system),
+        weights = coalesce(excluded.weights, weights)
     RETURNING number"""
 # Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
 _ADD_NODE = f"""
@@ -77,6 +77,12 @@ _ADD_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at)
     SELECT number, ?, ?, ?, ? FROM conversation WHERE id = ?
     ON CONFLICT (conversation, hash) DO NOTHING"""
+# A value that is replaced gets a new number.
+_REMEMBER = "INSERT OR REPLACE INTO learned (name, value) VALUES (?, ?)"
+_FORGET = """
+    DELETE FROM learned
+    WHERE number <= (SELECT number FROM learned ORDER BY number DESC LIMIT 1 OFFSET ?)"""
+_RECALL = "SELECT name, value FROM learned ORDER BY number"
 
 _NEWER_THAN_ALL = 1 << 62
 _PATIENCE = 5.0  # seconds to wait for another process's lock
@@ -147,6 +153,16 @@ class SQLiteStore(Store):
     async def summarise(self, conversation: str, summary: Summary) -> None:
         values = (summary.hash, summary.text, summary.model, summary.created_at, conversation)
         await self._writer.do(lambda connection: connection.execute(_ADD_SUMMARY, values))
+
+    async def remember(self, name: str, value: bytes) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_REMEMBER, (name, value))
+            connection.execute(_FORGET, (MAX_LEARNED,))
+
+        await self._writer.do(write)
+
+    async def recall(self) -> dict[str, bytes]:
+        return dict(await self._reader.do(lambda reader: reader.execute(_RECALL).fetchall()))
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         where, values = ('WHERE id = ? OR "key" = ?', (name, name)) if name is not None else ("", ())
@@ -222,8 +238,8 @@ def _range(hash: bytes) -> tuple[bytes, bytes]:
 
 
 def _conversation(row: Sequence[Any]) -> Conversation:
-    _number, id, tenant, key, created_at, updated_at, tip, full, system = row
-    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system)
+    _number, id, tenant, key, created_at, updated_at, tip, full, system, weights = row
+    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system, weights)
 
 
 def _find(
@@ -312,6 +328,7 @@ def _record(connection: sqlite3.Connection, turn: Turn) -> None:
         each.tip,
         each.full,
         each.system,
+        each.weights,
     )
     number = connection.execute(_ADD_CONVERSATION, values).fetchone()[0]
     connection.executemany(_ADD_NODE, [(number, *_columns(node)) for node in turn.nodes])

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from sidecar.store import Found
+from sidecar.store.base import MAX_LEARNED
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 
 
@@ -328,3 +329,28 @@ class TestConversations:
             await store.record(turn(talk("conv_c"), question("hi")))
 
         assert seen == ["conv_a", "conv_b"]
+
+    async def test_a_turn_without_weights_leaves_those_that_are_there(self, store):
+        for weights in (None, b"1", b"2", None):
+            await store.record(turn(talk(weights=weights), question("hi")))
+
+        assert (await store.find(TENANT, ["conv_1"], [])).conversation == talk(weights=b"2")
+
+
+class TestLearned:
+    async def test_nothing_is_known_at_first(self, store):
+        assert await store.recall() == {}
+
+    async def test_the_newest_value_under_a_name_is_kept_and_stands_last(self, store):
+        for name, value in [("tokens:a", b"1"), ("window:a", b"2"), ("tokens:a", b"\x00\xff")]:
+            await store.remember(name, value)
+
+        assert list((await store.recall()).items()) == [("window:a", b"2"), ("tokens:a", b"\x00\xff")]
+
+    async def test_of_too_many_the_oldest_go(self, store):
+        names = [f"tokens:{number}" for number in range(MAX_LEARNED + 3)]
+        await asyncio.gather(*(store.remember(name, b"1") for name in names))
+        await store.remember(names[4], b"2")
+        await store.remember("tokens:newest", b"3")
+
+        assert list(await store.recall()) == [*names[5:], names[4], "tokens:newest"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 
 import pytest
 
+from sidecar.conversation.history import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore, schema
 from sidecar.store.schema import migrate, migrations
-from tests.store.trees import TENANT, chat, talk, turn
+from tests.store.trees import TENANT, chat, question, talk, turn
 
 SECOND = """
     -- A comment; with a semicolon.
@@ -80,16 +82,28 @@ def test_an_older_database_gets_only_what_it_lacks(connection, monkeypatch):
     assert connection.execute("SELECT value FROM secret").fetchall() == [(b"\x01",)]
 
 
-async def test_what_the_first_version_recorded_is_recognised_after_the_migration(tmp_path, monkeypatch):
+def record_as_the_first_version(connection, nodes):
+    """Into tables that only the first migration has made, which today's store cannot write to."""
+    about = (1, "conv_1", TENANT, b"s", 1.0, 1.0)
+    names = "number, id, tenant, system, created_at, updated_at"
+    connection.execute(f"INSERT INTO conversation ({names}) VALUES (?, ?, ?, ?, ?, ?)", about)
+    columns = ", ".join(each.name for each in fields(Node))
+    places = ", ".join("?" * len(fields(Node)))
+    for node in nodes:
+        values = [getattr(node, each.name) for each in fields(Node)]
+        connection.execute(f"INSERT INTO message (conversation, {columns}) VALUES (1, {places})", values)
+    connection.execute("INSERT INTO echo VALUES (1, ?, ?)", (b"e" * 16, nodes[-1].id))
+
+
+async def test_what_the_first_version_recorded_is_recognised_after_the_migration(
+    tmp_path, monkeypatch, connection
+):
     ask, answer = chat("hi", "hello")
-    told = turn(talk(), ask, answer, echoes=[(b"e" * 16, answer.id)])
     first = migrations()[:1]
     with monkeypatch.context() as patched:
         patched.setattr(schema, "migrations", lambda: first)
-        old = SQLiteStore(str(tmp_path / "sidecar.db"))
-        await old.open()
-        await old.record(told)
-        await old.close()
+        migrate(connection, "the store")
+    record_as_the_first_version(connection, [ask, answer])
 
     store = SQLiteStore(str(tmp_path / "sidecar.db"))
     await store.open()
@@ -97,6 +111,10 @@ async def test_what_the_first_version_recorded_is_recognised_after_the_migration
         assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
         assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_1"
         assert await store.candidates(TENANT, [], [answer.digest]) == {"conv_1": 2}
+        assert [each async for each in store.conversations()] == [talk(system=b"s")]
+        await store.record(turn(talk(weights=b"w"), question("more", answer)))
+        assert [each async for each in store.conversations()] == [talk(system=b"s", weights=b"w")]
+        assert await store.recall() == {}
     finally:
         await store.close()
 

@@ -30,6 +30,7 @@ records = st.tuples(
     st.lists(st.tuples(st.sampled_from(ECHOES), st.integers(0, 7)), max_size=2),
     st.sampled_from([None, b"[1]", b"[2]"]),
     st.booleans(),
+    st.sampled_from([None, b"w1", b"w2"]),
 )
 
 
@@ -62,7 +63,7 @@ async def compare(history):
 
 def as_turn(known, record, at):
     """The turn of this record; `known` holds the conversation's nodes and gets the new ones."""
-    id, new, tip, echoes, system, full = record
+    id, new, tip, echoes, system, full, weights = record
     tenant, nodes = CONVERSATIONS[id], []
     for place, role, text, state in new:
         under = [None, *known][place % (len(known) + 1)]
@@ -72,11 +73,8 @@ def as_turn(known, record, at):
             nodes.append(question(text, under, role=role, tenant=tenant, at=at))
         known += nodes[-1:]
     named = [(hash, known[place % len(known)].id) for hash, place in echoes if known]
-    about = talk(id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=None)
-    if known and tip:
-        about = talk(
-            id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=known[tip % len(known)].id
-        )
+    at_tip = known[tip % len(known)].id if known and tip else None
+    about = talk(id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=at_tip, weights=weights)
     return turn(about, *nodes, echoes=named, system=system)
 
 
