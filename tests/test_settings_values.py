@@ -118,6 +118,26 @@ class TestAddresses:
         assert "hunter2" not in mistake
 
 
+class TestTheUpstreamOfTasks:
+    def test_is_that_of_the_turns_unless_it_is_given(self):
+        assert Settings().tasks_base is None
+        given = Settings.model_validate({"tasks": {"upstream": "http://small:1/"}})
+        assert str(given.tasks_base) == "http://small:1/v1"
+
+    @pytest.mark.parametrize(
+        ("url", "says"), [("demo", 'cannot be "demo"'), ("http://me:hunter2@small", "user name or password")]
+    )
+    def test_has_to_be_a_url(self, url, says):
+        assert says in (mistake := mistake_of({"tasks.upstream": url}))
+        assert "hunter2" not in mistake
+
+    @pytest.mark.parametrize("key", ["Bearer hunter2", "hunter2\r\nX: y", "hunter2ß"])
+    def test_gets_a_key_that_a_header_can_carry(self, key):
+        mistake = mistake_of({"tasks.upstream": "http://small", "tasks.api_key": key})
+        assert "give the key alone" in mistake
+        assert "hunter2" not in mistake
+
+
 class TestCombinationsThatCannotWork:
     @pytest.mark.parametrize(
         ("sections", "says"),
@@ -133,6 +153,13 @@ class TestCombinationsThatCannotWork:
             ({"trim": {"max_turns": 1, "keep_first_turn": True}}, "give 2 or more"),
             ({"trim": {"max_messages": 2, "keep_first_turn": True}}, "give 3 or more"),
             ({"upstream": "http://localhost:8790/v1"}, "the upstream is the sidecar itself"),
+            ({"tasks": {"upstream": "http://[::1]:8790"}}, "the upstream is the sidecar itself"),
+            ({"tasks": {"api_key": "sk-1"}}, "without an upstream of their own"),
+            ({"tasks": {"forward_credential": True}}, "without an upstream of their own"),
+            (
+                {"tasks": {"upstream": "http://small/v1", "api_key": "sk-1", "forward_credential": True}},
+                "carries one credential",
+            ),
             (
                 {"upstream": "http://127.0.0.1:8790", "listen": "0.0.0.0:8790"},
                 "the upstream is the sidecar itself",

@@ -31,6 +31,7 @@ __all__ = [
     "is_named",
     "key_of",
     "kind_of",
+    "slot_of",
     "tenant_of",
 ]
 
@@ -111,6 +112,11 @@ def tenant_of(secret: bytes, credential: str | None, user: str | None) -> bytes:
 def conversation_id(secret: bytes, tenant: bytes, key: str) -> str:
     """The id of the conversation that a client calls `key`: the same on every replica, with no look-up."""
     return "conv_" + _hash(secret, b"conversation", tenant, key.encode()).hex()
+
+
+def slot_of(session: str, slots: int) -> int:
+    """One of so many slots, numbered from 0: always the same for the same conversation."""
+    return int.from_bytes(blake2b(session.encode(), digest_size=8).digest(), "big") % slots
 
 
 def _part(value: str | None) -> bytes:

@@ -75,6 +75,10 @@ class ChatRequest:
         """The body with these messages (JSON each), else as `with_fields` makes it."""
         return self._written({"messages": b"[" + b",".join(sent) + b"]"}, extra or {})
 
+    def with_values(self, changed: dict[str, bytes]) -> bytes:
+        """The body with these keys set to these JSON values, all else as it came."""
+        return self._written(changed, {})
+
     def with_fields(self, extra: dict[str, bytes]) -> bytes:
         """The body with those of these keys (JSON values) that it lacks, all else as it came."""
         return self._written({}, extra)

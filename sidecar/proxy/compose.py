@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
+from yarl import URL
 
-from sidecar.conversation.identity import is_named
+from sidecar.conversation.identity import is_named, slot_of
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.trim import Trimmed, trim
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
-from sidecar.proxy.headers import to_upstream
+from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
+from sidecar.proxy.tasks import task
+from sidecar.settings import Session
 
 __all__ = ["Composed", "compose", "told"]
 
@@ -34,6 +38,8 @@ class Composed:
     sent: tuple[Outgoing, ...] = ()
     #: How often the upstream found it too long before.
     healed: int = 0
+    #: Where it goes, if not to the upstream of the turns.
+    url: URL | None = None
 
 
 def compose(
@@ -41,9 +47,9 @@ def compose(
 ) -> Composed:
     """Put together what goes upstream; `ceiling` is what it may hold at most, in estimated tokens."""
     if asked.is_task:
-        headers = _task_headers(context, request)
-        return Composed(asked.chat.body, headers, 0, Trimmed(()))
-    headers = to_upstream(request.headers, without=_NOT_AS_IT_CAME)
+        made = task(context, asked, request)
+        return Composed(made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), url=made.url)
+    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME)
     session = plan.conversation.id if plan.conversation else asked.conversation_id
     if asked.mode == "off":
         return Composed(asked.chat.body, headers, 0, Trimmed(()))
@@ -58,10 +64,6 @@ def compose(
     else:
         body = asked.chat.with_fields(extra) if extra else asked.chat.body
     return Composed(body, headers, restored, trimmed, sent)
-
-
-# The body may have been rewritten or unpacked; its length is said anew.
-_NOT_AS_IT_CAME = frozenset(("content-length", "content-encoding"))
 
 
 def _system(plan: Plan, asked: Asked) -> list[Outgoing]:
@@ -96,15 +98,16 @@ def _session(context: Context, headers: CIMultiDict[str], session: str | None) -
     for name in context.settings.session.headers:
         if name.lower() not in identity or not is_named(headers.get(name), rules.no_id):
             headers[name] = session
-    field = context.settings.session.body_field
-    return {field: encode(session)} if field else {}
+    return dict(_fields(context.settings.session, session))
 
 
-def _task_headers(context: Context, request: web.Request) -> CIMultiDict[str]:
-    """A task goes without the conversation's id, lest an agent take it for a turn of the conversation."""
-    settings = context.settings
-    ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
-    return to_upstream(request.headers, without={*_NOT_AS_IT_CAME, *(name.lower() for name in ids)})
+def _fields(rules: Session, session: str) -> Iterator[tuple[str, bytes]]:
+    if rules.body_field:
+        yield rules.body_field, encode(session)
+    if rules.slots:
+        yield "id_slot", encode(slot_of(session, rules.slots))
+    if rules.cache_prompt:
+        yield "cache_prompt", b"true"
 
 
 def _readable_only(headers: CIMultiDict[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-__all__ = ["HISTORY", "from_upstream", "to_upstream"]
+__all__ = ["HISTORY", "NOT_AS_IT_CAME", "from_upstream", "to_upstream"]
 
 #: The request header that sets the history mode for one request; ours, so it goes no further.
 HISTORY = "X-Sidecar-History"
@@ -26,6 +26,9 @@ _HOP_BY_HOP = frozenset(
 )
 # `Host` and `Expect` are said anew by the client that sends the request on.
 _NOT_SENT = _HOP_BY_HOP | {"host", "expect", HISTORY.lower()}
+
+#: Where a body may have been rewritten or unpacked; its length is said anew.
+NOT_AS_IT_CAME = frozenset(("content-length", "content-encoding"))
 
 
 def to_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()) -> CIMultiDict[str]:

@@ -94,7 +94,7 @@ async def _healed(
 
 
 async def _sent(context: Context, composed: Composed, request: web.Request) -> Answer:
-    url = context.upstream.url(request.raw_path)
+    url = composed.url or context.upstream.url(request.raw_path)
     return Answer(await context.upstream.send("POST", url, composed.headers, composed.body))
 
 

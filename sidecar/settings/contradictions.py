@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sidecar.settings.sections import Declaration, ModelTrim, Tenant, Trim
+from sidecar.settings.sections import Declaration, ModelTrim, Tasks, Tenant, Trim
 from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, listen_address, upstream_url
 
 
@@ -23,13 +23,15 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     """Every combination in `settings` that cannot work, with its cure."""
     yield from _no_tenant(settings.tenant)
     yield from _exposed_credentials(settings)
+    yield from _keys_of_tasks(settings.tasks)
     yield from _nothing_recognised(settings)
     yield from _too_tight(settings.trim)
     yield from _never_reached(settings.trim)
-    if _calls_itself(settings):
-        yield Contradiction(
-            ("upstream", "listen"), "the upstream is the sidecar itself; give the model server's address"
-        )
+    for name, url in (("upstream", settings.upstream), ("tasks.upstream", settings.tasks.upstream)):
+        if _is_itself(settings, url):
+            yield Contradiction(
+                (name, "listen"), "the upstream is the sidecar itself; give the model server's address"
+            )
 
 
 def _no_tenant(tenant: Tenant) -> Iterator[Contradiction]:
@@ -66,6 +68,22 @@ def _exposed_credentials(settings: Declaration) -> Iterator[Contradiction]:
                 (name, "tenant.credential_headers"),
                 f"{shared[0]} carries the credential, ids are stored as they are; use a header of its own",
             )
+
+
+def _keys_of_tasks(tasks: Tasks) -> Iterator[Contradiction]:
+    key = bool(tasks.api_key.get_secret_value())
+    for name, given in (("api_key", key), ("forward_credential", tasks.forward_credential)):
+        if given and not tasks.upstream:
+            yield Contradiction(
+                (f"tasks.{name}", "tasks.upstream"),
+                "without an upstream of their own tasks go with the client's credential; give a URL, or leave"
+                " this out",
+            )
+    if key and tasks.forward_credential and tasks.upstream:
+        yield Contradiction(
+            ("tasks.api_key", "tasks.forward_credential"),
+            "a request carries one credential; take the key out, or leave the client's at home",
+        )
 
 
 def _nothing_recognised(settings: Declaration) -> Iterator[Contradiction]:
@@ -112,9 +130,9 @@ def _never_reached(trim: Trim) -> Iterator[Contradiction]:
         seen.add(rule.match)
 
 
-def _calls_itself(settings: Declaration) -> bool:
-    if settings.upstream == DEMO:
+def _is_itself(settings: Declaration, url: str) -> bool:
+    if url in ("", DEMO):
         return False
-    (here, port), there = listen_address(settings.listen), upstream_url(settings.upstream)
+    (here, port), there = listen_address(settings.listen), upstream_url(url)
     same = {here, *LOOPBACK} if here in {*EVERY_INTERFACE, *LOOPBACK} else {here}
     return there.port == port and there.host in same

@@ -37,6 +37,11 @@ class Settings(Declaration):
         return values.upstream_url(self.upstream)
 
     @property
+    def tasks_base(self) -> URL | None:
+        """The base URL of the tasks' own upstream; None where they go to that of the turns."""
+        return values.upstream_url(self.tasks.upstream) if self.tasks.upstream else None
+
+    @property
     def listen_host(self) -> str:
         """Host name or address to bind, IPv6 without brackets."""
         return values.listen_address(self.listen)[0]

@@ -21,10 +21,12 @@ from sidecar.settings.values import (
     Header,
     HeaderOrNone,
     HeaderToSend,
+    Key,
     Limit,
     Listen,
     Lower,
     Opening,
+    OtherUpstream,
     Pattern,
     Prefix,
     Seconds,
@@ -124,6 +126,25 @@ class Tasks(Section):
     forward_id: bool = Field(
         False,
         description="Send tasks upstream with the conversation id. An agent would take them for turns.",
+    )
+    model: str = Field(
+        "", description="Have tasks done by this model instead of the chat's; empty for the one they name."
+    )
+    upstream: OtherUpstream = Field(
+        "",
+        description="Send tasks to this OpenAI base URL; empty for `upstream`. Of the client's headers only"
+        " those of the content go there: no credential, no user, no id.",
+    )
+    api_key: Key = Field(
+        SecretStr(""), description="Key for `tasks.upstream`, sent as a bearer token; empty for none."
+    )
+    forward_credential: bool = Field(
+        False, description="Send the client's own credential to `tasks.upstream`."
+    )
+    max_input_tokens: Limit = Field(
+        None,
+        description="Send at most so many tokens of a task, estimated; `none` for no limit. What is left out"
+        " is from the middle of the chat in its prompt (`<chat_history>`).",
     )
 
 
@@ -234,6 +255,15 @@ class Session(Section):
         "",
         description="Field of the request body in which the upstream gets that id, such as"
         " `prompt_cache_key`; empty for none. What the client sets there itself stays.",
+    )
+    slots: Count = Field(
+        0,
+        description="For llama.cpp: how many slots it has (`-np`). Each chat stays on one of them, in the"
+        " body field `id_slot`; 0 leaves the choice to the engine.",
+    )
+    cache_prompt: bool = Field(
+        False,
+        description="For llama.cpp: set the body field `cache_prompt`, where it is not on by itself.",
     )
 
 

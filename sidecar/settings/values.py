@@ -83,6 +83,12 @@ def _upstream(text: str) -> str:
     return text
 
 
+def _other_upstream(text: str) -> str:
+    if text == DEMO:
+        raise ValueError(f'cannot be "{DEMO}"; give a URL, or leave it empty')
+    return _upstream(text) if text else text
+
+
 def listen_address(text: str) -> tuple[str, int]:
     """(host, port) of HOST:PORT, an IPv6 host without its brackets. Raises ValueError with the cure."""
     host, colon, port = text.rpartition(":")
@@ -185,6 +191,13 @@ def _secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not key.isascii() or _CONTROL.search(key):
+        raise ValueError("has blanks or letters that no header can carry; give the key alone, without Bearer")
+    return value
+
+
 def _not_a_switch(value: Any) -> Any:
     """True is 1 to Python, but `max_turns = true` is a slip of the pen."""
     if isinstance(value, bool):
@@ -222,6 +235,7 @@ def _lower(value: Any) -> Any:
 
 
 Upstream = Annotated[str, AfterValidator(_upstream)]
+OtherUpstream = Annotated[str, AfterValidator(_other_upstream)]
 Listen = Annotated[str, AfterValidator(_listen)]
 Store = Annotated[str, AfterValidator(_store)]
 Header = Annotated[str, AfterValidator(_header)]
@@ -231,6 +245,7 @@ BodyField = Annotated[str, AfterValidator(_body_field)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Opening = Annotated[str, AfterValidator(_opening)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
+Key = Annotated[SecretStr, AfterValidator(_key)]
 Whole = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1)]
 Count = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0, le=10_000)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0)]

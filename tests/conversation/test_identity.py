@@ -13,6 +13,7 @@ from sidecar.conversation.identity import (
     first_value,
     key_of,
     kind_of,
+    slot_of,
     tenant_of,
 )
 from sidecar.errors import BadRequest
@@ -111,3 +112,12 @@ class TestTheHashes:
     def test_a_credential_of_any_bytes_and_a_secret_of_any_length_will_do(self):
         assert len(tenant_of(b"s" * 100, "Bearer \udcff", None)) == 16
         assert len(tenant_of(b"", None, None)) == 16
+
+
+class TestTheSlot:
+    def test_is_a_contract(self):
+        assert [slot_of(CONVERSATION, slots) for slots in (1, 2, 8, 1000)] == [0, 0, 6, 214]
+
+    def test_spreads_conversations_evenly(self):
+        found = [slot_of(f"conv_{number}", 3) for number in range(3000)]
+        assert all(900 < found.count(slot) < 1100 for slot in range(3))

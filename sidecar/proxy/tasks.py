@@ -1,0 +1,71 @@
+"""A background task on its way: to which upstream and model, with which headers, how long.
+
+Rules: where nothing is set a task is forwarded as it came, without the conversation's id, lest an agent take
+it for a turn of the conversation. To an upstream of their own tasks take nothing along that says who asked:
+of the client's headers only those go that are about the content, and of its URL nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from sidecar.conversation.message import encode
+from sidecar.conversation.tasks import shorter_task
+from sidecar.proxy.context import Context
+from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
+from sidecar.proxy.receive import Asked
+
+__all__ = ["Task", "task"]
+
+_ABOUT_THE_CONTENT = frozenset(("accept", "accept-encoding", "content-type", "user-agent"))
+
+
+class Task(NamedTuple):
+    """What goes upstream for a task; `url` is None where that is the turns' upstream."""
+
+    body: bytes
+    headers: CIMultiDict[str]
+    url: URL | None
+    is_shorter: bool
+
+
+def task(context: Context, asked: Asked, request: web.Request) -> Task:
+    """Put together what goes upstream."""
+    settings = context.settings
+    changed: dict[str, bytes] = {}
+    most = settings.tasks.max_input_tokens
+    shorter = shorter_task(asked.chat, most) if most is not None else None
+    if shorter is not None:
+        changed["messages"] = b"[" + b",".join(shorter) + b"]"
+    if settings.tasks.model:
+        changed["model"] = encode(settings.tasks.model)
+    body = asked.chat.with_values(changed)
+    base = settings.tasks_base
+    if base is None:
+        return Task(body, _headers(context, request), None, shorter is not None)
+    url = base.with_path(f"{base.raw_path.rstrip('/')}/chat/completions", encoded=True)
+    return Task(body, _headers_elsewhere(context, request), url, shorter is not None)
+
+
+def _headers(context: Context, request: web.Request) -> CIMultiDict[str]:
+    settings = context.settings
+    ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
+    return to_upstream(request.headers, without={*NOT_AS_IT_CAME, *(name.lower() for name in ids)})
+
+
+def _headers_elsewhere(context: Context, request: web.Request) -> CIMultiDict[str]:
+    settings = context.settings
+    wanted = set(_ABOUT_THE_CONTENT)
+    if settings.tasks.forward_id:
+        wanted.update(name.lower() for name in (*settings.identity.headers, *settings.session.headers))
+    if settings.tasks.forward_credential:
+        wanted.update(name.lower() for name in (*settings.tenant.credential_headers, "Authorization"))
+    left = {name.lower() for name in request.headers} - wanted
+    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME)
+    if key := settings.tasks.api_key.get_secret_value():
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
