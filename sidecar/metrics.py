@@ -25,6 +25,7 @@ class Metrics:
         self.store_failures = self._counter(
             "store_failures", "Times that the store could not be used", "step"
         )
+        self.summaries = self._counter("summaries", "Summaries of turns that were left out", "result")
         self.upstream_retries = self._counter("upstream_retries", "Times that the upstream was tried again")
 
     def text(self) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -20,6 +21,7 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
+from sidecar.proxy.summary import Missing, summed_up, trimmed_with_room
 from sidecar.proxy.tasks import task
 from sidecar.settings import Session
 
@@ -40,9 +42,12 @@ class Composed:
     healed: int = 0
     #: Where it goes, if not to the upstream of the turns.
     url: URL | None = None
+    #: For how many messages a summary stands, and what has yet to be summed up.
+    summed: int = 0
+    missing: Missing | None = None
 
 
-def compose(
+async def compose(
     context: Context, asked: Asked, plan: Plan, request: web.Request, ceiling: int | None = None
 ) -> Composed:
     """Put together what goes upstream; `ceiling` is what it may hold at most, in estimated tokens."""
@@ -55,15 +60,18 @@ def compose(
         return Composed(asked.chat.body, headers, 0, Trimmed(()))
     _readable_only(headers)
     system, line = _system(plan, asked), _line(context, plan, asked)
-    trimmed = trim(line, budget_of(context, asked, ceiling), system=system, tools=asked.chat.tools)
-    sent = (*system, *trimmed.kept)
+    budget = budget_of(context, asked, ceiling)
+    cut = partial(trim, line, budget, tools=asked.chat.tools)
+    trimmed, free = trimmed_with_room(context, asked, budget, system, cut)
+    summed = await summed_up(context, asked, plan, line, trimmed, system, free)
+    sent = (*summed.system, *trimmed.kept)
     restored = sum(each.restored for each in sent)
     extra = _session(context, headers, session)
     if restored or trimmed.dropped or trimmed.shortened:
         body = asked.chat.with_messages([each.raw for each in sent], extra=extra)
     else:
         body = asked.chat.with_fields(extra) if extra else asked.chat.body
-    return Composed(body, headers, restored, trimmed, sent)
+    return Composed(body, headers, restored, trimmed, sent, summed=summed.messages, missing=summed.missing)
 
 
 def _system(plan: Plan, asked: Asked) -> list[Outgoing]:
@@ -134,6 +142,8 @@ def told(context: Context, asked: Asked, plan: Plan, composed: Composed) -> dict
         metrics.trimmed.inc(composed.trimmed.dropped)
     if composed.trimmed.shortened:
         said["X-Sidecar-Shortened"] = str(composed.trimmed.shortened)
+    if composed.summed:
+        said["X-Sidecar-Summary"] = str(composed.summed)
     if composed.healed:
         said["X-Sidecar-Healed"] = str(composed.healed)
     if composed.trimmed.over:

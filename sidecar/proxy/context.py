@@ -13,6 +13,7 @@ from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.recent import Recent
+from sidecar.proxy.summaries import Summaries
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.windows import Windows
 from sidecar.settings import Settings
@@ -47,6 +48,7 @@ class Context:
         self.stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.windows = Windows(settings, upstream, self.spawn)
+        self.summaries = Summaries(self.spawn)
         #: The last attempt to write failed; cleared by the next that succeeds.
         self.store_failing = False
         self._answers: set[asyncio.Task[Any] | None] = set()
@@ -82,6 +84,7 @@ class Context:
     async def finish(self, patience: float) -> None:
         """Wait until nothing is under way; after `patience` (seconds) what is left is told to end."""
         self.windows.stop()
+        self.summaries.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         self.stopping.set()

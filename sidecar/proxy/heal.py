@@ -72,7 +72,7 @@ async def _healed(
         if refused.limit is not None:
             context.windows.learn(asked.chat.model, refused.limit)
         ceiling = _ceiling(context, asked, refused, size)
-        shorter = compose(context, asked, plan, request, ceiling)
+        shorter = await compose(context, asked, plan, request, ceiling)
         if shorter.body == composed.body:
             return None
         composed = shorter

@@ -14,6 +14,7 @@ from sidecar.proxy.observe import answered, observed, understood
 from sidecar.proxy.receive import Asked, receive
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import relay, relay_recorded
+from sidecar.proxy.summarise import summarise_later
 
 __all__ = ["turn"]
 
@@ -34,11 +35,13 @@ async def turn(context: Context, request: web.Request) -> web.StreamResponse:
 
 async def _answer(context: Context, asked: Asked, request: web.Request, sight: Sight) -> web.StreamResponse:
     plan = await load(context, asked)  # and reconcile
-    composed = compose(context, asked, plan, request)  # rebuild and trim
+    composed = await compose(context, asked, plan, request)  # rebuild and trim
     upstream, composed = await forward(context, asked, plan, composed, request)
     answered(sight, plan, upstream.status)
     said = told(context, asked, plan, composed)
     recording = recording_of(context, asked, plan, upstream)
     if recording is None:
         return await relay(request, upstream, said)
-    return await relay_recorded(request, upstream, said, recording)  # assemble and record
+    response = await relay_recorded(request, upstream, said, recording)  # assemble and record
+    summarise_later(context, composed.missing, request)
+    return response

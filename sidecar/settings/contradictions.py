@@ -27,7 +27,11 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     yield from _nothing_recognised(settings)
     yield from _too_tight(settings.trim)
     yield from _never_reached(settings.trim)
-    for name, url in (("upstream", settings.upstream), ("tasks.upstream", settings.tasks.upstream)):
+    for name, url in (
+        ("upstream", settings.upstream),
+        ("tasks.upstream", settings.tasks.upstream),
+        ("summary.upstream", settings.summary.upstream),
+    ):
         if _is_itself(settings, url):
             yield Contradiction(
                 (name, "listen"), "the upstream is the sidecar itself; give the model server's address"

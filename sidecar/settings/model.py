@@ -42,6 +42,12 @@ class Settings(Declaration):
         return values.upstream_url(self.tasks.upstream) if self.tasks.upstream else None
 
     @property
+    def summary_base(self) -> URL | None:
+        """The base URL of the model that sums up; None where that is the upstream of the turns."""
+        base = values.upstream_url(self.summary.upstream) if self.summary.upstream else None
+        return None if base == values.upstream_url(self.upstream) else base
+
+    @property
     def listen_host(self) -> str:
         """Host name or address to bind, IPv6 without brackets."""
         return values.listen_address(self.listen)[0]

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from sidecar.settings.openings import OPENINGS
+from sidecar.settings.prompts import SUMMARY_PROMPT
 from sidecar.settings.values import (
     DEMO,
     AnswerShare,
@@ -244,6 +245,30 @@ class Trim(Section):
     keep_first_turn: bool = Field(False, description="Never cut the conversation's first turn.")
 
 
+class Summary(Section):
+    """A model's summary in place of the turns that are left out for length; off without a model."""
+
+    model: str = Field(
+        "",
+        description="Have the turns that are left out summed up by this model, in the background; empty for"
+        " no summary.",
+    )
+    upstream: OtherUpstream = Field(
+        "", description="Ask for summaries at this OpenAI base URL; empty for `upstream`."
+    )
+    api_key: Key = Field(
+        SecretStr(""),
+        description="Key for that, sent as a bearer token. Without one, the credential of the client goes to"
+        " `upstream`, and none to another.",
+    )
+    prompt: str = Field(SUMMARY_PROMPT, description="What that model is told to do.")
+    max_tokens: Whole = Field(
+        400,
+        description="How long a summary may be, in tokens. That much is kept free in every prompt that has a"
+        " limit of tokens, though never more than a quarter of it.",
+    )
+
+
 class Session(Section):
     """The stable session id that the upstream gets, header from the client or not."""
 
@@ -337,6 +362,7 @@ class Declaration(Section):
     history: History = History()
     restore: Restore = Restore()
     trim: Trim = Trim()
+    summary: Summary = Summary()
     session: Session = Session()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()

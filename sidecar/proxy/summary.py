@@ -1,0 +1,113 @@
+"""A summary in place of the turns that are left out.
+
+Rules: nothing is put into a request that names no conversation, or a temporary one, or one that mixes
+several. The room is kept free whether there is a summary yet or not, so the cut remains a function of path
+and budget. Looking one up takes one query, where something was left out; if the store fails, the request
+goes without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sidecar.conversation.identity import Kind
+from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.summary import PLACE, Front, fitting, fronts, room, with_summary
+from sidecar.conversation.trim import Budget, Trimmed
+from sidecar.errors import StoreUnavailable
+from sidecar.proxy.context import Context
+from sidecar.proxy.load import Plan
+from sidecar.proxy.receive import Asked
+from sidecar.store import Summary
+
+__all__ = ["Missing", "Summed", "summed_up", "trimmed_with_room"]
+
+
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """What has yet to be summed up: the line up to the cut, and its fronts.
+
+    `known` is the deepest summary there is, of one of them, and `told` what of the line it stands for.
+    """
+
+    conversation: str
+    line: tuple[Outgoing, ...]
+    fronts: tuple[Front, ...]
+    known: Summary | None
+    told: int
+
+
+@dataclass(slots=True, frozen=True)
+class Summed:
+    """The leading system messages with what stands for `messages` of the path; what is missing of that."""
+
+    system: tuple[Outgoing, ...]
+    messages: int = 0
+    missing: Missing | None = None
+
+
+def trimmed_with_room(
+    context: Context,
+    asked: Asked,
+    budget: Budget,
+    system: Sequence[Outgoing],
+    cut: Callable[..., Trimmed],
+) -> tuple[Trimmed, int]:
+    """What is left when room is kept for a summary, and that room; none where it makes the line too long.
+
+    `cut` is `trim` for this line, without the system messages and what is reserved.
+    """
+    if _is_wanted(context, asked):
+        free = room(context.settings.summary.max_tokens, budget.max_input_tokens)
+        trimmed = cut(system=system or (PLACE,), reserved=free)
+        if not trimmed.over:
+            return trimmed, free
+    return cut(system=system), 0
+
+
+async def summed_up(
+    context: Context,
+    asked: Asked,
+    plan: Plan,
+    line: Sequence[Outgoing],
+    trimmed: Trimmed,
+    system: Sequence[Outgoing],
+    free: int,
+) -> Summed:
+    """The system messages with the deepest summary there is of the turns that were dropped."""
+    without = Summed(tuple(system))
+    if not trimmed.cut or not free or plan.conversation is None:
+        return without
+    found = fronts(line, trimmed.cut, _path(asked, plan))
+    try:
+        known = await context.store.summary(plan.conversation.id, [each.hash for each in reversed(found)])
+    except StoreUnavailable as error:
+        context.store_failed("summary", error)
+        return without
+    front = next((each for each in found if known is not None and each.hash == known.hash), None)
+    missing = None
+    if found and front is not found[-1]:
+        told = front.end if front else 0
+        missing = Missing(plan.conversation.id, tuple(line[: trimmed.cut]), tuple(found), known, told)
+    text = fitting(known.text, free) if known else ""
+    if front is None or not text:
+        return Summed(tuple(system), missing=missing)
+    return Summed(tuple(with_summary(system, text)), front.messages, missing)
+
+
+def _is_wanted(context: Context, asked: Asked) -> bool:
+    if not context.settings.summary.model or asked.identity.key is None:
+        return False
+    return asked.is_kept and asked.identity.kind is Kind.CHAT
+
+
+def _path(asked: Asked, plan: Plan) -> list[tuple[str, bytes]]:
+    """Roles and hashes of the messages as the client names them; of the stored ones where it sent none."""
+    path = asked.chat.path
+    if plan.line is None:
+        return [(each.role, hash) for each, hash in zip(path.messages, path.hashes, strict=True)]
+    found = [(node.role, node.hash) for node in plan.line]
+    for message in path.messages:
+        found.append((message.role, asked.chain.hash(found[-1][1] if found else None, message.digest)))
+    return found
