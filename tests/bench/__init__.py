@@ -2,6 +2,7 @@
 
 The map, each module above those that use it:
 
+    started    a sidecar in a process of its own
     engine     llama.cpp with a small Gemma: installed once, started for one measure
     played     what is said: a fixed chat, a fixed agent's work, words that are the same every time
     asking     one request, streamed, and what the engine says that it cost

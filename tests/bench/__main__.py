@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import context
+from tests.bench import context, full, slots, stripped
 from tests.bench.engine import NoEngine
 
-_MEASURES = {"context": context.main}
+_MEASURES = {"context": context.main, "stripped": stripped.main, "full": full.main, "slots": slots.main}
 
 
 def main(arguments: list[str]) -> int:
@@ -18,6 +19,7 @@ def main(arguments: list[str]) -> int:
         print(f"Usage: ./dev bench {{{','.join(_MEASURES)}}} [--help]", file=sys.stderr)
         return 2
     name, *rest = arguments
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the engine ends as well
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as folder:
         try:
             asyncio.run(_MEASURES[name](rest, Path(folder)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Answer", "Messages", "ask", "unkept"]
+__all__ = ["Answer", "Messages", "Tokenizer", "ask", "unkept"]
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -94,3 +94,25 @@ def _take(answer: Answer, chunk: dict[str, Any], after: float) -> None:
         if delta.get("tool_calls"):
             (call,) = delta["tool_calls"]
             answer.message["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")}]
+
+
+class Tokenizer:
+    """The engine's own, for messages as its template writes them."""
+
+    def __init__(self, http: aiohttp.ClientSession, engine: str) -> None:
+        self._http, self._engine = http, engine
+        self._known: dict[str, int] = {}
+
+    async def size(self, message: Mapping[str, Any]) -> int:
+        """The tokens of one message, with what the template puts around it."""
+        key = json.dumps(message)
+        if key not in self._known:
+            self._known[key] = await self._tokens([message]) - await self._tokens([])
+        return self._known[key]
+
+    async def _tokens(self, messages: Messages) -> int:
+        async with self._http.post(f"{self._engine}/apply-template", json={"messages": messages}) as response:
+            prompt = (await response.json())["prompt"]
+        body = {"content": prompt, "parse_special": True}
+        async with self._http.post(f"{self._engine}/tokenize", json=body) as response:
+            return len((await response.json())["tokens"])

@@ -9,12 +9,14 @@ from typing import Any
 
 import aiohttp
 
-from tests.bench.asking import Answer, Messages, ask
+from tests.bench.asking import Answer, Messages, Tokenizer, ask
 from tests.bench.reshaped import SHAPE
 
-__all__ = ["Client", "Full", "Thin", "Window"]
+__all__ = ["QUERY", "Client", "Full", "Thin", "Window"]
 
 Message = dict[str, Any]
+#: Stands between the documents that are put into a question, and the question.
+QUERY = "\n### Query:\n"
 #: What a client leaves out of its history before it sends it.
 Cut = Callable[[list[Message]], Awaitable[list[Message]]]
 
@@ -75,16 +77,22 @@ class Thin(Client):
 @dataclass
 class Full(Client):
     """Sends the whole history as Open WebUI does: without reasoning and outer white space, tool arguments
-    spelled anew. `faithful_in_turn`: only once the turn is over. `cut` leaves something of it out."""
+    spelled anew, documents gone from questions.
+
+    `faithful_in_turn`: only once the turn is over. `cut` leaves something of it out. `clock`: the system
+    prompt begins with the time.
+    """
 
     faithful_in_turn: bool = False
     cut: Cut | None = None
+    clock: bool = False
 
     async def _sent(self) -> Messages:
         newest = max(at for at, each in enumerate(self.held) if each["role"] == "user")
-        changed = newest if self.faithful_in_turn else len(self.held)
-        said = [as_open_webui(each) for each in self.held[:changed]] + self.held[changed:]
-        sent = [{"role": "system", "content": self.system}, *said]
+        over = newest if self.faithful_in_turn else len(self.held)
+        said = [as_open_webui(each) for each in self.held[:over]] + self.held[over:]
+        time = f"It is 08:{len(self.answers):02}. " if self.clock else ""
+        sent = [{"role": "system", "content": time + self.system}, *said]
         return await self.cut(sent) if self.cut else sent
 
     def _names(self) -> dict[str, str]:
@@ -103,6 +111,8 @@ class Full(Client):
 def as_open_webui(message: Message) -> Message:
     """A message as it comes back from Open WebUI."""
     changed = {name: value for name, value in message.items() if name != "reasoning_content"}
+    if message["role"] == "user":
+        changed["content"] = message["content"].split(QUERY)[-1]
     if message["role"] == "assistant":
         changed["content"] = message["content"].strip()
     if calls := message.get("tool_calls"):
@@ -118,9 +128,8 @@ class Window:
     """The usual cut on the client's side: with every request the oldest turns, or an agent's oldest steps,
     that do not fit any more. It counts with the engine's own tokenizer."""
 
-    def __init__(self, http: aiohttp.ClientSession, engine: str, budget: int) -> None:
-        self._http, self._engine, self._budget = http, engine, budget
-        self._known: dict[str, int] = {}
+    def __init__(self, tokenizer: Tokenizer, budget: int) -> None:
+        self._size, self._budget = tokenizer.size, budget
 
     async def __call__(self, sent: list[Message]) -> list[Message]:
         fixed, rest = sent[:1], sent[1:]
@@ -133,22 +142,3 @@ class Window:
         ]
         first = next((at for at in starts if sum(sizes[at:]) <= room), starts[-1] if starts else 0)
         return [*fixed, *rest[first:]]
-
-    async def _size(self, message: Message) -> int:
-        key = json.dumps(message)
-        if key not in self._known:
-            with_it = await self._tokens([message])
-            self._known[key] = with_it - await self._frame()
-        return self._known[key]
-
-    async def _frame(self) -> int:
-        if "" not in self._known:
-            self._known[""] = await self._tokens([])
-        return self._known[""]
-
-    async def _tokens(self, messages: Messages) -> int:
-        async with self._http.post(f"{self._engine}/apply-template", json={"messages": messages}) as response:
-            prompt = (await response.json())["prompt"]
-        body = {"content": prompt, "parse_special": True}
-        async with self._http.post(f"{self._engine}/tokenize", json=body) as response:
-            return len((await response.json())["tokens"])

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
 from tests.bench import played
-from tests.bench.asking import unkept
+from tests.bench.asking import Tokenizer, unkept
 from tests.bench.clients import Client, Full, Thin, Window
 from tests.bench.engine import engine
 from tests.bench.reshaped import reshaped
 from tests.bench.scenes import COLUMNS, chat, cost, table, work
-from tests.proxy.process import serving
+from tests.bench.started import sidecar
 
-__all__ = ["main", "sidecar"]
+__all__ = ["main"]
 
 _STEPS = (0.4, 0.5, 0.6, 0.7)
 
 
-@asynccontextmanager
-async def sidecar(upstream: str, folder: Path, settings: Mapping[str, object]) -> AsyncIterator[str]:
-    """A sidecar in a process of its own with a store of its own; `settings` by their dotted names."""
-    environment = {f"SIDECAR_{key.upper().replace('.', '__')}": str(value) for key, value in settings.items()}
-    environment = {
-        "SIDECAR_LOGS__LEVEL": "error",
-        "SIDECAR_STORE": f"sqlite:///{folder}/sidecar.db",
-    } | environment
-    for left in folder.glob("sidecar.db*"):
-        left.unlink()
-    async with serving("--upstream", f"{upstream}/v1", folder=folder, **environment) as process:
-        yield process.url
-
-
 class _Measure:
     def __init__(self, http: aiohttp.ClientSession, engine: str, upstream: str, folder: Path, budget: int):
-        self._http, self._engine, self._upstream, self._folder = http, engine, upstream, folder
+        self._http, self._upstream, self._folder = http, upstream, folder
+        self._tokenizer = Tokenizer(http, engine)
         self._budget = budget
         self._number = 0
 
@@ -47,7 +32,7 @@ class _Measure:
         self._number += 1  # of one length in all rows, as the names are not
         prompt = played.system(f"{self._number:02}")
         if kind in ("all", "window"):
-            cut = Window(self._http, self._engine, self._budget) if kind == "window" else None
+            cut = Window(self._tokenizer, self._budget) if kind == "window" else None
             client: Client = Full(self._http, self._upstream, prompt, cut=cut)
             await (chat if scene == "chat" else work)(client, length)
         else:

@@ -70,6 +70,8 @@ class _Shape:
             choice["delta"] = self._delta(choice["delta"])
             if self._number is not None and choice["finish_reason"]:
                 choice["finish_reason"] = "tool_calls"
+                if not self._called:  # a token need not make a piece of text
+                    choice["delta"] = self._call()
         return b"data: " + json.dumps(chunk).encode() + b"\n"
 
     def _delta(self, delta: dict[str, Any]) -> dict[str, Any]:
@@ -80,8 +82,10 @@ class _Shape:
             return {"reasoning_content": delta["content"]}
         if self._number is None:
             return delta
-        if self._called:
-            return {}
+        return {} if self._called else self._call()
+
+    def _call(self) -> dict[str, Any]:
+        assert self._number is not None
         self._called = True
         function = {"name": "read_station", "arguments": played.arguments(self._number)}
         call = {"index": 0, "id": f"call_{self._number}", "type": "function", "function": function}
