@@ -26,6 +26,9 @@ class Metrics:
             "store_failures", "Times that the store could not be used", "step"
         )
         self.summaries = self._counter("summaries", "Summaries of turns that were left out", "result")
+        self.silently_cut = self._counter(
+            "silently_cut", "Prompts that the upstream seems to have cut without a word", "model"
+        )
         self.upstream_retries = self._counter("upstream_retries", "Times that the upstream was tried again")
 
     def text(self) -> bytes:

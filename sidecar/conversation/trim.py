@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate
@@ -25,7 +25,7 @@ from itertools import accumulate
 from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.shorten import shortened
-from sidecar.conversation.tokens import estimate
+from sidecar.conversation.tokens import DEFAULT_WEIGHTS, Weights, measure
 
 __all__ = ["Budget", "Trimmed", "trim"]
 
@@ -79,14 +79,13 @@ def trim(
     *,
     system: Sequence[Outgoing] = (),
     tools: bytes = b"",
-    size: Callable[[bytes], int] = estimate,
+    weights: Weights = DEFAULT_WEIGHTS,
     reserved: int = 0,
 ) -> Trimmed:
     """Cut `line` (the messages after the leading system ones) to the budget.
 
     `system` and `tools` go along whatever happens; they only take their share of the room, as do the
-    `reserved` tokens. `size` tells the tokens of a message; what it says of one must not change between
-    two steps, or the cut would move.
+    `reserved` tokens. Other `weights` for the tokens are another cut; see `conversation/steady.py`.
     """
     if budget.unlimited:
         return Trimmed(tuple(line))
@@ -95,8 +94,9 @@ def trim(
     cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
     found, over = _cut(line, shape, cut), []
     if budget.max_input_tokens is not None:
-        fixed = reserved + sum(size(each.raw) for each in system) + (size(tools) if tools else 0)
-        tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, size)
+        fixed = reserved + sum(weights.tokens(each.measure) for each in system)
+        fixed += weights.tokens(measure(tools)) if tools else 0
+        tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, weights)
         if tokens.of(found.kept) > tokens.room:
             fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
             if fitted is None:
@@ -202,18 +202,18 @@ class _Tokens:
     limit: int
     room: int
     step: float
-    size: Callable[[bytes], int]
+    weights: Weights
 
     def of(self, line: Sequence[Outgoing]) -> int:
         """The tokens of these messages."""
-        return sum(self.size(each.raw) for each in line)
+        return sum(self._sizes(line))
 
     def fitted(self, line: Sequence[Outgoing], shape: _Shape, least: int) -> Trimmed | None:
         """The line cut at `least` or behind it and made shorter, or None if it does not fit."""
         short = _shortened(line, shape)
         sums = _Sums(
-            [0, *accumulate(self.size(each.raw) for each in line)],
-            [0, *accumulate(self.size(each.raw) for each in short)],
+            [0, *accumulate(self._sizes(line))],
+            [0, *accumulate(self._sizes(short))],
         )
         cut, shorter = self._places(sums, shape, least)
         if sums.whole[-1] - sums.gone(shape.first, cut, shorter) > self.room:
@@ -221,6 +221,9 @@ class _Tokens:
         kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
         changed = sum(short[at] is not line[at] for at in range(cut, shorter))
         return Trimmed(kept, cut - shape.first, shortened=changed, cut=shape.behind(cut))
+
+    def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
+        return (self.weights.tokens(each.measure) for each in line)
 
     def _places(self, sums: _Sums, shape: _Shape, least: int) -> tuple[int, int]:
         """Up to the first everything is dropped, from there to the second everything is made shorter.

@@ -79,6 +79,7 @@ async def running(settings: Settings) -> AsyncIterator[str]:
         upstream = Upstream(settings, metrics)
         stack.push_async_callback(upstream.close)
         context = Context(settings, store, upstream, metrics)
+        await context.learned.load()
         runner = Runner(
             _app(context),
             access_log=None,

@@ -12,6 +12,7 @@ from sidecar.conversation.rebuild import Restore
 from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
+from sidecar.proxy.learned import Learned
 from sidecar.proxy.recent import Recent
 from sidecar.proxy.summaries import Summaries
 from sidecar.proxy.upstream import Upstream
@@ -48,6 +49,7 @@ class Context:
         self.stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self.windows = Windows(settings, upstream, self.spawn)
+        self.learned = Learned(store, metrics, self.spawn, self.store_failed)
         self.summaries = Summaries(self.spawn)
         #: The last attempt to write failed; cleared by the next that succeeds.
         self.store_failing = False
@@ -84,6 +86,7 @@ class Context:
     async def finish(self, patience: float) -> None:
         """Wait until nothing is under way; after `patience` (seconds) what is left is told to end."""
         self.windows.stop()
+        self.learned.stop()
         self.summaries.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)

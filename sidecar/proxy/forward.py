@@ -47,8 +47,8 @@ async def _unseen(
         sending.cancel()
         return
     if sending.exception() is None:
-        upstream, _ = sending.result()
-        recording = recording_of(context, asked, plan, upstream)
+        upstream, composed = sending.result()
+        recording = recording_of(context, asked, plan, upstream, composed.sent)
         if recording is not None:
             await read_on(upstream, recording)
         upstream.close()

@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import encode, is_too_deep, normal_form, read
+from sidecar.conversation.rebuild import Outgoing
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
@@ -38,6 +40,8 @@ class Recording:
     conversation: Conversation
     streamed: bool
     coding: str = "identity"
+    #: The messages that the upstream got.
+    sent: Sequence[Outgoing] = ()
     chunks: list[bytes] = field(default_factory=list)
 
     @property
@@ -67,6 +71,9 @@ class Recording:
         for node in turn.nodes:
             if node.source == "upstream":
                 self.context.metrics.replies.labels(node.state).inc()
+        if self.sent and assembled.usage and any(_is_whole_reply(node) for node in turn.nodes):
+            tools, model = self.asked.chat.tools, self.asked.chat.model
+            self.context.learned.report(model, self.sent, tools, assembled.usage)
 
     def _turn(self, assembled: Assembled, ended: State) -> Turn:
         now = time.time()
@@ -153,8 +160,10 @@ class Recording:
         return tuple(echoes)
 
 
-def recording_of(context: Context, asked: Asked, plan: Plan, upstream: Answer) -> Recording | None:
-    """What keeps the reply; None for one that has no place in a history."""
+def recording_of(
+    context: Context, asked: Asked, plan: Plan, upstream: Answer, sent: Sequence[Outgoing]
+) -> Recording | None:
+    """What keeps the reply to the messages that were `sent`; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
         return None
     return Recording(
@@ -164,6 +173,7 @@ def recording_of(context: Context, asked: Asked, plan: Plan, upstream: Answer) -
         plan.conversation,
         streamed=upstream.content_type == "text/event-stream",
         coding=coding_of(upstream.headers),
+        sent=sent,
     )
 
 
@@ -184,6 +194,10 @@ def _is_readable(reply: Reply) -> bool:
         log.warning("a reply could not be recorded", extra={"error": str(error)})
         return False
     return True
+
+
+def _is_whole_reply(node: Node) -> bool:
+    return node.source == "upstream" and node.state == "complete"
 
 
 def _says_something(reply: Reply) -> bool:

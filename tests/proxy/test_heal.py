@@ -38,7 +38,14 @@ ALL += [engine.lm_studio, engine.litellm]
 
 def turns(count: int, size: int = 200) -> list[str]:
     """So many questions, each but the last with its answer, of some length."""
-    return [text.ljust(size, ".") for at in range(1, count + 1) for text in (f"q{at} ", f"a{at} ")][:-1]
+    return [text + _WORDS[: size - len(text)] for at in range(1, count + 1) for text in _begun(at)][:-1]
+
+
+_WORDS = "the river carried old letters past a quiet mill where nobody counted hours " * 6
+
+
+def _begun(at: int) -> tuple[str, str]:
+    return f"q{at} ", f"a{at} "
 
 
 def body_of(refused: tuple[int, Any]) -> bytes:

@@ -72,7 +72,7 @@ async def test_turns_are_counted_by_their_questions(start: Start, upstream: Upst
 
 async def test_tokens_are_estimated(start: Start, upstream: Upstream):
     sidecar = await start(trim={"max_input_tokens": 1000})
-    long = [text.ljust(400, ".") for text in turns(20)]
+    long = [text + " or so" * 60 for text in turns(20)]
     reply = await sidecar.ask(*long, id="a")
     assert upstream.last.said == long[-len(upstream.last.said) :]
     # No more than the budget, and no less than it without a step and a turn.

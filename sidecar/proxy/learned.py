@@ -1,0 +1,164 @@
+"""What the upstream's reports teach: of each model, how its tokens are to be estimated.
+
+Rules: no reply waits for it, for what was reported is read a moment after the reply has ended. It is kept
+in the store, at most every half minute and at the end; a failure of the store is counted and said, and the
+process goes on with what it knows. What a prompt that was cut silently counts is said, and not learned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.conversation.learning import START, Learning, learned
+from sidecar.conversation.message import read
+from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.silent import NO_CEILING, Ceiling, is_far_too_small
+from sidecar.conversation.tokens import Measure, Weights, measure, total
+from sidecar.errors import StoreUnavailable
+from sidecar.metrics import Metrics
+from sidecar.store import Store
+
+__all__ = ["Learned"]
+
+log = logging.getLogger("sidecar.proxy")
+
+_NAME = "tokens:"
+_SOON = 0.05  # seconds until a report is read
+_EVERY = 30.0  # seconds between two writes
+_SAID_FOR = 3600.0  # seconds until the same is said again of a model
+_MOST = 500  # models
+_MOST_WAITING = 1000  # reports
+_LONGEST_NAME = 256
+
+_Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+_StoreFailed = Callable[[str, Exception], None]
+
+
+@dataclass(slots=True)
+class _Model:
+    state: Learning = START
+    ceiling: Ceiling = NO_CEILING
+    said_at: float | None = None
+    is_saved: bool = True
+
+
+class Learned:
+    """The weights of each model."""
+
+    def __init__(self, store: Store, metrics: Metrics, spawn: _Spawn, store_failed: _StoreFailed) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._spawn = spawn
+        self._store_failed = store_failed
+        self._models: dict[str, _Model] = {}
+        self._reports: deque[tuple[str, tuple[Outgoing, ...], bytes, bytes]] = deque(maxlen=_MOST_WAITING)
+        self._reading: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._saved_at = -_EVERY
+        self._ending = asyncio.Event()
+
+    async def load(self) -> None:
+        """Read what was kept. Raises `StoreUnavailable`."""
+        for name, value in (await self._store.recall()).items():
+            if name.startswith(_NAME):
+                state = Learning.decoded(value)
+                if state is None:
+                    log.warning("what was learned of a model cannot be read", extra={"learned": name})
+                else:
+                    self._models[name.removeprefix(_NAME)] = _Model(state)
+
+    def weights(self, model: str | None) -> Weights:
+        """The weights to estimate this model's tokens with."""
+        known = self._models.get(model or "")
+        return known.state.weights if known else START.weights
+
+    def report(self, model: str | None, sent: Sequence[Outgoing], tools: bytes, usage: bytes) -> None:
+        """A complete reply to these messages came with this `usage` (JSON); returns at once."""
+        if len(model or "") > _LONGEST_NAME:
+            return
+        self._reports.append((model or "", tuple(sent), tools, usage))
+        if self._reading is None or self._reading.done():
+            self._reading = self._spawn(self._read())
+
+    def observe(self, model: str | None, prompt: Measure, tokens: int) -> None:
+        """A prompt of this measure was counted."""
+        name = model or ""
+        known = self._models.pop(name, None) or _Model()
+        self._models[name] = known  # the newest stand last
+        while len(self._models) > _MOST:
+            del self._models[next(iter(self._models))]
+        estimate = known.state.weights.tokens(prompt)
+        hits = known.ceiling.hits
+        known.ceiling = known.ceiling.after(prompt, tokens)
+        has_hit = known.ceiling.hits > hits
+        if is_far_too_small(known.state, prompt, tokens) or (has_hit and known.ceiling.is_certain):
+            self._cut_silently(name, known, estimate, tokens)
+        elif not has_hit:
+            state = learned(known.state, prompt, tokens)
+            known.is_saved = known.is_saved and state.reports == known.state.reports
+            known.state = state
+            if not known.is_saved:
+                self._save_later()
+
+    def stop(self) -> None:
+        """The process ends: nothing waits any longer."""
+        self._ending.set()
+
+    async def _read(self) -> None:
+        await self._pause(_SOON)
+        while self._reports:
+            model, sent, tools, usage = self._reports.popleft()
+            tokens = _prompt_tokens(usage)
+            if tokens is not None:
+                measures = [each.measure for each in sent]
+                self.observe(model, total([*measures, measure(tools)] if tools else measures), tokens)
+            await asyncio.sleep(0)  # a long prompt takes a while to measure
+
+    def _cut_silently(self, name: str, known: _Model, estimate: int, tokens: int) -> None:
+        self._metrics.silently_cut.labels(name).inc()
+        now = time.monotonic()
+        if known.said_at is not None and now - known.said_at < _SAID_FOR:
+            return
+        known.said_at = now
+        log.warning(
+            "the upstream seems to cut prompts silently: give it a longer context (Ollama: `num_ctx` of the "
+            "model, or OLLAMA_CONTEXT_LENGTH), or set `trim.max_input_tokens` to what it holds",
+            extra={"model": name, "estimated": estimate, "counted": tokens},
+        )
+
+    def _save_later(self) -> None:
+        if self._saving is None or self._saving.done():
+            self._saving = self._spawn(self._save())
+
+    async def _save(self) -> None:
+        await self._pause(self._saved_at + _EVERY - time.monotonic())
+        self._saved_at = time.monotonic()
+        changed = {name: known for name, known in self._models.items() if not known.is_saved}
+        for name, known in changed.items():
+            known.is_saved = True
+            try:
+                await self._store.remember(_NAME + name, known.state.encoded())
+            except StoreUnavailable as error:
+                known.is_saved = False
+                self._store_failed("write", error)
+                return
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._ending.wait()
+
+
+def _prompt_tokens(usage: bytes) -> int | None:
+    try:
+        tokens = read(usage).get("prompt_tokens")
+    except ValueError:  # whatever it is, it is not a count
+        return None
+    return tokens if type(tokens) is int and tokens > 0 else None
