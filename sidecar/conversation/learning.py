@@ -107,25 +107,36 @@ class Learning:
 START = Learning((0.0,) * _SIZE, _FIRST)
 
 
-def learned(state: Learning, measure: Measure, tokens: object) -> Learning:
-    """What is known after an upstream has counted `tokens` in a prompt of this measure."""
+def learned(state: Learning, measure: Measure, tokens: object, *, certain: bool = False) -> Learning:
+    """What is known after an upstream has counted `tokens` in a prompt of this measure.
+
+    `certain`: the count is no accident, however far it is from what was expected.
+    """
     if type(tokens) is not int or not 0 < tokens < _LARGEST or measure == NOTHING:
         return state
     parts = [w * count for w, count in zip(NEUTRAL.values, measure, strict=True)]
     estimate = sum(part * (1 + shift) for part, shift in zip(parts, state.shifts, strict=True))
     shares = [part / estimate for part in parts]
     off = tokens / estimate - 1
-    gains = [sum(map(mul, row, shares)) for row in state.covariance]
-    spread = max(0.0, sum(map(mul, gains, shares))) + _NOISE**2 + _NOISE_PER_TOKEN / estimate
+    gains, spread = _foreseen(state.covariance, shares, estimate)
     if off * off > _DEVIATIONS**2 * spread or not _LEAST <= 1 + off <= _MOST:
         refused = state.refused + 1
-        if refused < _STUBBORN or not _NEAR[0] <= 1 + off <= _NEAR[1]:
+        if not certain and (refused < _STUBBORN or not _NEAR[0] <= 1 + off <= _NEAR[1]):
             return replace(state, refused=refused)
-        return learned(replace(state, covariance=_FIRST, refused=0), measure, tokens)
+        gains, spread = _foreseen(_FIRST, shares, estimate)
+        state = replace(state, covariance=_FIRST)
     shifts = tuple(
         _bounded(shift + gain * off / spread) for shift, gain in zip(state.shifts, gains, strict=True)
     )
     return Learning(shifts, _updated(state.covariance, gains, spread), state.reports + 1)
+
+
+def _foreseen(
+    covariance: Sequence[Sequence[float]], shares: Sequence[float], estimate: float
+) -> tuple[list[float], float]:
+    """How far each weight goes with the whole, and the variance that is expected of the whole."""
+    gains = [sum(map(mul, row, shares)) for row in covariance]
+    return gains, max(0.0, sum(map(mul, gains, shares))) + _NOISE**2 + _NOISE_PER_TOKEN / estimate
 
 
 def _updated(

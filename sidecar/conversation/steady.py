@@ -34,16 +34,25 @@ class Steady:
     kept: bytes | None = None
 
 
-def steady(cut: Cut, line: Sequence[Outgoing], now: Weights, model: str | None, kept: bytes | None) -> Steady:
+def steady(
+    cut: Cut,
+    line: Sequence[Outgoing],
+    now: Weights,
+    model: str | None,
+    kept: bytes | None,
+    *,
+    fresh: bool = False,
+) -> Steady:
     """Cut the line by the weights that were kept, or by those of `now` where a step moves the cut.
 
     `kept` is what an earlier `Steady` of this conversation gave; damaged or foreign bytes count as none.
+    `fresh`: the cut has to move, for the upstream refused what there was.
     """
     models = _decoded(kept)
     name, turn = model or "", _newest_turn(line)
     before = models.pop(name, None)
     known = Weights.decoded(encode(before["weights"])) if before else None
-    if known is not None and before is not None:
+    if known is not None and before is not None and not fresh:
         trimmed = cut(line, known)
         if before["turn"] == _mark(line, turn) or _same(trimmed, cut(_asked_before(line, turn), known)):
             return Steady(trimmed)

@@ -25,7 +25,7 @@ from itertools import accumulate
 from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.shorten import shortened
-from sidecar.conversation.tokens import DEFAULT_WEIGHTS, Weights, measure
+from sidecar.conversation.tokens import DEFAULT_WEIGHTS, Weights, measure_of_tools
 
 __all__ = ["Budget", "Trimmed", "trim"]
 
@@ -63,7 +63,8 @@ class Budget:
 class Trimmed:
     """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter.
 
-    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was.
+    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `reserved`: the
+    tokens that were kept free.
     """
 
     kept: tuple[Outgoing, ...]
@@ -71,6 +72,7 @@ class Trimmed:
     over: tuple[str, ...] = ()
     shortened: int = 0
     cut: int = 0
+    reserved: int = 0
 
 
 def trim(
@@ -88,14 +90,14 @@ def trim(
     `reserved` tokens. Other `weights` for the tokens are another cut; see `conversation/steady.py`.
     """
     if budget.unlimited:
-        return Trimmed(tuple(line))
+        return Trimmed(tuple(line), reserved=reserved)
     shape = _shape(line, keep_first=budget.keep_first_turn)
     counted = _counted(line, budget, system)
     cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
     found, over = _cut(line, shape, cut), []
     if budget.max_input_tokens is not None:
         fixed = reserved + sum(weights.tokens(each.measure) for each in system)
-        fixed += weights.tokens(measure(tools)) if tools else 0
+        fixed += weights.tokens(measure_of_tools(tools)) if tools else 0
         tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, weights)
         if tokens.of(found.kept) > tokens.room:
             fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
@@ -104,7 +106,7 @@ def trim(
                 fitted = _cut(line, shape, shape.last_cut)
             found = fitted
     over = [limit.name for limit in counted if limit.size(found.kept) > limit.room] + over
-    return replace(found, over=tuple(over))
+    return replace(found, over=tuple(over), reserved=reserved)
 
 
 def _cut(line: Sequence[Outgoing], shape: _Shape, cut: int) -> Trimmed:

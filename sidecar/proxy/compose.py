@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -14,7 +13,9 @@ from yarl import URL
 from sidecar.conversation.identity import is_named, slot_of
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
-from sidecar.conversation.trim import Trimmed, trim
+from sidecar.conversation.steady import Steady, steady
+from sidecar.conversation.tokens import Weights
+from sidecar.conversation.trim import Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
@@ -45,12 +46,17 @@ class Composed:
     #: For how many messages a summary stands, and what has yet to be summed up.
     summed: int = 0
     missing: Missing | None = None
+    #: What the conversation is to keep of the weights that it was cut by, if it has not got it yet.
+    weights: bytes | None = None
 
 
 async def compose(
     context: Context, asked: Asked, plan: Plan, request: web.Request, ceiling: int | None = None
 ) -> Composed:
-    """Put together what goes upstream; `ceiling` is what it may hold at most, in estimated tokens."""
+    """Put together what goes upstream.
+
+    `ceiling` is what it may hold at most, in tokens as they are estimated by the weights of the day.
+    """
     if asked.is_task:
         made = task(context, asked, request)
         return Composed(made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), url=made.url)
@@ -60,10 +66,9 @@ async def compose(
         return Composed(asked.chat.body, headers, 0, Trimmed(()))
     _readable_only(headers)
     system, line = _system(plan, asked), _line(context, plan, asked)
-    budget = budget_of(context, asked, ceiling)
-    cut = partial(trim, line, budget, tools=asked.chat.tools)
-    trimmed, free = trimmed_with_room(context, asked, budget, system, cut)
-    summed = await summed_up(context, asked, plan, line, trimmed, system, free)
+    steadied = _cut(context, asked, plan, system, line, ceiling)
+    trimmed = steadied.trimmed
+    summed = await summed_up(context, asked, plan, line, trimmed, system)
     sent = (*summed.system, *trimmed.kept)
     restored = sum(each.restored for each in sent)
     extra = _session(context, headers, session)
@@ -71,7 +76,37 @@ async def compose(
         body = asked.chat.with_messages([each.raw for each in sent], extra=extra)
     else:
         body = asked.chat.with_fields(extra) if extra else asked.chat.body
-    return Composed(body, headers, restored, trimmed, sent, summed=summed.messages, missing=summed.missing)
+    return Composed(
+        body,
+        headers,
+        restored,
+        trimmed,
+        sent,
+        summed=summed.messages,
+        missing=summed.missing,
+        weights=steadied.kept,
+    )
+
+
+def _cut(
+    context: Context,
+    asked: Asked,
+    plan: Plan,
+    system: Sequence[Outgoing],
+    line: Sequence[Outgoing],
+    ceiling: int | None,
+) -> Steady:
+    """The line cut to its budget, by weights that change only with a step, or when a ceiling is set."""
+    budget = budget_of(context, asked, ceiling)
+
+    def cut(line: Sequence[Outgoing], weights: Weights) -> Trimmed:
+        return trimmed_with_room(context, asked, budget, system, line, weights)
+
+    weights = context.learned.weights(asked.chat.model)
+    if budget.max_input_tokens is None:
+        return Steady(cut(line, weights))
+    kept = plan.conversation.weights if plan.conversation else None
+    return steady(cut, line, weights, asked.chat.model, kept, fresh=ceiling is not None)
 
 
 def _system(plan: Plan, asked: Asked) -> list[Outgoing]:

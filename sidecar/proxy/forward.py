@@ -48,7 +48,7 @@ async def _unseen(
         return
     if sending.exception() is None:
         upstream, composed = sending.result()
-        recording = recording_of(context, asked, plan, upstream, composed.sent)
+        recording = recording_of(context, asked, plan, upstream, composed)
         if recording is not None:
             await read_on(upstream, recording)
         upstream.close()

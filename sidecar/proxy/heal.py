@@ -1,6 +1,7 @@
 """A request that the upstream finds too long is cut and sent again, before the client has seen a byte.
 
-Rules: what a refusal tells of the model's window is learned, if it agrees with what was sent. Each try is
+Rules: what a refusal tells of the model's window and of the prompt's tokens is learned, if it agrees with
+what was sent: many upstreams count nothing else, least of all in a stream. Each try is
 shorter than the one before, and there are `RETRIES` of them. Where no cut helps, the client gets the
 upstream's first answer byte for byte: it is about the request that the client made.
 """
@@ -13,7 +14,7 @@ from dataclasses import replace
 from aiohttp import web
 
 from sidecar.conversation.overflow import LEAST, Overflow
-from sidecar.conversation.tokens import estimate
+from sidecar.conversation.tokens import Measure, measure_of_tools, total
 from sidecar.errors import SidecarError
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.compose import Composed, compose
@@ -67,8 +68,10 @@ async def _healed(
 ) -> tuple[Answer, Composed] | None:
     """The answer to a shorter request; None if there is none."""
     for retry in range(1, RETRIES + 1):
-        size = _size(asked, composed)
-        refused = _believable(refused, asked, size)
+        sent = _measure(asked, composed)
+        refused = _believable(refused, asked, context.learned.weights(asked.chat.model).tokens(sent))
+        context.learned.refused(asked.chat.model, sent, refused.sent or _room(context, asked, refused))
+        size = context.learned.weights(asked.chat.model).tokens(sent)
         if refused.limit is not None:
             context.windows.learn(asked.chat.model, refused.limit)
         ceiling = _ceiling(context, asked, refused, size)
@@ -111,10 +114,9 @@ def _is_our_fault(status: int) -> bool:
     return 400 <= status < 500 and status not in (401, 403, 408, 429)
 
 
-def _size(asked: Asked, composed: Composed) -> int:
-    """What was sent, in estimated tokens."""
-    tools = estimate(asked.chat.tools) if asked.chat.tools else 0
-    return sum(estimate(each.raw) for each in composed.sent) + tools
+def _measure(asked: Asked, composed: Composed) -> Measure:
+    """What was sent."""
+    return total([*(each.measure for each in composed.sent), measure_of_tools(asked.chat.tools)])
 
 
 def _believable(refused: Overflow, asked: Asked, size: int) -> Overflow:
@@ -131,12 +133,17 @@ def _ceiling(context: Context, asked: Asked, refused: Overflow, size: int) -> in
     shorter = int(size * _SHORTER)
     if refused.limit is None:
         return shorter
-    answer = asked.chat.max_tokens or int(refused.limit * context.settings.trim.answer_share)
-    room = max(refused.limit - answer, 1)
+    room = _room(context, asked, refused)
     if refused.sent is None:
         return min(shorter, room)
     known = int(size * room / refused.sent * _SAFE)
     return known if known < size else shorter
+
+
+def _room(context: Context, asked: Asked, refused: Overflow) -> int:
+    """What the window holds beside the answer; 1 where it is not known. What was refused has more."""
+    window = refused.limit or 0
+    return max(window - (asked.chat.max_tokens or int(window * context.settings.trim.answer_share)), 1)
 
 
 def _guess(context: Context, asked: Asked, ceiling: int) -> None:

@@ -1,8 +1,10 @@
 """What the upstream's reports teach: of each model, how its tokens are to be estimated.
 
-Rules: no reply waits for it, for what was reported is read a moment after the reply has ended. It is kept
-in the store, at most every half minute and at the end; a failure of the store is counted and said, and the
-process goes on with what it knows. What a prompt that was cut silently counts is said, and not learned.
+Rules: no reply waits for it, for what was reported is read a moment after the reply has ended; of a model
+that is known well one report a second is enough, for reading one means to look through the whole prompt. What
+is known is kept in the store, at most every half minute and at the end; a failure of the store is counted and
+said, and the process goes on with what it knows. What a prompt that was cut silently counts is said, and not
+learned.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from sidecar.conversation.learning import START, Learning, learned
 from sidecar.conversation.message import read
 from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.silent import NO_CEILING, Ceiling, is_far_too_small
-from sidecar.conversation.tokens import Measure, Weights, measure, total
+from sidecar.conversation.tokens import Measure, Weights, measure_of_tools, total
 from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.store import Store
@@ -32,6 +34,8 @@ log = logging.getLogger("sidecar.proxy")
 _NAME = "tokens:"
 _SOON = 0.05  # seconds until a report is read
 _EVERY = 30.0  # seconds between two writes
+_WELL = 50  # reports after which a model is known well
+_PAUSE = 1.0  # seconds from then on between two that are read
 _SAID_FOR = 3600.0  # seconds until the same is said again of a model
 _MOST = 500  # models
 _MOST_WAITING = 1000  # reports
@@ -46,6 +50,7 @@ class _Model:
     state: Learning = START
     ceiling: Ceiling = NO_CEILING
     said_at: float | None = None
+    heard_at: float | None = None
     is_saved: bool = True
 
 
@@ -81,19 +86,26 @@ class Learned:
 
     def report(self, model: str | None, sent: Sequence[Outgoing], tools: bytes, usage: bytes) -> None:
         """A complete reply to these messages came with this `usage` (JSON); returns at once."""
-        if len(model or "") > _LONGEST_NAME:
+        if len(model or "") > _LONGEST_NAME or not self._is_wanted(model or ""):
             return
         self._reports.append((model or "", tuple(sent), tools, usage))
         if self._reading is None or self._reading.done():
             self._reading = self._spawn(self._read())
 
+    def _is_wanted(self, name: str) -> bool:
+        known = self._models.get(name)
+        if known is None or known.state.reports < _WELL:
+            return True
+        now = time.monotonic()
+        if known.heard_at is not None and now - known.heard_at < _PAUSE:
+            return False
+        known.heard_at = now
+        return True
+
     def observe(self, model: str | None, prompt: Measure, tokens: int) -> None:
-        """A prompt of this measure was counted."""
+        """A prompt of this measure was answered, and counted."""
         name = model or ""
-        known = self._models.pop(name, None) or _Model()
-        self._models[name] = known  # the newest stand last
-        while len(self._models) > _MOST:
-            del self._models[next(iter(self._models))]
+        known = self._known(name)
         estimate = known.state.weights.tokens(prompt)
         hits = known.ceiling.hits
         known.ceiling = known.ceiling.after(prompt, tokens)
@@ -101,11 +113,32 @@ class Learned:
         if is_far_too_small(known.state, prompt, tokens) or (has_hit and known.ceiling.is_certain):
             self._cut_silently(name, known, estimate, tokens)
         elif not has_hit:
-            state = learned(known.state, prompt, tokens)
-            known.is_saved = known.is_saved and state.reports == known.state.reports
-            known.state = state
-            if not known.is_saved:
-                self._save_later()
+            self._learn(known, prompt, tokens)
+
+    def refused(self, model: str | None, prompt: Measure, tokens: int) -> None:
+        """A prompt of this measure was refused, and has `tokens` or more.
+
+        Some engines stop counting where the window ends, so a count below the estimate teaches nothing.
+        """
+        if len(model or "") > _LONGEST_NAME:
+            return
+        known = self._known(model or "")
+        if tokens > known.state.weights.tokens(prompt):
+            self._learn(known, prompt, tokens, certain=True)
+
+    def _known(self, name: str) -> _Model:
+        known = self._models.pop(name, None) or _Model()
+        self._models[name] = known  # the newest stand last
+        while len(self._models) > _MOST:
+            del self._models[next(iter(self._models))]
+        return known
+
+    def _learn(self, known: _Model, prompt: Measure, tokens: int, *, certain: bool = False) -> None:
+        state = learned(known.state, prompt, tokens, certain=certain)
+        known.is_saved = known.is_saved and state.reports == known.state.reports
+        known.state = state
+        if not known.is_saved:
+            self._save_later()
 
     def stop(self) -> None:
         """The process ends: nothing waits any longer."""
@@ -117,8 +150,9 @@ class Learned:
             model, sent, tools, usage = self._reports.popleft()
             tokens = _prompt_tokens(usage)
             if tokens is not None:
-                measures = [each.measure for each in sent]
-                self.observe(model, total([*measures, measure(tools)] if tools else measures), tokens)
+                self.observe(
+                    model, total([*(each.measure for each in sent), measure_of_tools(tools)]), tokens
+                )
             await asyncio.sleep(0)  # a long prompt takes a while to measure
 
     def _cut_silently(self, name: str, known: _Model, estimate: int, tokens: int) -> None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import encode, is_too_deep, normal_form, read
-from sidecar.conversation.rebuild import Outgoing
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
+from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
@@ -38,10 +37,9 @@ class Recording:
     asked: Asked
     plan: Plan
     conversation: Conversation
+    composed: Composed
     streamed: bool
     coding: str = "identity"
-    #: The messages that the upstream got.
-    sent: Sequence[Outgoing] = ()
     chunks: list[bytes] = field(default_factory=list)
 
     @property
@@ -71,9 +69,10 @@ class Recording:
         for node in turn.nodes:
             if node.source == "upstream":
                 self.context.metrics.replies.labels(node.state).inc()
-        if self.sent and assembled.usage and any(_is_whole_reply(node) for node in turn.nodes):
-            tools, model = self.asked.chat.tools, self.asked.chat.model
-            self.context.learned.report(model, self.sent, tools, assembled.usage)
+        sent = self.composed.sent
+        if sent and assembled.usage and any(_is_whole_reply(node) for node in turn.nodes):
+            chat = self.asked.chat
+            self.context.learned.report(chat.model, sent, chat.tools, assembled.usage)
 
     def _turn(self, assembled: Assembled, ended: State) -> Turn:
         now = time.time()
@@ -95,6 +94,7 @@ class Recording:
             tip=tip.id if tip else None,
             full=self.asked.is_full,
             system=digest,
+            weights=self.composed.weights,
         )
         return Turn(
             conversation=conversation,
@@ -161,9 +161,9 @@ class Recording:
 
 
 def recording_of(
-    context: Context, asked: Asked, plan: Plan, upstream: Answer, sent: Sequence[Outgoing]
+    context: Context, asked: Asked, plan: Plan, upstream: Answer, composed: Composed
 ) -> Recording | None:
-    """What keeps the reply to the messages that were `sent`; None for one that has no place in a history."""
+    """What keeps the reply to what was composed; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
         return None
     return Recording(
@@ -171,9 +171,9 @@ def recording_of(
         asked,
         plan,
         plan.conversation,
+        composed,
         streamed=upstream.content_type == "text/event-stream",
         coding=coding_of(upstream.headers),
-        sent=sent,
     )
 
 

@@ -8,13 +8,14 @@ goes without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.summary import PLACE, Front, fitting, fronts, room, with_summary
-from sidecar.conversation.trim import Budget, Trimmed
+from sidecar.conversation.tokens import Weights
+from sidecar.conversation.trim import Budget, Trimmed, trim
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
@@ -52,18 +53,18 @@ def trimmed_with_room(
     asked: Asked,
     budget: Budget,
     system: Sequence[Outgoing],
-    cut: Callable[..., Trimmed],
-) -> tuple[Trimmed, int]:
-    """What is left when room is kept for a summary, and that room; none where it makes the line too long.
-
-    `cut` is `trim` for this line, without the system messages and what is reserved.
-    """
+    line: Sequence[Outgoing],
+    weights: Weights,
+) -> Trimmed:
+    """The line cut so that there is room for a summary; without, where that makes it too long."""
+    tools = asked.chat.tools
     if _is_wanted(context, asked):
         free = room(context.settings.summary.max_tokens, budget.max_input_tokens)
-        trimmed = cut(system=system or (PLACE,), reserved=free)
+        place = system or (PLACE,)
+        trimmed = trim(line, budget, system=place, tools=tools, weights=weights, reserved=free)
         if not trimmed.over:
-            return trimmed, free
-    return cut(system=system), 0
+            return trimmed
+    return trim(line, budget, system=system, tools=tools, weights=weights)
 
 
 async def summed_up(
@@ -73,10 +74,9 @@ async def summed_up(
     line: Sequence[Outgoing],
     trimmed: Trimmed,
     system: Sequence[Outgoing],
-    free: int,
 ) -> Summed:
     """The system messages with the deepest summary there is of the turns that were dropped."""
-    without = Summed(tuple(system))
+    without, free = Summed(tuple(system)), trimmed.reserved
     if not trimmed.cut or not free or plan.conversation is None:
         return without
     found = fronts(line, trimmed.cut, _path(asked, plan))

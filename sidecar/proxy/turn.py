@@ -39,7 +39,7 @@ async def _answer(context: Context, asked: Asked, request: web.Request, sight: S
     upstream, composed = await forward(context, asked, plan, composed, request)
     answered(sight, plan, upstream.status)
     said = told(context, asked, plan, composed)
-    recording = recording_of(context, asked, plan, upstream, composed.sent)
+    recording = recording_of(context, asked, plan, upstream, composed)
     if recording is None:
         return await relay(request, upstream, said)
     response = await relay_recorded(request, upstream, said, recording)  # assemble and record

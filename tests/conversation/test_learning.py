@@ -215,3 +215,14 @@ class TestKept:
     @pytest.mark.parametrize("kept", [b"", b"[]", b"\xff"])
     def test_what_is_damaged_is_none(self, kept):
         assert Learning.decoded(kept) is None
+
+
+def test_a_count_that_is_certain_is_learned_however_far_it_is_from_what_was_expected():
+    prompt = Measure(messages=20, lower=16_000)
+    state = START
+    for _ in range(30):
+        state = learned(state, prompt, 2400)
+    assert learned(state, prompt, 6000).weights == state.weights
+    state = learned(state, prompt, 6000, certain=True)
+    assert state.weights.tokens(prompt) == pytest.approx(6000, rel=0.05)
+    assert state.refused == 0

@@ -89,6 +89,13 @@ def test_a_step_takes_the_weights_of_the_day():
     raise AssertionError("there was no second step")
 
 
+def test_what_was_refused_is_cut_anew():
+    turns, done = first_cut()
+    again = steady(cut, chat(turns), scaled(1.3), "m", done.kept, fresh=True)
+    assert again.trimmed == cut(chat(turns), scaled(1.3))
+    assert steady(cut, chat(turns), scaled(1), "m", again.kept).trimmed == again.trimmed
+
+
 def test_each_model_has_its_own():
     turns, done = first_cut()
     other = steady(cut, chat(turns), scaled(2), "n", done.kept)

@@ -166,6 +166,7 @@ class Context:
     """What `Learned` needs of the proxy's."""
 
     def __init__(self, store: MemoryStore) -> None:
+        self.store = store
         self.metrics = Metrics()
         self.failures: list[str] = []
         self.tasks: set[asyncio.Task[None]] = set()
@@ -222,9 +223,9 @@ async def test_a_store_that_fails_is_tried_again_at_the_next_report():
     context = Context(store)
     context.learned.observe("m", PROMPT, 2500)
     await context.end()
-    assert (
-        context.failures == ["write: the store cannot be used: no room"] or "no room" in context.failures[0]
-    )
+    [failure] = context.failures
+    assert failure.startswith("write: ")
+    assert "no room" in failure
 
     store.fails = False
     context.learned.observe("n", PROMPT, 2500)
@@ -250,6 +251,37 @@ async def test_models_without_end_do_not_fill_the_memory():
 
     assert context.learned.weights("m0") == context.learned.weights("m9") == DEFAULT_WEIGHTS
     assert context.learned.weights("m10") != DEFAULT_WEIGHTS
+
+
+async def test_of_a_model_that_is_known_well_one_report_a_second_is_read():
+    context = Context(MemoryStore())
+    message = Outgoing("user", json.dumps({"role": "user", "content": words(300)}).encode())
+    for _ in range(60):
+        context.learned.observe("known", message.measure, 500)
+    for model in ("known", "new"):
+        for _ in range(9):
+            context.learned.report(model, [message], b"", b'{"prompt_tokens":500}')
+    await context.end()
+
+    assert await reports(context, "known") == 61
+    assert await reports(context, "new") == 9
+
+
+async def reports(context: Context, model: str) -> int:
+    state = Learning.decoded((await context.store.recall())[f"tokens:{model}"])
+    assert state is not None
+    return state.reports
+
+
+async def test_a_refusals_count_raises_an_estimate_and_never_lowers_it():
+    context = Context(MemoryStore())
+    before = context.learned.weights("m").tokens(PROMPT)
+    context.learned.refused("m", PROMPT, before - 1)
+    context.learned.refused("m" * 300, PROMPT, 3 * before)
+    assert context.learned.weights("m") == context.learned.weights("m" * 300) == DEFAULT_WEIGHTS
+    context.learned.refused("m", PROMPT, 3 * before)
+    assert context.learned.weights("m").tokens(PROMPT) == pytest.approx(3 * before, rel=0.1)
+    await context.end()
 
 
 async def test_a_name_too_long_for_a_model_is_not_kept():
