@@ -1,4 +1,4 @@
-"""Measures of the sidecar in front of a real engine; no tests. `./dev bench NAME` runs one.
+"""Measures of the sidecar, most of them in front of a real engine; no tests. `./dev bench NAME` runs one.
 
 The map, each module above those that use it:
 
@@ -13,4 +13,6 @@ The map, each module above those that use it:
     stripped   `./dev bench stripped`: what a client that changes the history costs
     full       `./dev bench full`: a chat that outgrows its engine
     slots      `./dev bench slots`: what tasks, and other chats, do to a chat's cache
+    filled     a store with a million conversations
+    crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash
 """

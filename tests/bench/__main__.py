@@ -8,10 +8,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import context, full, slots, stripped
+from tests.bench import context, crash, full, slots, stripped
 from tests.bench.engine import NoEngine
 
-_MEASURES = {"context": context.main, "stripped": stripped.main, "full": full.main, "slots": slots.main}
+_MEASURES = {
+    "context": context.main,
+    "stripped": stripped.main,
+    "full": full.main,
+    "slots": slots.main,
+    "crash": crash.main,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -49,9 +49,8 @@ def said(message: dict[str, Any]) -> tuple[Any, ...]:
     return (message.get("content") or "", calls, *(message.get(name) for name in names))
 
 
-def faults(seen: Sequence[Seen], exported: str) -> list[Fault]:
-    """Everything that is wrong with an export, given what had been seen before it began."""
-    lines = [json.loads(line) for line in exported.splitlines()]
+def faults(seen: Sequence[Seen], lines: Sequence[dict[str, Any]]) -> list[Fault]:
+    """Everything that is wrong with exported conversations, given what had been seen before."""
     found = [fault for line in lines for fault in _broken_trees(line)]
     nodes = {(line["conversation"]["key"], node["id"]): node for line in lines for node in line["messages"]}
     places: dict[str, list[tuple[str, str]]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 
 import pytest
 
@@ -23,11 +22,11 @@ async def test_no_reply_that_a_client_saw_finish_is_lost_to_kill_9(tmp_path):
     summary = await Rounds(tmp_path, seed=7).run(6)
 
     assert summary.faults == []
-    assert summary.rounds == 6
+    assert summary.kills == len(summary.starts) == 6
     assert len(summary.seen) > 30
     assert {seen.whole for seen in summary.seen} == {True, False}
     assert any(seen.message.get("tool_calls") for seen in summary.seen)
-    assert str(summary).startswith(f"rounds 6, replies seen finished {len(summary.seen)}, missing 0, ")
+    assert str(summary).startswith(f"kills 6, acknowledged replies {len(summary.seen)}, lost 0, doubled 0, ")
 
 
 class TestTheLedger:
@@ -54,12 +53,12 @@ class TestTheLedger:
 
     @staticmethod
     def found(seen, *conversations, kind="broken"):
-        text = "".join(
-            json.dumps({"conversation": {"key": f"chat-{number}"}, "messages": messages}) + "\n"
+        lines = [
+            {"conversation": {"key": f"chat-{number}"}, "messages": messages}
             for number, messages in enumerate(conversations, 1)
-        )
-        kinds = {kind: [fault.what for fault in faults(seen, text) if fault.kind == kind]}
-        assert all(fault.kind in kinds for fault in faults(seen, text))
+        ]
+        kinds = {kind: [fault.what for fault in faults(seen, lines) if fault.kind == kind]}
+        assert all(fault.kind in kinds for fault in faults(seen, lines))
         return [what.removeprefix("chat-1: ") for what in kinds[kind]]
 
     def test_finds_nothing_wrong_where_nothing_is(self, seen, messages):
@@ -67,7 +66,7 @@ class TestTheLedger:
 
     def test_misses_what_is_gone(self, seen, messages):
         assert self.found(seen, messages[:2], kind="missing") == ["reply-0a1b2c3d-8"]
-        assert faults(seen[:1], "") == [Fault("missing", "chat-1: reply-0a1b2c3d-7")]
+        assert faults(seen[:1], []) == [Fault("missing", "chat-1: reply-0a1b2c3d-7")]
 
     def test_sees_a_reply_that_is_there_twice(self, seen, messages):
         again = {**messages[1], "id": "b2:9", "source": "client"}
@@ -102,9 +101,9 @@ class TestTheLedger:
         assert what in self.found(seen, messages)
 
     def test_sees_a_reply_under_another_key(self, seen, messages):
-        text = json.dumps({"conversation": {"key": "chat-2"}, "messages": messages[:2]})
+        line = {"conversation": {"key": "chat-2"}, "messages": messages[:2]}
 
-        assert faults(seen[:1], text) == [
+        assert faults(seen[:1], [line]) == [
             Fault("broken", "chat-1: reply-0a1b2c3d-7 is kept under another key")
         ]
 
