@@ -1,4 +1,4 @@
-"""Numbered migrations: `sql/NNNN_what.sql`, each applied once, in order, all of them or none.
+"""Numbered migrations: `sql/sqlite/NNNN_what.sql`, each applied once, in order, all of them or none.
 
 The number of the last one applied is SQLite's `user_version`. An older database is migrated when it is
 opened; a newer one is refused, since this version cannot know what its data means, and so is one that
@@ -16,11 +16,10 @@ from sidecar.errors import StoreUnavailable
 __all__ = ["migrate", "migrations"]
 
 
-def migrations() -> list[tuple[int, str]]:
-    """(number, SQL) of every migration, in order."""
-    found = [
-        entry for entry in files("sidecar.store").joinpath("sql").iterdir() if entry.name.endswith(".sql")
-    ]
+def migrations(database: str = "sqlite") -> list[tuple[int, str]]:
+    """(number, SQL) of every migration for this kind of database, in order."""
+    folder = files("sidecar.store").joinpath("sql", database)
+    found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
     return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in found)
 
 
