@@ -4,16 +4,27 @@ base      what every store can do, and what one request gives it to keep
 schema    numbered migrations, applied in order; a newer database is refused
 worker    a thread with a connection of its own: group commit for writing, a queue for reading
 sqlite    one file, the default
+life      of that file: what is held, deleted, copied and sealed anew
 memory    the same in dictionaries: for tests, and for those who want nothing kept
 """
 
 from __future__ import annotations
 
-from sidecar.store.base import Found, Store, Summary, Turn
+from sidecar.store.base import Found, Holding, Store, Summary, Turn, Whole
 from sidecar.store.memory import MemoryStore
 from sidecar.store.sqlite import SQLiteStore
 
-__all__ = ["Found", "MemoryStore", "SQLiteStore", "Store", "Summary", "Turn", "make_store"]
+__all__ = [
+    "Found",
+    "Holding",
+    "MemoryStore",
+    "SQLiteStore",
+    "Store",
+    "Summary",
+    "Turn",
+    "Whole",
+    "make_store",
+]
 
 
 def make_store(path: str | None, *, secret: str = "") -> Store:

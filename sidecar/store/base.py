@@ -1,8 +1,11 @@
 """What every store can do. `tests/store/test_conformance*.py` are the contract in full.
 
-A store keeps trees of messages, by conversation. Nothing in it is ever rewritten: recording a turn
+A store keeps trees of messages, by conversation. What was said is never rewritten: recording a turn
 adds nodes, and adding a node that is there already changes nothing, so recording twice is harmless.
 The cost of `find` and `record` does not grow with the length of a history.
+
+The first half of the methods serves requests, the second half what people do with a store: they look at
+it, delete from it, copy it. No step of these holds up a request for longer than a few milliseconds.
 
 Every method raises `StoreUnavailable` if the store cannot be read or written.
 """
@@ -10,12 +13,23 @@ Every method raises `StoreUnavailable` if the store cannot be read or written.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.conversation.history import Conversation, Node
+from sidecar.errors import SidecarError
 
-__all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "MAX_LEARNED", "Found", "Store", "Summary", "Turn"]
+__all__ = [
+    "MAX_ALIKE",
+    "MAX_CANDIDATES",
+    "MAX_LEARNED",
+    "Found",
+    "Holding",
+    "Store",
+    "Summary",
+    "Turn",
+    "Whole",
+]
 
 #: Of conversations that read alike so far, so many are looked at. They keep a look-up as cheap where
 #: thousands of chats begin with the same words.
@@ -62,6 +76,30 @@ class Summary:
     text: str
     model: str
     created_at: float
+
+
+@dataclass(slots=True, frozen=True)
+class Holding:
+    """What one conversation takes up; `size` in bytes, of what was said and of reported usage."""
+
+    id: str
+    tenant: bytes
+    key: str | None
+    created_at: float
+    updated_at: float
+    messages: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class Whole:
+    """All that a store holds of one conversation. `nodes`: in the order in which they were recorded."""
+
+    conversation: Conversation
+    nodes: tuple[Node, ...] = ()
+    echoes: tuple[tuple[bytes, bytes], ...] = ()
+    system: tuple[bytes, bytes] | None = None
+    summaries: tuple[Summary, ...] = ()
 
 
 class Store(ABC):
@@ -119,7 +157,10 @@ class Store(ABC):
 
     @abstractmethod
     async def record(self, turn: Turn) -> None:
-        """Add a turn. When this returns, it is durable."""
+        """Add a turn. When this returns, it is durable.
+
+        One that goes on from a message which is not there, since it was deleted meanwhile, is not kept.
+        """
 
     @abstractmethod
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
@@ -140,3 +181,59 @@ class Store(ABC):
     @abstractmethod
     def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         """Every conversation, oldest first; with `name` those with this id or this client's key."""
+
+    @abstractmethod
+    def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[Holding]:
+        """What every conversation takes up, oldest first, read in small steps.
+
+        With `tenant` those of this tenant, with `name` those with this id or this client's key. Without
+        `sized` messages and bytes are not counted.
+        """
+
+    @abstractmethod
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        """Delete a conversation with all that hangs on it, in small steps; from the first on it is not found.
+
+        Returns whether there was one; with `unless_after` one that was used after that time stays.
+        """
+
+    @abstractmethod
+    async def forget(self) -> None:
+        """Delete all that `remember` has kept."""
+
+    @abstractmethod
+    async def scrub(self, *, compact: bool) -> None:
+        """See to it that nothing is left of what was deleted, also where the last deletion was broken off.
+
+        With `compact` the space is given back as well, which may take long and hold up whoever writes.
+        """
+
+    @abstractmethod
+    async def whole(self, conversation: str) -> Whole | None:
+        """All of this conversation, as it was at one moment; None if there is none."""
+
+    @abstractmethod
+    async def put(self, whole: Whole) -> None:
+        """Keep a conversation that comes from elsewhere, durably. What is there already stays as it is;
+        what is told of the conversation as a whole is that of the one that was used last."""
+
+    @abstractmethod
+    async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
+        """Keep, in place of what is stored, what `change` makes of it, at one moment; for another seal.
+
+        Tenant, bodies, usages, system messages and texts of summaries may differ, and nothing else may.
+        Returns whether there is such a conversation. `change` must be quick, and may run in another thread.
+        """
+
+    @abstractmethod
+    async def keep_secret(self, secret: bytes) -> None:
+        """Keep this with the data in place of the secret that is kept there now, and use it."""
+
+    async def backup(self, file: str, progress: Callable[[float], None]) -> None:
+        """Copy all of it, as it is at one moment, to a new file, while it is used. `progress`: 0 to 1."""
+        raise SidecarError(
+            f"this store is not a file that could be copied to {file}: use the backup of the database itself,"
+            " or `sidecar migrate --to sqlite:///FILE`"
+        )

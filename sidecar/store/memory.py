@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import nlargest
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Store, Summary, Turn
+from sidecar.store.base import (
+    MAX_ALIKE,
+    MAX_CANDIDATES,
+    MAX_LEARNED,
+    Found,
+    Holding,
+    Store,
+    Summary,
+    Turn,
+    Whole,
+)
 
 __all__ = ["MemoryStore"]
 
@@ -35,6 +46,10 @@ class _Kept:
             return list(self.by_hash[hash])
         return [self.nodes[self.echoes[hash]]] if hash in self.echoes else []
 
+    def whole(self) -> Whole:
+        nodes, echoes = tuple(self.nodes.values()), tuple(sorted(self.echoes.items()))
+        return Whole(self.conversation, nodes, echoes, self.system, tuple(self.summaries.values()))
+
 
 class MemoryStore(Store):
     """Conversations for as long as the process lives."""
@@ -46,6 +61,7 @@ class MemoryStore(Store):
         self._holders: dict[bytes, dict[int, _Kept]] = {}
         self._answered: dict[bytes, dict[int, _Kept]] = {}
         self._learned: dict[str, bytes] = {}
+        self._numbers = itertools.count()
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -116,7 +132,11 @@ class MemoryStore(Store):
 
     async def record(self, turn: Turn) -> None:
         new = turn.conversation
-        kept = self._kept.setdefault(new.id, _Kept(len(self._kept), new))
+        known = self._kept.get(new.id)
+        after = turn.nodes[0].parent if turn.nodes else None
+        if after is not None and (known is None or after not in known.nodes):
+            return
+        kept = self._held(new)
         old = kept.conversation
         kept.conversation = replace(
             old,
@@ -126,18 +146,7 @@ class MemoryStore(Store):
             system=new.system or old.system,
             weights=new.weights or old.weights,
         )
-        for node in turn.nodes:
-            if node.id not in kept.nodes:
-                kept.nodes[node.id] = node
-                kept.by_hash.setdefault(node.hash, []).append(node)
-                self._holders.setdefault(node.hash, {})[kept.number] = kept
-                if node.source == "upstream":
-                    self._answered.setdefault(node.digest, {})[kept.number] = kept
-                if node.parent is not None:
-                    kept.parents.add(node.parent)
-        for hash, node_id in turn.echoes:
-            kept.echoes[hash] = node_id
-            self._holders.setdefault(hash, {})[kept.number] = kept
+        self._add(kept, turn.nodes, turn.echoes)
         if turn.system is not None:
             kept.system = (kept.system[0] if kept.system else turn.system, turn.system)
 
@@ -164,3 +173,81 @@ class MemoryStore(Store):
         for kept in list(self._kept.values()):
             if name is None or name in (kept.conversation.id, kept.conversation.key):
                 yield kept.conversation
+
+    async def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[Holding]:
+        for kept in list(self._kept.values()):
+            each = kept.conversation
+            if tenant in (None, each.tenant) and name in (None, each.id, each.key):
+                size = sum(len(node.body) + len(node.usage or b"") for node in kept.nodes.values())
+                counted = (len(kept.nodes), size) if sized else ()
+                yield Holding(each.id, each.tenant, each.key, each.created_at, each.updated_at, *counted)
+
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        kept = self._kept.get(conversation)
+        if kept is None or (unless_after is not None and kept.conversation.updated_at > unless_after):
+            return False
+        del self._kept[conversation]
+        for holders in (self._holders, self._answered):
+            for key in [key for key, held in holders.items() if kept.number in held]:
+                del holders[key][kept.number]
+                if not holders[key]:
+                    del holders[key]
+        return True
+
+    async def forget(self) -> None:
+        self._learned.clear()
+
+    async def scrub(self, *, compact: bool) -> None:
+        """Nothing is left."""
+
+    async def whole(self, conversation: str) -> Whole | None:
+        kept = self._kept.get(conversation)
+        return kept.whole() if kept else None
+
+    async def put(self, whole: Whole) -> None:
+        kept = self._held(whole.conversation)
+        if whole.conversation.updated_at >= kept.conversation.updated_at:
+            kept.conversation = whole.conversation
+            kept.system = whole.system or kept.system
+        self._add(kept, whole.nodes, whole.echoes)
+        for summary in whole.summaries:
+            kept.summaries.setdefault(summary.hash, summary)
+
+    async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
+        kept = self._kept.get(conversation)
+        if kept is None:
+            return False
+        new = change(kept.whole())
+        kept.conversation = replace(kept.conversation, tenant=new.conversation.tenant)
+        kept.system = new.system
+        for node in new.nodes:
+            old = kept.nodes[node.id]
+            kept.nodes[node.id] = now = replace(old, body=node.body, usage=node.usage)
+            alike = kept.by_hash[node.hash]
+            alike[alike.index(old)] = now
+        kept.summaries = {each.hash: each for each in new.summaries}
+        return True
+
+    async def keep_secret(self, secret: bytes) -> None:
+        self.secret = secret
+
+    def _held(self, conversation: Conversation) -> _Kept:
+        if conversation.id not in self._kept:
+            self._kept[conversation.id] = _Kept(next(self._numbers), conversation)
+        return self._kept[conversation.id]
+
+    def _add(self, kept: _Kept, nodes: Iterable[Node], echoes: Iterable[tuple[bytes, bytes]]) -> None:
+        for node in nodes:
+            if node.id not in kept.nodes:
+                kept.nodes[node.id] = node
+                kept.by_hash.setdefault(node.hash, []).append(node)
+                self._holders.setdefault(node.hash, {})[kept.number] = kept
+                if node.source == "upstream":
+                    self._answered.setdefault(node.digest, {})[kept.number] = kept
+                if node.parent is not None:
+                    kept.parents.add(node.parent)
+        for hash, node_id in echoes:
+            kept.echoes[hash] = node_id
+            self._holders.setdefault(hash, {})[kept.number] = kept

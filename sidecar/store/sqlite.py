@@ -18,20 +18,27 @@ from typing import Any
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Store, Summary, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Summary, Turn
+from sidecar.store.life import (
+    ADD_ECHO,
+    ADD_NODE,
+    CONVERSATION,
+    NODE,
+    Life,
+    columns,
+    columns_of,
+    conversation_of,
+)
 from sidecar.store.schema import migrate
 from sidecar.store.worker import Worker
 
 __all__ = ["SQLiteStore"]
 
-_CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
-_NODE = (
-    "id, parent, digest, exact, role, body, source, state, created_at, "
-    "message_id, model, usage, finish_reason"
-)
-_FIND_CONVERSATION = f"SELECT number, {_CONVERSATION} FROM conversation WHERE id = ?"
-_FIND_NODES = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
-_FIND_NODE = f"SELECT {_NODE} FROM message WHERE conversation = ? AND id = ?"
+_FIND_CONVERSATION = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ?"
+_FIND_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
+_FIND_NODE = f"SELECT {NODE} FROM message WHERE conversation = ? AND id = ?"
+_FIND_PARENT = """
+    SELECT 1 FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
 _FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
 _FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
 _FIND_NUMBERED = "SELECT id, tenant, updated_at FROM conversation WHERE number = ?"
@@ -48,25 +55,21 @@ _PATH = f"""
         SELECT m.number, m.parent, depth + 1 FROM line
         JOIN message m ON m.conversation = :conversation AND m.id = line.parent
     )
-    SELECT {_NODE.replace("parent", "m.parent")}
+    SELECT {NODE.replace("parent", "m.parent")}
     FROM line JOIN message m USING (number) ORDER BY depth DESC"""
 _TREE = f"""
-    SELECT {_NODE} FROM message
+    SELECT {NODE} FROM message
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
 _SYSTEM = """
     SELECT first, last FROM system_prompt
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
 _ADD_CONVERSATION = f"""
-    INSERT INTO conversation ({_CONVERSATION}) VALUES ({", ".join("?" * 9)})
+    INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
     ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, "full" = max("full", excluded."full"),
         tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system),
         weights = coalesce(excluded.weights, weights)
     RETURNING number"""
-# Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
-_ADD_NODE = f"""
-    INSERT INTO message (conversation, {_NODE}) VALUES ({", ".join("?" * 14)})
-    ON CONFLICT (conversation, id) DO NOTHING"""
-_ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
+_ADD_NODE, _ADD_ECHO = ADD_NODE, ADD_ECHO
 _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
@@ -90,7 +93,7 @@ _PATIENCE = 5.0  # seconds to wait for another process's lock
 _WRITE = "UPDATE secret SET value = value"
 
 
-class SQLiteStore(Store):
+class SQLiteStore(Life):
     """A store in the SQLite file `file`, made if it is not there (its folder has to be)."""
 
     def __init__(self, file: str, *, secret: str = "") -> None:
@@ -165,13 +168,13 @@ class SQLiteStore(Store):
         return dict(await self._reader.do(lambda reader: reader.execute(_RECALL).fetchall()))
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
-        where, values = ('WHERE id = ? OR "key" = ?', (name, name)) if name is not None else ("", ())
-        query = f"SELECT id FROM conversation {where} ORDER BY number"
+        where, values = ('AND (id = ? OR "key" = ?)', (name, name)) if name is not None else ("", ())
+        query = f"SELECT id FROM conversation WHERE tenant != x'' {where} ORDER BY number"
         ids = await self._reader.do(lambda connection: connection.execute(query, values).fetchall())
         for (each,) in ids:
             row = await self._reader.do(partial(_one, _FIND_CONVERSATION, each))
             if row is not None:  # deleted meanwhile
-                yield _conversation(row)
+                yield conversation_of(row)
 
     def _connect(self) -> sqlite3.Connection:
         # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
@@ -190,6 +193,7 @@ class SQLiteStore(Store):
             migrate(connection, f"the store {self._file}")
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
             kept = _kept_secret(connection)
             self.secret = self.secret or kept
             connection.execute(_WRITE)  # a read-only file is noticed now, and not at the first turn
@@ -237,11 +241,6 @@ def _range(hash: bytes) -> tuple[bytes, bytes]:
     return hash, hash + b"\xff" * (ID_SIZE - HASH_SIZE)
 
 
-def _conversation(row: Sequence[Any]) -> Conversation:
-    _number, id, tenant, key, created_at, updated_at, tip, full, system, weights = row
-    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system, weights)
-
-
 def _find(
     connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]
 ) -> Found:
@@ -251,7 +250,7 @@ def _find(
             break
     else:
         return Found()
-    number, conversation = row[0], _conversation(row)
+    number, conversation = row[0], conversation_of(row)
     for hash in hashes:
         nodes = _named(connection, number, hash)
         if nodes:
@@ -318,42 +317,16 @@ def _candidates(
 
 
 def _record(connection: sqlite3.Connection, turn: Turn) -> None:
-    each = turn.conversation
-    values = (
-        each.id,
-        each.tenant,
-        each.key,
-        each.created_at,
-        each.updated_at,
-        each.tip,
-        each.full,
-        each.system,
-        each.weights,
-    )
-    number = connection.execute(_ADD_CONVERSATION, values).fetchone()[0]
-    connection.executemany(_ADD_NODE, [(number, *_columns(node)) for node in turn.nodes])
+    after = turn.nodes[0].parent if turn.nodes else None
+    id = turn.conversation.id
+    if after is not None and connection.execute(_FIND_PARENT, (id, after)).fetchone() is None:
+        return  # it was deleted meanwhile
+    number = connection.execute(_ADD_CONVERSATION, columns_of(turn.conversation)).fetchone()[0]
+    connection.executemany(_ADD_NODE, [(number, *columns(node)) for node in turn.nodes])
     if turn.echoes:
         connection.executemany(_ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
     if turn.system is not None:
         connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
-
-
-def _columns(node: Node) -> tuple[object, ...]:
-    return (
-        node.id,
-        node.parent,
-        node.digest,
-        node.exact,
-        node.role,
-        node.body,
-        node.source,
-        node.state,
-        node.created_at,
-        node.message_id,
-        node.model,
-        node.usage,
-        node.finish_reason,
-    )
 
 
 def _summary(connection: sqlite3.Connection, conversation: str, hashes: Sequence[bytes]) -> Summary | None:

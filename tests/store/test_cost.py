@@ -22,6 +22,7 @@ HOT = (
     "_FIND_CONVERSATION",
     "_FIND_NODES",
     "_FIND_NODE",
+    "_FIND_PARENT",
     "_FIND_ECHO",
     "_FIND_CHILD",
     "_FIND_NUMBERED",

@@ -1,0 +1,317 @@
+"""A SQLite store's life besides requests: what is held, deleted, copied and sealed anew.
+
+Rules: what is deleted is overwritten with zeros (`secure_delete`, also for what `record` replaces), and is
+gone from the write-ahead log once `scrub` returns. A conversation that is being deleted has another id and
+no tenant from the first step on, so that nobody finds half of it, and the next `scrub` goes on with one
+whose deletion was broken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from sidecar.conversation.history import Conversation, Node
+from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.store.base import Holding, Store, Summary, Whole
+from sidecar.store.worker import Worker
+
+__all__ = ["ADD_ECHO", "ADD_NODE", "CONVERSATION", "NODE", "Life", "columns", "columns_of", "conversation_of"]
+
+CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
+NODE = (
+    "id, parent, digest, exact, role, body, source, state, created_at, "
+    "message_id, model, usage, finish_reason"
+)
+# Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
+ADD_NODE = f"""
+    INSERT INTO message (conversation, {NODE}) VALUES ({", ".join("?" * 14)})
+    ON CONFLICT (conversation, id) DO NOTHING"""
+ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
+
+_HELD = """
+    SELECT number, id, tenant, "key", created_at, updated_at FROM conversation
+    WHERE number > :last AND tenant != x'' AND (:tenant IS NULL OR tenant = :tenant)
+    AND (:name IS NULL OR id = :name OR "key" = :name)
+    ORDER BY number LIMIT :page"""
+_COUNTED = f"""
+    SELECT c.number, c.id, c.tenant, c."key", c.created_at, c.updated_at, count(m.number),
+        total(length(m.body) + coalesce(length(m.usage), 0))
+    FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
+_DOOM = """
+    UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
+    WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
+    RETURNING number"""
+_DOOMED = "SELECT number FROM conversation WHERE tenant = x''"
+_NEXT = "SELECT number, length(body) FROM message WHERE conversation = ? LIMIT ?"
+_WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
+_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
+_ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
+_SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = ?"
+_SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? ORDER BY hash"
+_PUT = f"""
+    INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
+    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, "key" = excluded."key",
+        created_at = excluded.created_at, updated_at = excluded.updated_at, tip = excluded.tip,
+        "full" = excluded."full", system = excluded.system, weights = excluded.weights
+    WHERE excluded.updated_at >= updated_at RETURNING number"""
+_PUT_SYSTEM = "INSERT OR REPLACE INTO system_prompt (conversation, first, last) VALUES (?, ?, ?)"
+_PUT_SUMMARY = """
+    INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (conversation, hash) DO NOTHING"""
+
+_PAGE = 500  # conversations read at once
+_COUNTED_PAGE = 10  # the same, where their messages are counted as well
+_PORTION = 200  # messages deleted in one step
+_PORTION_SIZE = 4 << 20  # and their bytes, which are all written anew
+_PATIENCE = 60.0  # seconds that long work waits for others
+_TICK = 0.2  # seconds
+
+
+class Life(Store):
+    """Half of `SQLiteStore`."""
+
+    _file: str
+    _writer: Worker
+    _reader: Worker
+
+    async def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[Holding]:
+        query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_HELD, _PAGE)
+        last = 0
+        while True:
+            values = {"last": last, "tenant": tenant, "name": name, "page": page}
+            rows = await self._reader.do(partial(_rows, query, values))
+            for row in rows:
+                last = row[0]
+                yield Holding(*row[1:6], *map(int, row[6:]))
+            if len(rows) < page:
+                return
+
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        values = {"id": conversation, "unless_after": unless_after}
+        doomed = await self._writer.do(partial(_rows, _DOOM, values))
+        for (number,) in doomed:
+            await self._delete_doomed(number)
+        return bool(doomed)
+
+    async def forget(self) -> None:
+        await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
+
+    async def scrub(self, *, compact: bool) -> None:
+        for (number,) in await self._reader.do(partial(_rows, _DOOMED, {})):
+            await self._delete_doomed(number)
+        await self._beside(_compact if compact else _checkpoint)
+
+    async def whole(self, conversation: str) -> Whole | None:
+        return await self._reader.do(partial(_at_one_moment, conversation))
+
+    async def put(self, whole: Whole) -> None:
+        await self._writer.do(partial(_put, whole))
+
+    async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
+        return await self._writer.do(partial(_rewrite, conversation, change))
+
+    async def keep_secret(self, secret: bytes) -> None:
+        await self._writer.do(lambda writer: writer.execute("UPDATE secret SET value = ?", (secret,)))
+        self.secret = secret
+
+    async def backup(self, file: str, progress: Callable[[float], None]) -> None:
+        part = f"{file}.part"
+        with _new_file(file), _new_file(part):
+            size = await self._reader.do(_size)
+            copying = asyncio.ensure_future(self._beside(partial(_copy, to=part)))
+            try:
+                while not (await asyncio.wait([copying], timeout=_TICK))[0]:
+                    progress(min(1.0, os.stat(part).st_size / size))
+            finally:
+                copying.cancel()
+                await asyncio.wait([copying])
+            copying.result()
+            os.replace(part, file)
+
+    async def _delete_doomed(self, number: int) -> None:
+        while await self._writer.do(partial(_delete_portion, number)):
+            pass
+
+    async def _beside(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Long work in a thread and on a connection of its own; it ends when nobody waits for it any more."""
+        connection = sqlite3.connect(
+            self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+        )
+        running = asyncio.get_running_loop().run_in_executor(None, work, connection)
+        try:
+            await asyncio.wait([running])
+        finally:
+            while not running.done():
+                connection.interrupt()
+                await asyncio.wait([running], timeout=_TICK)
+            connection.close()
+        error = running.exception()
+        if isinstance(error, sqlite3.Error):
+            raise StoreUnavailable(f"the store failed: {error}") from error
+        running.result()
+
+
+@contextmanager
+def _new_file(file: str) -> Iterator[None]:
+    """Make this file, for its owner alone, and take it away again if nothing comes of it."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError as error:
+        raise SidecarError(f"{file} is there already, and is not overwritten: name another file") from error
+    try:
+        yield
+    except BaseException:
+        if os.path.exists(file):
+            os.unlink(file)
+        raise
+
+
+def columns(node: Node) -> tuple[object, ...]:
+    """The values of `NODE`."""
+    return (
+        node.id,
+        node.parent,
+        node.digest,
+        node.exact,
+        node.role,
+        node.body,
+        node.source,
+        node.state,
+        node.created_at,
+        node.message_id,
+        node.model,
+        node.usage,
+        node.finish_reason,
+    )
+
+
+def columns_of(each: Conversation) -> tuple[object, ...]:
+    """The values of `CONVERSATION`."""
+    return (
+        each.id,
+        each.tenant,
+        each.key,
+        each.created_at,
+        each.updated_at,
+        each.tip,
+        each.full,
+        each.system,
+        each.weights,
+    )
+
+
+def conversation_of(row: Any) -> Conversation:
+    """The conversation of a row of `number` and `CONVERSATION`."""
+    _number, id, tenant, key, created_at, updated_at, tip, full, system, weights = row
+    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system, weights)
+
+
+def _rows(query: str, values: Mapping[str, object], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(query, values).fetchall()
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    return int(pages * size)
+
+
+def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
+    """Delete some of what hangs on it, at last itself; returns whether anything is left."""
+    numbers, size = [], 0
+    for number, length in connection.execute(_NEXT, (conversation, _PORTION)):
+        numbers.append((number,))
+        size += length
+        if size > _PORTION_SIZE:
+            break
+    if numbers:
+        connection.executemany("DELETE FROM message WHERE number = ?", numbers)
+        return True
+    for table in ("echo", "summary", "system_prompt"):
+        connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
+    connection.execute("DELETE FROM conversation WHERE number = ?", (conversation,))
+    return False
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        raise sqlite3.OperationalError("its log cannot be emptied while others read for so long")
+
+
+def _compact(connection: sqlite3.Connection) -> None:
+    # Rows that moved from one page to another may have left copies in the unused part of a page.
+    connection.execute("VACUUM")
+    _checkpoint(connection)
+
+
+def _copy(connection: sqlite3.Connection, *, to: str) -> None:
+    # Unlike the backup interface it does not begin anew whenever something is recorded.
+    connection.execute("VACUUM INTO ?", (to,))
+    handle = os.open(to, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _at_one_moment(id: str, connection: sqlite3.Connection) -> Whole | None:
+    connection.execute("BEGIN")
+    with connection:
+        return _whole(id, connection)
+
+
+def _whole(id: str, connection: sqlite3.Connection) -> Whole | None:
+    row = connection.execute(_WHOLE, (id,)).fetchone()
+    if row is None:
+        return None
+    number = row[:1]
+    return Whole(
+        conversation=conversation_of(row),
+        nodes=tuple(Node(*each) for each in connection.execute(_NODES, number)),
+        echoes=tuple(connection.execute(_ECHOES, number)),
+        system=connection.execute(_SYSTEM, number).fetchone(),
+        summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
+    )
+
+
+def _put(whole: Whole, connection: sqlite3.Connection) -> None:
+    row = connection.execute(_PUT, columns_of(whole.conversation)).fetchone()
+    is_newer = row is not None
+    if row is None:
+        row = connection.execute(_WHOLE, (whole.conversation.id,)).fetchone()
+    number = row[0]
+    connection.executemany(ADD_NODE, [(number, *columns(node)) for node in whole.nodes])
+    connection.executemany(ADD_ECHO, [(number, *echo) for echo in whole.echoes])
+    if is_newer and whole.system is not None:
+        connection.execute(_PUT_SYSTEM, (number, *whole.system))
+    told = [(number, each.hash, each.text, each.model, each.created_at) for each in whole.summaries]
+    connection.executemany(_PUT_SUMMARY, told)
+
+
+def _rewrite(id: str, change: Callable[[Whole], Whole], connection: sqlite3.Connection) -> bool:
+    row = connection.execute(_WHOLE, (id,)).fetchone()
+    old = _whole(id, connection)
+    if row is None or old is None:
+        return False
+    number, new = row[0], change(old)
+    connection.execute(
+        "UPDATE conversation SET tenant = ? WHERE number = ?", (new.conversation.tenant, number)
+    )
+    connection.executemany(
+        "UPDATE message SET body = ?, usage = ? WHERE conversation = ? AND id = ?",
+        [(node.body, node.usage, number, node.id) for node in new.nodes],
+    )
+    if new.system is not None:
+        connection.execute(_PUT_SYSTEM, (number, *new.system))
+    connection.executemany(
+        "UPDATE summary SET text = ? WHERE conversation = ? AND hash = ?",
+        [(each.text, number, each.hash) for each in new.summaries],
+    )
+    return True
