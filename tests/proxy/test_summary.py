@@ -93,6 +93,15 @@ async def after(sidecar: Sidecar, *, made: int = 0, failed: int = 0) -> None:
         await asyncio.sleep(0.01)
 
 
+async def over(sidecar: Sidecar, model: Model, *, before: int = 0) -> None:
+    """Wait until what the model was asked in the background has come to its end; `before` by another sidecar."""
+    await asyncio.sleep(0.03)
+    end = time.monotonic() + 5
+    while await count(sidecar, "made") + await count(sidecar, "failed") != len(model.asked) - before:
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
 async def talk(sidecar: Sidecar, first: int, last: int, *, thin: bool = False, **more: Any) -> Reply:
     """The turns of one chat, by a client that sends everything or only what is new."""
     for at in range(first, last + 1):
@@ -269,7 +278,7 @@ async def test_the_more_often_it_fails_the_later_it_is_asked_again(start: Start,
     asked = []
     for _ in range(9):
         await talk(sidecar, 3, 3)
-        await asyncio.sleep(0.03)
+        await over(sidecar, model)
         asked.append(len(model.asked))
     # At once, then after one request that passes, then after three.
     assert asked == [1, 2, 2, 3, 3, 3, 3, 4, 4]
@@ -283,10 +292,10 @@ async def test_the_cut_does_not_depend_on_whether_there_is_a_summary(
     for id in ("without", "with"):
         sidecar = await start(**settings)
         model.script = [sends(b"{}", status=500)] * 99 if id == "without" else []
-        sent[id], summed = [], 0
+        sent[id], summed, before = [], 0, len(model.asked)
         for at in range(1, 25):
             reply = await sidecar.ask(*turns(at, " word" * 80), id=id)
-            await asyncio.sleep(0.01)
+            await over(sidecar, model, before=before)
             sent[id].append([each for each in chats(upstream)[-1].said if HEADING not in each])
             summed += "X-Sidecar-Summary" in reply.headers
         assert (summed > 5) == (id == "with")
@@ -301,7 +310,7 @@ async def test_the_tokens_of_a_long_summary_are_within_the_budget(
     model.script = [says("A long story. " * 2000)] * 9
     for at in range(1, 30):
         reply = await sidecar.ask(*turns(at, " word" * 30), id="a")
-        await asyncio.sleep(0.01)
+        await over(sidecar, model)
         messages = chats(upstream)[-1].json["messages"]
         assert sum(estimate(json.dumps(each).encode()) for each in messages) <= 1500
     assert "X-Sidecar-Summary" in reply.headers
