@@ -94,7 +94,10 @@ async def after(sidecar: Sidecar, *, made: int = 0, failed: int = 0) -> None:
 
 
 async def over(sidecar: Sidecar, model: Model, *, before: int = 0) -> None:
-    """Wait until what the model was asked in the background has come to its end; `before` by another sidecar."""
+    """Wait until what the model was asked in the background has come to its end.
+
+    `before`: so much was asked by another sidecar.
+    """
     await asyncio.sleep(0.03)
     end = time.monotonic() + 5
     while await count(sidecar, "made") + await count(sidecar, "failed") != len(model.asked) - before:
