@@ -11,8 +11,11 @@ The map of the house. Imports run one way, from the bottom of this list to its t
     doctor/           what the clients really send, what that means, what to change
     demo              a small OpenAI-compatible upstream, to see the thing work without a model
     proxy/            I/O: aiohttp on both sides; `proxy/turn.py` is the path of one request
+    opened            the store that the settings mean
+    retention         which conversations are kept no longer
     export            conversations as JSON Lines and as Markdown
-    cli               `sidecar serve | check-config | export | doctor`
+    commands/         what people do with a store: look, delete, prune, verify, back up, move, bring in
+    cli               the command line
 
 One request travels
 

@@ -1,4 +1,4 @@
-"""`sidecar serve | check-config | export | doctor`.
+"""`sidecar serve | check-config | export | doctor`, and the commands of `sidecar.commands`.
 
 Rule: what goes wrong is said in one line for each mistake, never in a traceback. Exit codes: 0 done,
 1 it failed, 2 the command line or the settings are wrong (`check-config`: 1, finding that is its job).
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sidecar import __version__, logs
+from sidecar.commands import parsers
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings, SettingsError, load, summary
 
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--last", metavar="N", type=_number, help="look at the newest N requests alone")
     doctor.add_argument("--json", action="store_true", help="the report as JSON")
     doctor.set_defaults(run=_doctor)
+    parsers.add(commands, store, _load)
     return parser
 
 

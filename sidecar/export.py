@@ -12,45 +12,35 @@ JSON Lines, one conversation a line, times in Unix seconds:
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 
 from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.message import read, text_of
-from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.errors import SidecarError
+from sidecar.opened import opened
 from sidecar.settings import Settings
-from sidecar.store import make_store
 
-__all__ = ["as_json", "as_markdown", "export"]
+__all__ = ["as_json", "as_markdown", "export", "write"]
 
 
 def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
     """Write all conversations, or those with this id or client's key, to `out`; returns the exit code."""
-    path = settings.store_path
-    if path is None:
-        raise SidecarError("the store is `memory:`, which keeps nothing that could be exported; set --store")
-    if not Path(path).exists():
-        raise StoreUnavailable(f"there is no store {path}; set --store to the one that the sidecar uses")
+    return asyncio.run(write(settings, conversation=conversation, format=format, out=out))
+
+
+async def write(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
+    """`export`, within a running loop."""
     render = as_markdown if format == "markdown" else as_json
-    found = asyncio.run(_write(settings, conversation, render, out))
-    if conversation is not None and not found:
-        raise SidecarError(f"there is no conversation {conversation!r} in {path}")
-    return 0
-
-
-async def _write(settings: Settings, name: str | None, render: Any, out: TextIO) -> int:
-    store = make_store(settings.store_path)
-    await store.open()
     found = 0
-    try:
-        async for conversation in store.conversations(name):
-            out.write(render(conversation, await store.tree(conversation.id)))
+    async with opened(settings) as store:
+        async for each in store.conversations(conversation):
+            out.write(render(each, await store.tree(each.id)))
             found += 1
-    finally:
-        await store.close()
-    return found
+    if conversation is not None and not found:
+        raise SidecarError(f"there is no conversation {conversation!r} in {settings.store}")
+    return 0
 
 
 def as_json(conversation: Conversation, nodes: list[Node]) -> str:

@@ -16,8 +16,9 @@ LAYERS = [
     {"conversation", "streaming"},
     {"store"},
     {"settings", "logs", "metrics"},
-    {"doctor"},
+    {"doctor", "opened", "retention"},
     {"proxy", "export", "demo"},
+    {"commands"},
     {"cli", "__main__"},
 ]
 WORLD = {"aiohttp", "sqlite3", "logging", "time", "os"}

@@ -187,7 +187,7 @@ class TestOneConversation:
     def test_an_unknown_one_is_an_error(self, file, settings):
         keep(file, turn(talk(), question("hi")))
 
-        with pytest.raises(SidecarError, match=f"there is no conversation 'yours' in {file}"):
+        with pytest.raises(SidecarError, match=f"there is no conversation 'yours' in sqlite:///{file}"):
             exported(settings, "yours")
 
 
@@ -199,7 +199,7 @@ class TestErrors:
         assert not file.exists()
 
     def test_memory_keeps_nothing_to_export(self):
-        with pytest.raises(SidecarError, match="keeps nothing that could be exported"):
+        with pytest.raises(SidecarError, match="keeps nothing once its process ends"):
             exported(Settings(store="memory:"))
 
     def test_a_file_that_is_no_store_is_said_in_one_line(self, file, command, capsys):

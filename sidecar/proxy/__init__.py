@@ -4,6 +4,7 @@ app           the server: routes, start, graceful end
 context       what all requests share: settings, store, upstream, tasks under way
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: its body, who asks, about what
+tenant        whose request it is
 load          what the store knows about it, and where it continues
 recognise     the look-ups for a request that names no conversation
 compose       the request as it goes upstream

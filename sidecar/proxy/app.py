@@ -21,6 +21,7 @@ from sidecar.demo import start_demo
 from sidecar.doctor.sights import CHAT
 from sidecar.errors import SidecarError
 from sidecar.metrics import Metrics
+from sidecar.opened import store_of
 from sidecar.proxy import health
 from sidecar.proxy.context import Context
 from sidecar.proxy.observe import passed_by
@@ -30,7 +31,6 @@ from sidecar.proxy.server import Runner
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
 from sidecar.settings import Settings
-from sidecar.store import make_store
 
 __all__ = ["running", "serve"]
 
@@ -72,7 +72,7 @@ async def running(settings: Settings) -> AsyncIterator[str]:
             demo, url = await start_demo()
             stack.push_async_callback(demo.cleanup)
             settings = settings.with_upstream(url)
-        store = make_store(settings.store_path, secret=settings.secret.get_secret_value())
+        store = store_of(settings)
         await store.open()
         stack.push_async_callback(store.close)
         metrics = Metrics()

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import jwt
 from aiohttp import web
 
 from sidecar.conversation.history import Chain
@@ -14,11 +13,9 @@ from sidecar.conversation.identity import (
     Identity,
     Kind,
     conversation_id,
-    first_value,
     is_named,
     key_of,
     kind_of,
-    tenant_of,
 )
 from sidecar.conversation.request import ChatRequest, parse
 from sidecar.conversation.tasks import is_task
@@ -26,13 +23,12 @@ from sidecar.errors import BadRequest, BodyTooLarge
 from sidecar.proxy.codings import PACKED, Unpacker, coding_of
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import HISTORY
+from sidecar.proxy.tenant import tenant_of_request
 from sidecar.settings import Settings
 
 __all__ = ["Asked", "Mode", "receive"]
 
 Mode = Literal["auto", "full", "append", "off"]
-#: Where some clients (Google's, Azure's) put the key instead of a header.
-_CREDENTIAL_PARAMETERS = ("key", "api_key", "api-key")
 _MODES = ("auto", "full", "append", "off")
 
 
@@ -109,7 +105,7 @@ def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identi
     ]
     from_open_webui = any(name.lower().startswith("x-openwebui-") for name in request.headers)
     return Identity(
-        tenant=_tenant(settings, secret, request),
+        tenant=tenant_of_request(settings, secret, header, request.query),
         key=key,
         kind=kind_of(key, temporary=names.temporary_prefixes, channel=names.channel_prefixes),
         message_id=message_ids[0],
@@ -122,40 +118,6 @@ def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identi
 def _message_id(value: str | None, no_id: Collection[str]) -> str | None:
     """A value whose bytes are no text cannot be kept, and names no message."""
     return value if value and value.isprintable() and is_named(value, no_id) else None
-
-
-def _tenant(settings: Settings, secret: bytes, request: web.Request) -> bytes:
-    rules, header = settings.tenant, request.headers.get
-    if rules.mode == "fixed":
-        return tenant_of(secret, None, None)
-    # All of them: who sends a shared one and one of his own is told apart by the second.
-    credentials = [header(name) or "" for name in rules.credential_headers]
-    credentials += [request.query.get(name, "") for name in _CREDENTIAL_PARAMETERS]
-    credential = "\n".join(credentials) if any(credentials) else None
-    if rules.mode == "credential":
-        return tenant_of(secret, credential, None)
-    user = _user(settings, request)
-    if rules.mode == "user" and user is not None:
-        return tenant_of(secret, None, user)
-    return tenant_of(secret, credential, user)
-
-
-def _user(settings: Settings, request: web.Request) -> str | None:
-    """The `sub` of the signed user token, where one is configured: then nothing unsigned counts."""
-    key = settings.tenant.user_jwt_secret.get_secret_value()
-    name = settings.tenant.user_jwt_header
-    if not key:
-        return first_value(request.headers.get, settings.tenant.user_headers)
-    token = request.headers.get(name)
-    if not token:
-        return None
-    try:
-        claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub"]})
-    except jwt.InvalidTokenError as error:
-        raise BadRequest(
-            f"{name} cannot be verified: {error}", code="invalid_user_token", param=name
-        ) from error
-    return str(claims["sub"])
 
 
 def _mode(settings: Settings, request: web.Request, identity: Identity) -> Mode:

@@ -238,9 +238,10 @@ class Trim(Section):
         " environment. The first that fits counts.",
     )
     step: Share = Field(
-        0.5,
+        0.6,
         description="The cut moves in steps of this share of the budget, so that the upstream's prefix cache"
-        " keeps hitting in between. Above 0, up to 1.",
+        " keeps hitting in between: a smaller one keeps more of the context, a larger one costs less. Above 0,"
+        " up to 1.",
     )
     keep_first_turn: bool = Field(False, description="Never cut the conversation's first turn.")
 
@@ -298,6 +299,25 @@ class Limits(Section):
     max_body: Whole = Field(
         64 * 1024 * 1024,
         description="Largest body of a chat request, in bytes; above it 413. Other paths: no limit.",
+    )
+
+
+class Retention(Section):
+    """What is kept no longer. Whole conversations go, those first that were used least recently."""
+
+    max_days: Limit = Field(
+        None, description="Keep a conversation so many days after it was used last; `none` for ever."
+    )
+    max_conversations: Limit = Field(
+        None, description="Keep so many conversations of each tenant, those used last; `none` for no limit."
+    )
+    max_bytes: Limit = Field(
+        None, description="Keep so many bytes of messages of each tenant; `none` for no limit."
+    )
+    every: Seconds = Field(
+        3600.0,
+        description="How often the running server looks for what to delete, in seconds; 0 leaves it to"
+        " `sidecar prune`.",
     )
 
 
@@ -364,6 +384,7 @@ class Declaration(Section):
     trim: Trim = Trim()
     summary: Summary = Summary()
     session: Session = Session()
+    retention: Retention = Retention()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()

@@ -1,0 +1,10 @@
+"""What people do with a store, each command in a module of its own, all of them thin.
+
+parsers    the flags of these commands
+progress   how far long work has come, on standard error
+whose      the tenant that a user or a credential is, as a request would have it
+holdings   `conversations list | show | delete`, `delete`
+prune      `prune`, by the rules in the settings
+verify     `verify`
+backup     `backup`
+"""

@@ -1,0 +1,84 @@
+"""`sidecar verify`: is what is stored still what was recorded?
+
+Rule: every digest, hash, exact chain and id is derived anew from the bodies, with the keys that are in the
+store (its secret, and the tenant of each conversation), and each that is another is said.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from sidecar.commands.progress import Progress
+from sidecar.conversation.history import HASH_SIZE, Chain, Node
+from sidecar.conversation.identity import conversation_id
+from sidecar.opened import opened
+from sidecar.settings import Settings
+from sidecar.store import Whole
+
+__all__ = ["verify", "wrongs"]
+
+
+async def verify(settings: Settings, *, out: TextIO) -> int:
+    """Look at every conversation; returns 1 if anything is wrong."""
+    conversations = messages = wrong = 0
+    async with opened(settings) as store:
+        with Progress("verified conversations") as progress:
+            async for held in store.holdings(sized=False):
+                whole = await store.whole(held.id)
+                if whole is None:  # deleted meanwhile
+                    continue
+                for each in wrongs(whole, store.secret):
+                    out.write(f"{held.id}: {each}\n")
+                    wrong += 1
+                conversations += 1
+                messages += len(whole.nodes)
+                progress.step()
+    sys.stderr.write(
+        f"sidecar: {conversations} conversations with {messages} messages: "
+        f"{f'{wrong} things are wrong' if wrong else 'all as it was recorded'}\n"
+    )
+    return 1 if wrong else 0
+
+
+def wrongs(whole: Whole, secret: bytes) -> Iterator[str]:
+    """What is not as it was recorded, a sentence each."""
+    about = whole.conversation
+    chain = Chain(about.tenant)
+    if about.key is not None and about.id != conversation_id(secret, about.tenant, about.key):
+        yield "its id is not that of its key and its tenant under the store's secret"
+    known: dict[bytes, Node] = {}
+    for node in whole.nodes:
+        for each in _wrong_with(node, known, chain):
+            yield f"message b2:{node.id.hex()}: {each}"
+        known[node.id] = node
+    if about.tip is not None and about.tip not in known:
+        yield "its tip is not there"
+    for hash, node_id in whole.echoes:
+        if node_id not in known:
+            yield f"the message of the echo {hash.hex()} is not there"
+    if whole.system is not None and about.system not in (None, chain.hash(None, whole.system[1])):
+        yield "its system message is not the one of its digest"
+
+
+def _wrong_with(node: Node, known: dict[bytes, Node], chain: Chain) -> Iterator[str]:
+    parent = known.get(node.parent) if node.parent is not None else None
+    if node.parent is not None and parent is None:
+        yield "its parent is not there"
+        return
+    try:
+        message = chain.message(node.body)
+    except (ValueError, RecursionError) as error:
+        yield f"its body is {error}"
+        return
+    if message.role != node.role:
+        yield "its role is not that of its body"
+    if message.digest != node.digest:
+        yield "its digest is not that of its body"
+    if chain.exact(parent.exact if parent else b"", message) != node.exact:
+        yield "its exact chain is not that of its body and its parent"
+    if node.id[:HASH_SIZE] != chain.hash(parent.hash if parent else None, message.digest):
+        yield "its hash is not that of its body and its parent"
+    elif node.source == "client" and node.id != chain.message_id(parent, message.digest):
+        yield "its id is not that of its parent"

@@ -1,0 +1,40 @@
+"""The store that the settings mean, for the server and for the commands.
+
+Rule: a command that looks for something never makes a store in which there is nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.settings import Settings
+from sidecar.store import Store, make_store
+
+__all__ = ["opened", "store_of"]
+
+
+def store_of(settings: Settings) -> Store:
+    """The store of these settings. It still has to be opened."""
+    return make_store(settings.store_path, secret=settings.secret.get_secret_value())
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Store]:
+    """The store of these settings, which has to be there, open while the body runs."""
+    _check_that_it_is_there(settings.store_path)
+    store = store_of(settings)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def _check_that_it_is_there(path: str | None) -> None:
+    if path is None:
+        raise SidecarError("the store is `memory:`, which keeps nothing once its process ends; set --store")
+    if not Path(path).exists():
+        raise StoreUnavailable(f"there is no store {path}; set --store to the one that the sidecar uses")

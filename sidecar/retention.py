@@ -1,0 +1,76 @@
+"""Which conversations are kept no longer: by age, and by number and size for each tenant.
+
+Rules: of a tenant's conversations those used last are kept; the newest one stays whatever its size, unless
+it is too old. One that is used meanwhile stays as well. The work is done in small steps with pauses, so that
+a server can do it beside its requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+
+from sidecar.settings import Retention
+from sidecar.store import Holding, Store
+
+__all__ = ["doomed", "prune"]
+
+_DAY = 86400.0
+_PAUSE = 0.01  # seconds
+_STEP, _COUNTED_STEP = 500, 10  # conversations looked at between two pauses
+
+
+@dataclass(slots=True)
+class _Tenant:
+    """What a tenant may keep so far, the one used least recently first."""
+
+    kept: list[tuple[float, str, int]] = field(default_factory=list)
+    size: int = 0
+
+
+async def prune(
+    store: Store, rules: Retention, now: float, seen: Callable[[Holding], None] = lambda _: None
+) -> int:
+    """Delete what is kept no longer; returns how many conversations that were. `seen` is told of each."""
+    count = 0
+    async for id, updated_at in doomed(store, rules, now, seen):
+        count += await store.delete(id, unless_after=updated_at)
+    if count:
+        await store.scrub(compact=False)
+    return count
+
+
+async def doomed(
+    store: Store, rules: Retention, now: float, seen: Callable[[Holding], None] = lambda _: None
+) -> AsyncIterator[tuple[str, float]]:
+    """The conversations that are kept no longer, and when each was used last."""
+    if rules.max_days is None and rules.max_conversations is None and rules.max_bytes is None:
+        return
+    tenants: dict[bytes, _Tenant] = {}
+    sized = rules.max_bytes is not None
+    step = _COUNTED_STEP if sized else _STEP
+    number = 0
+    async for each in store.holdings(sized=sized):
+        seen(each)
+        if rules.max_days is not None and each.updated_at < now - rules.max_days * _DAY:
+            yield each.id, each.updated_at
+        elif rules.max_conversations is not None or sized:
+            for id, updated_at in _too_many(tenants.setdefault(each.tenant, _Tenant()), each, rules):
+                yield id, updated_at
+        number += 1
+        if number % step == 0:
+            await asyncio.sleep(_PAUSE)
+
+
+def _too_many(tenant: _Tenant, each: Holding, rules: Retention) -> Iterator[tuple[str, float]]:
+    """With this one more, which of the tenant's are too many?"""
+    most = rules.max_conversations or float("inf")
+    size = rules.max_bytes or float("inf")
+    heapq.heappush(tenant.kept, (each.updated_at, each.id, each.size))
+    tenant.size += each.size
+    while len(tenant.kept) > most or (tenant.size > size and len(tenant.kept) > 1):
+        updated_at, id, gone = heapq.heappop(tenant.kept)
+        tenant.size -= gone
+        yield id, updated_at
