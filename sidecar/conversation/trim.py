@@ -50,7 +50,7 @@ class Budget:
     max_messages: int | None = None
     max_turns: int | None = None
     max_input_tokens: int | None = None
-    step: float = 0.5
+    step: float = 0.6
     keep_first_turn: bool = False
 
     @property

@@ -81,7 +81,7 @@ class TestLimits:
         assert [trim(chat(3), budget, reserved=tokens).dropped for tokens in (0, 9, 10)] == [0, 0, 2]
 
     def test_the_strictest_limit_decides(self):
-        assert trim(chat(5), Budget(max_messages=8, max_turns=2, max_input_tokens=999)).dropped == 6
+        assert trim(chat(5), Budget(max_messages=8, max_turns=2, max_input_tokens=999, step=0.5)).dropped == 6
 
 
 class TestWhatIsNeverCut:
