@@ -12,6 +12,7 @@ The map, each module above those that use it:
     context    `./dev bench context`: what a long chat costs
     stripped   `./dev bench stripped`: what a client that changes the history costs
     full       `./dev bench full`: a chat that outgrows its engine
+    estimate   `./dev bench estimate`: how far the estimate of tokens is off, as it learns
     slots      `./dev bench slots`: what tasks, and other chats, do to a chat's cache
     filled     a store with a million conversations
     crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash

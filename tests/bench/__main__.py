@@ -8,13 +8,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import context, crash, full, slots, stripped
+from tests.bench import context, crash, estimate, full, slots, stripped
 from tests.bench.engine import NoEngine
 
 _MEASURES = {
     "context": context.main,
     "stripped": stripped.main,
     "full": full.main,
+    "estimate": estimate.main,
     "slots": slots.main,
     "crash": crash.main,
 }

@@ -107,10 +107,11 @@ class Tokenizer:
         """The tokens of one message, with what the template puts around it."""
         key = json.dumps(message)
         if key not in self._known:
-            self._known[key] = await self._tokens([message]) - await self._tokens([])
+            self._known[key] = await self.count([message]) - await self.count([])
         return self._known[key]
 
-    async def _tokens(self, messages: Messages) -> int:
+    async def count(self, messages: Messages) -> int:
+        """The tokens of a whole prompt."""
         async with self._http.post(f"{self._engine}/apply-template", json={"messages": messages}) as response:
             prompt = (await response.json())["prompt"]
         body = {"content": prompt, "parse_special": True}

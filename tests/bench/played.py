@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-__all__ = ["arguments", "document", "question", "system", "task", "words"]
+__all__ = ["VOCABULARY", "arguments", "document", "question", "system", "task", "words"]
 
 _TEXT = (
     "the river runs past an old mill where people once ground wheat and traded cloth for salt while"
@@ -12,13 +12,13 @@ _TEXT = (
     " farmers read those numbers before they open gates because too much water spoils roots and too little"
     " burns leaves so the balance of spring rain and summer heat decides what each field will give"
 )
-_WORDS = _TEXT.split()
+VOCABULARY = _TEXT.split()
 
 
 def words(seed: str, count: int) -> str:
     """So many words, the same ones for the same seed, as a sentence."""
     chosen = random.Random(seed)
-    return " ".join(chosen.choice(_WORDS) for _ in range(count)).capitalize() + "."
+    return " ".join(chosen.choice(VOCABULARY) for _ in range(count)).capitalize() + "."
 
 
 def system(name: str) -> str:
