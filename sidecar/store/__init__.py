@@ -6,12 +6,14 @@ worker    a thread with a connection of its own: group commit for writing, a que
 sqlite    one file, the default
 life      of that file: what is held, deleted, copied and sealed anew
 memory    the same in dictionaries: for tests, and for those who want nothing kept
+postgres  one database for several sidecars; loaded only where it is used
 """
 
 from __future__ import annotations
 
 from sidecar.store.base import Found, Holding, Store, Summary, Turn, Whole
 from sidecar.store.memory import MemoryStore
+from sidecar.store.postgres.url import address_of, is_postgres
 from sidecar.store.sqlite import SQLiteStore
 
 __all__ = [
@@ -28,5 +30,13 @@ __all__ = [
 
 
 def make_store(path: str | None, *, secret: str = "") -> Store:
-    """The store for `Settings.store_path`: a file's path, or None for memory. It still has to be opened."""
-    return MemoryStore(secret=secret) if path is None else SQLiteStore(path, secret=secret)
+    """The store for `Settings.store_path`: the path of a file, the URL of a PostgreSQL database, or None for
+    memory. It still has to be opened."""
+    if path is None:
+        return MemoryStore(secret=secret)
+    if is_postgres(path):
+        # Imported here: its driver takes memory that users of a file need not spend.
+        from sidecar.store.postgres.store import PostgresStore
+
+        return PostgresStore(address_of(path), secret=secret)
+    return SQLiteStore(path, secret=secret)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from sidecar.conversation.history import Conversation, Node
@@ -161,6 +162,14 @@ class Store(ABC):
 
         One that goes on from a message which is not there, since it was deleted meanwhile, is not kept.
         """
+
+    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        """Hold the turn to append that `name` stands for, against other processes that share this store.
+
+        Raises `TimeoutError` if it cannot be had within `wait` (seconds). What is recorded while it is held
+        is refused once another process has taken it, as it may from one that has not been heard of for long.
+        """
+        return nullcontext()
 
     @abstractmethod
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:

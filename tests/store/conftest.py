@@ -7,9 +7,16 @@ import pytest
 from sidecar.store import make_store
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-async def store(request, tmp_path):
-    path = None if request.param == "memory" else str(tmp_path / "sidecar.db")
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def path(request, tmp_path):
+    """What `make_store` makes a store of that holds nothing."""
+    if request.param == "postgres":
+        return request.getfixturevalue("postgres_url")
+    return None if request.param == "memory" else str(tmp_path / "sidecar.db")
+
+
+@pytest.fixture
+async def store(path):
     store = make_store(path)
     await store.open()
     yield store

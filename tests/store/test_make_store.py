@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import pytest
+import subprocess
+import sys
 
 from sidecar.store import MemoryStore, SQLiteStore, make_store
 from tests.store.trees import question, talk, turn
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def path(request, tmp_path):
-    return None if request.param == "memory" else str(tmp_path / "sidecar.db")
-
-
 def test_a_path_makes_a_file_and_none_makes_memory(tmp_path):
     assert isinstance(make_store(None), MemoryStore)
     assert isinstance(make_store(str(tmp_path / "sidecar.db")), SQLiteStore)
+
+
+def test_the_driver_of_postgresql_is_loaded_only_where_it_is_used():
+    program = (
+        "import sys; from sidecar.store import make_store; make_store('x.db'); "
+        "assert 'asyncpg' not in sys.modules; "
+        "assert type(make_store('postgresql://me@db/x')).__name__ == 'PostgresStore'; "
+        "assert 'asyncpg' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 async def test_a_secret_is_made_if_none_is_given(path):

@@ -1,0 +1,178 @@
+"""A pool of connections, and what becomes of a query whose connection is lost.
+
+Rule: what is run here may be run twice. A connection that was lost under it, a server that is just
+starting, a primary that has become a standby: it is tried again until `retry` seconds after the trouble
+began, and only then is the store unavailable. While the trouble lasts, whoever comes next tries once and
+is told at once. No session state is used, so that a PgBouncer may pool transactions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import asyncpg
+
+from sidecar.errors import StoreUnavailable
+from sidecar.store.postgres.url import Address
+
+__all__ = ["LONG", "Connection", "Database"]
+
+log = logging.getLogger("sidecar.store")
+T = TypeVar("T")
+Connection = Any  # asyncpg has no types
+
+#: Seconds for one query of long work, which no request waits for.
+LONG = 3600.0
+_QUERY = 15.0  # seconds for one query of a request
+_CONNECT = 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_SAID = 10.0  # seconds between two log lines of one wait
+
+_LATER = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+)
+# Of those, what waiting does not mend.
+_NEVER = (
+    ssl.SSLCertVerificationError,
+    asyncpg.ClientConfigurationError,
+    asyncpg.DataError,
+    asyncpg.exceptions._base.DataError,  # a value that has no place in a column; told before it is sent
+    asyncpg.QueryCanceledError,
+    asyncpg.DatabaseDroppedError,
+)
+_AT_THE_START = (asyncpg.ProtocolViolationError, asyncpg.InterfaceError)
+_NOT_PREPARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+_ANY = (*_LATER, *_NEVER, asyncpg.PostgresError, UnicodeError)
+
+
+class Database:
+    """The database at `address`. Open it, run work on its connections, close it."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._pool: Any = None
+        self._failing_since: float | None = None
+
+    async def open(self, prepare: Callable[[Connection], Awaitable[None]]) -> None:
+        """Wait for the database, then `prepare` it on a connection of its own."""
+        begun, pause, said = time.monotonic(), 0.1, -_SAID
+        while True:
+            try:
+                connection = await self._connect()
+                try:
+                    await prepare(connection)
+                finally:
+                    await connection.close(timeout=_CONNECT)
+                break
+            except _ANY as error:
+                waited = time.monotonic() - begun
+                if not _may_pass(error, at_the_start=True) or waited >= self.address.start_wait:
+                    raise StoreUnavailable(self._refused(error, waited)) from error
+                if waited - said >= _SAID:
+                    log.warning("waiting for the store", extra={"error": _reason(error), **self._about})
+                    said = waited
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        self._pool = await asyncpg.create_pool(
+            min_size=0,
+            max_size=self.address.connections,
+            connect=lambda *_, **named: self._connect(**named),
+            reset=_nothing,
+        )
+
+    async def close(self) -> None:
+        """Let go of all connections. Harmless twice, or unopened."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(_CONNECT):
+                await pool.close()
+        except TimeoutError:  # a server that does not answer is not waited for
+            pool.terminate()
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]], *, patient: bool = True) -> T:
+        """Run `work`, which may happen twice. Raises `StoreUnavailable`."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                if self._pool is None:
+                    raise StoreUnavailable("the store is not open")
+                async with self._pool.acquire(timeout=_QUERY) as connection:
+                    result = await work(connection)
+            except _ANY as error:
+                if not _may_pass(error):
+                    raise StoreUnavailable(f"the store failed: {_reason(error)}{_hint(error)}") from error
+                if not patient or not self._may_wait():
+                    raise StoreUnavailable(f"the store failed: {_reason(error)}") from error
+                if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and self._pool is not None:
+                    await self._pool.expire_connections()  # they lead to what is no longer the primary
+            else:
+                self._failing_since = None
+                return result
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _may_wait(self) -> bool:
+        now = time.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+            log.warning("the store is being tried again", extra=self._about)
+        return now - self._failing_since < self.address.retry
+
+    async def _connect(self, **named: Any) -> Connection:
+        return await asyncpg.connect(
+            self.address.dsn,
+            timeout=_CONNECT,
+            command_timeout=_QUERY,
+            statement_cache_size=100 if self.address.prepared else 0,
+            **named,
+        )
+
+    @property
+    def _about(self) -> dict[str, str]:
+        return {"store": self.address.shown}
+
+    def _refused(self, error: BaseException, waited: float) -> str:
+        after = f" (waited `start_wait` = {self.address.start_wait:g} s)" if waited > 1 else ""
+        return f"cannot open the store {self.address.shown}: {_reason(error)}{after}{_hint(error)}"
+
+
+async def _nothing(_connection: Connection) -> None:
+    """In place of what the driver would reset at every return: there is no state of a session."""
+
+
+def _may_pass(error: BaseException, *, at_the_start: bool = False) -> bool:
+    if at_the_start and isinstance(error, _AT_THE_START):
+        return False
+    return isinstance(error, _LATER) and not isinstance(error, _NEVER)
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _hint(error: BaseException) -> str:
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        return " (`store`: is the user right, and the password?)"
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return " (make it, or name another in `store`)"
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return " (the user needs to make and use tables there: GRANT ALL ON SCHEMA ... TO ...)"
+    if isinstance(error, _NOT_PREPARED):
+        return " (a pooler in between does not know prepared statements: add `prepared=off` to `store`)"
+    return ""

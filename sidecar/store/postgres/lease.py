@@ -1,0 +1,116 @@
+"""Whose turn it is to append to a conversation, among all replicas that share a database.
+
+A row says who, and until when by the database's clock. It is renewed while the request runs; a replica that
+died, or hangs, loses it with the time. What a request records under a lease that it has lost is refused in
+the very statement that would record it, so the one after it never goes on from a history without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from sidecar.errors import StoreUnavailable
+from sidecar.store.postgres.database import Connection, Database
+from sidecar.store.postgres.rows import number_of
+
+__all__ = ["Lease", "Leases", "held"]
+
+log = logging.getLogger("sidecar.store")
+
+_TAKE = """
+    INSERT INTO append_lease AS l (conversation, holder, ends)
+    VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
+    ON CONFLICT (conversation) DO UPDATE SET holder = excluded.holder, ends = excluded.ends
+    WHERE l.ends < clock_timestamp() OR l.holder = excluded.holder
+    RETURNING true"""
+_RENEW = """
+    UPDATE append_lease SET ends = clock_timestamp() + $3 * interval '1 second'
+    WHERE conversation = $1 AND holder = $2 RETURNING true"""
+_RELEASE = "DELETE FROM append_lease WHERE conversation = $1 AND holder = $2"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a lease that another holds
+
+
+@dataclass(slots=True, frozen=True)
+class Lease:
+    """A turn that is held. `holder` is another for each."""
+
+    conversation: UUID
+    holder: UUID
+    seconds: float
+
+
+#: Under which lease the running request is served; its tasks inherit it.
+held: ContextVar[Lease | None] = ContextVar("held", default=None)
+
+
+class Leases:
+    """The turns that this process holds or waits for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @asynccontextmanager
+    async def turn(self, name: str, wait: float) -> AsyncIterator[None]:
+        """Hold the turn. Raises `TimeoutError` if another holds it for all of `wait` (seconds)."""
+        lease = Lease(number_of(name), uuid4(), self._database.address.lease)
+        await self._take(lease, wait)
+        renewing = asyncio.get_running_loop().create_task(self._renew(lease))
+        token = held.set(lease)
+        try:
+            yield
+        finally:
+            held.reset(token)
+            renewing.cancel()
+            await self._release(lease)
+
+    async def _take(self, lease: Lease, wait: float) -> None:
+        clock = asyncio.get_running_loop().time
+        end, pause = clock() + wait, _FIRST_PAUSE
+        try:
+            while not await self._ask(_TAKE, lease):
+                if clock() >= end:
+                    raise TimeoutError
+                # Not all at once: who waits together would ask together for ever.
+                await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, end - clock())))  # noqa: S311
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        except asyncio.CancelledError:
+            await self._release(lease)  # it may have been taken just now
+            raise
+
+    async def _renew(self, lease: Lease) -> None:
+        while True:
+            await asyncio.sleep(lease.seconds / 3)
+            try:
+                if not await self._ask(_RENEW, lease):
+                    log.warning("lost the turn to append: nothing came of it in time")
+                    return
+            except StoreUnavailable as error:
+                log.warning("cannot renew the turn to append", extra={"error": error.message})
+
+    async def _release(self, lease: Lease) -> None:
+        try:
+            async with asyncio.timeout(lease.seconds):
+                await asyncio.shield(self._database.run(_release_of(lease), patient=False))
+        except (StoreUnavailable, TimeoutError):
+            log.info("could not give the turn to append back; it ends by itself")
+
+    async def _ask(self, query: str, lease: Lease) -> bool:
+        async def ask(connection: Connection) -> bool:
+            found = await connection.fetchval(query, lease.conversation, lease.holder, lease.seconds)
+            return found is not None
+
+        return await self._database.run(ask)
+
+
+def _release_of(lease: Lease) -> Callable[[Connection], Awaitable[None]]:
+    async def release(connection: Connection) -> None:
+        await connection.execute(_RELEASE, lease.conversation, lease.holder)
+
+    return release

@@ -1,0 +1,81 @@
+"""Values of the domain as parameters of a statement, and rows as values of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from sidecar.conversation.history import Conversation, Node
+
+__all__ = ["CONVERSATION", "NODE", "arrays_of", "conversation_of", "keys_of", "node_of", "number_of", "text"]
+
+#: In the order of the fields of `Conversation` and `Node`.
+CONVERSATION = ("id", "tenant", "key", "created_at", "updated_at", "tip", '"full"', "system", "weights")
+NODE = (
+    "id",
+    "parent",
+    "digest",
+    "exact",
+    "role",
+    "body",
+    "source",
+    "state",
+    "created_at",
+    "message_id",
+    "model",
+    "usage",
+    "finish_reason",
+)
+_PERSON = b"sidecar/number"
+
+
+def number_of(id: str) -> UUID:
+    """The short name of a conversation, or of a place in line: a hash of it."""
+    data = id.encode("utf-8", "surrogatepass")
+    return UUID(bytes=blake2b(data, digest_size=16, person=_PERSON).digest())
+
+
+def text(value: str | None) -> str | None:
+    """As PostgreSQL can keep it: without NUL, which may stand in the name of a model."""
+    return value.replace("\0", "\ufffd") if value is not None and "\0" in value else value
+
+
+def arrays_of(nodes: Sequence[Node]) -> list[list[Any]]:
+    """A column each, in the order of `NODE`."""
+    return [
+        [each.id for each in nodes],
+        [each.parent for each in nodes],
+        [each.digest for each in nodes],
+        [each.exact for each in nodes],
+        [text(each.role) for each in nodes],
+        [each.body for each in nodes],
+        [each.source for each in nodes],
+        [each.state for each in nodes],
+        [each.created_at for each in nodes],
+        [text(each.message_id) for each in nodes],
+        [text(each.model) for each in nodes],
+        [each.usage for each in nodes],
+        [text(each.finish_reason) for each in nodes],
+    ]
+
+
+def keys_of(nodes: Iterable[Node], echoes: Iterable[bytes]) -> list[bytes]:
+    """By what a conversation with these is recognised."""
+    keys = dict.fromkeys(echoes)
+    for node in nodes:
+        keys[node.hash] = None
+        if node.source == "upstream":
+            keys[node.digest] = None
+    return list(keys)
+
+
+def node_of(row: Sequence[Any], at: int = 0) -> Node:
+    """The node whose columns begin at `at`."""
+    return Node(*row[at : at + len(NODE)])
+
+
+def conversation_of(row: Sequence[Any]) -> Conversation:
+    """The conversation whose columns a row begins with."""
+    return Conversation(*row[: len(CONVERSATION)])

@@ -1,0 +1,69 @@
+"""Migrations of PostgreSQL: `sql/postgres/NNNN_what.sql`, all that are missing in one transaction.
+
+Of two replicas that start together one migrates, and the other waits and finds the work done. A newer schema
+is refused, and so are tables of another program. An older sidecar may still run against a newer schema until
+it is replaced, so a migration only adds.
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from sidecar.errors import StoreUnavailable
+from sidecar.store.postgres.database import LONG, Connection
+from sidecar.store.schema import migrations
+
+__all__ = ["migrate"]
+
+# Held until the transaction ends; the number means this work, in this database.
+_LOCK = "SELECT pg_advisory_xact_lock(7311437)"
+_IS_OURS = "SELECT to_regclass(quote_ident(current_schema()) || '.sidecar_schema') IS NOT NULL"
+_OTHERS = """
+    SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+        SELECT FROM pg_depend d
+        WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    LIMIT 1"""
+_NO_SCHEMA = "{} has no schema to make tables in: CREATE SCHEMA, or name another as `search_path`"
+
+
+async def migrate(connection: Connection, name: str) -> bytes:
+    """Bring the database to the newest schema; returns the secret kept there. `name` is for people."""
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute(_LOCK, timeout=LONG)
+        if await connection.fetchval("SELECT current_schema()") is None:
+            raise StoreUnavailable(_NO_SCHEMA.format(name))
+        current = await _version(connection, name)
+        for number, sql in migrations("postgres"):
+            if number > current:
+                await connection.execute(sql, timeout=LONG)
+                await connection.execute(f"UPDATE sidecar_schema SET version = {number}")
+        return await _secret(connection)
+
+
+async def _version(connection: Connection, name: str) -> int:
+    newest = migrations("postgres")[-1][0]
+    if not await connection.fetchval(_IS_OURS):
+        other = await connection.fetchval(_OTHERS)
+        if other is not None:
+            raise StoreUnavailable(
+                f"{name} holds tables of another program ({other}): name an empty database in `store`, or an"
+                " empty schema of it as `search_path`"
+            )
+        await connection.execute("CREATE TABLE sidecar_schema (version integer NOT NULL)")
+        await connection.execute("INSERT INTO sidecar_schema VALUES (0)")
+    current: int = await connection.fetchval("SELECT version FROM sidecar_schema")
+    if current > newest:
+        raise StoreUnavailable(
+            f"{name} has schema {current}, and this version knows schemas up to {newest}: "
+            "use the newer sidecar that wrote it, or another `store`"
+        )
+    return current
+
+
+async def _secret(connection: Connection) -> bytes:
+    kept: bytes | None = await connection.fetchval("SELECT value FROM secret")
+    if kept is None:
+        kept = secrets.token_bytes(32)
+        await connection.execute("INSERT INTO secret (value) VALUES ($1)", kept)
+    return kept

@@ -1,0 +1,194 @@
+"""The SQL of a request: every method of a store is one statement, and so one round trip.
+
+Rule: each goes by the keys of the tables alone, which name the conversation or a hash. `OFFSET 0` sees to
+that: no condition from outside gets in, so the planner has no other index to choose, whatever it believes
+of the tables. Each part that writes to a conversation reads what it needs from the row of that
+conversation, which it has locked.
+"""
+
+from __future__ import annotations
+
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES
+from sidecar.store.postgres.rows import CONVERSATION, NODE
+
+__all__ = [
+    "ADD_SUMMARY",
+    "CANDIDATES",
+    "FIND",
+    "FIND_BY_HISTORY",
+    "PATH",
+    "PROBE",
+    "PUT",
+    "RECORD_BEGINNING",
+    "RECORD_UNDER",
+    "SUMMARY",
+    "SYSTEM",
+    "TREE",
+]
+
+
+def _of(table: str, columns: tuple[str, ...]) -> str:
+    return ", ".join(f"{table}.{each}" for each in columns)
+
+
+#: All ids that begin with a hash lie between it and this.
+_LAST = r"'\xffffffffffffffff'::bytea"
+
+# $1 numbers, $2 tenant, $3 hashes. A row for each node that is found, oldest first; or one without, or none.
+FIND = rf"""
+    WITH talk AS MATERIALIZED (
+        SELECT c.* FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (number, place)
+        CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = asked.number OFFSET 0) c
+        WHERE c.tenant = $2 ORDER BY asked.place LIMIT 1
+    ), hit AS MATERIALIZED (
+        SELECT asked.hash, coalesce(echo.message, asked.hash) AS low,
+            coalesce(echo.message, asked.hash || {_LAST}) AS high
+        FROM talk CROSS JOIN unnest($3::bytea[]) WITH ORDINALITY AS asked (hash, place)
+        CROSS JOIN LATERAL (SELECT EXISTS (
+            SELECT FROM message m WHERE m.conversation = talk.number
+            AND m.id BETWEEN asked.hash AND asked.hash || {_LAST}) AS there) direct
+        LEFT JOIN echo ON NOT direct.there AND echo.conversation = talk.number AND echo.hash = asked.hash
+        WHERE direct.there OR echo.message IS NOT NULL
+        ORDER BY asked.place LIMIT 1
+    )
+    SELECT {_of("talk", CONVERSATION)}, hit.hash,
+        NOT EXISTS (SELECT FROM message c WHERE c.conversation = talk.number AND c.parent = m.id) AS is_tip,
+        {_of("m", NODE)}
+    FROM talk LEFT JOIN hit ON true
+    LEFT JOIN message m ON m.conversation = talk.number AND m.id BETWEEN hit.low AND hit.high
+    ORDER BY m.position"""
+
+_HOLDERS = """
+    SELECT asked.place, asked.hash, holder.born, holder.conversation
+    FROM unnest({keys}::bytea[]) WITH ORDINALITY AS asked (hash, place)
+    CROSS JOIN LATERAL (
+        SELECT k.born, k.conversation FROM known_by k WHERE k.hash = asked.hash
+        ORDER BY k.born DESC, k.conversation DESC LIMIT {most}) holder"""
+
+# $1 tenant, $2 hashes. Which place the answer has that the last hash names, and whether anything follows the
+# newest message that the hash itself names.
+FIND_BY_HISTORY = f"""
+    WITH holder AS MATERIALIZED ({_HOLDERS.format(keys="$2", most=MAX_ALIKE)})
+    SELECT c.id FROM holder
+    CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = holder.conversation OFFSET 0) c
+    CROSS JOIN LATERAL (SELECT coalesce(
+        (SELECT m.id FROM message m WHERE m.conversation = c.number
+            AND m.id BETWEEN holder.hash AND holder.hash || {_LAST} ORDER BY m.position DESC LIMIT 1),
+        (SELECT e.message FROM echo e WHERE e.conversation = c.number AND e.hash = holder.hash)) AS id
+        OFFSET 0) newest
+    CROSS JOIN LATERAL (SELECT ($2::bytea[])[cardinality($2::bytea[])] AS hash) answer
+    CROSS JOIN LATERAL (SELECT coalesce(
+        (SELECT bool_or(m.source = 'upstream') FROM message m WHERE m.conversation = c.number
+            AND m.id BETWEEN answer.hash AND answer.hash || {_LAST}),
+        (SELECT m.source = 'upstream' FROM echo e
+            JOIN message m ON m.conversation = e.conversation AND m.id = e.message
+            WHERE e.conversation = c.number AND e.hash = answer.hash)) AS came
+        OFFSET 0) reply
+    WHERE c.tenant = $1 AND reply.came AND newest.id IS NOT NULL
+    ORDER BY holder.place,
+        NOT EXISTS (SELECT FROM message m WHERE m.conversation = c.number AND m.parent = newest.id) DESC,
+        c.updated_at DESC, c.born DESC, c.number DESC
+    LIMIT 1"""
+
+# $1 tenant, $2 hashes and digests.
+CANDIDATES = f"""
+    WITH holder AS MATERIALIZED (
+        SELECT held.*, count(*) OVER (PARTITION BY held.place) AS many
+        FROM ({_HOLDERS.format(keys="$2", most=MAX_CANDIDATES + 1)}) held
+    ), found AS (SELECT DISTINCT holder.conversation FROM holder WHERE holder.many <= {MAX_CANDIDATES})
+    SELECT c.id, (SELECT count(*) FROM message m WHERE m.conversation = c.number)
+    FROM found
+    CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = found.conversation OFFSET 0) c
+    WHERE c.tenant = $1 ORDER BY c.born DESC, c.number DESC"""
+
+# $1 number, $2 id of the node.
+PATH = f"""
+    WITH RECURSIVE line AS (
+        SELECT m.*, 0 AS depth FROM message m WHERE m.conversation = $1 AND m.id = $2
+        UNION ALL
+        SELECT m.*, line.depth + 1 FROM line
+        CROSS JOIN LATERAL (SELECT * FROM message WHERE conversation = $1 AND id = line.parent OFFSET 0) m
+    )
+    SELECT {_of("line", NODE)} FROM line ORDER BY depth DESC"""
+TREE = f"SELECT {_of('m', NODE)} FROM message m WHERE m.conversation = $1 ORDER BY m.position"
+SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
+
+# $1 number, $2 time, $3 tip, $4 full, $5 digest of the system messages, $6 weights, $7 to $19 nodes,
+# $20 keys, $21 and $22 echoes, $23 system messages, $24 to $26 the lease: of what, whose, how long.
+_RECORD = f"""
+    WITH held AS (
+        UPDATE append_lease SET ends = clock_timestamp() + $26 * interval '1 second'
+        WHERE conversation = $24 AND holder = $25 RETURNING true
+    ), talk AS (%s
+    ), said AS (
+        INSERT INTO message (conversation, position, {", ".join(NODE)})
+        SELECT talk.number, talk.positions - cardinality($7::bytea[]) + n.place, {_of("n", NODE)}
+        FROM talk CROSS JOIN unnest($7::bytea[], $8::bytea[], $9::bytea[], $10::bytea[], $11::text[],
+            $12::bytea[], $13::text[], $14::text[], $15::float8[], $16::text[], $17::text[], $18::bytea[],
+            $19::text[]) WITH ORDINALITY AS n ({", ".join(NODE)}, place)
+        ON CONFLICT (conversation, id) DO NOTHING
+    ), keys AS (
+        INSERT INTO known_by (hash, born, conversation)
+        SELECT each.hash, talk.born, talk.number FROM talk CROSS JOIN unnest($20::bytea[]) AS each (hash)
+        ON CONFLICT (hash, born, conversation) DO NOTHING
+    ), named AS (
+        INSERT INTO echo (conversation, hash, message)
+        SELECT talk.number, e.hash, e.message
+        FROM talk CROSS JOIN unnest($21::bytea[], $22::bytea[]) AS e (hash, message)
+        ON CONFLICT (conversation, hash) DO UPDATE SET message = excluded.message
+    ), prompted AS (
+        INSERT INTO system_prompt (conversation, first, last)
+        SELECT talk.number, $23, $23 FROM talk WHERE $23::bytea IS NOT NULL
+        ON CONFLICT (conversation) DO UPDATE SET last = excluded.last
+    )
+    SELECT $24::uuid IS NULL OR EXISTS (SELECT FROM held)"""
+_MAY = "($24::uuid IS NULL OR EXISTS (SELECT FROM held))"
+_KEEPING = """
+            updated_at = $2::float8, tip = coalesce($3::bytea, c.tip), "full" = c."full" OR $4::boolean,
+            system = coalesce($5::bytea, c.system), weights = coalesce($6::bytea, c.weights),
+            positions = c.positions + cardinality($7::bytea[])"""
+# $27 id, $28 tenant, $29 key, $30 when it was made.
+RECORD_BEGINNING = (
+    _RECORD
+    % f"""
+        INSERT INTO conversation AS c
+            (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
+        SELECT $1::uuid, $27, $28, $29, $30, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
+        ON CONFLICT (number) DO UPDATE SET {_KEEPING}
+        RETURNING c.number, c.born, c.positions"""
+)
+# $27 the message that the first node goes on from. Not an upsert: a conversation deleted meanwhile stays so.
+RECORD_UNDER = (
+    _RECORD
+    % f"""
+        UPDATE conversation AS c SET {_KEEPING}
+        WHERE c.number = $1 AND {_MAY}
+        AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $27)
+        RETURNING c.number, c.born, c.positions"""
+)
+
+# As for a beginning; what is told of the conversation as a whole stays.
+PUT = (
+    _RECORD
+    % f"""
+        INSERT INTO conversation AS c
+            (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
+        SELECT $1::uuid, $27, $28, $29, $30, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
+        ON CONFLICT (number) DO UPDATE SET positions = c.positions + excluded.positions
+        RETURNING c.number, c.born, c.positions"""
+)
+
+# $1 number, $2 hashes.
+SUMMARY = """
+    SELECT s.hash, s.text, s.model, s.created_at
+    FROM unnest($2::bytea[]) WITH ORDINALITY AS asked (hash, place)
+    JOIN summary s ON s.conversation = $1 AND s.hash = asked.hash
+    ORDER BY asked.place LIMIT 1"""
+ADD_SUMMARY = """
+    WITH talk AS (SELECT number FROM conversation WHERE number = $1 FOR KEY SHARE)
+    INSERT INTO summary (conversation, hash, text, model, created_at)
+    SELECT number, $2, $3, $4, $5 FROM talk
+    ON CONFLICT (conversation, hash) DO NOTHING"""
+
+# There is always one row. A standby, a full disk and a role without rights are noticed by writing.
+PROBE = "UPDATE secret SET value = value"

@@ -1,0 +1,168 @@
+"""The store in PostgreSQL, for several sidecars at once.
+
+A turn that `record` has returned for is committed, and as durable as the server makes its commits: with
+`synchronous_commit` off it says so at the start. Whatever it is asked, it may be asked twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from sidecar.errors import StoreUnavailable
+from sidecar.store.base import MAX_LEARNED, Found, Summary, Turn
+from sidecar.store.postgres import statements as sql
+from sidecar.store.postgres.database import Connection, Database
+from sidecar.store.postgres.lease import Leases, held
+from sidecar.store.postgres.life import Life
+from sidecar.store.postgres.rows import (
+    CONVERSATION,
+    arrays_of,
+    conversation_of,
+    keys_of,
+    node_of,
+    number_of,
+    text,
+)
+from sidecar.store.postgres.schema import migrate
+from sidecar.store.postgres.url import Address
+
+__all__ = ["PostgresStore"]
+
+log = logging.getLogger("sidecar.store")
+
+_HASH, _IS_TIP, _NODE = len(CONVERSATION), len(CONVERSATION) + 1, len(CONVERSATION) + 2
+_REMEMBER = """
+    INSERT INTO learned (name, value, number) VALUES ($1, $2, $3)
+    ON CONFLICT (name) DO UPDATE SET value = excluded.value, number = excluded.number"""
+_FORGET = """
+    DELETE FROM learned
+    WHERE number <= (SELECT number FROM learned ORDER BY number DESC LIMIT 1 OFFSET $1)"""
+_RECALL = "SELECT name, value FROM learned ORDER BY number"
+
+
+class PostgresStore(Life):
+    """A store in the database at `address`; its tables are made if they are not there."""
+
+    def __init__(self, address: Address, *, secret: str = "") -> None:
+        self.secret = secret.encode()
+        self._database = Database(address)
+        self._leases = Leases(self._database)
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._newest = 0
+
+    async def open(self) -> None:
+        await self._database.open(self._prepare)
+
+    async def close(self) -> None:
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        await self._database.close()
+
+    async def probe(self) -> None:
+        await self._database.run(lambda connection: connection.execute(sql.PROBE), patient=False)
+
+    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._leases.turn(name, wait)
+
+    async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+        rows = await self._fetch(sql.FIND, [number_of(each) for each in ids], tenant, list(hashes))
+        if not rows:
+            return Found()
+        conversation, hash = conversation_of(rows[0]), rows[0][_HASH]
+        if hash is None:
+            return Found(conversation)
+        return Found(conversation, {hash: [node_of(row, _NODE) for row in rows]}, rows[-1][_IS_TIP])
+
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        rows = await self._fetch(sql.FIND_BY_HISTORY, tenant, list(hashes))
+        return rows[0][0] if rows else None
+
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        return dict(await self._fetch(sql.CANDIDATES, tenant, [*hashes, *digests]))
+
+    async def path(self, conversation: str, node: bytes) -> list[Any]:
+        return [node_of(row) for row in await self._fetch(sql.PATH, number_of(conversation), node)]
+
+    async def tree(self, conversation: str) -> list[Any]:
+        return [node_of(row) for row in await self._fetch(sql.TREE, number_of(conversation))]
+
+    async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
+        rows = await self._fetch(sql.SYSTEM, number_of(conversation))
+        return (rows[0][0], rows[0][1]) if rows else None
+
+    async def record(self, turn: Turn) -> None:
+        query, values = _recording(turn)
+
+        async def record(connection: Connection) -> bool:
+            return bool(await connection.fetchval(query, *values))
+
+        # A caller that is cancelled no longer waits; the turn is recorded all the same.
+        if not await self._to_its_end(self._database.run(record)):
+            raise StoreUnavailable(
+                "the turn to append was lost: another replica has taken it over, since this one could not"
+                " renew it in time; send the message again"
+            )
+
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        rows = await self._fetch(sql.SUMMARY, number_of(conversation), list(hashes))
+        return Summary(*rows[0]) if rows else None
+
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        values = (summary.hash, text(summary.text), text(summary.model), summary.created_at)
+        await self._execute(sql.ADD_SUMMARY, number_of(conversation), *values)
+
+    async def remember(self, name: str, value: bytes) -> None:
+        # By this process's clock, and at the call: statements on several connections overtake each other.
+        self._newest = number = max(self._newest + 1, time.time_ns() // 1000)
+
+        async def remember(connection: Connection) -> None:
+            async with connection.transaction(isolation="read_committed"):
+                await connection.execute(_REMEMBER, text(name), value, number)
+                await connection.execute(_FORGET, MAX_LEARNED)
+
+        await self._database.run(remember)
+
+    async def recall(self) -> dict[str, bytes]:
+        return dict(await self._fetch(_RECALL))
+
+    async def _prepare(self, connection: Connection) -> None:
+        kept = await migrate(connection, f"the store {self._database.address.shown}")
+        self.secret = self.secret or kept
+        if await connection.fetchval("SHOW synchronous_commit") == "off":
+            log.warning(
+                "the database does not wait for the disk (synchronous_commit = off): the last replies are"
+                " lost with it",
+                extra={"store": self._database.address.shown},
+            )
+
+    async def _fetch(self, query: str, *values: object) -> Any:
+        return await self._database.run(lambda connection: connection.fetch(query, *values))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Any]) -> Any:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits is told; that nobody does is no news
+
+
+def _recording(turn: Turn) -> tuple[str, list[Any]]:
+    each, echoes, lease = turn.conversation, dict(turn.echoes), held.get()
+    values: list[Any] = [number_of(each.id), each.updated_at, each.tip, each.full, each.system, each.weights]
+    values += [*arrays_of(turn.nodes), keys_of(turn.nodes, echoes), list(echoes), list(echoes.values())]
+    values += [turn.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
+    under = turn.nodes[0].parent if turn.nodes else None
+    if under is not None:
+        return sql.RECORD_UNDER, [*values, under]
+    return sql.RECORD_BEGINNING, [*values, each.id, each.tenant, text(each.key), each.created_at]
