@@ -36,5 +36,5 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
 def _check_that_it_is_there(path: str | None) -> None:
     if path is None:
         raise SidecarError("the store is `memory:`, which keeps nothing once its process ends; set --store")
-    if not Path(path).exists():
+    if "://" not in path and not Path(path).exists():
         raise StoreUnavailable(f"there is no store {path}; set --store to the one that the sidecar uses")

@@ -22,6 +22,7 @@ headers       what of the headers travels on
 codings       which packed bodies can be read
 recent        the last request of each conversation, to compare the next with
 appends       one append to a conversation at a time
+pruning       what is kept no longer goes, now and then
 server        errors of requests that cannot even be read
 health        /-/live, /-/ready, /-/metrics
 """

@@ -80,6 +80,7 @@ async def running(settings: Settings) -> AsyncIterator[str]:
         stack.push_async_callback(upstream.close)
         context = Context(settings, store, upstream, metrics)
         await context.learned.load()
+        context.pruning.start()
         runner = Runner(
             _app(context),
             access_log=None,

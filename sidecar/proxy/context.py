@@ -13,6 +13,7 @@ from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.learned import Learned
+from sidecar.proxy.pruning import Pruning
 from sidecar.proxy.recent import Recent
 from sidecar.proxy.summaries import Summaries
 from sidecar.proxy.upstream import Upstream
@@ -51,6 +52,7 @@ class Context:
         self.windows = Windows(settings, upstream, self.spawn)
         self.learned = Learned(store, metrics, self.spawn, self.store_failed)
         self.summaries = Summaries(self.spawn)
+        self.pruning = Pruning(store, settings.retention, self.spawn, self.store_failed)
         #: The last attempt to write failed; cleared by the next that succeeds.
         self.store_failing = False
         self._answers: set[asyncio.Task[Any] | None] = set()
@@ -88,6 +90,7 @@ class Context:
         self.windows.stop()
         self.learned.stop()
         self.summaries.stop()
+        self.pruning.stop()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=patience)
         self.stopping.set()

@@ -1,0 +1,62 @@
+"""A store that a real sidecar has filled, and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+
+import pytest
+from aiohttp import ClientSession
+
+from sidecar.cli import main
+from sidecar.proxy.app import running
+from sidecar.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(monkeypatch):
+    """No setting of the machine's own, and the logging as it was."""
+    for name in [name for name in os.environ if name.startswith("SIDECAR_")]:
+        monkeypatch.delenv(name)
+    root, tree = logging.getLogger(), logging.getLogger("sidecar")
+    handlers, level = list(root.handlers), tree.level
+    yield
+    root.handlers[:] = handlers
+    tree.setLevel(level)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "sidecar.db"
+
+
+@pytest.fixture
+def run(file, capsys):
+    """Run a command on the store; returns its exit code and what it printed."""
+
+    def run(*arguments, store=file):
+        capsys.readouterr()
+        flags = ("--store", f"sqlite:///{store}") if store else ()
+        code = main([*arguments, *flags])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def talk(file, *said: tuple[str | None, str, Mapping[str, str]], **settings):
+    """Ask a sidecar with the demo upstream all of this: (conversation, question, headers)."""
+
+    async def ask():
+        given = Settings.model_validate({"store": f"sqlite:///{file}", "listen": "127.0.0.1:0", **settings})
+        async with running(given) as url, ClientSession() as http:
+            for id, text, headers in said:
+                named = {"X-Conversation-ID": id, **headers} if id else headers
+                body = {"model": "demo", "messages": [{"role": "user", "content": text}]}
+                path = f"{url}/v1/chat/completions"
+                async with http.post(path, json=body, headers=named) as response:
+                    assert response.status == 200, await response.text()
+                    await response.read()
+
+    asyncio.run(ask())

@@ -1,0 +1,74 @@
+"""What `sidecar verify` finds, and that it finds nothing in what real requests leave."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from tests.commands.conftest import talk
+
+
+@pytest.fixture
+def filled(file):
+    talk(
+        file, ("a", "hi", {}), ("a", "and?", {}), (None, "no id", {}), ("b", "ünïcode \n ", {"api-key": "k"})
+    )
+
+
+def change(file, sql, *values):
+    with closing(sqlite3.connect(file)) as connection, connection:
+        assert connection.execute(sql, values).rowcount > 0
+
+
+def test_what_was_recorded_is_right(run, filled):
+    assert run("verify") == (0, "", "sidecar: 3 conversations with 8 messages: all as it was recorded\n")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("UPDATE message SET body = CAST(replace(body, 'hi', 'ho') AS BLOB) WHERE number = 1", "its digest"),
+        ("UPDATE message SET body = CAST('{' AS BLOB) WHERE number = 1", "its body is not valid JSON"),
+        ("UPDATE message SET digest = zeroblob(16) WHERE number = 2", "its digest"),
+        ("UPDATE message SET exact = zeroblob(16) WHERE number = 2", "its exact chain"),
+        ("UPDATE message SET role = 'tool' WHERE number = 2", "its role"),
+        ("UPDATE message SET parent = zeroblob(24) WHERE number = 3", "its parent is not there"),
+        (
+            "UPDATE message SET id = CAST(substr(id, 1, 16) || zeroblob(8) AS BLOB) WHERE number = 3",
+            "its id is not that",
+        ),
+        ("UPDATE message SET id = zeroblob(24) WHERE number = 4", "its hash"),
+        ("UPDATE conversation SET tip = zeroblob(24) WHERE number = 1", "its tip is not there"),
+        ("UPDATE conversation SET key = 'c' WHERE number = 1", "its id is not that of its key"),
+        ("UPDATE secret SET value = zeroblob(32)", "its id is not that of its key"),
+        ("INSERT INTO echo VALUES (1, zeroblob(16), zeroblob(24))", "the message of the echo"),
+    ],
+)
+def test_what_is_another_is_said(run, filled, file, sql, said):
+    change(file, sql)
+    code, out, err = run("verify")
+
+    assert code == 1
+    assert said in out
+    assert "things are wrong" in err
+
+
+def test_a_system_message_that_is_another_is_said(run, file):
+    talk(file, ("a", "hi", {}))
+    change(file, "INSERT INTO system_prompt VALUES (1, ?, ?)", b"[]", b"[]")
+    assert run("verify")[0] == 0
+    change(file, "UPDATE conversation SET system = zeroblob(16)")
+
+    assert "its system message is not the one of its digest" in run("verify")[1]
+
+
+def test_the_names_are_those_of_the_export(run, filled, file):
+    exported = [json.loads(line) for line in run("export")[1].splitlines()]
+    change(file, "UPDATE message SET digest = zeroblob(16) WHERE number = 2")
+    _, out, _ = run("verify")
+
+    first = exported[0]
+    assert out.startswith(f"{first['conversation']['id']}: message {first['messages'][1]['id']}: ")
