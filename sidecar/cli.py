@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config", metavar="FILE", help="TOML file with settings (else SIDECAR_CONFIG, else none)"
     )
     store = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[config])
-    store.add_argument("--store", metavar="URL", help='"sqlite:///PATH" or "memory:"')
+    store.add_argument("--store", metavar="URL", help='"sqlite:///PATH", "postgresql://…" or "memory:"')
     serving = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[store])
     serving.add_argument("--upstream", metavar="URL|demo", help="OpenAI base URL, or the demo server inside")
     serving.add_argument("--listen", metavar="HOST:PORT", help="where to serve; port 0 takes any free one")
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--last", metavar="N", type=_number, help="look at the newest N requests alone")
     doctor.add_argument("--json", action="store_true", help="the report as JSON")
     doctor.set_defaults(run=_doctor)
-    parsers.add(commands, store, _load)
+    parsers.add(commands, config, store, _load)
     return parser
 
 

@@ -7,4 +7,5 @@ holdings   `conversations list | show | delete`, `delete`
 prune      `prune`, by the rules in the settings
 verify     `verify`
 backup     `backup`
+migrate    `migrate`, from one store to another
 """

@@ -19,8 +19,8 @@ _Parser = argparse.ArgumentParser
 _Commands = Any  # argparse has no public name for it
 
 
-def add(commands: _Commands, store: _Parser, load: _Load) -> None:
-    """Add them to the command line. `store` has the flags that settings are made of, `load` makes them."""
+def add(commands: _Commands, config: _Parser, store: _Parser, load: _Load) -> None:
+    """Add them to the command line. `config` and `store` have flags of settings, which `load` makes."""
 
     def command(group: _Commands, name: str, help: str, work: _Work, *parents: _Parser) -> _Parser:
         parser: _Parser = group.add_parser(name, help=help, parents=[store, *parents], allow_abbrev=False)
@@ -47,6 +47,24 @@ def add(commands: _Commands, store: _Parser, load: _Load) -> None:
     command(commands, "verify", "derive every hash anew and report each that is wrong", _verify)
     backup = command(commands, "backup", "copy the store while it is used", _backup)
     backup.add_argument("file", metavar="FILE", help="where to; must not be there")
+    _add_migrate(commands, config, load)
+
+
+def _add_migrate(commands: _Commands, config: _Parser, load: _Load) -> None:
+    parser = commands.add_parser(
+        "migrate", help="copy all of one store into another", parents=[config], allow_abbrev=False
+    )
+    parser.add_argument("--from", dest="source", metavar="URL", required=True, help="the store that there is")
+    parser.add_argument("--to", metavar="URL", required=True, help="an empty one, or one copied to before")
+
+    def run(arguments: dict[str, Any]) -> int:
+        from sidecar.commands.migrate import run
+
+        stores = (arguments["source"], arguments["to"])
+        source, target = (load({"config": arguments["config"], "store": store}) for store in stores)
+        return asyncio.run(run(source, target))
+
+    parser.set_defaults(run=run)
 
 
 def _whose() -> _Parser:

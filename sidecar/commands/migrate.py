@@ -1,0 +1,64 @@
+"""`sidecar migrate`: all that one store holds into another, of whatever kind.
+
+Rules: tenants and ids are hashes that are keyed by the store's secret, so the secret goes along, and a store
+that holds conversations under another one is refused. What is there already stays, so the command can be
+run again: after it was broken off, or for what was said meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pydantic import SecretStr
+
+from sidecar.commands.progress import Progress
+from sidecar.errors import SidecarError
+from sidecar.opened import opened, store_of
+from sidecar.settings import Settings
+from sidecar.store import Store
+
+__all__ = ["copied", "run"]
+
+
+async def run(source: Settings, target: Settings) -> int:
+    """Copy from the store of one to that of the other."""
+    if source.store == target.store:
+        raise SidecarError("--from and --to name the same store")
+    if target.store_path is None:
+        raise SidecarError("--to is `memory:`, which keeps nothing once this process ends")
+    # Not the secret of the settings, which would hide the ones that are kept in the stores.
+    kept = {"secret": SecretStr("")}
+    async with opened(source.model_copy(update=kept)) as old:
+        new = store_of(target.model_copy(update=kept))
+        await new.open()
+        try:
+            with Progress("copied conversations") as progress:
+                conversations, messages = await copied(old, new, progress)
+        finally:
+            await new.close()
+    sys.stderr.write(f"sidecar: copied {conversations} conversations with {messages} messages\n")
+    return 0
+
+
+async def copied(old: Store, new: Store, progress: Progress) -> tuple[int, int]:
+    """Copy all; returns how many conversations and messages that were."""
+    if new.secret != old.secret:
+        async for held in new.holdings(sized=False):
+            raise SidecarError(
+                f"the store to copy to holds conversations under another secret (such as {held.id}): take an"
+                " empty one"
+            )
+        await new.keep_secret(old.secret)
+    conversations = messages = 0
+    async for held in old.holdings(sized=False):
+        whole = await old.whole(held.id)
+        if whole is not None:  # else it was deleted meanwhile
+            await new.put(whole)
+            conversations += 1
+            messages += len(whole.nodes)
+            progress.step()
+    known = await new.recall()
+    for name, value in (await old.recall()).items():
+        if name not in known:
+            await new.remember(name, value)
+    return conversations, messages

@@ -1,0 +1,76 @@
+"""`python -m tests.store.record`: a small database of each schema, as SQL, for the tests of migrations.
+
+A file that is there is never written anew: it is what a sidecar of that time left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from sidecar.conversation.history import Chain
+from sidecar.conversation.identity import conversation_id, tenant_of
+from sidecar.store import SQLiteStore, Summary
+from sidecar.store.schema import migrations
+from tests.store.trees import chat, question, reply, talk, turn
+
+FOLDER = Path(__file__).parent / "recorded"
+SECRET = bytes(range(32))
+
+
+async def fill(file: Path) -> None:
+    """With something of everything that the newest schema can keep."""
+    store = SQLiteStore(str(file))
+    await store.open()
+    await store.keep_secret(SECRET)
+    for at, user in enumerate(("ada", "grace"), 1):
+        tenant = tenant_of(SECRET, "Bearer sk", user)
+        system = f'[{{"role":"system","content":"Be kind to {user}."}}]'.encode()
+        nodes = chat("Grüße \N{GRINNING FACE}", "hello", "and?", f"so, {user}", tenant=tenant)
+        again = reply("hello again", nodes[0], tenant=tenant, state="partial", usage=b'{"prompt_tokens":3}')
+        edited = question("good day", tenant=tenant, message_id="m-1")
+        answer = reply("good evening", edited, tenant=tenant, model="demo", finish_reason="stop", nonce=at)
+        id = conversation_id(SECRET, tenant, "same-key")
+        about = talk(id, key="same-key", tenant=tenant, tip=answer.id, full=True, weights=b'{"w":1}')
+        about = replace(about, updated_at=2.5, system=Chain(tenant).hash(None, system))
+        echoes = [(b"e" * 16, nodes[1].id)]
+        await store.record(turn(about, *nodes, again, edited, answer, echoes=echoes, system=b"[]"))
+        await store.record(turn(about, system=system))
+        await store.summarise(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
+        nameless = talk(f"conv_{at}", tenant=tenant)
+        await store.record(turn(nameless, *chat("hi", "ho", tenant=tenant)))
+    await store.remember("tokens:demo", b'{"a":1}')
+    await store.close()
+
+
+def dumped(filled: sqlite3.Connection, number: int) -> str:
+    """The same rows in the tables that the first `number` migrations make, as SQL."""
+    with closing(sqlite3.connect(":memory:")) as old:
+        old.executescript("".join(sql for at, sql in migrations() if at <= number))
+        tables = old.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid").fetchall()
+        for (table,) in tables:
+            names = ", ".join(f'"{row[1]}"' for row in old.execute(f"PRAGMA table_info ({table})"))
+            rows = filled.execute(f"SELECT {names} FROM {table}").fetchall()
+            places = ", ".join("?" * (names.count(",") + 1))
+            old.executemany(f"INSERT INTO {table} ({names}) VALUES ({places})", rows)
+        old.commit()
+        return "\n".join([*old.iterdump(), f"PRAGMA user_version = {number};", ""])
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sidecar.db"
+        asyncio.run(fill(file))
+        with closing(sqlite3.connect(file)) as filled:
+            for number, _sql in migrations():
+                target = FOLDER / f"{number:04}.sql"
+                if not target.exists():
+                    target.write_text(dumped(filled, number), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Databases of every schema that there has been: migrated, they export what they exported before."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from sidecar.commands.verify import wrongs
+from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.identity import tenant_of
+from sidecar.export import as_json, as_markdown
+from sidecar.store import SQLiteStore, Summary, schema
+from sidecar.store.life import NODE
+from sidecar.store.schema import migrate, migrations
+from tests.store.record import FOLDER, SECRET
+from tests.store.trees import talk
+
+NUMBERS = [number for number, _sql in migrations()]
+every_schema = pytest.mark.parametrize("number", NUMBERS)
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "sidecar.db"
+
+
+def restore(file, number):
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript((FOLDER / f"{number:04}.sql").read_text("utf-8"))
+
+
+def export_of_that_time(connection):
+    """What the export tells, read from the columns that every schema has had."""
+    lines = []
+    names = 'number, id, tenant, "key", created_at, updated_at'
+    for number, *about in connection.execute(f"SELECT {names} FROM conversation ORDER BY number").fetchall():
+        rows = connection.execute(
+            f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number", (number,)
+        )
+        nodes = [Node(*row) for row in rows]
+        lines.append(as_json(Conversation(*about), nodes) + as_markdown(Conversation(*about), nodes))
+    return lines
+
+
+async def export(store):
+    return [
+        as_json(each, tree) + as_markdown(each, tree)
+        async for each in store.conversations()
+        if (tree := await store.tree(each.id)) is not None
+    ]
+
+
+def test_every_schema_is_recorded():
+    assert sorted(int(file.stem) for file in FOLDER.glob("*.sql")) == NUMBERS
+
+
+@every_schema
+def test_a_recording_is_of_its_schema(file, number):
+    restore(file, number)
+    with closing(sqlite3.connect(file)) as connection, closing(sqlite3.connect(":memory:")) as made:
+        made.executescript("".join(sql for at, sql in migrations() if at <= number))
+        query = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name"
+        assert connection.execute(query).fetchall() == made.execute(query).fetchall()
+        assert connection.execute("PRAGMA user_version").fetchone() == (number,)
+
+
+@every_schema
+def test_the_export_is_the_same_before_and_after_each_migration(file, number, monkeypatch):
+    restore(file, number)
+    known = migrations()
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        before = export_of_that_time(connection)
+        assert len(before) == 4
+        for newest in range(number, NUMBERS[-1] + 1):
+            monkeypatch.setattr(schema, "migrations", lambda newest=newest: known[:newest])
+            migrate(connection, "the store")
+            assert connection.execute("PRAGMA user_version").fetchone() == (newest,)
+            assert export_of_that_time(connection) == before
+
+
+@every_schema
+async def test_a_recording_is_opened_exported_and_goes_on(file, number):
+    restore(file, number)
+    with closing(sqlite3.connect(file)) as connection:
+        before = export_of_that_time(connection)
+    store = SQLiteStore(str(file))
+    await store.open()
+    try:
+        assert await export(store) == before
+        assert store.secret == SECRET
+        tenant = tenant_of(SECRET, "Bearer sk", "ada")
+        (about,) = [each async for each in store.conversations("same-key") if each.tenant == tenant]
+        nodes = await store.tree(about.id)
+        assert await store.find_by_history(tenant, [nodes[1].hash]) == about.id
+        assert await store.summary(about.id, [nodes[1].hash]) == (
+            Summary(nodes[1].hash, "They greeted.", "small", 3.5) if number >= 3 else None
+        )
+        assert await store.recall() == ({"tokens:demo": b'{"a":1}'} if number >= 4 else {})
+        async for held in store.holdings():
+            whole = await store.whole(held.id)
+            assert whole is not None
+            assert list(wrongs(whole, store.secret)) == []
+        assert await store.whole(talk().id) is not None
+    finally:
+        await store.close()
