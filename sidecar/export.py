@@ -39,7 +39,7 @@ async def write(settings: Settings, *, conversation: str | None, format: str, ou
             out.write(render(each, await store.tree(each.id)))
             found += 1
     if conversation is not None and not found:
-        raise SidecarError(f"there is no conversation {conversation!r} in {settings.store}")
+        raise SidecarError(f"there is no conversation {conversation!r} in {settings.store_shown}")
     return 0
 
 

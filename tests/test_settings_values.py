@@ -7,7 +7,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from sidecar.settings import Settings, SettingsError, load
+from sidecar.settings import Settings, SettingsError, load, summary
 
 JWT_KEY = "a key of more than sixteen characters"
 
@@ -94,16 +94,43 @@ class TestAddresses:
             ("sqlite:///sidecar.db", "sidecar.db"),
             ("sqlite:////var/lib/sidecar/a%20b.db", "/var/lib/sidecar/a%20b.db"),
             ("memory:", None),
+            ("postgresql://me:hunter2@db/x?connections=5", "postgresql://me:hunter2@db/x?connections=5"),
+            ("postgres://db1,db2:5433/x", "postgres://db1,db2:5433/x"),
         ],
     )
-    def test_the_store_is_a_file_or_the_memory(self, store, path):
+    def test_the_store_is_a_file_a_database_or_the_memory(self, store, path):
         assert Settings(store=store).store_path == path
+
+    @pytest.mark.parametrize(
+        ("store", "shown"),
+        [
+            ("postgresql://me:hunter2@db:5432/x?a=b", "postgresql://me:***@db:5432/x?a=b"),
+            ("postgresql://db/x?password=hunter2&a=b", "postgresql://db/x?password=***&a=b"),
+            ("postgresql://me@db/x", "postgresql://me@db/x"),
+            ("sqlite:///sidecar.db", "sqlite:///sidecar.db"),
+        ],
+    )
+    def test_the_password_of_a_store_is_never_shown(self, store, shown):
+        settings = Settings(store=store)
+        assert settings.store_shown == shown
+        assert f'store = "{shown}"\n' in summary(settings)
 
     @pytest.mark.parametrize(
         ("store", "says"),
         [
-            ("postgresql://me:hunter2@db/x", "not supported by this version"),
-            ("postgres+asyncpg://me:hunter2@db/x", "not supported by this version"),
+            ("postgres+asyncpg://me:hunter2@db/x", 'must begin with "postgresql://", without a driver'),
+            ("postgresql:me:hunter2@db/x", "is not a URL"),
+            ("postgresql://me:hunter2@[db/x", "is not a URL"),
+            ("postgresql://me:hunter2@db", "must name a database"),
+            ("postgresql://me:hunter2@db/", "must name a database"),
+            ("postgresql://me:hunter2@db/x/y", "must name a database"),
+            ("postgresql://me:a/hunter2@db/x", "write @ as %40"),
+            ("postgresql://me:a?hunter2@db/x", "write @ as %40"),
+            ("postgresql://me:a#hunter2@db/x", "write @ as %40"),
+            ("postgresql://me:hunter2@db/x?connections=0", "a number from 1 to 1000"),
+            ("postgresql://me:hunter2@db/x?connections=1.5", "a whole number"),
+            ("postgresql://me:hunter2@db/x?retry=soon", "a number from 0 to 600"),
+            ("postgresql://me:hunter2@db/x?prepared=maybe", "has to be on or off"),
             ("mysql://me:hunter2@db/x", 'must be "memory:", "sqlite:///'),
             ("sqlite://sidecar.db", 'must be "memory:", "sqlite:///'),
             ("sidecar.db", 'must be "memory:", "sqlite:///'),

@@ -40,7 +40,7 @@ class Context:
         self.metrics = metrics
         self.recent = Recent(_RECENT)
         self.sights = Sights(settings)
-        self.appends = Appends(settings.history.append_wait)
+        self.appends = Appends(settings.history.append_wait, store)
         self.restore = Restore(
             answers=settings.restore.answers,
             reasoning=settings.restore.reasoning,

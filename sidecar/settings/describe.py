@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from sidecar.settings.model import DECLARED, SECTIONS, Setting, Settings
+from sidecar.settings.values import without_password
 
 _WIDTH = 100
 _SHORT = 60
@@ -54,7 +55,8 @@ def summary(settings: Settings) -> str:
     for setting in DECLARED.values():
         value = _value(settings, setting.name)
         if value != setting.field.default or setting.name in ("upstream", "listen", "store"):
-            lines.append(f"{setting.name} = {'(set)' if setting.is_secret else _toml(value)}")
+            shown = "(set)" if setting.is_secret else without_password(_toml(value))
+            lines.append(f"{setting.name} = {shown}")
     return "\n".join(lines) + "\n"
 
 

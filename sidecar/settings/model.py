@@ -59,8 +59,13 @@ class Settings(Declaration):
 
     @property
     def store_path(self) -> str | None:
-        """The SQLite file, None for the memory."""
+        """The SQLite file, the URL of a PostgreSQL database, None for the memory."""
         return values.store_path(self.store)
+
+    @property
+    def store_shown(self) -> str:
+        """The store as it may be shown: without a password."""
+        return values.without_password(self.store)
 
     def with_upstream(self, url: str) -> Settings:
         """These settings with another upstream; for the demo, once it has an address.

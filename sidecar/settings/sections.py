@@ -371,7 +371,8 @@ class Declaration(Section):
     store: Store = Field(
         "sqlite:///sidecar.db",
         description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it"
-        " absolute), or `memory:`, gone with the process.",
+        " absolute), `postgresql://USER:PASSWORD@HOST/DATABASE` for several sidecars, or `memory:`, gone with"
+        " the process.",
     )
     secret: Secret = Field(
         SecretStr(""), description="Keys the hashes of tenants; empty: made once and kept in the store."

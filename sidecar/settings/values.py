@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from yarl import URL
 
+from sidecar.store.postgres.url import address_of, is_postgres
+
 DEMO = "demo"
 AUTO = "auto"
 MEMORY = "memory:"
@@ -25,6 +27,8 @@ SMALLEST_WINDOW = 256
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
+# In a URL, before the host or among the parameters.
+_PASSWORD = re.compile(r'(://[^:/?#@\s"]*:)[^/@\s"]+(?=@)|([?&](?:ssl)?password=)[^&\s"]+')
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
 # Headers that frame a message or belong to one connection: a session id in one of them breaks the request.
@@ -121,22 +125,31 @@ def _listen(text: str) -> str:
 
 
 def store_path(text: str) -> str | None:
-    """The file that a store URL names, None for the memory. Raises ValueError with the cure."""
+    """The file that a store URL names, the URL of a PostgreSQL database, None for the memory.
+
+    Raises ValueError with the cure.
+    """
     if text == MEMORY:
         return None
-    scheme = text.partition(":")[0]
-    if scheme.partition("+")[0] in ("postgres", "postgresql"):
-        raise ValueError('PostgreSQL is not supported by this version; use "sqlite:///sidecar.db"')
+    if is_postgres(text):
+        address_of(text)
+        return text
     path = text.removeprefix("sqlite:///")
     if path == text:
         raise ValueError(
-            f'must be "{MEMORY}", "sqlite:///relative/path.db" or, with four slashes, "sqlite:////absolute/path.db"'
+            f'must be "{MEMORY}", "sqlite:///relative/path.db", with four slashes "sqlite:////absolute/path.db",'
+            ' or "postgresql://USER:PASSWORD@HOST/DATABASE"'
         )
     if path == ":memory:":
         raise ValueError(f'names no file; to keep nothing write "{MEMORY}"')
     if not path or path.endswith("/") or "?" in path or "\0" in path:
         raise ValueError('must name a file and nothing after it, such as "sqlite:///sidecar.db"')
     return path
+
+
+def without_password(text: str) -> str:
+    """A URL, or anything else, as it may be shown."""
+    return _PASSWORD.sub(lambda found: f"{found[1] or found[2]}***", text)
 
 
 def _store(text: str) -> str:

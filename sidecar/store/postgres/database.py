@@ -115,10 +115,8 @@ class Database:
                 async with self._pool.acquire(timeout=_QUERY) as connection:
                     result = await work(connection)
             except _ANY as error:
-                if not _may_pass(error):
-                    raise StoreUnavailable(f"the store failed: {_reason(error)}{_hint(error)}") from error
-                if not patient or not self._may_wait():
-                    raise StoreUnavailable(f"the store failed: {_reason(error)}") from error
+                if not _may_pass(error) or not self._may_wait(error) or not patient:
+                    raise StoreUnavailable(f"the store failed: {_told(error)}") from error
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and self._pool is not None:
                     await self._pool.expire_connections()  # they lead to what is no longer the primary
             else:
@@ -127,11 +125,11 @@ class Database:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _may_wait(self) -> bool:
+    def _may_wait(self, error: BaseException) -> bool:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-            log.warning("the store is being tried again", extra=self._about)
+            log.warning("the store is tried again", extra={"error": _reason(error), **self._about})
         return now - self._failing_since < self.address.retry
 
     async def _connect(self, **named: Any) -> Connection:
@@ -164,6 +162,15 @@ def _may_pass(error: BaseException, *, at_the_start: bool = False) -> bool:
 
 def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _told(error: BaseException) -> str:
+    """Chat clients see this: no address, no user."""
+    if isinstance(error, (OSError, TimeoutError)):
+        return "the database cannot be reached"
+    if isinstance(error, (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)):
+        return "the database refuses the login"
+    return _reason(error) + _hint(error)
 
 
 def _hint(error: BaseException) -> str:
