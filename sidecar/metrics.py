@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 __all__ = ["Metrics"]
 
@@ -24,6 +24,9 @@ class Metrics:
         self.replies = self._counter("replies", "Replies recorded, by state", "state")
         self.store_failures = self._counter(
             "store_failures", "Times that the store could not be used", "step"
+        )
+        self.store_waiting = Gauge(
+            "sidecar_store_waiting", "Jobs that wait for the store", ("work",), registry=self._registry
         )
         self.summaries = self._counter("summaries", "Summaries of turns that were left out", "result")
         self.silently_cut = self._counter(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from sidecar.conversation.rebuild import Restore
 from sidecar.doctor import Sights
+from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.learned import Learned
@@ -55,6 +56,7 @@ class Context:
         self.pruning = Pruning(store, settings.retention, self.spawn, self.store_failed)
         #: The last attempt to write failed; cleared by the next that succeeds.
         self.store_failing = False
+        self._probe: asyncio.Task[StoreUnavailable | None] | None = None
         self._answers: set[asyncio.Task[Any] | None] = set()
 
     @contextmanager
@@ -97,6 +99,25 @@ class Context:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def store_works(self, patience: float) -> None:
+        """Return if a turn could be recorded now. Raises `StoreUnavailable`, after `patience` at most."""
+        if self._probe is None or self._probe.done():  # one at a time: on a locked file each would wait
+            self._probe = self.spawn(self._probed())
+        await asyncio.wait((self._probe,), timeout=patience)
+        if not self._probe.done():
+            raise StoreUnavailable(f"the store did not answer within {patience:g} s")
+        if (error := self._probe.result()) is not None:
+            raise error
+
+    async def _probed(self) -> StoreUnavailable | None:
+        try:
+            await self.store.probe()
+        except StoreUnavailable as error:
+            self.store_failing = True
+            return error
+        self.store_failing = False
+        return None
+
     def store_failed(self, step: str, error: Exception) -> None:
         """Count and say that the store could not be used."""
         self.metrics.store_failures.labels(step).inc()
@@ -104,5 +125,8 @@ class Context:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, StoreUnavailable):  # that is logged where it arises
             log.error("work in the background failed", exc_info=error)

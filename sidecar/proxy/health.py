@@ -40,6 +40,8 @@ async def ready(context: Context, _request: web.Request) -> web.StreamResponse:
 
 async def metrics(context: Context, _request: web.Request) -> web.StreamResponse:
     """The counters, in Prometheus' text format."""
+    for work, number in zip(("read", "write"), context.store.waiting(), strict=True):
+        context.metrics.store_waiting.labels(work).set(number)
     return web.Response(body=context.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
 
@@ -57,11 +59,12 @@ async def doctor(context: Context, request: web.Request) -> web.StreamResponse:
 
 async def _store(context: Context) -> str:
     try:
-        await asyncio.wait_for(context.store.probe(), _PATIENCE)
+        await context.store_works(_PATIENCE)
+        await asyncio.wait_for(context.store.check(), _PATIENCE)
     except StoreUnavailable as error:
         return error.message
     except TimeoutError:
-        return f"the store did not answer within {_PATIENCE:g} s"
+        return f"the store could not be read within {_PATIENCE:g} s"
     return "writable"
 
 

@@ -6,6 +6,7 @@ a path only where something on it has to be restored.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass, replace
@@ -31,6 +32,11 @@ from sidecar.proxy.recognise import recognised
 from sidecar.store import Found
 
 __all__ = ["Plan", "load"]
+
+# Seconds that a request waits for a store of which it is known that it fails: one that brings its
+# history is answered all the same, one that does not is told at once.
+_DEGRADED = 0.25
+_REFUSED = 2.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -62,7 +68,7 @@ async def load(context: Context, asked: Asked) -> Plan:
     must_keep = asked.may_append or context.settings.history.if_store_fails == "refuse"
     try:
         degraded = context.store_failing and not await _writable_again(context, must_keep)
-        plan = await _load(context, asked)
+        plan = await _in_time(context, asked, degraded)
     except StoreUnavailable as error:
         context.store_failed("read", error)
         if must_keep:
@@ -74,13 +80,22 @@ async def load(context: Context, asked: Asked) -> Plan:
 async def _writable_again(context: Context, must_keep: bool) -> bool:
     """Has the store recovered? Raises `StoreUnavailable` if not and the request cannot do without."""
     try:
-        await context.store.probe()
+        await context.store_works(_REFUSED if must_keep else _DEGRADED)
     except StoreUnavailable:
         if must_keep:
             raise
         return False
-    context.store_failing = False
     return True
+
+
+async def _in_time(context: Context, asked: Asked, degraded: bool) -> Plan:
+    limit = context.settings.timeouts.store
+    try:
+        async with asyncio.timeout(min(_REFUSED, limit) if degraded else limit):
+            return await _load(context, asked)
+    except TimeoutError as error:
+        context.store_failing = True
+        raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error
 
 
 async def _load(context: Context, asked: Asked) -> Plan:

@@ -28,6 +28,8 @@ __all__ = ["Recording", "recording_of"]
 
 log = logging.getLogger("sidecar.proxy")
 
+_BEHIND = 256  # turns that wait to be written
+
 
 @dataclass(slots=True)
 class Recording:
@@ -48,6 +50,14 @@ class Recording:
         if self.context.settings.history.if_store_fails == "refuse":
             return True
         return self.plan.line is not None or (self.asked.may_append and not self.conversation.full)
+
+    @property
+    def may_be_late(self) -> bool:
+        """May the client see the end before it is stored? Not if the store cannot keep up with that."""
+        if self.context.settings.history.commit == "after_end":
+            return self.context.store.waiting()[1] < _BEHIND
+        # The store is known to fail, and the client has been told.
+        return self.plan.degraded and not self.is_relied_on
 
     async def commit(self, ended: State) -> None:
         """Keep what came. `ended` says how: `complete` for a clean end of the response.

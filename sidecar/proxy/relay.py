@@ -19,6 +19,7 @@ from typing import Protocol
 from aiohttp import HttpVersion11, web
 
 from sidecar.conversation.history import State
+from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import BROKEN_OFF, Answer
 from sidecar.proxy.codings import PACKED, Unpacker
 from sidecar.proxy.headers import from_upstream
@@ -89,8 +90,9 @@ class _Relay:
         self._upstream = upstream
         self._response = response
         self._recording = recording
-        self._early = recording.context.settings.history.commit == "after_end"
         self._commit: asyncio.Task[None] | None = None
+        # Has the end been held back for as long as it may be?
+        self._waited = False
 
     async def run(self) -> None:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
@@ -126,19 +128,30 @@ class _Relay:
 
     async def _release(self, end: _End) -> bool:
         """Commit, then hand out the end. False if the client must not see it, since the store failed."""
-        if not self._early and not await self._keep("complete"):
+        late = self._waited or self._recording.may_be_late
+        if not late and not await self._keep("complete"):
             return False
         held, end.held = end.held, b""
         if held:
             await self._response.write(held)
-        if self._early:
+        if late:
             self._start_commit("complete")
         return True
 
     async def _keep(self, ended: State) -> bool:
         """Commit once; False if a client that relies on it must be told that it failed."""
+        context = self._recording.context
+        limit = context.settings.timeouts.store
+        commit = self._start_commit(ended)
         try:
-            await asyncio.shield(self._start_commit(ended))
+            await asyncio.wait((commit,), timeout=limit)
+            self._waited = True
+            if not commit.done():
+                context.store_failing = True
+                error = StoreUnavailable(f"a turn was not written within `timeouts.store` = {limit:g} s")
+                context.store_failed("write", error)
+                raise error
+            commit.result()
         except Exception as error:  # logged where it arose; it must not end up in the middle of a response
             # Whoever sends the whole history holds all that is lost here; others must see it.
             if self._recording.is_relied_on:

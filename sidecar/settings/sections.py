@@ -328,6 +328,10 @@ class Timeouts(Section):
     idle: Wait = Field(
         600.0, description="How long to wait for the next byte of the upstream's answer, in seconds."
     )
+    store: Wait = Field(
+        10.0,
+        description="How long to wait for the store, in seconds; then it counts as failing.",
+    )
     shutdown: Seconds = Field(
         8.0, description="How long answers under way may go on once the process is told to stop, in seconds."
     )

@@ -121,6 +121,13 @@ class Store(ABC):
     async def probe(self) -> None:
         """Return if a turn could be recorded now."""
 
+    async def check(self) -> None:  # noqa: B027 - most stores have nothing to say
+        """Return if what could not be read the last time can be read now."""
+
+    def waiting(self) -> tuple[int, int]:
+        """How many reads and how many writes have been asked for and are not done."""
+        return 0, 0
+
     @abstractmethod
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         """The first of the conversations `ids` that is this tenant's, and the first of `hashes` in it."""

@@ -10,7 +10,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from sidecar.store.life import (
     columns_of,
     conversation_of,
 )
+from sidecar.store.renewal import Lasting, Renewal
 from sidecar.store.schema import migrate
-from sidecar.store.worker import Worker
 
 __all__ = ["SQLiteStore"]
 
@@ -89,8 +89,6 @@ _RECALL = "SELECT name, value FROM learned ORDER BY number"
 
 _NEWER_THAN_ALL = 1 << 62
 _PATIENCE = 5.0  # seconds to wait for another process's lock
-# There is always one, also where the settings have another that goes before it.
-_WRITE = "UPDATE secret SET value = value"
 
 
 class SQLiteStore(Life):
@@ -99,8 +97,10 @@ class SQLiteStore(Life):
     def __init__(self, file: str, *, secret: str = "") -> None:
         self._file = file
         self.secret = secret.encode()
-        self._writer = Worker("sidecar-store-writer", self._connect_to_write, commits=True)
-        self._reader = Worker("sidecar-store-reader", self._connect, commits=False)
+        self._given = self.secret
+        self._renewal = Renewal()
+        self._writer = self._worker("writer", self._connect_to_write, commits=True)
+        self._reader = self._worker("reader", self._connect, commits=False)
 
     async def open(self) -> None:
         try:
@@ -109,13 +109,23 @@ class SQLiteStore(Life):
         except sqlite3.Error as error:
             await self.close()
             raise StoreUnavailable(f"cannot open the store {self._file}: {error}{self._hint()}") from error
+        self._renewal.is_wanted = True
 
     async def close(self) -> None:
+        self._renewal.is_wanted = False
+        await self._renewal.over()
         await self._writer.stop()
         await self._reader.stop()
 
+    async def check(self) -> None:
+        if self._renewal.failed is not None:
+            await self._reader.do(self._renewal.failed)
+
+    def waiting(self) -> tuple[int, int]:
+        return self._reader.waiting, self._writer.waiting
+
     async def probe(self) -> None:
-        await self._writer.do(lambda connection: connection.execute(_WRITE))
+        await self._writer.do(_touch)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
@@ -176,13 +186,18 @@ class SQLiteStore(Life):
             if row is not None:  # deleted meanwhile
                 yield conversation_of(row)
 
+    def _worker(self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool) -> Lasting:
+        name = f"sidecar-store-{name}"
+        return Lasting(name, connect, commits=commits, file=self._file, renewal=self._renewal)
+
     def _connect(self) -> sqlite3.Connection:
         # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
         connection = sqlite3.connect(
             self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
         )
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA mmap_size = 268435456")
+        # No `mmap_size`: a read error of a mapped file is a signal that ends the process.
+        connection.execute("PRAGMA temp_store = MEMORY")  # a full disk is no reason not to read
         return connection
 
     def _connect_to_write(self) -> sqlite3.Connection:
@@ -195,8 +210,10 @@ class SQLiteStore(Life):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             kept = _kept_secret(connection)
-            self.secret = self.secret or kept
-            connection.execute(_WRITE)  # a read-only file is noticed now, and not at the first turn
+            self.secret = self._given or kept
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                _touch(connection)  # a read-only file is noticed now, and not at the first turn
         except BaseException:
             connection.close()
             raise
@@ -230,6 +247,15 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
             if "locked" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(0.01)
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Write something, and leave it as it is."""
+    # There is always one, also where the settings have another that goes before it.
+    connection.execute("UPDATE secret SET value = value")
+    # SQLite finds that nothing has changed, and writes no page. This one it does write.
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _one(query: str, value: object, connection: sqlite3.Connection) -> Any:

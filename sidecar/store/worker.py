@@ -17,13 +17,15 @@ from typing import Any, TypeVar
 
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["Worker"]
+__all__ = ["MOST", "Job", "Worker"]
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 
 # Larger groups save nothing more and let the first of the group wait for the last.
 _GROUP = 128
+#: So many jobs may wait. Every stream that ends is one, so there have to be thousands.
+MOST = 8192
 
 
 class Worker:
@@ -34,38 +36,47 @@ class Worker:
     """
 
     def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool) -> None:
+        self.commits = commits
+        #: How many jobs have been asked for and are not done.
+        self.waiting = 0
+        #: Does it take jobs?
+        self.is_open = False
+        self._name = name
         self._connect = connect
-        self._commits = commits
         self._queue: SimpleQueue[tuple[Job, asyncio.Future[Any]] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started: asyncio.Future[None] | None = None
-        self._open = False
 
     async def start(self) -> None:
-        """Open the connection; raises what opening raised."""
+        """Open the connection; raises what opening raised. A worker that was stopped can start again."""
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.create_future()
+        self._queue = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
         await self._started
-        self._open = True
+        self.is_open = True
 
     async def stop(self) -> None:
         """Finish every job that was accepted, then close the connection. Harmless twice, or unstarted."""
-        self._open = False
-        if self._started is not None:
+        self.is_open = False
+        if self._thread is not None:
             self._queue.put(None)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     async def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Run `job` in the thread. Raises `StoreUnavailable` for whatever SQLite has against it, also a
-        text that is no UTF-8, and if the worker has not been started or has been stopped.
+        text that is no UTF-8, if the worker has not been started or has been stopped, and if too many wait.
 
         A caller that is cancelled no longer waits; the job is done all the same.
         """
-        if self._loop is None or not self._open:
+        if self._loop is None or not self.is_open:
             raise StoreUnavailable("the store is not open")
+        if self.waiting >= MOST:
+            raise StoreUnavailable(f"the store is too slow: {self.waiting} jobs wait for it")
         future: asyncio.Future[T] = self._loop.create_future()
+        self.waiting += 1
         self._queue.put((job, future))
         try:
             return await future
@@ -88,7 +99,17 @@ class Worker:
 
     def _hand_out(self, settled: list[_Settled]) -> None:
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(_settle, settled)
+        self._loop.call_soon_threadsafe(self._settle, settled)
+
+    def _settle(self, settled: list[_Settled]) -> None:
+        for future, result, error in settled:
+            self.waiting -= future is not self._started
+            if future.done():  # its caller was cancelled
+                continue
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
 
     def _next_group(self) -> list[tuple[Job, asyncio.Future[Any]]]:
         """What waits, at least one job; nothing when the worker is to stop."""
@@ -109,7 +130,7 @@ class Worker:
     def _done(
         self, connection: sqlite3.Connection, group: list[tuple[Job, asyncio.Future[Any]]]
     ) -> list[_Settled]:
-        if not self._commits:
+        if not self.commits:
             return [_attempt(job, future, connection) for job, future in group]
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -132,13 +153,3 @@ def _attempt(job: Job, future: asyncio.Future[Any], connection: sqlite3.Connecti
         return (future, job(connection), None)
     except Exception as error:  # handed to the caller, which raises it
         return (future, None, error)
-
-
-def _settle(settled: list[_Settled]) -> None:
-    for future, result, error in settled:
-        if future.done():  # its caller was cancelled
-            continue
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)

@@ -31,9 +31,17 @@ class Process:
 
 @asynccontextmanager
 async def serving(*flags: str, folder: Path, **environment: str) -> AsyncIterator[Process]:
+    async with started((sys.executable, "-m", "sidecar"), *flags, folder=folder, **environment) as process:
+        yield process
+
+
+@asynccontextmanager
+async def started(
+    program: tuple[str, ...], /, *flags: str, folder: Path, **environment: str
+) -> AsyncIterator[Process]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
     running = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sidecar", "serve", "--listen", "127.0.0.1:0", *flags),
+        *(*program, "serve", "--listen", "127.0.0.1:0", *flags),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,

@@ -19,7 +19,7 @@ from sidecar import __version__
 from sidecar.settings import Settings
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.process import Process, serving
-from tests.proxy.upstream import DONE, Upstream, event, streams
+from tests.proxy.upstream import DONE, Upstream, event, says, streams
 
 HALF = event({"role": "assistant", "content": "half an"})
 REST = event({"content": " answer"}, finish="stop")
@@ -112,6 +112,24 @@ async def test_a_reply_that_is_read_on_for_nobody_does_not_hold_up_the_end(
         assert time.monotonic() - began < 2
         expected = ["hi", "half an (partial)"] if seen else ["hi"]
         assert await branches(tmp_path, http) == [expected]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(upstream: Upstream, tmp_path: Path, second: signal.Signals):
+    upstream.will(says("kept"), streams(HALF, asyncio.Event()))
+    async with serving("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
+        async with asking(http, process) as response:
+            assert (await response.read()).endswith(DONE)
+        async with asking(http, process) as response:
+            assert await response.content.readexactly(len(HALF)) == HALF
+            process.running.terminate()
+            await asyncio.sleep(0.2)
+            assert process.running.returncode is None
+            began = time.monotonic()
+            process.running.send_signal(second)
+            assert await ended(process) == 128 + second
+            assert time.monotonic() - began < 1
+        assert await branches(tmp_path, http) == [["hi", "kept"]]
 
 
 async def test_idle_connections_do_not_hold_up_the_end(upstream: Upstream, tmp_path: Path):

@@ -10,6 +10,7 @@ import time
 import pytest
 
 from sidecar.errors import StoreUnavailable
+from sidecar.store import worker as module
 from sidecar.store.worker import Worker
 
 INSERT = "INSERT INTO item (value) VALUES (?)"
@@ -174,6 +175,29 @@ async def test_a_locked_file_fails_a_whole_group_after_one_wait(worker, file):
     assert time.monotonic() - begun < 2
     await worker.do(insert(1))
     assert stored(file) == [1]
+
+
+async def test_when_too_many_jobs_wait_the_next_is_refused_at_once(worker, file, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 4)  # the one that holds it included
+    async with Held(worker):
+        tasks = await waiting(worker, *(insert(value) for value in range(5)))
+        assert worker.waiting == 4
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        assert {str(task.exception()) for task in done} == {"the store is too slow: 4 jobs wait for it"}
+        assert len(done) == 2
+    await asyncio.wait(tasks)
+
+    assert worker.waiting == 0
+    assert stored(file) == [0, 1, 2]
+
+
+async def test_a_worker_that_was_stopped_can_start_again(worker, file):
+    await worker.do(insert(1))
+    await worker.stop()
+    await worker.start()
+    await worker.do(insert(2))
+
+    assert stored(file) == [1, 2]
 
 
 async def test_stopping_finishes_what_was_accepted(worker, file):
