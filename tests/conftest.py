@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run, started by the first test that needs it."""
+"""Two PostgreSQL servers for the whole run, each started by the first test that needs it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,22 @@ def server():
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def killed_at_times():
+    server = Server()
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mortal_server(killed_at_times: Server):
+    """Another server, which a test may kill."""
+    yield killed_at_times
+    if not killed_at_times.is_running:
+        killed_at_times.start()
 
 
 @pytest.fixture

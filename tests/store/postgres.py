@@ -80,6 +80,10 @@ class Server:
             "&"
         )
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     def start(self) -> None:
         assert self._process is None
         settings = [f"--{name}={value}" for name, value in self._settings.items()]
@@ -107,7 +111,10 @@ class Server:
             with suppress(psutil.NoSuchProcess):  # it has noticed that the others are gone
                 each.kill()
         process.wait()
-        psutil.wait_procs(family[1:], timeout=10)
+        end = time.monotonic() + 10
+        while any(_is_alive(each) for each in family[1:]):
+            assert time.monotonic() < end
+            time.sleep(0.005)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
@@ -119,6 +126,16 @@ class Server:
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self._folder)
+
+    def demand_password(self, role: str | None) -> None:
+        """From this role, and of nobody else."""
+        file = self._data / "pg_hba.conf"
+        lines = [each for each in file.read_text().splitlines() if not each.endswith("scram-sha-256")]
+        asked = [f"local all {role} scram-sha-256"] if role else []
+        file.write_text("\n".join([*asked, *lines, ""]))
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+        time.sleep(0.2)  # until it has read that
 
     @property
     def log(self) -> str:
@@ -179,6 +196,14 @@ def _programs(folder: Path, somebody: dict) -> Path:
 
 
 def _end_with_us() -> None:
-    """A run that is killed leaves no server behind (Linux)."""
+    """A run that is killed leaves no server behind (Linux). It ends with the thread that started it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGQUIT)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """A zombie is dead: whether somebody buries it is not ours to wait for."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -50,11 +50,9 @@ _NEVER = (
     ssl.SSLCertVerificationError,
     asyncpg.ClientConfigurationError,
     asyncpg.DataError,
-    asyncpg.exceptions._base.DataError,  # a value that has no place in a column; told before it is sent
     asyncpg.QueryCanceledError,
     asyncpg.DatabaseDroppedError,
 )
-_AT_THE_START = (asyncpg.ProtocolViolationError, asyncpg.InterfaceError)
 _NOT_PREPARED = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 _ANY = (*_LATER, *_NEVER, asyncpg.PostgresError, UnicodeError)
 
@@ -80,7 +78,9 @@ class Database:
                 break
             except _ANY as error:
                 waited = time.monotonic() - begun
-                if not _may_pass(error, at_the_start=True) or waited >= self.address.start_wait:
+                # A pooler says so of a database, or a parameter, that it does not know.
+                hopeless = isinstance(error, asyncpg.ProtocolViolationError) or not _may_pass(error)
+                if hopeless or waited >= self.address.start_wait:
                     raise StoreUnavailable(self._refused(error, waited)) from error
                 if waited - said >= _SAID:
                     log.warning("waiting for the store", extra={"error": _reason(error), **self._about})
@@ -154,9 +154,7 @@ async def _nothing(_connection: Connection) -> None:
     """In place of what the driver would reset at every return: there is no state of a session."""
 
 
-def _may_pass(error: BaseException, *, at_the_start: bool = False) -> bool:
-    if at_the_start and isinstance(error, _AT_THE_START):
-        return False
+def _may_pass(error: BaseException) -> bool:
     return isinstance(error, _LATER) and not isinstance(error, _NEVER)
 
 
@@ -168,6 +166,8 @@ def _told(error: BaseException) -> str:
     """Chat clients see this: no address, no user."""
     if isinstance(error, (OSError, TimeoutError)):
         return "the database cannot be reached"
+    if isinstance(error, (asyncpg.DataError, UnicodeError)):
+        return "it cannot hold a value such as a text that is no Unicode"  # nor is that for a log
     if isinstance(error, (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)):
         return "the database refuses the login"
     return _reason(error) + _hint(error)
