@@ -8,4 +8,5 @@ prune      `prune`, by the rules in the settings
 verify     `verify`
 backup     `backup`
 migrate    `migrate`, from one store to another
+openwebui  `import openwebui`
 """

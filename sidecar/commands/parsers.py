@@ -48,6 +48,17 @@ def add(commands: _Commands, config: _Parser, store: _Parser, load: _Load) -> No
     backup = command(commands, "backup", "copy the store while it is used", _backup)
     backup.add_argument("file", metavar="FILE", help="where to; must not be there")
     _add_migrate(commands, config, load)
+    group = commands.add_parser("import", help="bring in chats from elsewhere", allow_abbrev=False)
+    sources = group.add_subparsers(title="from where", required=True, metavar="WHERE")
+    openwebui = command(sources, "openwebui", "the chats of an Open WebUI", _import, whose)
+    openwebui.add_argument("file", metavar="FILE", help="its webui.db, which is only read")
+    openwebui.add_argument(
+        "--header-config",
+        dest="says",
+        choices=("chat-and-user", "chat", "nothing"),
+        default="chat-and-user",
+        help="what its requests say of themselves, see the README; default: chat-and-user",
+    )
 
 
 def _add_migrate(commands: _Commands, config: _Parser, load: _Load) -> None:
@@ -147,3 +158,9 @@ async def _backup(settings: Settings, flags: dict[str, Any]) -> int:
     from sidecar.commands.backup import run
 
     return await run(settings, file=flags["file"])
+
+
+async def _import(settings: Settings, flags: dict[str, Any]) -> int:
+    from sidecar.commands.openwebui.bring import run
+
+    return await run(settings, file=flags["file"], who=_who(flags), says=flags["says"])

@@ -1,0 +1,253 @@
+"""Chats of Open WebUI into a store.
+
+Rules: a chat has the conversation id, the tenant and the message ids that the next request of it will have,
+so that this request continues it. What the store holds already is found again, by what it says or by its id,
+and never doubled: the command can be run again, and beside a sidecar that has served these chats for a while.
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, Literal
+
+from sidecar.commands.openwebui.database import Chat, Database, opened, time_of
+from sidecar.commands.openwebui.replay import replayed
+from sidecar.commands.progress import Progress
+from sidecar.commands.whose import Who
+from sidecar.conversation.history import Chain, Conversation, Message, Node, State
+from sidecar.conversation.identity import Kind, conversation_id, key_of, kind_of
+from sidecar.conversation.message import encode, read, text_of, visible_text
+from sidecar.errors import BadRequest
+from sidecar.opened import store_of
+from sidecar.proxy.tenant import needs, tenant_by
+from sidecar.settings import Settings
+from sidecar.store import Store, Whole
+
+__all__ = ["Says", "bring", "run"]
+
+#: What the requests of this Open WebUI say: chat and user, the chat alone, or neither.
+Says = Literal["chat-and-user", "chat", "nothing"]
+
+_Messages = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(slots=True, frozen=True)
+class _Rules:
+    """Under which names chats are kept."""
+
+    settings: Settings
+    says: Says
+    credential: str | None
+
+
+async def run(settings: Settings, *, file: str, who: Who, says: Says) -> int:
+    """Bring all chats of this database, or those of one user, into the store, which is made if need be."""
+    with opened(file) as database:
+        by_user = says == "chat-and-user" and needs(settings, user=True)[1]
+        asks = replace(who, user="" if by_user else None)
+        rules = _Rules(settings, says, asks.credential(settings))
+        store = store_of(settings)
+        await store.open()
+        try:
+            done = await bring(database, store, rules, only=who.user)
+        finally:
+            await store.close()
+    left = "".join(f", left out {done[why]} that {why}" for why in _LEFT_OUT if done[why])
+    sys.stderr.write(
+        f"sidecar: {done['chats']} chats{left}; new: {done['conversations']} conversations,"
+        f" {done['messages']} messages\n"
+    )
+    return 0
+
+
+_TEMPORARY, _UNNAMED, _EMPTY = "are temporary or of channels", "have no usable id", "have no messages"
+_LEFT_OUT = (_TEMPORARY, _UNNAMED, _EMPTY)
+
+
+async def bring(database: Database, store: Store, rules: _Rules, *, only: str | None) -> Counter[str]:
+    """The work of `run`; counts chats, those left out, and what is new in the store."""
+    done: Counter[str] = Counter()
+    with Progress("chats", database.count()) as progress:
+        for chat in database.chats():
+            progress.step()
+            if only in (None, chat.user):
+                done["chats"] += 1
+                await _bring_one(chat, database, store, rules, done)
+    return done
+
+
+async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules, done: Counter[str]) -> None:
+    if why := _left_out(chat, rules.settings):
+        done[why] += 1
+        return
+    user = chat.user if rules.says == "chat-and-user" else None
+    tenant = tenant_by(rules.settings, store.secret, rules.credential, user)
+    key = chat.id if rules.says != "nothing" else None
+    # Without a key of its own a conversation still needs an id that a second run finds again.
+    id = conversation_id(store.secret, tenant, key or f"openwebui {chat.id}")
+    before = await store.whole(id)
+    about = Conversation(id, tenant, key, chat.created_at, chat.updated_at, full=True)
+    chain = Chain(tenant)
+    sent = {
+        each: [chain.message(raw) for raw in replayed(message, database.image)]
+        for each, message in chat.messages.items()
+    }
+    grown = _Grown(before or Whole(about), chain, chat, sent)
+    for message_id in _in_order(chat.messages):
+        grown.add(message_id)
+    if not grown.new:
+        return
+    done["conversations"] += before is None
+    done["messages"] += len(grown.new)
+    await store.put(grown.whole())
+
+
+def _left_out(chat: Chat, settings: Settings) -> str | None:
+    if not chat.messages:
+        return _EMPTY
+    try:
+        key_of(lambda _name: chat.id, ("id",), settings.identity.no_id)
+    except BadRequest:
+        return _UNNAMED
+    names = settings.identity
+    kind = kind_of(chat.id, temporary=names.temporary_prefixes, channel=names.channel_prefixes)
+    return _TEMPORARY if kind is not Kind.CHAT else None
+
+
+def _in_order(messages: _Messages) -> Iterator[str]:
+    """Parents before children, else the oldest first; what hangs on nothing that is there, at the root."""
+    children: dict[str | None, list[tuple[float, int, str]]] = {}
+    for at, (id, each) in enumerate(messages.items()):
+        parent = each.get("parentId")
+        parent = parent if isinstance(parent, str) and parent in messages and parent != id else None
+        children.setdefault(parent, []).append((time_of(each.get("timestamp")) or 0.0, at, id))
+    waiting = children.pop(None, [])
+    heapq.heapify(waiting)
+    while waiting:
+        *_, id = heapq.heappop(waiting)
+        yield id
+        for child in children.pop(id, []):
+            heapq.heappush(waiting, child)
+
+
+class _Grown:
+    """A conversation of the store, and what a chat adds to it."""
+
+    def __init__(
+        self, before: Whole, chain: Chain, chat: Chat, sent: Mapping[str, Sequence[Message]]
+    ) -> None:
+        self.new: list[Node] = []
+        self._before, self._chain, self._chat, self._sent = before, chain, chat, sent
+        self._children: dict[bytes | None, list[Node]] = {}
+        for node in before.nodes:
+            self._children.setdefault(node.parent, []).append(node)
+        #: What the chat says after each of its messages, by digest.
+        self._next: dict[str, set[bytes]] = {}
+        for id, message in chat.messages.items():
+            self._next.setdefault(str(message.get("parentId")), set()).update(
+                each.digest for each in sent[id][:1]
+            )
+        #: Where each of the chat's messages ends; None is before the first.
+        self._ends: dict[str, Node | None] = {}
+        self._taken: set[bytes] = set()
+
+    def add(self, id: str) -> None:
+        """What this message of the chat is sent as, under its parent."""
+        message, sent = self._chat.messages[id], self._sent[id]
+        node = self._ends.get(str(message.get("parentId")))
+        for at, each in enumerate(sent):
+            is_last = at == len(sent) - 1
+            after = self._next.get(id, set()) if is_last else {sent[at + 1].digest}
+            known = self._found(node, id, each, after)
+            if known is None:
+                known = self._node(node, id, at, message if is_last else _begun(message), each)
+                self.new.append(known)
+                self._children.setdefault(node.id if node else None, []).append(known)
+            self._taken.add(known.id)
+            node = known
+        self._ends[id] = node
+
+    def whole(self) -> Whole:
+        """All of it, to put into the store."""
+        about = self._before.conversation
+        if about.tip is None:
+            about = replace(about, tip=self._tip())
+        return replace(self._before, conversation=about, nodes=(*self._before.nodes, *self.new))
+
+    def _tip(self) -> bytes | None:
+        """Where the user is looking; a client that sends only what is new would go on there."""
+        node = self._ends.get(str(self._chat.current)) or next(iter(self.new[-1:]), None)
+        known = {each.id: each for each in (*self._before.nodes, *self.new)}
+        while node is not None and node.state != "complete":
+            node = known.get(node.parent or b"")
+        return node.id if node else None
+
+    def _found(self, parent: Node | None, id: str, sent: Message, after: Set[bytes]) -> Node | None:
+        """The stored message that this one is, if there is one. `after`: what the chat says next."""
+
+        def rank(node: Node) -> tuple[bool, bool, bool]:
+            return node.message_id == id, self._is_followed(node, after), node.id not in self._taken
+
+        children = self._children.get(parent.id if parent else None, ())
+        same = [each for each in children if self._is_same(each, id, sent, after)]
+        return max(same, key=rank, default=None)
+
+    def _is_same(self, node: Node, id: str, sent: Message, after: Set[bytes]) -> bool:
+        if node.role != sent.role:
+            return False
+        if node.digest == sent.digest:
+            # Two answers that read alike are two; a question that reads like another is the same.
+            return node.message_id in (None, id) or node.role != "assistant"
+        is_known = node.message_id == id or (node.role == "user" and self._is_followed(node, after))
+        return is_known and _is_echo(node, sent)
+
+    def _is_followed(self, node: Node, after: Set[bytes]) -> bool:
+        return any(child.digest in after for child in self._children.get(node.id, ()))
+
+    def _node(self, parent: Node | None, id: str, at: int, message: Mapping[str, Any], sent: Message) -> Node:
+        is_reply = sent.role == "assistant"
+        chain = self._chain
+        # A run later on has to make the same node.
+        nonce = blake2b(f"{id} {at}".encode(), digest_size=8).digest()
+        model, usage = message.get("model"), message.get("usage")
+        return Node(
+            id=chain.reply_id(parent, sent.digest, nonce)
+            if is_reply
+            else chain.message_id(parent, sent.digest),
+            parent=parent.id if parent else None,
+            digest=sent.digest,
+            exact=chain.exact(parent.exact if parent else b"", sent),
+            role=sent.role,
+            body=sent.raw,
+            source="upstream" if is_reply else "client",
+            state=_state(message) if is_reply else "complete",
+            created_at=time_of(message.get("timestamp")) or self._chat.created_at,
+            message_id=id if sent.role in ("assistant", message["role"]) else None,
+            model=model if is_reply and isinstance(model, str) else None,
+            usage=encode(usage) if is_reply and isinstance(usage, dict) else None,
+        )
+
+
+def _is_echo(node: Node, sent: Message) -> bool:
+    """It is the same message, by all that is around it: is it so by its text, or has the user changed it?"""
+    told, stored = visible_text(sent.fields), visible_text(read(node.body))
+    if node.role == "user":
+        told, stored = text_of(sent.fields).strip(), text_of(read(node.body)).strip()
+        return bool(told and stored) and (told in stored or stored in told)
+    return node.state == "partial" and bool(told) and stored.startswith(told)
+
+
+def _begun(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is told of a message as a whole, told of one of its steps that came before the last."""
+    return {name: value for name, value in message.items() if name not in ("error", "done", "usage")}
+
+
+def _state(message: Mapping[str, Any]) -> State:
+    if message.get("error"):
+        return "failed"
+    return "partial" if message.get("done") in (False, 0) else "complete"
