@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.bench import context, crash, estimate, full, slots, stripped
 from tests.bench.engine import NoEngine
+from tests.bench.speed import run as speed
 
 _MEASURES = {
     "context": context.main,
@@ -18,6 +19,7 @@ _MEASURES = {
     "estimate": estimate.main,
     "slots": slots.main,
     "crash": crash.main,
+    "speed": speed.main,
 }
 
 

@@ -1,0 +1,107 @@
+"""One work on one program: what it cost, and whether all arrived that had to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from dataclasses import dataclass
+
+from tests.bench.speed.clocks import busy, cpu, watched
+from tests.bench.speed.native import Generator, Load
+from tests.bench.speed.rows import CORE, Running
+from tests.bench.speed.works import Work
+
+__all__ = ["Sample", "measure"]
+
+#: A work that takes longer is given up. Seconds.
+_PATIENCE = 60.0
+#: So much later threads that write behind the replies are done as well.
+_SETTLING = 0.2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Times are microseconds, sizes bytes, pairs of times the median and the 99th percentile."""
+
+    #: CPU per unit of the work.
+    cost: float
+    #: Units per second.
+    rate: float
+    first: tuple[float, float] | None
+    latency: tuple[float, float] | None
+    idle: int
+    peak: int
+    #: The most streams at one time.
+    open: int
+    bytes: tuple[int, int]
+    #: CPU of the load generator per unit.
+    generator: float
+    #: What share of the program's core was taken by others.
+    others: float
+    #: Why it is no measurement; empty if it is one.
+    wrong: str
+
+
+async def measure(generator: Generator, work: Work, running: Running, seconds: float) -> Sample:
+    """Do the work for about so many seconds."""
+    chats = work.chats or await _enough(generator, work, running.port, seconds)
+    run = generator.new_run()
+    if work.first:  # what comes before is not what is measured
+        await _load(generator, work, running.port, run, chats, (0, work.first - 1))
+    async with watched(running.pid) as memory:
+        before, busy_before, begun = cpu(running.pid), busy(CORE), time.monotonic()
+        load = await _load(generator, work, running.port, run, chats, (work.first, work.last))
+        await asyncio.sleep(_SETTLING)
+        used = cpu(running.pid) - before
+        others = (busy(CORE) - busy_before - used) / (time.monotonic() - begun)
+    units = (load.chunks if work.unit == "chunk" else load.requests) or 1
+    return Sample(
+        cost=used / units * 1e6,
+        rate=units / load.seconds,
+        first=load.first,
+        latency=load.latency if work.gap else None,
+        idle=memory.before,
+        peak=memory.most,
+        open=load.open,
+        bytes=load.bytes,
+        generator=load.cpu / units * 1e6,
+        others=max(0.0, others),
+        wrong=_wrong(work, load, chats),
+    )
+
+
+def _wrong(work: Work, load: Load, chats: int) -> str:
+    if load.failed:
+        return f"{load.failed} of {load.requests} failed: {load.reason}"
+    if load.requests != chats * work.turns or load.chunks != load.requests * work.chunks:
+        return f"{load.requests} replies with {load.chunks} chunks"
+    if load.bytes[0] != load.bytes[1]:
+        return f"replies of {load.bytes[0]} to {load.bytes[1]} bytes, which should all be the same"
+    return ""
+
+
+async def _enough(generator: Generator, work: Work, port: int, seconds: float) -> int:
+    """How many chats fill the time; also warms up."""
+    load = await _load(generator, work, port, generator.new_run(), work.connections, (work.first, work.last))
+    wanted = load.requests / load.seconds * seconds / work.turns
+    rounded = math.ceil(wanted / work.connections) * work.connections
+    return max(work.connections, min(work.most, rounded))
+
+
+async def _load(
+    generator: Generator, work: Work, port: int, run: int, chats: int, turns: tuple[int, int]
+) -> Load:
+    return await generator.run(
+        port,
+        work.script,
+        run=run,
+        chats=chats,
+        turns=turns,
+        connections=work.connections,
+        chunks=work.chunks,
+        seconds=_PATIENCE,
+        ramp=work.ramp,
+        is_new_each=work.is_new_each,
+        headers=work.headers,
+    )
