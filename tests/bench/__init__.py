@@ -16,5 +16,6 @@ The map, each module above those that use it:
     slots      `./dev bench slots`: what tasks, and other chats, do to a chat's cache
     filled     a store with a million conversations
     crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash
+    replicas   `./dev bench replicas`: the same with two sidecars on one PostgreSQL, and that killed too
     speed/     `./dev bench speed`: what the sidecar costs beside a proxy that does nothing
 """

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import context, crash, estimate, full, slots, stripped
+from tests.bench import context, crash, estimate, full, replicas, slots, stripped
 from tests.bench.engine import NoEngine
 from tests.bench.speed import run as speed
 
@@ -19,6 +19,7 @@ _MEASURES = {
     "estimate": estimate.main,
     "slots": slots.main,
     "crash": crash.main,
+    "replicas": replicas.main,
     "speed": speed.main,
 }
 

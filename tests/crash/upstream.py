@@ -53,9 +53,13 @@ class Upstream:
             message["reasoning_content"] = "I wonder. " * 3
         return message
 
+    def may_call(self, last: dict[str, Any]) -> bool:
+        """May the answer to this message ask for tools?"""
+        return last["role"] != "tool"
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        message = self._message(may_call=body["messages"][-1]["role"] != "tool")
+        message = self._message(may_call=self.may_call(body["messages"][-1]))
         finish = "tool_calls" if message.get("tool_calls") else "stop"
         if body.get("stream"):
             data, kind = _stream(message, finish), "text/event-stream"
