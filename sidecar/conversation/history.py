@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from operator import is_
 from typing import Literal
 
 from sidecar.conversation import message as messages
@@ -187,10 +188,8 @@ class Chain:
 
 
 def _shared(line: Sequence[Message], other: Sequence[Message]) -> int:
-    return next(
-        (at for at, (a, b) in enumerate(zip(line, other, strict=False)) if a is not b),
-        min(len(line), len(other)),
-    )
+    same = list(map(is_, line, other))
+    return len(same) if all(same) else same.index(False)
 
 
 class Tree:

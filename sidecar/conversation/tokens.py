@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import mul
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -29,6 +29,7 @@ __all__ = [
     "PER_IMAGE",
     "PER_MESSAGE",
     "Measure",
+    "Measured",
     "Weights",
     "estimate",
     "measure",
@@ -108,6 +109,15 @@ class Measure(NamedTuple):
 
 
 NOTHING = Measure()
+
+
+class Measured(Protocol):
+    """A message of which it is known what an estimate of its tokens counts."""
+
+    @property
+    def measure(self) -> Measure:
+        """What is counted."""
+        ...
 
 
 @dataclass(slots=True, frozen=True)

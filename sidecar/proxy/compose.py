@@ -14,8 +14,8 @@ from sidecar.conversation.identity import is_named, slot_of
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.steady import Steady, steady
-from sidecar.conversation.tokens import Weights
-from sidecar.conversation.trim import Trimmed
+from sidecar.conversation.tokens import Measured, Weights
+from sidecar.conversation.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
@@ -37,8 +37,8 @@ class Composed:
     headers: CIMultiDict[str]
     restored: int
     trimmed: Trimmed
-    #: The messages that go, where they were looked through.
-    sent: tuple[Outgoing, ...] = ()
+    #: The messages that go; none of them where nobody has to know.
+    sent: tuple[Measured, ...] = ()
     #: How often the upstream found it too long before.
     healed: int = 0
     #: Where it goes, if not to the upstream of the turns.
@@ -65,17 +65,21 @@ async def compose(
     if asked.mode == "off":
         return Composed(asked.chat.body, headers, 0, Trimmed(()))
     _readable_only(headers)
+    budget = budget_of(context, asked, ceiling)
+    extra = _session(context, headers, session)
+    if not plan.steps and plan.line is None and plan.system is None and budget.unlimited:
+        # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
+        return Composed(_with(asked, extra), headers, 0, Trimmed(()), asked.chat.sent)
     system, line = _system(plan, asked), _line(context, plan, asked)
-    steadied = _cut(context, asked, plan, system, line, ceiling)
+    steadied = _cut(context, asked, plan, system, line, budget, fresh=ceiling is not None)
     trimmed = steadied.trimmed
     summed = await summed_up(context, asked, plan, line, trimmed, system)
     sent = (*summed.system, *trimmed.kept)
     restored = sum(each.restored for each in sent)
-    extra = _session(context, headers, session)
     if restored or trimmed.dropped or trimmed.shortened:
         body = asked.chat.with_messages([each.raw for each in sent], extra=extra)
     else:
-        body = asked.chat.with_fields(extra) if extra else asked.chat.body
+        body = _with(asked, extra)
     return Composed(
         body,
         headers,
@@ -94,10 +98,11 @@ def _cut(
     plan: Plan,
     system: Sequence[Outgoing],
     line: Sequence[Outgoing],
-    ceiling: int | None,
+    budget: Budget,
+    *,
+    fresh: bool,
 ) -> Steady:
-    """The line cut to its budget, by weights that change only with a step, or when a ceiling is set."""
-    budget = budget_of(context, asked, ceiling)
+    """The line cut to its budget; by weights that change only with a step, unless it is to be `fresh`."""
 
     def cut(line: Sequence[Outgoing], weights: Weights) -> Trimmed:
         return trimmed_with_room(context, asked, budget, system, line, weights)
@@ -106,7 +111,11 @@ def _cut(
     if budget.max_input_tokens is None:
         return Steady(cut(line, weights))
     kept = plan.conversation.weights if plan.conversation else None
-    return steady(cut, line, weights, asked.chat.model, kept, fresh=ceiling is not None)
+    return steady(cut, line, weights, asked.chat.model, kept, fresh=fresh)
+
+
+def _with(asked: Asked, extra: dict[str, bytes]) -> bytes:
+    return asked.chat.with_fields(extra) if extra else asked.chat.body
 
 
 def _system(plan: Plan, asked: Asked) -> list[Outgoing]:

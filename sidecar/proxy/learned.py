@@ -20,9 +20,8 @@ from typing import Any
 
 from sidecar.conversation.learning import START, Learning, learned
 from sidecar.conversation.message import read
-from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.silent import NO_CEILING, Ceiling, is_far_too_small
-from sidecar.conversation.tokens import Measure, Weights, measure_of_tools, total
+from sidecar.conversation.tokens import Measure, Measured, Weights, measure_of_tools, total
 from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.store import Store
@@ -63,7 +62,7 @@ class Learned:
         self._spawn = spawn
         self._store_failed = store_failed
         self._models: dict[str, _Model] = {}
-        self._reports: deque[tuple[str, tuple[Outgoing, ...], bytes, bytes]] = deque(maxlen=_MOST_WAITING)
+        self._reports: deque[tuple[str, tuple[Measured, ...], bytes, bytes]] = deque(maxlen=_MOST_WAITING)
         self._reading: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._saved_at = -_EVERY
@@ -84,7 +83,7 @@ class Learned:
         known = self._models.get(model or "")
         return known.state.weights if known else START.weights
 
-    def report(self, model: str | None, sent: Sequence[Outgoing], tools: bytes, usage: bytes) -> None:
+    def report(self, model: str | None, sent: Sequence[Measured], tools: bytes, usage: bytes) -> None:
         """A complete reply to these messages came with this `usage` (JSON); returns at once."""
         if len(model or "") > _LONGEST_NAME or not self._is_wanted(model or ""):
             return
