@@ -29,6 +29,11 @@ def reply(text, under, *, tenant=TENANT, at=1.0, nonce=None, **about):
     return _node({"role": "assistant", "content": text}, under, tenant, at, nonce, about)
 
 
+def message(fields, under=None, *, nonce=None, tenant=TENANT, at=1.0, **about):
+    """Any message; with `nonce` one of the upstream."""
+    return _node(fields, under, tenant, at, nonce, about)
+
+
 def chat(*texts, tenant=TENANT, under=None):
     """A path of questions and replies in turn."""
     nodes = []
