@@ -87,6 +87,11 @@ _FORGET = """
     WHERE number <= (SELECT number FROM learned ORDER BY number DESC LIMIT 1 OFFSET ?)"""
 _RECALL = "SELECT name, value FROM learned ORDER BY number"
 
+_HINTS = {
+    sqlite3.SQLITE_BUSY: " (another process is writing to it: start again when that has ended)",
+    sqlite3.SQLITE_CORRUPT: " (it is damaged: put a backup in its place, or set `store` to another file)",
+    sqlite3.SQLITE_NOTADB: " (put a backup in its place, or set `store` to another file)",
+}
 _NEWER_THAN_ALL = 1 << 62
 _PATIENCE = 5.0  # seconds to wait for another process's lock
 
@@ -108,7 +113,9 @@ class SQLiteStore(Life):
             await self._reader.start()
         except sqlite3.Error as error:
             await self.close()
-            raise StoreUnavailable(f"cannot open the store {self._file}: {error}{self._hint()}") from error
+            raise StoreUnavailable(
+                f"cannot open the store {self._file}: {error}{self._hint(error)}"
+            ) from error
         self._renewal.is_wanted = True
 
     async def close(self) -> None:
@@ -219,7 +226,9 @@ class SQLiteStore(Life):
             raise
         return connection
 
-    def _hint(self) -> str:
+    def _hint(self, error: sqlite3.Error) -> str:
+        if hint := _HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF):
+            return hint
         folder = Path(self._file).parent
         if not folder.is_dir():
             return f" (the folder {folder} does not exist: make it, or set `store` to another file)"

@@ -7,8 +7,10 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
@@ -114,6 +116,26 @@ async def test_a_reply_that_is_read_on_for_nobody_does_not_hold_up_the_end(
         assert await branches(tmp_path, http) == [expected]
 
 
+async def test_what_came_of_a_reply_is_kept_also_if_the_store_is_locked_at_the_end(
+    upstream: Upstream, tmp_path: Path
+):
+    upstream.will(streams(HALF, asyncio.Event()))
+    limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "0.3"}
+    async with (
+        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        ClientSession() as http,
+    ):
+        async with asking(http, process) as response:
+            assert await response.content.readexactly(len(HALF)) == HALF
+            with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                process.running.terminate()
+                await asyncio.sleep(1)
+                assert process.running.returncode is None
+            assert await ended(process) == 0
+        assert await branches(tmp_path, http) == [["hi", "half an (partial)"]]
+
+
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(upstream: Upstream, tmp_path: Path, second: signal.Signals):
     upstream.will(says("kept"), streams(HALF, asyncio.Event()))
@@ -142,20 +164,34 @@ async def test_idle_connections_do_not_hold_up_the_end(upstream: Upstream, tmp_p
         assert time.monotonic() - began < 2
 
 
+async def complaint(folder: Path, *flags: str) -> str:
+    """What a sidecar says that does not start."""
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar", "serve", *flags),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    output, errors = await asyncio.wait_for(running.communicate(), 20)
+    assert (running.returncode, output) == (1, b"")
+    return errors.decode()
+
+
 async def test_an_address_in_use_stops_the_start_with_a_sentence(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        running = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sidecar", "serve", "--listen", address),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        assert await complaint(tmp_path, "--listen", address) == (
+            f"sidecar: cannot listen on {address}: Address already in use (set `listen` to another address)\n"
         )
-        output, errors = await asyncio.wait_for(running.communicate(), 20)
-    assert (running.returncode, output) == (1, b"")
-    assert errors.decode() == (
-        f"sidecar: cannot listen on {address}: Address already in use (set `listen` to another address)\n"
+
+
+async def test_a_store_that_cannot_be_opened_stops_the_start_with_a_sentence(tmp_path: Path):
+    file = tmp_path / "nowhere" / "sidecar.db"
+    said = await complaint(tmp_path, "--listen", "127.0.0.1:0", "--store", f"sqlite:///{file}")
+    assert said == (
+        f"sidecar: cannot open the store {file}: unable to open database file "
+        f"(the folder {file.parent} does not exist: make it, or set `store` to another file)\n"
     )

@@ -94,8 +94,33 @@ class TestOpening:
     async def test_a_file_that_is_no_database_is_left_alone(self, file):
         file.write_text("Dear diary, " * 100)
 
-        assert "file is not a database" in await complaint(file)
+        assert await complaint(file) == (
+            f"cannot open the store {file}: file is not a database "
+            "(put a backup in its place, or set `store` to another file)"
+        )
         assert file.read_text() == "Dear diary, " * 100
+
+    async def test_a_damaged_file_is_told_from_one_of_another_kind(self, file):
+        async with opened(file):
+            pass
+        with closing(sqlite3.connect(file)) as other:
+            (page,) = other.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'secret'").fetchone()
+        with file.open("r+b") as pages:
+            pages.seek((page - 1) * 4096)
+            pages.write(b"\x5a" * 4096)
+
+        assert "(it is damaged: put a backup in its place, or set" in await complaint(file)
+
+    async def test_a_locked_file_is_waited_for_and_then_named(self, file, monkeypatch):
+        monkeypatch.setattr(sqlite, "_PATIENCE", 0.1)
+        async with opened(file):
+            pass
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert await complaint(file) == (
+                f"cannot open the store {file}: database is locked "
+                "(another process is writing to it: start again when that has ended)"
+            )
 
     async def test_a_database_of_another_program_is_left_alone(self, file):
         with closing(sqlite3.connect(file)) as other:
