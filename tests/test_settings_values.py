@@ -130,7 +130,7 @@ class TestAddresses:
             ("postgresql://me:hunter2@db/x?connections=0", "a number from 1 to 1000"),
             ("postgresql://me:hunter2@db/x?connections=1.5", "a whole number"),
             ("postgresql://me:hunter2@db/x?retry=soon", "a number from 0 to 600"),
-            ("postgresql://me:hunter2@db/x?prepared=maybe", "has to be on or off"),
+            ("postgresql://me:hunter2@db/x?prepared=maybe", "has to be auto, on or off"),
             ("mysql://me:hunter2@db/x", 'must be "memory:", "sqlite:///'),
             ("sqlite://sidecar.db", 'must be "memory:", "sqlite:///'),
             ("sidecar.db", 'must be "memory:", "sqlite:///'),

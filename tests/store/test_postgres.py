@@ -300,3 +300,24 @@ class TestRecording:
         assert tree == await store.tree("conv_1")
         for more, so in told:
             assert tree.index(so) == tree.index(more) + 1, "a turn stays together"
+
+    @pytest.mark.parametrize(("prepared", "kept"), [("auto", True), ("on", True), ("off", False)])
+    async def test_statements_are_prepared_unless_that_is_switched_off(self, postgres_url, prepared, kept):
+        assert await self.prepares(f"{postgres_url}&prepared={prepared}") is kept
+
+    async def test_behind_a_pooler_statements_are_not_prepared_by_themselves(self, postgres_url, monkeypatch):
+        """A pooler answers with the number of a process of its own."""
+        monkeypatch.setattr(asyncpg.Connection, "get_server_pid", lambda self: 1)
+
+        assert await self.prepares(postgres_url) is False
+        assert await self.prepares(f"{postgres_url}&prepared=on") is True
+
+    @staticmethod
+    async def prepares(url):
+        """Does the store at this URL leave prepared statements on its connections?"""
+        store = await opened(f"{url}&connections=1")
+        await store.record(turn(talk(), *chat("hi", "hello")))
+        await store.find(TENANT, ["conv_1"], [])
+        ((number,),) = await store._fetch("SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql")
+        await store.close()
+        return number > 1

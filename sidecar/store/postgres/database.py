@@ -70,9 +70,12 @@ class Database:
         begun, pause, said = time.monotonic(), 0.1, -_SAID
         while True:
             try:
-                connection = await self._connect()
+                connection = await self._connect(prepared=False)
                 try:
                     await prepare(connection)
+                    prepared = self.address.prepared
+                    if prepared is None:
+                        prepared = not await _is_pooled(connection)
                 finally:
                     await connection.close(timeout=_CONNECT)
                 break
@@ -90,7 +93,7 @@ class Database:
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=self.address.connections,
-            connect=lambda *_, **named: self._connect(**named),
+            connect=lambda *_, **named: self._connect(prepared=prepared, **named),
             reset=_nothing,
         )
 
@@ -132,12 +135,12 @@ class Database:
             log.warning("the store is tried again", extra={"error": _reason(error), **self._about})
         return now - self._failing_since < self.address.retry
 
-    async def _connect(self, **named: Any) -> Connection:
+    async def _connect(self, *, prepared: bool, **named: Any) -> Connection:
         return await asyncpg.connect(
             self.address.dsn,
             timeout=_CONNECT,
             command_timeout=_QUERY,
-            statement_cache_size=100 if self.address.prepared else 0,
+            statement_cache_size=100 if prepared else 0,
             **named,
         )
 
@@ -150,6 +153,11 @@ class Database:
         return f"cannot open the store {self.address.shown}: {_reason(error)}{after}{_hint(error)}"
 
 
+async def _is_pooled(connection: Connection) -> bool:
+    """Is there a pooler in between? It answers for a process that is not the server's."""
+    return bool(connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()"))
+
+
 async def _nothing(_connection: Connection) -> None:
     """In place of what the driver would reset at every return: there is no state of a session."""
 
@@ -159,7 +167,8 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    lines = str(error).splitlines()  # more than one has hints for programmers
+    return lines[0] if lines else type(error).__name__
 
 
 def _told(error: BaseException) -> str:

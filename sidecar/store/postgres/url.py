@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 __all__ = ["Address", "address_of", "is_postgres"]
 
+_PREPARED = {"auto": None, "on": True, "off": False}
 _SCHEMES = ("postgresql", "postgres")
 _EXAMPLE = '"postgresql://USER:PASSWORD@HOST:5432/DATABASE"'
 
@@ -23,8 +24,9 @@ class Address:
     shown: str
     #: The most connections that one sidecar opens.
     connections: int = 10
-    #: Keep prepared statements. A PgBouncer that pools transactions knows them from version 1.21 on.
-    prepared: bool = True
+    #: Keep prepared statements; None: unless a pooler stands in between. Of those that pool transactions a
+    #: PgBouncer knows them from version 1.21 on, and an older one may run another client's in their place.
+    prepared: bool | None = None
     #: How long to wait at the start for a database that is not there yet.
     start_wait: float = 60.0
     #: How long to try again what a lost connection has broken off.
@@ -43,7 +45,7 @@ def address_of(text: str) -> Address:
     parts = _parts(text)
     name, at, hosts = parts.netloc.rpartition("@")
     user = name.partition(":")[0]
-    own = {"connections": "10", "prepared": "on", "start_wait": "60", "retry": "10", "lease": "15"}
+    own = {"connections": "10", "prepared": "auto", "start_wait": "60", "retry": "10", "lease": "15"}
     others = []
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         if key in own:
@@ -53,13 +55,13 @@ def address_of(text: str) -> Address:
     connections = _number("connections", own["connections"], 1, 1000)
     if connections != int(connections):
         raise ValueError("has `connections`, which has to be a whole number from 1 to 1000")
-    if own["prepared"] not in ("on", "off"):
-        raise ValueError("has `prepared`, which has to be on or off")
+    if own["prepared"] not in _PREPARED:
+        raise ValueError("has `prepared`, which has to be auto, on or off")
     return Address(
         dsn=parts._replace(scheme="postgresql", query=urlencode(others)).geturl(),
         shown=f"postgresql://{user}{at}{hosts}{parts.path}",
         connections=int(connections),
-        prepared=own["prepared"] == "on",
+        prepared=_PREPARED[own["prepared"]],
         start_wait=_number("start_wait", own["start_wait"], 0, 86400),
         retry=_number("retry", own["retry"], 0, 600),
         lease=_number("lease", own["lease"], 0.2, 600),
