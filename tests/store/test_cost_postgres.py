@@ -1,0 +1,138 @@
+"""What a request costs in PostgreSQL, in pages that are touched: the same, however much there is.
+
+Not in time, which says nothing on a busy machine. Each is one statement, so one round trip.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.store import make_store
+from sidecar.store.postgres import statements
+from sidecar.store.postgres.database import Database
+from sidecar.store.postgres.rows import number_of
+from sidecar.store.postgres.store import _recording
+from tests.store.trees import TENANT, chat, question, reply, talk, turn
+
+
+@pytest.fixture
+async def store(postgres_url):
+    store = make_store(postgres_url)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def pages(store, query, *values):
+    """How many pages running this touches; nothing of it stays."""
+
+    async def explain(connection):
+        transaction = connection.transaction()
+        await transaction.start()
+        found = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", *values)
+        await transaction.rollback()
+        return _touched(json.loads(found)[0]["Plan"])
+
+    return await store._database.run(explain)
+
+
+def _touched(plan):
+    """A plan has what is under it, but for the parts that write beside it."""
+    own = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return max(own, sum(_touched(each) for each in plan.get("Plans", ())))
+
+
+async def request(store, id, at):
+    """One request that goes on at this node: what it takes to find it, and what to record it."""
+    finding = await pages(store, statements.FIND, [number_of(id)], TENANT, [b"n" * 16, at.hash])
+    more = question("and after that?", at)
+    answer = reply("so", more)
+    query, values = _recording(turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)]))
+    return finding, await pages(store, query, *values)
+
+
+async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_after_ten(store):
+    costs = []
+    for length in (10, 5000):
+        id = f"conv_{length}"
+        nodes = chat(*(f"{length} {number}" for number in range(length)))
+        left = chat(f"{length}: a branch that was left", "indeed")
+        await store.record(turn(talk(id), *left))
+        await store.record(turn(talk(id, tip=nodes[-1].id), *nodes))
+        costs.append([await request(store, id, at) for at in (nodes[-1], nodes[1], left[-1])])
+
+    for (find, record), (long_find, long_record) in zip(*costs, strict=True):
+        assert 5 < long_find < find + 10  # every index may be a level deeper
+        assert 20 < long_record < 2 * record
+
+
+async def test_recognising_costs_the_same_among_thousands_of_chats_that_all_say_ok(store):
+    ask, answer = chat("hi", "ok")
+    costs = []
+    for many in (range(50), range(50, 1500)):
+        for number in many:
+            await store.record(turn(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok")))
+        known = await pages(store, statements.FIND_BY_HISTORY, TENANT, [b"n" * 16, answer.hash])
+        costs.append((known, await pages(store, statements.CANDIDATES, TENANT, [ask.hash, answer.digest])))
+
+    assert (await store.find_by_history(TENANT, [answer.hash])) is not None
+    for few, lots in zip(*costs, strict=True):
+        assert 3 < lots < 2 * few + 10
+
+
+async def test_a_path_costs_by_its_length_and_not_by_the_branches_beside_it(store):
+    nodes = chat(*(f"{number}" for number in range(20)))
+    await store.record(turn(talk(), *nodes))
+    values = (number_of("conv_1"), nodes[-1].id)
+    alone = await pages(store, statements.PATH, *values)
+    for number in range(300):
+        await store.record(turn(talk(), *chat(f"another {number}", "indeed", "and?", "so")))
+
+    assert 20 < await pages(store, statements.PATH, *values) < 2 * alone
+
+
+async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch):
+    asked = []
+    run = Database.run
+
+    async def counts(self, work, **about):
+        asked.append(work)
+        return await run(self, work, **about)
+
+    monkeypatch.setattr(Database, "run", counts)
+    nodes = chat("hi", "hello")
+    await store.record(turn(talk(), *nodes, system=b"[]"))
+    await store.find(TENANT, ["conv_1"], [nodes[1].hash])
+    await store.find_by_history(TENANT, [nodes[1].hash])
+    await store.candidates(TENANT, [nodes[0].hash], [nodes[1].digest])
+    await store.path("conv_1", nodes[1].id)
+    await store.tree("conv_1")
+    await store.system("conv_1")
+    await store.summary("conv_1", [nodes[0].hash])
+
+    assert len(asked) == 8
+
+
+async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
+    """No sequence, no foreign key; whatever is unique is so within a conversation, or within a hash."""
+    sequences = await store._fetch("SELECT relname FROM pg_class WHERE relkind = 'S'")
+    references = await store._fetch("SELECT conname FROM pg_constraint WHERE contype = 'f'")
+    unique = await store._fetch(
+        """SELECT c.relname, a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = i.indkey[0]
+        WHERE i.indisunique AND c.relnamespace = 'public'::regnamespace"""
+    )
+
+    assert (sequences, references) == ([], [])
+    assert dict(unique) == {
+        "conversation": "number",
+        "message": "conversation",
+        "echo": "conversation",
+        "system_prompt": "conversation",
+        "summary": "conversation",
+        "append_lease": "conversation",
+        "known_by": "hash",
+        "learned": "name",  # a thousand rows at most
+    }
