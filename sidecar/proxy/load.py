@@ -36,7 +36,7 @@ __all__ = ["Plan", "load"]
 # Seconds that a request waits for a store of which it is known that it fails: one that brings its
 # history is answered all the same, one that does not is told at once.
 _DEGRADED = 0.25
-_REFUSED = 2.0
+_REFUSED = 1.0
 
 
 @dataclass(slots=True, frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,6 +84,9 @@ async def test_a_whole_history_is_served_when_the_store_cannot_be_written(
         assert second.status == 200
         assert second.headers["X-Sidecar-Degraded"] == "store"
         assert second.outcome == "continue"
+        async with asyncio.timeout(5):
+            while await sidecar.metric(FAILURES) < 2:  # its end did not wait for the store
+                await asyncio.sleep(0.01)
     assert await sidecar.stored() == before
     healed = await sidecar.ask("hi", "ok", "and?", headers=OPEN_WEBUI, stream=stream)
     assert "X-Sidecar-Degraded" not in healed.headers
