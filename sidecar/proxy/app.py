@@ -114,8 +114,8 @@ async def _end(runner: web.AppRunner, context: Context) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    stopped, served = asyncio.Event(), asyncio.Event()
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
 
     def stop(number: int) -> None:
         if stopped.is_set():
@@ -124,13 +124,21 @@ async def _serve(settings: Settings) -> None:
             print("sidecar: ended at once", file=sys.stderr, flush=True)
             os._exit(128 + number)
         stopped.set()
+        if not served.is_set() and starting is not None:
+            starting.cancel()  # it may be waiting for its store
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
-    async with running(settings) as address:
-        print(_ready_line(settings, address), flush=True)
-        await stopped.wait()
-        print("sidecar: stopping", file=sys.stderr, flush=True)
+    try:
+        async with running(settings) as address:
+            served.set()
+            print(_ready_line(settings, address), flush=True)
+            await stopped.wait()
+            print("sidecar: stopping", file=sys.stderr, flush=True)
+    except asyncio.CancelledError:
+        if served.is_set() or not stopped.is_set():
+            raise
+        print("sidecar: stopped before it served", file=sys.stderr, flush=True)
 
 
 def _ready_line(settings: Settings, address: str) -> str:
