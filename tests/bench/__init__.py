@@ -20,4 +20,5 @@ The map, each module above those that use it:
     crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash
     replicas   `./dev bench replicas`: the same with two sidecars on one PostgreSQL, and that killed too
     speed/     `./dev bench speed`: what the sidecar costs beside a proxy that does nothing
+    guard      `./dev bench guard`: how many bytecodes a request takes; the counting is in tests/guard
 """

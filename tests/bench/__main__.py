@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import context, crash, estimate, full, replicas, slots, store, stripped
+from tests.bench import context, crash, estimate, full, guard, replicas, slots, store, stripped
 from tests.bench.engine import NoEngine
 from tests.bench.speed import run as speed
 
@@ -21,6 +21,7 @@ _MEASURES = {
     "crash": crash.main,
     "replicas": replicas.main,
     "speed": speed.main,
+    "guard": guard.main,
     "store": store.main,
 }
 

@@ -1,0 +1,22 @@
+"""What a request costs is on record, and nobody makes it dearer without a word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.guard import count
+
+
+async def test_no_request_takes_more_than_is_on_record_nor_less(tmp_path: Path):
+    assert count.compared(await count.counts(tmp_path)) == []
+
+
+def test_what_is_five_per_cent_away_is_told():
+    _, record = count.on_record()
+    dearer = {name: round(number * 1.06) for name, number in record.items()}
+    cheaper = {name: round(number * 0.94) for name, number in record.items()}
+    assert [len(count.differences(each, record, count.ALLOWED)) for each in (record, dearer, cheaper)] == [
+        0,
+        3,
+        3,
+    ]
