@@ -155,6 +155,10 @@ class Server:
         await self.execute(f"CREATE DATABASE {name}")
         return name
 
+    async def empty(self, database: str) -> None:
+        """Leave the tables of a store, and nothing in them."""
+        await self.execute(_EMPTY, database)
+
     async def store_url(self) -> str:
         """The URL of a store that holds nothing: always the same one, since emptying it costs less."""
         if self._shared is None:
@@ -163,7 +167,7 @@ class Server:
             await store.open()
             await store.close()
         else:
-            await self.execute(_EMPTY, self._shared)
+            await self.empty(self._shared)
         return self.url(self._shared)
 
     def _run(self, program: str, *arguments: object) -> None:
