@@ -1,8 +1,8 @@
 """How much of the history one request may take upstream.
 
-Rule: what the settings say of its model counts before what they say of all; `auto` is the model's window
-less the room for the answer, and no limit until the window is known. A ceiling, set after a refusal for
-length, is never exceeded.
+Rule: what the settings say of its model counts before what they say of all; `auto` is nearly the model's
+window, less the room for the answer, and no limit until the window is known. A ceiling, set after a refusal
+for length, is never exceeded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from sidecar.proxy.receive import Asked
 from sidecar.settings import ModelTrim
 
 __all__ = ["answer_room", "budget_of"]
+
+# What is estimated to fit to the last token is refused every other time. The rest of the window is for the
+# estimate's error, which is about as large.
+_SURE = 0.98
 
 _Name = Literal["max_messages", "max_turns", "max_input_tokens"]
 
@@ -29,7 +33,7 @@ def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Bud
     tokens = limit("max_input_tokens")
     if tokens == "auto":
         window = context.windows.of(asked.chat.model)
-        tokens = None if window is None else window - answer_room(context, asked, window)
+        tokens = None if window is None else int(window * _SURE) - answer_room(context, asked, window)
     if ceiling is not None:
         tokens = ceiling if tokens is None else min(tokens, ceiling)
     return Budget(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.proxy.upstream import EVENTS, JSON, Answer, Exchange, event, says, sends, streams
+from tests.proxy.upstream import EVENTS, JSON, Answer, Exchange, completion, event, says, sends, streams
 
 Words = Callable[[int, int, int], tuple[int, Any]]
 
@@ -83,12 +83,14 @@ WITH_ANSWER = (vllm, vllm_at_least, litellm)
 
 @dataclass
 class Engine:
-    """Answers what fits its window. `per_character` are its tokens; `in_stream`: errors come as events."""
+    """Answers what fits its window. `per_character` are its tokens; `in_stream`: errors come as events;
+    `counts`: an answer tells how many tokens its prompt had."""
 
     window: int
     words: Words = llama
     per_character: float = 0.3
     in_stream: bool = False
+    counts: bool = False
 
     def tokens(self, body: Any) -> int:
         return int(sum(len(json.dumps(each)) for each in body["messages"]) * self.per_character)
@@ -97,7 +99,8 @@ class Engine:
         body = exchange.request.json
         sent, answer = self.tokens(body), body.get("max_tokens", 0)
         if sent + answer * (self.words in WITH_ANSWER) <= self.window:
-            await says("fits")(exchange)
+            told = {**json.loads(completion("fits")), "usage": {"prompt_tokens": sent}}
+            await (sends(json.dumps(told).encode()) if self.counts else says("fits"))(exchange)
             return
         await self.refusal(sent, answer, streamed=exchange.request.wants_stream)(exchange)
 

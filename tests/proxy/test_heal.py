@@ -82,6 +82,20 @@ async def test_a_growing_chat_never_ends_for_length_and_learns(
     )  # and not once more in every turn, though no reply tells its usage
 
 
+@pytest.mark.parametrize("per_character", [0.2, 0.3, 0.4])
+async def test_where_the_window_is_known_and_prompts_are_counted_nothing_is_ever_refused(
+    start: Start, upstream: Upstream, per_character: float
+):
+    upstream.otherwise = Engine(1500, per_character=per_character, counts=True)
+    sidecar = await start(trim={"models": [{"match": "m", "window": 1500}]})
+    for count in range(1, 61):
+        reply = await sidecar.ask(*turns(count), id="a", max_tokens=100)
+        assert reply.status == 200
+        await asyncio.sleep(0.06)  # what was counted is read a moment later
+    assert len(upstream.requests) == 60
+    assert int(reply.headers["X-Sidecar-Trimmed"]) > 80
+
+
 @pytest.mark.parametrize("per_character", [0.15, 0.25, 0.5, 0.8])
 async def test_an_estimate_that_is_off_is_scaled_by_what_the_upstream_counted(
     sidecar: Sidecar, upstream: Upstream, per_character: float
