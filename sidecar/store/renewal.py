@@ -109,7 +109,7 @@ class Lasting(Worker):
             if not self._is_reason(error.__cause__):
                 raise
             self._renewal.failed = None if self.commits else job
-            if not await self._renewal.happened(error):
+            if not await self._renewal.happened(error) or not self.is_open:
                 raise StoreUnavailable(self._trouble or error.message) from error
             result = await super().do(checked)
         if self._renewal.failed is job:
