@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.settings import Settings
+from sidecar.settings.values import encryption_keys
 from sidecar.store import Store, make_store
 
 __all__ = ["opened", "store_of"]
@@ -18,7 +19,8 @@ __all__ = ["opened", "store_of"]
 
 def store_of(settings: Settings) -> Store:
     """The store of these settings. It still has to be opened."""
-    return make_store(settings.store_path, secret=settings.secret.get_secret_value())
+    secret = settings.secret.get_secret_value()
+    return make_store(settings.store_path, secret=secret, keys=_keys(settings))
 
 
 @asynccontextmanager
@@ -31,6 +33,22 @@ async def opened(settings: Settings) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+def _keys(settings: Settings) -> list[bytes]:
+    file, text = settings.encryption.key_file, settings.encryption.key.get_secret_value()
+    if not file:
+        return encryption_keys(text) if text else []
+    try:
+        return encryption_keys(Path(file).read_text("utf-8"))
+    except OSError as error:
+        raise SidecarError(f"encryption.key_file {file} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # the file is no text, or says something else
+        raise SidecarError(f"encryption.key_file {file} {_why(error)}") from error
+
+
+def _why(error: ValueError) -> str:
+    return "is no text" if isinstance(error, UnicodeError) else str(error)
 
 
 def _check_that_it_is_there(path: str | None) -> None:

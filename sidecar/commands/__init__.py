@@ -7,6 +7,7 @@ holdings   `conversations list | show | delete`, `delete`
 prune      `prune`, by the rules in the settings
 verify     `verify`
 backup     `backup`
+rekey      `rekey`, encrypt all with the first key
 migrate    `migrate`, from one store to another
 openwebui  `import openwebui`
 """

@@ -12,10 +12,11 @@ import sys
 from pydantic import SecretStr
 
 from sidecar.commands.progress import Progress
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.opened import opened, store_of
-from sidecar.settings import Settings
+from sidecar.settings import Encryption, Settings
 from sidecar.store import Store
+from sidecar.store.seal import ENCRYPTED
 
 __all__ = ["copied", "run"]
 
@@ -28,7 +29,7 @@ async def run(source: Settings, target: Settings) -> int:
         raise SidecarError("--to is `memory:`, which keeps nothing once this process ends")
     # Not the secret of the settings, which would hide the ones that are kept in the stores.
     kept = {"secret": SecretStr("")}
-    async with opened(source.model_copy(update=kept)) as old:
+    async with opened(await _as_it_is(source.model_copy(update=kept))) as old:
         new = store_of(target.model_copy(update=kept))
         await new.open()
         try:
@@ -38,6 +39,18 @@ async def run(source: Settings, target: Settings) -> int:
             await new.close()
     sys.stderr.write(f"sidecar: copied {conversations} conversations with {messages} messages\n")
     return 0
+
+
+async def _as_it_is(source: Settings) -> Settings:
+    """Without the keys where it is not encrypted: opened with them it would be from then on."""
+    plain = source.model_copy(update={"encryption": Encryption()})
+    try:
+        async with opened(plain):
+            return plain
+    except StoreUnavailable as error:
+        if error.code != ENCRYPTED:
+            raise
+    return source
 
 
 async def copied(old: Store, new: Store, progress: Progress) -> tuple[int, int]:

@@ -47,6 +47,7 @@ def add(commands: _Commands, config: _Parser, store: _Parser, load: _Load) -> No
     command(commands, "verify", "derive every hash anew and report each that is wrong", _verify)
     backup = command(commands, "backup", "copy the store while it is used", _backup)
     backup.add_argument("file", metavar="FILE", help="where to; must not be there")
+    command(commands, "rekey", "encrypt with the first key whatever is not", _rekey)
     _add_migrate(commands, config, load)
     group = commands.add_parser("import", help="bring in chats from elsewhere", allow_abbrev=False)
     sources = group.add_subparsers(title="from where", required=True, metavar="WHERE")
@@ -158,6 +159,12 @@ async def _backup(settings: Settings, flags: dict[str, Any]) -> int:
     from sidecar.commands.backup import run
 
     return await run(settings, file=flags["file"])
+
+
+async def _rekey(settings: Settings, _flags: dict[str, Any]) -> int:
+    from sidecar.commands.rekey import run
+
+    return await run(settings)
 
 
 async def _import(settings: Settings, flags: dict[str, Any]) -> int:

@@ -18,6 +18,7 @@ from sidecar.settings.load import SettingsError, load
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
+    Encryption,
     History,
     Identity,
     Limits,
@@ -36,6 +37,7 @@ from sidecar.settings.sections import (
 
 __all__ = [
     "Doctor",
+    "Encryption",
     "History",
     "Identity",
     "Limits",

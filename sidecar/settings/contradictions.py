@@ -25,6 +25,10 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     yield from _exposed_credentials(settings)
     yield from _keys_of_tasks(settings.tasks)
     yield from _nothing_recognised(settings)
+    if settings.encryption.key.get_secret_value() and settings.encryption.key_file:
+        yield Contradiction(
+            ("encryption.key", "encryption.key_file"), "the key is given twice; take one of the two out"
+        )
     yield from _too_tight(settings.trim)
     yield from _never_reached(settings.trim)
     for name, url in (

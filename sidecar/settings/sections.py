@@ -19,6 +19,7 @@ from sidecar.settings.values import (
     AutoLimit,
     BodyField,
     Count,
+    EncryptionKeys,
     Header,
     HeaderOrNone,
     HeaderToSend,
@@ -240,8 +241,8 @@ class Trim(Section):
     step: Share = Field(
         0.6,
         description="The cut moves in steps of this share of the budget, so that the upstream's prefix cache"
-        " keeps hitting in between: a smaller one keeps more of the context, a larger one costs less. Above 0,"
-        " up to 1.",
+        " keeps hitting in between: a smaller one keeps more of the context, a larger one costs less. Above"
+        " 0, up to 1.",
     )
     keep_first_turn: bool = Field(False, description="Never cut the conversation's first turn.")
 
@@ -321,6 +322,19 @@ class Retention(Section):
     )
 
 
+class Encryption(Section):
+    """What was said is encrypted in the store (AES-256-GCM); off without a key. The README says how to."""
+
+    key: EncryptionKeys = Field(
+        SecretStr(""),
+        description="Key, 32 bytes in base64 as `openssl rand -base64 32` makes them; several with commas"
+        " between them: the first one encrypts, all of them decrypt.",
+    )
+    key_file: str = Field(
+        "", description="File with that key, or with one on each line, in place of `encryption.key`."
+    )
+
+
 class Timeouts(Section):
     """How long to wait. A stream has no total time-out."""
 
@@ -390,6 +404,7 @@ class Declaration(Section):
     summary: Summary = Summary()
     session: Session = Session()
     retention: Retention = Retention()
+    encryption: Encryption = Encryption()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     retries: Retries = Retries()

@@ -6,6 +6,7 @@ anything that may hold a credential (a URL's user part, a secret).
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import json
 import re
@@ -22,6 +23,7 @@ MEMORY = "memory:"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - named here to be recognised, not to bind
 SECRET_LENGTH = 16
+ENCRYPTION_KEY_SIZE = 32
 OPENING_LENGTH = 10
 SMALLEST_WINDOW = 256
 
@@ -211,6 +213,28 @@ def _key(value: SecretStr) -> SecretStr:
     return value
 
 
+def encryption_keys(text: str) -> list[bytes]:
+    """The keys of a list, with commas or white space between them. Raises ValueError with the cure."""
+    keys = []
+    for part in re.split(r"[\s,]+", text.strip()):
+        try:
+            key = base64.b64decode(part, validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != ENCRYPTION_KEY_SIZE:
+            raise ValueError(
+                "is no list of keys, 32 bytes each in base64; `openssl rand -base64 32` makes one"
+            )
+        keys.append(key)
+    return keys
+
+
+def _encryption_keys(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        encryption_keys(value.get_secret_value())
+    return value
+
+
 def _not_a_switch(value: Any) -> Any:
     """True is 1 to Python, but `max_turns = true` is a slip of the pen."""
     if isinstance(value, bool):
@@ -259,6 +283,7 @@ Prefix = Annotated[str, AfterValidator(_prefix)]
 Opening = Annotated[str, AfterValidator(_opening)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
+EncryptionKeys = Annotated[SecretStr, AfterValidator(_encryption_keys)]
 Whole = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1)]
 Count = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0, le=10_000)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0)]

@@ -7,10 +7,14 @@ renewal   a file that fails is opened anew
 sqlite    one file, the default
 life      of that file: what is held, deleted, copied and sealed anew
 memory    the same in dictionaries: for tests, and for those who want nothing kept
+seal      how content is sealed with a key
+sealed    a store in which it is, around any other
 postgres  one database for several sidecars; loaded only where it is used
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sidecar.store.base import Found, Holding, Store, Summary, Turn, Whole
 from sidecar.store.memory import MemoryStore
@@ -30,9 +34,14 @@ __all__ = [
 ]
 
 
-def make_store(path: str | None, *, secret: str = "") -> Store:
+def make_store(path: str | None, *, secret: str = "", keys: Sequence[bytes] = ()) -> Store:
     """The store for `Settings.store_path`: the path of a file, the URL of a PostgreSQL database, or None for
-    memory. It still has to be opened."""
+    memory. With `keys` (32 bytes each) what is said is sealed. It still has to be opened."""
+    if keys:
+        # Imported here, for the same reason as the driver below.
+        from sidecar.store.sealed import SealedStore
+
+        return SealedStore(make_store(path), keys, secret=secret)
     if path is None:
         return MemoryStore(secret=secret)
     if is_postgres(path):

@@ -108,6 +108,8 @@ class Store(ABC):
 
     #: Keys the hashes of tenants and conversations; made once, and kept with the data. At least 16 bytes.
     secret: bytes
+    #: Set by whoever can open what is sealed in it (see `sealed`); others refuse a store that is.
+    may_be_sealed = False
 
     @abstractmethod
     async def open(self) -> None:

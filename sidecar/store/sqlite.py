@@ -31,6 +31,7 @@ from sidecar.store.life import (
 )
 from sidecar.store.renewal import Lasting, Renewal
 from sidecar.store.schema import migrate
+from sidecar.store.seal import refuse_sealed
 
 __all__ = ["SQLiteStore"]
 
@@ -217,6 +218,8 @@ class SQLiteStore(Life):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             kept = _kept_secret(connection)
+            if not self.may_be_sealed:
+                refuse_sealed(kept, f"the store {self._file}")
             self.secret = self._given or kept
             with connection:
                 connection.execute("BEGIN IMMEDIATE")

@@ -8,7 +8,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import context, crash, estimate, full, guard, replicas, slots, store, stripped
+from tests.bench import (
+    context,
+    crash,
+    estimate,
+    full,
+    guard,
+    replicas,
+    sealed,
+    slots,
+    store,
+    stripped,
+)
 from tests.bench.engine import NoEngine
 from tests.bench.speed import run as speed
 
@@ -23,6 +34,7 @@ _MEASURES = {
     "speed": speed.main,
     "guard": guard.main,
     "store": store.main,
+    "sealed": sealed.main,
 }
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from sidecar.store import make_store
 
+#: To seal a store with.
+KEY = bytes(range(32))
+
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def path(request, tmp_path):
@@ -15,9 +18,18 @@ def path(request, tmp_path):
     return None if request.param == "memory" else str(tmp_path / "sidecar.db")
 
 
+@pytest.fixture(params=["memory", "sqlite", "sealed", "postgres"])
+def made(request, tmp_path):
+    """Each of them, and one that is sealed; not open yet."""
+    if request.param == "postgres":
+        return make_store(request.getfixturevalue("postgres_url"))
+    path = None if request.param == "memory" else str(tmp_path / "sidecar.db")
+    return make_store(path, keys=[KEY] if request.param == "sealed" else [])
+
+
 @pytest.fixture
-async def store(path):
-    store = make_store(path)
+async def store(made):
+    store = made
     await store.open()
     yield store
     await store.close()

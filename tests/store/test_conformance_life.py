@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.store import Holding, MemoryStore, Summary, Whole
+from sidecar.store.sealed import SealedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 
 FRONT = b"f" * 16
@@ -39,7 +40,10 @@ class TestHoldings:
         await store.record(turn(replace(talk(key="mine"), updated_at=2.0), ask, answer))
         size = len(ask.body) + len(answer.body) + len(b'{"tokens":1}')
 
-        assert await held(store) == [Holding("conv_1", TENANT, "mine", 1.0, 2.0, 2, size)]
+        (found,) = await held(store)
+        assert replace(found, size=size) == Holding("conv_1", TENANT, "mine", 1.0, 2.0, 2, size)
+        # A seal takes some bytes as well.
+        assert 0 <= found.size - size <= (3 * 64 if isinstance(store, SealedStore) else 0)
         assert await held(store, sized=False) == [Holding("conv_1", TENANT, "mine", 1.0, 2.0)]
 
     async def test_a_conversation_without_messages_holds_none(self, store):
@@ -174,7 +178,7 @@ class TestWhole:
         assert await store.tree("conv_1") == await other.tree("conv_1")
         assert await store.find(TENANT, ["conv_1"], [hash]) == await other.find(TENANT, ["conv_1"], [hash])
         assert await store.find_by_history(TENANT, [hash]) == "conv_1"
-        assert await held(store) == await held(other)
+        assert [each.messages for each in await held(store)] == [5]
 
     async def test_what_has_gone_on_since_stays(self, store):
         whole = await full(store)

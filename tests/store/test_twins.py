@@ -42,13 +42,20 @@ def test_memory_and_file_answer_every_question_alike(history):
 
 
 @settings(max_examples=25, deadline=None)
+@given(st.lists(records, max_size=8))
+def test_memory_and_a_sealed_file_answer_every_question_alike(history):
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(compare(history, str(Path(folder) / "sidecar.db"), keys=[bytes(32)]))
+
+
+@settings(max_examples=25, deadline=None)
 @given(history=st.lists(records, max_size=8))
 def test_memory_and_postgresql_answer_every_question_alike(server, history):
     asyncio.run(compare(history, asyncio.run(server.store_url())))
 
 
-async def compare(history, path):
-    stores = [make_store(None), make_store(path)]
+async def compare(history, path, keys=()):
+    stores = [make_store(None), make_store(path, keys=keys)]
     for store in stores:
         await store.open()
     known: dict[str, list] = {id: [] for id in CONVERSATIONS}

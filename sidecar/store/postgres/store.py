@@ -30,6 +30,7 @@ from sidecar.store.postgres.rows import (
 )
 from sidecar.store.postgres.schema import migrate
 from sidecar.store.postgres.url import Address
+from sidecar.store.seal import refuse_sealed
 
 __all__ = ["PostgresStore"]
 
@@ -134,6 +135,8 @@ class PostgresStore(Life):
 
     async def _prepare(self, connection: Connection) -> None:
         kept = await migrate(connection, f"the store {self._database.address.shown}")
+        if not self.may_be_sealed:
+            refuse_sealed(kept, f"the store {self._database.address.shown}")
         self.secret = self.secret or kept
         if await connection.fetchval("SHOW synchronous_commit") == "off":
             log.warning(

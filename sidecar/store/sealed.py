@@ -1,0 +1,273 @@
+"""A store in which what was said is sealed (see `seal`), around any other store.
+
+Rules: bodies, usage, system messages and summaries are sealed, and so is the secret that keys all hashes;
+tenants are veiled. Keys, ids, roles, models, times, sizes and the shape of the trees stay readable.
+A store that was in use before it had a key keeps what it has, sealed or not, until `reseal` has gone over
+all of it; from then on nothing that is not sealed is believed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+from sidecar.conversation.history import Conversation, Node
+from sidecar.errors import StoreUnavailable
+from sidecar.store.base import Found, Holding, Store, Summary, Turn, Whole
+from sidecar.store.seal import Seal, Veil, is_sealed
+
+__all__ = ["SealedStore"]
+
+_BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
+#: Where the secret is sealed; no conversation has this id.
+_OF_SECRET = "\0secret"  # noqa: S105
+_MIXED, _ALL_SEALED = b"m", b"s"
+
+
+class SealedStore(Store):
+    """`inner`, which must not have been given a secret, sealed with the first of `keys`."""
+
+    def __init__(self, inner: Store, keys: Sequence[bytes], *, secret: str = "") -> None:
+        self._inner = inner
+        self._inner.may_be_sealed = True
+        self._seal = Seal(keys)
+        self._given = self.secret = secret.encode()
+        self._mixed = True
+
+    async def open(self) -> None:
+        await self._inner.open()
+        try:
+            await self._unlock()
+        except BaseException:
+            await self._inner.close()
+            raise
+
+    async def _unlock(self) -> None:
+        kept = self._inner.secret
+        if is_sealed(kept):
+            told = self._seal.open(kept, _OF_SECRET)
+            self._mixed, self._kept = told[:1] == _MIXED, told[1:]
+        else:
+            # The one that was made just now lies in the store's log as it is: nothing hangs on it yet.
+            self._kept, self._mixed = secrets.token_bytes(len(kept)), False
+            async for _ in self._inner.holdings(sized=False):
+                self._kept, self._mixed = kept, True
+                break
+            await self._lock()
+        self._veil = Veil(self._kept)
+        self.secret = self._given or self._kept
+
+    async def _lock(self) -> None:
+        told = (_MIXED if self._mixed else _ALL_SEALED) + self._kept
+        await self._inner.keep_secret(self._seal.seal(told, _OF_SECRET))
+
+    async def reseal(self, done: Callable[[int], None]) -> int:
+        """Seal with the first key whatever is not; returns how many conversations that changed.
+
+        `done` is told of each conversation, with how many messages it has. Broken off, it goes on with what
+        is left when it is called again.
+        """
+        changed = 0
+        async for held in self._inner.holdings(sized=False):
+            whole = await self._inner.whole(held.id)
+            if whole is not None:
+                if not self._is_newest(whole):
+                    changed += await self._inner.rewrite(
+                        held.id, lambda each: self._sealed(self._opened(each))
+                    )
+                done(len(whole.nodes))
+        self._mixed = False
+        await self._lock()
+        return changed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def probe(self) -> None:
+        await self._inner.probe()
+
+    async def check(self) -> None:
+        await self._inner.check()
+
+    def waiting(self) -> tuple[int, int]:
+        return self._inner.waiting()
+
+    async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+        found = Found()
+        for name in self._names(tenant):
+            found = await self._inner.find(name, ids, hashes)
+            if found.conversation is not None:
+                break
+        if found.conversation is None:
+            return found
+        id = found.conversation.id
+        nodes = {hash: self._open_nodes(id, alike) for hash, alike in found.nodes.items()}
+        return replace(found, conversation=replace(found.conversation, tenant=tenant), nodes=nodes)
+
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        for name in self._names(tenant):
+            found = await self._inner.find_by_history(name, hashes)
+            if found is not None:
+                return found
+        return None
+
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in self._names(tenant):
+            found |= await self._inner.candidates(name, hashes, digests)
+        return found
+
+    async def path(self, conversation: str, node: bytes) -> list[Node]:
+        return self._open_nodes(conversation, await self._inner.path(conversation, node))
+
+    async def tree(self, conversation: str) -> list[Node]:
+        return self._open_nodes(conversation, await self._inner.tree(conversation))
+
+    async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
+        found = await self._inner.system(conversation)
+        return self._open_system(conversation, found) if found else None
+
+    async def record(self, turn: Turn) -> None:
+        id = turn.conversation.id
+        sealed = replace(
+            turn,
+            conversation=self._veiled(turn.conversation),
+            nodes=tuple(self._seal_node(id, node) for node in turn.nodes),
+            system=self._seal.seal(turn.system, id, _SYSTEM) if turn.system is not None else None,
+        )
+        await self._inner.record(sealed)
+
+    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._inner.in_turn(name, wait)
+
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        found = await self._inner.summary(conversation, hashes)
+        return self._open_summary(conversation, found) if found else None
+
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        await self._inner.summarise(conversation, self._seal_summary(conversation, summary))
+
+    async def remember(self, name: str, value: bytes) -> None:
+        await self._inner.remember(name, value)
+
+    async def recall(self) -> dict[str, bytes]:
+        return await self._inner.recall()
+
+    async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
+        async for each in self._inner.conversations(name):
+            yield self._unveiled(each)
+
+    async def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[Holding]:
+        for whose in self._names(tenant) if tenant is not None else (None,):
+            async for each in self._inner.holdings(tenant=whose, name=name, sized=sized):
+                yield replace(each, tenant=self._veil.unveil(each.tenant))
+
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        return await self._inner.delete(conversation, unless_after=unless_after)
+
+    async def forget(self) -> None:
+        await self._inner.forget()
+
+    async def scrub(self, *, compact: bool) -> None:
+        await self._inner.scrub(compact=compact)
+
+    async def whole(self, conversation: str) -> Whole | None:
+        found = await self._inner.whole(conversation)
+        return self._opened(found) if found else None
+
+    async def put(self, whole: Whole) -> None:
+        await self._inner.put(self._sealed(whole))
+
+    async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
+        return await self._inner.rewrite(
+            conversation, lambda whole: self._sealed(change(self._opened(whole)))
+        )
+
+    async def keep_secret(self, secret: bytes) -> None:
+        self._kept = self.secret = secret
+        self._veil = Veil(secret)
+        await self._lock()
+
+    async def backup(self, file: str, progress: Callable[[float], None]) -> None:
+        await self._inner.backup(file, progress)
+
+    def _names(self, tenant: bytes) -> tuple[bytes, ...]:
+        """Under which names the store may have a tenant."""
+        veiled = self._veil.veil(tenant)
+        return (veiled, tenant) if self._mixed else (veiled,)
+
+    def _veiled(self, about: Conversation) -> Conversation:
+        return replace(about, tenant=self._veil.veil(about.tenant))
+
+    def _unveiled(self, about: Conversation) -> Conversation:
+        return replace(about, tenant=self._veil.unveil(about.tenant))
+
+    def _seal_node(self, id: str, node: Node) -> Node:
+        usage = self._seal.seal(node.usage, id, node.id, _USAGE) if node.usage is not None else None
+        return replace(node, body=self._seal.seal(node.body, id, node.id, _BODY), usage=usage)
+
+    def _open_nodes(self, id: str, nodes: Iterable[Node]) -> list[Node]:
+        return [self._open_node(id, node) for node in nodes]
+
+    def _open_node(self, id: str, node: Node) -> Node:
+        usage = self._open(node.usage, id, node.id, _USAGE) if node.usage is not None else None
+        return replace(node, body=self._open(node.body, id, node.id, _BODY), usage=usage)
+
+    def _open_system(self, id: str, system: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        return self._open(system[0], id, _SYSTEM), self._open(system[1], id, _SYSTEM)
+
+    def _seal_summary(self, id: str, summary: Summary) -> Summary:
+        return replace(summary, text=self._seal.seal_text(summary.text, id, summary.hash, _SUMMARY))
+
+    def _open_summary(self, id: str, summary: Summary) -> Summary:
+        if not self._seal.is_sealed_text(summary.text):
+            self._check_plain()
+            return summary
+        return replace(summary, text=self._seal.open_text(summary.text, id, summary.hash, _SUMMARY))
+
+    def _open(self, data: bytes, id: str, *place: bytes) -> bytes:
+        if not is_sealed(data):
+            self._check_plain()
+            return data
+        return self._seal.open(data, id, *place)
+
+    def _check_plain(self) -> None:
+        if not self._mixed:
+            raise StoreUnavailable(
+                "something in the store is not encrypted, and all of it was: who wrote it?"
+            )
+
+    def _sealed(self, whole: Whole) -> Whole:
+        id, system = whole.conversation.id, whole.system
+        seal = self._seal.seal
+        return replace(
+            whole,
+            conversation=self._veiled(whole.conversation),
+            nodes=tuple(self._seal_node(id, node) for node in whole.nodes),
+            system=(seal(system[0], id, _SYSTEM), seal(system[1], id, _SYSTEM)) if system else None,
+            summaries=tuple(self._seal_summary(id, each) for each in whole.summaries),
+        )
+
+    def _opened(self, whole: Whole) -> Whole:
+        id = whole.conversation.id
+        return replace(
+            whole,
+            conversation=self._unveiled(whole.conversation),
+            nodes=tuple(self._open_nodes(id, whole.nodes)),
+            system=self._open_system(id, whole.system) if whole.system else None,
+            summaries=tuple(self._open_summary(id, each) for each in whole.summaries),
+        )
+
+    def _is_newest(self, whole: Whole) -> bool:
+        pieces = [piece for node in whole.nodes for piece in (node.body, node.usage) if piece is not None]
+        return (
+            self._veil.unveil(whole.conversation.tenant) != whole.conversation.tenant
+            and all(map(self._seal.is_newest, (*pieces, *(whole.system or ()))))
+            and all(self._seal.is_newest_text(each.text) for each in whole.summaries)
+        )
