@@ -4,6 +4,8 @@ The map, each module above those that use it:
 
     values           what a single value may look like, and the sentence to say when it does not
     openings         how known background tasks begin
+    section          what every section is
+    keeping          the sections on what is kept
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
     model            all of it as one value that can work
@@ -14,18 +16,17 @@ Outside this package: `from sidecar.settings import Settings, load`.
 """
 
 from sidecar.settings.describe import summary, table, template
+from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.load import SettingsError, load
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
-    Encryption,
     History,
     Identity,
     Limits,
     Logs,
     ModelTrim,
     Restore,
-    Retention,
     Retries,
     Session,
     Summary,

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
+from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
+from sidecar.settings.section import Section
 from sidecar.settings.values import (
     DEMO,
     AnswerShare,
     AutoLimit,
     BodyField,
     Count,
-    EncryptionKeys,
     Header,
     HeaderOrNone,
     HeaderToSend,
@@ -40,13 +41,6 @@ from sidecar.settings.values import (
     Whole,
     Window,
 )
-
-
-class Section(BaseModel):
-    # Inputs stay out of pydantic's own error texts: one of them may be a secret.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=True, hide_input_in_errors=True
-    )
 
 
 class Identity(Section):
@@ -300,38 +294,6 @@ class Limits(Section):
     max_body: Whole = Field(
         64 * 1024 * 1024,
         description="Largest body of a chat request, in bytes; above it 413. Other paths: no limit.",
-    )
-
-
-class Retention(Section):
-    """What is kept no longer. Whole conversations go, those first that were used least recently."""
-
-    max_days: Limit = Field(
-        None, description="Keep a conversation so many days after it was used last; `none` for ever."
-    )
-    max_conversations: Limit = Field(
-        None, description="Keep so many conversations of each tenant, those used last; `none` for no limit."
-    )
-    max_bytes: Limit = Field(
-        None, description="Keep so many bytes of messages of each tenant; `none` for no limit."
-    )
-    every: Seconds = Field(
-        3600.0,
-        description="How often the running server looks for what to delete, in seconds; 0 leaves it to"
-        " `sidecar prune`.",
-    )
-
-
-class Encryption(Section):
-    """What was said is encrypted in the store (AES-256-GCM); off without a key. The README says how to."""
-
-    key: EncryptionKeys = Field(
-        SecretStr(""),
-        description="Key, 32 bytes in base64 as `openssl rand -base64 32` makes them; several with commas"
-        " between them: the first one encrypts, all of them decrypt.",
-    )
-    key_file: str = Field(
-        "", description="File with that key, or with one on each line, in place of `encryption.key`."
     )
 
 
