@@ -1,5 +1,5 @@
--- Divides the large tables of a store in PostgreSQL into 32 parts each, by hash, so that vacuum, index builds and
--- backups work on a thirty-second at a time. Worth it from some hundred million messages on; below that, leave it.
+-- Divides the large tables of a store in PostgreSQL into 16 parts each, by hash, so that vacuum, index builds and
+-- backups work on a sixteenth at a time. Worth it from some hundred million messages on; below that, leave it.
 --
 -- Run it once, while the store is empty: start a sidecar, stop it, then
 --
@@ -10,7 +10,7 @@
 
 DO $$
 DECLARE
-    parts CONSTANT integer := 32;
+    parts CONSTANT integer := 16;
     each record;
     held boolean;
 BEGIN

@@ -19,6 +19,7 @@ The map, each module above those that use it:
     store      `./dev bench store`: what a request costs in the store, and what a chat takes up there
     sealed     `./dev bench sealed`: what encryption costs
     crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash
+    postgres   `./dev bench postgres`: what a request costs in PostgreSQL, and what a chat takes up there
     replicas   `./dev bench replicas`: the same with two sidecars on one PostgreSQL, and that killed too
     speed/     `./dev bench speed`: what the sidecar costs beside a proxy that does nothing
     guard      `./dev bench guard`: how many bytecodes a request takes; the counting is in tests/guard

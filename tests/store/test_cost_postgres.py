@@ -18,8 +18,8 @@ from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 
 @pytest.fixture
-async def store(postgres_url):
-    store = make_store(postgres_url)
+async def store(server):
+    store = make_store(server.url(await server.database()))
     await store.open()
     yield store
     await store.close()

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from sidecar.store import make_store
 from sidecar.store.postgres import statements
 from sidecar.store.postgres.rows import number_of
+from sidecar.store.postgres.store import PostgresStore
+from sidecar.store.postgres.url import address_of
 from tests.store.test_twins import compare, records
 from tests.store.trees import TENANT, chat, talk, turn
 
@@ -46,7 +48,7 @@ def test_it_answers_every_question_as_the_others_do(server, divided, history):
 
 
 async def test_a_request_goes_to_one_part_of_each_table(server, divided):
-    store = make_store(server.url(divided))
+    store = PostgresStore(address_of(server.url(divided)))
     await store.open()
     nodes = chat("hi", "hello")
     await store.record(turn(talk(), *nodes))

@@ -29,12 +29,11 @@ __all__ = ["Life"]
 _ABOUT = ", ".join(CONVERSATION)
 _PAGE = 500
 _COUNTED_PAGE = 20
-# $1 and $2 the last one seen, $3 the end, $4 tenant, $5 and $6 the name, also as a number, $7 how many.
+# $1 and $2 the last one seen, $3 the end, $4 how many, then the tenant, the name and the name as a number.
 _LISTED = f"""
     SELECT {_ABOUT}, born, number FROM conversation
-    WHERE (born, number) > ($1, $2) AND born <= $3 AND ($4::bytea IS NULL OR tenant = $4)
-    AND ($5::text IS NULL OR key = $5 OR number = $6)
-    ORDER BY born, number LIMIT $7"""
+    WHERE (born, number) > ($1, $2) AND born <= $3 %s
+    ORDER BY born, number LIMIT $4"""
 _COUNTED = f"""
     SELECT listed.*, counted.messages, counted.size FROM ({_LISTED}) listed
     CROSS JOIN LATERAL (
@@ -153,12 +152,18 @@ class Life(Store):
         self, query: str, page: int, tenant: bytes | None, name: str | None
     ) -> AsyncIterator[Any]:
         """Those that are there now, page by page: what is begun meanwhile does not count."""
-        number = None if name is None else number_of(name)
+        # Told by the text of the query, so that each goes by an index of its own.
+        which = ""
+        also: list[object] = []
+        if tenant is not None:
+            which, also = "AND tenant = $5", [tenant]
+        if name is not None:
+            which += f" AND (key = ${len(also) + 5} OR number = ${len(also) + 6})"
+            also += [name, number_of(name)]
         end: int = await self._database.run(lambda connection: connection.fetchval(_NOW))
         last: tuple[int, Any] = (-1, number_of(""))
         while True:
-            values = (*last, end, tenant, name, number, page)
-            rows = await self._database.run(_fetching(query, values))
+            rows = await self._database.run(_fetching(query % which, (*last, end, page, *also)))
             for row in rows:
                 yield row
             if len(rows) < page:

@@ -46,8 +46,10 @@ FIND = rf"""
         FROM talk CROSS JOIN unnest($3::bytea[]) WITH ORDINALITY AS asked (hash, place)
         CROSS JOIN LATERAL (SELECT EXISTS (
             SELECT FROM message m WHERE m.conversation = talk.number
-            AND m.id BETWEEN asked.hash AND asked.hash || {_LAST}) AS there) direct
-        LEFT JOIN echo ON NOT direct.there AND echo.conversation = talk.number AND echo.hash = asked.hash
+            AND m.id BETWEEN asked.hash AND asked.hash || {_LAST}) AS there OFFSET 0) direct
+        LEFT JOIN LATERAL (
+            SELECT message FROM echo WHERE conversation = talk.number AND hash = asked.hash OFFSET 0) echo
+            ON NOT direct.there
         WHERE direct.there OR echo.message IS NOT NULL
         ORDER BY asked.place LIMIT 1
     )
@@ -55,7 +57,9 @@ FIND = rf"""
         NOT EXISTS (SELECT FROM message c WHERE c.conversation = talk.number AND c.parent = m.id) AS is_tip,
         {_of("m", NODE)}
     FROM talk LEFT JOIN hit ON true
-    LEFT JOIN message m ON m.conversation = talk.number AND m.id BETWEEN hit.low AND hit.high
+    LEFT JOIN LATERAL (
+        SELECT * FROM message WHERE conversation = talk.number AND id BETWEEN hit.low AND hit.high OFFSET 0) m
+        ON true
     ORDER BY m.position"""
 
 _HOLDERS = """
@@ -80,8 +84,8 @@ FIND_BY_HISTORY = f"""
     CROSS JOIN LATERAL (SELECT coalesce(
         (SELECT bool_or(m.source = 'upstream') FROM message m WHERE m.conversation = c.number
             AND m.id BETWEEN answer.hash AND answer.hash || {_LAST}),
-        (SELECT m.source = 'upstream' FROM echo e
-            JOIN message m ON m.conversation = e.conversation AND m.id = e.message
+        (SELECT m.source = 'upstream' FROM echo e CROSS JOIN LATERAL (
+                SELECT source FROM message WHERE conversation = c.number AND id = e.message OFFSET 0) m
             WHERE e.conversation = c.number AND e.hash = answer.hash)) AS came
         OFFSET 0) reply
     WHERE c.tenant = $1 AND reply.came AND newest.id IS NOT NULL
