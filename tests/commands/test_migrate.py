@@ -25,7 +25,9 @@ async def stores(request, tmp_path, server):
     made: list[Store] = []
 
     async def make(kind):
-        path = await server.store_url() if kind == "postgres" else str(tmp_path / f"{len(made)}.db")
+        # Two in one test, so not the one that is shared.
+        postgres = kind == "postgres"
+        path = server.url(await server.database()) if postgres else str(tmp_path / f"{len(made)}.db")
         made.append(make_store(path))
         await made[-1].open()
         return made[-1]

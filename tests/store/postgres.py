@@ -48,7 +48,6 @@ _TABLES = (
     "append_lease",
     "learned",
     "secret",
-    "secret",
 )
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
