@@ -13,7 +13,7 @@ from sidecar.store import make_store
 from sidecar.store.postgres import statements
 from sidecar.store.postgres.database import Database
 from sidecar.store.postgres.rows import number_of
-from sidecar.store.postgres.store import _recording
+from sidecar.store.postgres.store import recording
 from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 
@@ -49,7 +49,8 @@ async def request(store, id, at):
     finding = await pages(store, statements.FIND, [number_of(id)], TENANT, [b"n" * 16, at.hash])
     more = question("and after that?", at)
     answer = reply("so", more)
-    query, values = _recording(turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)]))
+    told = turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)])
+    query, values = recording(told, None)
     return finding, await pages(store, query, *values)
 
 

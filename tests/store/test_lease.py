@@ -9,6 +9,8 @@ import pytest
 
 from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
+from sidecar.store.postgres.database import Database
+from sidecar.store.postgres.lease import held
 from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 
@@ -150,6 +152,53 @@ async def test_a_task_that_the_request_started_records_under_its_turn(replicas):
         await recording
 
     assert await replicas[1].tree("conv_1") == [ask]
+
+
+async def test_what_goes_on_after_the_request_is_recorded_all_the_same(replicas):
+    """Such as the turn of a client that left, or that has its end before the commit."""
+    ended = asyncio.Event()
+
+    async def record(text):
+        await ended.wait()
+        await replicas[0].record(turn(talk(), question(text)))
+
+    async with replicas[0].in_turn("conv_1", 1.0):
+        late = asyncio.create_task(record("late"))
+    async with replicas[1].in_turn("conv_1", 1.0):
+        ended.set()
+        await late
+
+    assert await replicas[1].tree("conv_1") == [question("late")]
+
+
+async def test_a_turn_that_ends_while_it_is_recorded_takes_nothing_along(replicas, monkeypatch):
+    async with replicas[0].in_turn("conv_1", 1.0):
+        lease = held.get()
+        assert lease is not None
+        await replicas[0]._leases._release(lease)
+        run = Database.run
+
+        class Ends:
+            """A connection during whose first query the request ends."""
+
+            def __init__(self, connection):
+                self._connection = connection
+
+            async def fetchval(self, *asked):
+                found = await self._connection.fetchval(*asked)
+                lease.is_over = True
+                return found
+
+        async def ends(self, work, **about):
+            return await run(self, lambda connection: work(Ends(connection)), **about)
+
+        told = turn(talk(), question("hi"))
+        with pytest.raises(StoreUnavailable):
+            await replicas[0].record(told)
+        monkeypatch.setattr(Database, "run", ends)
+        await replicas[0].record(told)
+
+    assert await replicas[1].tree("conv_1") == [question("hi")]
 
 
 async def test_recording_renews(replicas, monkeypatch):

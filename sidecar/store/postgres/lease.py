@@ -37,13 +37,14 @@ _RELEASE = "DELETE FROM append_lease WHERE conversation = $1 AND holder = $2"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a lease that another holds
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Lease:
-    """A turn that is held. `holder` is another for each."""
+    """A turn that is held, until it is given back. `holder` is another for each."""
 
     conversation: UUID
     holder: UUID
     seconds: float
+    is_over: bool = False
 
 
 #: Under which lease the running request is served; its tasks inherit it.
@@ -68,6 +69,7 @@ class Leases:
         finally:
             held.reset(token)
             renewing.cancel()
+            lease.is_over = True
             await self._release(lease)
 
     async def _take(self, lease: Lease, wait: float) -> None:

@@ -17,7 +17,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED, Found, Summary, Turn
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
-from sidecar.store.postgres.lease import Leases, held
+from sidecar.store.postgres.lease import Lease, Leases, held
 from sidecar.store.postgres.life import Life
 from sidecar.store.postgres.rows import (
     CONVERSATION,
@@ -99,9 +99,17 @@ class PostgresStore(Life):
         return (rows[0][0], rows[0][1]) if rows else None
 
     async def record(self, turn: Turn) -> None:
-        query, values = _recording(turn)
+        lease = held.get()
 
         async def record(connection: Connection) -> bool:
+            if lease is not None and not lease.is_over:
+                query, values = recording(turn, lease)
+                if await connection.fetchval(query, *values):
+                    return True
+                if not lease.is_over:
+                    return False
+            # What goes on when its request has ended has no turn to lose.
+            query, values = recording(turn, None)
             return bool(await connection.fetchval(query, *values))
 
         # A caller that is cancelled no longer waits; the turn is recorded all the same.
@@ -160,8 +168,9 @@ class PostgresStore(Life):
             task.exception()  # whoever still waits is told; that nobody does is no news
 
 
-def _recording(turn: Turn) -> tuple[str, list[Any]]:
-    each, echoes, lease = turn.conversation, dict(turn.echoes), held.get()
+def recording(turn: Turn, lease: Lease | None) -> tuple[str, list[Any]]:
+    """The statement that records this turn, as long as the lease is held, and its values."""
+    each, echoes = turn.conversation, dict(turn.echoes)
     values: list[Any] = [number_of(each.id), each.updated_at, each.tip, each.full, each.system, each.weights]
     values += [*arrays_of(turn.nodes), keys_of(turn.nodes, echoes), list(echoes), list(echoes.values())]
     values += [turn.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
