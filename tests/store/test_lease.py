@@ -195,8 +195,9 @@ async def test_a_turn_that_ends_while_it_is_recorded_takes_nothing_along(replica
         told = turn(talk(), question("hi"))
         with pytest.raises(StoreUnavailable):
             await replicas[0].record(told)
-        monkeypatch.setattr(Database, "run", ends)
-        await replicas[0].record(told)
+        with monkeypatch.context() as patched:
+            patched.setattr(Database, "run", ends)
+            await replicas[0].record(told)
 
     assert await replicas[1].tree("conv_1") == [question("hi")]
 
