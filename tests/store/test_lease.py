@@ -186,6 +186,7 @@ async def test_a_turn_that_ends_while_it_is_recorded_takes_nothing_along(replica
 
             async def fetchval(self, *asked):
                 found = await self._connection.fetchval(*asked)
+                assert lease is not None
                 lease.is_over = True
                 return found
 

@@ -13,6 +13,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from sidecar.conversation.history import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED, Found, Summary, Turn
 from sidecar.store.postgres import statements as sql
@@ -88,10 +89,10 @@ class PostgresStore(Life):
     ) -> dict[str, int]:
         return dict(await self._fetch(sql.CANDIDATES, tenant, [*hashes, *digests]))
 
-    async def path(self, conversation: str, node: bytes) -> list[Any]:
+    async def path(self, conversation: str, node: bytes) -> list[Node]:
         return [node_of(row) for row in await self._fetch(sql.PATH, number_of(conversation), node)]
 
-    async def tree(self, conversation: str) -> list[Any]:
+    async def tree(self, conversation: str) -> list[Node]:
         return [node_of(row) for row in await self._fetch(sql.TREE, number_of(conversation))]
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
