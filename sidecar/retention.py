@@ -1,8 +1,8 @@
 """Which conversations are kept no longer: by age, and by number and size for each tenant.
 
 Rules: of a tenant's conversations those used last are kept; the newest one stays whatever its size, unless
-it is too old. One that is used meanwhile stays as well. The work is done in small steps with pauses, so that
-a server can do it beside its requests.
+it is too old. One that is used meanwhile stays as well. The work is done in small steps, with pauses where a
+server does it beside its requests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from sidecar.store import Holding, Store
 __all__ = ["doomed", "prune"]
 
 _DAY = 86400.0
-_PAUSE = 0.01  # seconds
 _STEP, _COUNTED_STEP = 500, 10  # conversations looked at between two pauses
 
 
@@ -31,11 +30,19 @@ class _Tenant:
 
 
 async def prune(
-    store: Store, rules: Retention, now: float, seen: Callable[[Holding], None] = lambda _: None
+    store: Store,
+    rules: Retention,
+    now: float,
+    seen: Callable[[Holding], None] = lambda _: None,
+    *,
+    pause: float = 0.0,
 ) -> int:
-    """Delete what is kept no longer; returns how many conversations that were. `seen` is told of each."""
+    """Delete what is kept no longer; returns how many conversations that were.
+
+    `seen` is told of each that is looked at; `pause`: seconds between two steps.
+    """
     count = 0
-    async for id, updated_at in doomed(store, rules, now, seen):
+    async for id, updated_at in doomed(store, rules, now, seen, pause=pause):
         count += await store.delete(id, unless_after=updated_at)
     if count:
         await store.scrub(compact=False)
@@ -43,7 +50,12 @@ async def prune(
 
 
 async def doomed(
-    store: Store, rules: Retention, now: float, seen: Callable[[Holding], None] = lambda _: None
+    store: Store,
+    rules: Retention,
+    now: float,
+    seen: Callable[[Holding], None] = lambda _: None,
+    *,
+    pause: float = 0.0,
 ) -> AsyncIterator[tuple[str, float]]:
     """The conversations that are kept no longer, and when each was used last."""
     if rules.max_days is None and rules.max_conversations is None and rules.max_bytes is None:
@@ -61,7 +73,7 @@ async def doomed(
                 yield id, updated_at
         number += 1
         if number % step == 0:
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(pause)
 
 
 def _too_many(tenant: _Tenant, each: Holding, rules: Retention) -> Iterator[tuple[str, float]]:

@@ -21,6 +21,7 @@ __all__ = ["Pruning"]
 
 log = logging.getLogger("sidecar.proxy")
 
+_PAUSE = 0.01  # seconds between two steps
 _FIRST = 60.0  # seconds after the start, when there is enough else to do
 
 _Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
@@ -51,7 +52,7 @@ class Pruning:
         await asyncio.sleep(min(_FIRST, self._rules.every))
         while True:
             try:
-                count = await prune(self._store, self._rules, time.time())
+                count = await prune(self._store, self._rules, time.time(), pause=_PAUSE)
             except StoreUnavailable as error:
                 self._store_failed("prune", error)
             else:
