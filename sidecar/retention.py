@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from sidecar.settings import Retention
 from sidecar.store import Holding, Store
 
-__all__ = ["doomed", "prune"]
+__all__ = ["deleted", "doomed", "prune"]
 
 _DAY = 86400.0
+_AT_ONCE = 64  # conversations deleted together
 _STEP, _COUNTED_STEP = 500, 10  # conversations looked at between two pauses
 
 
@@ -41,12 +42,38 @@ async def prune(
 
     `seen` is told of each that is looked at; `pause`: seconds between two steps.
     """
-    count = 0
-    async for id, updated_at in doomed(store, rules, now, seen, pause=pause):
-        count += await store.delete(id, unless_after=updated_at)
+    found = doomed(store, rules, now, seen, pause=pause)
+    count = await deleted(store, found, at_once=1 if pause else _AT_ONCE)
     if count:
         await store.scrub(compact=False)
     return count
+
+
+async def deleted(
+    store: Store,
+    found: AsyncIterator[tuple[str, float | None]],
+    done: Callable[[int], None] = lambda _: None,
+    *,
+    at_once: int = _AT_ONCE,
+) -> int:
+    """Delete these, several at a time, since a store writes together what comes together; returns how many.
+
+    With each the time after which it stays, None for never.
+    """
+    count = 0
+    batch: list[tuple[str, float | None]] = []
+
+    async def delete() -> int:
+        gone = await asyncio.gather(*(store.delete(id, unless_after=time) for id, time in batch))
+        done(len(batch))
+        batch.clear()
+        return sum(gone)
+
+    async for each in found:
+        batch.append(each)
+        if len(batch) == at_once:
+            count += await delete()
+    return count + await delete()
 
 
 async def doomed(
@@ -56,7 +83,7 @@ async def doomed(
     seen: Callable[[Holding], None] = lambda _: None,
     *,
     pause: float = 0.0,
-) -> AsyncIterator[tuple[str, float]]:
+) -> AsyncIterator[tuple[str, float | None]]:
     """The conversations that are kept no longer, and when each was used last."""
     if rules.max_days is None and rules.max_conversations is None and rules.max_bytes is None:
         return

@@ -7,7 +7,7 @@ the command says that they are deleted, they are in no file of the store any mor
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -17,6 +17,7 @@ from sidecar.commands.progress import Progress
 from sidecar.commands.whose import Who
 from sidecar.errors import SidecarError
 from sidecar.opened import opened
+from sidecar.retention import deleted
 from sidecar.settings import Settings
 from sidecar.store import Holding, Store
 
@@ -79,11 +80,12 @@ async def _only(store: Store, name: str) -> str:
 
 
 async def _delete(store: Store, found: Sequence[str], *, compact: bool) -> None:
-    count = 0
-    with Progress("deleting", len(found)) as progress:
+    async def all_of_them() -> AsyncIterator[tuple[str, float | None]]:
         for id in found:
-            count += await store.delete(id)
-            progress.step()
+            yield id, None
+
+    with Progress("deleted", len(found)) as progress:
+        count = await deleted(store, all_of_them(), progress.step)
     sys.stderr.write("sidecar: giving the space back ...\n" if compact and count > 1000 else "")
     await store.scrub(compact=compact)
     sys.stderr.write(f"sidecar: deleted {_number(count)}\n")

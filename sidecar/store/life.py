@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -70,6 +71,7 @@ _COUNTED_PAGE = 10  # the same, where their messages are counted as well
 _PORTION = 200  # messages deleted in one step
 _PORTION_SIZE = 4 << 20  # and their bytes, which are all written anew
 _PATIENCE = 60.0  # seconds that long work waits for others
+_MOMENT = 0.05  # seconds that a wait may hold up others
 _TICK = 0.2  # seconds
 
 
@@ -96,10 +98,10 @@ class Life(Store):
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}
-        doomed = await self._writer.do(partial(_rows, _DOOM, values))
-        for (number,) in doomed:
-            await self._delete_doomed(number)
-        return bool(doomed)
+        found, left = await self._writer.do(partial(_begin_deletion, values))
+        if left is not None:
+            await self._delete_doomed(left)
+        return found
 
     async def forget(self) -> None:
         await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
@@ -223,16 +225,24 @@ def _size(connection: sqlite3.Connection) -> int:
     return int(pages * size)
 
 
+def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection) -> tuple[bool, int | None]:
+    """Was there one, and its number if some of it is left? A short one goes at once."""
+    doomed = connection.execute(_DOOM, values).fetchone()
+    if doomed is None:
+        return False, None
+    return True, doomed[0] if _delete_portion(doomed[0], connection) else None
+
+
 def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
-    """Delete some of what hangs on it, at last itself; returns whether anything is left."""
+    """Delete some of what hangs on it, and itself if that was all; returns whether anything is left."""
     numbers, size = [], 0
     for number, length in connection.execute(_NEXT, (conversation, _PORTION)):
         numbers.append((number,))
         size += length
         if size > _PORTION_SIZE:
             break
-    if numbers:
-        connection.executemany("DELETE FROM message WHERE number = ?", numbers)
+    connection.executemany("DELETE FROM message WHERE number = ?", numbers)
+    if len(numbers) == _PORTION or size > _PORTION_SIZE:
         return True
     for table in ("echo", "summary", "system_prompt"):
         connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
@@ -241,8 +251,13 @@ def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise sqlite3.OperationalError("its log cannot be emptied while others read for so long")
+    # While it waits for readers nobody can write: so it waits a moment at a time.
+    connection.execute(f"PRAGMA busy_timeout = {int(_MOMENT * 1000)}")
+    end = time.monotonic() + _PATIENCE
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() > end:
+            raise sqlite3.OperationalError("its log cannot be emptied while others read for so long")
+        time.sleep(_TICK)
 
 
 def _compact(connection: sqlite3.Connection) -> None:

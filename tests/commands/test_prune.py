@@ -125,7 +125,7 @@ async def test_others_come_between_the_steps():
             turns += 1
 
     task = asyncio.ensure_future(others())
-    await prune(store, Retention(max_bytes=10_000), 9 * DAY)
+    await prune(store, Retention(max_bytes=10_000), 9 * DAY, pause=0.001)
     task.cancel()
     assert turns > 10
 

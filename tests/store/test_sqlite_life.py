@@ -211,6 +211,22 @@ async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, t
             await store.scrub(compact=True)
 
 
+async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(store, tmp_path):
+    await store.record(turn(talk(), question("hi")))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM message").fetchall()
+        await store.record(turn(talk(), question("and?")))
+        scrubbing = asyncio.ensure_future(store.scrub(compact=False))
+        for number in range(10):
+            await asyncio.wait_for(store.record(turn(talk(), question(f"{number}"))), 3)
+            await asyncio.sleep(0.05)
+        assert not scrubbing.done()
+        other.execute("COMMIT")
+        await asyncio.wait_for(scrubbing, 10)
+    assert (tmp_path / "sidecar.db-wal").stat().st_size == 0
+
+
 async def test_a_log_that_somebody_still_reads_is_said_to_be_there(store, tmp_path, monkeypatch):
     monkeypatch.setattr(life, "_PATIENCE", 0.05)
     await store.record(turn(talk(), question("hi")))
