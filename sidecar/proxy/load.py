@@ -7,7 +7,6 @@ a path only where something on it has to be restored.
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from dataclasses import dataclass, replace
 
@@ -27,6 +26,7 @@ from sidecar.conversation.reconcile import (
 )
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
+from sidecar.proxy.entropy import token
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.recognise import recognised
 from sidecar.store import Found
@@ -107,7 +107,7 @@ async def _load(context: Context, asked: Asked) -> Plan:
     found = await store.find(asked.identity.tenant, ids, hashes) if ids else Found()
     conversation = found.conversation
     if conversation is None:
-        fresh = _fresh(asked, ids[0] if ids else "conv_" + secrets.token_hex(16))
+        fresh = _fresh(asked, ids[0] if ids else "conv_" + token(16).hex())
         return Plan(Outcome.START, fresh, None, chat.path.messages)
     if (
         asked.may_append

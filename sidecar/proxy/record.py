@@ -8,7 +8,6 @@ request's new messages, then every reply. States: `complete`; `partial` where th
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +18,7 @@ from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
+from sidecar.proxy.entropy import token
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.store import Turn
@@ -132,7 +132,7 @@ class Recording:
         if self.asked.chat.prefill is not None:
             raw = _extended(self.asked.chat.prefill, raw)
         message = self.asked.chain.message(raw)
-        id = self.asked.chain.reply_id(parent, message.digest, secrets.token_bytes(8))
+        id = self.asked.chain.reply_id(parent, message.digest, token(8))
         return replace(
             self._node(message, parent, id, now),
             source="upstream",

@@ -97,21 +97,16 @@ class Lasting(Worker):
 
     async def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """As any worker; a job that fails for the file is tried once more after a renewal."""
-
-        def checked(connection: sqlite3.Connection) -> T:
-            self._check()
-            return job(connection)
-
         await self._renewal.over()
         try:
-            result = await super().do(checked)
+            result = await super().do(job)
         except StoreUnavailable as error:
             if not self._is_reason(error.__cause__):
                 raise
             self._renewal.failed = None if self.commits else job
             if not await self._renewal.happened(error) or not self.is_open:
                 raise StoreUnavailable(self._trouble or error.message) from error
-            result = await super().do(checked)
+            result = await super().do(job)
         if self._renewal.failed is job:
             self._renewal.failed = None
         return result
@@ -135,7 +130,7 @@ class Lasting(Worker):
         self._trouble = ""
         return connection
 
-    def _check(self) -> None:
+    def ready(self) -> None:
         if self._stat() != self._identity:
             raise _Moved(f"another file has come in the place of {self._file}")
 

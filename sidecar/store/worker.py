@@ -2,7 +2,8 @@
 
 The writing worker commits in groups: whatever waits when it comes round goes into one transaction, so
 that a hundred turns that end together cost one sync of the disk and none of them waits for a timer.
-A job that fails does not take its group along: the group is rolled back and done again one by one.
+What is asked for in one round of the event loop is handed over together, for it is waking the thread that
+costs most. A job that fails does not take its group along: the group is rolled back and done one by one.
 A store that is locked fails the whole group at once: each waiting anew would only hold up the queue.
 """
 
@@ -43,7 +44,10 @@ class Worker:
         self.is_open = False
         self._name = name
         self._connect = connect
-        self._queue: SimpleQueue[tuple[Job, asyncio.Future[Any]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[list[_Asked] | None] = SimpleQueue()
+        self._asked: list[_Asked] = []  # in this round of the event loop
+        self._pending: list[_Asked] = []  # the thread's own: what it has taken out of the queue
+        self._is_ending = False  # the thread's own as well
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started: asyncio.Future[None] | None = None
@@ -53,6 +57,7 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._started = self._loop.create_future()
         self._queue = SimpleQueue()
+        self._is_ending = False
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
         await self._started
@@ -62,6 +67,7 @@ class Worker:
         """Finish every job that was accepted, then close the connection. Harmless twice, or unstarted."""
         self.is_open = False
         if self._thread is not None:
+            self._hand_over()
             self._queue.put(None)
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
@@ -77,11 +83,21 @@ class Worker:
             raise StoreUnavailable(f"the store is too slow: {self.waiting} jobs wait for it")
         future: asyncio.Future[T] = self._loop.create_future()
         self.waiting += 1
-        self._queue.put((job, future))
+        if not self._asked:
+            self._loop.call_soon(self._hand_over)
+        self._asked.append((job, future))
         try:
             return await future
         except (sqlite3.Error, UnicodeError) as error:
             raise StoreUnavailable(f"the store failed: {error}") from error
+
+    def ready(self) -> None:
+        """Called in the thread before each group; what it raises every job of the group gets."""
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            self._queue.put(self._asked)
+            self._asked = []
 
     def _run(self) -> None:
         assert self._started is not None
@@ -111,25 +127,25 @@ class Worker:
             else:
                 future.set_result(result)
 
-    def _next_group(self) -> list[tuple[Job, asyncio.Future[Any]]]:
+    def _next_group(self) -> list[_Asked]:
         """What waits, at least one job; nothing when the worker is to stop."""
-        group: list[tuple[Job, asyncio.Future[Any]]] = []
-        item = self._queue.get()
         try:
-            while item is not None:
-                group.append(item)
-                if len(group) == _GROUP:
-                    return group
-                item = self._queue.get_nowait()
+            while not self._is_ending and len(self._pending) < _GROUP:
+                asked = self._queue.get(block=not self._pending)
+                if asked is None:
+                    self._is_ending = True
+                else:
+                    self._pending += asked
         except Empty:
-            return group
-        if group:
-            self._queue.put(None)
+            pass  # that is all there is
+        group, self._pending = self._pending[:_GROUP], self._pending[_GROUP:]
         return group
 
-    def _done(
-        self, connection: sqlite3.Connection, group: list[tuple[Job, asyncio.Future[Any]]]
-    ) -> list[_Settled]:
+    def _done(self, connection: sqlite3.Connection, group: list[_Asked]) -> list[_Settled]:
+        try:
+            self.ready()
+        except sqlite3.Error as error:
+            return [(future, None, error) for _job, future in group]
         if not self.commits:
             return [_attempt(job, future, connection) for job, future in group]
         try:
@@ -145,6 +161,7 @@ class Worker:
         return [settled for one in group for settled in self._done(connection, [one])]
 
 
+_Asked = tuple[Job, "asyncio.Future[Any]"]
 _Settled = tuple["asyncio.Future[Any]", Any, BaseException | None]
 
 
