@@ -349,3 +349,36 @@ def test_the_seal_is_version_1():
 
     assert Seal([OLD]).open(sealed, "conv_1", b"node", b"body") == b"said"
     assert Veil(b"s" * 32).veil(TENANT).hex() == "016d9ec4e323368893052e6b0540b96c4a"
+
+
+async def test_a_postgresql_store_gets_a_key_and_another_one(server):
+    url = await server.store_url()
+    plain = make_store(url)
+    await plain.open()
+    _, answer = await fill(plain)
+    await plain.close()
+    for keys in ([OLD], [NEW, OLD], [NEW]):
+        store = make_store(url, keys=keys)
+        await store.open()
+        answer = reply(f"and {len(keys)}", answer)
+        await store.record(turn(talk(), answer))
+        assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
+        if OLD in keys:
+            assert await store.reseal(lambda _: None) == 1
+            await store.scrub(compact=True)
+        whole = await store.whole("conv_1")
+        assert whole is not None
+        assert [node.body for node in whole.nodes[:1]] == [question("the xyzzy question").body]
+        assert whole.nodes[-1] == answer
+        assert whole.conversation.tenant == TENANT
+        await store.close()
+    raw = make_store(url)
+    raw.may_be_sealed = True
+    await raw.open()
+    try:
+        whole = await raw.whole("conv_1")
+        assert whole is not None
+        assert all(is_sealed(node.body) for node in whole.nodes)
+        assert whole.conversation.tenant != TENANT
+    finally:
+        await raw.close()
