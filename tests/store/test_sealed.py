@@ -358,7 +358,7 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
     _, answer = await fill(plain)
     await plain.close()
     for keys in ([OLD], [NEW, OLD], [NEW]):
-        store = make_store(url, keys=keys)
+        store = SealedStore(make_store(url), keys)
         await store.open()
         answer = reply(f"and {len(keys)}", answer)
         await store.record(turn(talk(), answer))
