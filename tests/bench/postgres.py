@@ -153,9 +153,9 @@ async def _size(server: Server, chats: int) -> None:
         server,
         name,
         """SELECT relname, pg_total_relation_size(oid) FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 2 DESC LIMIT 4""",
+        WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 2 DESC""",
     )
-    rows = [[each, f"{size / count / 1000:.2f} MB"] for each, size in sizes]
+    rows = [[each, f"{size / count / 1000:.2f} MB"] for each, size in sizes[:3]]
     rows.append(["all", f"{sum(size for _, size in sizes) / count / 1000:.2f} MB"])
     print(table([f"1,000 turns of a typical chat (of {count:,})", "on disk"], rows))
 
