@@ -56,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     serving = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[store])
     serving.add_argument("--upstream", metavar="URL|demo", help="OpenAI base URL, or the demo server inside")
     serving.add_argument("--listen", metavar="HOST:PORT", help="where to serve; port 0 takes any free one")
+    serving.add_argument("--workers", metavar="N", help="how many processes serve")
 
     parser = argparse.ArgumentParser(
         prog="sidecar",

@@ -1,14 +1,36 @@
-"""What the sidecar counts, for `/-/metrics` (Prometheus)."""
+"""What the sidecar counts, for `/-/metrics` (Prometheus).
+
+Where there are several workers, each tells the counts of all, those that have ended included. They are kept
+in files for that, under the names that Prometheus' library gives them.
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-__all__ = ["Metrics"]
+from sidecar.settings import tell
+
+__all__ = ["Metrics", "forget", "share"]
+
+_folder = ""  # where they are shared; none where there is one process
+
+
+def share(folder: str) -> None:
+    """Counters that this process and those forked from it make from here on are summed, in this folder."""
+    global _folder
+    _folder = folder
+    tell("PROMETHEUS_MULTIPROC_DIR", folder)
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+
+
+def forget(pid: int) -> None:
+    """A process has ended: what it had counted stays, what it was doing does not."""
+    mark_process_dead(pid, _folder)  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """Counters of one process. Labels never hold ids, users or content."""
+    """Counters. Labels never hold ids, users or content."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -26,7 +48,11 @@ class Metrics:
             "store_failures", "Times that the store could not be used", "step"
         )
         self.store_waiting = Gauge(
-            "sidecar_store_waiting", "Jobs that wait for the store", ("work",), registry=self._registry
+            "sidecar_store_waiting",
+            "Jobs that wait for the store; where there are several workers, of the one that answers",
+            ("work",),
+            registry=self._registry,
+            multiprocess_mode="mostrecent",
         )
         self.summaries = self._counter("summaries", "Summaries of turns that were left out", "result")
         self.silently_cut = self._counter(
@@ -36,7 +62,11 @@ class Metrics:
 
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""
-        return generate_latest(self._registry)
+        if not _folder:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, _folder)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}", meaning, labels, registry=self._registry)

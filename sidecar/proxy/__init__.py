@@ -1,6 +1,8 @@
 """HTTP on both sides. `turn.py` is the path of one request; the rest are its rooms.
 
 app           the server: routes, start, graceful end
+workers       several processes that do it together
+sockets       the port that they share
 context       what all requests share: settings, store, upstream, tasks under way
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: its body, who asks, about what

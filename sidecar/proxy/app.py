@@ -12,8 +12,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from socket import socket
+from typing import Any
 
 from aiohttp import web
 
@@ -29,8 +31,10 @@ from sidecar.proxy.observe import passed_by
 from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.relay import nothing_added
 from sidecar.proxy.server import Runner
+from sidecar.proxy.sockets import BACKLOG, listening
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.workers import Workers
 from sidecar.settings import Settings
 
 __all__ = ["running", "serve"]
@@ -44,13 +48,41 @@ _UNWILLING = 0.5  # seconds for connections that stay open with nothing under wa
 def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
     _take_all_files()
+    if settings.workers > 1:
+        return _serve_by_many(settings)
+    _run(_serve(settings, ready=lambda address: print(_ready_line(settings, address), flush=True), say=_say))
+    return 0
+
+
+def _serve_by_many(settings: Settings) -> int:
+    crew = listening(settings)
+    address = _address(settings, crew[0][0].getsockname()[1])
+    workers = Workers(settings, crew, _be_worker, _say)
+    return workers.run(lambda: print(_ready_line(settings, address), flush=True))
+
+
+def _be_worker(
+    settings: Settings, sockets: Sequence[socket], alive: int, serves: Callable[[], object]
+) -> None:
+    """Serve until told to stop, or until `alive` ends since the parent has."""
+    _run(
+        _serve(
+            settings, ready=lambda _address: serves(), say=lambda _said: None, sockets=sockets, alive=alive
+        )
+    )
+
+
+def _say(said: str) -> None:
+    print(f"sidecar: {said}", file=sys.stderr, flush=True)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
     except ImportError:  # not made for every platform
-        asyncio.run(_serve(settings))
+        asyncio.run(work)
     else:
-        uvloop.run(_serve(settings))
-    return 0
+        uvloop.run(work)
 
 
 def _take_all_files() -> None:
@@ -66,8 +98,11 @@ def _take_all_files() -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[str]:
-    """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`."""
+async def running(settings: Settings, sockets: Sequence[socket] = ()) -> AsyncIterator[str]:
+    """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`.
+
+    It serves on these sockets, or, where there are none, on one of its own.
+    """
     async with AsyncExitStack() as stack:
         if settings.upstream == "demo":
             demo, url = await start_demo()
@@ -91,9 +126,11 @@ async def running(settings: Settings) -> AsyncIterator[str]:
         )
         await runner.setup()
         stack.push_async_callback(_end, runner, context)
-        await _listen(runner, settings)
-        host = settings.listen_host
-        yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
+        for each in sockets:
+            await web.SockSite(runner, each, backlog=BACKLOG).start()
+        if not sockets:
+            await _listen(runner, settings)
+        yield _address(settings, runner.addresses[0][1])
 
 
 async def _end(runner: web.AppRunner, context: Context) -> None:
@@ -113,7 +150,14 @@ async def _end(runner: web.AppRunner, context: Context) -> None:
     await context.finish(max(0.0, end - clock()))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(
+    settings: Settings,
+    *,
+    ready: Callable[[str], object],
+    say: Callable[[str], None],
+    sockets: Sequence[socket] = (),
+    alive: int | None = None,
+) -> None:
     stopped, served = asyncio.Event(), asyncio.Event()
     loop, starting = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -121,24 +165,36 @@ async def _serve(settings: Settings) -> None:
         if stopped.is_set():
             # As `kill -9`, which loses nothing that anybody was told of. Not left to the signal itself: as
             # the first process of a container this one would not be ended by it.
-            print("sidecar: ended at once", file=sys.stderr, flush=True)
+            say("ended at once")
             os._exit(128 + number)
         stopped.set()
         if not served.is_set() and starting is not None:
             starting.cancel()  # it may be waiting for its store
 
+    def parent_left() -> None:
+        assert alive is not None
+        loop.remove_reader(alive)
+        stop(signal.SIGTERM)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop, number)
+    if alive is not None:
+        loop.add_reader(alive, parent_left)
     try:
-        async with running(settings) as address:
+        async with running(settings, sockets) as address:
             served.set()
-            print(_ready_line(settings, address), flush=True)
+            ready(address)
             await stopped.wait()
-            print("sidecar: stopping", file=sys.stderr, flush=True)
+            say("stopping")
     except asyncio.CancelledError:
         if served.is_set() or not stopped.is_set():
             raise
-        print("sidecar: stopped before it served", file=sys.stderr, flush=True)
+        say("stopped before it served")
+
+
+def _address(settings: Settings, port: int) -> str:
+    host = settings.listen_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _ready_line(settings: Settings, address: str) -> str:
@@ -155,7 +211,7 @@ def _ready_line(settings: Settings, address: str) -> str:
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    site = web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=4096)
+    site = web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=BACKLOG)
     try:
         await site.start()
     except OSError as error:

@@ -17,7 +17,7 @@ Outside this package: `from sidecar.settings import Settings, load`.
 
 from sidecar.settings.describe import summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
-from sidecar.settings.load import SettingsError, load
+from sidecar.settings.load import SettingsError, load, tell
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
@@ -58,5 +58,6 @@ __all__ = [
     "load",
     "summary",
     "table",
+    "tell",
     "template",
 ]

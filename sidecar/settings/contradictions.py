@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sidecar.settings.sections import Declaration, ModelTrim, Tasks, Tenant, Trim
-from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, listen_address, upstream_url
+from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, MEMORY, listen_address, upstream_url
 
 
 class Contradiction(NamedTuple):
@@ -31,6 +31,10 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
         )
     yield from _too_tight(settings.trim)
     yield from _never_reached(settings.trim)
+    if settings.workers > 1 and settings.store == MEMORY:
+        yield Contradiction(
+            ("workers", "store"), "several workers cannot share a store in memory; set a file, or workers = 1"
+        )
     for name, url in (
         ("upstream", settings.upstream),
         ("tasks.upstream", settings.tasks.upstream),

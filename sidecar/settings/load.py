@@ -251,3 +251,8 @@ def _sentence(detail: ErrorDetails, given: _Layer) -> str:
 def _shown(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def tell(name: str, value: str) -> None:
+    """Set a variable of the environment, for a library that is told of it in no other way."""
+    os.environ[name] = value

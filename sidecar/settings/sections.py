@@ -40,6 +40,7 @@ from sidecar.settings.values import (
     Wait,
     Whole,
     Window,
+    Workers,
 )
 
 
@@ -348,6 +349,9 @@ class Declaration(Section):
         " meant), or `demo`, a small server inside that shows what it was sent.",
     )
     listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
+    workers: Workers = Field(
+        1, description="How many processes serve; they share the port and the store. One uses about one core."
+    )
     store: Store = Field(
         "sqlite:///sidecar.db",
         description="Where conversations are kept: `sqlite:///` and a path (a fourth slash makes it"

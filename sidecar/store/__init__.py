@@ -3,6 +3,7 @@
 base      what every store can do, and what one request gives it to keep
 schema    numbered migrations, applied in order; a newer database is refused
 worker    a thread with a connection of its own: group commit for writing, a queue for reading
+turns     whose turn it is to append, among processes that share a file
 renewal   a file that fails is opened anew
 sqlite    one file, the default
 life      of that file: what is held, deleted, copied and sealed anew

@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from sidecar.store.life import (
 from sidecar.store.renewal import Lasting, Renewal
 from sidecar.store.schema import migrate
 from sidecar.store.seal import refuse_sealed
+from sidecar.store.turns import Turns
 
 __all__ = ["SQLiteStore"]
 
@@ -105,6 +106,7 @@ class SQLiteStore(Life):
         self.secret = secret.encode()
         self._given = self.secret
         self._renewal = Renewal()
+        self._turns = Turns(f"{file}-turns")
         self._writer = self._worker("writer", self._connect_to_write, commits=True)
         self._reader = self._worker("reader", self._connect, commits=False)
 
@@ -124,6 +126,7 @@ class SQLiteStore(Life):
         await self._renewal.over()
         await self._writer.stop()
         await self._reader.stop()
+        self._turns.close()
 
     async def check(self) -> None:
         if self._renewal.failed is not None:
@@ -164,6 +167,9 @@ class SQLiteStore(Life):
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         row = await self._reader.do(lambda reader: reader.execute(_SYSTEM, (conversation,)).fetchone())
         return (row[0], row[1]) if row else None
+
+    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._turns.turn(name, wait)
 
     async def record(self, turn: Turn) -> None:
         await self._writer.do(lambda connection: _record(connection, turn))

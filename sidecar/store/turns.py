@@ -1,0 +1,72 @@
+"""Whose turn it is to append to a conversation, among all processes on this machine that share a file.
+
+Who holds a turn has locked one byte, which the conversation's name stands for, of a file beside the store.
+The system takes the lock back from a process that ends, however it ends, and from no other: so there is no
+time that runs out, and nothing to give back after `kill -9`. Within a process nobody is kept out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sidecar.errors import StoreUnavailable
+
+__all__ = ["Turns"]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks at a turn that another holds
+_BYTES = 7  # offsets in a file are signed and have eight
+
+
+class Turns:
+    """The turns that this process holds, in `file`, which is made when the first one is asked for."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._opened: int | None = None
+
+    def close(self) -> None:
+        """Give all turns back."""
+        if self._opened is not None:
+            os.close(self._opened)
+            self._opened = None
+
+    @asynccontextmanager
+    async def turn(self, name: str, wait: float) -> AsyncIterator[None]:
+        """Hold the turn. Raises `TimeoutError` if another holds it for all of `wait` (seconds)."""
+        place = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=_BYTES).digest())
+        clock = asyncio.get_running_loop().time
+        end, pause = clock() + wait, _FIRST_PAUSE
+        file = self._open()
+        while not _locked(file, place):
+            if clock() >= end:
+                raise TimeoutError
+            await asyncio.sleep(min(pause, max(0.0, end - clock())))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        try:
+            yield
+        finally:
+            if self._opened == file:
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+    def _open(self) -> int:
+        if self._opened is None:
+            try:
+                self._opened = os.open(self._file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise StoreUnavailable(f"cannot open {self._file}: {error.strerror}") from error
+        return self._opened
+
+
+def _locked(file: int, place: int) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise StoreUnavailable(f"cannot take the turn to append: {error.strerror}") from error
+    return True
