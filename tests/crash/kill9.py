@@ -12,11 +12,12 @@ import json
 import os
 import random
 import re
+import signal
 import sqlite3
 import statistics
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,11 +55,11 @@ class Summary:
 
 
 class Server:
-    """`sidecar serve` as a process of its own."""
+    """`sidecar serve` as a process of its own, or as several."""
 
-    def __init__(self, upstream: str, store: Path) -> None:
+    def __init__(self, upstream: str, store: Path, *, workers: int = 1) -> None:
         self._arguments = ["serve", "--upstream", upstream, "--listen", "127.0.0.1:0"]
-        self._arguments += ["--store", f"sqlite:///{store}"]
+        self._arguments += ["--store", f"sqlite:///{store}", "--workers", str(workers)]
         self._is_killed = False
         #: From the call to the line that says that it serves, the interpreter's own start included.
         self.start_time = 0.0
@@ -84,7 +85,12 @@ class Server:
         # Once: a second signal would find the process gone and take its exit code from the event loop.
         if not self._is_killed:
             self._is_killed = True
-            self._process.kill()
+            pid = self._process.pid
+            workers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            self._process.kill()  # first, or it would start others
+            for each in map(int, workers):
+                with suppress(ProcessLookupError):
+                    os.kill(each, signal.SIGKILL)
 
     async def gone(self) -> None:
         assert await self._process.wait() == -9, "it was we who ended it"
@@ -93,8 +99,9 @@ class Server:
 class Rounds:
     """One store and the clients that chat over it, round after round. `longest`: of a round, in seconds."""
 
-    def __init__(self, folder: Path, seed: int, *, longest: float = 1.0) -> None:
+    def __init__(self, folder: Path, seed: int, *, longest: float = 1.0, workers: int = 1) -> None:
         self.summary = Summary()
+        self._workers = workers
         self.store = folder / "sidecar.db"
         self._longest = longest
         self._chance = random.Random(seed)
@@ -112,7 +119,7 @@ class Rounds:
                 self._clients = self._clients[RETIRED:]
                 while len(self._clients) < CLIENTS:
                     self._clients.append(self._client())
-                await self._round(Server(upstream, self.store))
+                await self._round(Server(upstream, self.store, workers=self._workers))
                 self.summary.kills += 1
             last = Server(upstream, self.store)
             await last.start()

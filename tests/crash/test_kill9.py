@@ -29,6 +29,14 @@ async def test_no_reply_that_a_client_saw_finish_is_lost_to_kill_9(tmp_path):
     assert str(summary).startswith(f"kills 6, acknowledged replies {len(summary.seen)}, lost 0, doubled 0, ")
 
 
+async def test_nor_where_several_workers_share_the_store_and_are_killed_at_once(tmp_path):
+    summary = await Rounds(tmp_path, seed=8, workers=3).run(4)
+
+    assert summary.faults == []
+    assert len(summary.seen) > 20
+    assert {seen.whole for seen in summary.seen} == {True, False}
+
+
 class TestTheLedger:
     @pytest.fixture
     def seen(self):

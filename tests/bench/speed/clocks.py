@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Memory", "busy", "cpu", "memory", "on_core", "watched"]
+__all__ = ["Memory", "busy", "cpu", "memory", "on_cores", "watched"]
 
 
 @contextmanager
-def on_core(number: int) -> Iterator[None]:
-    """What is started in the body stays on this core, so that two programs never share one."""
+def on_cores(*numbers: int) -> Iterator[None]:
+    """What is started in the body stays on these cores, so that no two programs share one; none: on any."""
     before = os.sched_getaffinity(0)
     cores = sorted(before)
-    os.sched_setaffinity(0, {cores[number]} if len(cores) > 1 else before)
+    os.sched_setaffinity(0, {cores[each] for each in numbers if each < len(cores)} or before)
     try:
         yield
     finally:

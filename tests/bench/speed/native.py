@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.speed.bodies import REPLY
-from tests.bench.speed.clocks import on_core
+from tests.bench.speed.clocks import on_cores
 
 __all__ = ["CannotMeasure", "Generator", "Load", "compiled", "upstream"]
 
@@ -64,7 +64,7 @@ async def compiled(folder: Path) -> None:
 async def upstream(folder: Path) -> AsyncIterator[tuple[int, int]]:
     """The port of the mock upstream, and its process id."""
     pipe = asyncio.subprocess.PIPE
-    with on_core(_CORE):
+    with on_cores(_CORE):
         process = await asyncio.create_subprocess_exec(str(folder / "upstream"), stdin=pipe, stdout=pipe)
     assert process.stdin
     assert process.stdout
@@ -107,7 +107,7 @@ class Generator:
         file.write_bytes(script)
         numbers = [run, chats, *turns, connections, chunks, seconds, ramp, int(is_new_each)]
         pipe = asyncio.subprocess.PIPE
-        with on_core(_CORE):
+        with on_cores(_CORE):
             process = await asyncio.create_subprocess_exec(
                 *(str(self._folder / "generator"), str(port), str(file), *map(str, numbers), *headers),
                 stdout=pipe,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.speed.clocks import on_core
+from tests.bench.speed.clocks import on_cores
 from tests.bench.speed.native import CannotMeasure
 from tests.bench.speed.works import WORKS
 from tests.e2e.install import python_packages
@@ -45,14 +45,16 @@ class Row:
     is_exact: bool = True
 
 
-def rows(*, peers: bool) -> tuple[list[Row], list[str]]:
+def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
     """The rows, and what has to be said of those that are missing."""
     found, missing = [], []
     if nginx := shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"):
         found.append(Row("nginx", _nginx(nginx)))
     else:
         missing.append("nginx is not installed, so its row is left out. Debian and Ubuntu: apt install nginx")
-    found += [Row("nothing", _nothing), Row("sidecar", _sidecar)]
+    found += [Row("nothing", _nothing), Row("sidecar", _sidecar(1))]
+    if workers > 1:
+        found.append(Row(f"sidecar x{workers}", _sidecar(workers)))
     if peers:
         found.append(Row("LiteLLM", _litellm, is_exact=False))
     else:
@@ -62,9 +64,14 @@ def rows(*, peers: bool) -> tuple[list[Row], list[str]]:
 
 @asynccontextmanager
 async def _started(
-    command: Sequence[str], folder: Path, log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    folder: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    cores: Sequence[int] = (CORE,),
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    with log.open("wb") as written, on_core(CORE):
+    with log.open("wb") as written, on_cores(*cores):
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=folder,
@@ -101,15 +108,20 @@ async def _nothing(upstream: int, folder: Path) -> AsyncIterator[Running]:
         yield Running(await _port_told(process, log), process.pid)
 
 
-@asynccontextmanager
-async def _sidecar(upstream: int, folder: Path) -> AsyncIterator[Running]:
-    log = folder / "sidecar.log"
-    command = [sys.executable, "-m", "sidecar", "serve", "--listen", "127.0.0.1:0"]
-    command += ["--upstream", f"http://127.0.0.1:{upstream}/v1", "--store", f"sqlite:///{folder}/sidecar.db"]
-    for left in folder.glob("sidecar.db*"):
-        left.unlink()
-    async with _started(command, folder, log, {"PYTHONPATH": str(_ROOT)}) as process:
-        yield Running(await _port_told(process, log, r"http://127\.0\.0\.1:(\d+)/v1 in"), process.pid)
+def _sidecar(workers: int) -> Callable[[int, Path], AbstractAsyncContextManager[Running]]:
+    """Several share all cores with the load generator and the upstream."""
+
+    @asynccontextmanager
+    async def run(upstream: int, folder: Path) -> AsyncIterator[Running]:
+        log, store = folder / f"sidecar{workers}.log", folder / f"sidecar{workers}.db"
+        command = [sys.executable, "-m", "sidecar", "serve", "--listen", "127.0.0.1:0"]
+        command += ["--upstream", f"http://127.0.0.1:{upstream}/v1", "--store", f"sqlite:///{store}"]
+        command += ["--workers", str(workers)]
+        cores = [CORE] if workers == 1 else []
+        async with _started(command, folder, log, {"PYTHONPATH": str(_ROOT)}, cores=cores) as process:
+            yield Running(await _port_told(process, log, r"http://127\.0\.0\.1:(\d+)/v1 in"), process.pid)
+
+    return run
 
 
 _NGINX = """

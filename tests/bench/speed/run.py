@@ -36,13 +36,14 @@ async def main(arguments: list[str], folder: Path) -> None:
         prog="./dev bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peers", action="store_true", help="measure LiteLLM too, which is installed once")
+    parser.add_argument("--workers", type=int, default=1, help="a row with so many workers too, on all cores")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a measurement, about (%(default)s)")
     parser.add_argument("--urgent", action="store_true", help="go before what else runs here; needs root")
     parser.add_argument("--only", action="append", choices=names, metavar="WORK", help=", ".join(names))
     given = parser.parse_args(arguments)
     works = [work for work in WORKS if not given.only or work.name in given.only]
-    found, missing = rows(peers=given.peers)
+    found, missing = rows(peers=given.peers, workers=given.workers)
     for said in missing:
         print(said, flush=True)
     try:
