@@ -52,6 +52,9 @@ class Seal:
     """Seals and opens with these keys, 32 bytes each."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
+        from cryptography.exceptions import InvalidTag
+
+        self._invalid = InvalidTag
         self._keys = {_name(key): key for key in keys}
         self._first = _name(keys[0])
 
@@ -64,8 +67,6 @@ class Seal:
 
     def open(self, sealed: bytes, conversation: str, *place: bytes) -> bytes:
         """What was sealed for this place. Raises `StoreUnavailable` if that is not possible."""
-        from cryptography.exceptions import InvalidTag
-
         name, nonce = sealed[len(_MARK) : _HEAD], sealed[_HEAD : _HEAD + _NONCE_SIZE]
         key = self._keys.get(name)
         if key is None:
@@ -76,7 +77,7 @@ class Seal:
         data = sealed[_HEAD + _NONCE_SIZE :]
         try:
             return bytes(_cipher(key, conversation).decrypt(nonce, data, _bound(conversation, place)))
-        except InvalidTag as error:
+        except self._invalid as error:
             raise StoreUnavailable(
                 "something in the store is not what was written there: it was changed, or is from elsewhere"
             ) from error
@@ -113,9 +114,10 @@ class Veil:
         key = blake2b(digest_size=KEY_SIZE, key=secret[:64], person=b"sidecar/veil").digest()
         # A tenant is one block, and no two are the same: here this mode is what is wanted, a permutation.
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305
+        #: The name in the store of a tenant. It is longer than a tenant, and so never one.
+        self.veil = lru_cache(maxsize=1024)(self._veil)
 
-    def veil(self, tenant: bytes) -> bytes:
-        """The name in the store of a tenant. It is longer than a tenant, and so never one."""
+    def _veil(self, tenant: bytes) -> bytes:
         if len(tenant) != _TENANT_SIZE:
             raise ValueError(f"a tenant has {_TENANT_SIZE} bytes")
         encryptor = self._cipher.encryptor()
