@@ -208,8 +208,8 @@ class TestErrors:
         assert command(["export", "--store", f"sqlite:///{file}"]) == 1
         assert capsys.readouterr() == (
             "",
-            f"sidecar: cannot open the store {file}: file is not a database (put a backup in its place, or set"
-            " `store` to another file)\n",
+            f"sidecar: cannot open the store {file}: file is not a database (put a backup in its place, or"
+            " set `store` to another file)\n",
         )
 
     def test_the_command_prints_what_was_asked_for(self, file, command, capsys):
