@@ -20,7 +20,8 @@ __all__ = ["opened", "store_of"]
 def store_of(settings: Settings) -> Store:
     """The store of these settings. It still has to be opened."""
     secret = settings.secret.get_secret_value()
-    return make_store(settings.store_path, secret=secret, keys=_keys(settings))
+    shared = settings.workers > 1
+    return make_store(settings.store_path, secret=secret, keys=_keys(settings), shared=shared)
 
 
 @asynccontextmanager

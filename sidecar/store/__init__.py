@@ -35,14 +35,17 @@ __all__ = [
 ]
 
 
-def make_store(path: str | None, *, secret: str = "", keys: Sequence[bytes] = ()) -> Store:
+def make_store(
+    path: str | None, *, secret: str = "", keys: Sequence[bytes] = (), shared: bool = False
+) -> Store:
     """The store for `Settings.store_path`: the path of a file, the URL of a PostgreSQL database, or None for
-    memory. With `keys` (32 bytes each) what is said is sealed. It still has to be opened."""
+    memory. With `keys` (32 bytes each) what is said is sealed. `shared`: by processes on this machine that
+    all write much. It still has to be opened."""
     if keys:
         # Imported here, for the same reason as the driver below.
         from sidecar.store.sealed import SealedStore
 
-        return SealedStore(make_store(path), keys, secret=secret)
+        return SealedStore(make_store(path, shared=shared), keys, secret=secret)
     if path is None:
         return MemoryStore(secret=secret)
     if is_postgres(path):
@@ -50,4 +53,4 @@ def make_store(path: str | None, *, secret: str = "", keys: Sequence[bytes] = ()
         from sidecar.store.postgres.store import PostgresStore
 
         return PostgresStore(address_of(path), secret=secret)
-    return SQLiteStore(path, secret=secret)
+    return SQLiteStore(path, secret=secret, shared=shared)

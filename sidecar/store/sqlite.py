@@ -99,9 +99,10 @@ _PATIENCE = 5.0  # seconds to wait for another process's lock
 
 
 class SQLiteStore(Life):
-    """A store in the SQLite file `file`, made if it is not there (its folder has to be)."""
+    """A store in the SQLite file `file`, made if it is not there (its folder has to be). `shared`: with
+    processes that write as much as this one."""
 
-    def __init__(self, file: str, *, secret: str = "") -> None:
+    def __init__(self, file: str, *, secret: str = "", shared: bool = False) -> None:
         self._file = file
         self.secret = secret.encode()
         self._given = self.secret
@@ -109,6 +110,8 @@ class SQLiteStore(Life):
         self._turns = Turns(f"{file}-turns")
         self._writer = self._worker("writer", self._connect_to_write, commits=True)
         self._reader = self._worker("reader", self._connect, commits=False)
+        if shared:
+            self._writer.alone = self._turns.writing
 
     async def open(self) -> None:
         try:

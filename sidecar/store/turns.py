@@ -1,4 +1,5 @@
-"""Whose turn it is to append to a conversation, among all processes on this machine that share a file.
+"""Whose turn it is, among all processes on this machine that share a file: to append to a conversation, and
+to write at all.
 
 Who holds a turn has locked one byte, which the conversation's name stands for, of a file beside the store.
 The system takes the lock back from a process that ends, however it ends, and from no other: so there is no
@@ -11,8 +12,8 @@ import asyncio
 import fcntl
 import hashlib
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from sidecar.errors import StoreUnavailable
 
@@ -20,6 +21,7 @@ __all__ = ["Turns"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks at a turn that another holds
 _BYTES = 7  # offsets in a file are signed and have eight
+_WRITES = 1 << 8 * _BYTES  # no conversation's
 
 
 class Turns:
@@ -52,6 +54,19 @@ class Turns:
         finally:
             if self._opened == file:
                 fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write to the store while no other process does; blocks this thread until then.
+
+        SQLite alone would look again after pauses of up to 0.1 s, and find another writing each time.
+        """
+        file = self._open()
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, _WRITES)
+        try:
+            yield
+        finally:
+            fcntl.lockf(file, fcntl.LOCK_UN, 1, _WRITES)
 
     def _open(self) -> int:
         if self._opened is None:

@@ -13,6 +13,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -38,6 +39,8 @@ class Worker:
 
     def __init__(self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool) -> None:
         self.commits = commits
+        #: Held in the thread while a group is written: others that write to the same file wait for it.
+        self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
         #: How many jobs have been asked for and are not done.
         self.waiting = 0
         #: Does it take jobs?
@@ -148,16 +151,17 @@ class Worker:
             return [(future, None, error) for _job, future in group]
         if not self.commits:
             return [_attempt(job, future, connection) for job, future in group]
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
-            return [(future, None, error) for _job, future in group]
-        try:
-            with connection:  # commits, or rolls back
-                return [(future, job(connection), None) for job, future in group]
-        except Exception as error:  # the error of one job is not the others': one by one, below
-            if len(group) == 1:
-                return [(group[0][1], None, error)]
+        with self.alone():
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                return [(future, None, error) for _job, future in group]
+            try:
+                with connection:  # commits, or rolls back
+                    return [(future, job(connection), None) for job, future in group]
+            except Exception as error:  # the error of one job is not the others': one by one, below
+                if len(group) == 1:
+                    return [(group[0][1], None, error)]
         return [settled for one in group for settled in self._done(connection, [one])]
 
 

@@ -26,6 +26,16 @@ asyncio.run(hold(*sys.argv[1:]))
 """
 
 
+WRITE = """
+import pathlib, sys
+from sidecar.store.turns import Turns
+
+print("begun", flush=True)
+with Turns(sys.argv[1]).writing():
+    pathlib.Path(sys.argv[2]).touch()
+"""
+
+
 @asynccontextmanager
 async def held_by_another(file: Path, name: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """A process that holds the turn until its standard input ends."""
@@ -76,6 +86,23 @@ async def test_a_process_that_is_killed_holds_no_turn(turns: Turns, tmp_path: Pa
         process.kill()
         async with turns.turn("a", 5):
             pass
+
+
+async def test_who_wants_to_write_waits_until_the_other_process_has_written(turns: Turns, tmp_path: Path):
+    written = tmp_path / "written"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", WRITE, str(tmp_path / "turns"), str(written)), stdin=pipe, stdout=pipe
+    )
+    assert process.stdin
+    assert process.stdout
+    with turns.writing():
+        assert await asyncio.wait_for(process.stdout.readline(), 20) == b"begun\n"
+        await asyncio.sleep(0.1)
+        assert not written.exists()
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert written.exists()
+    process.stdin.close()
 
 
 async def test_what_is_held_when_the_store_closes_is_given_back(turns: Turns, tmp_path: Path):

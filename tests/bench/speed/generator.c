@@ -245,7 +245,7 @@ static void take_line(struct conn *c, uint64_t at) {
 static void take_body(struct conn *c, const char *data, size_t n, uint64_t at) {
     c->bytes += n;
     bytes += n;
-    if (!expected && !c->first) { c->first = at; add(&firsts, at - c->asked); }
+    if (n && !expected && !c->first) { c->first = at; add(&firsts, at - c->asked); }
     while (n) {
         const char *newline = memchr(data, '\n', n);
         size_t piece = newline ? (size_t)(newline - data) : n;
