@@ -17,10 +17,11 @@ BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError)
 class Answer:
     """Status, headers and the body, piece by piece. `head` is what was read ahead."""
 
-    __slots__ = ("_response", "head")
+    __slots__ = ("_response", "content_type", "head")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self.content_type = response.content_type
         self.head = b""
 
     @property
@@ -35,9 +36,11 @@ class Answer:
     def headers(self) -> CIMultiDictProxy[str]:
         return self._response.headers
 
-    @property
-    def content_type(self) -> str:
-        return self._response.content_type
+    def look(self) -> None:
+        """Read ahead what is there without waiting."""
+        content = self._response.content
+        if content.exception() is None:  # else whoever waits for it comes upon that
+            self.head += content.read_nowait()
 
     async def read_ahead(self) -> bytes:
         """The next piece, which `readany` will give all the same; nothing at the end."""

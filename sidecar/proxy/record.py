@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from sidecar.conversation.history import Conversation, Message, Node, State
-from sidecar.conversation.message import encode, is_too_deep, normal_form, read
+from sidecar.conversation.message import encode, is_too_deep, read
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
@@ -89,9 +89,9 @@ class Recording:
         asked_nodes = self._asked_nodes(now)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
         replies = [
-            self._reply_node(reply, parent, assembled, _state(reply, assembled, ended), now)
+            self._reply_node(reply, message, parent, assembled, _state(reply, assembled, ended), now)
             for reply in assembled.replies
-            if _is_readable(reply) and (ended == "complete" or _says_something(reply))
+            if (message := self._readable(reply)) and (ended == "complete" or _says_something(reply))
         ]
         complete = [node for node in replies if node.state == "complete"]
         # Asked again in vain, the conversation stays where it was: the answer before is still its answer.
@@ -125,13 +125,29 @@ class Recording:
             nodes.append(parent)
         return nodes
 
-    def _reply_node(
-        self, reply: Reply, parent: Node | None, assembled: Assembled, state: State, now: float
-    ) -> Node:
+    def _readable(self, reply: Reply) -> Message | None:
+        """The message to keep; None for numbers beyond all range, nesting without end: they are relayed, and
+        could not be sent again."""
         raw = reply.message
-        if self.asked.chat.prefill is not None:
-            raw = _extended(self.asked.chat.prefill, raw)
-        message = self.asked.chain.message(raw)
+        try:
+            if is_too_deep(raw):
+                raise ValueError("nested too deep")
+            if self.asked.chat.prefill is not None:
+                raw = _extended(self.asked.chat.prefill, raw)
+            return self.asked.chain.message(raw)
+        except (ValueError, RecursionError) as error:
+            log.warning("a reply could not be recorded", extra={"error": str(error)})
+            return None
+
+    def _reply_node(
+        self,
+        reply: Reply,
+        message: Message,
+        parent: Node | None,
+        assembled: Assembled,
+        state: State,
+        now: float,
+    ) -> Node:
         id = self.asked.chain.reply_id(parent, message.digest, token(8))
         return replace(
             self._node(message, parent, id, now),
@@ -192,18 +208,6 @@ def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
     if reply.finish_reason is not None and reply.finish_reason != "error":
         return "complete"
     return "failed" if assembled.error is not None else ended
-
-
-def _is_readable(reply: Reply) -> bool:
-    """A number beyond all range, nesting without end: relayed, but no message that could be sent again."""
-    try:
-        if is_too_deep(reply.message):
-            raise ValueError("nested too deep")
-        normal_form(read(reply.message))
-    except (ValueError, RecursionError) as error:
-        log.warning("a reply could not be recorded", extra={"error": str(error)})
-        return False
-    return True
 
 
 def _is_whole_reply(node: Node) -> bool:

@@ -21,16 +21,21 @@ PATIENCE = 1.0
 _LARGEST = 64 << 10  # bytes of an error
 
 _ERRORS = (b'{"error":', b'[{"error":')
+_EVENTS = "text/event-stream"
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins
 
 
 async def refusal(answer: Answer) -> Overflow | None:
     """What the answer says about the length of the prompt; None if it does not refuse it for that."""
+    if answer.status < 300 and answer.content_type != _EVENTS:
+        answer.look()
+        if not _may_be_error(_plain(answer)):
+            return None  # as most that are no stream, and nobody had to wait for it
     try:
         async with asyncio.timeout(PATIENCE):
             if answer.status >= 300:
                 body = await _whole(answer)
-            elif answer.content_type == "text/event-stream":
+            elif answer.content_type == _EVENTS:
                 body = await _first_event(answer)
             else:
                 body = await _begun_as_error(answer)
@@ -50,11 +55,20 @@ async def _whole(answer: Answer) -> bytes:
 async def _begun_as_error(answer: Answer) -> bytes:
     """The body of an error that was sent as if it were an answer; nothing if it is one."""
     while True:
-        begun = b"".join(_plain(answer)[:_TOLD].split())
-        if begun.startswith(_ERRORS):
+        plain = _plain(answer)
+        if _begun(plain).startswith(_ERRORS):
             return await _whole(answer)
-        if not any(form.startswith(begun) for form in _ERRORS) or not await answer.read_ahead():
+        if not _may_be_error(plain) or not await answer.read_ahead():
             return b""
+
+
+def _begun(plain: bytes) -> bytes:
+    return b"".join(plain[:_TOLD].split())
+
+
+def _may_be_error(plain: bytes) -> bool:
+    begun = _begun(plain)
+    return begun.startswith(_ERRORS) or any(form.startswith(begun) for form in _ERRORS)
 
 
 async def _first_event(answer: Answer) -> bytes:

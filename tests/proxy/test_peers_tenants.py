@@ -77,6 +77,7 @@ async def test_an_id_like_a_path_is_a_key_and_nothing_else(
         "sidecar.db",
         "sidecar.db-wal",
         "sidecar.db-shm",
+        "sidecar.db-turns",
     }
     assert set(tmp_path.parent.iterdir()) == around
 
