@@ -13,6 +13,7 @@ from typing import TextIO
 from sidecar.commands.progress import Progress
 from sidecar.conversation.history import HASH_SIZE, Chain, Node
 from sidecar.conversation.identity import conversation_id
+from sidecar.errors import StoreUnavailable
 from sidecar.opened import opened
 from sidecar.settings import Settings
 from sidecar.store import Whole
@@ -26,7 +27,13 @@ async def verify(settings: Settings, *, out: TextIO) -> int:
     async with opened(settings) as store:
         with Progress("verified conversations") as progress:
             async for held in store.holdings(sized=False):
-                whole = await store.whole(held.id)
+                progress.step()
+                try:
+                    whole = await store.whole(held.id)
+                except StoreUnavailable as error:  # a damaged page, another key: the rest may be readable
+                    out.write(f"{held.id}: cannot be read: {error.message}\n")
+                    wrong += 1
+                    continue
                 if whole is None:  # deleted meanwhile
                     continue
                 for each in wrongs(whole, store.secret):
@@ -34,7 +41,6 @@ async def verify(settings: Settings, *, out: TextIO) -> int:
                     wrong += 1
                 conversations += 1
                 messages += len(whole.nodes)
-                progress.step()
     sys.stderr.write(
         f"sidecar: {conversations} conversations with {messages} messages: "
         f"{f'{wrong} things are wrong' if wrong else 'all as it was recorded'}\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -136,3 +138,16 @@ def test_a_key_and_a_file_with_one_are_too_much(run, with_keys, monkeypatch):
     monkeypatch.setenv("SIDECAR_ENCRYPTION__KEY_FILE", "key")
 
     assert "the key is given twice" in run("check-config", store=None)[2]
+
+
+def test_verify_says_which_conversation_was_tampered_with_and_goes_on(run, file, with_keys):
+    talks(file, *SAID, encryption={"key": FIRST})
+    with_keys(FIRST)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        other = "SELECT body FROM message WHERE number = 2"
+        connection.execute(f"UPDATE message SET body = ({other}) WHERE number = 1")
+    code, out, err = run("verify")
+
+    assert code == 1
+    assert ": cannot be read: something in the store is not what was written there" in out
+    assert err == "sidecar: 1 conversations with 2 messages: 1 things are wrong\n"
