@@ -130,8 +130,8 @@ class _Bench:
                 async with self._running(row, work, direct, lasting) as running:
                     sample = await measure(self._generator, work, running, seconds)
                 if row.is_exact and not sample.wrong and sample.bytes != unhindered.bytes:
-                    wrong = f"replies of {sample.bytes[0]} bytes instead of {unhindered.bytes[0]}"
-                    sample = replace(sample, wrong=wrong)
+                    wrong = "replies of {} to {} bytes instead of {} to {}"
+                    sample = replace(sample, wrong=wrong.format(*sample.bytes, *unhindered.bytes))
                 samples[row.name].append(sample)
         return samples
 
