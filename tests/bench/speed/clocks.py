@@ -34,8 +34,9 @@ def busy(number: int) -> float:
 
 
 def cpu(pid: int) -> float:
-    """Seconds that the process and its descendants have computed so far, ended threads included."""
-    return sum(_computed(each) for each in _family(pid))
+    """Seconds that the process and its descendants have computed so far, ended ones and threads included."""
+    family = _family(pid)
+    return sum(map(_computed, family)) + sum(map(_left_behind, family))
 
 
 def memory(pid: int) -> int:
@@ -84,6 +85,12 @@ def _computed(pid: int) -> float:
         return time.clock_gettime((~pid << 3) | 2)
     except OSError:  # it has ended
         return 0.0
+
+
+def _left_behind(pid: int) -> float:
+    """Of children that have ended."""
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
 def _resident(pid: int) -> int:

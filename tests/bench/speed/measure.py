@@ -67,7 +67,7 @@ async def measure(generator: Generator, work: Work, running: Running, seconds: f
         bytes=load.bytes,
         generator=load.cpu / units * 1e6,
         others=max(0.0, others),
-        wrong=_wrong(work, load, chats),
+        wrong=_wrong(work, load, chats) or ("it has ended" if used < 0 else ""),
     )
 
 

@@ -175,6 +175,9 @@ async def _litellm(upstream: int, folder: Path) -> AsyncIterator[Running]:
     binary = python_packages("litellm", ["litellm[proxy]==1.106.2"]) / "litellm"
     command = [str(binary), "--config", str(file), "--host", "127.0.0.1", "--port", str(port)]
     alone = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MASTER_KEY": _KEY, "LITELLM_LOG": "ERROR"}
+    alone["REPEATED_STREAMING_CHUNK_LIMIT"] = (
+        "1000000"  # it takes chunks that are all alike for a broken model
+    )
     # What it prints nobody reads, and a full pipe would stop it.
     command = ["sh", "-c", 'exec "$@" >&2', "sh", *command]
     async with _started(command, folder, log, alone) as process:
