@@ -60,7 +60,7 @@ def differences(counted: Mapping[str, int], expected: Mapping[str, int], allowed
 
 
 async def counts(folder: Path, **environment: str) -> dict[str, int]:
-    """Bytecodes for a request of each work, that which most of a few took."""
+    """Bytecodes for a request of each work: the count that came most often among a few."""
     async with wire() as made, _counting(made.url, folder, environment) as counting:
         await made.connect(counting.port)
         found = {work.name: await _count(work, made, counting) for work in WORKS}

@@ -15,7 +15,7 @@ from tests.bench.speed.works import Work
 __all__ = ["Sample", "measure"]
 
 #: A work that takes longer is given up. Seconds.
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 #: So much later threads that write behind the replies are done as well.
 _SETTLING = 0.2
 
