@@ -298,6 +298,18 @@ async def test_a_secret_from_elsewhere_is_kept_sealed(stores):
     assert len(await store.tree("conv_1")) == 2
 
 
+async def test_a_copy_is_as_sealed_as_the_store(stores, tmp_path):
+    store = await stores(OLD)
+    ask, answer = await fill(store)
+    await store.backup(str(tmp_path / "copy.db"), lambda share: None)
+    copy = make_store(str(tmp_path / "copy.db"), keys=[OLD])
+    await copy.open()
+
+    assert await copy.tree("conv_1") == [ask, answer]
+    assert b"xyzzy" not in stores.words()
+    await copy.close()
+
+
 async def test_it_says_what_waits_and_checks_like_the_store_inside(stores):
     store = await stores(OLD)
 
