@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,11 @@ def test_files_and_functions_stay_short(file):
     ]
     too_long = [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
     assert (len(source.splitlines()) <= 400, too_long) == (True, [])
+
+
+@pytest.mark.parametrize("file", [each for each in FILES if each != SIDECAR / "__init__.py"], ids=module_of)
+def test_every_module_is_on_the_map_of_its_package(file):
+    name = module_of(file).split(".")[-1]
+    folder = file.parent.parent if file.name == "__init__.py" else file.parent
+    told = (folder / "__init__.py").read_text("utf-8").split('"""')[1]
+    assert re.search(rf"^ *(\w+, )*{name}\b", told, re.MULTILINE) or name == "__main__"

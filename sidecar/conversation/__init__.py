@@ -10,7 +10,11 @@
     recognise  which conversation does it continue, if it names none?
     rebuild    the messages that go upstream
     tokens     how many tokens is this, about?
+    learning   what an upstream's counts teach of that
+    silent     did an upstream cut a prompt without a word?
     trim       which turns fit the budget
+    shorten    what is left of old tool results, images and reasoning before turns go
+    steady     by which weights a conversation is cut, so that learning moves no cut
     summary    what stands for the turns that do not
     transcript what a model is asked that is to sum them up
     windows    what the upstreams' lists of models say of each model's window

@@ -12,6 +12,12 @@ recognise     the look-ups for a request that names no conversation
 compose       the request as it goes upstream
 budget        how much of the history it may take along
 windows       what is known of each model's window
+tasks         titles and the like: shortened, and done elsewhere if so set
+summary       what stands for the turns that are left out
+summarise     having a model sum them up, in the background
+summaries     which of that is under way, and what failed
+learned       what the upstream's counts teach, model by model
+observe       what the doctor is told of a request
 forward       sending it on, and what becomes of it when the client leaves first
 heal          a request that is refused for its length is cut and sent again
 refusal       is an answer such a refusal?

@@ -4,6 +4,7 @@ The map, each module above those that use it:
 
     values           what a single value may look like, and the sentence to say when it does not
     openings         how known background tasks begin
+    prompts          what a model is told that is to sum up
     section          what every section is
     keeping          the sections on what is kept
     sections         the settings with their defaults and meanings, section by section

@@ -32,6 +32,7 @@ LONG = 3600.0
 _QUERY = 15.0  # seconds for one query of a request
 _CONNECT = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_PLANS = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan"
 _SAID = 10.0  # seconds between two log lines of one wait
 
 _LATER = (
@@ -71,12 +72,10 @@ class Database:
         begun, pause, said = time.monotonic(), 0.1, -_SAID
         while True:
             try:
-                connection = await self._connect(prepared=False)
+                connection = await self._connect(prepared=False, pooled=True)
                 try:
                     await prepare(connection)
-                    prepared = self.address.prepared
-                    if prepared is None:
-                        prepared = not await _is_pooled(connection)
+                    pooled = await _is_pooled(connection)
                 finally:
                     await connection.close(timeout=_CONNECT)
                 break
@@ -91,10 +90,11 @@ class Database:
                     said = waited
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+        prepared = not pooled if self.address.prepared is None else self.address.prepared
         self._pool = await asyncpg.create_pool(
             min_size=0,
             max_size=self.address.connections,
-            connect=lambda *_, **named: self._connect(prepared=prepared, **named),
+            connect=lambda *_, **named: self._connect(prepared=prepared, pooled=pooled, **named),
             reset=_nothing,
         )
 
@@ -136,7 +136,7 @@ class Database:
             log.warning("the store is tried again", extra={"error": _reason(error), **self._about})
         return now - self._failing_since < self.address.retry
 
-    async def _connect(self, *, prepared: bool, **named: Any) -> Connection:
+    async def _connect(self, *, prepared: bool, pooled: bool, **named: Any) -> Connection:
         connection = await asyncpg.connect(
             self.address.dsn,
             timeout=_CONNECT,
@@ -144,7 +144,7 @@ class Database:
             statement_cache_size=100 if prepared else 0,
             **named,
         )
-        if prepared:
+        if not pooled:  # there the session would be another client's next
             await _plan_once(connection)
         return connection
 
@@ -163,13 +163,14 @@ async def _is_pooled(connection: Connection) -> bool:
 
 
 async def _plan_once(connection: Connection) -> None:
-    """There is one good plan for each statement, and it goes by an index.
+    """There is one good plan for each statement, and it goes along an index.
 
     By itself the server plans anew every time where tables are divided, which takes ten times as long as to
-    run it; and a plan made while a table was small, without its index, would stay when it has grown.
+    run it; and a plan made while a table was small, without its index or against its order, would stay when
+    it has grown.
     """
     with suppress(asyncpg.UndefinedObjectError):  # some of PostgreSQL's relatives know no such settings
-        await connection.execute("SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan")
+        await connection.execute(_PLANS)
 
 
 async def _nothing(_connection: Connection) -> None:
