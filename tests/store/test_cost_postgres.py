@@ -69,10 +69,10 @@ async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_aft
         assert 20 < long_record < 2 * record
 
 
-async def test_recognising_costs_the_same_among_thousands_of_chats_that_all_say_ok(store):
+async def test_recognising_costs_the_same_among_hundreds_of_chats_that_all_say_ok(store):
     ask, answer = chat("hi", "ok")
     costs = []
-    for many in (range(50), range(50, 1500)):
+    for many in (range(50), range(50, 600)):
         for number in many:
             await store.record(turn(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok")))
         known = await pages(store, statements.FIND_BY_HISTORY, TENANT, [b"n" * 16, answer.hash])

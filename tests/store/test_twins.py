@@ -41,14 +41,14 @@ def test_memory_and_file_answer_every_question_alike(history):
         asyncio.run(compare(history, str(Path(folder) / "sidecar.db")))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(records, max_size=8))
 def test_memory_and_a_sealed_file_answer_every_question_alike(history):
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(compare(history, str(Path(folder) / "sidecar.db"), keys=[bytes(32)]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(history=st.lists(records, max_size=8))
 def test_memory_and_postgresql_answer_every_question_alike(server, history):
     asyncio.run(compare(history, asyncio.run(server.store_url())))
