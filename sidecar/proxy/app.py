@@ -8,6 +8,7 @@ signal ends the process at once, with 128 and its number.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -183,6 +184,7 @@ async def _serve(
     try:
         async with running(settings, sockets) as address:
             served.set()
+            _collect_less_often()
             ready(address)
             await stopped.wait()
             say("stopping")
@@ -190,6 +192,16 @@ async def _serve(
         if served.is_set() or not stopped.is_set():
             raise
         say("stopped before it served")
+
+
+def _collect_less_often() -> None:
+    """Tell the garbage collector that what is there now stays, and that requests leave little behind.
+
+    It looked through all modules again and again; that was a tenth of what a short request costs.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
 
 
 def _address(settings: Settings, port: int) -> str:
