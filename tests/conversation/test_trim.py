@@ -369,7 +369,7 @@ class TestAtRandom:
         for end in range(1, len(more) + 1):
             assume(before.dropped in accumulate([0, *map(len, turns), *map(len, more)]))
             now = trim(joined([*turns, *more[:end]]), budget)
-            # What did not fit whatever went had lost all that was old; in a later turn it may be made shorter.
+            # What did not fit at all had lost everything old; in a later turn it may be made shorter instead.
             assert now.dropped >= before.dropped or before.over
             if (now.dropped, now.shortened) == (before.dropped, before.shortened):
                 assert now.kept[: len(before.kept)] == before.kept
