@@ -115,7 +115,7 @@ def conversation_id(secret: bytes, tenant: bytes, key: str) -> str:
 
 
 def slot_of(session: str, slots: int) -> int:
-    """One of so many slots, numbered from 0: always the same for the same conversation."""
+    """One of so many slots, numbered from 0: where a conversation is put if it may choose."""
     return int.from_bytes(blake2b(session.encode(), digest_size=8).digest(), "big") % slots
 
 

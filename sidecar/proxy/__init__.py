@@ -29,6 +29,7 @@ upstream      the connection to the backend: URLs, retries, errors
 headers       what of the headers travels on
 codings       which packed bodies can be read
 entropy       ids that nobody can guess
+slots         which of the engine's slots a conversation is on
 recent        the last request of each conversation, to compare the next with
 appends       one append to a conversation at a time
 pruning       what is kept no longer goes, now and then

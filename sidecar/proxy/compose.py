@@ -10,7 +10,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.conversation.identity import is_named, slot_of
+from sidecar.conversation.identity import is_named
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.steady import Steady, steady
@@ -24,7 +24,6 @@ from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.summary import Missing, summed_up, trimmed_with_room
 from sidecar.proxy.tasks import task
-from sidecar.settings import Session
 
 __all__ = ["Composed", "compose", "told"]
 
@@ -150,14 +149,15 @@ def _session(context: Context, headers: CIMultiDict[str], session: str | None) -
     for name in context.settings.session.headers:
         if name.lower() not in identity or not is_named(headers.get(name), rules.no_id):
             headers[name] = session
-    return dict(_fields(context.settings.session, session))
+    return dict(_fields(context, session))
 
 
-def _fields(rules: Session, session: str) -> Iterator[tuple[str, bytes]]:
+def _fields(context: Context, session: str) -> Iterator[tuple[str, bytes]]:
+    rules = context.settings.session
     if rules.body_field:
         yield rules.body_field, encode(session)
     if rules.slots:
-        yield "id_slot", encode(slot_of(session, rules.slots))
+        yield "id_slot", encode(context.slots.of(session))
     if rules.cache_prompt:
         yield "cache_prompt", b"true"
 

@@ -16,6 +16,7 @@ from sidecar.proxy.appends import Appends
 from sidecar.proxy.learned import Learned
 from sidecar.proxy.pruning import Pruning
 from sidecar.proxy.recent import Recent
+from sidecar.proxy.slots import Slots
 from sidecar.proxy.summaries import Summaries
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.windows import Windows
@@ -53,6 +54,7 @@ class Context:
         self.windows = Windows(settings, upstream, self.spawn)
         self.learned = Learned(store, metrics, self.spawn, self.store_failed)
         self.summaries = Summaries(self.spawn)
+        self.slots = Slots(settings.session.slots)
         self.pruning = Pruning(store, settings.retention, self.spawn, self.store_failed)
         #: The last attempt to write failed; cleared by the next that succeeds.
         self.store_failing = False

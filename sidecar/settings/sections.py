@@ -280,8 +280,8 @@ class Session(Section):
     )
     slots: Count = Field(
         0,
-        description="For llama.cpp: how many slots it has (`-np`). Each chat stays on one of them, in the"
-        " body field `id_slot`; 0 leaves the choice to the engine.",
+        description="For llama.cpp: how many slots it has (`-np`). Each chat stays on one of them while there"
+        " is room for all, in the body field `id_slot`; 0 leaves the choice to the engine.",
     )
     cache_prompt: bool = Field(
         False,

@@ -22,15 +22,24 @@ async def test_without_settings_the_engine_chooses(sidecar: Sidecar, upstream: U
     assert not {"id_slot", "cache_prompt"} & set(upstream.last.json)
 
 
-async def test_a_chat_stays_on_its_slot_and_chats_are_spread(start: Start, upstream: Upstream):
-    sidecar = await start(session={"slots": 4}, secret="a secret of the tests")
-    ids = [f"chat {number}" for number in range(40)]
+async def test_as_many_chats_as_there_are_slots_have_one_each_and_stay_on_it(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start(session={"slots": 4})
+    ids = [f"chat {number}" for number in range(4)]
     found = await slots(sidecar, upstream, *ids)
-    assert found == await slots(sidecar, upstream, *ids)
-    assert {found.count(slot) > 4 for slot in range(4)} == {True}
+    assert sorted(found) == [0, 1, 2, 3]
+    assert await slots(sidecar, upstream, *reversed(ids)) == found[::-1]
 
 
-async def test_the_slot_is_the_same_after_a_restart(start: Start, upstream: Upstream):
+async def test_one_more_takes_the_slot_of_the_one_that_was_longest_silent(start: Start, upstream: Upstream):
+    sidecar = await start(session={"slots": 3})
+    first, second, third = await slots(sidecar, upstream, "a", "b", "c")
+    assert await slots(sidecar, upstream, "a", "d", "c", "a") == [first, second, third, first]
+    assert await slots(sidecar, upstream, "b") == [second]  # d was silent for longer than c and a
+
+
+async def test_the_slots_are_the_same_after_a_restart(start: Start, upstream: Upstream):
     ids = [f"chat {number}" for number in range(8)]
     before = await slots(await start(session={"slots": 8}), upstream, *ids)
     assert await slots(await start(session={"slots": 8}), upstream, *ids) == before
