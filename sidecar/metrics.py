@@ -21,12 +21,12 @@ def share(folder: str) -> None:
     global _folder
     _folder = folder
     tell("PROMETHEUS_MULTIPROC_DIR", folder)
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call] # the library's own has no types
 
 
 def forget(pid: int) -> None:
     """A process has ended: what it had counted stays, what it was doing does not."""
-    mark_process_dead(pid, _folder)  # type: ignore[no-untyped-call]
+    mark_process_dead(pid, _folder)  # type: ignore[no-untyped-call] # the library's own has no types
 
 
 class Metrics:
@@ -65,7 +65,7 @@ class Metrics:
         if not _folder:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, _folder)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry, _folder)  # type: ignore[no-untyped-call] # the library's own has no types
         return generate_latest(registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

@@ -1,10 +1,30 @@
-"""Two PostgreSQL servers for the whole run, each started by the first test that needs it."""
+"""What tests of all parts need: the process as it was, and two PostgreSQL servers for the whole run, each
+started by the first test that needs it."""
 
 from __future__ import annotations
+
+import logging
+import os
 
 import pytest
 
 from tests.store.postgres import Server
+
+
+@pytest.fixture
+def logging_as_it_was():
+    root, tree = logging.getLogger(), logging.getLogger("sidecar")
+    handlers, level = list(root.handlers), tree.level
+    yield
+    root.handlers[:] = handlers
+    tree.setLevel(level)
+
+
+@pytest.fixture
+def undisturbed(monkeypatch: pytest.MonkeyPatch, logging_as_it_was: None):
+    """No setting of the machine's own, and the logging as it was."""
+    for name in [name for name in os.environ if name.startswith("SIDECAR_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -14,17 +14,7 @@ import sidecar
 from sidecar import cli
 from sidecar.errors import StoreUnavailable
 
-
-@pytest.fixture(autouse=True)
-def _undisturbed(monkeypatch):
-    """No setting of the machine's own, and the logging as it was."""
-    for name in [name for name in os.environ if name.startswith("SIDECAR_")]:
-        monkeypatch.delenv(name)
-    root, tree = logging.getLogger(), logging.getLogger("sidecar")
-    handlers, level = list(root.handlers), tree.level
-    yield
-    root.handlers[:] = handlers
-    tree.setLevel(level)
+pytestmark = pytest.mark.usefixtures("undisturbed")
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def calls(monkeypatch):
         seen.append((settings, options))
         return 0
 
-    app.serve, export.export = serve, exported  # type: ignore[attr-defined]
+    vars(app)["serve"], vars(export)["export"] = serve, exported
     monkeypatch.setitem(sys.modules, "sidecar.proxy.app", app)
     monkeypatch.setitem(sys.modules, "sidecar.export", export)
     return seen
@@ -53,7 +43,7 @@ def failing(monkeypatch, error):
     def serve(settings):
         raise error
 
-    app.serve = serve  # type: ignore[attr-defined]
+    vars(app)["serve"] = serve
     monkeypatch.setitem(sys.modules, "sidecar.proxy.app", app)
 
 

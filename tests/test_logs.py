@@ -10,14 +10,7 @@ import pytest
 
 from sidecar import logs
 
-
-@pytest.fixture(autouse=True)
-def _logging_as_it_was():
-    root, tree = logging.getLogger(), logging.getLogger("sidecar")
-    handlers, level = list(root.handlers), tree.level
-    yield
-    root.handlers[:] = handlers
-    tree.setLevel(level)
+pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
 
 @pytest.fixture

@@ -92,6 +92,6 @@ def test_a_table_may_not_be_too_tight_for_the_first_turn():
 
 def test_the_summary_shows_tables_as_they_may_be_written():
     rules = [{"match": "a", "window": 4096, "max_turns": None}, {"match": "*"}]
-    line = summary(Settings(trim={"models": rules})).splitlines()[-1]  # type: ignore[arg-type]
+    line = summary(Settings.model_validate({"trim": {"models": rules}})).splitlines()[-1]
     assert line == 'trim.models = [{match = "a", window = 4096, max_turns = "none"}, {match = "*"}]'
     assert len(Settings(trim=tomllib.loads(line)["trim"]).trim.models) == 2

@@ -113,7 +113,7 @@ class Veil:
 
         key = blake2b(digest_size=KEY_SIZE, key=secret[:64], person=b"sidecar/veil").digest()
         # A tenant is one block, and no two are the same: here this mode is what is wanted, a permutation.
-        self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305
+        self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - one block, see above
         #: The name in the store of a tenant. It is longer than a tenant, and so never one.
         self.veil = lru_cache(maxsize=1024)(self._veil)
 

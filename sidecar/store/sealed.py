@@ -22,7 +22,7 @@ __all__ = ["SealedStore"]
 
 _BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
 #: Where the secret is sealed; no conversation has this id.
-_OF_SECRET = "\0secret"  # noqa: S105
+_OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
 _MIXED, _ALL_SEALED = b"m", b"s"
 
 

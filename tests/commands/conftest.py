@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 from collections.abc import Mapping
 
 import pytest
@@ -16,15 +14,8 @@ from sidecar.settings import Settings
 
 
 @pytest.fixture(autouse=True)
-def _undisturbed(monkeypatch):
-    """No setting of the machine's own, and the logging as it was."""
-    for name in [name for name in os.environ if name.startswith("SIDECAR_")]:
-        monkeypatch.delenv(name)
-    root, tree = logging.getLogger(), logging.getLogger("sidecar")
-    handlers, level = list(root.handlers), tree.level
-    yield
-    root.handlers[:] = handlers
-    tree.setLevel(level)
+def _always(undisturbed):
+    """Commands read the environment, and set logging up."""
 
 
 @pytest.fixture

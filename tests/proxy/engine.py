@@ -9,6 +9,15 @@ from typing import Any
 
 from tests.proxy.upstream import EVENTS, JSON, Answer, Exchange, completion, event, says, sends, streams
 
+_TEXT = "the river carried old letters past a quiet mill where nobody counted hours " * 6
+
+
+def turns(count: int, size: int = 200) -> list[str]:
+    """So many questions, each but the last with its answer, of so many characters each."""
+    begun = (text for at in range(1, count + 1) for text in (f"q{at} ", f"a{at} "))
+    return [text + _TEXT[: size - len(text)] for text in begun][:-1]
+
+
 Words = Callable[[int, int, int], tuple[int, Any]]
 
 

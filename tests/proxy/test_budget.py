@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.proxy import engine
 from tests.proxy.client import Sidecar, eventually
 from tests.proxy.conftest import Start
 from tests.proxy.upstream import CUT, Answer, Exchange, Upstream, says, sends, streams, waits
@@ -20,14 +21,7 @@ LLAMA = b'{"data":[{"id":"gemma","meta":{"n_ctx":2048,"n_ctx_train":32768}}]}'
 
 def turns(count: int, size: int = 400) -> list[str]:
     """So many questions, each but the last with its answer: about a hundred tokens each."""
-    return [text + _WORDS[: size - len(text)] for at in range(1, count + 1) for text in _begun(at)][:-1]
-
-
-_WORDS = "the river carried old letters past a quiet mill where nobody counted hours " * 6
-
-
-def _begun(at: int) -> tuple[str, str]:
-    return f"q{at} ", f"a{at} "
+    return engine.turns(count, size)
 
 
 def tells(upstream: Upstream, **lists: bytes | Answer) -> None:

@@ -15,7 +15,7 @@ from tests.conversation.refusals import REFUSALS
 from tests.proxy import engine
 from tests.proxy.client import CHAT, Sidecar, chat, eventually, named
 from tests.proxy.conftest import Start
-from tests.proxy.engine import Engine
+from tests.proxy.engine import Engine, turns
 from tests.proxy.upstream import (
     CUT,
     DONE,
@@ -34,18 +34,6 @@ from tests.proxy.upstream import (
 
 ALL = [engine.llama, engine.vllm, engine.vllm_at_least, engine.openai, engine.groq, engine.ollama]
 ALL += [engine.lm_studio, engine.litellm]
-
-
-def turns(count: int, size: int = 200) -> list[str]:
-    """So many questions, each but the last with its answer, of some length."""
-    return [text + _WORDS[: size - len(text)] for at in range(1, count + 1) for text in _begun(at)][:-1]
-
-
-_WORDS = "the river carried old letters past a quiet mill where nobody counted hours " * 6
-
-
-def _begun(at: int) -> tuple[str, str]:
-    return f"q{at} ", f"a{at} "
 
 
 def body_of(refused: tuple[int, Any]) -> bytes:

@@ -72,12 +72,8 @@ async def relayed(*pieces: bytes) -> tuple[bytes, list[str]]:
     """What the client gets of a stream in these pieces, and what is in the history after it."""
     upstream = Upstream()
     await upstream.start()
-    made = Settings(
-        upstream=upstream.url,
-        listen="127.0.0.1:0",
-        store="memory:",
-        trim={"window_refresh": 0},  # type: ignore[arg-type]
-    )
+    given = {"upstream": upstream.url, "listen": "127.0.0.1:0", "store": "memory:"}
+    made = Settings.model_validate({**given, "trim": {"window_refresh": 0}})
     async with running(made) as url, ClientSession() as http:
         sidecar = Sidecar(url, made, http)
         upstream.will(streams(*pieces))

@@ -122,7 +122,10 @@ async def test_a_client_that_vanishes_ends_the_upstreams_socket(sidecar: Sidecar
         await socket.receive_str()
         transport = socket.get_extra_info("socket")
         assert transport is not None
-        socket._response.connection.transport.abort()  # type: ignore[union-attr]
+        connection = socket._response.connection
+        assert connection is not None
+        assert connection.transport is not None
+        connection.transport.abort()
         await asyncio.wait_for(sockets.closed_with, 2)
 
 

@@ -256,7 +256,7 @@ class TestRotation:
         assert await store.reseal(lambda _: None) == 2
         assert await everything(await stores(NEW)) == before
 
-    async def test_what_is_recorded_meanwhile_stays(self):
+    async def test_what_is_recorded_meanwhile_stays(self, monkeypatch):
         inner = MemoryStore()
         store = SealedStore(inner, [OLD])
         await store.open()
@@ -270,11 +270,11 @@ class TestRotation:
             await later.record(turn(talk(), more))
             return await rewrite(conversation, change)
 
-        inner.rewrite = late  # type: ignore[method-assign]
+        monkeypatch.setattr(inner, "rewrite", late)
         assert await later.reseal(lambda _: None) == 1
         assert (await later.tree("conv_1"))[-1] == more
 
-    async def test_one_deleted_meanwhile_is_passed_over(self):
+    async def test_one_deleted_meanwhile_is_passed_over(self, monkeypatch):
         inner = MemoryStore()
         store = SealedStore(inner, [OLD])
         await store.open()
@@ -283,7 +283,7 @@ class TestRotation:
         async def gone(conversation):
             return None
 
-        inner.whole = gone  # type: ignore[method-assign]
+        monkeypatch.setattr(inner, "whole", gone)
         assert await store.reseal(lambda _: None) == 0
 
 

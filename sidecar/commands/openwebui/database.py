@@ -112,7 +112,7 @@ class Database:
             {id: each for id, each in kept.items() if _is_message(each)} if isinstance(kept, dict) else {}
         )
         messages |= self._rows(row["id"])
-        current = row["current_message_id"] if "current_message_id" in row.keys() else None  # noqa: SIM118
+        current = row["current_message_id"] if "current_message_id" in row.keys() else None  # noqa: SIM118 - a Row is its values
         created_at, updated_at = time_of(row["created_at"]), time_of(row["updated_at"])
         return Chat(
             id=str(row["id"]),

@@ -80,7 +80,8 @@ class Leases:
                 if clock() >= end:
                     raise TimeoutError
                 # Not all at once: who waits together would ask together for ever.
-                await asyncio.sleep(min(pause * random.uniform(0.5, 1.0), max(0.0, end - clock())))  # noqa: S311
+                spread = random.uniform(0.5, 1.0)  # noqa: S311 - nobody gains by guessing it
+                await asyncio.sleep(min(pause * spread, max(0.0, end - clock())))
                 pause = min(2 * pause, _LONGEST_PAUSE)
         except asyncio.CancelledError:
             await self._release(lease)  # it may have been taken just now

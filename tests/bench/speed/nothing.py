@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import uvloop
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 _HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length", "Host", "TE", "Upgrade")
 
 
-def _passed_on(headers: CIMultiDict[str]) -> CIMultiDict[str]:
+def _passed_on(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
     kept = CIMultiDict(headers)
     for name in _HOP_BY_HOP:
         kept.popall(name, None)
@@ -33,11 +33,11 @@ def _proxy(
         async with session.request(
             request.method,
             URL(origin + request.raw_path, encoded=True),
-            headers=_passed_on(request.headers),  # type: ignore[arg-type]
+            headers=_passed_on(request.headers),
             data=await request.read() if request.body_exists else None,
             allow_redirects=False,
         ) as answer:
-            response = web.StreamResponse(status=answer.status, headers=_passed_on(answer.headers))  # type: ignore[arg-type]
+            response = web.StreamResponse(status=answer.status, headers=_passed_on(answer.headers))
             response.content_length = answer.content_length
             await response.prepare(request)
             while chunk := await answer.content.readany():

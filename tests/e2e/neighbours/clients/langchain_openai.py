@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai  # type: ignore[import-not-found]
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage  # type: ignore[import-not-found]
-from langchain_openai import ChatOpenAI  # type: ignore[import-not-found]
+import openai
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_openai import ChatOpenAI
 
 from tests.e2e.neighbours.clients.talk import KEY, MODEL, TOOL, Failed, Got, main
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import litellm  # type: ignore[import-not-found]
-import openai  # type: ignore[import-not-found]
+import litellm
+import openai
 
 from tests.e2e.neighbours.clients.talk import KEY, MODEL, TOOL, Failed, Got, main
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import openai  # type: ignore[import-not-found]
+import openai
 
 from tests.e2e.neighbours.clients.talk import KEY, MODEL, TOOL, Failed, Got, main
 
