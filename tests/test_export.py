@@ -6,10 +6,10 @@ import asyncio
 import io
 import json
 import logging
-from dataclasses import replace
 
 import pytest
 from aiohttp import ClientSession
+from msgspec.structs import replace
 
 from sidecar.cli import main
 from sidecar.errors import SidecarError

@@ -18,10 +18,12 @@ Version 1 of this contract: BLAKE2b, 16 bytes, person `sidecar/1`. Golden values
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import is_
 from typing import Literal
+
+import msgspec
+from msgspec.structs import force_setattr
 
 from sidecar.conversation import message as messages
 from sidecar.conversation.message import Fields
@@ -49,8 +51,7 @@ Source = Literal["client", "upstream"]
 State = Literal["complete", "partial", "failed"]
 
 
-@dataclass(slots=True, frozen=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message of a request: the bytes as received, the fields in them, and its two digests.
 
     `exact` is None for a message that is never restored by itself (user, system).
@@ -61,19 +62,18 @@ class Message:
     role: str
     digest: bytes
     exact: bytes | None
-    _measure: Measure | None = field(default=None, init=False, compare=False, repr=False)
+    _measure: Measure | None = None
 
     @property
     def measure(self) -> Measure:
         """What an estimate of its tokens counts. Kept, for a client sends the same message many times."""
         if self._measure is None:
-            object.__setattr__(self, "_measure", measured(self.fields))
+            force_setattr(self, "_measure", measured(self.fields))
         assert self._measure is not None
         return self._measure
 
 
-@dataclass(slots=True, frozen=True)
-class Path:
+class Path(msgspec.Struct, frozen=True):
     """Messages from a root downwards, with the chain hashes up to and including each."""
 
     messages: tuple[Message, ...]
@@ -84,8 +84,7 @@ class Path:
         return len(self.messages)
 
 
-@dataclass(slots=True, frozen=True)
-class Node:
+class Node(msgspec.Struct, frozen=True, gc=False):
     """One message as it is stored. `parent` is None at a root; `created_at` is in Unix seconds."""
 
     id: bytes
@@ -108,8 +107,7 @@ class Node:
         return self.id[:HASH_SIZE]
 
 
-@dataclass(slots=True, frozen=True)
-class Conversation:
+class Conversation(msgspec.Struct, frozen=True, gc=False):
     """Whose messages these are. `key` is the client's id, None if it sent none.
 
     `tip` is where a client that sends only what is new goes on: the newest message that an upstream

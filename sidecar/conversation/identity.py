@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import blake2b
+
+import msgspec
 
 from sidecar.conversation.history import HASH_SIZE
 from sidecar.errors import BadRequest
@@ -51,8 +52,7 @@ class Kind(Enum):
     CHANNEL = "channel"
 
 
-@dataclass(slots=True, frozen=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who asks and what for. `key` is the client's conversation id, None if it sent none."""
 
     tenant: bytes

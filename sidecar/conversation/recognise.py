@@ -12,7 +12,9 @@ one of them; whatever could be two is neither, for a wrong guess would join two 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from sidecar.conversation.echo import answers, echoed_questions
 from sidecar.conversation.history import Chain, Node, Tree

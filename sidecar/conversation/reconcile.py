@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
 
+import msgspec
+
 from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
 from sidecar.conversation.history import Message, Node, Path, Tree
 from sidecar.conversation.message import call_ids, read
@@ -57,8 +59,7 @@ class Outcome(StrEnum):
     BYPASS = "bypass"
 
 
-@dataclass(slots=True, frozen=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The first `position` messages of the request are stored, and the last of them is `node`.
 
     `position` 0 with no node: nothing is stored. `anchored` is False where the front of the request

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,8 +39,7 @@ _ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..
 T = TypeVar("T")
 
 
-@dataclass(slots=True, frozen=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct, frozen=True):
     """A parsed request.
 
     `system` are the leading system and developer messages, which belong to the request and not to the

@@ -18,9 +18,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
+
+import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.rebuild import Outgoing
@@ -59,8 +62,7 @@ class Budget:
         return self.max_messages is None and self.max_turns is None and self.max_input_tokens is None
 
 
-@dataclass(slots=True, frozen=True)
-class Trimmed:
+class Trimmed(msgspec.Struct, frozen=True):
     """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter.
 
     `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `reserved`: the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
@@ -28,8 +27,7 @@ from sidecar.proxy.tasks import task
 __all__ = ["Composed", "compose", "told"]
 
 
-@dataclass(slots=True, frozen=True)
-class Composed:
+class Composed(msgspec.Struct, frozen=True):
     """Body and headers for the upstream, and what the client is told was done."""
 
     body: bytes

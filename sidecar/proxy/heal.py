@@ -9,9 +9,9 @@ upstream's first answer byte for byte: it is about the request that the client m
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from sidecar.conversation.overflow import LEAST, Overflow
 from sidecar.conversation.tokens import Measure, measure_of_tools, total

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.history import Conversation, Message, Node, Tree
@@ -39,8 +41,7 @@ _DEGRADED = 0.25
 _REFUSED = 1.0
 
 
-@dataclass(slots=True, frozen=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What to do with a request.
 
     `conversation` is None where nothing is kept. `steps` are the stored nodes that the first messages of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Literal, cast
 
+import msgspec
 from aiohttp import web
 
 from sidecar.conversation.history import Chain
@@ -32,8 +32,7 @@ Mode = Literal["auto", "full", "append", "off"]
 _MODES = ("auto", "full", "append", "off")
 
 
-@dataclass(slots=True, frozen=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """A chat request, understood."""
 
     identity: Identity

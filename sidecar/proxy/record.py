@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import encode, is_too_deep, read
@@ -98,8 +98,12 @@ class Recording:
         tip = complete[0] if complete else asked_nodes[-1] if asked_nodes else None
         system = b"[" + b",".join(each.raw for each in self.asked.chat.system) + b"]"
         digest = self.asked.chain.hash(None, system) if self.asked.chat.system else None
-        conversation = replace(
-            self.conversation,
+        before = self.conversation
+        conversation = Conversation(
+            before.id,
+            before.tenant,
+            before.key,
+            before.created_at,
             updated_at=now,
             tip=tip.id if tip else None,
             full=self.asked.is_full,
@@ -116,12 +120,21 @@ class Recording:
     def _asked_nodes(self, now: float) -> list[Node]:
         """The request's new messages, as nodes under the place where the request continues."""
         nodes: list[Node] = []
-        parent = self.plan.parent
+        parent, chain = self.plan.parent, self.asked.chain
         for message in self.plan.new:
             newest = message is self.asked.chat.path.messages[-1]
-            parent = self._node(message, parent, self.asked.chain.message_id(parent, message.digest), now)
-            if newest and message.role == "user":
-                parent = replace(parent, message_id=self.asked.identity.user_message_id)
+            parent = Node(
+                chain.message_id(parent, message.digest),
+                parent.id if parent else None,
+                message.digest,
+                chain.exact(parent.exact if parent else b"", message),
+                message.role,
+                message.raw,
+                source="client",
+                state="complete",
+                created_at=now,
+                message_id=self.asked.identity.user_message_id if newest and message.role == "user" else None,
+            )
             nodes.append(parent)
         return nodes
 
@@ -148,29 +161,22 @@ class Recording:
         state: State,
         now: float,
     ) -> Node:
-        id = self.asked.chain.reply_id(parent, message.digest, token(8))
-        return replace(
-            self._node(message, parent, id, now),
+        chain = self.asked.chain
+        return Node(
+            chain.reply_id(parent, message.digest, token(8)),
+            parent.id if parent else None,
+            message.digest,
+            chain.exact(parent.exact if parent else b"", message),
+            message.role,
+            message.raw,
             source="upstream",
             state=state,
+            created_at=now,
             message_id=self.asked.identity.message_id,
             # As it was asked for: upstreams answer under longer names, which `same-model` would not know.
             model=self.asked.chat.model or assembled.model,
             usage=assembled.usage,
             finish_reason=reply.finish_reason,
-        )
-
-    def _node(self, message: Message, parent: Node | None, id: bytes, now: float) -> Node:
-        return Node(
-            id=id,
-            parent=parent.id if parent else None,
-            digest=message.digest,
-            exact=self.asked.chain.exact(parent.exact if parent else b"", message),
-            role=message.role,
-            body=message.raw,
-            source="client",
-            state="complete",
-            created_at=now,
         )
 
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:

@@ -15,7 +15,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
+
+import msgspec
 
 from sidecar.conversation.history import Conversation, Node
 from sidecar.errors import SidecarError
@@ -41,8 +42,7 @@ MAX_CANDIDATES = 8
 MAX_LEARNED = 1000
 
 
-@dataclass(slots=True, frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What is known of a conversation at the deepest stored place of a request.
 
     `nodes` maps the hash that was found to the nodes that read alike there, oldest first; it is empty
@@ -50,12 +50,11 @@ class Found:
     """
 
     conversation: Conversation | None = None
-    nodes: Mapping[bytes, Sequence[Node]] = field(default_factory=dict)
+    nodes: Mapping[bytes, Sequence[Node]] = msgspec.field(default_factory=dict)
     is_tip: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """What one request and its reply add to a conversation.
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
@@ -69,8 +68,7 @@ class Turn:
     system: bytes | None = None
 
 
-@dataclass(slots=True, frozen=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True):
     """What a model made of the front of a path; `hash` names that front."""
 
     hash: bytes
@@ -79,8 +77,7 @@ class Summary:
     created_at: float
 
 
-@dataclass(slots=True, frozen=True)
-class Holding:
+class Holding(msgspec.Struct, frozen=True):
     """What one conversation takes up; `size` in bytes, of what was said and of reported usage."""
 
     id: str
@@ -92,8 +89,7 @@ class Holding:
     size: int = 0
 
 
-@dataclass(slots=True, frozen=True)
-class Whole:
+class Whole(msgspec.Struct, frozen=True):
     """All that a store holds of one conversation. `nodes`: in the order in which they were recorded."""
 
     conversation: Conversation

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from heapq import nlargest
+
+from msgspec.structs import replace
 
 from sidecar.conversation.history import Conversation, Node
 from sidecar.store.base import (

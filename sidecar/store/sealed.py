@@ -11,7 +11,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sidecar.conversation.history import Conversation, Node
 from sidecar.errors import StoreUnavailable

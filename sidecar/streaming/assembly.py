@@ -7,7 +7,6 @@ message join. Nothing that an upstream sent raises here: what cannot be read is 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -18,8 +17,7 @@ from sidecar.streaming.deltas import encode, encode_message, merge_message
 __all__ = ["Assembled", "Assembler", "Reply", "from_json", "from_stream"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """One choice. `message` is a JSON object, for a body that was not streamed its very bytes."""
 
     index: int
@@ -27,8 +25,7 @@ class Reply:
     finish_reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Assembled:
+class Assembled(msgspec.Struct, frozen=True):
     """All that one response said. `usage` and `error` are JSON as the upstream wrote it.
 
     `done` tells that `[DONE]` came, `ignored` how many payloads could not be read.

@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Awaitable
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
+
+from msgspec.structs import replace
 
 from sidecar.conversation.history import Node
 from sidecar.store import Store, make_store

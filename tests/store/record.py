@@ -9,8 +9,9 @@ import asyncio
 import sqlite3
 import tempfile
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from sidecar.conversation.history import Chain
 from sidecar.conversation.identity import conversation_id, tenant_of

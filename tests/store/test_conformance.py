@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sidecar.store import Found
 from sidecar.store.base import MAX_LEARNED

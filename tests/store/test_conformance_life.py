@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sidecar.store import Holding, MemoryStore, Summary, Whole
 from sidecar.store.sealed import SealedStore

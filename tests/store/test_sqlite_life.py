@@ -8,9 +8,9 @@ import random
 import sqlite3
 import string
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore, life

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
+from msgspec import structs
+
 from sidecar.commands.openwebui.database import Chat, Database, opened, time_of
 from sidecar.commands.openwebui.replay import replayed
 from sidecar.commands.progress import Progress
@@ -176,8 +178,8 @@ class _Grown:
         """All of it, to put into the store."""
         about = self._before.conversation
         if about.tip is None:
-            about = replace(about, tip=self._tip())
-        return replace(self._before, conversation=about, nodes=(*self._before.nodes, *self.new))
+            about = structs.replace(about, tip=self._tip())
+        return structs.replace(self._before, conversation=about, nodes=(*self._before.nodes, *self.new))
 
     def _tip(self) -> bytes | None:
         """Where the user is looking; a client that sends only what is new would go on there."""
