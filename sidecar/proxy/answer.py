@@ -36,6 +36,11 @@ class Answer:
     def headers(self) -> CIMultiDictProxy[str]:
         return self._response.headers
 
+    @property
+    def is_over(self) -> bool:
+        """Has all of it come, and been read?"""
+        return not self.head and self._response.content.at_eof()
+
     def look(self) -> None:
         """Read ahead what is there without waiting."""
         content = self._response.content

@@ -30,7 +30,6 @@ from sidecar.proxy import health
 from sidecar.proxy.context import Context
 from sidecar.proxy.observe import passed_by
 from sidecar.proxy.passthrough import passthrough
-from sidecar.proxy.relay import nothing_added
 from sidecar.proxy.server import Runner
 from sidecar.proxy.sockets import BACKLOG, listening
 from sidecar.proxy.turn import turn
@@ -251,7 +250,6 @@ def _app(context: Context) -> web.Application:
         route(method, "/-/metrics", health.metrics)
         route(method, "/-/doctor", health.doctor)
     route("*", r"/{path:[\s\S]*}", _either)
-    app.on_response_prepare.append(nothing_added)
     return app
 
 
