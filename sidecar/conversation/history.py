@@ -74,11 +74,15 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Path(msgspec.Struct, frozen=True):
-    """Messages from a root downwards, with the chain hashes up to and including each."""
+    """Messages from a root downwards, with the chain hashes up to and including each.
+
+    `last_answer`: how many messages there are up to and including the last one of the assistant.
+    """
 
     messages: tuple[Message, ...]
     hashes: tuple[bytes, ...]
     exacts: tuple[bytes, ...]
+    last_answer: int
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -169,7 +173,10 @@ class Chain:
             exact = self.exact(exact, item)
             hashes.append(parent)
             exacts.append(exact)
-        return Path(line, tuple(hashes), tuple(exacts))
+        last_answer = len(line)
+        while last_answer and line[last_answer - 1].role != "assistant":
+            last_answer -= 1
+        return Path(line, tuple(hashes), tuple(exacts), last_answer)
 
     def message_id(self, parent: Node | None, digest: bytes) -> bytes:
         """The id of a client's message under `parent`: the same message twice is one node."""

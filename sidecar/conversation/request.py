@@ -64,10 +64,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     @property
     def last_answer(self) -> int:
         """How many messages of the path there are up to and including its last assistant message."""
-        for position in range(len(self.path), 0, -1):
-            if self.path.messages[position - 1].role == "assistant":
-                return position
-        return 0
+        return self.path.last_answer
 
     def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
         """The body with these messages (JSON each), else as `with_fields` makes it."""

@@ -42,32 +42,17 @@ class Asked(msgspec.Struct, frozen=True):
     is_task: bool
     #: Under which the upstream and the client know the conversation; None until one is found or made.
     conversation_id: str | None
-
-    @property
-    def is_kept(self) -> bool:
-        """Does this request take part in a history at all?"""
-        return not self.is_task and self.mode != "off" and self.identity.kind is not Kind.TEMPORARY
+    #: Does it show that its client sends the whole history?
+    is_full: bool
+    #: Could it be from a client that sends only what is new?
+    may_append: bool
+    #: Does it take part in a history at all?
+    is_kept: bool
 
     @property
     def place_in_line(self) -> str | None:
         """The conversation to which requests have to be served one after another; None if this need not."""
         return self.conversation_id if self.may_append and self.is_kept else None
-
-    @property
-    def may_append(self) -> bool:
-        """Could it be from a client that sends only what is new?"""
-        if self.identity.key is None or self.identity.kind is not Kind.CHAT or not len(self.chat.path):
-            return False
-        if self.mode == "append":
-            return True
-        return self.mode == "auto" and not self.is_full
-
-    @property
-    def is_full(self) -> bool:
-        """Does it show that its client sends the whole history?"""
-        if self.mode == "append":
-            return False
-        return bool(self.chat.prefill or self.chat.last_answer or self.identity.sends_history)
 
 
 async def receive(context: Context, request: web.Request) -> Asked:
@@ -82,27 +67,37 @@ async def receive(context: Context, request: web.Request) -> Asked:
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
-    asked = Asked(
+    task = is_task(mark, chat, settings.tasks.openings)
+    if not task:  # a task comes under the chat's id, and is not what its next turn begins with
+        context.recent.keep(name, chat)
+    full = mode != "append" and bool(chat.prefill or chat.last_answer or identity.sends_history)
+    return Asked(
         identity=identity,
         chain=chain,
         chat=chat,
         mode=mode,
-        is_task=is_task(mark, chat, settings.tasks.openings),
+        is_task=task,
         conversation_id=name,
+        is_full=full,
+        may_append=_may_append(identity, chat, mode, full=full),
+        is_kept=not task and mode != "off" and identity.kind is not Kind.TEMPORARY,
     )
-    if not asked.is_task:  # a task comes under the chat's id, and is not what its next turn begins with
-        context.recent.keep(name, chat)
-    return asked
+
+
+def _may_append(identity: Identity, chat: ChatRequest, mode: Mode, *, full: bool) -> bool:
+    if identity.key is None or identity.kind is not Kind.CHAT or not len(chat.path):
+        return False
+    return mode == "append" or (mode == "auto" and not full)
 
 
 def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identity:
     names, header = settings.identity, request.headers.get
     key = key_of(header, names.headers, names.no_id)
     message_ids = [
-        _message_id(header(name), names.no_id) if name else None
+        _message_id(value, names.no_id) if name and (value := header(name)) else None
         for name in (names.message_id_header, names.user_message_id_header, names.parent_id_header)
     ]
-    from_open_webui = any(name.lower().startswith("x-openwebui-") for name in request.headers)
+    from_open_webui = "\nx-openwebui-" in "\n".join(("", *request.headers)).lower()
     return Identity(
         tenant=tenant_of_request(settings, secret, header, request.query),
         key=key,
@@ -114,9 +109,9 @@ def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identi
     )
 
 
-def _message_id(value: str | None, no_id: Collection[str]) -> str | None:
+def _message_id(value: str, no_id: Collection[str]) -> str | None:
     """A value whose bytes are no text cannot be kept, and names no message."""
-    return value if value and value.isprintable() and is_named(value, no_id) else None
+    return value if value.isprintable() and is_named(value, no_id) else None
 
 
 def _mode(settings: Settings, request: web.Request, identity: Identity) -> Mode:
