@@ -10,6 +10,7 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     SidecarError
     ├── BadRequest            400  what the client sent cannot be served
     ├── BodyTooLarge          413
+    ├── ExpectationFailed     417  an `Expect` that nobody knows
     ├── ConversationBusy      409  another append to the same conversation is still being answered
     ├── UpstreamUnreachable   502
     ├── UpstreamTimeout       504
@@ -24,6 +25,7 @@ __all__ = [
     "BadRequest",
     "BodyTooLarge",
     "ConversationBusy",
+    "ExpectationFailed",
     "SidecarError",
     "StoreUnavailable",
     "UpstreamTimeout",
@@ -72,6 +74,14 @@ class BodyTooLarge(SidecarError):
     status = 413
     type = "invalid_request_error"
     code = "body_too_large"
+
+
+class ExpectationFailed(SidecarError):
+    """The client sends its body only if something is done that is not known here."""
+
+    status = 417
+    type = "invalid_request_error"
+    code = "unknown_expectation"
 
 
 class ConversationBusy(SidecarError):

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from socket import socket
 from typing import Any
@@ -30,7 +30,7 @@ from sidecar.proxy import health
 from sidecar.proxy.context import Context
 from sidecar.proxy.observe import passed_by
 from sidecar.proxy.passthrough import passthrough
-from sidecar.proxy.server import Runner
+from sidecar.proxy.server import Handler, go_on, runner
 from sidecar.proxy.sockets import BACKLOG, listening
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
@@ -41,8 +41,13 @@ __all__ = ["running", "serve"]
 
 log = logging.getLogger("sidecar")
 
-_Answer = Callable[[Context, web.Request], Awaitable[web.StreamResponse]]
-_UNWILLING = 0.5  # seconds for connections that stay open with nothing under way
+# What the sidecar says of itself, to whoever asks with GET or HEAD.
+_OWN = {
+    "/-/live": health.live,
+    "/-/ready": health.ready,
+    "/-/metrics": health.metrics,
+    "/-/doctor": health.doctor,
+}
 
 
 def serve(settings: Settings) -> int:
@@ -117,23 +122,17 @@ async def running(settings: Settings, sockets: Sequence[socket] = ()) -> AsyncIt
         context = Context(settings, store, upstream, metrics)
         await context.learned.load()
         context.pruning.start()
-        runner = Runner(
-            _app(context),
-            access_log=None,
-            handler_cancellation=True,
-            auto_decompress=False,
-            shutdown_timeout=_UNWILLING,
-        )
-        await runner.setup()
-        stack.push_async_callback(_end, runner, context)
+        server = runner(_handler(context), max_body=settings.limits.max_body)
+        await server.setup()
+        stack.push_async_callback(_end, server, context)
         for each in sockets:
-            await web.SockSite(runner, each, backlog=BACKLOG).start()
+            await web.SockSite(server, each, backlog=BACKLOG).start()
         if not sockets:
-            await _listen(runner, settings)
-        yield _address(settings, runner.addresses[0][1])
+            await _listen(server, settings)
+        yield _address(settings, server.addresses[0][1])
 
 
-async def _end(runner: web.AppRunner, context: Context) -> None:
+async def _end(runner: web.ServerRunner, context: Context) -> None:
     """Let answers under way end, then what goes on without a client, all in `timeouts.shutdown`.
 
     Not left to aiohttp, which waits its time-out twice and does not wait for what it cancels.
@@ -221,7 +220,7 @@ def _ready_line(settings: Settings, address: str) -> str:
     )
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
     site = web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=BACKLOG)
     try:
         await site.start()
@@ -234,46 +233,37 @@ async def _listen(runner: web.AppRunner, settings: Settings) -> None:
         ) from error
 
 
-def _app(context: Context) -> web.Application:
-    # aiohttp refuses a body of exactly its limit.
-    app = web.Application(client_max_size=context.settings.limits.max_body + 1)
+def _handler(context: Context) -> Handler:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
+        task = context.begin_answer()
+        try:
+            if "Expect" in request.headers:
+                await go_on(request)
+            return await _answer(context, request)
+        except SidecarError as error:
+            failure = error
+            level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
+            about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
+            log.log(level, event, extra=about)
+        except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
+            raise
+        except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
+            log.exception("an unexpected error", extra={"path": request.path})
+            failure = SidecarError("the sidecar failed; its log says why")
+        finally:
+            context.end_answer(task)
+        headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else None
+        return web.json_response(failure.body(), status=failure.status, headers=headers)
 
-    def route(method: str, path: str, answer: _Answer) -> None:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await _guarded(answer, context, request)
-
-        app.router.add_route(method, path, handle)
-
-    for method in ("GET", "HEAD"):
-        route(method, "/-/live", health.live)
-        route(method, "/-/ready", health.ready)
-        route(method, "/-/metrics", health.metrics)
-        route(method, "/-/doctor", health.doctor)
-    route("*", r"/{path:[\s\S]*}", _either)
-    return app
+    return handle
 
 
-async def _either(context: Context, request: web.Request) -> web.StreamResponse:
+async def _answer(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     if request.method == "POST" and request.path.endswith(CHAT):
         return await turn(context, request)
+    own = _OWN.get(request.path) if request.method in ("GET", "HEAD") else None
+    if own is not None:
+        return await own(context, request)
     passed_by(context, request)
     return await passthrough(context, request)
-
-
-async def _guarded(answer: _Answer, context: Context, request: web.Request) -> web.StreamResponse:
-    """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
-    try:
-        with context.answering():
-            return await answer(context, request)
-    except SidecarError as error:
-        failure = error
-        level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
-        about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
-        log.log(level, event, extra=about)
-    except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
-        raise
-    except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
-        log.exception("an unexpected error", extra={"path": request.path})
-        failure = SidecarError("the sidecar failed; its log says why")
-    headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else None
-    return web.json_response(failure.body(), status=failure.status, headers=headers)

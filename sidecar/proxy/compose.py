@@ -48,7 +48,7 @@ class Composed(msgspec.Struct, frozen=True):
 
 
 async def compose(
-    context: Context, asked: Asked, plan: Plan, request: web.Request, ceiling: int | None = None
+    context: Context, asked: Asked, plan: Plan, request: web.BaseRequest, ceiling: int | None = None
 ) -> Composed:
     """Put together what goes upstream.
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from sidecar.conversation.rebuild import Restore
@@ -61,15 +60,15 @@ class Context:
         self._probe: asyncio.Task[StoreUnavailable | None] | None = None
         self._answers: set[asyncio.Task[Any] | None] = set()
 
-    @contextmanager
-    def answering(self) -> Iterator[None]:
-        """The running task answers a request; `answered` waits for it."""
+    def begin_answer(self) -> asyncio.Task[Any] | None:
+        """The running task answers a request: `answered` waits for it, until `end_answer` is told of it."""
         task = asyncio.current_task()
         self._answers.add(task)
-        try:
-            yield
-        finally:
-            self._answers.discard(task)
+        return task
+
+    def end_answer(self, task: asyncio.Task[Any] | None) -> None:
+        """The request of this task has its answer."""
+        self._answers.discard(task)
 
     async def answered(self, patience: float) -> None:
         """Wait until every request is answered; after `patience` (seconds) the rest is cancelled."""

@@ -19,7 +19,7 @@ __all__ = ["forward"]
 
 
 async def forward(
-    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.Request
+    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.BaseRequest
 ) -> tuple[Answer, Composed]:
     """Send the request on, shorter if need be; gives the answer, and what it is the answer to.
 

@@ -37,7 +37,7 @@ _FAR_OFF = 4
 
 
 async def send(
-    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.Request
+    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.BaseRequest
 ) -> tuple[Answer, Composed]:
     """Send a request until it is short enough; gives the answer and what it is the answer to."""
     first = await _sent(context, composed, request)
@@ -64,7 +64,12 @@ async def send(
 
 
 async def _healed(
-    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.Request, refused: Overflow
+    context: Context,
+    asked: Asked,
+    plan: Plan,
+    composed: Composed,
+    request: web.BaseRequest,
+    refused: Overflow,
 ) -> tuple[Answer, Composed] | None:
     """The answer to a shorter request; None if there is none."""
     for retry in range(1, RETRIES + 1):
@@ -96,7 +101,7 @@ async def _healed(
     return None
 
 
-async def _sent(context: Context, composed: Composed, request: web.Request) -> Answer:
+async def _sent(context: Context, composed: Composed, request: web.BaseRequest) -> Answer:
     url = composed.url or context.upstream.url(request.raw_path)
     return Answer(await context.upstream.send("POST", url, composed.headers, composed.body))
 

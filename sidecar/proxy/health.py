@@ -25,12 +25,12 @@ __all__ = ["doctor", "live", "metrics", "ready"]
 _PATIENCE = 2.0  # seconds: probes of orchestrators give up after a few
 
 
-async def live(_context: Context, _request: web.Request) -> web.StreamResponse:
+async def live(_context: Context, _request: web.BaseRequest) -> web.StreamResponse:
     """The process answers."""
     return web.json_response({"live": True, "version": __version__})
 
 
-async def ready(context: Context, _request: web.Request) -> web.StreamResponse:
+async def ready(context: Context, _request: web.BaseRequest) -> web.StreamResponse:
     """Could a turn be recorded now?"""
     store, upstream = await asyncio.gather(_store(context), _upstream(context))
     is_ready = store == "writable"
@@ -38,14 +38,14 @@ async def ready(context: Context, _request: web.Request) -> web.StreamResponse:
     return web.json_response(said, status=200 if is_ready else 503)
 
 
-async def metrics(context: Context, _request: web.Request) -> web.StreamResponse:
+async def metrics(context: Context, _request: web.BaseRequest) -> web.StreamResponse:
     """The counters, in Prometheus' text format."""
     for work, number in zip(("read", "write"), context.store.waiting(), strict=True):
         context.metrics.store_waiting.labels(work).set(number)
     return web.Response(body=context.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
 
-async def doctor(context: Context, request: web.Request) -> web.StreamResponse:
+async def doctor(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     """What the last clients sent, and what to change; `?last=N` looks at the last N requests alone."""
     last = request.query.get("last")
     if last is not None and not (last.isascii() and last.isdigit() and int(last[:9]) > 0):

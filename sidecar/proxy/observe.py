@@ -19,7 +19,7 @@ __all__ = ["answered", "observed", "passed_by", "understood"]
 _UNREAD = ("/responses", "/messages", "/api/chat", "/api/generate", "/completions")
 
 
-def observed(context: Context, request: web.Request) -> Sight:
+def observed(context: Context, request: web.BaseRequest) -> Sight:
     """The sight of a chat request, to be entered: an error that ends the request is seen as well."""
     return context.sights.see(CHAT, request.headers)
 
@@ -46,7 +46,7 @@ def answered(sight: Sight, plan: Plan, status: int) -> None:
         sight.conversation = hash(plan.conversation.id)
 
 
-def passed_by(context: Context, request: web.Request) -> None:
+def passed_by(context: Context, request: web.BaseRequest) -> None:
     """A request that is not read: chats by another API are remembered, and lists of models counted."""
     if request.method == "POST":
         for end in _UNREAD:

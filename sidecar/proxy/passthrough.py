@@ -17,7 +17,7 @@ from sidecar.proxy.relay import relay
 __all__ = ["passthrough"]
 
 
-async def passthrough(context: Context, request: web.Request) -> web.StreamResponse:
+async def passthrough(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     """Answer a request with the upstream's answer."""
     if request.headers.get("Upgrade", "").lower() == "websocket":
         return await _websocket(context, request)
@@ -27,7 +27,7 @@ async def passthrough(context: Context, request: web.Request) -> web.StreamRespo
     return await relay(request, Answer(upstream), {})
 
 
-async def _body(request: web.Request) -> AsyncIterator[bytes]:
+async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
     while chunk := await request.content.readany():
         yield chunk
 
@@ -44,7 +44,7 @@ _HANDSHAKE = frozenset(
 )
 
 
-async def _websocket(context: Context, request: web.Request) -> web.StreamResponse:
+async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     offered = [
         each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if each.strip()
     ]

@@ -55,7 +55,7 @@ class Asked(msgspec.Struct, frozen=True):
         return self.conversation_id if self.may_append and self.is_kept else None
 
 
-async def receive(context: Context, request: web.Request) -> Asked:
+async def receive(context: Context, request: web.BaseRequest) -> Asked:
     """Read and understand a chat request. Raises `BadRequest` or `BodyTooLarge`."""
     settings = context.settings
     identity = _identify(settings, context.store.secret, request)
@@ -90,7 +90,7 @@ def _may_append(identity: Identity, chat: ChatRequest, mode: Mode, *, full: bool
     return mode == "append" or (mode == "auto" and not full)
 
 
-def _identify(settings: Settings, secret: bytes, request: web.Request) -> Identity:
+def _identify(settings: Settings, secret: bytes, request: web.BaseRequest) -> Identity:
     names, header = settings.identity, request.headers.get
     key = key_of(header, names.headers, names.no_id)
     message_ids = [
@@ -114,7 +114,7 @@ def _message_id(value: str, no_id: Collection[str]) -> str | None:
     return value if value.isprintable() and is_named(value, no_id) else None
 
 
-def _mode(settings: Settings, request: web.Request, identity: Identity) -> Mode:
+def _mode(settings: Settings, request: web.BaseRequest, identity: Identity) -> Mode:
     said = request.headers.get(HISTORY)
     mode = said.strip().lower() if said else settings.history.mode
     if mode not in _MODES:
@@ -130,7 +130,7 @@ def _mode(settings: Settings, request: web.Request, identity: Identity) -> Mode:
     return cast(Mode, mode)
 
 
-async def _body(request: web.Request, limit: int) -> bytes:
+async def _body(request: web.BaseRequest, limit: int) -> bytes:
     try:
         body = await request.read()
     except web.HTTPRequestEntityTooLarge as error:

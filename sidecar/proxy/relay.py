@@ -32,7 +32,7 @@ __all__ = ["read_on", "relay", "relay_recorded"]
 log = logging.getLogger("sidecar.proxy")
 
 
-async def relay(request: web.Request, upstream: Answer, extra: Mapping[str, str]) -> web.StreamResponse:
+async def relay(request: web.BaseRequest, upstream: Answer, extra: Mapping[str, str]) -> web.StreamResponse:
     """Pass a response on, without a copy."""
     response = _response(upstream, extra)
     try:
@@ -53,7 +53,7 @@ async def relay(request: web.Request, upstream: Answer, extra: Mapping[str, str]
 
 
 async def relay_recorded(
-    request: web.Request, upstream: Answer, extra: Mapping[str, str], recording: Recording
+    request: web.BaseRequest, upstream: Answer, extra: Mapping[str, str], recording: Recording
 ) -> web.StreamResponse:
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     # The head of a stream goes at once; where the first piece is at hand, or has to wait, both go together.
@@ -80,9 +80,9 @@ class _Relay:
 
     def __init__(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         upstream: Answer,
-        response: web.StreamResponse,
+        response: _Response,
         recording: Recording,
     ) -> None:
         self._request = request
@@ -103,6 +103,7 @@ class _Relay:
                 chunk = await upstream.readany()
             except BROKEN_OFF as error:
                 await self._keep("failed")
+                response.begin()
                 _break_off(self._request, error)
                 return
             if not chunk:
@@ -158,6 +159,8 @@ class _Relay:
         except Exception as error:  # logged where it arose; it must not end up in the middle of a response
             # Whoever sends the whole history holds all that is lost here; others must see it.
             if self._recording.is_relied_on:
+                if isinstance(error, StoreUnavailable) and not self._response.is_begun:
+                    raise  # the client can still be told
                 _break_off(self._request, error)
                 return False
         return True
@@ -284,13 +287,23 @@ class _Response(web.StreamResponse):
         self._send_headers_immediately = at_once
         self._not_ours = [name for name in ("Server", "Content-Type") if name not in headers]
 
+    @property
+    def is_begun(self) -> bool:
+        """Has any of it been sent?"""
+        return self._payload_writer is not None and self._payload_writer.output_size > 0
+
+    def begin(self) -> None:
+        """Send the head, if it has not been sent."""
+        if self._payload_writer is not None:
+            self._payload_writer.send_headers()
+
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
         for name in self._not_ours:
             self.headers.pop(name, None)
 
 
-def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = True) -> web.StreamResponse:
+def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = True) -> _Response:
     headers = from_upstream(upstream.headers)
     for name, value in extra.items():
         headers[name] = value
@@ -299,7 +312,7 @@ def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = Tru
     return _Response(upstream, headers, at_once=at_once)
 
 
-def _break_off(request: web.Request, error: Exception) -> None:
+def _break_off(request: web.BaseRequest, error: Exception) -> None:
     """End the client's connection without the end of the response, as the upstream ended ours."""
     log.warning("a response was broken off", extra={"error": str(error) or type(error).__name__})
     transport = request.transport

@@ -1,19 +1,43 @@
-"""Errors below the routes in OpenAI's shape: what is not even an HTTP request.
+"""The HTTP server: each request goes straight to one handler, and what is none is answered in OpenAI's shape.
 
-aiohttp answers those itself, in plain text; a control character in a header is the usual one.
+There are few paths and no middlewares, so this stands on aiohttp's low-level server: its application, which
+looks for routes, signals and middlewares, would cost each request a tenth of what the sidecar takes for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 
-from sidecar.errors import BadRequest, SidecarError
+from sidecar.errors import BadRequest, ExpectationFailed, SidecarError
 
-__all__ = ["Runner"]
+__all__ = ["Handler", "go_on", "runner"]
 
 log = logging.getLogger("sidecar")
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_UNWILLING = 0.5  # seconds for connections that stay open with nothing under way
+
+
+def runner(handler: Handler, *, max_body: int) -> web.ServerRunner:
+    """A server that answers with `handler`, whose requests can be read up to so many bytes."""
+    return web.ServerRunner(_Server(handler, max_body), shutdown_timeout=_UNWILLING)
+
+
+async def go_on(request: web.BaseRequest) -> None:
+    """Tell a client that waits to be told so to send its body (RFC 9110, 10.1.1)."""
+    expected = request.headers.get("Expect")
+    if expected and request.version >= HttpVersion11:
+        if expected.lower() != "100-continue":
+            raise ExpectationFailed(f"this cannot be expected here: {expected}", param="Expect")
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun
 
 
 class _Connection(web.RequestHandler):
@@ -26,7 +50,7 @@ class _Connection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to what aiohttp could not read; the connection is closed after it."""
+        """The answer to what aiohttp could not read, which it would give in plain text; then it closes."""
         if status >= 500 or request.writer.output_size > 0:
             return super().handle_error(request, status, exc, message)
         said = " ".join((message or "it cannot be read").split())
@@ -38,13 +62,28 @@ class _Connection(web.RequestHandler):
 
 
 class _Server(web.Server):
+    def __init__(self, handler: Handler, max_body: int) -> None:
+        # aiohttp refuses a body of exactly its limit.
+        self._max_body = max_body + 1
+        super().__init__(
+            handler,
+            request_factory=self._request,
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,
+        )
+
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
 
-
-class Runner(web.AppRunner):
-    """aiohttp's runner with connections that answer in OpenAI's shape."""
-
-    async def _make_server(self) -> web.Server:
-        made = await super()._make_server()
-        return _Server(made.request_handler, request_factory=made.request_factory, **self._kwargs)
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body
+        )

@@ -43,7 +43,7 @@ class _Unusable(SidecarError):
     """An answer from which no summary can be taken."""
 
 
-def summarise_later(context: Context, missing: Missing | None, request: web.Request) -> None:
+def summarise_later(context: Context, missing: Missing | None, request: web.BaseRequest) -> None:
     """Have what is missing summed up in the background, if anything is."""
     if missing is None or context.store_failing:
         return
@@ -51,7 +51,7 @@ def summarise_later(context: Context, missing: Missing | None, request: web.Requ
     context.summaries.begin(missing.conversation, lambda: _summarise(context, missing, url, headers))
 
 
-def _addressed(context: Context, request: web.Request) -> tuple[URL, CIMultiDict[str]]:
+def _addressed(context: Context, request: web.BaseRequest) -> tuple[URL, CIMultiDict[str]]:
     """Where a question goes, and under which headers."""
     settings = context.settings
     base = settings.summary_base

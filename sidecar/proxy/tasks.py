@@ -33,7 +33,7 @@ class Task(NamedTuple):
     is_shorter: bool
 
 
-def task(context: Context, asked: Asked, request: web.Request) -> Task:
+def task(context: Context, asked: Asked, request: web.BaseRequest) -> Task:
     """Put together what goes upstream."""
     settings = context.settings
     changed: dict[str, bytes] = {}
@@ -51,13 +51,13 @@ def task(context: Context, asked: Asked, request: web.Request) -> Task:
     return Task(body, _headers_elsewhere(context, request), url, shorter is not None)
 
 
-def _headers(context: Context, request: web.Request) -> CIMultiDict[str]:
+def _headers(context: Context, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = context.settings
     ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
     return to_upstream(request.headers, without={*NOT_AS_IT_CAME, *(name.lower() for name in ids)})
 
 
-def _headers_elsewhere(context: Context, request: web.Request) -> CIMultiDict[str]:
+def _headers_elsewhere(context: Context, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = context.settings
     wanted = set(_ABOUT_THE_CONTENT)
     if settings.tasks.forward_id:

@@ -19,7 +19,7 @@ from sidecar.proxy.summarise import summarise_later
 __all__ = ["turn"]
 
 
-async def turn(context: Context, request: web.Request) -> web.StreamResponse:
+async def turn(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     with observed(context, request) as sight:
         asked = await receive(context, request)
@@ -33,7 +33,9 @@ async def turn(context: Context, request: web.Request) -> web.StreamResponse:
             raise
 
 
-async def _answer(context: Context, asked: Asked, request: web.Request, sight: Sight) -> web.StreamResponse:
+async def _answer(
+    context: Context, asked: Asked, request: web.BaseRequest, sight: Sight
+) -> web.StreamResponse:
     plan = await load(context, asked)  # and reconcile
     composed = await compose(context, asked, plan, request)  # rebuild and trim
     upstream, composed = await forward(context, asked, plan, composed, request)

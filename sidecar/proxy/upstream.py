@@ -20,7 +20,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.errors import SidecarError, UpstreamTimeout, UpstreamUnreachable
+from sidecar.errors import BadRequest, SidecarError, UpstreamTimeout, UpstreamUnreachable
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
 
@@ -59,9 +59,15 @@ class Upstream:
         await self.session.close()
 
     def url(self, path: str) -> URL:
-        """Where a client's path (as spelled, with its query) leads: always to this upstream."""
-        if not path.startswith("/"):  # a client that takes us for its proxy names a host as well
-            path = URL(path, encoded=True).raw_path_qs
+        """Where a client's path (as spelled, with its query) leads: always to this upstream.
+
+        Raises `BadRequest` for what is none, as in `OPTIONS *` and `CONNECT host:port`.
+        """
+        if not path.startswith("/"):
+            target = URL(path, encoded=True)
+            if not target.absolute:
+                raise BadRequest(f"the target {path} is no path", code="invalid_target")
+            path = target.raw_path_qs  # a client that takes us for its proxy names a host as well
         if path.startswith("/v1") and path[3:4] in ("", "/", "?"):
             return URL(self._base + path[3:], encoded=True)
         return URL(self._origin + path, encoded=True)

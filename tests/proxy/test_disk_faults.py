@@ -125,7 +125,7 @@ async def test_no_end_is_seen_of_a_reply_for_which_there_is_no_room(
     process: Process, sidecar: Sidecar, upstream: Upstream, file: Path
 ):
     with no_room(process, file), pytest.raises(aiohttp.ClientError):
-        await sidecar.ask("hi", id="thin")
+        await sidecar.ask("hi", id="thin", stream=True)
     await sidecar.ask("hi again", id="thin")
     assert (await sidecar.only()).texts == ["hi again", "ok"]
 

@@ -272,3 +272,26 @@ async def test_a_client_that_leaves_during_an_upload_ends_it(sidecar: Sidecar, u
     await started.wait()
     writer.close()
     await eventually(upstream.last.gone.is_set, within=1)
+
+
+async def test_a_client_that_waits_to_be_told_so_sends_its_body(sidecar: Sidecar, upstream: Upstream):
+    """As curl does before a large body."""
+    port = int(sidecar.url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n"
+    writer.write(head.encode() + b"Connection: close\r\n\r\n")
+    assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.write(body)
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    assert "Expect" not in upstream.last.headers
+
+
+async def test_a_client_that_expects_anything_else_is_told_so(sidecar: Sidecar, upstream: Upstream):
+    answer = await raw(
+        sidecar, b"GET /v1/models HTTP/1.1\r\nHost: x\r\nExpect: rain\r\nConnection: close\r\n\r\n"
+    )
+    assert answer.startswith(b"HTTP/1.1 417 ")
+    assert b'"unknown_expectation"' in answer
+    assert upstream.requests == []
