@@ -66,6 +66,8 @@ async def load(context: Context, asked: Asked) -> Plan:
         return Plan(Outcome.TASK)
     if not asked.is_kept or not (len(asked.chat.path) or asked.chat.prefill):
         return Plan(Outcome.BYPASS)
+    if (plan := _at_hand(context, asked)) is not None:
+        return plan
     must_keep = asked.may_append or context.settings.history.if_store_fails == "refuse"
     try:
         degraded = context.store_failing and not await _writable_again(context, must_keep)
@@ -76,6 +78,28 @@ async def load(context: Context, asked: Asked) -> Plan:
             raise
         return Plan(Outcome.BYPASS, degraded=True)
     return replace(plan, degraded=True) if degraded else plan
+
+
+def _at_hand(context: Context, asked: Asked) -> Plan | None:
+    """What to do with the usual turn, which goes on where this process has recorded the one before; None for
+    any other. What appends has to find what another process recorded just now."""
+    if asked.conversation_id is None or asked.may_append or context.store_failing:
+        return None
+    if context.settings.restore.system_prompt == "pin":
+        return None
+    found = context.store.at_hand(asked.identity.tenant, (asked.conversation_id,), _hashes(asked))
+    if found is None or found.conversation is None:
+        return None
+    place = _settled(asked, found)
+    if place is None or place.node is None or not _is_faithful(context, asked, place, place.node):
+        return None
+    return _plan(asked, found.conversation, place, is_tip=found.is_tip)
+
+
+def _hashes(asked: Asked) -> list[bytes]:
+    """Where the request may continue, the deepest first."""
+    hashes = asked.chat.path.hashes
+    return [hashes[position - 1] for position in places(asked.chat)]
 
 
 async def _writable_again(context: Context, must_keep: bool) -> bool:
@@ -104,8 +128,7 @@ async def _load(context: Context, asked: Asked) -> Plan:
     ids = await _ids(context, asked)
     if ids is None:
         return Plan(Outcome.BYPASS)
-    hashes = [chat.path.hashes[position - 1] for position in places(chat)]
-    found = await store.find(asked.identity.tenant, ids, hashes) if ids else Found()
+    found = await store.find(asked.identity.tenant, ids, _hashes(asked)) if ids else Found()
     conversation = found.conversation
     if conversation is None:
         fresh = _fresh(asked, ids[0] if ids else "conv_" + token(16).hex())
@@ -156,26 +179,39 @@ async def _append(context: Context, asked: Asked, conversation: Conversation, ti
 
 async def _reconcile(context: Context, asked: Asked, found: Found, conversation: Conversation) -> Plan:
     chat, store = asked.chat, context.store
-    named = frozenset(each for each in (asked.identity.parent_id, asked.identity.user_message_id) if each)
-    place = settled(chat, found.nodes, named)
+    place = _settled(asked, found)
     steps: tuple[Step, ...] = ()
     is_tip = found.is_tip
     if place is None:
         tree = Tree(await store.tree(conversation.id))
-        match = walk(tree, chat, named)
+        match = walk(tree, chat, _named(asked))
         place, steps = match.place, match.steps
         is_tip = not tree.children(place.node)
     elif place.node is not None and not _is_faithful(context, asked, place, place.node):
         path = Tree(await store.path(conversation.id, place.node.id))
-        steps = walk(path, chat, named).steps
+        steps = walk(path, chat, _named(asked)).steps
+    plan = _plan(asked, conversation, place, is_tip=is_tip)
+    system = await _system(context, asked, conversation, appending=False)
+    return replace(plan, steps=steps if _may_restore(asked) else (), system=system)
+
+
+def _plan(asked: Asked, conversation: Conversation, place: Place, *, is_tip: bool) -> Plan:
+    """To go on at a place up to which there is nothing to restore."""
     return Plan(
-        outcome=outcome_of(chat, place, stored=True, is_tip=is_tip),
+        outcome=outcome_of(asked.chat, place, stored=True, is_tip=is_tip),
         conversation=conversation,
         parent=place.node,
-        new=chat.path.messages[place.position :],
-        steps=steps if _may_restore(asked) else (),
-        system=await _system(context, asked, conversation, appending=False),
+        new=asked.chat.path.messages[place.position :],
     )
+
+
+def _settled(asked: Asked, found: Found) -> Place | None:
+    return settled(asked.chat, found.nodes, _named(asked))
+
+
+def _named(asked: Asked) -> frozenset[str]:
+    """The ids by which the client calls its newest question and the answer before that."""
+    return frozenset(each for each in (asked.identity.parent_id, asked.identity.user_message_id) if each)
 
 
 async def _system(

@@ -3,6 +3,8 @@
 base      what every store can do, and what one request gives it to keep
 schema    numbered migrations, applied in order; a newer database is refused
 worker    a thread with a connection of its own: group commit for writing, a queue for reading
+tips      where the conversations stand that were recorded last, in memory
+recording one turn into a file's tables
 turns     whose turn it is to append, among processes that share a file
 renewal   a file that fails is opened anew
 sqlite    one file, the default

@@ -130,6 +130,13 @@ class Store(ABC):
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         """The first of the conversations `ids` that is this tenant's, and the first of `hashes` in it."""
 
+    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+        """What `find` gives, if that is known without asking; None if it is not.
+
+        What another process has recorded a moment ago may be missing. `ids` are not empty.
+        """
+        return None
+
     @abstractmethod
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
         """The id of the conversation of this tenant that holds the first of `hashes` which any holds.

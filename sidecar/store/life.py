@@ -15,11 +15,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec.structs import astuple
 
 from sidecar.conversation.history import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Holding, Store, Summary, Whole
+from sidecar.store.tips import Tips
 from sidecar.store.worker import Worker
 
 __all__ = ["ADD_ECHO", "ADD_NODE", "CONVERSATION", "NODE", "Life", "columns", "columns_of", "conversation_of"]
@@ -66,6 +69,8 @@ _PUT_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (conversation, hash) DO NOTHING"""
 
+T = TypeVar("T")
+
 _PAGE = 500  # conversations read at once
 _COUNTED_PAGE = 10  # the same, where their messages are counted as well
 _PORTION = 200  # messages deleted in one step
@@ -80,6 +85,7 @@ class Life(Store):
 
     _file: str
     _writer: Worker
+    _tips: Tips
     _reader: Worker
 
     async def holdings(
@@ -98,7 +104,7 @@ class Life(Store):
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}
-        found, left = await self._writer.do(partial(_begin_deletion, values))
+        found, left = await self._change(partial(_begin_deletion, values))
         if left is not None:
             await self._delete_doomed(left)
         return found
@@ -115,10 +121,10 @@ class Life(Store):
         return await self._reader.do(partial(_at_one_moment, conversation))
 
     async def put(self, whole: Whole) -> None:
-        await self._writer.do(partial(_put, whole))
+        await self._change(partial(_put, whole))
 
     async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
-        return await self._writer.do(partial(_rewrite, conversation, change))
+        return await self._change(partial(_rewrite, conversation, change))
 
     async def keep_secret(self, secret: bytes) -> None:
         await self._writer.do(lambda writer: writer.execute("UPDATE secret SET value = ?", (secret,)))
@@ -137,6 +143,14 @@ class Life(Store):
                 await asyncio.wait([copying])
             copying.result()
             os.replace(part, file)
+
+    async def _change(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Write what is not just added. Before it is done and after, nothing is known of any tip."""
+        self._tips.forget()
+        try:
+            return await self._writer.do(job)
+        finally:
+            self._tips.forget()
 
     async def _delete_doomed(self, number: int) -> None:
         while await self._writer.do(partial(_delete_portion, number)):
@@ -177,37 +191,13 @@ def _new_file(file: str) -> Iterator[None]:
 
 
 def columns(node: Node) -> tuple[object, ...]:
-    """The values of `NODE`."""
-    return (
-        node.id,
-        node.parent,
-        node.digest,
-        node.exact,
-        node.role,
-        node.body,
-        node.source,
-        node.state,
-        node.created_at,
-        node.message_id,
-        node.model,
-        node.usage,
-        node.finish_reason,
-    )
+    """The values of `NODE`, which has the order of the fields."""
+    return astuple(node)
 
 
 def columns_of(each: Conversation) -> tuple[object, ...]:
-    """The values of `CONVERSATION`."""
-    return (
-        each.id,
-        each.tenant,
-        each.key,
-        each.created_at,
-        each.updated_at,
-        each.tip,
-        each.full,
-        each.system,
-        each.weights,
-    )
+    """The values of `CONVERSATION`, which has the order of the fields."""
+    return astuple(each)
 
 
 def conversation_of(row: Any) -> Conversation:

@@ -101,11 +101,11 @@ class SealedStore(Store):
             found = await self._inner.find(name, ids, hashes)
             if found.conversation is not None:
                 break
-        if found.conversation is None:
-            return found
-        id = found.conversation.id
-        nodes = {hash: self._open_nodes(id, alike) for hash, alike in found.nodes.items()}
-        return replace(found, conversation=replace(found.conversation, tenant=tenant), nodes=nodes)
+        return self._open_found(found, tenant)
+
+    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+        found = self._inner.at_hand(self._names(tenant)[0], ids, hashes)
+        return found and self._open_found(found, tenant)
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
         for name in self._names(tenant):
@@ -212,6 +212,13 @@ class SealedStore(Store):
     def _seal_node(self, id: str, node: Node) -> Node:
         usage = self._seal.seal(node.usage, id, node.id, _USAGE) if node.usage is not None else None
         return replace(node, body=self._seal.seal(node.body, id, node.id, _BODY), usage=usage)
+
+    def _open_found(self, found: Found, tenant: bytes) -> Found:
+        if found.conversation is None:
+            return found
+        id = found.conversation.id
+        nodes = {hash: self._open_nodes(id, alike) for hash, alike in found.nodes.items()}
+        return replace(found, conversation=replace(found.conversation, tenant=tenant), nodes=nodes)
 
     def _open_nodes(self, id: str, nodes: Iterable[Node]) -> list[Node]:
         return [self._open_node(id, node) for node in nodes]

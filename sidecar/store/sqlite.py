@@ -16,22 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sidecar.conversation.history import HASH_SIZE, ID_SIZE, Conversation, Node
+from sidecar.conversation.history import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Summary, Turn
-from sidecar.store.life import (
-    ADD_ECHO,
-    ADD_NODE,
-    CONVERSATION,
-    NODE,
-    Life,
-    columns,
-    columns_of,
-    conversation_of,
-)
+from sidecar.store.life import CONVERSATION, NODE, Life, conversation_of
+from sidecar.store.recording import alike, record
 from sidecar.store.renewal import Lasting, Renewal
 from sidecar.store.schema import migrate
 from sidecar.store.seal import refuse_sealed
+from sidecar.store.tips import Tips
 from sidecar.store.turns import Turns
 
 __all__ = ["SQLiteStore"]
@@ -39,8 +32,6 @@ __all__ = ["SQLiteStore"]
 _FIND_CONVERSATION = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ?"
 _FIND_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
 _FIND_NODE = f"SELECT {NODE} FROM message WHERE conversation = ? AND id = ?"
-_FIND_PARENT = """
-    SELECT 1 FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
 _FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
 _FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
 _FIND_NUMBERED = "SELECT id, tenant, updated_at FROM conversation WHERE number = ?"
@@ -65,16 +56,6 @@ _TREE = f"""
 _SYSTEM = """
     SELECT first, last FROM system_prompt
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
-_ADD_CONVERSATION = f"""
-    INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
-    ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, "full" = max("full", excluded."full"),
-        tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system),
-        weights = coalesce(excluded.weights, weights)
-    RETURNING number"""
-_ADD_NODE, _ADD_ECHO = ADD_NODE, ADD_ECHO
-_ADD_SYSTEM = """
-    INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
-    ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
 _FIND_FRONTS = """
     SELECT number, hash FROM summary JOIN conversation ON number = conversation WHERE id = ?"""
 _FIND_SUMMARY = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? AND hash = ?"
@@ -108,8 +89,10 @@ class SQLiteStore(Life):
         self._given = self.secret
         self._renewal = Renewal()
         self._turns = Turns(f"{file}-turns")
+        self._tips = Tips(file, self._turns)
         self._writer = self._worker("writer", self._connect_to_write, commits=True)
         self._reader = self._worker("reader", self._connect, commits=False)
+        self._writer.begun = self._tips.begin
         if shared:
             self._writer.alone = self._turns.writing
 
@@ -144,6 +127,9 @@ class SQLiteStore(Life):
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
 
+    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+        return self._tips.find(tenant, ids, hashes)
+
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
         return await self._reader.do(lambda connection: _find_by_history(connection, tenant, hashes))
 
@@ -175,7 +161,8 @@ class SQLiteStore(Life):
         return self._turns.turn(name, wait)
 
     async def record(self, turn: Turn) -> None:
-        await self._writer.do(lambda connection: _record(connection, turn))
+        left = await self._writer.do(lambda connection: record(connection, turn, self._tips))
+        self._tips.keep(turn.conversation.id, left)
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         return await self._reader.do(lambda connection: _summary(connection, conversation, hashes))
@@ -218,6 +205,7 @@ class SQLiteStore(Life):
         return connection
 
     def _connect_to_write(self) -> sqlite3.Connection:
+        self._tips.opened()
         _make_private(self._file)
         connection = self._connect()
         try:
@@ -283,11 +271,6 @@ def _one(query: str, value: object, connection: sqlite3.Connection) -> Any:
     return connection.execute(query, (value,)).fetchone()
 
 
-def _range(hash: bytes) -> tuple[bytes, bytes]:
-    """All ids that begin with this hash."""
-    return hash, hash + b"\xff" * (ID_SIZE - HASH_SIZE)
-
-
 def _find(
     connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]
 ) -> Found:
@@ -307,7 +290,7 @@ def _find(
 
 
 def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> list[Node]:
-    nodes = [Node(*row) for row in connection.execute(_FIND_NODES, (conversation, *_range(hash)))]
+    nodes = [Node(*row) for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))]
     if not nodes:
         echo = connection.execute(_FIND_ECHO, (conversation, hash)).fetchone()
         if echo is not None:
@@ -361,19 +344,6 @@ def _candidates(
         if owner == tenant:
             found[id] = _one(_FIND_SIZE, number, connection)[0]
     return found
-
-
-def _record(connection: sqlite3.Connection, turn: Turn) -> None:
-    after = turn.nodes[0].parent if turn.nodes else None
-    id = turn.conversation.id
-    if after is not None and connection.execute(_FIND_PARENT, (id, after)).fetchone() is None:
-        return  # it was deleted meanwhile
-    number = connection.execute(_ADD_CONVERSATION, columns_of(turn.conversation)).fetchone()[0]
-    connection.executemany(_ADD_NODE, [(number, *columns(node)) for node in turn.nodes])
-    if turn.echoes:
-        connection.executemany(_ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
-    if turn.system is not None:
-        connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
 
 
 def _summary(connection: sqlite3.Connection, conversation: str, hashes: Sequence[bytes]) -> Summary | None:

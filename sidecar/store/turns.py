@@ -1,6 +1,8 @@
 """Whose turn it is, among all processes on this machine that share a file: to append to a conversation, and
 to write at all.
 
+The file also holds the stamp of the process that wrote last, for `tips`.
+
 Who holds a turn has locked one byte, which the conversation's name stands for, of a file beside the store.
 The system takes the lock back from a process that ends, however it ends, and from no other: so there is no
 time that runs out, and nothing to give back after `kill -9`. Within a process nobody is kept out.
@@ -25,7 +27,10 @@ _WRITES = 1 << 8 * _BYTES  # no conversation's
 
 
 class Turns:
-    """The turns that this process holds, in `file`, which is made when the first one is asked for."""
+    """The turns that this process holds, in `file`, which is made when it is needed first."""
+
+    #: The bytes of a stamp.
+    STAMP = 16
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -67,6 +72,14 @@ class Turns:
             yield
         finally:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, _WRITES)
+
+    def stamp(self) -> bytes:
+        """What the process that wrote last has put here."""
+        return os.pread(self._open(), self.STAMP, 0)
+
+    def put_stamp(self, stamp: bytes) -> None:
+        """Say that this process is writing."""
+        os.pwrite(self._open(), stamp, 0)
 
     def _open(self) -> int:
         if self._opened is None:

@@ -41,6 +41,8 @@ class Worker:
         self.commits = commits
         #: Held in the thread while a group is written: others that write to the same file wait for it.
         self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
+        #: Called in the thread when a group's transaction has begun.
+        self.begun: Callable[[], None] = _nothing
         #: How many jobs have been asked for and are not done.
         self.waiting = 0
         #: Does it take jobs?
@@ -158,11 +160,16 @@ class Worker:
                 return [(future, None, error) for _job, future in group]
             try:
                 with connection:  # commits, or rolls back
+                    self.begun()
                     return [(future, job(connection), None) for job, future in group]
             except Exception as error:  # the error of one job is not the others': one by one, below
                 if len(group) == 1:
                     return [(group[0][1], None, error)]
         return [settled for one in group for settled in self._done(connection, [one])]
+
+
+def _nothing() -> None:
+    pass
 
 
 _Asked = tuple[Job, "asyncio.Future[Any]"]

@@ -52,11 +52,11 @@ async def test_a_whole_history_is_served_when_the_store_cannot_be_read(
 ):
     await sidecar.ask("hi", headers=OPEN_WEBUI)
     with broken(sidecar, reading=True):
-        reply = await sidecar.ask("hi", "ok", "and?", headers=OPEN_WEBUI, stream=stream)
+        reply = await sidecar.ask("hi", "well", "and?", headers=OPEN_WEBUI, stream=stream)
         assert reply.status == 200
         assert b"ok" in reply.body
         assert reply.headers["X-Sidecar-Degraded"] == "store"
-        assert upstream.last.said == ["hi", "ok", "and?"]
+        assert upstream.last.said == ["hi", "well", "and?"]
         assert await sidecar.metric(FAILURES) >= 1
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sidecar.store import SQLiteStore, sqlite
+from sidecar.store import SQLiteStore, recording, sqlite
 from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 
@@ -18,6 +18,12 @@ async def store(tmp_path):
     await store.close()
 
 
+STATEMENTS = {
+    name: value
+    for name, value in (vars(sqlite) | vars(recording)).items()
+    if name.lstrip("_").startswith(("FIND", "ADD", "COUNT", "PATH", "TREE", "SYSTEM"))
+    and isinstance(value, str)
+}
 HOT = (
     "_FIND_CONVERSATION",
     "_FIND_NODES",
@@ -36,8 +42,9 @@ HOT = (
     "_FIND_FRONTS",
     "_FIND_SUMMARY",
     "_ADD_CONVERSATION",
-    "_ADD_NODE",
-    "_ADD_ECHO",
+    "_COUNT_ALIKE",
+    "ADD_NODE",
+    "ADD_ECHO",
     "_ADD_SYSTEM",
     "_ADD_SUMMARY",
 )
@@ -45,7 +52,7 @@ HOT = (
 
 @pytest.mark.parametrize("name", HOT)
 async def test_every_statement_of_a_request_goes_by_an_index(store, name):
-    sql = getattr(sqlite, name)
+    sql = STATEMENTS[name]
 
     def plan(connection):
         named = dict.fromkeys(re.findall(r":(\w+)", sql))
@@ -59,13 +66,7 @@ async def test_every_statement_of_a_request_goes_by_an_index(store, name):
 
 
 def test_no_statement_is_left_out():
-    statements = {
-        name
-        for name, value in vars(sqlite).items()
-        if name.startswith(("_FIND", "_ADD", "_PATH", "_TREE", "_SYSTEM")) and isinstance(value, str)
-    }
-
-    assert statements == set(HOT)
+    assert set(STATEMENTS) == set(HOT)
 
 
 async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_after_ten(store):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import fields
 
 import pytest
+from msgspec.structs import fields
 
 from sidecar.conversation.history import Node
 from sidecar.errors import StoreUnavailable

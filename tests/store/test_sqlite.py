@@ -206,11 +206,11 @@ class TestOpening:
         with closing(read_only), pytest.raises(sqlite3.OperationalError, match="readonly"):
             sqlite._use_write_ahead_log(read_only)
 
-    async def test_closing_leaves_one_file(self, store, file):
+    async def test_closing_leaves_one_file_and_the_stamp_beside_it(self, store, file):
         await store.record(turn(talk(), question("hi")))
         await store.close()
 
-        assert os.listdir(file.parent) == [file.name]
+        assert sorted(os.listdir(file.parent)) == [file.name, f"{file.name}-turns"]
 
 
 class TestKeeping:
@@ -220,6 +220,7 @@ class TestKeeping:
         assert {each.name: oct(each.stat().st_mode & 0o777) for each in tmp_path.iterdir()} == {
             "sidecar.db": "0o600",
             "sidecar.db-shm": "0o600",
+            "sidecar.db-turns": "0o600",
             "sidecar.db-wal": "0o600",
         }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.conversation.history import Chain
 from sidecar.store import Summary, make_store
 from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, turn
 
@@ -67,11 +68,24 @@ async def compare(history, path, keys=()):
                 if record[3]:  # a summary of whatever stands where an echo does
                     front = Summary(record[3][0][0], told.conversation.id, "small", float(time))
                     await store.summarise(told.conversation.id, front)
+                await check_what_is_at_hand(store, told.conversation.id, known[record[0]])
         first, second = [await everything(store, known) for store in stores]
         assert first == second
     finally:
         for store in stores:
             await store.close()
+
+
+async def check_what_is_at_hand(store, id, nodes):
+    """What is known without asking is what the store would say: of every path there is, and one below it."""
+    tenant, above = CONVERSATIONS[id], {node.id: node for node in nodes}
+    for node in nodes:
+        hashes = [Chain(tenant).hash(node.hash, b"below")]
+        while node is not None:
+            hashes.append(node.hash)
+            node = above.get(node.parent)
+        found = store.at_hand(tenant, [id], hashes)
+        assert found is None or found == await store.find(tenant, [id], hashes)
 
 
 def as_turn(known, record, at):
