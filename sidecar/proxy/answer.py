@@ -5,6 +5,8 @@ Rule: whoever reads it gets every byte once, in order, also those that were look
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import aiohttp
 from multidict import CIMultiDictProxy
 
@@ -53,12 +55,15 @@ class Answer:
         self.head += piece
         return piece
 
-    async def readany(self) -> bytes:
-        """The next piece; nothing at the end. Raises one of `BROKEN_OFF` if there is none."""
+    def readany(self) -> Awaitable[bytes]:
+        """The next piece; nothing at the end. To be awaited; raises one of `BROKEN_OFF` if there is none."""
         if self.head:
-            head, self.head = self.head, b""
-            return head
-        return await self._response.content.readany()
+            return self._head()
+        return self._response.content.readany()
+
+    async def _head(self) -> bytes:
+        head, self.head = self.head, b""
+        return head
 
     def close(self) -> None:
         """Let go of the connection; the upstream stops if it has not ended."""

@@ -11,12 +11,14 @@ or a server on its way up.
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -112,11 +114,45 @@ class Upstream:
         raise failure
 
 
+class _Protocol(ResponseHandler):
+    """aiohttp's end of a connection, with a time-out that costs nothing while pieces come.
+
+    aiohttp sets a timer anew for each, a twentieth of what it takes to pass a piece on. Here only the time
+    is noted, and the timer, when it goes off, is set for what is left.
+    """
+
+    _due = 0.0
+
+    def _reschedule_timeout(self) -> None:
+        if self._read_timeout and self._read_timeout_handle is not None:
+            self._due = self._loop.time() + self._read_timeout
+        elif self._read_timeout:
+            self._due = self._loop.time() + self._read_timeout
+            self._read_timeout_handle = self._loop.call_at(self._due, self._on_read_timeout)
+        else:
+            self._drop_timeout()
+
+    def _on_read_timeout(self) -> None:
+        self._read_timeout_handle = None
+        if self._loop.time() < self._due:
+            self._read_timeout_handle = self._loop.call_at(self._due, self._on_read_timeout)
+        else:
+            super()._on_read_timeout()
+
+
+def _made(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return _Protocol(loop)
+
+
 class _Connector(aiohttp.TCPConnector):
     """Kept connections, but none on which the upstream said something that nobody had asked for.
 
     That would be read as the answer to the next request, which may be another tenant's.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = functools.partial(_made, loop=self._loop)
 
     async def _get(self, key: Any, traces: Any) -> Any:
         # aiohttp itself looks only when a request ends.

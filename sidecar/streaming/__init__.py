@@ -3,6 +3,7 @@
     sse         bytes, split anywhere -> the payload of each event
     opening     does it begin with an error?
     ending      what of a stream may go to the client before the reply is stored
+    runs        events that are alike but for a piece of text, as one
     deltas      how the pieces of one message join
     assembly    payloads, or one JSON body -> the replies, usage and error that were in them
 

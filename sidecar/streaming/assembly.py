@@ -13,6 +13,7 @@ import msgspec
 
 from sidecar.streaming import sse
 from sidecar.streaming.deltas import encode, encode_message, merge_message
+from sidecar.streaming.runs import shortened
 
 __all__ = ["Assembled", "Assembler", "Reply", "from_json", "from_stream"]
 
@@ -160,7 +161,7 @@ class Assembler:
 def from_stream(data: bytes) -> Assembled:
     """Everything that a stream of server-sent events said, or the part of it that was received."""
     assembler = Assembler()
-    for payload in sse.payloads(data):
+    for payload in shortened(sse.payloads(data)):
         assembler.add(payload)
     return assembler.result()
 

@@ -1,0 +1,83 @@
+"""Events in a row that differ in one piece of text alone, read as one.
+
+A reply of a thousand words comes as a thousand events of 250 bytes, alike but for the word, and to read each
+of them took most of what a stream costs at its end. Here `A one Z`, `A two Z`, `A three Z` is read as
+`A onetwothree Z`.
+
+Rule: what is read is what would be read of the events. So only pieces of a text that is told alone in its
+delta are put together, and only if they are one JSON string.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+__all__ = ["shortened"]
+
+# An event with a text in it: what stands before the text, the text, and what stands after it.
+_EVENT = re.compile(rb'(\{.*?"(content|reasoning_content|reasoning)": ?")((?:[^"\\]|\\.)*)(".*)', re.DOTALL)
+_PROBE = "0"
+_LEAST = 8  # events below which nothing is gained
+_RUNS = 4  # reasoning and answer are two; what alternates more often is read event by event
+
+
+class _Choice(msgspec.Struct):
+    delta: dict[str, object]
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice]
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+def shortened(payloads: list[bytes]) -> list[bytes]:
+    """Payloads that say the same as these, and may be fewer."""
+    said: list[bytes] = []
+    for _ in range(_RUNS):
+        if len(payloads) < _LEAST:
+            break
+        first, rest, event = payloads[:2], payloads[2:], _EVENT.fullmatch(payloads[2])
+        if event is None or not _tells_only_text(event):
+            break
+        before, after = event[1], event[4]
+        count = _run(rest, before, after)
+        text = _joined([each[len(before) : -len(after)] for each in rest[:count]])
+        if text is None:
+            break
+        said += first
+        said.append(before + text + after)
+        payloads = rest[count:]
+    return said + payloads
+
+
+def _run(payloads: list[bytes], before: bytes, after: bytes) -> int:
+    """How many of them, from the first on, are alike but for what stands between these."""
+    least = len(before) + len(after)
+    for at, each in enumerate(payloads):
+        if not (each.startswith(before) and each.endswith(after) and len(each) >= least):
+            return at
+    return len(payloads)
+
+
+def _tells_only_text(event: re.Match[bytes]) -> bool:
+    """Is the text all that the event's one delta says?"""
+    try:
+        chunk = _decode(event[1] + _PROBE.encode() + event[4])
+    except ValueError:
+        return False
+    return [each.delta for each in chunk.choices] == [{event[2].decode(): _PROBE}]
+
+
+def _joined(texts: list[bytes]) -> bytes | None:
+    """The pieces of a JSON string as one; None if it is none, since a piece went on behind the string."""
+    text = b"".join(texts)
+    try:
+        _decode_text(b'"' + text + b'"')
+    except ValueError:
+        return None
+    return text
