@@ -46,6 +46,9 @@ class Sample:
 async def measure(generator: Generator, work: Work, running: Running, seconds: float) -> Sample:
     """Do the work for about so many seconds."""
     chats = work.chats or await _enough(generator, work, running.port, seconds)
+    if work.chats and not work.is_about_memory:  # the first requests of a process are not those of a day
+        run, few = generator.new_run(), min(chats, work.connections)
+        await _load(generator, work, running.port, run, few, (0, 0))
     run = generator.new_run()
     if work.first:  # what comes before is not what is measured
         await _load(generator, work, running.port, run, chats, (0, work.first - 1))
