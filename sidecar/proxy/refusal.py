@@ -27,16 +27,18 @@ _TOLD = 64  # bytes of which a body that is no event stream may be blank before 
 
 async def refusal(answer: Answer) -> Overflow | None:
     """What the answer says about the length of the prompt; None if it does not refuse it for that."""
-    if answer.status < 300 and answer.content_type != _EVENTS:
-        answer.look()
-        if not _may_be_error(_plain(answer)):
-            return None  # as most that are no stream, and nobody had to wait for it
+    answer.look()
+    first = _First(answer) if answer.status < 300 and answer.content_type == _EVENTS else None
+    if first is not None and first.look() == "answer":
+        return None
+    if first is None and answer.status < 300 and not _may_be_error(_plain(answer)):
+        return None  # as most, and nobody had to wait for it
     try:
         async with asyncio.timeout(PATIENCE):
-            if answer.status >= 300:
+            if first is not None:
+                body = await first.error()
+            elif answer.status >= 300:
                 body = await _whole(answer)
-            elif answer.content_type == _EVENTS:
-                body = await _first_event(answer)
             else:
                 body = await _begun_as_error(answer)
     except BROKEN_OFF:  # out of patience, or broken off: whoever relays it comes upon that again
@@ -71,16 +73,31 @@ def _may_be_error(plain: bytes) -> bool:
     return begun.startswith(_ERRORS) or any(form.startswith(begun) for form in _ERRORS)
 
 
-async def _first_event(answer: Answer) -> bytes:
-    """The error with which an event stream begins; nothing if it begins with anything else."""
-    opening, seen = Opening(), 0
-    verdict: Verdict = "open"
-    while verdict == "open":
-        piece = await answer.read_ahead()
-        plain = _plain(answer)
-        verdict = opening.feed(plain[seen:]) if piece else opening.close()
-        seen = len(plain)
-    return opening.error
+class _First:
+    """What an event stream begins with."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._opening = Opening()
+        self._seen = 0
+        self._verdict: Verdict = "open"
+
+    def look(self) -> Verdict:
+        """As far as it is known by what was read."""
+        plain = _plain(self._answer)
+        if self._verdict == "open":
+            self._verdict = self._opening.feed(plain[self._seen :])
+        self._seen = len(plain)
+        return self._verdict
+
+    async def error(self) -> bytes:
+        """The error; nothing if it is anything else."""
+        while self._verdict == "open":
+            if not await self._answer.read_ahead():
+                self._verdict = self._opening.close()
+            else:
+                self.look()
+        return self._opening.error
 
 
 def _plain(answer: Answer) -> bytes:

@@ -34,9 +34,14 @@ class Opening:
     def feed(self, data: bytes) -> Verdict:
         """What the stream begins with, as far as it is known by now."""
         self._read += len(data)
-        for payload in self._decoder.feed(data):
-            if (verdict := self._of(payload)) != "open":
-                return verdict
+        start = 0
+        while start < len(data):  # event by event, for it is the first ones that tell
+            end = data.find(b"\n\n", start) + 2
+            end = end if end > 1 else len(data)
+            for payload in self._decoder.feed(data[start:end]):
+                if (verdict := self._of(payload)) != "open":
+                    return verdict
+            start = end
         return "answer" if self._read > _LONGEST else "open"
 
     def close(self) -> Verdict:

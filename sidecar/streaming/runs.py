@@ -18,9 +18,9 @@ __all__ = ["shortened"]
 
 # An event with a text in it: what stands before the text, the text, and what stands after it.
 _EVENT = re.compile(rb'(\{.*?"(content|reasoning_content|reasoning)": ?")((?:[^"\\]|\\.)*)(".*)', re.DOTALL)
+_FIRST = 2  # the event to look at: those before it may say who speaks
 _PROBE = "0"
-_LEAST = 8  # events below which nothing is gained
-_RUNS = 4  # reasoning and answer are two; what alternates more often is read event by event
+_LEAST = 8  # events of a run below which nothing is gained
 
 
 class _Choice(msgspec.Struct):
@@ -38,27 +38,29 @@ _decode_text = msgspec.json.Decoder(str).decode
 def shortened(payloads: list[bytes]) -> list[bytes]:
     """Payloads that say the same as these, and may be fewer."""
     said: list[bytes] = []
-    for _ in range(_RUNS):
-        if len(payloads) < _LEAST:
-            break
-        first, rest, event = payloads[:2], payloads[2:], _EVENT.fullmatch(payloads[2])
-        if event is None or not _tells_only_text(event):
+    at = _FIRST
+    while at + _LEAST <= len(payloads):
+        event = _EVENT.fullmatch(payloads[at])
+        if event is None:
             break
         before, after = event[1], event[4]
-        count = _run(rest, before, after)
-        text = _joined([each[len(before) : -len(after)] for each in rest[:count]])
+        end = _end(payloads, at, before, after)
+        if end - at < _LEAST or not _tells_only_text(event):
+            break
+        text = _joined([each[len(before) : -len(after)] for each in payloads[at:end]])
         if text is None:
             break
-        said += first
+        said += payloads[at - _FIRST : at]
         said.append(before + text + after)
-        payloads = rest[count:]
-    return said + payloads
+        at = end + _FIRST  # some engines tell the second of each event: every second is a run
+    return said + payloads[at - _FIRST :]
 
 
-def _run(payloads: list[bytes], before: bytes, after: bytes) -> int:
-    """How many of them, from the first on, are alike but for what stands between these."""
+def _end(payloads: list[bytes], start: int, before: bytes, after: bytes) -> int:
+    """Where the events end that are alike but for what stands between these."""
     least = len(before) + len(after)
-    for at, each in enumerate(payloads):
+    for at in range(start, len(payloads)):
+        each = payloads[at]
         if not (each.startswith(before) and each.endswith(after) and len(each) >= least):
             return at
     return len(payloads)

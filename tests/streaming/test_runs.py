@@ -120,6 +120,7 @@ def test_what_alternates_is_read_all_the_same():
     assert one_by_one(shortened(payloads)) == one_by_one(payloads)
 
 
-def test_other_events_with_a_text_in_them_are_left_alone():
-    payloads = [b'{"type":"x","choices":3,"content":"a"}'] * 12
+@pytest.mark.parametrize("other", [b'{"type":"x","choices":3,"content":"a"}', b'{"type":"x"}', b"[DONE]"])
+def test_other_events_are_left_alone(other):
+    payloads = [other] * 12
     assert shortened(payloads) == payloads
