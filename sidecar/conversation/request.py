@@ -21,6 +21,12 @@ __all__ = ["ChatRequest", "parse"]
 
 _LEADING = frozenset(("system", "developer"))
 _NO_TOOLS = frozenset((b"null", b"[]"))
+#: Bodies below this are read as fast as compared.
+_LONG = 8 << 10
+_MESSAGES = b'"messages"'
+_OPENED = re.compile(rb'"messages"\s*:\s*\[\s*\Z')
+_HEAD = 64  # bytes before the first message in which that is looked for
+_COMMAS = (b", ", b",")
 _NO_VALUE = frozenset((b"null", b'""'))
 
 
@@ -55,6 +61,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tools: bytes
     #: How long an answer may be, if the request says it.
     max_tokens: int | None = None
+    #: Where in a long body its messages begin and end, if that is known.
+    start: int = 0
+    end: int = 0
 
     @property
     def sent(self) -> tuple[Message, ...]:
@@ -91,22 +100,26 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
     """Read a body. Raises `BadRequest` if it is not JSON or has no list of message objects.
 
     `before` is an earlier request of the same tenant, best the last one of the conversation: messages
-    that stand there byte for byte in the same place are neither decoded nor hashed again. A request that
-    re-sends 200 messages and adds two costs a tenth of what it costs at first sight.
+    that stand there byte for byte in the same place are neither decoded nor hashed again, and where the whole
+    front of the body is the same it is not even read. A request that re-sends 200 messages and adds two costs
+    a twentieth of what it costs at first sight.
     """
-    try:
-        fields = _read(_read_body, body)
-    except msgspec.ValidationError as error:
-        raise _no_request(body) from error
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
-        raise _not_json(error) from error
     known = before.sent if before else ()
-    raws = list(map(bytes, fields.messages))
-    same = [
-        old if old.raw == raw else _message(chain, raw, at)
-        for at, (old, raw) in enumerate(zip(known, raws, strict=False))
-    ]
-    sent = (*same, *(_message(chain, raw, at) for at, raw in enumerate(raws[len(same) :], len(same))))
+    grown = _grown(body, before) if before and before.end else None
+    if grown is not None:
+        fields, start, end = grown
+        same = list(known)
+        raws = list(map(bytes, fields.messages))
+    else:
+        fields = _fields(body)
+        sent_raws = list(map(bytes, fields.messages))
+        same = [
+            old if old.raw == raw else _message(chain, raw, at)
+            for at, (old, raw) in enumerate(zip(known, sent_raws, strict=False))
+        ]
+        raws = sent_raws[len(same) :]
+        start, end = _place(body, sent_raws)
+    sent = (*same, *(_message(chain, raw, at) for at, raw in enumerate(raws, len(same))))
     leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
     system, said = sent[:leading], sent[leading:]
     prefill = said[-1] if said and said[-1].role == "assistant" else None
@@ -119,7 +132,65 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         model=fields.model if isinstance(fields.model, str) else None,
         tools=b"" if tools in _NO_TOOLS else tools,
         max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
+        start=start,
+        end=end,
     )
+
+
+def _fields(body: bytes) -> _Body:
+    try:
+        return _read(_read_body, body)
+    except msgspec.ValidationError as error:
+        raise _no_request(body) from error
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
+        raise _not_json(error) from error
+
+
+def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
+    """Where the messages of a long body begin and end; 0, 0 if they are not found as they usually stand."""
+    start = body.find(raws[0]) if raws and len(body) >= _LONG else 0
+    end = _behind(body, start, raws) if start > 0 and _OPENED.search(body[:start][-_HEAD:]) else 0
+    return (start, end) if end else (0, 0)
+
+
+def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
+    """Where these messages end if they begin at `start`; 0 if they do not, or are parted in another way."""
+    for comma in _COMMAS:
+        joined = comma.join(raws)
+        if body.startswith(joined, start):
+            return start + len(joined)
+    return 0
+
+
+def _grown(body: bytes, before: ChatRequest) -> tuple[_Body, int, int] | None:
+    """A body that begins as the one before it, up to the end of its messages: its fields, with the further
+    messages alone, and where all of them begin and end. None for any other, be it one that is no JSON.
+
+    What was the same is left out, and the rest read: the JSON around it is known.
+    """
+    start, end = before.start, before.end
+    if not body.startswith(before.body[:end]):
+        return None
+    comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
+    tail = body[end + len(comma) :]
+    try:
+        fields = _read_body(before.body[:start] + tail)
+    except (ValueError, RecursionError):
+        return None  # whoever reads all of it says what is wrong
+    raws = list(map(bytes, fields.messages))
+    if bool(comma) != bool(raws):
+        return None
+    end = _behind(body, end + len(comma), raws) if raws else end
+    if not end or _has_messages(body[end:]):
+        return None
+    return fields, start, end
+
+
+def _has_messages(rest: bytes) -> bool:
+    """Are there messages once more behind the list of messages? Of two, the last counts."""
+    if _MESSAGES not in rest and b"\\u" not in rest:  # which could spell it otherwise
+        return False
+    return "messages" in _read_object(b'{"":0' + rest.lstrip()[1:])
 
 
 def _positive(value: Any) -> int | None:

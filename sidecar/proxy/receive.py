@@ -131,10 +131,13 @@ def _mode(settings: Settings, request: web.BaseRequest, identity: Identity) -> M
 
 
 async def _body(request: web.BaseRequest, limit: int) -> bytes:
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _too_large(limit) from error
+    pieces, size = [], 0
+    while piece := await request.content.readany():
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+    body = b"".join(pieces)
     coding = coding_of(request.headers)
     if coding == "identity":
         return body
