@@ -142,11 +142,10 @@ class Chain:
         fields = messages.read(raw)
         role = fields.get("role")
         role = role if type(role) is str else ""
-        normal = messages.normal_form(fields)
-        digest = self._hash(normal)
         if role not in _SPOKEN:
-            return Message(raw, fields, role, digest, None)
-        exact = messages.exact_form(fields)
+            return Message(raw, fields, role, self._hash(messages.normal_form(fields)), None)
+        normal, exact = messages.both_forms(fields)
+        digest = self._hash(normal)
         return Message(raw, fields, role, digest, digest if exact == normal else self._hash(exact))
 
     def hash(self, parent: bytes | None, digest: bytes) -> bytes:
@@ -178,10 +177,14 @@ class Chain:
             last_answer -= 1
         return Path(line, tuple(hashes), tuple(exacts), last_answer)
 
-    def message_id(self, parent: Node | None, digest: bytes) -> bytes:
-        """The id of a client's message under `parent`: the same message twice is one node."""
+    def message_id(self, parent: Node | None, digest: bytes, hash: bytes | None = None) -> bytes:
+        """The id of a client's message under `parent`: the same message twice is one node.
+
+        `hash` is its chain hash, if that is known already.
+        """
         seed = parent.id if parent else b""
-        hash = self.hash(parent.hash if parent else b"", digest)
+        if hash is None:
+            hash = self.hash(parent.hash if parent else b"", digest)
         return hash + blake2b(seed, digest_size=ID_SIZE - HASH_SIZE, key=self._key, person=_PERSON).digest()
 
     def reply_id(self, parent: Node | None, digest: bytes, nonce: bytes) -> bytes:

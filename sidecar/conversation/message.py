@@ -24,11 +24,13 @@ import msgspec
 __all__ = [
     "REASONING_FIELDS",
     "Fields",
+    "both_forms",
     "call_forms",
     "call_ids",
     "encode",
     "exact_form",
     "has_reasoning",
+    "is_plain",
     "is_too_deep",
     "normal_form",
     "read",
@@ -100,6 +102,11 @@ def visible_text(fields: Fields) -> str:
     return _visible(fields.get("role"), text_of(fields))
 
 
+def is_plain(fields: Fields) -> bool:
+    """Is it a role and a text and nothing else, as nearly every message?"""
+    return len(fields) == 2 and type(fields.get("content")) is str and "role" in fields
+
+
 def normal_form(fields: Fields) -> bytes:
     """The bytes that are equal for two messages exactly when they say the same."""
     role = fields.get("role")
@@ -124,6 +131,14 @@ def exact_form(fields: Fields) -> bytes:
     if type(content) is str:
         content = _sendable_text(role, content)
     return _form(role, content, fields, _tool_call_spelling, skip=REASONING_FIELDS)
+
+
+def both_forms(fields: Fields) -> tuple[bytes, bytes]:
+    """`normal_form` and `exact_form`, at the price of one where they are the same, as they mostly are."""
+    normal = normal_form(fields)
+    if is_plain(fields) and _visible(fields["role"], fields["content"]) == fields["content"]:
+        return normal, normal
+    return normal, exact_form(fields)
 
 
 def has_reasoning(fields: Fields) -> bool:

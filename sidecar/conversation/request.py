@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sidecar.conversation.history import Chain, Message, Path
-from sidecar.conversation.message import is_too_deep
+from sidecar.conversation.message import is_plain, is_too_deep
 from sidecar.errors import BadRequest
 
 __all__ = ["ChatRequest", "parse"]
@@ -155,11 +155,10 @@ def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
 
 def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
     """Where these messages end if they begin at `start`; 0 if they do not, or are parted in another way."""
-    for comma in _COMMAS:
-        joined = comma.join(raws)
-        if body.startswith(joined, start):
-            return start + len(joined)
-    return 0
+    second = start + len(raws[0])
+    comma = next((each for each in _COMMAS if body.startswith(each, second)), b",")
+    joined = comma.join(raws)
+    return start + len(joined) if body.startswith(joined, start) else 0
 
 
 def _grown(body: bytes, before: ChatRequest) -> tuple[_Body, int, int] | None:
@@ -213,12 +212,13 @@ def _read(decode: Callable[[bytes], T], body: bytes) -> T:
 
 def _message(chain: Chain, raw: bytes, index: int) -> Message:
     try:
-        if is_too_deep(raw):
+        message = chain.message(raw)
+        if not is_plain(message.fields) and is_too_deep(raw):
             raise ValueError("nested too deep")
-        return chain.message(raw)
     except (ValueError, RecursionError) as error:
         where = f"messages[{index}]"
         raise BadRequest(f"{where} is {error}", code="invalid_messages", param=where) from error
+    return message
 
 
 def _not_json(error: Exception) -> BadRequest:

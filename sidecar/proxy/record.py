@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, field
+from operator import is_
 
 from sidecar.conversation.history import Conversation, Message, Node, State
-from sidecar.conversation.message import encode, is_too_deep, read
+from sidecar.conversation.message import encode, is_plain, is_too_deep, read
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
@@ -120,14 +121,16 @@ class Recording:
     def _asked_nodes(self, now: float) -> list[Node]:
         """The request's new messages, as nodes under the place where the request continues."""
         nodes: list[Node] = []
-        parent, chain = self.plan.parent, self.asked.chain
-        for message in self.plan.new:
-            newest = message is self.asked.chat.path.messages[-1]
+        parent, chain, path = self.plan.parent, self.asked.chain, self.asked.chat.path
+        at = len(path) - len(self.plan.new)
+        hashes, exacts = self._told(at)
+        for number, message in enumerate(self.plan.new):
+            newest = message is path.messages[-1]
             parent = Node(
-                chain.message_id(parent, message.digest),
+                chain.message_id(parent, message.digest, hashes[number] if hashes else None),
                 parent.id if parent else None,
                 message.digest,
-                chain.exact(parent.exact if parent else b"", message),
+                exacts[number] if exacts else chain.exact(parent.exact if parent else b"", message),
                 message.role,
                 message.raw,
                 source="client",
@@ -138,19 +141,33 @@ class Recording:
             nodes.append(parent)
         return nodes
 
+    def _told(self, at: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """The hashes of the new messages, chain and exact chain, where the client has told them: as far
+        as its path is the stored one up to their place. Nothing of a chain that is not."""
+        path, parent = self.asked.chat.path, self.plan.parent
+        if not all(map(is_, self.plan.new, path.messages[at:])):
+            return (), ()
+        before = path.hashes[at - 1 : at] if at else (), path.exacts[at - 1 : at] if at else ()
+        known = ((parent.hash,), (parent.exact,)) if parent else ((), ())
+        return (
+            path.hashes[at:] if before[0] == known[0] else (),
+            path.exacts[at:] if before[1] == known[1] else (),
+        )
+
     def _readable(self, reply: Reply) -> Message | None:
         """The message to keep; None for numbers beyond all range, nesting without end: they are relayed, and
         could not be sent again."""
         raw = reply.message
         try:
-            if is_too_deep(raw):
-                raise ValueError("nested too deep")
             if self.asked.chat.prefill is not None:
                 raw = _extended(self.asked.chat.prefill, raw)
-            return self.asked.chain.message(raw)
+            message = self.asked.chain.message(raw)
+            if not is_plain(message.fields) and is_too_deep(raw):
+                raise ValueError("nested too deep")
         except (ValueError, RecursionError) as error:
             log.warning("a reply could not be recorded", extra={"error": str(error)})
             return None
+        return message
 
     def _reply_node(
         self,
