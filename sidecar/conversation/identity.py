@@ -108,8 +108,7 @@ def kind_of(key: str | None, *, temporary: Sequence[str], channel: Sequence[str]
 
 def tenant_of(secret: bytes, credential: str | None, user: str | None) -> bytes:
     """The tenant that these two are; both whole, for a shortened key would be somebody else's too."""
-    parts = (_part(credential), _part(user))
-    return _hash(secret, b"tenant", *parts)
+    return _hash(secret, b"tenant", _part(credential), _part(user))
 
 
 @lru_cache(maxsize=4096)  # a chat asks again

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from sidecar.conversation.history import Chain, Message, Path
 from sidecar.conversation.message import is_plain, is_too_deep
+from sidecar.conversation.tokens import NOTHING, Measure, total
 from sidecar.errors import BadRequest
 
 __all__ = ["ChatRequest", "parse"]
@@ -64,11 +67,23 @@ class ChatRequest(msgspec.Struct, frozen=True):
     #: Where in a long body its messages begin and end, if that is known.
     start: int = 0
     end: int = 0
+    #: How many of the messages have been measured, and how much they are together.
+    _measured: tuple[int, Measure] = (0, NOTHING)
 
     @property
     def sent(self) -> tuple[Message, ...]:
         """All messages, in the order in which they came."""
         return (*self.system, *self.path.messages, *((self.prefill,) if self.prefill else ()))
+
+    @property
+    def measure(self) -> Measure:
+        """What an estimate of tokens counts of all messages; once, of those that the request before had."""
+        count, known = self._measured
+        sent = self.sent
+        if count < len(sent):
+            known = total([known, *(each.measure for each in sent[count:])])
+            force_setattr(self, "_measured", (len(sent), known))
+        return known
 
     @property
     def last_answer(self) -> int:
@@ -134,7 +149,13 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
         start=start,
         end=end,
+        _measured=before._measured if before and _begins_with(sent, known) else (0, NOTHING),
     )
+
+
+def _begins_with(sent: Sequence[Message], known: Sequence[Message]) -> bool:
+    """Are the first of these messages those, the very same objects?"""
+    return len(sent) >= len(known) and all(map(is_, sent, known))
 
 
 def _fields(body: bytes) -> _Body:

@@ -130,6 +130,10 @@ class Weights:
         """The estimate, at least 1."""
         return max(1, round(math.fsum(map(mul, self.values, measure))))
 
+    def most(self, measure: Measure) -> int:
+        """No less than the tokens of all messages that measure this together, each estimated by itself."""
+        return math.ceil(math.fsum(map(mul, self.values, measure))) + measure.messages
+
     def encoded(self) -> bytes:
         """As it is kept."""
         return encode({"v": _FORMAT, "weights": [round(value, 6) for value in self.values]})

@@ -20,12 +20,18 @@ __all__ = ["answer_room", "budget_of"]
 # estimate's error, which is about as large.
 _SURE = 0.98
 
+_UNLIMITED = Budget()
+
 _Name = Literal["max_messages", "max_turns", "max_input_tokens"]
 
 
 def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Budget:
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
     rule, trim = context.windows.rule(asked.chat.model), context.settings.trim
+    if rule is None and ceiling is None and trim.max_input_tokens == "auto":
+        window = context.windows.of(asked.chat.model)
+        if window is None and trim.max_messages is None and trim.max_turns is None:
+            return _UNLIMITED  # as with most upstreams, which tell no window
 
     def limit(name: _Name) -> Any:
         return getattr(rule if _says(rule, name) else trim, name)

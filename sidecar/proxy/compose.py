@@ -13,7 +13,7 @@ from sidecar.conversation.identity import is_named
 from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.steady import Steady, steady
-from sidecar.conversation.tokens import Measured, Weights
+from sidecar.conversation.tokens import Measured, Weights, measure_of_tools
 from sidecar.conversation.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.codings import READABLE
@@ -21,7 +21,7 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
-from sidecar.proxy.summary import Missing, summed_up, trimmed_with_room
+from sidecar.proxy.summary import Missing, is_wanted, summed_up, trimmed_with_room
 from sidecar.proxy.tasks import task
 
 __all__ = ["Composed", "compose", "told"]
@@ -64,7 +64,8 @@ async def compose(
     _readable_only(headers)
     budget = budget_of(context, asked, ceiling)
     extra = _session(context, headers, session)
-    if not plan.steps and plan.line is None and plan.system is None and budget.unlimited:
+    as_it_came = not plan.steps and plan.line is None and plan.system is None
+    if as_it_came and (budget.unlimited or _surely_fits(context, asked, plan, budget)):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
         return Composed(_with(asked, extra), headers, 0, Trimmed(()), asked.chat.sent)
     system, line = _system(plan, asked), _line(context, plan, asked)
@@ -87,6 +88,17 @@ async def compose(
         missing=summed.missing,
         weights=steadied.kept,
     )
+
+
+def _surely_fits(context: Context, asked: Asked, plan: Plan, budget: Budget) -> bool:
+    """Can it be told without looking at each message that nothing is cut? False proves nothing."""
+    if budget.max_messages is not None or budget.max_turns is not None or is_wanted(context, asked):
+        return False
+    if budget.max_input_tokens is None or (plan.conversation and plan.conversation.weights):
+        return False  # once cut, a chat is cut by the weights that it keeps
+    chat, weights = asked.chat, context.learned.weights(asked.chat.model)
+    tools = weights.tokens(measure_of_tools(chat.tools)) if chat.tools else 0
+    return weights.most(chat.measure) + tools <= budget.max_input_tokens
 
 
 def _cut(

@@ -99,7 +99,7 @@ def _identify(settings: Settings, secret: bytes, request: web.BaseRequest) -> Id
     ]
     from_open_webui = "\nx-openwebui-" in "\n".join(("", *request.headers)).lower()
     return Identity(
-        tenant=tenant_of_request(settings, secret, header, request.query),
+        tenant=tenant_of_request(settings, secret, header, request.query if "?" in request.raw_path else {}),
         key=key,
         kind=kind_of(key, temporary=names.temporary_prefixes, channel=names.channel_prefixes),
         message_id=message_ids[0],

@@ -22,7 +22,7 @@ from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.store import Summary
 
-__all__ = ["Missing", "Summed", "summed_up", "trimmed_with_room"]
+__all__ = ["Missing", "Summed", "is_wanted", "summed_up", "trimmed_with_room"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,7 +58,7 @@ def trimmed_with_room(
 ) -> Trimmed:
     """The line cut so that there is room for a summary; without, where that makes it too long."""
     tools = asked.chat.tools
-    if _is_wanted(context, asked):
+    if is_wanted(context, asked):
         free = room(context.settings.summary.max_tokens, budget.max_input_tokens)
         place = system or (PLACE,)
         trimmed = trim(line, budget, system=place, tools=tools, weights=weights, reserved=free)
@@ -96,7 +96,8 @@ async def summed_up(
     return Summed(tuple(with_summary(system, text)), front.messages, missing)
 
 
-def _is_wanted(context: Context, asked: Asked) -> bool:
+def is_wanted(context: Context, asked: Asked) -> bool:
+    """Is what is cut from this request to be summed up?"""
     if not context.settings.summary.model or asked.identity.key is None:
         return False
     return asked.is_kept and asked.identity.kind is Kind.CHAT

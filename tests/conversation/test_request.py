@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.conversation.request import parse
+from sidecar.conversation.tokens import total
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, calls, request, result, says, user
 
@@ -194,6 +195,17 @@ class TestDepth:
 
     def test_what_is_nested_as_a_person_would_is_read(self):
         assert len(parse(nested(50), CHAIN).path) == 1
+
+
+class TestMeasuring:
+    @given(MESSAGES, MESSAGES)
+    def test_what_is_taken_over_from_a_request_before_is_what_measuring_gives(self, earlier, later):
+        before = request(*earlier)
+        assert before.measure == total(each.measure for each in before.sent)
+        for body in (request(*later).body, request(*earlier, *later).body):
+            asked = parse(body, CHAIN, before)
+            assert asked.measure == total(each.measure for each in asked.sent)
+            assert asked.measure is asked.measure
 
 
 class TestRecognising:

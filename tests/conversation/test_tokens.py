@@ -157,6 +157,12 @@ class TestWeights:
     def test_each_picture_costs(self):
         assert text([IMAGE, IMAGE]) - text([IMAGE]) >= PER_IMAGE
 
+    @given(st.lists(st.text(max_size=40), max_size=12))
+    def test_messages_never_take_more_than_the_most_for_their_measure(self, texts):
+        told = [measured({"role": "user", "content": text}) for text in texts]
+        each = sum(map(DEFAULT_WEIGHTS.tokens, told))
+        assert each <= DEFAULT_WEIGHTS.most(total(told)) <= each + 2 * len(told) + 1
+
     def test_nothing_costs_one_token(self):
         assert DEFAULT_WEIGHTS.tokens(NOTHING) == 1
 
