@@ -195,15 +195,13 @@ def _grown(body: bytes, before: ChatRequest) -> tuple[_Body, int, int] | None:
     tail = body[end + len(comma) :]
     try:
         fields = _read_body(before.body[:start] + tail)
+        raws = list(map(bytes, fields.messages))
+        if bool(comma) != bool(raws):
+            return None
+        end = _behind(body, end + len(comma), raws) if raws else end
+        return None if not end or _has_messages(body[end:]) else (fields, start, end)
     except (ValueError, RecursionError):
         return None  # whoever reads all of it says what is wrong
-    raws = list(map(bytes, fields.messages))
-    if bool(comma) != bool(raws):
-        return None
-    end = _behind(body, end + len(comma), raws) if raws else end
-    if not end or _has_messages(body[end:]):
-        return None
-    return fields, start, end
 
 
 def _has_messages(rest: bytes) -> bool:

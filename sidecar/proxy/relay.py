@@ -56,8 +56,8 @@ async def relay_recorded(
     request: web.BaseRequest, upstream: Answer, extra: Mapping[str, str], recording: Recording
 ) -> web.StreamResponse:
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
-    # The head of a stream goes at once; where the first piece is at hand, or has to wait, both go together.
-    response = _response(upstream, extra, at_once=recording.streamed and not upstream.head)
+    # Where the first piece is at hand, the head goes with it.
+    response = _response(upstream, extra, at_once=not upstream.head)
     relaying = _Relay(request, upstream, response, recording)
     keeping: asyncio.Future[None] | None = None
     try:
@@ -96,21 +96,25 @@ class _Relay:
     async def run(self) -> None:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
         response, upstream, chunks = self._response, self._upstream, self._recording.chunks
-        end = _end(self._recording)
-        await response.prepare(self._request)
+        end, is_begun = _end(self._recording), not upstream.head
+        if is_begun:
+            await response.prepare(self._request)
         while True:
             try:
                 chunk = await upstream.readany()
             except BROKEN_OFF as error:
-                await self._keep("failed")
-                response.begin()
-                _break_off(self._request, error)
+                if await self._keep("failed"):
+                    await response.begin(self._request)
+                    _break_off(self._request, error)
                 return
             if not chunk:
                 break
             chunks.append(chunk)
             ready = end.feed(chunk)
             if ready:
+                if not is_begun:
+                    await response.prepare(self._request)
+                    is_begun = True
                 await response.write(ready)
             if end.done and end.held:
                 if not await self._may_end():
@@ -139,8 +143,9 @@ class _Relay:
     async def _send(self, end: _End, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand out what was held back."""
         held, end.held = end.held, b""
-        await send(held)
         self._start_commit("complete")  # if it may be later than that
+        await self._response.prepare(self._request)  # if it has not begun
+        await send(held)
 
     async def _keep(self, ended: State) -> bool:
         """Commit once; False if a client that relies on it must be told that it failed."""
@@ -159,7 +164,7 @@ class _Relay:
         except Exception as error:  # logged where it arose; it must not end up in the middle of a response
             # Whoever sends the whole history holds all that is lost here; others must see it.
             if self._recording.is_relied_on:
-                if isinstance(error, StoreUnavailable) and not self._response.is_begun:
+                if isinstance(error, StoreUnavailable) and not self._response.prepared:
                     raise  # the client can still be told
                 _break_off(self._request, error)
                 return False
@@ -287,15 +292,11 @@ class _Response(web.StreamResponse):
         self._send_headers_immediately = at_once
         self._not_ours = [name for name in ("Server", "Content-Type") if name not in headers]
 
-    @property
-    def is_begun(self) -> bool:
-        """Has any of it been sent?"""
-        return self._payload_writer is not None and self._payload_writer.output_size > 0
-
-    def begin(self) -> None:
+    async def begin(self, request: web.BaseRequest) -> None:
         """Send the head, if it has not been sent."""
-        if self._payload_writer is not None:
-            self._payload_writer.send_headers()
+        writer = await self.prepare(request)
+        if writer is not None:
+            writer.send_headers()
 
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()

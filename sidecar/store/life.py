@@ -146,9 +146,14 @@ class Life(Store):
 
     async def _change(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Write what is not just added. Before it is done and after, nothing is known of any tip."""
+
+        def change(connection: sqlite3.Connection) -> T:
+            self._tips.forget()
+            return job(connection)
+
         self._tips.forget()
         try:
-            return await self._writer.do(job)
+            return await self._writer.do(change)
         finally:
             self._tips.forget()
 

@@ -44,10 +44,12 @@ def record(connection: sqlite3.Connection, turn: Turn, tips: Tips) -> Left | Non
     if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
         return None
     tip = nodes[-1]
-    # Under a tip that nothing reads like, nothing reads like what is new either.
-    if is_at_tip or connection.execute(_COUNT_ALIKE, (number, *alike(tip.hash))).fetchone()[0] == 1:
-        return tips.left(conversation_of(row), tip)
-    return None
+    # Under a tip that nothing reads like, nothing reads like a new question either, nor like its answer; a
+    # second answer to the tip itself may.
+    is_alone = is_at_tip and nodes[0].source == "client"
+    if not is_alone:
+        is_alone = connection.execute(_COUNT_ALIKE, (number, *alike(tip.hash))).fetchone()[0] == 1
+    return tips.left(conversation_of(row), tip) if is_alone else None
 
 
 def _is_there(connection: sqlite3.Connection, conversation: str, node: bytes) -> bool:

@@ -161,8 +161,11 @@ class SQLiteStore(Life):
         return self._turns.turn(name, wait)
 
     async def record(self, turn: Turn) -> None:
-        left = await self._writer.do(lambda connection: record(connection, turn, self._tips))
-        self._tips.keep(turn.conversation.id, left)
+        left = None
+        try:
+            left = await self._writer.do(lambda connection: record(connection, turn, self._tips))
+        finally:
+            self._tips.keep(turn.conversation.id, left)
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         return await self._reader.do(lambda connection: _summary(connection, conversation, hashes))

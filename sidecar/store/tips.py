@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ class Tips:
         self._taken = 0
         self._looked = 0.0
         self._identity: tuple[int, int] | None = None
+        self._version = 0
 
     def opened(self) -> None:
         """In the writing thread: the file has been opened, and may be another."""
@@ -83,10 +85,16 @@ class Tips:
         """Something has been deleted or replaced."""
         self._era = object() if self._era is not None else None
 
-    def begin(self) -> None:
-        """In the writing thread, while no other process can write: take note if one has."""
+    def begin(self, connection: sqlite3.Connection) -> None:
+        """In the writing thread, while no other process can write: take note if one has.
+
+        SQLite itself tells that, also of programs that put no stamp; but to this connection alone.
+        """
+        version = connection.execute("PRAGMA data_version").fetchone()[0]
         try:
-            if self._era is None or self._turns.stamp() != self._stamp:
+            if self._era is None or version != self._version or self._turns.stamp() != self._stamp:
+                self._era = None  # until all is in place: the event loop looks on
+                self._version = version
                 self._turns.put_stamp(self._stamp)
                 self._identity = self._found()
                 self._era = object()

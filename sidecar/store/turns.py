@@ -74,8 +74,9 @@ class Turns:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, _WRITES)
 
     def stamp(self) -> bytes:
-        """What the process that wrote last has put here."""
-        return os.pread(self._open(), self.STAMP, 0)
+        """What the process that wrote last has put here; nothing of a file that others no longer find."""
+        file = self._open()
+        return os.pread(file, self.STAMP, 0) if os.fstat(file).st_nlink else b""
 
     def put_stamp(self, stamp: bytes) -> None:
         """Say that this process is writing."""

@@ -42,7 +42,7 @@ class Worker:
         #: Held in the thread while a group is written: others that write to the same file wait for it.
         self.alone: Callable[[], AbstractContextManager[None]] = nullcontext
         #: Called in the thread when a group's transaction has begun.
-        self.begun: Callable[[], None] = _nothing
+        self.begun: Callable[[sqlite3.Connection], None] = _nothing
         #: How many jobs have been asked for and are not done.
         self.waiting = 0
         #: Does it take jobs?
@@ -160,7 +160,7 @@ class Worker:
                 return [(future, None, error) for _job, future in group]
             try:
                 with connection:  # commits, or rolls back
-                    self.begun()
+                    self.begun(connection)
                     return [(future, job(connection), None) for job, future in group]
             except Exception as error:  # the error of one job is not the others': one by one, below
                 if len(group) == 1:
@@ -168,7 +168,7 @@ class Worker:
         return [settled for one in group for settled in self._done(connection, [one])]
 
 
-def _nothing() -> None:
+def _nothing(_connection: sqlite3.Connection) -> None:
     pass
 
 

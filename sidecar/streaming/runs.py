@@ -19,7 +19,8 @@ __all__ = ["shortened"]
 # An event with a text in it: what stands before the text, the text, and what stands after it.
 _EVENT = re.compile(rb'(\{.*?"(content|reasoning_content|reasoning)": ?")((?:[^"\\]|\\.)*)(".*)', re.DOTALL)
 _FIRST = 2  # the event to look at: those before it may say who speaks
-_PROBE = "0"
+_PROBE = "\ue000 a text that no event holds \ue001"
+_CONTINUES, _BEGINS = b"\x80", b"\xc0"  # of UTF-8: bytes that go on with a character
 _LEAST = 8  # events of a run below which nothing is gained
 
 
@@ -68,8 +69,11 @@ def _end(payloads: list[bytes], start: int, before: bytes, after: bytes) -> int:
 
 def _tells_only_text(event: re.Match[bytes]) -> bool:
     """Is the text all that the event's one delta says?"""
+    probe = _PROBE.encode()
+    if probe in event[0]:  # then it does tell nothing
+        return False
     try:
-        chunk = _decode(event[1] + _PROBE.encode() + event[4])
+        chunk = _decode(event[1] + probe + event[4])
     except ValueError:
         return False
     return [each.delta for each in chunk.choices] == [{event[2].decode(): _PROBE}]
@@ -78,6 +82,8 @@ def _tells_only_text(event: re.Match[bytes]) -> bool:
 def _joined(texts: list[bytes]) -> bytes | None:
     """The pieces of a JSON string as one; None if it is none, since a piece went on behind the string."""
     text = b"".join(texts)
+    if not text.isascii() and any(_CONTINUES <= each[:1] < _BEGINS for each in texts):
+        return None  # half a character, which nobody who reads event by event sees whole
     try:
         _decode_text(b'"' + text + b'"')
     except ValueError:

@@ -83,6 +83,20 @@ def test_a_body_that_has_grown_says_what_it_says_when_it_is_read(
             before = None
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ('{"x":{"messages":[A]},"messages":[A]}', '{"x":{"messages":[A,A]},"messages":[A]}'),
+        ('{"messages":[A]}', '{"messages":[A,A],"\\u0061":1,"\xff":2}'),
+        ('{"messages":[A]}', '{"messages":[A,A],"x":{"messages":[1]}}'),
+    ],
+)
+def test_what_is_odd_behind_the_messages_is_read_as_ever(first, second):
+    said = json.dumps(user("a"))
+    first, second = (body.replace("A", said).encode("latin-1") for body in (first, second))
+    assert read(second, parse(first, CHAIN)) == read(second)
+
+
 def test_what_has_not_changed_is_the_same_object_and_not_decoded(monkeypatch):
     decode, seen = requests._read_body, []
 

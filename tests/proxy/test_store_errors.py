@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.conftest import Start
-from tests.proxy.upstream import Upstream, says
+from tests.proxy.upstream import CUT, EVENTS, JSON, Answer, Upstream, completion, says, streams, told
 
 FAILURES = "sidecar_store_failures_total"
 OPEN_WEBUI = {"X-OpenWebUI-Chat-Id": "a"}
@@ -117,6 +118,26 @@ async def test_a_client_that_appends_is_told_that_its_reply_is_not_stored(sideca
     assert_error(reply, 503, "store_unavailable")
     assert reply.headers["X-Conversation-ID"] == "a"
     assert await sidecar.stored() == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        streams(completion("ok"), headers=JSON),
+        streams(gzip.compress(b"".join(told("a b"))), headers={**EVENTS, "Content-Encoding": "gzip"}),
+        streams(completion("ok")[:20], CUT, headers=JSON),
+    ],
+    ids=["JSON", "packed stream", "cut"],
+)
+async def test_an_error_in_place_of_an_answer_in_chunks_is_a_whole_answer(
+    sidecar: Sidecar, upstream: Upstream, answer: Answer
+):
+    upstream.will(answer)
+    with broken(sidecar, reading=False):
+        reply = await sidecar.ask("hi", id="a", headers={"X-Sidecar-History": "append"})
+    assert_error(reply, 503, "store_unavailable")
+    assert "Transfer-Encoding" not in reply.headers
+    assert (await sidecar.send("GET", "/-/live")).status == 200  # on the same connection
 
 
 async def test_with_refuse_nobody_is_served(start: Start, upstream: Upstream):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
+import sqlite3
+from contextlib import AsyncExitStack, closing
 
 import pytest
 
@@ -133,6 +134,32 @@ async def test_nothing_is_at_hand_of_a_file_in_whose_place_another_has_come(stor
     assert at_hand(store, first, answer) is None
 
 
+async def test_two_answers_that_read_alike_to_a_question_that_had_none_are_not_at_hand(store):
+    await store.record(turn(talk(), first := question("hi")))
+    assert at_hand(store, first) == first
+    answers = [reply("ok", first), reply("ok", first)]
+    await asyncio.gather(*(store.record(turn(talk(), each)) for each in answers))
+    assert at_hand(store, first, answers[1]) is None
+
+
+async def test_what_a_program_without_a_stamp_deleted_is_noticed_when_a_turn_is_recorded(store, tmp_path):
+    first, answer = chat("hi", "ok")
+    await store.record(turn(talk(), first, answer))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as other, other:
+        other.execute("PRAGMA foreign_keys = ON")
+        other.execute("DELETE FROM conversation")
+    await store.record(turn(talk(), second := question("and?", answer), reply("yes", second)))
+    assert await store.whole(ID) is None
+    assert at_hand(store, first, answer) is None
+
+
+async def test_nothing_is_at_hand_without_the_file_that_others_find(store, tmp_path):
+    first, answer = chat("hi", "ok")
+    await store.record(turn(talk(), first, answer))
+    (tmp_path / "sidecar.db-turns").unlink()
+    assert at_hand(store, first, answer) is None
+
+
 @pytest.mark.parametrize("change", ["delete", "rewrite", "put"])
 async def test_nothing_is_at_hand_once_anything_was_deleted_or_replaced(store, change):
     first, answer = chat("hi", "ok")
@@ -170,7 +197,7 @@ async def test_without_the_file_beside_the_store_nothing_is_at_hand_and_all_is_k
 def test_of_more_than_there_is_room_for_the_oldest_go(tmp_path):
     turns = Turns(str(tmp_path / "turns"))
     held = Tips(str(tmp_path), turns, room=3000)
-    held.begin()
+    held.begin(sqlite3.connect(":memory:"))
     ends = {f"conv_{number}": reply("ok", question(str(number))) for number in range(4)}
     for id, tip in ends.items():
         held.keep(id, held.left(talk(id), tip))
@@ -187,7 +214,7 @@ def test_what_was_recorded_before_something_was_deleted_is_not_held_after_it(tmp
     """The reply of the writing thread may come late."""
     turns = Turns(str(tmp_path / "turns"))
     held = Tips(str(tmp_path), turns)
-    held.begin()
+    held.begin(sqlite3.connect(":memory:"))
     tip = reply("ok", question("hi"))
     left = held.left(talk(), tip)
     assert isinstance(left, Left)

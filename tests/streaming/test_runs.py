@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.streaming import runs as runs_of
 from sidecar.streaming import sse
 from sidecar.streaming.assembly import Assembler, from_stream
 from sidecar.streaming.runs import shortened
@@ -82,6 +83,28 @@ def test_a_thousand_words_are_a_handful_of_events(key):
     payloads = [*written([*events, event("stop")]), b"[DONE]"]
     assert len(shortened(payloads)) == 5
     assert one_by_one(shortened(payloads)) == one_by_one(payloads)
+
+
+def test_a_text_beside_the_delta_is_not_taken_for_the_one_in_it():
+    """Perplexity sends the message so far with each delta."""
+    events = [
+        {"choices": [{"index": 0, "message": {"content": "1," + "0" * n}, "delta": {"content": "0"}}]}
+        for n in range(1, 13)
+    ]
+    payloads = written(events)
+    assert one_by_one(shortened(payloads)) == one_by_one(payloads)
+
+
+def test_halves_of_a_character_are_read_as_one_by_one():
+    letter = "é".encode()
+    event = b'{"choices":[{"index":0,"delta":{"content":"%b"}}]}'
+    payloads = [event % piece for piece in (*[b"x"] * 9, letter[:1], letter[1:], *[b"y"] * 9)]
+    assert one_by_one(shortened(payloads)) == one_by_one(payloads)
+
+
+def test_an_event_that_holds_the_probe_is_left_alone():
+    payloads = written([event(content=runs_of._PROBE)] * 12, compact=False)
+    assert shortened(payloads) == payloads
 
 
 def test_reasoning_and_the_answer_after_it_are_two_runs():
