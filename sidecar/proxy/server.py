@@ -1,7 +1,7 @@
 """The HTTP server: each request goes straight to one handler, and what is none is answered in OpenAI's shape.
 
-There are few paths and no middlewares, so this stands on aiohttp's low-level server: its application looks for
-routes, signals and middlewares with each request, which would have to pay for that.
+There are few paths and no middlewares, so this stands on aiohttp's low-level server: its application looks
+for routes, signals and middlewares with each request, which would have to pay for that.
 """
 
 from __future__ import annotations
