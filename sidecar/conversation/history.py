@@ -148,6 +148,13 @@ class Chain:
         digest = self._hash(normal)
         return Message(raw, fields, role, digest, digest if exact == normal else self._hash(exact))
 
+    def new_message(self, raw: bytes) -> Message:
+        """As `message`, for one that is to be kept: nested too deep to be read again it raises as well."""
+        message = self.message(raw)
+        if not messages.is_plain(message.fields) and messages.is_too_deep(raw):
+            raise ValueError("nested too deep")
+        return message
+
     def hash(self, parent: bytes | None, digest: bytes) -> bytes:
         """The chain hash of a message under the path that `parent` names."""
         return self._hash((parent or b"") + digest)

@@ -111,8 +111,8 @@ def normal_form(fields: Fields) -> bytes:
     """The bytes that are equal for two messages exactly when they say the same."""
     role = fields.get("role")
     content = fields.get("content")
-    if len(fields) == 2 and type(content) is str and "role" in fields:  # nearly every message
-        return _encode((role, _visible(role, content)))
+    if is_plain(fields):
+        return _encode((role, _visible(role, fields["content"])))
     if type(content) is list:
         content = _merged(content, str.strip)
     if type(content) is str:
@@ -124,8 +124,8 @@ def exact_form(fields: Fields) -> bytes:
     """The bytes that are equal for two messages exactly when an upstream reads the same from both."""
     role = fields.get("role")
     content = fields.get("content")
-    if len(fields) == 2 and type(content) is str and "role" in fields:  # nearly every message
-        return _encode((role, _sendable_text(role, content)))
+    if is_plain(fields):
+        return _encode((role, _sendable_text(role, fields["content"])))
     if type(content) is list:
         content = _merged(content, str)
     if type(content) is str:

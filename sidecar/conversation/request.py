@@ -16,7 +16,6 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from sidecar.conversation.history import Chain, Message, Path
-from sidecar.conversation.message import is_plain, is_too_deep
 from sidecar.conversation.tokens import NOTHING, Measure, total
 from sidecar.errors import BadRequest
 
@@ -149,13 +148,15 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
         start=start,
         end=end,
-        _measured=before._measured if before and _begins_with(sent, known) else (0, NOTHING),
+        _measured=_taken_over(before, sent) if before else (0, NOTHING),
     )
 
 
-def _begins_with(sent: Sequence[Message], known: Sequence[Message]) -> bool:
-    """Are the first of these messages those, the very same objects?"""
-    return len(sent) >= len(known) and all(map(is_, sent, known))
+def _taken_over(before: ChatRequest, sent: Sequence[Message]) -> tuple[int, Measure]:
+    """What was measured of the request before, if these messages begin with the very same objects."""
+    count = before._measured[0]
+    is_same = 0 < count <= len(sent) and all(map(is_, sent, before.sent))
+    return before._measured if is_same else (0, NOTHING)
 
 
 def _fields(body: bytes) -> _Body:
@@ -170,7 +171,9 @@ def _fields(body: bytes) -> _Body:
 def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
     """Where the messages of a long body begin and end; 0, 0 if they are not found as they usually stand."""
     start = body.find(raws[0]) if raws and len(body) >= _LONG else 0
-    end = _behind(body, start, raws) if start > 0 and _OPENED.search(body[:start][-_HEAD:]) else 0
+    end = (
+        _behind(body, start, raws) if start > 0 and _OPENED.search(body[max(0, start - _HEAD) : start]) else 0
+    )
     return (start, end) if end else (0, 0)
 
 
@@ -231,13 +234,10 @@ def _read(decode: Callable[[bytes], T], body: bytes) -> T:
 
 def _message(chain: Chain, raw: bytes, index: int) -> Message:
     try:
-        message = chain.message(raw)
-        if not is_plain(message.fields) and is_too_deep(raw):
-            raise ValueError("nested too deep")
+        return chain.new_message(raw)
     except (ValueError, RecursionError) as error:
         where = f"messages[{index}]"
         raise BadRequest(f"{where} is {error}", code="invalid_messages", param=where) from error
-    return message
 
 
 def _not_json(error: Exception) -> BadRequest:

@@ -122,7 +122,7 @@ async def running(settings: Settings, sockets: Sequence[socket] = ()) -> AsyncIt
         context = Context(settings, store, upstream, metrics)
         await context.learned.load()
         context.pruning.start()
-        server = runner(_handler(context), max_body=settings.limits.max_body)
+        server = runner(_handler(context))
         await server.setup()
         stack.push_async_callback(_end, server, context)
         for each in sockets:

@@ -7,12 +7,11 @@ for length, is never exceeded.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from sidecar.conversation.trim import Budget
 from sidecar.proxy.context import Context
 from sidecar.proxy.receive import Asked
-from sidecar.settings import ModelTrim
 
 __all__ = ["answer_room", "budget_of"]
 
@@ -20,31 +19,24 @@ __all__ = ["answer_room", "budget_of"]
 # estimate's error, which is about as large.
 _SURE = 0.98
 
-_UNLIMITED = Budget()
-
-_Name = Literal["max_messages", "max_turns", "max_input_tokens"]
+_LIMITS = ("max_messages", "max_turns", "max_input_tokens")
 
 
 def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Budget:
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
     rule, trim = context.windows.rule(asked.chat.model), context.settings.trim
-    if rule is None and ceiling is None and trim.max_input_tokens == "auto":
-        window = context.windows.of(asked.chat.model)
-        if window is None and trim.max_messages is None and trim.max_turns is None:
-            return _UNLIMITED  # as with most upstreams, which tell no window
-
-    def limit(name: _Name) -> Any:
-        return getattr(rule if _says(rule, name) else trim, name)
-
-    tokens = limit("max_input_tokens")
+    limits: dict[str, Any] = {name: getattr(trim, name) for name in _LIMITS}
+    if rule is not None:
+        limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
+    tokens = limits["max_input_tokens"]
     if tokens == "auto":
         window = context.windows.of(asked.chat.model)
         tokens = None if window is None else int(window * _SURE) - answer_room(context, asked, window)
     if ceiling is not None:
         tokens = ceiling if tokens is None else min(tokens, ceiling)
     return Budget(
-        max_messages=limit("max_messages"),
-        max_turns=limit("max_turns"),
+        max_messages=limits["max_messages"],
+        max_turns=limits["max_turns"],
         max_input_tokens=tokens,
         step=trim.step,
         keep_first_turn=trim.keep_first_turn,
@@ -55,7 +47,3 @@ def answer_room(context: Context, asked: Asked, window: int) -> int:
     """The tokens of a window that are kept for the answer: never more than half of it."""
     share = int(window * context.settings.trim.answer_share)
     return min(asked.chat.max_tokens or share, window // 2)
-
-
-def _says(rule: ModelTrim | None, name: _Name) -> bool:
-    return rule is not None and name in rule.model_fields_set

@@ -18,7 +18,7 @@ from sidecar.conversation.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
-from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
+from sidecar.proxy.headers import DEGRADED, NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.summary import Missing, is_wanted, summed_up, trimmed_with_room
@@ -205,5 +205,5 @@ def told(context: Context, asked: Asked, plan: Plan, composed: Composed) -> dict
         for limit in composed.trimmed.over:
             metrics.over_budget.labels(limit).inc()
     if plan.degraded:
-        said["X-Sidecar-Degraded"] = "store"
+        said[DEGRADED] = "store"
     return said

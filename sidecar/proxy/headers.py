@@ -6,10 +6,12 @@ from collections.abc import Collection
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-__all__ = ["HISTORY", "NOT_AS_IT_CAME", "from_upstream", "to_upstream"]
+__all__ = ["DEGRADED", "HISTORY", "NOT_AS_IT_CAME", "from_upstream", "to_upstream"]
 
 #: The request header that sets the history mode for one request; ours, so it goes no further.
 HISTORY = "X-Sidecar-History"
+#: The response header that says that the history could not be read or kept.
+DEGRADED = "X-Sidecar-Degraded"
 
 _HOP_BY_HOP = frozenset(
     (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import is_
 
 from sidecar.conversation.history import Conversation, Message, Node, State
-from sidecar.conversation.message import encode, is_plain, is_too_deep, read
+from sidecar.conversation.message import encode, read
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
@@ -161,13 +161,10 @@ class Recording:
         try:
             if self.asked.chat.prefill is not None:
                 raw = _extended(self.asked.chat.prefill, raw)
-            message = self.asked.chain.message(raw)
-            if not is_plain(message.fields) and is_too_deep(raw):
-                raise ValueError("nested too deep")
+            return self.asked.chain.new_message(raw)
         except (ValueError, RecursionError) as error:
             log.warning("a reply could not be recorded", extra={"error": str(error)})
             return None
-        return message
 
     def _reply_node(
         self,

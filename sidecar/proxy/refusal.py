@@ -85,8 +85,7 @@ class _First:
     def look(self) -> Verdict:
         """As far as it is known by what was read."""
         plain = _plain(self._answer)
-        if self._verdict == "open":
-            self._verdict = self._opening.feed(plain[self._seen :])
+        self._verdict = self._opening.feed(plain[self._seen :])
         self._seen = len(plain)
         return self._verdict
 

@@ -23,7 +23,7 @@ from sidecar.conversation.history import State
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import BROKEN_OFF, Answer
 from sidecar.proxy.codings import PACKED, Unpacker
-from sidecar.proxy.headers import from_upstream
+from sidecar.proxy.headers import DEGRADED, from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending
 
@@ -135,10 +135,8 @@ class _Relay:
 
     async def _may_end(self) -> bool:
         """Commit, unless that may be later. False if the client must not see the end: the store failed."""
-        return self._is_late() or await self._keep("complete")
-
-    def _is_late(self) -> bool:
-        return self._waited or self._recording.may_be_late
+        is_late = self._waited or self._recording.may_be_late
+        return is_late or await self._keep("complete")
 
     async def _send(self, end: _End, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand out what was held back."""
@@ -168,6 +166,8 @@ class _Relay:
                     raise  # the client can still be told
                 _break_off(self._request, error)
                 return False
+            if not self._response.prepared:
+                self._response.headers[DEGRADED] = "store"
         return True
 
     def _start_commit(self, ended: State) -> asyncio.Task[None]:

@@ -6,13 +6,10 @@ for routes, signals and middlewares with each request, which would have to pay f
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from aiohttp import HttpVersion11, StreamReader, web
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.http import RawRequestMessage
+from aiohttp import HttpVersion11, web
 
 from sidecar.errors import BadRequest, ExpectationFailed, SidecarError
 
@@ -25,9 +22,10 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _UNWILLING = 0.5  # seconds for connections that stay open with nothing under way
 
 
-def runner(handler: Handler, *, max_body: int) -> web.ServerRunner:
-    """A server that answers with `handler`, whose requests can be read up to so many bytes."""
-    return web.ServerRunner(_Server(handler, max_body), shutdown_timeout=_UNWILLING)
+def runner(handler: Handler) -> web.ServerRunner:
+    """A server that answers with `handler`."""
+    server = _Server(handler, handler_cancellation=True, access_log=None, auto_decompress=False)
+    return web.ServerRunner(server, shutdown_timeout=_UNWILLING)
 
 
 async def go_on(request: web.BaseRequest) -> None:
@@ -62,28 +60,5 @@ class _Connection(web.RequestHandler):
 
 
 class _Server(web.Server):
-    def __init__(self, handler: Handler, max_body: int) -> None:
-        # aiohttp refuses a body of exactly its limit.
-        self._max_body = max_body + 1
-        super().__init__(
-            handler,
-            request_factory=self._request,
-            handler_cancellation=True,
-            access_log=None,
-            auto_decompress=False,
-        )
-
     def __call__(self) -> web.RequestHandler:
         return _Connection(self, loop=self._loop, **self._kwargs)
-
-    def _request(
-        self,
-        message: RawRequestMessage,
-        payload: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, self._loop, client_max_size=self._max_body
-        )

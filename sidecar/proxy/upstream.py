@@ -124,13 +124,12 @@ class _Protocol(ResponseHandler):
     _due = 0.0
 
     def _reschedule_timeout(self) -> None:
-        if self._read_timeout and self._read_timeout_handle is not None:
-            self._due = self._loop.time() + self._read_timeout
-        elif self._read_timeout:
-            self._due = self._loop.time() + self._read_timeout
-            self._read_timeout_handle = self._loop.call_at(self._due, self._on_read_timeout)
-        else:
+        if not self._read_timeout:
             self._drop_timeout()
+            return
+        self._due = self._loop.time() + self._read_timeout
+        if self._read_timeout_handle is None:
+            self._read_timeout_handle = self._loop.call_at(self._due, self._on_read_timeout)
 
     def _on_read_timeout(self) -> None:
         self._read_timeout_handle = None

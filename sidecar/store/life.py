@@ -25,8 +25,9 @@ from sidecar.store.base import Holding, Store, Summary, Whole
 from sidecar.store.tips import Tips
 from sidecar.store.worker import Worker
 
-__all__ = ["ADD_ECHO", "ADD_NODE", "CONVERSATION", "NODE", "Life", "columns", "columns_of", "conversation_of"]
+__all__ = ["ADD_ECHO", "ADD_NODE", "CONVERSATION", "NODE", "Life", "conversation_of"]
 
+# Both in the order of the fields of what is stored.
 CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
 NODE = (
     "id, parent, digest, exact, role, body, source, state, created_at, "
@@ -195,16 +196,6 @@ def _new_file(file: str) -> Iterator[None]:
         raise
 
 
-def columns(node: Node) -> tuple[object, ...]:
-    """The values of `NODE`, which has the order of the fields."""
-    return astuple(node)
-
-
-def columns_of(each: Conversation) -> tuple[object, ...]:
-    """The values of `CONVERSATION`, which has the order of the fields."""
-    return astuple(each)
-
-
 def conversation_of(row: Any) -> Conversation:
     """The conversation of a row of `number` and `CONVERSATION`."""
     _number, id, tenant, key, created_at, updated_at, tip, full, system, weights = row
@@ -292,12 +283,12 @@ def _whole(id: str, connection: sqlite3.Connection) -> Whole | None:
 
 
 def _put(whole: Whole, connection: sqlite3.Connection) -> None:
-    row = connection.execute(_PUT, columns_of(whole.conversation)).fetchone()
+    row = connection.execute(_PUT, astuple(whole.conversation)).fetchone()
     is_newer = row is not None
     if row is None:
         row = connection.execute(_WHOLE, (whole.conversation.id,)).fetchone()
     number = row[0]
-    connection.executemany(ADD_NODE, [(number, *columns(node)) for node in whole.nodes])
+    connection.executemany(ADD_NODE, [(number, *astuple(node)) for node in whole.nodes])
     connection.executemany(ADD_ECHO, [(number, *echo) for echo in whole.echoes])
     if is_newer and whole.system is not None:
         connection.execute(_PUT_SYSTEM, (number, *whole.system))

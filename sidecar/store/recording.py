@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from itertools import pairwise
 
+from msgspec.structs import astuple
+
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE
 from sidecar.store.base import Turn
-from sidecar.store.life import ADD_ECHO, ADD_NODE, CONVERSATION, columns, columns_of, conversation_of
+from sidecar.store.life import ADD_ECHO, ADD_NODE, CONVERSATION, conversation_of
 from sidecar.store.tips import Left, Tips
 
 __all__ = ["alike", "record"]
@@ -33,9 +35,9 @@ def record(connection: sqlite3.Connection, turn: Turn, tips: Tips) -> Left | Non
     is_at_tip = after is not None and tips.holds(id, after)
     if after is not None and not is_at_tip and not _is_there(connection, id, after):
         return None  # it was deleted meanwhile
-    row = connection.execute(_ADD_CONVERSATION, columns_of(turn.conversation)).fetchone()
+    row = connection.execute(_ADD_CONVERSATION, astuple(turn.conversation)).fetchone()
     number, before = row[0], connection.total_changes
-    connection.executemany(ADD_NODE, [(number, *columns(node)) for node in nodes])
+    connection.executemany(ADD_NODE, [(number, *astuple(node)) for node in nodes])
     are_new = connection.total_changes - before == len(nodes)
     if turn.echoes:
         connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])

@@ -61,6 +61,18 @@ async def test_a_whole_history_is_served_when_the_store_cannot_be_read(
         assert await sidecar.metric(FAILURES) >= 1
 
 
+async def test_a_turn_that_is_at_hand_is_served_and_marked_when_the_store_can_be_neither_read_nor_written(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask("hi", headers=OPEN_WEBUI)
+    with broken(sidecar, reading=True):
+        reply = await sidecar.ask("hi", "ok", "and?", headers=OPEN_WEBUI)
+        assert (reply.status, b"ok" in reply.body) == (200, True)
+        assert reply.headers["X-Sidecar-Degraded"] == "store"
+        assert upstream.last.said == ["hi", "ok", "and?"]
+        assert await sidecar.metric(FAILURES) >= 1
+
+
 async def test_an_append_is_refused_when_the_store_cannot_be_read(sidecar: Sidecar, upstream: Upstream):
     await sidecar.ask("hi", id="a")
     with broken(sidecar, reading=True):
@@ -79,6 +91,7 @@ async def test_a_whole_history_is_served_when_the_store_cannot_be_written(
     before = await sidecar.stored()
     with broken(sidecar, reading=False):
         first = await sidecar.ask("hi", "ok", "and?", headers=OPEN_WEBUI, stream=stream)
+        assert ("X-Sidecar-Degraded" in first.headers) is not stream  # where nothing of it was sent before
         assert (first.status, b"ok" in first.body) == (200, True)
         assert await sidecar.metric(FAILURES) == 1
         second = await sidecar.ask("hi", "ok", "and?", headers=OPEN_WEBUI, stream=stream)

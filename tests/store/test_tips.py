@@ -197,7 +197,8 @@ async def test_without_the_file_beside_the_store_nothing_is_at_hand_and_all_is_k
 def test_of_more_than_there_is_room_for_the_oldest_go(tmp_path):
     turns = Turns(str(tmp_path / "turns"))
     held = Tips(str(tmp_path), turns, room=3000)
-    held.begin(sqlite3.connect(":memory:"))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        held.begin(connection)
     ends = {f"conv_{number}": reply("ok", question(str(number))) for number in range(4)}
     for id, tip in ends.items():
         held.keep(id, held.left(talk(id), tip))
@@ -214,7 +215,8 @@ def test_what_was_recorded_before_something_was_deleted_is_not_held_after_it(tmp
     """The reply of the writing thread may come late."""
     turns = Turns(str(tmp_path / "turns"))
     held = Tips(str(tmp_path), turns)
-    held.begin(sqlite3.connect(":memory:"))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        held.begin(connection)
     tip = reply("ok", question("hi"))
     left = held.left(talk(), tip)
     assert isinstance(left, Left)
