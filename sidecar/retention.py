@@ -12,8 +12,9 @@ import heapq
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
+from sidecar.conversation.records import Holding
 from sidecar.settings import Retention
-from sidecar.store import Holding, Store
+from sidecar.store import Store
 
 __all__ = ["deleted", "doomed", "prune"]
 

@@ -15,11 +15,12 @@ import msgspec
 
 from sidecar.commands.progress import Progress
 from sidecar.commands.whose import Who
+from sidecar.conversation.records import Holding
 from sidecar.errors import SidecarError
 from sidecar.opened import opened
 from sidecar.retention import deleted
 from sidecar.settings import Settings
-from sidecar.store import Holding, Store
+from sidecar.store import Store
 
 __all__ = ["Unclear", "delete_named", "delete_of", "show_list"]
 

@@ -13,10 +13,10 @@ from typing import TextIO
 from sidecar.commands.progress import Progress
 from sidecar.conversation.history import HASH_SIZE, Chain, Node
 from sidecar.conversation.identity import conversation_id
+from sidecar.conversation.records import Whole
 from sidecar.errors import StoreUnavailable
 from sidecar.opened import opened
 from sidecar.settings import Settings
-from sidecar.store import Whole
 
 __all__ = ["verify", "wrongs"]
 

@@ -2,6 +2,7 @@
 
     message    one message: its JSON, its normal form, its visible text
     history    the tree of a conversation: nodes, chain hashes, ids
+    records    the values that stores keep of a conversation, besides its messages
     request    the body of a chat completion: read it, write it back with other messages
     identity   which tenant, which conversation, which message ids
     tasks      is this a background task of the front end?

@@ -26,12 +26,12 @@ from sidecar.conversation.reconcile import (
     settled,
     walk,
 )
+from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.recognise import recognised
-from sidecar.store import Found
 
 __all__ = ["Plan", "load"]
 

@@ -14,6 +14,7 @@ from operator import is_
 
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import encode, read
+from sidecar.conversation.records import Turn
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.codings import coding_of, unpacked
@@ -22,7 +23,6 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
-from sidecar.store import Turn
 from sidecar.streaming.assembly import Assembled, Reply, from_json, from_stream
 
 __all__ = ["Recording", "recording_of"]

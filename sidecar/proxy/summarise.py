@@ -19,13 +19,13 @@ from yarl import URL
 from sidecar import __version__
 from sidecar.conversation.message import read, visible_text
 from sidecar.conversation.overflow import recognised
+from sidecar.conversation.records import Summary
 from sidecar.conversation.summary import clipped, measure
 from sidecar.conversation.transcript import pieces, question
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import HISTORY
 from sidecar.proxy.summary import Missing
-from sidecar.store import Summary
 from sidecar.streaming.assembly import Assembled, from_json, from_stream
 
 __all__ = ["summarise_later"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.records import Summary
 from sidecar.conversation.summary import PLACE, Front, fitting, fronts, room, with_summary
 from sidecar.conversation.tokens import Weights
 from sidecar.conversation.trim import Budget, Trimmed, trim
@@ -20,7 +21,6 @@ from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
-from sidecar.store import Summary
 
 __all__ = ["Missing", "Summed", "is_wanted", "summed_up", "trimmed_with_room"]
 

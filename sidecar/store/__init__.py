@@ -19,20 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.store.base import Found, Holding, Store, Summary, Turn, Whole
+from sidecar.store.base import Store
 from sidecar.store.memory import MemoryStore
 from sidecar.store.postgres.url import address_of, is_postgres
 from sidecar.store.sqlite import SQLiteStore
 
 __all__ = [
-    "Found",
-    "Holding",
     "MemoryStore",
     "SQLiteStore",
     "Store",
-    "Summary",
-    "Turn",
-    "Whole",
     "make_store",
 ]
 

@@ -20,8 +20,9 @@ from typing import Any, TypeVar
 from msgspec.structs import astuple
 
 from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.records import Holding, Summary, Whole
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.store.base import Holding, Store, Summary, Whole
+from sidecar.store.base import Store
 from sidecar.store.tips import Tips
 from sidecar.store.worker import Worker
 

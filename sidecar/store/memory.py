@@ -11,17 +11,8 @@ from heapq import nlargest
 from msgspec.structs import replace
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.store.base import (
-    MAX_ALIKE,
-    MAX_CANDIDATES,
-    MAX_LEARNED,
-    Found,
-    Holding,
-    Store,
-    Summary,
-    Turn,
-    Whole,
-)
+from sidecar.conversation.records import Found, Holding, Summary, Turn, Whole
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
 
 __all__ = ["MemoryStore"]
 

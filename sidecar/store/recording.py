@@ -8,7 +8,7 @@ from itertools import pairwise
 from msgspec.structs import astuple
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE
-from sidecar.store.base import Turn
+from sidecar.conversation.records import Turn
 from sidecar.store.life import ADD_ECHO, ADD_NODE, CONVERSATION, conversation_of
 from sidecar.store.tips import Left, Tips
 

@@ -15,8 +15,9 @@ from contextlib import AbstractAsyncContextManager
 from msgspec.structs import replace
 
 from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.records import Found, Holding, Summary, Turn, Whole
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import Found, Holding, Store, Summary, Turn, Whole
+from sidecar.store.base import Store
 from sidecar.store.seal import Seal, Veil, is_sealed
 
 __all__ = ["SealedStore"]

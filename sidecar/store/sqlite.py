@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.records import Found, Summary, Turn
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Found, Summary, Turn
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
 from sidecar.store.life import CONVERSATION, NODE, Life, conversation_of
 from sidecar.store.recording import alike, record
 from sidecar.store.renewal import Lasting, Renewal

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import msgspec
 
 from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import Found
 from sidecar.store.turns import Turns
 
 __all__ = ["Left", "Tips"]

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from sidecar.conversation.history import Chain
 from sidecar.conversation.identity import conversation_id, tenant_of
-from sidecar.store import SQLiteStore, Summary
+from sidecar.conversation.records import Summary
+from sidecar.store import SQLiteStore
 from sidecar.store.schema import migrations
 from tests.store.trees import chat, question, reply, talk, turn
 

@@ -6,7 +6,7 @@ import asyncio
 
 from msgspec.structs import replace
 
-from sidecar.store import Found
+from sidecar.conversation.records import Found
 from sidecar.store.base import MAX_LEARNED
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.store import Holding, MemoryStore, Summary, Whole
+from sidecar.conversation.records import Holding, Summary, Whole
+from sidecar.store import MemoryStore
 from sidecar.store.sealed import SealedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 

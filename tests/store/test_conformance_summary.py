@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
-from sidecar.store import SQLiteStore, Summary
+from sidecar.conversation.records import Summary
+from sidecar.store import SQLiteStore
 from tests.store.trees import chat, talk, turn
 
 ONE, TWO, THREE = (bytes([number]) * 16 for number in (1, 2, 3))

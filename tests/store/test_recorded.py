@@ -10,8 +10,9 @@ import pytest
 from sidecar.commands.verify import wrongs
 from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.identity import tenant_of
+from sidecar.conversation.records import Summary
 from sidecar.export import as_json, as_markdown
-from sidecar.store import SQLiteStore, Summary, schema
+from sidecar.store import SQLiteStore, schema
 from sidecar.store.life import NODE
 from sidecar.store.schema import migrate, migrations
 from tests.store.record import FOLDER, SECRET

@@ -8,8 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from sidecar.conversation.records import Summary
 from sidecar.errors import StoreUnavailable
-from sidecar.store import MemoryStore, Summary, make_store
+from sidecar.store import MemoryStore, make_store
 from sidecar.store.seal import ENCRYPTED, Seal, Veil, is_sealed
 from sidecar.store.sealed import SealedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn

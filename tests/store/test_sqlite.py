@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
-from sidecar.store import Found, SQLiteStore, sqlite
+from sidecar.store import SQLiteStore, sqlite
 from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 NOBODY = 65534

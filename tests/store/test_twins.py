@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.conversation.history import Chain
-from sidecar.store import Summary, make_store
+from sidecar.conversation.records import Summary
+from sidecar.store import make_store
 from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, turn
 
 CONVERSATIONS = {"conv_a": TENANT, "conv_b": TENANT, "conv_c": OTHER_TENANT}

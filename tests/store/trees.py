@@ -6,7 +6,7 @@ import itertools
 import json
 
 from sidecar.conversation.history import Chain, Conversation, Node
-from sidecar.store import Turn
+from sidecar.conversation.records import Turn
 
 TENANT = b"tenant".ljust(16, b".")
 OTHER_TENANT = b"another".ljust(16, b".")

@@ -24,11 +24,12 @@ from sidecar.commands.whose import Who
 from sidecar.conversation.history import Chain, Conversation, Message, Node, State
 from sidecar.conversation.identity import Kind, conversation_id, key_of, kind_of
 from sidecar.conversation.message import encode, read, text_of, visible_text
+from sidecar.conversation.records import Whole
 from sidecar.errors import BadRequest
 from sidecar.opened import store_of
 from sidecar.proxy.tenant import needs, tenant_by
 from sidecar.settings import Settings
-from sidecar.store import Store, Whole
+from sidecar.store import Store
 
 __all__ = ["Says", "bring", "run"]
 

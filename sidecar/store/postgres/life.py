@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sidecar.conversation.history import Conversation
-from sidecar.store.base import Holding, Store, Summary, Whole
+from sidecar.conversation.records import Holding, Summary, Whole
+from sidecar.store.base import Store
 from sidecar.store.postgres.database import LONG, Connection, Database
 from sidecar.store.postgres.rows import (
     CONVERSATION,

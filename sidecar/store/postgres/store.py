@@ -14,8 +14,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sidecar.conversation.history import Node
+from sidecar.conversation.records import Found, Summary, Turn
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import MAX_LEARNED, Found, Summary, Turn
+from sidecar.store.base import MAX_LEARNED
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
 from sidecar.store.postgres.lease import Lease, Leases, held
