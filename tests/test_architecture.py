@@ -16,7 +16,7 @@ LAYERS = [
     {"errors"},
     {"conversation", "streaming"},
     {"store"},
-    {"settings", "logs", "metrics"},
+    {"settings", "logs", "metrics", "aiohttp_internals"},
     {"doctor", "opened", "retention"},
     {"proxy", "export", "demo"},
     {"commands"},

@@ -11,17 +11,16 @@ or a server on its way up.
 from __future__ import annotations
 
 import asyncio
-import functools
 import io
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
+from sidecar.aiohttp_internals import Connector
 from sidecar.errors import BadRequest, SidecarError, UpstreamTimeout, UpstreamUnreachable
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
@@ -47,7 +46,7 @@ class Upstream:
         self._metrics = metrics
         timeouts = settings.timeouts
         self.session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE),
+            connector=Connector(limit=0, keepalive_timeout=_KEEP_ALIVE),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=timeouts.connect, connect=None, sock_read=timeouts.idle
             ),
@@ -112,55 +111,6 @@ class Upstream:
                 self._metrics.upstream_retries.inc()
                 await asyncio.sleep(self._retries.backoff * 2 ** (attempt - 1))
         raise failure
-
-
-class _Protocol(ResponseHandler):
-    """aiohttp's end of a connection, with a time-out that costs nothing while pieces come.
-
-    aiohttp sets a timer anew for each, a twentieth of what it takes to pass a piece on. Here only the time
-    is noted, and the timer, when it goes off, is set for what is left.
-    """
-
-    _due = 0.0
-
-    def _reschedule_timeout(self) -> None:
-        if not self._read_timeout:
-            self._drop_timeout()
-            return
-        self._due = self._loop.time() + self._read_timeout
-        if self._read_timeout_handle is None:
-            self._read_timeout_handle = self._loop.call_at(self._due, self._on_read_timeout)
-
-    def _on_read_timeout(self) -> None:
-        self._read_timeout_handle = None
-        if self._loop.time() < self._due:
-            self._read_timeout_handle = self._loop.call_at(self._due, self._on_read_timeout)
-        else:
-            super()._on_read_timeout()
-
-
-def _made(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return _Protocol(loop)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Kept connections, but none on which the upstream said something that nobody had asked for.
-
-    That would be read as the answer to the next request, which may be another tenant's.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = functools.partial(_made, loop=self._loop)
-
-    async def _get(self, key: Any, traces: Any) -> Any:
-        # aiohttp itself looks only when a request ends.
-        while (kept := await super()._get(key, traces)) is not None:
-            assert kept.protocol is not None  # it is until the connection is given back
-            if not kept.protocol.should_close:
-                return kept
-            kept.close()
-        return None
 
 
 class _Upload:

@@ -34,6 +34,24 @@ async def test_any_answer_shows_that_the_upstream_can_be_reached(
     assert (await sidecar.send("GET", "/-/ready")).json["upstream"] == "reachable"
 
 
+@pytest.mark.parametrize("gap", [0, 1, 2, 3, 4, 20])
+async def test_an_upstream_that_answers_head_with_a_body_can_be_reached(
+    sidecar: Sidecar, upstream: Upstream, gap: int
+):
+    async def answer(exchange: Exchange) -> None:
+        said = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
+        cut = len(said) - 4 - gap
+        await exchange.send(said[:cut])
+        await asyncio.sleep(0.02)
+        await exchange.send(said[cut:])
+
+    upstream.will(answer)
+    assert (await sidecar.send("GET", "/-/ready")).json["upstream"] == "reachable"
+    reply = await sidecar.send("GET", "/v1/models")
+    assert (reply.status, reply.json["object"]) == (200, "chat.completion")
+    assert upstream.connections == 2  # the first was no longer fit for a request
+
+
 async def test_an_upstream_that_is_down_is_told_and_no_reason_not_to_be_ready(
     sidecar: Sidecar, upstream: Upstream
 ):
