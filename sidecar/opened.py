@@ -17,18 +17,20 @@ from sidecar.store import Store, make_store
 __all__ = ["opened", "store_of"]
 
 
-def store_of(settings: Settings) -> Store:
-    """The store of these settings. It still has to be opened."""
+def store_of(settings: Settings, *, takes_clear: bool = False) -> Store:
+    """The store of these settings. It still has to be opened. `takes_clear`: see `make_store`."""
     secret = settings.secret.get_secret_value()
     shared = settings.workers > 1
-    return make_store(settings.store_path, secret=secret, keys=_keys(settings), shared=shared)
+    return make_store(
+        settings.store_path, secret=secret, keys=_keys(settings), shared=shared, takes_clear=takes_clear
+    )
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[Store]:
+async def opened(settings: Settings, *, takes_clear: bool = False) -> AsyncIterator[Store]:
     """The store of these settings, which has to be there, open while the body runs."""
     _check_that_it_is_there(settings.store_path)
-    store = store_of(settings)
+    store = store_of(settings, takes_clear=takes_clear)
     await store.open()
     try:
         yield store

@@ -19,7 +19,7 @@ __all__ = ["run"]
 
 async def run(settings: Settings) -> int:
     """Go over the whole store."""
-    async with opened(settings) as store:
+    async with opened(settings, takes_clear=True) as store:
         if not isinstance(store, SealedStore):
             raise SidecarError("there is no key to encrypt with: set encryption.key or encryption.key_file")
         with Progress("looked at messages") as progress:

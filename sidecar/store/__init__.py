@@ -33,16 +33,22 @@ __all__ = [
 
 
 def make_store(
-    path: str | None, *, secret: str = "", keys: Sequence[bytes] = (), shared: bool = False
+    path: str | None,
+    *,
+    secret: str = "",
+    keys: Sequence[bytes] = (),
+    shared: bool = False,
+    takes_clear: bool = False,
 ) -> Store:
     """The store for `Settings.store_path`: the path of a file, the URL of a PostgreSQL database, or None for
     memory. With `keys` (32 bytes each) what is said is sealed. `shared`: by processes on this machine that
-    all write much. It still has to be opened."""
+    all write much. `takes_clear`: with keys, also one that is not sealed yet, for `reseal`. It still has to
+    be opened."""
     if keys:
         # Imported here, for the same reason as the driver below.
         from sidecar.store.sealed import SealedStore
 
-        return SealedStore(make_store(path, shared=shared), keys, secret=secret)
+        return SealedStore(make_store(path, shared=shared), keys, secret=secret, takes_clear=takes_clear)
     if path is None:
         return MemoryStore(secret=secret)
     if is_postgres(path):

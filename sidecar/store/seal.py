@@ -5,6 +5,7 @@
 - What is sealed opens only in the place that it was sealed for: a field of a message. Rows cannot be swapped.
 - A tenant is veiled: another name for it, always the same one, since tenants are looked for. Tenants key the
   hashes of messages, so whoever has the database alone can check no guess at what was said.
+- Whatever was changed, cut or moved is a `StoreUnavailable` that names the row, never another value.
 
 Version 1: `\\0seal1`, 4 bytes that name the key, 12 random bytes, the sealed ones, 16 bytes to verify them.
 """
@@ -12,6 +13,7 @@ Version 1: `\\0seal1`, 4 bytes that name the key, 12 random bytes, the sealed on
 from __future__ import annotations
 
 import base64
+import binascii
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
@@ -20,7 +22,7 @@ from typing import Any
 
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["ENCRYPTED", "KEY_SIZE", "Seal", "Veil", "is_sealed", "refuse_sealed"]
+__all__ = ["ENCRYPTED", "KEY_SIZE", "TENANT_SIZE", "BlockVeil", "Seal", "Veil", "is_sealed", "refuse_sealed"]
 
 KEY_SIZE = 32
 #: The code of the error for a store that is encrypted, where there is no key.
@@ -28,10 +30,11 @@ ENCRYPTED = "store_encrypted"
 _MARK = b"\0seal1"
 #: No text begins so that anybody wrote.
 _TEXT_MARK = "\x01seal1:"
-_NAME_SIZE, _NONCE_SIZE = 4, 12
+_NAME_SIZE, _NONCE_SIZE, _TAG_SIZE = 4, 12, 16
 _HEAD = len(_MARK) + _NAME_SIZE
-_VEILED = b"\x01"
-_TENANT_SIZE = 16
+_SHORTEST = _HEAD + _NONCE_SIZE + _TAG_SIZE
+_BLOCK_VEILED, _VEILED = b"\x01", b"\x02"
+TENANT_SIZE = 16
 
 
 def is_sealed(data: bytes) -> bool:
@@ -67,6 +70,8 @@ class Seal:
 
     def open(self, sealed: bytes, conversation: str, *place: bytes) -> bytes:
         """What was sealed for this place. Raises `StoreUnavailable` if that is not possible."""
+        if len(sealed) < _SHORTEST:
+            raise _changed(conversation, place)
         name, nonce = sealed[len(_MARK) : _HEAD], sealed[_HEAD : _HEAD + _NONCE_SIZE]
         key = self._keys.get(name)
         if key is None:
@@ -78,9 +83,7 @@ class Seal:
         try:
             return bytes(_cipher(key, conversation).decrypt(nonce, data, _bound(conversation, place)))
         except self._invalid as error:
-            raise StoreUnavailable(
-                "something in the store is not what was written there: it was changed, or is from elsewhere"
-            ) from error
+            raise _changed(conversation, place) from error
 
     def seal_text(self, plain: str, conversation: str, *place: bytes) -> str:
         """The same for a text."""
@@ -89,7 +92,10 @@ class Seal:
 
     def open_text(self, sealed: str, conversation: str, *place: bytes) -> str:
         """The same for a text."""
-        data = base64.b64decode(sealed.removeprefix(_TEXT_MARK))
+        try:
+            data = base64.b64decode(sealed.removeprefix(_TEXT_MARK), validate=True)
+        except ValueError as error:
+            raise _changed(conversation, place) from error
         return self.open(data, conversation, *place).decode("utf-8", "surrogatepass")
 
     def is_newest(self, sealed: bytes) -> bool:
@@ -98,7 +104,12 @@ class Seal:
 
     def is_newest_text(self, sealed: str) -> bool:
         """Is it sealed with the first key?"""
-        return self.is_sealed_text(sealed) and self.is_newest(base64.b64decode(sealed[len(_TEXT_MARK) :]))
+        try:
+            return self.is_sealed_text(sealed) and self.is_newest(
+                binascii.a2b_base64(sealed[len(_TEXT_MARK) :])
+            )
+        except ValueError:  # whoever opens it says what is wrong with it
+            return False
 
     def is_sealed_text(self, text: str) -> bool:
         """Was this sealed, with whatever key?"""
@@ -106,7 +117,31 @@ class Seal:
 
 
 class Veil:
-    """Other names for tenants, by the store's secret."""
+    """Other names for tenants, by the store's secret: AES-SIV (RFC 5297), deterministic and authenticated."""
+
+    def __init__(self, secret: bytes) -> None:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+        self._invalid = InvalidTag
+        self._cipher = AESSIV(blake2b(digest_size=64, key=secret[:64], person=b"sidecar/siv").digest())
+        #: The name in the store of a tenant. It is longer than a tenant, and so never one.
+        self.veil = lru_cache(maxsize=1024)(self._veil)
+
+    def _veil(self, tenant: bytes) -> bytes:
+        return _VEILED + self._cipher.encrypt(_checked(tenant), None)
+
+    def unveil(self, name: bytes) -> bytes | None:
+        """The tenant of a name in the store; None for what was never made here."""
+        try:
+            return self._cipher.decrypt(name[1:], None) if name[:1] == _VEILED else None
+        except (self._invalid, ValueError):
+            return None
+
+
+class BlockVeil:
+    """The same as it was in the first stores: AES on the one block that a tenant is. It does not show whether
+    a name was changed; the hashes of messages do, which are keyed by the tenant."""
 
     def __init__(self, secret: bytes) -> None:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -114,21 +149,35 @@ class Veil:
         key = blake2b(digest_size=KEY_SIZE, key=secret[:64], person=b"sidecar/veil").digest()
         # A tenant is one block, and no two are the same: here this mode is what is wanted, a permutation.
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - one block, see above
-        #: The name in the store of a tenant. It is longer than a tenant, and so never one.
         self.veil = lru_cache(maxsize=1024)(self._veil)
 
     def _veil(self, tenant: bytes) -> bytes:
-        if len(tenant) != _TENANT_SIZE:
-            raise ValueError(f"a tenant has {_TENANT_SIZE} bytes")
         encryptor = self._cipher.encryptor()
-        return _VEILED + encryptor.update(tenant) + encryptor.finalize()
+        return _BLOCK_VEILED + encryptor.update(_checked(tenant)) + encryptor.finalize()
 
-    def unveil(self, name: bytes) -> bytes:
-        """The tenant of a name in the store; one that is not veiled is its own."""
-        if len(name) == _TENANT_SIZE:
-            return name
+    def unveil(self, name: bytes) -> bytes | None:
+        """The tenant of a name in the store; None for what was never made here."""
+        if name[:1] != _BLOCK_VEILED or len(name) != 1 + TENANT_SIZE:
+            return None
         decryptor = self._cipher.decryptor()
-        return decryptor.update(name[len(_VEILED) :]) + decryptor.finalize()
+        return decryptor.update(name[1:]) + decryptor.finalize()
+
+
+def _checked(tenant: bytes) -> bytes:
+    if len(tenant) != TENANT_SIZE:
+        raise ValueError(f"a tenant has {TENANT_SIZE} bytes")
+    return tenant
+
+
+def _changed(conversation: str, place: Sequence[bytes]) -> StoreUnavailable:
+    """The error for a piece that is not what was written at this place, with the name of its row."""
+    *row, what = place or (b"secret",)
+    of = f" of b2:{row[0].hex()}" if row else ""
+    where = "" if conversation.startswith("\0") else f" in conversation {conversation}"
+    return StoreUnavailable(
+        f"the {what.decode('ascii', 'replace')}{of}{where} is not what was written there: it was changed,"
+        " or is from elsewhere"
+    )
 
 
 def _name(key: bytes) -> bytes:

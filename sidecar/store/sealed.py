@@ -2,8 +2,9 @@
 
 Rules: bodies, usage, system messages and summaries are sealed, and so is the secret that keys all hashes;
 tenants are veiled. Keys, ids, roles, models, times, sizes and the shape of the trees stay readable.
-A store that was in use before it had a key keeps what it has, sealed or not, until `reseal` has gone over
-all of it; from then on nothing that is not sealed is believed.
+Only `reseal` takes a store that was in use before it had a key (`takes_clear`), and nobody else does until it
+has gone over all of it. Nowhere else is anything believed that is not sealed, the secret included. A store
+that an earlier version served before `reseal` goes on as it was, until then.
 """
 
 from __future__ import annotations
@@ -14,29 +15,37 @@ from contextlib import AbstractAsyncContextManager
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.history import HASH_SIZE, Chain, Conversation, Node
 from sidecar.conversation.records import Found, Holding, Summary, Turn, Whole
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import Store
-from sidecar.store.seal import Seal, Veil, is_sealed
+from sidecar.store.seal import TENANT_SIZE, BlockVeil, Seal, Veil, is_sealed
 
 __all__ = ["SealedStore"]
 
 _BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
 #: Where the secret is sealed; no conversation has this id.
 _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
+#: Bound into the seal of the secret where tenants have names by `Veil`, so that a version that knows
+#: `BlockVeil` alone refuses the store and does not find it empty.
+_BY_VEIL = b"2"
+#: How far the store is sealed, kept with the secret: some of it (as earlier versions served it), or all.
 _MIXED, _ALL_SEALED = b"m", b"s"
 
 
 class SealedStore(Store):
     """`inner`, which must not have been given a secret, sealed with the first of `keys`."""
 
-    def __init__(self, inner: Store, keys: Sequence[bytes], *, secret: str = "") -> None:
+    def __init__(
+        self, inner: Store, keys: Sequence[bytes], *, secret: str = "", takes_clear: bool = False
+    ) -> None:
         self._inner = inner
         self._inner.may_be_sealed = True
         self._seal = Seal(keys)
         self._given = self.secret = secret.encode()
+        self._takes_clear = takes_clear
         self._mixed = True
+        self._veils: type[Veil | BlockVeil] = Veil
 
     async def open(self) -> None:
         await self._inner.open()
@@ -49,21 +58,45 @@ class SealedStore(Store):
     async def _unlock(self) -> None:
         kept = self._inner.secret
         if is_sealed(kept):
-            told = self._seal.open(kept, _OF_SECRET)
-            self._mixed, self._kept = told[:1] == _MIXED, told[1:]
+            self._unseal_secret(kept)
         else:
             # The one that was made just now lies in the store's log as it is: nothing hangs on it yet.
             self._kept, self._mixed = secrets.token_bytes(len(kept)), False
-            async for _ in self._inner.holdings(sized=False):
+            async for held in self._inner.holdings(sized=False):
+                self._check_clear(len(held.tenant) == TENANT_SIZE)
                 self._kept, self._mixed = kept, True
-                break
             await self._lock()
-        self._veil = Veil(self._kept)
+        self._veil = self._veils(self._kept)
         self.secret = self._given or self._kept
+
+    def _unseal_secret(self, sealed: bytes) -> None:
+        try:
+            told, self._veils = self._seal.open(sealed, _OF_SECRET, _BY_VEIL), Veil
+        except StoreUnavailable:
+            told, self._veils = self._seal.open(sealed, _OF_SECRET), BlockVeil
+        self._mixed, self._kept = told[:1] == _MIXED, told[1:]
+        if self._mixed and self._veils is Veil and not self._takes_clear:
+            raise StoreUnavailable(
+                "the store is encrypted in part, since `sidecar rekey` was broken off: run it again"
+            )
+
+    def _check_clear(self, is_clear: bool) -> None:
+        """Raise `StoreUnavailable` unless a store whose secret is not sealed may be taken."""
+        if not is_clear:
+            raise StoreUnavailable(
+                "the secret of the store is not encrypted, and what it holds is: somebody changed it;"
+                " put a backup in its place"
+            )
+        if not self._takes_clear:
+            raise StoreUnavailable(
+                "the store is not encrypted, and there is a key: `sidecar rekey` encrypts it. If it was"
+                " encrypted before, somebody changed it: put a backup in its place"
+            )
 
     async def _lock(self) -> None:
         told = (_MIXED if self._mixed else _ALL_SEALED) + self._kept
-        await self._inner.keep_secret(self._seal.seal(told, _OF_SECRET))
+        place = (_BY_VEIL,) if self._veils is Veil else ()
+        await self._inner.keep_secret(self._seal.seal(told, _OF_SECRET, *place))
 
     async def reseal(self, done: Callable[[int], None]) -> int:
         """Seal with the first key whatever is not; returns how many conversations that changed.
@@ -168,7 +201,7 @@ class SealedStore(Store):
     ) -> AsyncIterator[Holding]:
         for whose in self._names(tenant) if tenant is not None else (None,):
             async for each in self._inner.holdings(tenant=whose, name=name, sized=sized):
-                yield replace(each, tenant=self._veil.unveil(each.tenant))
+                yield replace(each, tenant=self._unveil(each.tenant) or b"")
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         return await self._inner.delete(conversation, unless_after=unless_after)
@@ -193,7 +226,7 @@ class SealedStore(Store):
 
     async def keep_secret(self, secret: bytes) -> None:
         self._kept = self.secret = secret
-        self._veil = Veil(secret)
+        self._veil = self._veils(secret)
         await self._lock()
 
     async def backup(self, file: str, progress: Callable[[float], None]) -> None:
@@ -207,8 +240,18 @@ class SealedStore(Store):
     def _veiled(self, about: Conversation) -> Conversation:
         return replace(about, tenant=self._veil.veil(about.tenant))
 
+    def _unveil(self, name: bytes) -> bytes | None:
+        if self._mixed and len(name) == TENANT_SIZE:
+            return name
+        return self._veil.unveil(name)
+
     def _unveiled(self, about: Conversation) -> Conversation:
-        return replace(about, tenant=self._veil.unveil(about.tenant))
+        tenant = self._unveil(about.tenant)
+        if tenant is None:
+            raise StoreUnavailable(
+                f"the tenant of conversation {about.id} is not what was written there: it was changed"
+            )
+        return replace(about, tenant=tenant)
 
     def _seal_node(self, id: str, node: Node) -> Node:
         usage = self._seal.seal(node.usage, id, node.id, _USAGE) if node.usage is not None else None
@@ -236,20 +279,20 @@ class SealedStore(Store):
 
     def _open_summary(self, id: str, summary: Summary) -> Summary:
         if not self._seal.is_sealed_text(summary.text):
-            self._check_plain()
+            self._check_plain(id)
             return summary
         return replace(summary, text=self._seal.open_text(summary.text, id, summary.hash, _SUMMARY))
 
     def _open(self, data: bytes, id: str, *place: bytes) -> bytes:
         if not is_sealed(data):
-            self._check_plain()
+            self._check_plain(id)
             return data
         return self._seal.open(data, id, *place)
 
-    def _check_plain(self) -> None:
+    def _check_plain(self, id: str) -> None:
         if not self._mixed:
             raise StoreUnavailable(
-                "something in the store is not encrypted, and all of it was: who wrote it?"
+                f"something in conversation {id} is not encrypted, and all of it was: who wrote it?"
             )
 
     def _sealed(self, whole: Whole) -> Whole:
@@ -265,9 +308,11 @@ class SealedStore(Store):
 
     def _opened(self, whole: Whole) -> Whole:
         id = whole.conversation.id
+        about = self._unveiled(whole.conversation)
+        _check_that_all_are_its_own(about, whole.nodes)
         return replace(
             whole,
-            conversation=self._unveiled(whole.conversation),
+            conversation=about,
             nodes=tuple(self._open_nodes(id, whole.nodes)),
             system=self._open_system(id, whole.system) if whole.system else None,
             summaries=tuple(self._open_summary(id, each) for each in whole.summaries),
@@ -276,7 +321,23 @@ class SealedStore(Store):
     def _is_newest(self, whole: Whole) -> bool:
         pieces = [piece for node in whole.nodes for piece in (node.body, node.usage) if piece is not None]
         return (
-            self._veil.unveil(whole.conversation.tenant) != whole.conversation.tenant
+            self._veil.unveil(whole.conversation.tenant) is not None
             and all(map(self._seal.is_newest, (*pieces, *(whole.system or ()))))
             and all(self._seal.is_newest_text(each.text) for each in whole.summaries)
         )
+
+
+def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:
+    """Raise `StoreUnavailable` for a message that is not its tenant's, or not under its parent.
+
+    A body is bound to the id of its message, which begins with the hash of its digest under its parent, keyed
+    by the tenant.
+    """
+    chain = Chain(about.tenant)
+    for node in nodes:
+        parent = node.parent[:HASH_SIZE] if node.parent is not None else None
+        if chain.hash(parent, node.digest) != node.hash:
+            raise StoreUnavailable(
+                f"message b2:{node.id.hex()} in conversation {about.id} is not where it was written: it was"
+                " moved, or is another tenant's"
+            )

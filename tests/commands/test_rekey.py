@@ -149,5 +149,6 @@ def test_verify_says_which_conversation_was_tampered_with_and_goes_on(run, file,
     code, out, err = run("verify")
 
     assert code == 1
-    assert ": cannot be read: something in the store is not what was written there" in out
+    assert ": cannot be read: the body of b2:" in out
+    assert "is not what was written there: it was changed, or is from elsewhere" in out
     assert err == "sidecar: 1 conversations with 2 messages: 1 things are wrong\n"

@@ -11,7 +11,7 @@ import pytest
 from sidecar.conversation.records import Summary
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore, make_store
-from sidecar.store.seal import ENCRYPTED, Seal, Veil, is_sealed
+from sidecar.store.seal import ENCRYPTED, BlockVeil, Seal, Veil, is_sealed
 from sidecar.store.sealed import SealedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 
@@ -40,6 +40,13 @@ class Stores:
     def words(self):
         return b"".join(file.read_bytes() for file in sorted(self.folder.iterdir()))
 
+    def mixed_by_an_earlier_version(self):
+        """As one left a store that was in use when it got a key: nothing is sealed but the secret."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            (kept,) = connection.execute("SELECT value FROM secret").fetchone()
+            sealed = Seal([OLD]).seal(b"m" + kept, "\0secret")
+            connection.execute("UPDATE secret SET value = ?", (sealed,))
+
     def execute(self, sql, *values):
         with closing(sqlite3.connect(self.path)) as connection, connection:
             assert connection.execute(sql, values).rowcount > 0
@@ -60,6 +67,13 @@ async def fill(store, id="conv_1", tenant=TENANT):
     await store.record(turn(about, ask, answer, system=b'["xyzzy system"]'))
     await store.summarise(id, Summary(FRONT, "the xyzzy summary", "small", 1.0))
     return ask, answer
+
+
+async def _filled(stores, *keys):
+    store = await stores(*keys)
+    await fill(store)
+    await fill(store, "conv_2", OTHER_TENANT)
+    return store
 
 
 async def everything(store):
@@ -163,9 +177,117 @@ async def test_what_somebody_wrote_without_the_key_is_not_believed(stores):
         await store.summary("conv_1", [FRONT])
 
 
+FORGED = b'{"role":"user","content":"forged"}'
+CLEAR_SECRET = "UPDATE secret SET value = zeroblob(32)"
+CLEAR_TENANTS = f"UPDATE conversation SET tenant = x'{TENANT.hex()}'"
+CLEAR_BODIES = f"UPDATE message SET body = x'{FORGED.hex()}'"
+
+
+class TestAStoreThatWasSealed:
+    @pytest.mark.parametrize("takes_clear", [False, True])
+    @pytest.mark.parametrize(
+        "changes", [[CLEAR_SECRET], [CLEAR_SECRET, CLEAR_BODIES], ["DELETE FROM secret"]]
+    )
+    async def test_a_secret_that_is_not_sealed_is_not_taken(self, stores, changes, takes_clear):
+        await _filled(stores, OLD)
+        await stores.close()
+        for each in changes:
+            stores.execute(each)
+
+        with refused("the secret of the store is not encrypted, and what it holds is"):
+            await stores(OLD, takes_clear=takes_clear)
+
+    async def test_all_of_it_in_clear_is_not_served(self, stores):
+        await _filled(stores, OLD)
+        await stores.close()
+        for each in (CLEAR_SECRET, CLEAR_TENANTS, CLEAR_BODIES):
+            stores.execute(each)
+
+        with refused("put a backup in its place"):
+            await stores(OLD)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            CLEAR_TENANTS,
+            "UPDATE conversation SET tenant = zeroblob(33)",
+            "UPDATE conversation SET tenant = CAST(x'01' || zeroblob(16) AS BLOB)",
+            "UPDATE conversation SET tenant = CAST(substr(tenant, 1, 20) AS BLOB)",
+            "UPDATE conversation SET tenant = (SELECT tenant FROM conversation WHERE id = 'conv_2')",
+            "UPDATE message SET parent = NULL WHERE number = 2",
+            "UPDATE message SET digest = zeroblob(16) WHERE number = 2",
+            "UPDATE message SET conversation = 3 - conversation",
+        ],
+    )
+    async def test_a_tenant_or_a_place_that_was_changed_is_an_error(self, stores, change):
+        await _filled(stores, OLD)
+        await stores.close()
+        stores.execute(change)
+        store = await stores(OLD)
+
+        with refused("conversation conv_1 is not "):
+            await store.whole("conv_1")
+        assert {each.id async for each in store.holdings()} == {"conv_1", "conv_2"}
+
+    async def test_a_tenant_that_cannot_be_told_hides_no_other_conversation(self, stores):
+        await _filled(stores, OLD)
+        await stores.close()
+        stores.execute("UPDATE conversation SET tenant = zeroblob(33) WHERE id = 'conv_1'")
+        store = await stores(OLD)
+
+        assert [each.tenant async for each in store.holdings()] == [b"", OTHER_TENANT]
+
+    @pytest.mark.parametrize("length", [*range(8), 10, 11, 15, 23, 24, 38, 39, 40])
+    async def test_a_value_that_was_cut_is_an_error(self, stores, length):
+        await _filled(stores, OLD)
+        await stores.close()
+        stores.execute(f"UPDATE message SET body = CAST(substr(body, 1, {length}) AS BLOB), usage = NULL")
+        stores.execute(f"UPDATE summary SET text = substr(text, 1, {length})")
+        stores.execute(f"UPDATE system_prompt SET last = CAST(substr(last, 1, {length}) AS BLOB)")
+        store = await stores(OLD)
+
+        wrong = refused("in conversation conv_1 is not (what was written there|encrypted)")
+        with wrong:
+            await store.tree("conv_1")
+        with wrong:
+            await store.system("conv_1")
+        with wrong:
+            await store.summary("conv_1", [FRONT])
+        with wrong:
+            await store.whole("conv_1")
+
+    async def test_a_cut_secret_is_an_error(self, stores):
+        await _filled(stores, OLD)
+        await stores.close()
+        for length in (38, 11, 8):
+            stores.execute(f"UPDATE secret SET value = CAST(substr(value, 1, {length}) AS BLOB)")
+            with refused("the secret is not what was written there"):
+                await stores(OLD)
+
+    async def test_an_earlier_version_knew_tenants_by_another_name_and_that_goes_on(self, stores):
+        store = make_store(stores.path, keys=[OLD])
+        assert isinstance(store, SealedStore)
+        store._veils = BlockVeil
+        await store.open()
+        ask, answer = await fill(store)
+        await store.close()
+        for keys in ([OLD], [NEW, OLD], [NEW]):
+            store = await stores(*keys)
+            if len(keys) == 2:
+                assert await store.reseal(lambda _: None) == 1
+            assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
+            assert (await store.whole("conv_1")).nodes == (ask, answer)
+        await stores.close()
+        stores.execute("UPDATE conversation SET tenant = CAST(x'01' || zeroblob(16) AS BLOB)")
+        with refused("or is another tenant's"):
+            await (await stores(NEW)).whole("conv_1")
+
+
 class TestAStoreThatGetsAKey:
     async def test_what_was_there_is_read_and_gone_on_from_and_what_is_new_is_sealed(self, stores):
         ask, answer = await fill(await stores())
+        await stores.close()
+        stores.mixed_by_an_earlier_version()
         store = await stores(OLD)
         more = question("and plugh?", answer)
 
@@ -187,16 +309,32 @@ class TestAStoreThatGetsAKey:
         await fill(plain)
         secret = plain.secret
 
-        assert (await stores(OLD)).secret == secret
-        with refused("is encrypted"):
+        store = await stores(OLD, takes_clear=True)
+        assert store.secret == secret
+        with refused("is encrypted: set"):
             await stores()
+        await (await stores(OLD, takes_clear=True)).reseal(lambda _: None)
+        assert (await stores(OLD)).secret == secret
+
+    async def test_only_who_encrypts_it_takes_it(self, stores):
+        before = await everything(await _filled(stores))
+        for _ in range(2):
+            with refused("is not encrypted, and there is a key: `sidecar rekey` encrypts it"):
+                await stores(OLD)
+        store = await stores(OLD, takes_clear=True)
+        assert await everything(store) == before
+
+        with refused("encrypted in part, since `sidecar rekey` was broken off: run it again"):
+            await stores(OLD)
+        await (await stores(OLD, takes_clear=True)).reseal(lambda _: None)
+        assert await everything(await stores(OLD)) == before
 
     async def test_once_gone_over_nothing_of_it_can_be_read(self, stores):
         store = await stores()
         await fill(store)
         await fill(store, "conv_2", OTHER_TENANT)
         before, secret = await everything(store), store.secret
-        store = await stores(OLD)
+        store = await stores(OLD, takes_clear=True)
         seen: list[int] = []
 
         assert await store.reseal(seen.append) == 2
@@ -344,13 +482,16 @@ def test_a_text_comes_back_whatever_is_in_it():
         assert seal.open_text(seal.seal_text(text, "c"), "c") == text
 
 
-def test_a_tenant_has_one_other_name_under_a_secret():
-    veil = Veil(b"s" * 32)
+@pytest.mark.parametrize("kind", [Veil, BlockVeil])
+def test_a_tenant_has_one_other_name_under_a_secret(kind):
+    veil = kind(b"s" * 32)
     name = veil.veil(TENANT)
 
-    assert name == Veil(b"s" * 32).veil(TENANT) != Veil(b"t" * 32).veil(TENANT)
+    assert name == kind(b"s" * 32).veil(TENANT) != kind(b"t" * 32).veil(TENANT)
     assert TENANT not in name
-    assert (veil.unveil(name), veil.unveil(TENANT)) == (TENANT, TENANT)
+    assert veil.unveil(name) == TENANT
+    for other in (b"", b"\x01", b"\x02", TENANT, name[:-1], name + b"x", b"\x03" + name[1:]):
+        assert veil.unveil(other) is None
     with pytest.raises(ValueError, match="16 bytes"):
         veil.veil(b"short")
 
@@ -361,7 +502,18 @@ def test_the_seal_is_version_1():
     sealed = bytes.fromhex(golden)
 
     assert Seal([OLD]).open(sealed, "conv_1", b"node", b"body") == b"said"
-    assert Veil(b"s" * 32).veil(TENANT).hex() == "016d9ec4e323368893052e6b0540b96c4a"
+    assert BlockVeil(b"s" * 32).veil(TENANT).hex() == "016d9ec4e323368893052e6b0540b96c4a"
+    assert (
+        Veil(b"s" * 32).veil(TENANT).hex()
+        == "02bb375859389322c5dc49bbd66a483273dbd6b45049521ee1b5e124f48f3e2da7"
+    )
+
+
+def test_a_name_of_a_tenant_that_was_changed_is_nobodys():
+    veil = Veil(b"s" * 32)
+    name = veil.veil(TENANT)
+    for at in range(len(name)):
+        assert veil.unveil(name[:at] + bytes([name[at] ^ 1]) + name[at + 1 :]) is None
 
 
 async def test_a_postgresql_store_gets_a_key_and_another_one(server):
@@ -371,7 +523,7 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
     _, answer = await fill(plain)
     await plain.close()
     for keys in ([OLD], [NEW, OLD], [NEW]):
-        store = SealedStore(make_store(url), keys)
+        store = SealedStore(make_store(url), keys, takes_clear=True)
         await store.open()
         answer = reply(f"and {len(keys)}", answer)
         await store.record(turn(talk(), answer))
