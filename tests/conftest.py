@@ -7,8 +7,12 @@ import logging
 import os
 
 import pytest
+from hypothesis import settings
 
 from tests.store.postgres import Server
+
+# For `./dev fuzz`: other examples with every seed, in continuous integration too.
+settings.register_profile("fuzz", derandomize=False, database=None, deadline=None)
 
 
 @pytest.fixture

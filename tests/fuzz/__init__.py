@@ -1,0 +1,6 @@
+"""Odd input without end: `./dev fuzz [MINUTES]`, and two minutes of it in continuous integration.
+
+wire        requests and responses with anything changed in their bytes, on real sockets
+cancels     clients that leave at any moment, beside others that stay
+properties  the property tests of the suite, with other examples each time
+"""
