@@ -12,8 +12,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from multidict import CIMultiDict
+
 from sidecar.errors import SidecarError
-from sidecar.proxy.tenant import credential_of, needs, tenant_by
+from sidecar.proxy.places import credential_of, places_of
+from sidecar.proxy.tenant import needs, tenant_by
 from sidecar.settings import Settings
 
 __all__ = ["Who", "headers_of"]
@@ -65,7 +68,7 @@ class Who:
         unknown = [name for name in headers if name not in map(str.lower, settings.tenant.credential_headers)]
         if unknown:
             raise SidecarError(f"{unknown[0]} is none of tenant.credential_headers, so it tells no tenant")
-        return credential_of(settings, lambda name: headers.get(name.lower()), {})
+        return credential_of(places_of(settings), CIMultiDict(headers), list(headers))
 
 
 def headers_of(credentials: Sequence[str]) -> dict[str, str]:

@@ -32,6 +32,7 @@ __all__ = [
     "first_value",
     "is_named",
     "key_of",
+    "key_of_agent",
     "kind_of",
     "slot_of",
     "tenant_of",
@@ -65,6 +66,10 @@ class Identity(msgspec.Struct, frozen=True):
     parent_id: str | None = None
     #: A front end that is known to send its whole history with every request (Open WebUI).
     sends_history: bool = False
+    #: A keyed hash of the credential alone, whoever the user behind it is.
+    credential: bytes = b""
+    #: The key came in a header that agents send by themselves: it may name a login that has many chats.
+    by_agent: bool = False
 
 
 def first_value(header: Header, names: Iterable[str]) -> str | None:
@@ -87,7 +92,7 @@ def key_of(header: Header, names: Iterable[str], no_id: Collection[str] = ()) ->
     for name in names:
         value = header(name)
         if value and is_named(value, no_id):
-            if len(value) > MAX_ID_LENGTH or not (value.isascii() and value.isprintable()):
+            if not _can_be_key(value):
                 raise BadRequest(
                     f"{name} has to be at most {MAX_ID_LENGTH} printable ASCII characters",
                     code="invalid_conversation_id",
@@ -95,6 +100,19 @@ def key_of(header: Header, names: Iterable[str], no_id: Collection[str] = ()) ->
                 )
             return value
     return None
+
+
+def key_of_agent(header: Header, names: Iterable[str], no_id: Collection[str] = ()) -> str | None:
+    """The first of `names` that can be a key; what cannot is passed over, since nobody set it on purpose."""
+    for name in names:
+        value = header(name)
+        if value and is_named(value, no_id) and _can_be_key(value):
+            return value
+    return None
+
+
+def _can_be_key(value: str) -> bool:
+    return len(value) <= MAX_ID_LENGTH and value.isascii() and value.isprintable()
 
 
 def kind_of(key: str | None, *, temporary: Sequence[str], channel: Sequence[str]) -> Kind:

@@ -16,6 +16,7 @@ _EXPLAINED = frozenset(("invalid_conversation_id", "invalid_user_token", "upstre
 _CURES = {
     "body_too_large": "Raise limits.max_body (SIDECAR_LIMITS__MAX_BODY).",
     "conversation_busy": "Let the client wait for each answer, or raise history.append_wait.",
+    "duplicate_identity": "Something on the way adds a header that is there already: let it replace that.",
     "store_unavailable": "The store could not be read or written; the sidecar's log says why.",
     "upstream_timeout": "The backend stayed silent for longer than timeouts.idle.",
 }

@@ -6,10 +6,12 @@ sockets       the port that they share
 context       what all requests share: settings, store, upstream, tasks under way
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: its body, who asks, about what
+places        where a request may say who it is
 tenant        whose request it is
 load          what the store knows about it, and where it continues
 recognise     the look-ups for a request that names no conversation
 compose       the request as it goes upstream
+session       under which name the upstream knows the conversation
 budget        how much of the history it may take along
 windows       what is known of each model's window
 tasks         titles and the like: shortened, and done elsewhere if so set

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.conversation.identity import is_named
-from sidecar.conversation.message import encode
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.steady import Steady, steady
 from sidecar.conversation.tokens import Measured, Weights, measure_of_tools
@@ -21,6 +19,7 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.headers import DEGRADED, NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
+from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Missing, is_wanted, summed_up, trimmed_with_room
 from sidecar.proxy.tasks import task
 
@@ -55,19 +54,20 @@ async def compose(
     `ceiling` is what it may hold at most, in tokens as they are estimated by the weights of the day.
     """
     if asked.is_task:
-        made = task(context, asked, request)
-        return Composed(made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), url=made.url)
-    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME)
-    session = plan.conversation.id if plan.conversation else asked.conversation_id
+        return _task(context, asked, request)
+    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | context.kept_back)
     if asked.mode == "off":
-        return Composed(asked.chat.body, headers, 0, Trimmed(()))
+        rename(context, request, headers, asked.conversation_id)
+        return Composed(renamed(context, asked.chat, asked.conversation_id), headers, 0, Trimmed(()))
     _readable_only(headers)
     budget = budget_of(context, asked, ceiling)
-    extra = _session(context, headers, session)
+    session = plan.conversation.id if plan.conversation else asked.conversation_id
+    extra = add_session(context, asked, request, headers, session)
     as_it_came = not plan.steps and plan.line is None and plan.system is None
     if as_it_came and (budget.unlimited or _surely_fits(context, asked, plan, budget)):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
-        return Composed(_with(asked, extra), headers, 0, Trimmed(()), asked.chat.sent)
+        body = renamed(context, asked.chat, session, _with(asked, extra))
+        return Composed(body, headers, 0, Trimmed(()), asked.chat.sent)
     system, line = _system(plan, asked), _line(context, plan, asked)
     steadied = _cut(context, asked, plan, system, line, budget, fresh=ceiling is not None)
     trimmed = steadied.trimmed
@@ -79,7 +79,7 @@ async def compose(
     else:
         body = _with(asked, extra)
     return Composed(
-        body,
+        renamed(context, asked.chat, session, body),
         headers,
         restored,
         trimmed,
@@ -88,6 +88,11 @@ async def compose(
         missing=summed.missing,
         weights=steadied.kept,
     )
+
+
+def _task(context: Context, asked: Asked, request: web.BaseRequest) -> Composed:
+    made = task(context, asked, request)
+    return Composed(made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), url=made.url)
 
 
 def _surely_fits(context: Context, asked: Asked, plan: Plan, budget: Budget) -> bool:
@@ -145,31 +150,6 @@ def _line(context: Context, plan: Plan, asked: Asked) -> list[Outgoing]:
     if plan.line is not None:
         return remembered(plan.line, sent, rules, chat.model)
     return rebuilt(sent, plan.steps, rules, asked.chain, chat.model)
-
-
-def _session(context: Context, headers: CIMultiDict[str], session: str | None) -> dict[str, bytes]:
-    """Add the conversation's id under the configured names; returns what belongs into the body.
-
-    What the client itself said under a name by which we know conversations stays as it said it.
-    """
-    if session is None:
-        return {}
-    rules = context.settings.identity
-    identity = {name.lower() for name in rules.headers}
-    for name in context.settings.session.headers:
-        if name.lower() not in identity or not is_named(headers.get(name), rules.no_id):
-            headers[name] = session
-    return dict(_fields(context, session))
-
-
-def _fields(context: Context, session: str) -> Iterator[tuple[str, bytes]]:
-    rules = context.settings.session
-    if rules.body_field:
-        yield rules.body_field, encode(session)
-    if rules.slots:
-        yield "id_slot", encode(context.slots.of(session))
-    if rules.cache_prompt:
-        yield "cache_prompt", b"true"
 
 
 def _readable_only(headers: CIMultiDict[str]) -> None:

@@ -13,6 +13,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.learned import Learned
+from sidecar.proxy.places import places_of
 from sidecar.proxy.pruning import Pruning
 from sidecar.proxy.recent import Recent
 from sidecar.proxy.slots import Slots
@@ -39,6 +40,10 @@ class Context:
         self.store = store
         self.upstream = upstream
         self.metrics = metrics
+        self.places = places_of(settings)
+        chat = settings.identity.headers if settings.session.opaque else ()
+        #: The names (lower case) of the client's headers that reach no upstream as they came.
+        self.kept_back = frozenset(name.lower() for name in (*self.places.own, *chat))
         self.recent = Recent(_RECENT)
         self.sights = Sights(settings)
         self.appends = Appends(settings.history.append_wait, store)

@@ -131,7 +131,8 @@ async def _load(context: Context, asked: Asked) -> Plan:
     found = await store.find(asked.identity.tenant, ids, _hashes(asked)) if ids else Found()
     conversation = found.conversation
     if conversation is None:
-        fresh = _fresh(asked, ids[0] if ids else "conv_" + token(16).hex())
+        at = 1 if asked.identity.by_agent and ids else 0  # the first one has the name itself
+        fresh = _fresh(asked, ids[at] if ids else "conv_" + token(16).hex())
         return Plan(Outcome.START, fresh, None, chat.path.messages)
     if (
         asked.may_append
@@ -147,7 +148,8 @@ async def _ids(context: Context, asked: Asked) -> list[str] | None:
     key = asked.identity.key
     if key is not None and asked.conversation_id is not None:
         # A client may also call a conversation that began without an id by the id that it was told.
-        return [asked.conversation_id, key]
+        names = [asked.conversation_id, key]
+        return [_of_its_own(context, asked), *names] if asked.identity.by_agent else names
     chat, fallback = asked.chat, context.settings.identity.fallback
     if fallback == "none":
         return None
@@ -157,6 +159,13 @@ async def _ids(context: Context, asked: Asked) -> list[str] | None:
         return ["api-" + named_id(context.store.secret, asked.identity.tenant, opening).removeprefix("conv_")]
     known = await recognised(context.store, asked)
     return [known] if known else []
+
+
+def _of_its_own(context: Context, asked: Asked) -> str:
+    """The id of a chat that is not the first under an agent's header, which may name a login that has many:
+    told apart by their first messages, they must not become one session upstream."""
+    root = asked.chat.path.hashes[0] if len(asked.chat.path) else b""
+    return named_id(context.store.secret, asked.identity.tenant, f"{asked.identity.key}\n{root.hex()}")
 
 
 def _fresh(asked: Asked, id: str) -> Conversation:
@@ -190,6 +199,8 @@ async def _reconcile(context: Context, asked: Asked, found: Found, conversation:
     elif place.node is not None and not _is_faithful(context, asked, place, place.node):
         path = Tree(await store.path(conversation.id, place.node.id))
         steps = walk(path, chat, _named(asked)).steps
+    if place.node is None and asked.identity.by_agent:
+        return Plan(Outcome.START, _fresh(asked, _of_its_own(context, asked)), None, chat.path.messages)
     plan = _plan(asked, conversation, place, is_tip=is_tip)
     system = await _system(context, asked, conversation, appending=False)
     return replace(plan, steps=steps if _may_restore(asked) else (), system=system)

@@ -23,7 +23,9 @@ async def passthrough(context: Context, request: web.BaseRequest) -> web.StreamR
         return await _websocket(context, request)
     url = context.upstream.url(request.raw_path)
     body = (lambda: _body(request)) if request.body_exists else None
-    upstream = await context.upstream.send(request.method, url, to_upstream(request.headers), body)
+    upstream = await context.upstream.send(
+        request.method, url, to_upstream(request.headers, without=context.kept_back), body
+    )
     return await relay(request, Answer(upstream), {})
 
 
@@ -52,7 +54,7 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
         upstream = await context.upstream.session.ws_connect(
             context.upstream.url(request.raw_path),
             protocols=offered,
-            headers=to_upstream(request.headers, without=_HANDSHAKE),
+            headers=to_upstream(request.headers, without=_HANDSHAKE | context.kept_back),
             autoping=False,
             autoclose=False,
             max_msg_size=0,

@@ -15,6 +15,7 @@ from sidecar.conversation.identity import (
     conversation_id,
     is_named,
     key_of,
+    key_of_agent,
     kind_of,
 )
 from sidecar.conversation.request import ChatRequest, parse
@@ -23,7 +24,8 @@ from sidecar.errors import BadRequest, BodyTooLarge
 from sidecar.proxy.codings import PACKED, Unpacker, coding_of
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import HISTORY
-from sidecar.proxy.tenant import tenant_of_request
+from sidecar.proxy.places import names_of, parameters_of, refuse_doubled
+from sidecar.proxy.tenant import who_asks
 from sidecar.settings import Settings
 
 __all__ = ["Asked", "Mode", "receive"]
@@ -58,7 +60,7 @@ class Asked(msgspec.Struct, frozen=True):
 async def receive(context: Context, request: web.BaseRequest) -> Asked:
     """Read and understand a chat request. Raises `BadRequest` or `BodyTooLarge`."""
     settings = context.settings
-    identity = _identify(settings, context.store.secret, request)
+    identity = _identify(context, request)
     mode = _mode(settings, request, identity)
     body = await _body(request, settings.limits.max_body)
     chain = Chain(identity.tenant)
@@ -87,25 +89,34 @@ async def receive(context: Context, request: web.BaseRequest) -> Asked:
 def _may_append(identity: Identity, chat: ChatRequest, mode: Mode, *, full: bool) -> bool:
     if identity.key is None or identity.kind is not Kind.CHAT or not len(chat.path):
         return False
-    return mode == "append" or (mode == "auto" and not full)
+    return mode == "append" or (mode == "auto" and not full and not identity.by_agent)
 
 
-def _identify(settings: Settings, secret: bytes, request: web.BaseRequest) -> Identity:
-    names, header = settings.identity, request.headers.get
-    key = key_of(header, names.headers, names.no_id)
+def _identify(context: Context, request: web.BaseRequest) -> Identity:
+    settings, places, headers = context.settings, context.places, request.headers
+    rules, header = settings.identity, headers.get
+    names = names_of(headers)
+    refuse_doubled(places, headers, names)
+    target = request.raw_path
+    asked = parameters_of(places, target) if "?" in target else None
+    tenant, credential = who_asks(settings, places, context.store.secret, headers, names, asked)
+    key = key_of(header, rules.headers, rules.no_id)
+    by_agent = key is None and (key := key_of_agent(header, places.own, rules.no_id)) is not None
     message_ids = [
-        _message_id(value, names.no_id) if name and (value := header(name)) else None
-        for name in (names.message_id_header, names.user_message_id_header, names.parent_id_header)
+        _message_id(value, rules.no_id) if name and (value := header(name)) else None
+        for name in (rules.message_id_header, rules.user_message_id_header, rules.parent_id_header)
     ]
-    from_open_webui = "\nx-openwebui-" in "\n".join(("", *request.headers)).lower()
+    from_open_webui = "\nx-openwebui-" in "\n".join(("", *names))
     return Identity(
-        tenant=tenant_of_request(settings, secret, header, request.query if "?" in request.raw_path else {}),
+        tenant=tenant,
         key=key,
-        kind=kind_of(key, temporary=names.temporary_prefixes, channel=names.channel_prefixes),
+        kind=kind_of(key, temporary=rules.temporary_prefixes, channel=rules.channel_prefixes),
         message_id=message_ids[0],
         user_message_id=message_ids[1],
         parent_id=message_ids[2],
         sends_history=from_open_webui or any(message_ids),
+        credential=credential,
+        by_agent=by_agent,
     )
 
 

@@ -18,6 +18,7 @@ from sidecar.conversation.tasks import shorter_task
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.receive import Asked
+from sidecar.proxy.session import rename, renamed
 
 __all__ = ["Task", "task"]
 
@@ -43,21 +44,25 @@ def task(context: Context, asked: Asked, request: web.BaseRequest) -> Task:
         changed["messages"] = b"[" + b",".join(shorter) + b"]"
     if settings.tasks.model:
         changed["model"] = encode(settings.tasks.model)
-    body = asked.chat.with_values(changed)
+    body = renamed(context, asked.chat, asked.conversation_id, asked.chat.with_values(changed))
     base = settings.tasks_base
     if base is None:
-        return Task(body, _headers(context, request), None, shorter is not None)
+        return Task(body, _headers(context, asked, request), None, shorter is not None)
     url = base.with_path(f"{base.raw_path.rstrip('/')}/chat/completions", encoded=True)
-    return Task(body, _headers_elsewhere(context, request), url, shorter is not None)
+    return Task(body, _headers_elsewhere(context, asked, request), url, shorter is not None)
 
 
-def _headers(context: Context, request: web.BaseRequest) -> CIMultiDict[str]:
+def _headers(context: Context, asked: Asked, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = context.settings
     ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
-    return to_upstream(request.headers, without={*NOT_AS_IT_CAME, *(name.lower() for name in ids)})
+    left = {*NOT_AS_IT_CAME, *context.kept_back, *(name.lower() for name in ids)}
+    headers = to_upstream(request.headers, without=left)
+    if settings.tasks.forward_id:
+        rename(context, request, headers, asked.conversation_id)
+    return headers
 
 
-def _headers_elsewhere(context: Context, request: web.BaseRequest) -> CIMultiDict[str]:
+def _headers_elsewhere(context: Context, asked: Asked, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = context.settings
     wanted = set(_ABOUT_THE_CONTENT)
     if settings.tasks.forward_id:
@@ -65,7 +70,9 @@ def _headers_elsewhere(context: Context, request: web.BaseRequest) -> CIMultiDic
     if settings.tasks.forward_credential:
         wanted.update(name.lower() for name in (*settings.tenant.credential_headers, "Authorization"))
     left = {name.lower() for name in request.headers} - wanted
-    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME)
+    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | context.kept_back)
+    if settings.tasks.forward_id:
+        rename(context, request, headers, asked.conversation_id)
     if key := settings.tasks.api_key.get_secret_value():
         headers["Authorization"] = f"Bearer {key}"
     return headers

@@ -5,27 +5,41 @@ One rule for requests, and for the commands that have to find what a request of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jwt
 
 from sidecar.conversation.identity import first_value, tenant_of
 from sidecar.errors import BadRequest
+from sidecar.proxy.places import Places, credential_of
 from sidecar.settings import Settings
 
-__all__ = ["credential_of", "needs", "tenant_by", "tenant_of_request"]
+__all__ = ["needs", "tenant_by", "who_asks"]
 
-#: Where some clients (Google's, Azure's) put the key instead of a header.
-_CREDENTIAL_PARAMETERS = ("key", "api_key", "api-key")
+_LONGEST_TOKEN = 16_384  # characters; what a signed user takes is a few hundred
 
 Header = Callable[[str], str | None]
 
 
-def tenant_of_request(settings: Settings, secret: bytes, header: Header, query: Mapping[str, str]) -> bytes:
-    """The tenant of a request with these headers and parameters. Raises `BadRequest`."""
-    asks_for_user = settings.tenant.mode in ("user", "credential+user")
-    user = _user(settings, header) if asks_for_user else None
-    return tenant_by(settings, secret, credential_of(settings, header, query), user)
+def who_asks(
+    settings: Settings,
+    places: Places,
+    secret: bytes,
+    headers: Mapping[str, str],
+    names: Sequence[str],
+    parameters: Mapping[str, str] | None,
+) -> tuple[bytes, bytes]:
+    """The tenant of a request with these headers and parameters, and a keyed hash of its credential alone.
+
+    Raises `BadRequest`.
+    """
+    mode = settings.tenant.mode
+    user = _user(settings, headers.get) if mode in ("user", "credential+user") else None
+    credential = credential_of(places, headers, names, parameters)
+    tenant = tenant_by(settings, secret, credential, user)
+    if user is None and mode != "fixed":
+        return tenant, tenant
+    return tenant, tenant_of(secret, credential, None)
 
 
 def tenant_by(settings: Settings, secret: bytes, credential: str | None, user: str | None) -> bytes:
@@ -38,13 +52,6 @@ def tenant_by(settings: Settings, secret: bytes, credential: str | None, user: s
     if mode == "user" and user is not None:
         return tenant_of(secret, None, user)
     return tenant_of(secret, credential, user)
-
-
-def credential_of(settings: Settings, header: Header, query: Mapping[str, str]) -> str | None:
-    """All of them: who sends a shared one and one of his own is told apart by the second."""
-    credentials = [header(name) or "" for name in settings.tenant.credential_headers]
-    credentials += [query.get(name, "") for name in _CREDENTIAL_PARAMETERS]
-    return "\n".join(credentials) if any(credentials) else None
 
 
 def needs(settings: Settings, *, user: bool) -> tuple[bool, bool]:
@@ -62,10 +69,28 @@ def _user(settings: Settings, header: Header) -> str | None:
     token = header(name)
     if not token:
         return None
+    user = _signed(token, key)
+    if user is None:
+        raise BadRequest(
+            f"{name} cannot be verified: malformed, expired, or not signed with `tenant.user_jwt_secret`",
+            code="invalid_user_token",
+            param=name,
+        )
+    return user
+
+
+def _signed(token: str, key: str) -> str | None:
+    """The user that a token names; None where it is not what its issuer should have sent."""
+    if len(token) > _LONGEST_TOKEN or not token.isascii():
+        return None
     try:
         claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub"]})
-    except jwt.InvalidTokenError as error:
-        raise BadRequest(
-            f"{name} cannot be verified: {error}", code="invalid_user_token", param=name
-        ) from error
-    return str(claims["sub"])
+    except Exception:
+        return None  # (nesting without end, infinite times); the caller refuses it, whatever it is
+    user = claims["sub"]
+    # JSON can spell half a surrogate pair, which no encoding has.
+    return user if isinstance(user, str) and user and not _is_torn(user) else None
+
+
+def _is_torn(text: str) -> bool:
+    return any("\ud800" <= each <= "\udfff" for each in text)

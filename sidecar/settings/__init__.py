@@ -3,6 +3,7 @@
 The map, each module above those that use it:
 
     values           what a single value may look like, and the sentence to say when it does not
+    credentials      where clients and gateways put keys
     openings         how known background tasks begin
     prompts          what a model is told that is to sum up
     section          what every section is

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
@@ -30,6 +31,7 @@ from sidecar.settings.values import (
     Lower,
     Opening,
     OtherUpstream,
+    Parameter,
     Pattern,
     Prefix,
     Seconds,
@@ -90,9 +92,13 @@ class Tenant(Section):
         " two; or `fixed`, a single tenant for everybody.",
     )
     credential_headers: tuple[Header, ...] = Field(
-        ("Authorization", "api-key", "x-api-key", "x-goog-api-key"),
+        CREDENTIAL_HEADERS,
         description="Request headers that may carry the credential; all that are sent count. It is hashed,"
         " never stored or logged.",
+    )
+    credential_parameters: tuple[Parameter, ...] = Field(
+        CREDENTIAL_PARAMETERS,
+        description="Parameters of the URL that may carry it as well, in any case.",
     )
     user_headers: tuple[Header, ...] = Field(
         ("X-OpenWebUI-User-Id", "X-User-ID"),
@@ -271,12 +277,19 @@ class Session(Section):
 
     headers: tuple[HeaderToSend, ...] = Field(
         ("X-Conversation-ID",),
-        description="Headers in which the upstream gets the conversation's id, such as `X-Session-ID`.",
+        description="Headers in which the upstream gets the conversation's id, such as `X-Session-ID`. What a"
+        " client puts into one that is not among `identity.headers` names its chat, and goes no further.",
+    )
+    opaque: bool = Field(
+        False,
+        description="Send the sidecar's own id also in place of the name that the client gave its chat, in"
+        " `identity.headers` and `session.body_field`: two tenants with one name then differ there too.",
     )
     body_field: BodyField = Field(
         "",
         description="Field of the request body in which the upstream gets that id, such as"
-        " `prompt_cache_key`; empty for none. What the client sets there itself stays.",
+        " `prompt_cache_key`; empty for none. What the client sets there itself stays, unless"
+        " `session.opaque` is set.",
     )
     slots: Count = Field(
         0,

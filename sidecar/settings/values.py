@@ -175,6 +175,12 @@ def _header_to_send(name: str) -> str:
     return name
 
 
+def _parameter(name: str) -> str:
+    if not name or re.search(r"[\s&=?#]", name):
+        raise ValueError(f"{name!r} is not the name of a parameter; give what stands before the = in the URL")
+    return name
+
+
 def _body_field(name: str) -> str:
     if name in _BODY_FIELDS:
         raise ValueError(f"{name!r} is part of every request; choose another field, such as prompt_cache_key")
@@ -279,6 +285,7 @@ Header = Annotated[str, AfterValidator(_header)]
 HeaderOrNone = Annotated[str, AfterValidator(_header_or_none)]
 HeaderToSend = Annotated[str, AfterValidator(_header_to_send)]
 BodyField = Annotated[str, AfterValidator(_body_field)]
+Parameter = Annotated[str, AfterValidator(_parameter)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Opening = Annotated[str, AfterValidator(_opening)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]

@@ -1,0 +1,76 @@
+"""Under which name the upstream knows a conversation.
+
+Rules: the sidecar's own id is added under the names of `session.headers` and `session.body_field`. A header
+by which the client itself names its chat (`identity.headers`) goes on as it came, for a backend that knows
+the chat so, and a body field that it sets stays; with `session.opaque` the sidecar's id stands in their
+place. Every other header of `session.headers` is the sidecar's alone: `headers.to_upstream` has already left
+out what the client put there. Chats that are temporary or mix several conversations get no id added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiohttp import web
+from msgspec.structs import replace
+from multidict import CIMultiDict
+
+from sidecar.conversation.identity import Kind, is_named
+from sidecar.conversation.message import encode
+from sidecar.conversation.request import ChatRequest
+from sidecar.proxy.context import Context
+from sidecar.proxy.receive import Asked
+
+__all__ = ["add_session", "rename", "renamed"]
+
+
+def add_session(
+    context: Context, asked: Asked, request: web.BaseRequest, headers: CIMultiDict[str], session: str | None
+) -> dict[str, bytes]:
+    """Add the conversation's id under the configured names; returns what the body is to have beside."""
+    if session is None:
+        return {}
+    if asked.identity.kind is Kind.CHAT:
+        no_id = context.settings.identity.no_id
+        for name in context.settings.session.headers:
+            # What is left of the client's under such a name is its own name for the chat.
+            if not is_named(headers.get(name), no_id):
+                headers[name] = session
+    if context.settings.session.opaque:
+        rename(context, request, headers, session)
+    return dict(_fields(context, asked, session))
+
+
+def rename(
+    context: Context, request: web.BaseRequest, headers: CIMultiDict[str], session: str | None
+) -> None:
+    """With `session.opaque`: this id in every header in which the client named its chat."""
+    rules = context.settings.identity
+    if session is None or not context.settings.session.opaque:
+        return
+    for name in rules.headers:
+        if is_named(request.headers.get(name), rules.no_id):
+            headers[name] = session
+
+
+def renamed(context: Context, chat: ChatRequest, session: str | None, body: bytes | None = None) -> bytes:
+    """With `session.opaque`: the body with this id in the field in which the client named its chat, if it
+    did; else the body as it is."""
+    body = chat.body if body is None else body
+    rules = context.settings.session
+    if session is None or not rules.opaque or not rules.body_field:
+        return body
+    field = {rules.body_field: encode(session)}
+    if chat.with_fields(field) is not chat.body:
+        return body  # it names none
+    return replace(chat, body=body).with_values(field)
+
+
+def _fields(context: Context, asked: Asked, session: str) -> Iterator[tuple[str, bytes]]:
+    rules = context.settings.session
+    if rules.body_field and asked.identity.kind is Kind.CHAT:
+        yield rules.body_field, encode(session)
+    if rules.slots:
+        yield "id_slot", encode(context.slots.of(session))
+    if rules.cache_prompt:
+        yield "cache_prompt", b"true"
