@@ -4,7 +4,10 @@
     opening     does it begin with an error?
     ending      what of a stream may go to the client before the reply is stored
     runs        events that are alike but for a piece of text, as one
-    deltas      how the pieces of one message join
+    joining     how two values of one key join
+    tool_calls  how the pieces of tool calls join
+    parts       how lists of parts, details and blocks join
+    deltas      how the pieces of one message join: which key by which of these rules
     assembly    payloads, or one JSON body -> the replies, usage and error that were in them
 
 Relaying and assembling are two readings of the same bytes. `ending` looks at what passes and changes

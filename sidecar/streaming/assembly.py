@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from sidecar.streaming import sse
-from sidecar.streaming.deltas import encode, encode_message, merge_message
+from sidecar.streaming.deltas import encode_message, merge_message
+from sidecar.streaming.joining import encode
 from sidecar.streaming.runs import shortened
 
 __all__ = ["Assembled", "Assembler", "Reply", "from_json", "from_stream"]
@@ -62,6 +63,7 @@ class _Chunk(msgspec.Struct, gc=False):
 
 _decode = msgspec.json.Decoder(_Chunk).decode
 _NULL = msgspec.Raw(b"null")
+_FARTHEST = 2**31
 
 
 class _Draft:
@@ -146,7 +148,8 @@ class Assembler:
             self._take_error(chunk.error)
 
     def _begin(self, index: int) -> _Draft:
-        return self._drafts.setdefault(index, _Draft())
+        # Beyond that it is no index; and numbers that differ by 2**61 - 1 are one to a hash table.
+        return self._drafts.setdefault(index if abs(index) < _FARTHEST else 0, _Draft())
 
     def _take_whole(self, choice: _Choice) -> None:
         message = _utf8(choice.message)

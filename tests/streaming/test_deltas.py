@@ -25,7 +25,7 @@ def calls(*deltas):
 def call(arguments, **more):
     """A tool call as it is stored."""
     function = {"name": more.pop("name"), "arguments": arguments}
-    return {**more, "function": function}
+    return {"type": "function", **more, "function": function}
 
 
 def piece(arguments=None, name=None, **more):
@@ -179,7 +179,7 @@ class TestToolCalls:
             call("22", name="g"),
         ]
 
-    @pytest.mark.parametrize("place", [{}, {"index": None}, {"index": "0"}, {"index": True}])
+    @pytest.mark.parametrize("place", [{}, {"index": None}, {"index": "first"}, {"index": True}])
     def test_whole_calls_one_after_another_without_index_stay_apart(self, place):
         assert calls([piece("{}", "f", id="", **place)], [piece("{}", "f", id="", **place)]) == [
             call("{}", name="f", id=""),
@@ -197,7 +197,7 @@ class TestToolCalls:
             [piece("{}", "f", index=0, id="b")],
             [piece("{}", "g", index=0, id="c")],
         ) == [
-            call({"a": 1}, name="f", id="a"),
+            call('{"a":1}', name="f", id="a"),
             call("{}", name="f", id="b"),
             call("{}", name="g", id="c"),
         ]
@@ -238,15 +238,17 @@ class TestToolCalls:
     def test_a_name_that_is_no_string_replaces_none(self):
         assert calls([piece("", "f", index=0)], [piece("", 7, index=0)]) == [call("", name="f")]
 
-    @pytest.mark.parametrize("arguments", [{"city": "Bonn"}, {}, [1]])
-    def test_arguments_that_are_no_string_stay_as_they_are(self, arguments):
+    @pytest.mark.parametrize(
+        ("arguments", "text"), [({"city": "Bonn"}, '{"city":"Bonn"}'), ({}, "{}"), ([1], "[1]")]
+    )
+    def test_arguments_that_are_no_string_are_written_as_one(self, arguments, text):
         assert calls([piece("", "f", index=0)], [piece(arguments, index=0)], [piece("", index=0)]) == [
-            call(arguments, name="f")
+            call(text, name="f")
         ]
 
     def test_arguments_sent_twice_as_an_object_are_not_joined(self):
         assert calls([piece({"a": "x"}, "f", index=0)], [piece({"a": "x"}, index=0)]) == [
-            call({"a": "x"}, name="f")
+            call('{"a":"x"}', name="f")
         ]
 
     def test_unknown_fields_of_a_call_are_kept(self):
@@ -273,7 +275,7 @@ class TestToolCalls:
 
     def test_a_function_that_is_no_object_is_left_out(self):
         assert calls([{"index": 0, "id": "a", "function": "f"}], [piece("{}", "f", id="b")]) == [
-            {"id": "a", "function": {}},
+            {"id": "a"},
             call("{}", name="f", id="b"),
         ]
 
