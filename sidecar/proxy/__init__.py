@@ -3,7 +3,10 @@
 app           the server: routes, start, graceful end
 workers       several processes that do it together
 sockets       the port that they share
-context       what all requests share: settings, store, upstream, tasks under way
+context       what all requests share: settings, store, upstream and what is known of them
+store_health  does the store work? a circuit breaker
+background_tasks work that outlives its request
+open_requests requestsuests that are being answered
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: its body, who asks, about what
 places        where a request may say who it is

@@ -144,7 +144,7 @@ async def _end(runner: web.ServerRunner, context: Context) -> None:
     await asyncio.sleep(0)  # requests that came before the end begin to be answered
     if runner.server is not None:
         runner.server.pre_shutdown()
-    await context.answered(end - clock())
+    await context.open_requests.finish(end - clock())
     await runner.cleanup()
     await context.finish(max(0.0, end - clock()))
 
@@ -236,7 +236,7 @@ async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
 def _handler(context: Context) -> Handler:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
-        task = context.begin_answer()
+        task = context.open_requests.begin()
         try:
             if "Expect" in request.headers:
                 await go_on(request)
@@ -252,7 +252,7 @@ def _handler(context: Context) -> Handler:
             log.exception("an unexpected error", extra={"path": request.path})
             failure = SidecarError("the sidecar failed; its log says why")
         finally:
-            context.end_answer(task)
+            context.open_requests.end(task)
         headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else None
         return web.json_response(failure.body(), status=failure.status, headers=headers)
 

@@ -32,7 +32,7 @@ async def forward(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait((context.spawn(_unseen(context, asked, plan, task)),))
+        await asyncio.wait((context.tasks.spawn(_unseen(context, asked, plan, task)),))
         raise
 
 
@@ -40,7 +40,7 @@ async def _unseen(
     context: Context, asked: Asked, plan: Plan, sending: asyncio.Future[tuple[Answer, Composed]]
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
-    stopping = asyncio.ensure_future(context.stopping.wait())
+    stopping = asyncio.ensure_future(context.tasks.stopping.wait())
     await asyncio.wait((sending, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not sending.done():

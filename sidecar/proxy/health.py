@@ -59,7 +59,7 @@ async def doctor(context: Context, request: web.BaseRequest) -> web.StreamRespon
 
 async def _store(context: Context) -> str:
     try:
-        await context.store_works(_PATIENCE)
+        await context.store_health.probe(_PATIENCE)
         await asyncio.wait_for(context.store.check(), _PATIENCE)
     except StoreUnavailable as error:
         return error.message

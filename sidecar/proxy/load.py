@@ -70,10 +70,10 @@ async def load(context: Context, asked: Asked) -> Plan:
         return plan
     must_keep = asked.may_append or context.settings.history.if_store_fails == "refuse"
     try:
-        degraded = context.store_failing and not await _writable_again(context, must_keep)
+        degraded = context.store_health.is_failing and not await _writable_again(context, must_keep)
         plan = await _in_time(context, asked, degraded)
     except StoreUnavailable as error:
-        context.store_failed("read", error)
+        context.store_health.report("read", error)
         if must_keep:
             raise
         return Plan(Outcome.BYPASS, degraded=True)
@@ -83,7 +83,7 @@ async def load(context: Context, asked: Asked) -> Plan:
 def _at_hand(context: Context, asked: Asked) -> Plan | None:
     """What to do with the usual turn, which goes on where this process has recorded the one before; None for
     any other. What appends has to find what another process recorded just now."""
-    if asked.conversation_id is None or asked.may_append or context.store_failing:
+    if asked.conversation_id is None or asked.may_append or context.store_health.is_failing:
         return None
     if context.settings.restore.system_prompt == "pin":
         return None
@@ -105,7 +105,7 @@ def _hashes(asked: Asked) -> list[bytes]:
 async def _writable_again(context: Context, must_keep: bool) -> bool:
     """Has the store recovered? Raises `StoreUnavailable` if not and the request cannot do without."""
     try:
-        await context.store_works(_REFUSED if must_keep else _DEGRADED)
+        await context.store_health.probe(_REFUSED if must_keep else _DEGRADED)
     except StoreUnavailable:
         if must_keep:
             raise
@@ -119,7 +119,7 @@ async def _in_time(context: Context, asked: Asked, degraded: bool) -> Plan:
         async with asyncio.timeout(min(_REFUSED, limit) if degraded else limit):
             return await _load(context, asked)
     except TimeoutError as error:
-        context.store_failing = True
+        context.store_health.timed_out()
         raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error
 
 

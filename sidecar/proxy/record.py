@@ -73,10 +73,9 @@ class Recording:
         try:
             await self.context.store.record(turn)
         except StoreUnavailable as error:
-            self.context.store_failing = True
-            self.context.store_failed("write", error)
+            self.context.store_health.could_not_write(error)
             raise
-        self.context.store_failing = False
+        self.context.store_health.wrote()
         for node in turn.nodes:
             if node.source == "upstream":
                 self.context.metrics.replies.labels(node.state).inc()

@@ -128,7 +128,7 @@ class _Relay:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
         context = self._recording.context
         if self._commit is None and context.settings.history.on_disconnect == "finish":
-            self._commit = context.spawn(read_on(self._upstream, self._recording))
+            self._commit = context.tasks.spawn(read_on(self._upstream, self._recording))
         elif self._commit is None:
             self._upstream.close()
         return self._start_commit("partial")
@@ -154,9 +154,8 @@ class _Relay:
             await _done(commit, limit)
             self._waited = True
             if not commit.done():
-                context.store_failing = True
                 error = StoreUnavailable(f"a turn was not written within `timeouts.store` = {limit:g} s")
-                context.store_failed("write", error)
+                context.store_health.could_not_write(error)
                 raise error
             commit.result()
         except Exception as error:  # logged where it arose; it must not end up in the middle of a response
@@ -172,7 +171,7 @@ class _Relay:
 
     def _start_commit(self, ended: State) -> asyncio.Task[None]:
         if self._commit is None:
-            self._commit = self._recording.context.spawn(self._recording.commit(ended))
+            self._commit = self._recording.context.tasks.spawn(self._recording.commit(ended))
         return self._commit
 
 
@@ -200,7 +199,7 @@ async def _done(task: asyncio.Task[None], patience: float) -> None:
 async def read_on(upstream: Answer, recording: Recording) -> None:
     """Keep a reply that no client waits for any more, to its end or to that of the process."""
     reading = asyncio.ensure_future(_rest(upstream, recording))
-    stopping = asyncio.ensure_future(recording.context.stopping.wait())
+    stopping = asyncio.ensure_future(recording.context.tasks.stopping.wait())
     await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not reading.done():

@@ -45,7 +45,7 @@ class _Unusable(SidecarError):
 
 def summarise_later(context: Context, missing: Missing | None, request: web.BaseRequest) -> None:
     """Have what is missing summed up in the background, if anything is."""
-    if missing is None or context.store_failing:
+    if missing is None or context.store_health.is_failing:
         return
     url, headers = _addressed(context, request)
     context.summaries.begin(missing.conversation, lambda: _summarise(context, missing, url, headers))
@@ -89,7 +89,7 @@ async def _summarise(context: Context, missing: Missing, url: URL, headers: CIMu
             await context.store.summarise(missing.conversation, summary)
             context.metrics.summaries.labels("made").inc()
     except StoreUnavailable as error:
-        context.store_failed("summary", error)
+        context.store_health.report("summary", error)
     except SidecarError as error:
         log.warning("a summary could not be made", extra={"error": error.message})
     except (aiohttp.ClientError, OSError, TimeoutError) as error:

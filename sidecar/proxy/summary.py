@@ -83,7 +83,7 @@ async def summed_up(
     try:
         known = await context.store.summary(plan.conversation.id, [each.hash for each in reversed(found)])
     except StoreUnavailable as error:
-        context.store_failed("summary", error)
+        context.store_health.report("summary", error)
         return without
     front = next((each for each in found if known is not None and each.hash == known.hash), None)
     missing = None

@@ -1,0 +1,69 @@
+"""Does the store work? A circuit breaker: once it failed, requests probe it before they rely on it again.
+
+Rules: a failure opens the circuit, the next write or probe that succeeds closes it. One probe runs at a
+time, for on a locked file each would wait. Every failure is counted and logged here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sidecar.errors import StoreUnavailable
+from sidecar.metrics import Metrics
+from sidecar.store import Store
+
+__all__ = ["StoreHealth"]
+
+log = logging.getLogger("sidecar.proxy")
+
+_Spawn = Callable[[Coroutine[Any, Any, "StoreUnavailable | None"]], "asyncio.Task[StoreUnavailable | None]"]
+
+
+class StoreHealth:
+    """What is known of one store. `spawn` starts work that outlives the request that asked for it."""
+
+    def __init__(self, store: Store, metrics: Metrics, spawn: _Spawn) -> None:
+        self._store, self._metrics, self._spawn = store, metrics, spawn
+        #: The last attempt to use it failed.
+        self.is_failing = False
+        self._probe: asyncio.Task[StoreUnavailable | None] | None = None
+
+    def wrote(self) -> None:
+        """A write succeeded."""
+        self.is_failing = False
+
+    def could_not_write(self, error: StoreUnavailable) -> None:
+        """A write failed: the circuit opens."""
+        self.is_failing = True
+        self.report("write", error)
+
+    def timed_out(self) -> None:
+        """The store did not answer in time: the circuit opens, and whoever waited reports it."""
+        self.is_failing = True
+
+    def report(self, step: str, error: Exception) -> None:
+        """Count and log that the store could not be used; the circuit stays as it is."""
+        self._metrics.store_failures.labels(step).inc()
+        log.error("the store failed", extra={"step": step, "error": str(error)})
+
+    async def probe(self, timeout: float) -> None:
+        """Return if something could be recorded now. Raises `StoreUnavailable` after `timeout` (seconds)."""
+        if self._probe is None or self._probe.done():
+            self._probe = self._spawn(self._probed())
+        await asyncio.wait((self._probe,), timeout=timeout)
+        if not self._probe.done():
+            raise StoreUnavailable(f"the store did not answer within {timeout:g} s")
+        if (error := self._probe.result()) is not None:
+            raise error
+
+    async def _probed(self) -> StoreUnavailable | None:
+        try:
+            await self._store.probe()
+        except StoreUnavailable as error:
+            self.is_failing = True
+            return error
+        self.is_failing = False
+        return None
