@@ -5,12 +5,12 @@
 #
 # It runs as user 10001, writes to /data alone, and ends within the 10 seconds of `docker stop`.
 
-# The build back end comes from the development pins, hashes and all. Nothing of this stage but the wheel stays.
+# The build back end is pinned, hashes and all. Nothing of this stage but the wheel stays.
 FROM python:3.12-slim AS wheel
 WORKDIR /src
-COPY requirements-dev.txt ./
+COPY requirements-build.txt ./
 RUN python -m venv /tools \
-    && /tools/bin/pip install --no-cache-dir --require-hashes -r requirements-dev.txt
+    && /tools/bin/pip install --no-cache-dir --require-hashes -r requirements-build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
 RUN /tools/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist .

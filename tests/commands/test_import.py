@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 from aiohttp import ClientSession
@@ -350,7 +351,8 @@ def test_nothing_is_written_to_the_database(bring, two_turns, webui):
 
 def test_a_database_that_is_none_is_said_so(run, tmp_path):
     (tmp_path / "diary.db").write_text("Dear diary, " * 100)
-    sqlite3.connect(tmp_path / "other.db").executescript("CREATE TABLE chat (id); PRAGMA user_version = 1")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.executescript("CREATE TABLE chat (id); PRAGMA user_version = 1")
     for name, why in (
         ("none.db", "there is no file"),
         ("diary.db", "cannot be read"),

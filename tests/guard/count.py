@@ -15,7 +15,7 @@ from tests.e2e.program import plain_environment
 from tests.guard.wire import Wire, wire
 from tests.guard.works import SAID, WORKS, Work
 
-__all__ = ["ALLOWED", "VERSION", "compared", "counts", "differences", "on_record", "write"]
+__all__ = ["ALLOWED", "VERSION", "allowed", "counts", "differences", "on_record", "write"]
 
 #: How far a count may be from that on record, as a share of it.
 ALLOWED = 0.05
@@ -43,14 +43,13 @@ def write(counted: Mapping[str, int]) -> None:
     _RECORD.write_text(json.dumps({"python": VERSION, "bytecodes": dict(counted)}, indent=2) + "\n")
 
 
-def compared(counted: Mapping[str, int]) -> list[str]:
-    """A sentence for each work whose count is too far from that on record."""
-    version, expected = on_record()
-    return differences(counted, expected, ALLOWED if version == VERSION else _OTHER_VERSION)
+def allowed() -> float:
+    """How far a count of this Python may be from that on record, which is of one version."""
+    return ALLOWED if on_record()[0] == VERSION else _OTHER_VERSION
 
 
 def differences(counted: Mapping[str, int], expected: Mapping[str, int], allowed: float) -> list[str]:
-    """The same, against these."""
+    """A sentence for each work whose count is too far from the expected one."""
     return [
         f"{name}: {counted[name]:,} bytecodes instead of {expected[name]:,}"
         f" ({counted[name] / expected[name] - 1:+.1%}). If that is meant: ./dev bench guard --write"
