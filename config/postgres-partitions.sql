@@ -17,7 +17,8 @@ BEGIN
     FOR each IN
         SELECT * FROM (VALUES
             ('conversation', 'number'), ('message', 'conversation'), ('echo', 'conversation'),
-            ('system_prompt', 'conversation'), ('summary', 'conversation'), ('known_by', 'hash')
+            ('system_prompt', 'conversation'), ('summary', 'conversation'), ('known_by', 'hash'),
+            ('exchange', 'conversation')
         ) AS divided (name, part_key)
     LOOP
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', each.name);

@@ -1,12 +1,15 @@
 """Conversations as JSON Lines for programs and as Markdown for people.
 
-JSON Lines, one conversation a line, times in Unix seconds:
+JSON Lines, one conversation a line, behind it a line for each of its exchanges, the oldest first; times are
+in Unix seconds:
 
     {"conversation": {"id", "key", "tenant", "created_at", "updated_at"},
      "messages": [{"id", "parent", "role", "message", "source", "state", "message_id", "model",
                    "created_at"}]}
+    {"exchange": {"conversation", "id", "began_at", "parent", "replies", "outcome", ...}}
 
-`message` is the message as first sent or produced; `parent` is null at a root.
+`message` is the message as first sent or produced; `parent` is null at a root. An exchange has the fields of
+`Exchange` and `Detail` in `sidecar/conversation/records.py`; `parent` and `replies` are ids of messages.
 """
 
 from __future__ import annotations
@@ -18,11 +21,15 @@ import msgspec
 
 from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.message import read, text_of
+from sidecar.conversation.records import Exchange
 from sidecar.errors import SidecarError
 from sidecar.opened import opened
 from sidecar.settings import Settings
+from sidecar.store import Store
 
-__all__ = ["as_json", "as_markdown", "export", "write"]
+__all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "write"]
+
+_PAGE = 500  # exchanges read at once
 
 
 def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
@@ -37,6 +44,8 @@ async def write(settings: Settings, *, conversation: str | None, format: str, ou
     async with opened(settings) as store:
         async for each in store.conversations(conversation):
             out.write(render(each, await store.tree(each.id)))
+            if format != "markdown":
+                out.writelines([exchange_as_json(one) for one in await _exchanges(store, each)])
             found += 1
     if conversation is not None and not found:
         raise SidecarError(f"there is no conversation {conversation!r} in {settings.store_shown}")
@@ -54,6 +63,43 @@ def as_json(conversation: Conversation, nodes: list[Node]) -> str:
     }
     line = {"conversation": about, "messages": [_message(node) for node in nodes]}
     return msgspec.json.encode(line).decode() + "\n"
+
+
+async def _exchanges(store: Store, conversation: Conversation) -> list[Exchange]:
+    """All of them, the oldest first."""
+    found: list[Exchange] = []
+    before = None
+    while True:
+        page = await store.exchanges(conversation.tenant, conversation.id, limit=_PAGE, before=before)
+        found += page
+        if len(page) < _PAGE:
+            return found[::-1]
+        before = page[-1].id
+
+
+def exchange_as_json(exchange: Exchange) -> str:
+    """One line of JSON."""
+    detail = {name: getattr(exchange.detail, name) for name in exchange.detail.__struct_fields__}
+    del detail["sealed"]
+    difference, sent = exchange.detail.difference, exchange.detail.sent
+    told = {name: getattr(exchange, name) for name in exchange.__struct_fields__}
+    told |= detail | {
+        "id": exchange.id.hex(),
+        "began_at": exchange.when / 1000,
+        "parent": _name(exchange.parent) if exchange.parent else None,
+        "replies": [_name(node) for node in exchange.detail.replies],
+        "difference": difference and {"index": difference.index, "cause": difference.cause},
+        "sent": sent
+        and {
+            "rule": sent.rule,
+            "first": _name(sent.first) if sent.first else None,
+            "exceptions": {_name(node): form for node, form in sent.exceptions},
+        },
+    }
+    del told["detail"]
+    for name in ("summary", "system", "tools"):
+        told[name] = told[name].hex() if told[name] is not None else None
+    return msgspec.json.encode({"exchange": told}).decode() + "\n"
 
 
 def as_markdown(conversation: Conversation, nodes: list[Node]) -> str:

@@ -12,12 +12,14 @@ from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from sidecar.cli import main
+from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.errors import SidecarError
 from sidecar.export import as_json, as_markdown, export
 from sidecar.proxy.app import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
-from tests.store.trees import chat, question, reply, talk, turn
+from tests.store.record import exchange as with_everything
+from tests.store.trees import chat, exchange, question, reply, talk, turn
 
 
 @pytest.fixture
@@ -108,6 +110,77 @@ class TestJson:
         keep(file, *(turn(talk(id), question("hi")) for id in ("conv_b", "conv_a")))
 
         assert [line["conversation"]["id"] for line in lines(exported(settings))] == ["conv_b", "conv_a"]
+
+    def test_an_exchange_is_one_line_of_exactly_this_shape(self, file, settings):
+        ask, answer = chat("hi", "hello")
+        done = with_everything("conv_1", ask, answer)
+        keep(file, turn(talk(), ask, answer, exchange=done))
+
+        asked, answered = ("b2:" + node.id.hex() for node in (ask, answer))
+        conversation, line = lines(exported(settings))
+        assert list(conversation) == ["conversation", "messages"]
+        assert line == {
+            "exchange": {
+                "id": "018bcfe5680061626364",
+                "conversation": "conv_1",
+                "parent": asked,
+                "outcome": "branch",
+                "model": "demo",
+                "status": 200,
+                "input_tokens": 80,
+                "output_tokens": 9,
+                "duration_ms": 1234,
+                "error": "context_length_exceeded",
+                "replies": [answered],
+                "answered_by": "demo-2",
+                "target": "cloud",
+                "api": "responses",
+                "finish": "stop",
+                "head_ms": 12,
+                "first_token_ms": 34,
+                "cached_tokens": 5,
+                "reasoning_tokens": 6,
+                "estimated_tokens": 78,
+                "restored": 1,
+                "dropped": 2,
+                "shortened": 3,
+                "summary": ask.hash.hex(),
+                "overflow_retries": 1,
+                "form_retries": 2,
+                "degraded": True,
+                "silent_cut": True,
+                "key_id": "key-1",
+                "system": b"ssssssss".hex(),
+                "tools": b"tttttttt".hex(),
+                "difference": {"index": 0, "cause": "system"},
+                "sent": {"rule": "cut", "first": asked, "exceptions": {answered: "out"}},
+                "began_at": 1_700_000_000.0,
+            }
+        }
+
+    def test_what_is_not_known_of_an_exchange_is_null(self, file, settings):
+        keep(file, turn(talk(), exchange=Exchange(exchange_id(1500, b"abcd"), "conv_1")))
+
+        _, line = lines(exported(settings))
+        told = line["exchange"]
+        assert (told["began_at"], told["target"], told["replies"], told["restored"]) == (
+            1.5,
+            "default",
+            [],
+            0,
+        )
+        assert {told[name] for name in ("parent", "model", "status", "sent", "difference", "tools")} == {None}
+
+    def test_exchanges_follow_their_conversation_the_oldest_first(self, file, settings):
+        many = [exchange("conv_a", None, at=at) for at in range(1201)]
+        keep(file, *(turn(talk("conv_a"), exchange=each) for each in many[::-1]))
+        keep(file, turn(talk("conv_b"), exchange=exchange("conv_b", None)))
+
+        kinds = [next(iter(line.values())) for line in lines(exported(settings))]
+        assert [each["id"] for each in kinds if "outcome" not in each] == ["conv_a", "conv_b"]
+        assert [each["id"] for each in kinds[1:1202]] == [each.id.hex() for each in many]
+        assert (kinds[1202]["id"], kinds[1203]["conversation"]) == ("conv_b", "conv_b")
+        assert "exchange" not in exported(settings, format="markdown")
 
     def test_an_empty_store_exports_as_nothing(self, file, settings):
         keep(file)

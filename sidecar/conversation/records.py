@@ -1,14 +1,212 @@
-"""The values that stores keep and give back, besides messages: what all of them and their users speak of."""
+"""The values that stores keep and give back, besides messages: what all of them and their users speak of.
+
+An exchange is one request with its reply, and what was done to it: numbers, names, hashes and ids, but never
+a word of what was said. Whatever comes from outside (a model's name, a count, an error's code) goes through
+`name_of`, `count_of` or `code_of` on its way in, so that every store can keep it.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from sidecar.conversation.history import Conversation, Node
 
-__all__ = ["Found", "Holding", "Summary", "Turn", "Whole"]
+__all__ = [
+    "Detail",
+    "Difference",
+    "Exchange",
+    "Found",
+    "Holding",
+    "Sent",
+    "Summary",
+    "Turn",
+    "Whole",
+    "code_of",
+    "count_of",
+    "detail_of",
+    "exchange_id",
+    "name_of",
+    "packed",
+]
+
+#: Bytes of an exchange's id that tell its time, and what a count may be at most (32 bits in PostgreSQL).
+_TIME_SIZE = 6
+_MAX_COUNT = (1 << 31) - 1
+_MAX_NAME = 200
+_CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
+
+
+class Difference(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Where a prompt first differs from the one before it: the message's index, and the cause in one word."""
+
+    index: int
+    cause: str
+
+
+class Sent(msgspec.Struct, frozen=True, array_like=True):
+    """Which stored messages went upstream, and in which form: a rule, and the nodes that are an exception.
+
+    `rule` is one word, such as `client` (the client's own bytes), `whole` (the path from its root to the
+    exchange's parent, in the stored form) or `cut` (the same, but of what stands before the node `first` only
+    what is never cut). `exceptions`: nodes that went in another form, or `out` if they did not go at all.
+    Its size grows with what is new in a request, not with the history.
+    """
+
+    rule: str
+    first: bytes | None = None
+    exceptions: tuple[tuple[bytes, str], ...] = ()
+
+
+class Detail(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    # Each name takes room in every row. A letter that was given away is never given another meaning.
+    rename={
+        "replies": "r",
+        "answered_by": "m",
+        "target": "t",
+        "api": "a",
+        "finish": "f",
+        "head_ms": "h",
+        "first_token_ms": "k",
+        "cached_tokens": "c",
+        "reasoning_tokens": "g",
+        "estimated_tokens": "e",
+        "restored": "R",
+        "dropped": "D",
+        "shortened": "S",
+        "summary": "s",
+        "overflow_retries": "o",
+        "form_retries": "O",
+        "degraded": "d",
+        "silent_cut": "C",
+        "key_id": "i",
+        "system": "p",
+        "tools": "T",
+        "difference": "x",
+        "sent": "u",
+        "sealed": "z",
+    },
+):
+    """What a store keeps of an exchange as one piece, since nobody sorts by it.
+
+    Times are in milliseconds from the request's arrival. Tokens are counted as the upstream reported them,
+    but for the estimate of the prompt. `summary`: the hash that names the front a summary stood for. `system`
+    and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
+    `dropped` and `shortened` count messages. `key_id`: the id of the client key that was used, never the key.
+
+    `sealed` is all of the rest, encrypted: within an encrypted store, and nowhere else.
+    """
+
+    #: The nodes that the reply became, one for each choice.
+    replies: tuple[bytes, ...] = ()
+    #: The model's name in the reply.
+    answered_by: str | None = None
+    #: The configured name of the upstream.
+    target: str = "default"
+    api: str = "chat"
+    finish: str | None = None
+    head_ms: int | None = None
+    first_token_ms: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    estimated_tokens: int | None = None
+    restored: int = 0
+    dropped: int = 0
+    shortened: int = 0
+    summary: bytes | None = None
+    overflow_retries: int = 0
+    form_retries: int = 0
+    degraded: bool = False
+    silent_cut: bool = False
+    key_id: str | None = None
+    system: bytes | None = None
+    tools: bytes | None = None
+    difference: Difference | None = None
+    sent: Sent | None = None
+    sealed: bytes | None = None
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """One request and its reply. Its fields, but for the detail, are columns, to filter and sort by.
+
+    `id` is unique in its conversation and is made by `exchange_id`: in the order of ids, exchanges are in the
+    order of their beginning. `parent`: the newest stored message that the request ended with, or None.
+    `model` as it was asked for. `error`: ours or the upstream's code.
+    """
+
+    id: bytes
+    conversation: str
+    parent: bytes | None = None
+    #: One word: start, continue, branch, retry, ...
+    outcome: str = ""
+    model: str | None = None
+    #: The HTTP status that the client got.
+    status: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    #: Milliseconds from the request's arrival to the end of the response.
+    duration_ms: int | None = None
+    error: str | None = None
+    detail: Detail = Detail()
+
+    @property
+    def when(self) -> int:
+        """When the request arrived, in Unix milliseconds."""
+        return int.from_bytes(self.id[:_TIME_SIZE])
+
+    @property
+    def nodes(self) -> list[bytes]:
+        """All messages that it names."""
+        sent = self.detail.sent
+        named = [self.parent, *self.detail.replies]
+        if sent is not None:
+            named += [sent.first, *(node for node, _form in sent.exceptions)]
+        return [node for node in named if node is not None]
+
+
+def exchange_id(when: int, random: bytes) -> bytes:
+    """The id of an exchange that began at `when` (Unix milliseconds); `random`: 4 bytes."""
+    return when.to_bytes(_TIME_SIZE) + random
+
+
+def name_of(value: Any) -> str | None:
+    """A name from outside, such as a model's, as it can be kept; None if there is none."""
+    if type(value) is not str or not value:
+        return None
+    value = value[:_MAX_NAME]
+    return value if value.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in value)
+
+
+def count_of(value: Any) -> int | None:
+    """A count from outside as it can be kept; None if it is none."""
+    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
+
+
+def code_of(value: Any) -> str | None:
+    """The code of an error, from outside; None for a sentence, which might repeat what was said."""
+    if type(value) is int:
+        value = str(value)
+    return value if type(value) is str and _CODE.fullmatch(value) else None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Detail).decode
+
+
+def packed(detail: Detail) -> bytes:
+    """A detail as a store keeps it: MessagePack, without what is as usual."""
+    return _encode(detail)
+
+
+def detail_of(data: bytes) -> Detail:
+    """What was packed. Raises `ValueError` if it was not; what a newer version added is passed over."""
+    return _decode(data)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -28,13 +226,21 @@ class Turn(msgspec.Struct, frozen=True):
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
     they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
-    conversation whose `tip` or `weights` is None keeps what it has.
+    conversation whose `tip` or `weights` is None keeps what it has. `exchange` is kept with them.
     """
 
     conversation: Conversation
     nodes: tuple[Node, ...]
     echoes: tuple[tuple[bytes, bytes], ...] = ()
     system: bytes | None = None
+    exchange: Exchange | None = None
+
+    @property
+    def after(self) -> bytes | None:
+        """The message that it goes on from, which has to be there; None if it begins at a root."""
+        if self.nodes:
+            return self.nodes[0].parent
+        return self.exchange.parent if self.exchange else None
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -47,7 +253,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class Holding(msgspec.Struct, frozen=True):
-    """What one conversation takes up; `size` in bytes, of what was said and of reported usage."""
+    """What one conversation takes up; `size` in bytes: what was said, reported usage, exchanges' details."""
 
     id: str
     tenant: bytes
@@ -59,10 +265,12 @@ class Holding(msgspec.Struct, frozen=True):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """All that a store holds of one conversation. `nodes`: in the order in which they were recorded."""
+    """All that a store holds of one conversation. `nodes`: in the order in which they were recorded;
+    `exchanges`: in the order in which they began."""
 
     conversation: Conversation
     nodes: tuple[Node, ...] = ()
     echoes: tuple[tuple[bytes, bytes], ...] = ()
     system: tuple[bytes, bytes] | None = None
     summaries: tuple[Summary, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()

@@ -1,6 +1,7 @@
 """Where conversations are kept. The only speaker of SQL.
 
 base      what every store can do, and what one request gives it to keep
+exchanges an exchange as a row, in the same columns everywhere
 schema    numbered migrations, applied in order; a newer database is refused
 worker    a thread with a connection of its own: group commit for writing, a queue for reading
 tips      where the conversations stand that were recorded last, in memory

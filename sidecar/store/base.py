@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.records import Found, Holding, Summary, Turn, Whole
+from sidecar.conversation.records import Exchange, Found, Holding, Summary, Turn, Whole
 from sidecar.errors import SidecarError
 
 __all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "MAX_LEARNED", "Store"]
@@ -102,10 +102,22 @@ class Store(ABC):
 
     @abstractmethod
     async def record(self, turn: Turn) -> None:
-        """Add a turn. When this returns, it is durable.
+        """Add a turn, with its exchange. When this returns, it is durable.
 
-        One that goes on from a message which is not there, since it was deleted meanwhile, is not kept.
+        One that goes on from a message which is not there, since it was deleted meanwhile, is not kept. An
+        exchange without messages goes on from its parent.
         """
+
+    @abstractmethod
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        """The exchanges of this tenant's conversation, the newest first: those that began before another one
+        (its id), at most so many."""
+
+    @abstractmethod
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        """The exchange of this id, or None."""
 
     def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         """Hold the turn to append that `name` stands for, against other processes that share this store.
@@ -176,7 +188,8 @@ class Store(ABC):
     async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
         """Keep, in place of what is stored, what `change` makes of it, at one moment; for another seal.
 
-        Tenant, bodies, usages, system messages and texts of summaries may differ, and nothing else may.
+        Tenant, bodies, usages, system messages, texts of summaries and details of exchanges may differ, and
+        nothing else may.
         Returns whether there is such a conversation. `change` must be quick, and may run in another thread.
         """
 

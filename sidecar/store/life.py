@@ -20,13 +20,14 @@ from typing import Any, TypeVar
 from msgspec.structs import astuple
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.records import Holding, Summary, Whole
+from sidecar.conversation.records import Holding, Summary, Whole, packed
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
+from sidecar.store.exchanges import EXCHANGE, exchange_of, row_of
 from sidecar.store.tips import Tips
 from sidecar.store.worker import Worker
 
-__all__ = ["ADD_ECHO", "ADD_NODE", "CONVERSATION", "NODE", "Life", "conversation_of"]
+__all__ = ["ADD_ECHO", "ADD_EXCHANGE", "ADD_NODE", "CONVERSATION", "NODE", "Life", "conversation_of"]
 
 # Both in the order of the fields of what is stored.
 CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
@@ -39,6 +40,10 @@ ADD_NODE = f"""
     INSERT INTO message (conversation, {NODE}) VALUES ({", ".join("?" * 14)})
     ON CONFLICT (conversation, id) DO NOTHING"""
 ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
+_EXCHANGE = ", ".join(EXCHANGE)
+ADD_EXCHANGE = f"""
+    INSERT INTO exchange (conversation, {_EXCHANGE}) VALUES ({", ".join("?" * (1 + len(EXCHANGE)))})
+    ON CONFLICT (conversation, id) DO NOTHING"""
 
 _HELD = """
     SELECT number, id, tenant, "key", created_at, updated_at FROM conversation
@@ -48,18 +53,22 @@ _HELD = """
 _COUNTED = f"""
     SELECT c.number, c.id, c.tenant, c."key", c.created_at, c.updated_at, count(m.number),
         total(length(m.body) + coalesce(length(m.usage), 0))
+            + (SELECT total(length(e.detail)) FROM exchange e WHERE e.conversation = c.number)
     FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
 _DOOM = """
     UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
     WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
     RETURNING number"""
 _DOOMED = "SELECT number FROM conversation WHERE tenant = x''"
+_DELETE_EXCHANGES = """
+    DELETE FROM exchange WHERE number IN (SELECT number FROM exchange WHERE conversation = ? LIMIT ?)"""
 _NEXT = "SELECT number, length(body) FROM message WHERE conversation = ? LIMIT ?"
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
 _SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = ?"
 _SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? ORDER BY hash"
+_EXCHANGES = f"SELECT {_EXCHANGE} FROM exchange WHERE conversation = ? ORDER BY id"
 _PUT = f"""
     INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
     ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, "key" = excluded."key",
@@ -75,7 +84,7 @@ T = TypeVar("T")
 
 _PAGE = 500  # conversations read at once
 _COUNTED_PAGE = 10  # the same, where their messages are counted as well
-_PORTION = 200  # messages deleted in one step
+_PORTION = 200  # messages, or exchanges, deleted in one step
 _PORTION_SIZE = 4 << 20  # and their bytes, which are all written anew
 _PATIENCE = 60.0  # seconds that long work waits for others
 _MOMENT = 0.05  # seconds that a wait may hold up others
@@ -231,6 +240,8 @@ def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
     connection.executemany("DELETE FROM message WHERE number = ?", numbers)
     if len(numbers) == _PORTION or size > _PORTION_SIZE:
         return True
+    if connection.execute(_DELETE_EXCHANGES, (conversation, _PORTION)).rowcount == _PORTION:
+        return True
     for table in ("echo", "summary", "system_prompt"):
         connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
     connection.execute("DELETE FROM conversation WHERE number = ?", (conversation,))
@@ -280,6 +291,7 @@ def _whole(id: str, connection: sqlite3.Connection) -> Whole | None:
         echoes=tuple(connection.execute(_ECHOES, number)),
         system=connection.execute(_SYSTEM, number).fetchone(),
         summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
+        exchanges=tuple(exchange_of(id, each) for each in connection.execute(_EXCHANGES, number)),
     )
 
 
@@ -295,6 +307,7 @@ def _put(whole: Whole, connection: sqlite3.Connection) -> None:
         connection.execute(_PUT_SYSTEM, (number, *whole.system))
     told = [(number, each.hash, each.text, each.model, each.created_at) for each in whole.summaries]
     connection.executemany(_PUT_SUMMARY, told)
+    connection.executemany(ADD_EXCHANGE, [(number, *row_of(each)) for each in whole.exchanges])
 
 
 def _rewrite(id: str, change: Callable[[Whole], Whole], connection: sqlite3.Connection) -> bool:
@@ -315,5 +328,9 @@ def _rewrite(id: str, change: Callable[[Whole], Whole], connection: sqlite3.Conn
     connection.executemany(
         "UPDATE summary SET text = ? WHERE conversation = ? AND hash = ?",
         [(each.text, number, each.hash) for each in new.summaries],
+    )
+    connection.executemany(
+        "UPDATE exchange SET detail = ? WHERE conversation = ? AND id = ?",
+        [(packed(each.detail), number, each.id) for each in new.exchanges],
     )
     return True

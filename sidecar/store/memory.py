@@ -11,7 +11,7 @@ from heapq import nlargest
 from msgspec.structs import replace
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.records import Found, Holding, Summary, Turn, Whole
+from sidecar.conversation.records import Exchange, Found, Holding, Summary, Turn, Whole, packed
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
 
 __all__ = ["MemoryStore"]
@@ -32,6 +32,7 @@ class _Kept:
     echoes: dict[bytes, bytes] = field(default_factory=dict)
     system: tuple[bytes, bytes] | None = None
     summaries: dict[bytes, Summary] = field(default_factory=dict)
+    exchanges: dict[bytes, Exchange] = field(default_factory=dict)
 
     def named(self, hash: bytes) -> list[Node]:
         """The nodes of this hash, oldest first, or the one of which it is an echo."""
@@ -41,7 +42,12 @@ class _Kept:
 
     def whole(self) -> Whole:
         nodes, echoes = tuple(self.nodes.values()), tuple(sorted(self.echoes.items()))
-        return Whole(self.conversation, nodes, echoes, self.system, tuple(self.summaries.values()))
+        exchanges = tuple(self.exchanges[id] for id in sorted(self.exchanges))
+        return Whole(self.conversation, nodes, echoes, self.system, tuple(self.summaries.values()), exchanges)
+
+    def size(self) -> int:
+        said = sum(len(node.body) + len(node.usage or b"") for node in self.nodes.values())
+        return said + sum(len(packed(each.detail)) for each in self.exchanges.values())
 
 
 class MemoryStore(Store):
@@ -126,7 +132,7 @@ class MemoryStore(Store):
     async def record(self, turn: Turn) -> None:
         new = turn.conversation
         known = self._kept.get(new.id)
-        after = turn.nodes[0].parent if turn.nodes else None
+        after = turn.after
         if after is not None and (known is None or after not in known.nodes):
             return
         kept = self._held(new)
@@ -142,6 +148,21 @@ class MemoryStore(Store):
         self._add(kept, turn.nodes, turn.echoes)
         if turn.system is not None:
             kept.system = (kept.system[0] if kept.system else turn.system, turn.system)
+        if turn.exchange is not None:
+            kept.exchanges.setdefault(turn.exchange.id, turn.exchange)
+
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        kept = self._kept.get(conversation)
+        if kept is None or kept.conversation.tenant != tenant:
+            return []
+        ids = [id for id in kept.exchanges if before is None or id < before]
+        return [kept.exchanges[id] for id in sorted(ids, reverse=True)[:limit]]
+
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        kept = self._kept.get(conversation)
+        return kept.exchanges.get(id) if kept and kept.conversation.tenant == tenant else None
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         kept = self._kept.get(conversation)
@@ -173,8 +194,7 @@ class MemoryStore(Store):
         for kept in list(self._kept.values()):
             each = kept.conversation
             if tenant in (None, each.tenant) and name in (None, each.id, each.key):
-                size = sum(len(node.body) + len(node.usage or b"") for node in kept.nodes.values())
-                counted = (len(kept.nodes), size) if sized else ()
+                counted = (len(kept.nodes), kept.size()) if sized else ()
                 yield Holding(each.id, each.tenant, each.key, each.created_at, each.updated_at, *counted)
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
@@ -207,6 +227,8 @@ class MemoryStore(Store):
         self._add(kept, whole.nodes, whole.echoes)
         for summary in whole.summaries:
             kept.summaries.setdefault(summary.hash, summary)
+        for exchange in whole.exchanges:
+            kept.exchanges.setdefault(exchange.id, exchange)
 
     async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
         kept = self._kept.get(conversation)
@@ -221,6 +243,7 @@ class MemoryStore(Store):
             alike = kept.by_hash[node.hash]
             alike[alike.index(old)] = now
         kept.summaries = {each.hash: each for each in new.summaries}
+        kept.exchanges = {each.id: each for each in new.exchanges}
         return True
 
     async def keep_secret(self, secret: bytes) -> None:

@@ -9,7 +9,8 @@ from msgspec.structs import astuple
 
 from sidecar.conversation.history import HASH_SIZE, ID_SIZE
 from sidecar.conversation.records import Turn
-from sidecar.store.life import ADD_ECHO, ADD_NODE, CONVERSATION, conversation_of
+from sidecar.store.exchanges import row_of
+from sidecar.store.life import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
 from sidecar.store.tips import Left, Tips
 
 __all__ = ["alike", "record"]
@@ -31,7 +32,7 @@ _COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWE
 def record(connection: sqlite3.Connection, turn: Turn, tips: Tips) -> Left | None:
     """Add a turn, unless it goes on from a message that is not there. For `Tips.keep`."""
     id, nodes = turn.conversation.id, turn.nodes
-    after = nodes[0].parent if nodes else None
+    after = turn.after
     is_at_tip = after is not None and tips.holds(id, after)
     if after is not None and not is_at_tip and not _is_there(connection, id, after):
         return None  # it was deleted meanwhile
@@ -43,6 +44,8 @@ def record(connection: sqlite3.Connection, turn: Turn, tips: Tips) -> Left | Non
         connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
     if turn.system is not None:
         connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
+    if turn.exchange is not None:
+        connection.execute(ADD_EXCHANGE, (number, *row_of(turn.exchange)))
     if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
         return None
     tip = nodes[-1]

@@ -1,7 +1,8 @@
 """A store in which what was said is sealed (see `seal`), around any other store.
 
-Rules: bodies, usage, system messages and summaries are sealed, and so is the secret that keys all hashes;
-tenants are veiled. Keys, ids, roles, models, times, sizes and the shape of the trees stay readable.
+Rules: bodies, usage, system messages, summaries and the details of exchanges are sealed, and so is the secret
+that keys all hashes; tenants are veiled. Keys, ids, roles, models, times, sizes, the shape of the trees, and
+an exchange's outcome, status, error and counts stay readable, but cannot be changed beside its detail.
 Only `reseal` takes a store that was in use before it had a key (`takes_clear`), and nobody else does until it
 has gone over all of it. Nowhere else is anything believed that is not sealed, the secret included. A store
 that an earlier version served before `reseal` goes on as it was, until then.
@@ -16,14 +17,26 @@ from contextlib import AbstractAsyncContextManager
 from msgspec.structs import replace
 
 from sidecar.conversation.history import HASH_SIZE, Chain, Conversation, Node
-from sidecar.conversation.records import Found, Holding, Summary, Turn, Whole
+from sidecar.conversation.records import (
+    Detail,
+    Exchange,
+    Found,
+    Holding,
+    Summary,
+    Turn,
+    Whole,
+    detail_of,
+    packed,
+)
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import Store
+from sidecar.store.exchanges import columns_of
 from sidecar.store.seal import TENANT_SIZE, BlockVeil, Seal, Veil, is_sealed
 
 __all__ = ["SealedStore"]
 
 _BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
+_EXCHANGE = b"exchange"
 #: Where the secret is sealed; no conversation has this id.
 _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
 #: Bound into the seal of the secret where tenants have names by `Veil`, so that a version that knows
@@ -173,8 +186,25 @@ class SealedStore(Store):
             conversation=self._veiled(turn.conversation),
             nodes=tuple(self._seal_node(id, node) for node in turn.nodes),
             system=self._seal.seal(turn.system, id, _SYSTEM) if turn.system is not None else None,
+            exchange=self._seal_exchange(id, turn.exchange) if turn.exchange is not None else None,
         )
         await self._inner.record(sealed)
+
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        for name in self._names(tenant):
+            found = await self._inner.exchanges(name, conversation, limit=limit, before=before)
+            if found:
+                return [self._open_exchange(conversation, each) for each in found]
+        return []
+
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        for name in self._names(tenant):
+            found = await self._inner.exchange(name, conversation, id)
+            if found is not None:
+                return self._open_exchange(conversation, found)
+        return None
 
     def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._inner.in_turn(name, wait)
@@ -283,6 +313,18 @@ class SealedStore(Store):
             return summary
         return replace(summary, text=self._seal.open_text(summary.text, id, summary.hash, _SUMMARY))
 
+    def _seal_exchange(self, id: str, exchange: Exchange) -> Exchange:
+        sealed = self._seal.seal(packed(exchange.detail), id, exchange.id, _EXCHANGE, columns_of(exchange))
+        return replace(exchange, detail=Detail(sealed=sealed))
+
+    def _open_exchange(self, id: str, exchange: Exchange) -> Exchange:
+        sealed = exchange.detail.sealed
+        if sealed is None:
+            self._check_plain(id)
+            return exchange
+        detail = self._seal.open(sealed, id, exchange.id, _EXCHANGE, columns_of(exchange))
+        return replace(exchange, detail=detail_of(detail))
+
     def _open(self, data: bytes, id: str, *place: bytes) -> bytes:
         if not is_sealed(data):
             self._check_plain(id)
@@ -304,6 +346,7 @@ class SealedStore(Store):
             nodes=tuple(self._seal_node(id, node) for node in whole.nodes),
             system=(seal(system[0], id, _SYSTEM), seal(system[1], id, _SYSTEM)) if system else None,
             summaries=tuple(self._seal_summary(id, each) for each in whole.summaries),
+            exchanges=tuple(self._seal_exchange(id, each) for each in whole.exchanges),
         )
 
     def _opened(self, whole: Whole) -> Whole:
@@ -316,10 +359,12 @@ class SealedStore(Store):
             nodes=tuple(self._open_nodes(id, whole.nodes)),
             system=self._open_system(id, whole.system) if whole.system else None,
             summaries=tuple(self._open_summary(id, each) for each in whole.summaries),
+            exchanges=tuple(self._open_exchange(id, each) for each in whole.exchanges),
         )
 
     def _is_newest(self, whole: Whole) -> bool:
         pieces = [piece for node in whole.nodes for piece in (node.body, node.usage) if piece is not None]
+        pieces += [each.detail.sealed or b"" for each in whole.exchanges]
         return (
             self._veil.unveil(whole.conversation.tenant) is not None
             and all(map(self._seal.is_newest, (*pieces, *(whole.system or ()))))

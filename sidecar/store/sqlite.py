@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.records import Found, Summary, Turn
+from sidecar.conversation.records import Exchange, Found, Summary, Turn
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
+from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_of
 from sidecar.store.life import CONVERSATION, NODE, Life, conversation_of
 from sidecar.store.recording import alike, record
 from sidecar.store.renewal import Lasting, Renewal
@@ -57,6 +58,13 @@ _TREE = f"""
 _SYSTEM = """
     SELECT first, last FROM system_prompt
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
+_FIND_EXCHANGES = f"""
+    SELECT {", ".join(EXCHANGE)} FROM exchange
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?)
+    AND id < ? ORDER BY id DESC LIMIT ?"""
+_FIND_EXCHANGE = f"""
+    SELECT {", ".join(EXCHANGE)} FROM exchange
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?) AND id = ?"""
 _FIND_FRONTS = """
     SELECT number, hash FROM summary JOIN conversation ON number = conversation WHERE id = ?"""
 _FIND_SUMMARY = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? AND hash = ?"
@@ -167,6 +175,18 @@ class SQLiteStore(Life):
             left = await self._writer.do(lambda connection: record(connection, turn, self._tips))
         finally:
             self._tips.keep(turn.conversation.id, left)
+
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        values = (conversation, tenant, before or LAST_EXCHANGE, limit)
+        rows = await self._reader.do(lambda reader: reader.execute(_FIND_EXCHANGES, values).fetchall())
+        return [exchange_of(conversation, row) for row in rows]
+
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        values = (conversation, tenant, id)
+        row = await self._reader.do(lambda reader: reader.execute(_FIND_EXCHANGE, values).fetchone())
+        return exchange_of(conversation, row) if row else None
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         return await self._reader.do(lambda connection: _summary(connection, conversation, hashes))

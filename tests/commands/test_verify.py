@@ -7,8 +7,13 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
+from sidecar.commands.verify import wrongs
+from sidecar.conversation.records import Detail, Exchange, Sent, Whole, exchange_id
 from tests.commands.conftest import talk
+from tests.store.trees import reply
+from tests.store.trees import talk as conversation
 
 
 @pytest.fixture
@@ -72,3 +77,26 @@ def test_the_names_are_those_of_the_export(run, filled, file):
 
     first = exported[0]
     assert out.startswith(f"{first['conversation']['id']}: message {first['messages'][1]['id']}: ")
+
+
+@pytest.mark.parametrize("gone", ["parent", "reply", "first that was sent", "exception"])
+def test_an_exchange_whose_messages_are_not_there_is_said(gone):
+    nodes = {name: reply(name, None) for name in ("parent", "reply", "first that was sent", "exception")}
+    parent, answer, first, other = (node.id for node in nodes.values())
+    detail = Detail(replies=(answer,), sent=Sent("cut", first, ((other, "out"),)))
+    done = Exchange(exchange_id(5, b"abcd"), "conv_1", parent=parent, detail=detail)
+    whole = Whole(conversation("conv_1"), tuple(nodes.values()), exchanges=(done,))
+    assert list(wrongs(whole, b"secret")) == []
+
+    left = tuple(node for name, node in nodes.items() if name != gone)
+    said = f"exchange 00000000000561626364: the message b2:{nodes[gone].id.hex()} that it names is not there"
+    assert list(wrongs(replace(whole, nodes=left), b"secret")) == [said]
+
+
+def test_an_exchange_that_cannot_be_read_is_said(run, filled, file):
+    row = "SELECT number, x'000000000005', 5, 'start', x'c1' FROM conversation LIMIT 1"
+    change(file, f"INSERT INTO exchange (conversation, id, began_at, outcome, detail) {row}")
+    code, out, _ = run("verify")
+
+    assert code == 1
+    assert ": cannot be read: exchange 000000000005 of conversation conv_" in out

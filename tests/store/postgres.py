@@ -44,6 +44,7 @@ _TABLES = (
     "echo",
     "system_prompt",
     "summary",
+    "exchange",
     "known_by",
     "append_lease",
     "learned",

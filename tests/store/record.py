@@ -13,9 +13,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Chain
+from sidecar.conversation.history import Chain, Node
 from sidecar.conversation.identity import conversation_id, tenant_of
-from sidecar.conversation.records import Summary
+from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Summary, exchange_id
 from sidecar.store import SQLiteStore
 from sidecar.store.schema import migrations
 from tests.store.trees import chat, question, reply, talk, turn
@@ -41,12 +41,55 @@ async def fill(file: Path) -> None:
         about = replace(about, updated_at=2.5, system=Chain(tenant).hash(None, system))
         echoes = [(b"e" * 16, nodes[1].id)]
         await store.record(turn(about, *nodes, again, edited, answer, echoes=echoes, system=b"[]"))
+        await store.record(turn(about, exchange=exchange(id, edited, answer)))
         await store.record(turn(about, system=system))
         await store.summarise(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)
         await store.record(turn(nameless, *chat("hi", "ho", tenant=tenant)))
     await store.remember("tokens:demo", b'{"a":1}')
     await store.close()
+
+
+def exchange(id: str, ask: Node, answer: Node) -> Exchange:
+    """An exchange with something in every field."""
+    detail = Detail(
+        replies=(answer.id,),
+        answered_by="demo-2",
+        target="cloud",
+        api="responses",
+        finish="stop",
+        head_ms=12,
+        first_token_ms=34,
+        cached_tokens=5,
+        reasoning_tokens=6,
+        estimated_tokens=78,
+        restored=1,
+        dropped=2,
+        shortened=3,
+        summary=ask.hash,
+        overflow_retries=1,
+        form_retries=2,
+        degraded=True,
+        silent_cut=True,
+        key_id="key-1",
+        system=b"s" * 8,
+        tools=b"t" * 8,
+        difference=Difference(0, "system"),
+        sent=Sent("cut", ask.id, ((answer.id, "out"),)),
+    )
+    return Exchange(
+        exchange_id(1_700_000_000_000, b"abcd"),
+        id,
+        ask.id,
+        "branch",
+        "demo",
+        200,
+        80,
+        9,
+        1234,
+        "context_length_exceeded",
+        detail,
+    )
 
 
 def dumped(filled: sqlite3.Connection, number: int) -> str:

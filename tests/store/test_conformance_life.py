@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Holding, Summary, Whole
+from sidecar.conversation.records import Detail, Holding, Summary, Whole, packed
 from sidecar.store import MemoryStore
 from sidecar.store.sealed import SealedStore
-from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, turn
 
 FRONT = b"f" * 16
 SUMMARY = Summary(FRONT, "They met.", "small", 1.5)
@@ -23,10 +23,12 @@ async def full(store, id="conv_1", **about):
     nodes = chat("hi", "hello", "and?", "so")
     again = reply("hello again", nodes[0], usage=b'{"n":1}', message_id="m", model="demo")
     mine = talk(id, key="mine", tip=again.id, full=True, system=b"s", weights=b"w", **about)
-    await store.record(turn(mine, *nodes, again, echoes=[(b"e" * 16, nodes[1].id)], system=b"[1]"))
-    await store.record(turn(mine, system=b"[2]"))
+    done = exchange(id, nodes[2], nodes[3]), exchange(id, nodes[0], again)
+    echoes = ((b"e" * 16, nodes[1].id),)
+    await store.record(turn(mine, *nodes, again, echoes=echoes, system=b"[1]", exchange=done[0]))
+    await store.record(turn(mine, system=b"[2]", exchange=done[1]))
     await store.summarise(id, SUMMARY)
-    return Whole(mine, (*nodes, again), ((b"e" * 16, nodes[1].id),), (b"[1]", b"[2]"), (SUMMARY,))
+    return Whole(mine, (*nodes, again), echoes, (b"[1]", b"[2]"), (SUMMARY,), done)
 
 
 class TestHoldings:
@@ -45,6 +47,17 @@ class TestHoldings:
         # A seal takes some bytes as well.
         assert 0 <= found.size - size <= (3 * 64 if isinstance(store, SealedStore) else 0)
         assert await held(store, sized=False) == [Holding("conv_1", TENANT, "mine", 1.0, 2.0)]
+
+    async def test_what_is_noted_of_exchanges_counts_as_well(self, store):
+        ask = question("hi")
+        await store.record(turn(talk(), ask))
+        ((before,), done) = (await held(store), exchange("conv_1", ask))
+        await store.record(turn(talk(), exchange=done))
+
+        (after,) = await held(store)
+        assert (after.messages, before.messages) == (1, 1)
+        sealed = 64 if isinstance(store, SealedStore) else 0
+        assert 0 <= after.size - before.size - len(packed(done.detail)) <= sealed
 
     async def test_a_conversation_without_messages_holds_none(self, store):
         await store.record(turn(talk()))
@@ -84,6 +97,8 @@ class TestDelete:
         assert await store.system("conv_1") is None
         assert await store.summary("conv_1", [FRONT]) is None
         assert await store.whole("conv_1") is None
+        assert await store.exchanges(TENANT, "conv_1") == []
+        assert await store.exchange(TENANT, "conv_1", whole.exchanges[0].id) is None
         assert (await store.find(TENANT, ["conv_1"], hashes)).conversation is None
         assert await store.find_by_history(TENANT, hashes[1:2]) is None
         assert await store.candidates(TENANT, hashes, [node.digest for node in whole.nodes]) == {}
@@ -111,9 +126,14 @@ class TestDelete:
         assert await store.delete("conv_1", unless_after=5.0)
 
     async def test_a_long_one_goes_as_a_whole(self, store):
-        await store.record(turn(talk(), *chat(*(f"{number}" for number in range(1001)))))
+        nodes = chat(*(f"{number}" for number in range(1001)))
+        await store.record(turn(talk(), *nodes))
+        done = tuple(exchange("conv_1", nodes[number % 1000]) for number in range(500))
+        await store.put(Whole(talk(), exchanges=done))
+        assert len(await store.exchanges(TENANT, "conv_1", limit=999)) == 500
 
         assert await store.delete("conv_1")
+        assert await store.exchanges(TENANT, "conv_1") == []
         assert await held(store) == []
         assert await store.candidates(TENANT, [question("0").hash], []) == {}
 
@@ -183,7 +203,9 @@ class TestWhole:
     async def test_what_has_gone_on_since_stays(self, store):
         whole = await full(store)
         more = question("more", whole.nodes[-1])
-        await store.record(turn(replace(talk(tip=more.id), updated_at=9.0), more, system=b"[3]"))
+        done = exchange("conv_1", more)
+        about = replace(talk(tip=more.id), updated_at=9.0)
+        await store.record(turn(about, more, system=b"[3]", exchange=done))
 
         await store.put(whole)
 
@@ -191,17 +213,23 @@ class TestWhole:
         assert now.nodes == (*whole.nodes, more)
         assert (now.conversation.tip, now.conversation.updated_at) == (more.id, 9.0)
         assert now.system == (b"[1]", b"[3]")
+        assert now.exchanges == (*whole.exchanges, done)
 
     async def test_what_was_told_later_elsewhere_goes_before(self, store):
         whole = await full(store)
         more = question("more", whole.nodes[-1])
         about = replace(whole.conversation, updated_at=9.0, tip=more.id)
         other = Summary(FRONT, "Another.", "small", 9.0)
-        later = Whole(about, (*whole.nodes, more), (), (b"[1]", b"[4]"), (other,))
+        done = exchange("conv_1", more)
+        changed = replace(whole.exchanges[0], outcome="start")
+        later = Whole(about, (*whole.nodes, more), (), (b"[1]", b"[4]"), (other,), (changed, done))
 
         await store.put(later)
 
-        assert await store.whole("conv_1") == replace(later, echoes=whole.echoes, summaries=(SUMMARY,))
+        as_they_were = (*whole.exchanges, done)
+        assert await store.whole("conv_1") == replace(
+            later, echoes=whole.echoes, summaries=(SUMMARY,), exchanges=as_they_were
+        )
 
 
 class TestRewrite:
@@ -216,6 +244,7 @@ class TestRewrite:
             nodes=tuple(replace(node, body=b"b" + node.body, usage=b"u") for node in whole.nodes),
             system=(b"[a]", b"[b]"),
             summaries=(replace(SUMMARY, text="sealed"),),
+            exchanges=tuple(replace(each, detail=Detail(finish="sealed")) for each in whole.exchanges),
         )
         seen = []
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from sidecar.store import SQLiteStore, recording, sqlite
-from tests.store.trees import TENANT, chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
 
 
 @pytest.fixture
@@ -39,12 +39,15 @@ HOT = (
     "_PATH",
     "_TREE",
     "_SYSTEM",
+    "_FIND_EXCHANGES",
+    "_FIND_EXCHANGE",
     "_FIND_FRONTS",
     "_FIND_SUMMARY",
     "_ADD_CONVERSATION",
     "_COUNT_ALIKE",
     "ADD_NODE",
     "ADD_ECHO",
+    "ADD_EXCHANGE",
     "_ADD_SYSTEM",
     "_ADD_SUMMARY",
 )
@@ -135,7 +138,10 @@ async def ask(store, id, at):
     assert found.nodes == {at.hash: [at]}
     more = question(f"and after {at.id.hex()}?", at)
     answer = reply("so", more)
-    await store.record(turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)]))
+    told = exchange(id, more, answer)
+    await store.record(
+        turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)], exchange=told)
+    )
 
 
 async def steps_of(store, work):

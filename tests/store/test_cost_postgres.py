@@ -9,12 +9,13 @@ import json
 
 import pytest
 
+from sidecar.conversation.records import Exchange, Whole, exchange_id
 from sidecar.store import make_store
 from sidecar.store.postgres import statements
 from sidecar.store.postgres.database import Database
 from sidecar.store.postgres.rows import number_of
 from sidecar.store.postgres.store import recording
-from tests.store.trees import TENANT, chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
 
 
 @pytest.fixture
@@ -49,7 +50,8 @@ async def request(store, id, at):
     finding = await pages(store, statements.FIND, [number_of(id)], TENANT, [b"n" * 16, at.hash])
     more = question("and after that?", at)
     answer = reply("so", more)
-    told = turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)])
+    done = exchange(id, more, answer)
+    told = turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)], exchange=done)
     query, values = recording(told, None)
     return finding, await pages(store, query, *values)
 
@@ -94,6 +96,20 @@ async def test_a_path_costs_by_its_length_and_not_by_the_branches_beside_it(stor
     assert 20 < await pages(store, statements.PATH, *values) < 2 * alone
 
 
+async def test_the_newest_exchanges_cost_the_same_in_a_long_conversation(store):
+    costs = []
+    for number in (30, 3000):
+        id = f"conv_{number}"
+        whole = Whole(
+            talk(id), exchanges=tuple(Exchange(exchange_id(at, b"abcd"), id) for at in range(number))
+        )
+        await store.put(whole)
+        values = (number_of(id), TENANT, b"\xff" * 32, 20)
+        costs.append(await pages(store, statements.EXCHANGES, *values))
+
+    assert 3 < costs[1] < 2 * costs[0]
+
+
 async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch):
     asked = []
     run = Database.run
@@ -104,7 +120,7 @@ async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch)
 
     monkeypatch.setattr(Database, "run", counts)
     nodes = chat("hi", "hello")
-    await store.record(turn(talk(), *nodes, system=b"[]"))
+    await store.record(turn(talk(), *nodes, system=b"[]", exchange=exchange("conv_1", *nodes)))
     await store.find(TENANT, ["conv_1"], [nodes[1].hash])
     await store.find_by_history(TENANT, [nodes[1].hash])
     await store.candidates(TENANT, [nodes[0].hash], [nodes[1].digest])
@@ -112,8 +128,10 @@ async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch)
     await store.tree("conv_1")
     await store.system("conv_1")
     await store.summary("conv_1", [nodes[0].hash])
+    (only,) = await store.exchanges(TENANT, "conv_1")
+    await store.exchange(TENANT, "conv_1", only.id)
 
-    assert len(asked) == 8
+    assert len(asked) == 10
 
 
 async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
@@ -133,6 +151,7 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
         "echo": "conversation",
         "system_prompt": "conversation",
         "summary": "conversation",
+        "exchange": "conversation",
         "append_lease": "conversation",
         "known_by": "hash",
         "learned": "name",  # a thousand rows at most

@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from sidecar.conversation.records import Summary
+from sidecar.conversation.records import Detail, Sent, Summary, packed
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore, make_store
 from sidecar.store.seal import ENCRYPTED, BlockVeil, Seal, Veil, is_sealed
 from sidecar.store.sealed import SealedStore
-from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, turn
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 FRONT = b"f" * 16
@@ -64,7 +64,9 @@ async def fill(store, id="conv_1", tenant=TENANT):
     ask, _ = chat("the xyzzy question", "never mind", tenant=tenant)
     answer = reply("the xyzzy answer", ask, tenant=tenant, usage=b'{"of":"xyzzy"}', model="demo")
     about = talk(id, key="mine", tenant=tenant, tip=answer.id)
-    await store.record(turn(about, ask, answer, system=b'["xyzzy system"]'))
+    detail = Detail((answer.id,), target="xyzzy target", sent=Sent("xyzzy rule"))
+    done = exchange(id, ask, at=7, detail=detail)
+    await store.record(turn(about, ask, answer, system=b'["xyzzy system"]', exchange=done))
     await store.summarise(id, Summary(FRONT, "the xyzzy summary", "small", 1.0))
     return ask, answer
 
@@ -105,6 +107,9 @@ async def test_with_the_key_all_of_it_is_there(stores):
     assert await store.tree("conv_1") == [ask, answer]
     assert await store.system("conv_1") == (b'["xyzzy system"]', b'["xyzzy system"]')
     assert (await store.summary("conv_1", [FRONT])).text == "the xyzzy summary"
+    (done,) = await store.exchanges(TENANT, "conv_1")
+    assert (done.detail.target, done.detail.sent) == ("xyzzy target", Sent("xyzzy rule"))
+    assert await store.exchange(TENANT, "conv_1", done.id) == done
     assert [each.tenant async for each in store.conversations()] == [TENANT]
     assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
     assert [each.id async for each in store.holdings(tenant=OTHER_TENANT)] == []
@@ -164,17 +169,46 @@ async def test_what_was_changed_or_put_elsewhere_does_not_open(stores, swap):
     assert len(await store.tree("conv_2")) == 2
 
 
+@pytest.mark.parametrize(
+    "swap",
+    [
+        "UPDATE exchange SET outcome = 'start' WHERE conversation = 1",
+        "UPDATE exchange SET model = NULL WHERE conversation = 1",
+        "UPDATE exchange SET parent = zeroblob(24) WHERE conversation = 1",
+        "UPDATE exchange SET status = 500 WHERE conversation = 1",
+        "UPDATE exchange SET input_tokens = input_tokens + 1 WHERE conversation = 1",
+        "UPDATE exchange SET id = x'00000000000861626364' WHERE conversation = 1",
+        "UPDATE exchange SET detail = (SELECT detail FROM exchange WHERE conversation = 2)"
+        " WHERE conversation = 1",
+    ],
+)
+async def test_an_exchange_that_was_changed_or_put_elsewhere_does_not_open(stores, swap):
+    store = await stores(OLD)
+    await fill(store)
+    await fill(store, "conv_2", OTHER_TENANT)
+    await stores.close()
+    stores.execute(swap)
+    store = await stores(OLD)
+
+    with refused("changed, or is from elsewhere"):
+        await store.exchanges(TENANT, "conv_1")
+    assert len(await store.exchanges(OTHER_TENANT, "conv_2")) == 1
+
+
 async def test_what_somebody_wrote_without_the_key_is_not_believed(stores):
     await fill(await stores(OLD))
     await stores.close()
     stores.execute("UPDATE message SET body = ? WHERE number = 1", b'{"role":"user","content":"forged"}')
     stores.execute("UPDATE summary SET text = 'forged'")
+    stores.execute("UPDATE exchange SET detail = ?", packed(Detail(target="forged")))
     store = await stores(OLD)
 
     with refused("is not encrypted, and all of it was"):
         await store.tree("conv_1")
     with refused("is not encrypted, and all of it was"):
         await store.summary("conv_1", [FRONT])
+    with refused("is not encrypted, and all of it was"):
+        await store.exchanges(TENANT, "conv_1")
 
 
 FORGED = b'{"role":"user","content":"forged"}'

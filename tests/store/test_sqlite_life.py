@@ -12,9 +12,10 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.records import Detail, Sent, Whole
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore, life
-from tests.store.trees import chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
 
 
 @pytest.fixture
@@ -45,7 +46,12 @@ async def fill(store, word):
         answer = reply(text(name, at * 91 % 9000, -at), ask, usage=f'{{"of":"{name}"}}'.encode())
         tips.setdefault(number, []).extend([ask, answer])
         system = f'["{name} {at}"]'.encode()
-        await store.record(turn(talk(f"conv_{number}", key=f"{name}-{number}"), ask, answer, system=system))
+        detail = Detail((answer.id,), target=name, sent=Sent(name, exceptions=((ask.id, name),) * (at % 9)))
+        done = exchange(
+            f"conv_{number}", ask, answer, outcome=name, model=f"{name}-1", error=name, detail=detail
+        )
+        about = talk(f"conv_{number}", key=f"{name}-{number}")
+        await store.record(turn(about, ask, answer, system=system, exchange=done))
     return [f"conv_{number}" for number in range(1, 20, 2)]
 
 
@@ -62,6 +68,23 @@ async def test_no_word_of_it_is_left_in_any_file(store, tmp_path, compact):
     assert words(tmp_path).count(b"xyzzy") == 0
     await store.close()
     assert words(tmp_path).count(b"xyzzy") == 0
+
+
+@pytest.mark.parametrize("compact", [True, False])
+async def test_no_exchange_of_it_is_left_in_any_file(store, tmp_path, compact):
+    """Where there are more of them than messages, as in a chat that failed over and over."""
+    ask = question("hi")
+    for name in ("xyzzy", "harmless"):
+        many = [exchange(name, ask, outcome=name, detail=Detail(target=f"{name}-2")) for _ in range(1500)]
+        await store.put(Whole(talk(name), (ask,), exchanges=tuple(many)))
+    assert words(tmp_path).count(b"xyzzy") > 1500
+
+    await store.delete("xyzzy")
+    await store.scrub(compact=compact)
+
+    assert words(tmp_path).count(b"harmless") > 1500
+    assert words(tmp_path).count(b"xyzzy") == 0
+    assert len(await store.exchanges(TENANT, "harmless", limit=2000)) == 1500
 
 
 async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_path):

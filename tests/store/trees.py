@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 
+from msgspec.structs import replace
+
 from sidecar.conversation.history import Chain, Conversation, Node
-from sidecar.conversation.records import Turn
+from sidecar.conversation.records import Detail, Exchange, Sent, Turn, exchange_id
 
 TENANT = b"tenant".ljust(16, b".")
 OTHER_TENANT = b"another".ljust(16, b".")
 
 _nonces = itertools.count(1)
+_times = itertools.count(1)
 
 
 def talk(id="conv_1", *, tenant=TENANT, key=None, at=1.0, **about):
@@ -43,8 +46,25 @@ def chat(*texts, tenant=TENANT, under=None):
     return nodes
 
 
-def turn(conversation, *nodes, echoes=(), system=None):
-    return Turn(conversation, nodes, tuple(echoes), system)
+def turn(conversation, *nodes, echoes=(), system=None, exchange=None):
+    return Turn(conversation, nodes, tuple(echoes), system, exchange)
+
+
+def exchange(conversation, ask, answer=None, *, at=None, **about):
+    """What was done to the request that ended with `ask`; each begins a millisecond after the one before."""
+    at = next(_times) if at is None else at
+    detail = Detail(replies=(answer.id,) if answer else (), target="cloud", sent=Sent("whole"))
+    usual = Exchange(
+        exchange_id(at, b"same"),
+        conversation,
+        ask.id if ask else None,
+        outcome="continue",
+        model="demo",
+        status=200,
+        input_tokens=3,
+        detail=detail,
+    )
+    return replace(usual, **about)
 
 
 def _node(fields, under, tenant, at, nonce, about):

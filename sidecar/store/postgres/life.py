@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from sidecar.conversation.history import Conversation
-from sidecar.conversation.records import Holding, Summary, Whole
+from sidecar.conversation.records import Holding, Summary, Whole, packed
 from sidecar.store.base import Store
+from sidecar.store.exchanges import EXCHANGE, exchange_of
 from sidecar.store.postgres.database import LONG, Connection, Database
 from sidecar.store.postgres.rows import (
     CONVERSATION,
+    NO_EXCHANGE,
     arrays_of,
     conversation_of,
+    exchange_row,
     keys_of,
     node_of,
     number_of,
@@ -36,11 +39,14 @@ _LISTED = f"""
     WHERE (born, number) > ($1, $2) AND born <= $3 %s
     ORDER BY born, number LIMIT $4"""
 _COUNTED = f"""
-    SELECT listed.*, counted.messages, counted.size FROM ({_LISTED}) listed
+    SELECT listed.*, counted.messages, counted.size + done.size FROM ({_LISTED}) listed
     CROSS JOIN LATERAL (
         SELECT count(*) AS messages,
             coalesce(sum(octet_length(m.body) + coalesce(octet_length(m.usage), 0)), 0)::bigint AS size
         FROM message m WHERE m.conversation = listed.number) counted
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(octet_length(e.detail)), 0)::bigint AS size
+        FROM exchange e WHERE e.conversation = listed.number AND e.born = listed.born) done
     ORDER BY listed.born, listed.number"""
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
@@ -51,17 +57,24 @@ _DELETE = """
         RETURNING substring(id FROM 1 FOR 16) AS hash, digest, source),
     named AS (DELETE FROM echo WHERE conversation = $1 RETURNING hash),
     prompted AS (DELETE FROM system_prompt WHERE conversation = $1),
-    told AS (DELETE FROM summary WHERE conversation = $1)
+    told AS (DELETE FROM summary WHERE conversation = $1),
+    done AS (DELETE FROM exchange WHERE conversation = $1)
     DELETE FROM known_by k USING gone, (
         SELECT hash FROM said UNION SELECT digest FROM said WHERE source = 'upstream'
         UNION SELECT hash FROM named) keys
     WHERE k.hash = keys.hash AND k.born = gone.born AND k.conversation = $1"""
-_TABLES = "conversation, message, echo, system_prompt, summary, known_by, append_lease, learned"
+# What a sidecar of before that table has left of conversations that it deleted.
+_DELETE_LEFT = """
+    DELETE FROM exchange e WHERE NOT EXISTS (
+        SELECT FROM conversation c WHERE c.number = e.conversation AND c.born = e.born)"""
+_TABLES = "conversation, message, echo, system_prompt, summary, exchange, known_by, append_lease, learned"
 
-_WHOLE = f"SELECT {_ABOUT} FROM conversation WHERE number = $1"
+_WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = $1 ORDER BY hash"
 _SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
 _SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = $1 ORDER BY hash"
+_EXCHANGES = f"""
+    SELECT {", ".join(EXCHANGE)} FROM exchange WHERE conversation = $1 AND born = $2 ORDER BY id"""
 _TELL = """
     UPDATE conversation SET tenant = $2, key = $3, created_at = $4, updated_at = $5, tip = $6, "full" = $7,
         system = $8, weights = $9
@@ -72,6 +85,13 @@ _PUT_SYSTEM = """
 _PUT_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at) VALUES ($1, $2, $3, $4, $5)
     ON CONFLICT (conversation, hash) DO NOTHING"""
+_PUT_EXCHANGE = f"""
+    INSERT INTO exchange (conversation, born, {", ".join(EXCHANGE)})
+    SELECT number, born, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM conversation WHERE number = $1
+    ON CONFLICT (conversation, born, id) DO NOTHING"""
+_RESEAL_EXCHANGES = """
+    UPDATE exchange e SET detail = n.detail FROM unnest($2::bytea[], $3::bytea[]) AS n (id, detail)
+    WHERE e.conversation = $1 AND e.id = n.id"""
 _RESEAL = """
     UPDATE message m SET body = n.body, usage = n.usage
     FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS n (id, body, usage)
@@ -112,6 +132,7 @@ class Life(Store):
         await self._execute("DELETE FROM learned")
 
     async def scrub(self, *, compact: bool) -> None:
+        await self._execute(_DELETE_LEFT)
         await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")
 
     async def whole(self, conversation: str) -> Whole | None:
@@ -185,12 +206,14 @@ async def _whole(connection: Connection, id: str) -> Whole | None:
     if row is None:
         return None
     system = await connection.fetchrow(_SYSTEM, number)
+    exchanges = await connection.fetch(_EXCHANGES, number, row["born"], timeout=LONG)
     return Whole(
         conversation=conversation_of(row),
         nodes=tuple(node_of(each) for each in await connection.fetch(TREE, number, timeout=LONG)),
         echoes=tuple((each[0], each[1]) for each in await connection.fetch(_ECHOES, number)),
         system=(system[0], system[1]) if system else None,
         summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),
+        exchanges=tuple(exchange_of(id, each) for each in exchanges),
     )
 
 
@@ -201,13 +224,14 @@ async def _put(connection: Connection, whole: Whole) -> None:
     told = (each.updated_at, each.tip, each.full, each.system, each.weights)
     keys = keys_of(whole.nodes, echoes)
     added = (*arrays_of(whole.nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
-    await connection.fetchval(PUT, number, *told, *added, each.id, *about, timeout=LONG)
+    await connection.fetchval(PUT, number, *told, *added, *NO_EXCHANGE, each.id, *about, timeout=LONG)
     if await connection.fetchval(_TELL, number, *about, *told) and whole.system is not None:
         await connection.execute(_PUT_SYSTEM, number, *whole.system)
     summaries = [
         (number, one.hash, text(one.text), text(one.model), one.created_at) for one in whole.summaries
     ]
     await connection.executemany(_PUT_SUMMARY, summaries)
+    await connection.executemany(_PUT_EXCHANGE, [(number, *exchange_row(one)) for one in whole.exchanges])
 
 
 async def _rewrite(connection: Connection, new: Whole) -> None:
@@ -223,3 +247,5 @@ async def _rewrite(connection: Connection, new: Whole) -> None:
         "UPDATE summary SET text = $3 WHERE conversation = $1 AND hash = $2",
         [(number, each.hash, text(each.text)) for each in new.summaries],
     )
+    details = ([each.id for each in new.exchanges], [packed(each.detail) for each in new.exchanges])
+    await connection.execute(_RESEAL_EXCHANGES, number, *details, timeout=LONG)

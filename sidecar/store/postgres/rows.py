@@ -8,8 +8,21 @@ from typing import Any
 from uuid import UUID
 
 from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.records import Exchange
+from sidecar.store.exchanges import EXCHANGE, row_of
 
-__all__ = ["CONVERSATION", "NODE", "arrays_of", "conversation_of", "keys_of", "node_of", "number_of", "text"]
+__all__ = [
+    "CONVERSATION",
+    "NODE",
+    "NO_EXCHANGE",
+    "arrays_of",
+    "conversation_of",
+    "exchange_row",
+    "keys_of",
+    "node_of",
+    "number_of",
+    "text",
+]
 
 #: In the order of the fields of `Conversation` and `Node`.
 CONVERSATION = ("id", "tenant", "key", "created_at", "updated_at", "tip", '"full"', "system", "weights")
@@ -28,6 +41,8 @@ NODE = (
     "usage",
     "finish_reason",
 )
+#: In the place of the columns of an exchange.
+NO_EXCHANGE = (None,) * len(EXCHANGE)
 _PERSON = b"sidecar/number"
 
 
@@ -79,3 +94,8 @@ def node_of(row: Sequence[Any], at: int = 0) -> Node:
 def conversation_of(row: Sequence[Any]) -> Conversation:
     """The conversation whose columns a row begins with."""
     return Conversation(*row[: len(CONVERSATION)])
+
+
+def exchange_row(exchange: Exchange) -> list[Any]:
+    """The columns of an exchange."""
+    return [text(each) if type(each) is str else each for each in row_of(exchange)]

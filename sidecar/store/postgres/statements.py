@@ -9,13 +9,16 @@ conversation, which it has locked.
 from __future__ import annotations
 
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES
+from sidecar.store.exchanges import EXCHANGE
 from sidecar.store.postgres.rows import CONVERSATION, NODE
 
 __all__ = [
     "ADD_SUMMARY",
     "CANDIDATES",
+    "EXCHANGES",
     "FIND",
     "FIND_BY_HISTORY",
+    "ONE_EXCHANGE",
     "PATH",
     "PROBE",
     "PUT",
@@ -118,7 +121,8 @@ TREE = f"SELECT {_of('m', NODE)} FROM message m WHERE m.conversation = $1 ORDER 
 SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
 
 # $1 number, $2 time, $3 tip, $4 full, $5 digest of the system messages, $6 weights, $7 to $19 nodes,
-# $20 keys, $21 and $22 echoes, $23 system messages, $24 to $26 the lease: of what, whose, how long.
+# $20 keys, $21 and $22 echoes, $23 system messages, $24 to $26 the lease: of what, whose, how long,
+# $27 to $37 an exchange.
 _RECORD = f"""
     WITH held AS (
         UPDATE append_lease SET ends = clock_timestamp() + $26 * interval '1 second'
@@ -144,6 +148,12 @@ _RECORD = f"""
         INSERT INTO system_prompt (conversation, first, last)
         SELECT talk.number, $23, $23 FROM talk WHERE $23::bytea IS NOT NULL
         ON CONFLICT (conversation) DO UPDATE SET last = excluded.last
+    ), done AS (
+        INSERT INTO exchange (conversation, born, {", ".join(EXCHANGE)})
+        SELECT talk.number, talk.born, $27::bytea, $28::bigint, $29::bytea, $30::text, $31::text,
+            $32::integer, $33::integer, $34::integer, $35::integer, $36::text, $37::bytea
+        FROM talk WHERE $27::bytea IS NOT NULL
+        ON CONFLICT (conversation, born, id) DO NOTHING
     )
     SELECT $24::uuid IS NULL OR EXISTS (SELECT FROM held)"""
 _MAY = "($24::uuid IS NULL OR EXISTS (SELECT FROM held))"
@@ -151,23 +161,23 @@ _KEEPING = """
             updated_at = $2::float8, tip = coalesce($3::bytea, c.tip), "full" = c."full" OR $4::boolean,
             system = coalesce($5::bytea, c.system), weights = coalesce($6::bytea, c.weights),
             positions = c.positions + cardinality($7::bytea[])"""
-# $27 id, $28 tenant, $29 key, $30 when it was made.
+# $38 id, $39 tenant, $40 key, $41 when it was made.
 RECORD_BEGINNING = (
     _RECORD
     % f"""
         INSERT INTO conversation AS c
             (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
-        SELECT $1::uuid, $27, $28, $29, $30, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
+        SELECT $1::uuid, $38, $39, $40, $41, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
         ON CONFLICT (number) DO UPDATE SET {_KEEPING}
         RETURNING c.number, c.born, c.positions"""
 )
-# $27 the message that the first node goes on from. Not an upsert: a conversation deleted meanwhile stays so.
+# $38 the message that the first node goes on from. Not an upsert: a conversation deleted meanwhile stays so.
 RECORD_UNDER = (
     _RECORD
     % f"""
         UPDATE conversation AS c SET {_KEEPING}
         WHERE c.number = $1 AND {_MAY}
-        AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $27)
+        AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $38)
         RETURNING c.number, c.born, c.positions"""
 )
 
@@ -177,10 +187,24 @@ PUT = (
     % f"""
         INSERT INTO conversation AS c
             (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
-        SELECT $1::uuid, $27, $28, $29, $30, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
+        SELECT $1::uuid, $38, $39, $40, $41, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
         ON CONFLICT (number) DO UPDATE SET positions = c.positions + excluded.positions
         RETURNING c.number, c.born, c.positions"""
 )
+
+# $1 number, $2 tenant, $3 the id before which, $4 how many.
+EXCHANGES = f"""
+    SELECT {_of("e", EXCHANGE)} FROM conversation c
+    CROSS JOIN LATERAL (
+        SELECT * FROM exchange WHERE conversation = c.number AND born = c.born AND id < $3
+        ORDER BY id DESC LIMIT $4) e
+    WHERE c.number = $1 AND c.tenant = $2 ORDER BY e.id DESC"""
+# $1 number, $2 tenant, $3 id.
+ONE_EXCHANGE = f"""
+    SELECT {_of("e", EXCHANGE)} FROM conversation c
+    CROSS JOIN LATERAL (
+        SELECT * FROM exchange WHERE conversation = c.number AND born = c.born AND id = $3 OFFSET 0) e
+    WHERE c.number = $1 AND c.tenant = $2"""
 
 # $1 number, $2 hashes.
 SUMMARY = """

@@ -14,17 +14,20 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from sidecar.conversation.history import Node
-from sidecar.conversation.records import Found, Summary, Turn
+from sidecar.conversation.records import Exchange, Found, Summary, Turn
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED
+from sidecar.store.exchanges import LAST_EXCHANGE, exchange_of
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
 from sidecar.store.postgres.lease import Lease, Leases, held
 from sidecar.store.postgres.life import Life
 from sidecar.store.postgres.rows import (
     CONVERSATION,
+    NO_EXCHANGE,
     arrays_of,
     conversation_of,
+    exchange_row,
     keys_of,
     node_of,
     number_of,
@@ -121,6 +124,16 @@ class PostgresStore(Life):
                 " renew it in time; send the message again"
             )
 
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        values = (number_of(conversation), tenant, before or LAST_EXCHANGE, limit)
+        return [exchange_of(conversation, row) for row in await self._fetch(sql.EXCHANGES, *values)]
+
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        rows = await self._fetch(sql.ONE_EXCHANGE, number_of(conversation), tenant, id)
+        return exchange_of(conversation, rows[0]) if rows else None
+
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         rows = await self._fetch(sql.SUMMARY, number_of(conversation), list(hashes))
         return Summary(*rows[0]) if rows else None
@@ -176,7 +189,7 @@ def recording(turn: Turn, lease: Lease | None) -> tuple[str, list[Any]]:
     values: list[Any] = [number_of(each.id), each.updated_at, each.tip, each.full, each.system, each.weights]
     values += [*arrays_of(turn.nodes), keys_of(turn.nodes, echoes), list(echoes), list(echoes.values())]
     values += [turn.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
-    under = turn.nodes[0].parent if turn.nodes else None
-    if under is not None:
-        return sql.RECORD_UNDER, [*values, under]
+    values += exchange_row(turn.exchange) if turn.exchange is not None else NO_EXCHANGE
+    if turn.after is not None:
+        return sql.RECORD_UNDER, [*values, turn.after]
     return sql.RECORD_BEGINNING, [*values, each.id, each.tenant, text(each.key), each.created_at]

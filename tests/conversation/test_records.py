@@ -1,0 +1,150 @@
+"""The values that stores keep: an exchange, and what may become of what comes from outside."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import fields
+
+from sidecar.conversation.records import (
+    Detail,
+    Difference,
+    Exchange,
+    Sent,
+    Turn,
+    code_of,
+    count_of,
+    detail_of,
+    exchange_id,
+    name_of,
+    packed,
+)
+from tests.store.record import exchange as with_everything
+from tests.store.trees import chat, question, talk
+
+ASK, ANSWER = chat("hi", "hello")
+
+
+class TestExchange:
+    def test_its_id_tells_when_it_began(self):
+        assert exchange_id(1_700_000_000_000, b"abcd") == bytes.fromhex("018bcfe56800") + b"abcd"
+        assert Exchange(exchange_id(1_700_000_000_123, b"abcd"), "conv_1").when == 1_700_000_000_123
+
+    def test_ids_are_in_the_order_of_their_times(self):
+        times = [0, 1, 255, 256, 1_700_000_000_000, (1 << 48) - 1]
+        ids = [exchange_id(at, bytes([200 - place] * 4)) for place, at in enumerate(times)]
+        assert ids == sorted(ids)
+
+    def test_it_names_all_messages_that_have_to_be_there(self):
+        done = with_everything("conv_1", ASK, ANSWER)
+        assert done.nodes == [ASK.id, ANSWER.id, ASK.id, ANSWER.id]
+        assert Exchange(b"id", "conv_1").nodes == []
+        assert Exchange(b"id", "conv_1", detail=Detail(sent=Sent("client"))).nodes == []
+
+
+class TestDetail:
+    def test_it_comes_back_as_it_was(self):
+        detail = with_everything("conv_1", ASK, ANSWER).detail
+        assert detail_of(packed(detail)) == detail
+        assert detail_of(packed(Detail())) == Detail()
+
+    def test_what_is_as_usual_takes_no_room(self):
+        assert len(packed(Detail())) <= 3
+        usual = Detail((ANSWER.id,), "demo-2025-01-01", finish="stop", head_ms=80, first_token_ms=300)
+        assert len(packed(usual)) < 70
+
+    def test_its_letters_stay_what_they_are(self):
+        """Rows that were written hold them."""
+        letters = {each.name: each.encode_name for each in fields(Detail)}
+        assert len(set(letters.values())) == len(letters)
+        assert {len(letter) for letter in letters.values()} == {1}
+        assert " ".join(f"{name}={letter}" for name, letter in letters.items()) == (
+            "replies=r answered_by=m target=t api=a finish=f head_ms=h first_token_ms=k cached_tokens=c"
+            " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S summary=s"
+            " overflow_retries=o form_retries=O degraded=d silent_cut=C key_id=i system=p tools=T"
+            " difference=x sent=u sealed=z"
+        )
+
+    def test_what_was_written_first_can_be_read(self):
+        first = "de0003a166a473746f70a1789203a673797374656da17593a3637574c4016e9192c4016fa36f7574"
+        sent = Sent("cut", b"n", ((b"o", "out"),))
+        detail = Detail(finish="stop", difference=Difference(3, "system"), sent=sent)
+        assert detail_of(bytes.fromhex(first)) == detail
+
+    def test_what_a_newer_version_added_is_passed_over(self):
+        newer = msgspec.msgpack.encode({"f": "stop", "new": [1], "u": ["whole", None, [], "more"]})
+        assert detail_of(newer) == Detail(finish="stop", sent=Sent("whole"))
+
+    @pytest.mark.parametrize("damaged", [b"", b"\xc1", b"[]", b"\x81\xa1f\x01", b"\x90"])
+    def test_what_is_damaged_is_an_error(self, damaged):
+        with pytest.raises(msgspec.DecodeError) as caught:
+            detail_of(damaged)
+        assert isinstance(caught.value, ValueError)
+
+
+class TestFromOutside:
+    @pytest.mark.parametrize("value", ["gpt-5", "org/Model-7B:free", "模型", "a name"])
+    def test_a_name_stays_as_it_is(self, value):
+        assert name_of(value) == value
+
+    def test_a_name_is_bounded_and_printable(self):
+        assert name_of("x" * 1000) == "x" * 200
+        assert name_of("a\0b\nc\ud800d\x1be") == "a\ufffdb\ufffdc\ufffdd\ufffde"
+
+    @pytest.mark.parametrize("value", [None, "", 7, ["gpt"], {}, True, b"gpt"])
+    def test_what_is_no_name_is_none(self, value):
+        assert name_of(value) is None
+
+    @given(st.text())
+    def test_any_name_can_be_kept(self, value):
+        name = name_of(value)
+        assert name is None or "\0" not in name
+        assert name is None or len(name.encode()) <= 800
+
+    @pytest.mark.parametrize("value", [0, 1, (1 << 31) - 1])
+    def test_a_count_stays_as_it_is(self, value):
+        assert count_of(value) == value
+
+    @pytest.mark.parametrize("value", [-1, 1 << 31, 10**30, 1.0, True, "7", None, float("nan"), [1]])
+    def test_what_is_no_count_is_none(self, value):
+        assert count_of(value) is None
+
+    @pytest.mark.parametrize(
+        ("value", "code"),
+        [("context_length_exceeded", "context_length_exceeded"), (429, "429"), ("tpm/limit", "tpm/limit")],
+    )
+    def test_a_code_stays_as_it_is(self, value, code):
+        assert code_of(value) == code
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            "",
+            "Your prompt 'hi' is too long",
+            "x" * 65,
+            "a\n",
+            "\ud800",
+            True,
+            1.5,
+            ["c"],
+            10**99,
+        ],
+    )
+    def test_a_sentence_is_no_code(self, value):
+        assert code_of(value) is None
+
+
+class TestTurn:
+    def test_it_goes_on_from_the_message_above_its_first(self):
+        more = question("and?", ANSWER)
+        done = Exchange(b"id", "conv_1", parent=more.id)
+        assert Turn(talk(), (more,), exchange=done).after == ANSWER.id
+        assert Turn(talk(), (ASK,), exchange=done).after is None
+
+    def test_without_messages_it_goes_on_from_the_parent_of_its_exchange(self):
+        assert Turn(talk(), (), exchange=Exchange(b"id", "conv_1", parent=ASK.id)).after == ASK.id
+        assert Turn(talk(), (), exchange=Exchange(b"id", "conv_1")).after is None
+        assert Turn(talk(), ()).after is None
