@@ -136,8 +136,9 @@ def _doctor(arguments: dict[str, Any]) -> int:
 
     url, last, as_json = arguments.pop("url"), arguments.pop("last"), arguments.pop("json")
     try:
-        url = ask.base(url or ask.address(load(arguments)))
-        report = ask.ask(url, last)
+        settings = load(arguments)
+        url = ask.base(url or ask.address(settings))
+        report = ask.ask(url, last, settings.admin.token.get_secret_value())
     except ask.CannotAsk as error:
         _complain(error.message)
         return 2

@@ -9,9 +9,13 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
 
     SidecarError
     ├── BadRequest            400  what the client sent cannot be served
+    ├── Unauthorized          401  a page of the sidecar's own that needs the operator's token
+    ├── Forbidden             403  a web page of another site asked without asking first
+    ├── NotFound              404  a page that is not at this address
     ├── BodyTooLarge          413
     ├── ExpectationFailed     417  an `Expect` that nobody knows
     ├── ConversationBusy      409  another append to the same conversation is still being answered
+    ├── Misdirected           421  the name by which the sidecar was called is none of its own
     ├── UpstreamUnreachable   502
     ├── UpstreamTimeout       504
     └── StoreUnavailable      503  the history cannot be read or written
@@ -26,8 +30,12 @@ __all__ = [
     "BodyTooLarge",
     "ConversationBusy",
     "ExpectationFailed",
+    "Forbidden",
+    "Misdirected",
+    "NotFound",
     "SidecarError",
     "StoreUnavailable",
+    "Unauthorized",
     "UpstreamTimeout",
     "UpstreamUnreachable",
 ]
@@ -90,6 +98,38 @@ class ConversationBusy(SidecarError):
     status = 409
     type = "conflict_error"
     code = "conversation_busy"
+
+
+class Unauthorized(SidecarError):
+    """A page of the sidecar's own that is for whoever has `admin.token`."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "admin_token_required"
+
+
+class Forbidden(SidecarError):
+    """A web page of another site sent a request that its browser lets it send unasked."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "cross_site_request"
+
+
+class NotFound(SidecarError):
+    """A page of the sidecar's own that is not at this address."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class Misdirected(SidecarError):
+    """The name by which the sidecar was called is none of its own (RFC 9110, 15.5.20)."""
+
+    status = 421
+    type = "invalid_request_error"
+    code = "unknown_host"
 
 
 class UpstreamUnreachable(SidecarError):

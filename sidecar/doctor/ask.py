@@ -10,7 +10,7 @@ from typing import Any
 
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
-from sidecar.settings.values import EVERY_INTERFACE
+from sidecar.settings.values import EVERY_INTERFACE, listen_address
 
 __all__ = ["CannotAsk", "address", "ask", "base"]
 
@@ -25,24 +25,28 @@ class CannotAsk(SidecarError):
 
 def address(settings: Settings) -> str:
     """Where the sidecar with these settings can be asked from its own machine."""
-    host, port = settings.listen_host, settings.listen_port
+    name = "admin.listen" if settings.admin.listen else "listen"
+    host, port = listen_address(settings.admin.listen or settings.listen)
     if not port:
-        raise CannotAsk("`listen` has port 0, so the port is known to the sidecar alone; give --url")
+        raise CannotAsk(f"`{name}` has port 0, so the port is known to the sidecar alone; give --url")
     if host in EVERY_INTERFACE:
         host = "::1" if ":" in host else "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def ask(url: str, last: int | None = None) -> dict[str, Any]:
-    """The report of the sidecar at `url`, which may be the base URL that clients use."""
+def ask(url: str, last: int | None = None, token: str = "") -> dict[str, Any]:
+    """The report of the sidecar at `url`, which may be the URL of clients; `token` is its `admin.token`."""
     url = base(url)
     query = f"?last={last}" if last else ""
     try:
         # No proxy of the environment: what is asked is a server nearby.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{url}/-/doctor{query}", timeout=_PATIENCE) as response:
+        asked = urllib.request.Request(f"{url}/-/doctor{query}", headers=_headers(token))  # noqa: S310 - http, see `base`
+        with opener.open(asked, timeout=_PATIENCE) as response:
             said = response.read()
     except urllib.error.HTTPError as error:
+        if error.code == 401:
+            raise CannotAsk(f"the sidecar at {url} wants its `admin.token`: give --config with it") from error
         raise _no_sidecar(url, f"HTTP {error.code}") from error
     except urllib.error.URLError as error:
         raise _unreachable(url, error.reason) from error
@@ -51,6 +55,10 @@ def ask(url: str, last: int | None = None) -> dict[str, Any]:
     except OSError as error:
         raise _unreachable(url, error) from error
     return _report(url, said)
+
+
+def _headers(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def base(url: str) -> str:

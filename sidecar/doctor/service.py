@@ -47,8 +47,9 @@ def service(seen: Seen) -> Iterator[Finding]:
     if seen.store != "writable":
         yield change(
             "store_not_writable",
-            f"The store cannot be written: {seen.store}. Nothing is kept until it can.",
-            "Free the disk or mend its rights; it goes on by itself, without a restart.",
+            "The store cannot be used. Nothing is kept until it can.",
+            "The sidecar's log says why: the disk, its rights or the database. Mended, it goes on by itself,"
+            " without a restart.",
         )
     elif number := sum(each.degraded for each in seen.chats):
         yield hint(
@@ -59,7 +60,7 @@ def service(seen: Seen) -> Iterator[Finding]:
     if seen.upstream != "reachable":
         yield change(
             "upstream_unreachable",
-            f"The upstream is {seen.upstream}.",
+            "The upstream cannot be reached.",
             "Start it, or correct `upstream` (SIDECAR_UPSTREAM). In a container 127.0.0.1 is the container"
             " itself: another container has its name, the machine is host.docker.internal.",
         )

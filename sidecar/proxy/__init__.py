@@ -9,6 +9,7 @@ background_tasks work that outlives its request
 open_requests requestsuests that are being answered
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: its body, who asks, about what
+visitors      what web pages may ask, and who may read the sidecar's own pages
 places        where a request may say who it is
 tenant        whose request it is
 load          what the store knows about it, and where it continues

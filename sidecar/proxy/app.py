@@ -12,10 +12,10 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from socket import socket
 from typing import Any
 
 from aiohttp import web
@@ -23,7 +23,7 @@ from aiohttp import web
 from sidecar import __version__
 from sidecar.demo import start_demo
 from sidecar.doctor.sights import CHAT
-from sidecar.errors import SidecarError
+from sidecar.errors import NotFound, SidecarError
 from sidecar.metrics import Metrics
 from sidecar.opened import store_of
 from sidecar.proxy import health
@@ -31,23 +31,22 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.observe import passed_by
 from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.server import Handler, go_on, runner
-from sidecar.proxy.sockets import BACKLOG, listening
+from sidecar.proxy.sockets import BACKLOG, Sockets, cannot_listen, listening
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.workers import Workers
 from sidecar.settings import Settings
+from sidecar.settings.values import listen_address
 
 __all__ = ["running", "serve"]
 
 log = logging.getLogger("sidecar")
 
-# What the sidecar says of itself, to whoever asks with GET or HEAD.
-_OWN = {
-    "/-/live": health.live,
-    "/-/ready": health.ready,
-    "/-/metrics": health.metrics,
-    "/-/doctor": health.doctor,
-}
+_Answer = Callable[[Context, web.BaseRequest], Awaitable[web.StreamResponse]]
+
+# What the sidecar says of itself to whoever asks with GET or HEAD, and what to those whom it admits.
+_OPEN: dict[str, _Answer] = {"/-/live": health.live, "/-/ready": health.ready}
+_ADMIN: dict[str, _Answer] = {"/-/metrics": health.metrics, "/-/doctor": health.doctor}
 
 
 def serve(settings: Settings) -> int:
@@ -61,14 +60,12 @@ def serve(settings: Settings) -> int:
 
 def _serve_by_many(settings: Settings) -> int:
     crew = listening(settings)
-    address = _address(settings, crew[0][0].getsockname()[1])
+    address = _address(settings, crew[0].clients[0].getsockname()[1])
     workers = Workers(settings, crew, _be_worker, _say)
     return workers.run(lambda: print(_ready_line(settings, address), flush=True))
 
 
-def _be_worker(
-    settings: Settings, sockets: Sequence[socket], alive: int, serves: Callable[[], object]
-) -> None:
+def _be_worker(settings: Settings, sockets: Sockets, alive: int, serves: Callable[[], object]) -> None:
     """Serve until told to stop, or until `alive` ends since the parent has."""
     _run(
         _serve(
@@ -103,10 +100,10 @@ def _take_all_files() -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings, sockets: Sequence[socket] = ()) -> AsyncIterator[str]:
+async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIterator[str]:
     """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`.
 
-    It serves on these sockets, or, where there are none, on one of its own.
+    It serves on these sockets, or, where none are given, on its own.
     """
     async with AsyncExitStack() as stack:
         if settings.upstream == "demo":
@@ -122,13 +119,16 @@ async def running(settings: Settings, sockets: Sequence[socket] = ()) -> AsyncIt
         context = Context(settings, store, upstream, metrics)
         await context.learned.load()
         context.pruning.start()
-        server = runner(_handler(context))
+        server = runner(_handler(context, _answer))
         await server.setup()
         stack.push_async_callback(_end, server, context)
-        for each in sockets:
-            await web.SockSite(server, each, backlog=BACKLOG).start()
-        if not sockets:
-            await _listen(server, settings)
+        if settings.admin.listen:
+            pages = runner(_handler(context, _answer_admin))
+            await pages.setup()
+            stack.push_async_callback(pages.cleanup)
+            await _listen(pages, settings.admin.listen, "admin.listen", sockets and sockets.admin)
+            log.info("metrics and doctor are served", extra={"port": pages.addresses[0][1]})
+        await _listen(server, settings.listen, "listen", sockets and sockets.clients)
         yield _address(settings, server.addresses[0][1])
 
 
@@ -154,7 +154,7 @@ async def _serve(
     *,
     ready: Callable[[str], object],
     say: Callable[[str], None],
-    sockets: Sequence[socket] = (),
+    sockets: Sockets | None = None,
     alive: int | None = None,
 ) -> None:
     stopped, served = asyncio.Event(), asyncio.Event()
@@ -220,27 +220,28 @@ def _ready_line(settings: Settings, address: str) -> str:
     )
 
 
-async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
-    site = web.TCPSite(runner, settings.listen_host, settings.listen_port, backlog=BACKLOG)
+async def _listen(
+    runner: web.ServerRunner, listen: str, name: str, sockets: list[socket.socket] | None
+) -> None:
+    """Serve on these sockets, or on one of our own; `name` is that of the setting that says where."""
+    for each in sockets or ():
+        await web.SockSite(runner, each, backlog=BACKLOG).start()
+    if sockets:
+        return
     try:
-        await site.start()
+        await web.TCPSite(runner, *listen_address(listen), backlog=BACKLOG).start()
     except OSError as error:
-        # asyncio's own sentence names the address a second time; a look-up that failed has no such number.
-        number = error.errno or 0
-        reason = os.strerror(number) if number > 0 else error.strerror or error
-        raise SidecarError(
-            f"cannot listen on {settings.listen}: {reason} (set `listen` to another address)"
-        ) from error
+        raise cannot_listen(listen, name, error) from error
 
 
-def _handler(context: Context) -> Handler:
+def _handler(context: Context, answer: _Answer) -> Handler:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
         task = context.open_requests.begin()
         try:
             if "Expect" in request.headers:
                 await go_on(request)
-            return await _answer(context, request)
+            return await answer(context, request)
         except SidecarError as error:
             failure = error
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
@@ -253,17 +254,40 @@ def _handler(context: Context) -> Handler:
             failure = SidecarError("the sidecar failed; its log says why")
         finally:
             context.open_requests.end(task)
-        headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else None
+        headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else {}
+        if failure.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2
         return web.json_response(failure.body(), status=failure.status, headers=headers)
 
     return handle
 
 
 async def _answer(context: Context, request: web.BaseRequest) -> web.StreamResponse:
+    context.visitors.look(request)
     if request.method == "POST" and request.path.endswith(CHAT):
         return await turn(context, request)
-    own = _OWN.get(request.path) if request.method in ("GET", "HEAD") else None
+    own = await _own(context, request, at_admin=False)
     if own is not None:
-        return await own(context, request)
+        return own
     passed_by(context, request)
     return await passthrough(context, request)
+
+
+async def _answer_admin(context: Context, request: web.BaseRequest) -> web.StreamResponse:
+    """At the address of `admin.listen`, from where nothing goes upstream."""
+    own = await _own(context, request, at_admin=True)
+    if own is None:
+        raise NotFound("this address serves /-/live, /-/ready, /-/metrics and /-/doctor alone")
+    return own
+
+
+async def _own(context: Context, request: web.BaseRequest, *, at_admin: bool) -> web.StreamResponse | None:
+    """A page of the sidecar's own; None if it is none."""
+    if request.method not in ("GET", "HEAD"):
+        return None
+    if (page := _OPEN.get(request.path)) is not None:
+        return await page(context, request)
+    if (page := _ADMIN.get(request.path)) is not None:
+        context.visitors.admit(request, at_admin=at_admin)
+        return await page(context, request)
+    return None

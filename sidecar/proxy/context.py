@@ -16,6 +16,7 @@ from sidecar.proxy.slots import Slots
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.proxy.summaries import Summaries
 from sidecar.proxy.upstream import Upstream
+from sidecar.proxy.visitors import Visitors
 from sidecar.proxy.windows import Windows
 from sidecar.settings import Settings
 from sidecar.store import Store
@@ -35,6 +36,7 @@ class Context:
         self.upstream = upstream
         self.metrics = metrics
         self.places = places_of(settings)
+        self.visitors = Visitors(settings, self.places)
         chat = settings.identity.headers if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came.
         self.kept_back = frozenset(name.lower() for name in (*self.places.own, *chat))
@@ -54,6 +56,8 @@ class Context:
         self.summaries = Summaries(self.tasks.spawn)
         self.slots = Slots(settings.session.slots)
         self.pruning = Pruning(store, settings.retention, self.tasks.spawn, self.store_health.report)
+        #: What `/-/ready` last told of store and upstream.
+        self.states: dict[str, str] = {}
 
     async def finish(self, timeout: float) -> None:
         """Stop the jobs and wait for work in the background; after `timeout` (seconds) tell it to end."""

@@ -3,14 +3,18 @@
 Live: the process answers. Ready: a turn could be recorded now (200, else 503). Whether the upstream can
 be reached is told, not required: a model that is being restarted is no reason to take the sidecar away.
 
-Whoever reaches the port may read all of them, chat clients included. So none of them names a tenant, a
-conversation, a user or a credential, or repeats what somebody said: they give counts, settings' names and
-names of headers and programs. Pages of other sites cannot read them: no answer allows another origin.
+Of both `/-/ready` tells the kind alone: why it is so stands in the log.
+
+Whoever reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token` says
+where and for whom `/-/metrics` and `/-/doctor` are. So none of them names a tenant, a conversation, a user or
+a credential, or repeats what somebody said: they give counts, settings' names and names of headers and
+programs. Pages of other sites cannot read them: no answer allows another origin.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import aiohttp
 from aiohttp import web
@@ -21,6 +25,8 @@ from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.context import Context
 
 __all__ = ["doctor", "live", "metrics", "ready"]
+
+log = logging.getLogger("sidecar.proxy")
 
 _PATIENCE = 2.0  # seconds: probes of orchestrators give up after a few
 
@@ -62,10 +68,10 @@ async def _store(context: Context) -> str:
         await context.store_health.probe(_PATIENCE)
         await asyncio.wait_for(context.store.check(), _PATIENCE)
     except StoreUnavailable as error:
-        return error.message
+        return _told(context, "store", "failing", error.message)
     except TimeoutError:
-        return f"the store could not be read within {_PATIENCE:g} s"
-    return "writable"
+        return _told(context, "store", "failing", f"it could not be read within {_PATIENCE:g} s")
+    return _told(context, "store", "writable")
 
 
 async def _upstream(context: Context) -> str:
@@ -75,6 +81,15 @@ async def _upstream(context: Context) -> str:
         async with context.upstream.session.head(
             context.upstream.origin, timeout=timeout, allow_redirects=False
         ):
-            return "reachable"
+            return _told(context, "upstream", "reachable")
     except (aiohttp.ClientError, TimeoutError) as error:
-        return f"not reachable: {str(error) or type(error).__name__}"
+        return _told(context, "upstream", "not reachable", type(error).__name__)
+
+
+def _told(context: Context, what: str, state: str, reason: str = "") -> str:
+    """The state, once said in the log when it has become another: probes come every few seconds."""
+    if context.states.get(what) != state and (reason or what in context.states):
+        level = logging.WARNING if reason else logging.INFO
+        log.log(level, f"the {what} is {state}", extra={"reason": reason} if reason else {})
+    context.states[what] = state
+    return state

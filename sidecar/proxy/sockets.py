@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import NamedTuple
 
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
+from sidecar.settings.values import listen_address
 
-__all__ = ["BACKLOG", "listening"]
+__all__ = ["BACKLOG", "Sockets", "cannot_listen", "listening"]
 
 #: Connections that may wait to be taken.
 BACKLOG = 4096
 
 
-def listening(settings: Settings) -> list[list[socket.socket]]:
-    """For each worker its sockets, one for each address of `listen`. Raises `SidecarError`."""
+class Sockets(NamedTuple):
+    """The sockets of one worker, one for each address of `listen` and of `admin.listen`."""
+
+    clients: list[socket.socket]
+    admin: list[socket.socket]
+
+    def close(self) -> None:
+        """In a process that does not serve on them."""
+        for each in (*self.clients, *self.admin):
+            each.close()
+
+
+def listening(settings: Settings) -> list[Sockets]:
+    """For each worker its sockets. Raises `SidecarError`."""
+    clients = _shared(settings.listen, "listen", settings.workers)
+    admin: list[list[socket.socket]] = [[] for _ in clients]
+    if settings.admin.listen:
+        admin = _shared(settings.admin.listen, "admin.listen", settings.workers)
+    return [Sockets(*each) for each in zip(clients, admin, strict=True)]
+
+
+def _shared(listen: str, name: str, workers: int) -> list[list[socket.socket]]:
+    host, port = listen_address(listen)
     try:
-        found = socket.getaddrinfo(
-            settings.listen_host, settings.listen_port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-        port = settings.listen_port
-        crew: list[list[socket.socket]] = [[] for _ in range(settings.workers)]
+        crew: list[list[socket.socket]] = [[] for _ in range(workers)]
         for family, address in addresses:
             # Alone at first: sockets that share would share with another sidecar's as well.
             _bound(family, (address[0], port, *address[2:]), shared=False).close()
@@ -33,11 +53,16 @@ def listening(settings: Settings) -> list[list[socket.socket]]:
             for each in sockets:
                 each.listen(BACKLOG)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error
-        raise SidecarError(
-            f"cannot listen on {settings.listen}: {reason} (set `listen` to another address)"
-        ) from error
+        raise cannot_listen(listen, name, error) from error
     return crew
+
+
+def cannot_listen(listen: str, name: str, error: OSError) -> SidecarError:
+    """What to say where an address cannot be listened on; `name` is the setting's."""
+    # asyncio's own sentence names the address a second time; a look-up that failed has no such number.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror or error
+    return SidecarError(f"cannot listen on {listen}: {reason} (set `{name}` to another address)")
 
 
 def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:

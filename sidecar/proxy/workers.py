@@ -26,6 +26,7 @@ from types import FrameType
 from sidecar import metrics
 from sidecar.errors import SidecarError
 from sidecar.opened import store_of
+from sidecar.proxy.sockets import Sockets
 from sidecar.settings import Settings
 
 __all__ = ["Workers"]
@@ -38,14 +39,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _TICK = 60.0  # seconds
 
 #: Serves on these sockets until told to stop, or until the pipe (a descriptor) ends; says when it serves.
-Work = Callable[[Settings, list[socket.socket], int, Callable[[], object]], None]
+Work = Callable[[Settings, Sockets, int, Callable[[], object]], None]
 
 
 class Workers:
     """The workers of one parent. `work` is called in each; `say` tells somebody who looks on."""
 
     def __init__(
-        self, settings: Settings, sockets: list[list[socket.socket]], work: Work, say: Callable[[str], None]
+        self, settings: Settings, sockets: list[Sockets], work: Work, say: Callable[[str], None]
     ) -> None:
         self._say = say
         self._settings = settings
@@ -119,8 +120,7 @@ class Workers:
     def _end_all(self, number: int) -> None:
         # Else the system would go on taking connections for workers that take none any more.
         for sockets in self._sockets:
-            for each in sockets:
-                each.close()
+            sockets.close()
         for pid in self._workers:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(pid, number)
@@ -180,8 +180,7 @@ class Workers:
             os.close(self._alive[1])
             for other, sockets in enumerate(self._sockets):
                 if other != number:
-                    for one in sockets:
-                        one.close()
+                    sockets.close()
             settings = self._settings if number == 0 else _without_pruning(self._settings)
             self._work(
                 settings,

@@ -7,6 +7,7 @@ The map, each module above those that use it:
     openings         how known background tasks begin
     prompts          what a model is told that is to sum up
     section          what every section is
+    access           the sections on who may come near
     keeping          the sections on what is kept
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
@@ -17,6 +18,7 @@ The map, each module above those that use it:
 Outside this package: `from sidecar.settings import Settings, load`.
 """
 
+from sidecar.settings.access import Access, Admin
 from sidecar.settings.describe import summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.load import SettingsError, load, tell
@@ -39,6 +41,8 @@ from sidecar.settings.sections import (
 )
 
 __all__ = [
+    "Access",
+    "Admin",
     "Doctor",
     "Encryption",
     "History",

@@ -24,6 +24,10 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     yield from _no_tenant(settings.tenant)
     yield from _exposed_credentials(settings)
     yield from _keys_of_tasks(settings.tasks)
+    if settings.admin.listen and _overlap(settings.admin.listen, settings.listen):
+        yield Contradiction(
+            ("admin.listen", "listen"), "both are one address; give another port, or leave admin.listen empty"
+        )
     yield from _nothing_recognised(settings)
     if settings.encryption.key.get_secret_value() and settings.encryption.key_file:
         yield Contradiction(
@@ -140,6 +144,11 @@ def _never_reached(trim: Trim) -> Iterator[Contradiction]:
                 " put it first or take it out",
             )
         seen.add(rule.match)
+
+
+def _overlap(one: str, other: str) -> bool:
+    (host, port), (there, other_port) = listen_address(one), listen_address(other)
+    return port == other_port != 0 and (host == there or bool({host, there} & set(EVERY_INTERFACE)))
 
 
 def _is_itself(settings: Declaration, url: str) -> bool:

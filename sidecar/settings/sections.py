@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
+from sidecar.settings.access import Access, Admin
 from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.openings import OPENINGS
@@ -376,6 +377,8 @@ class Declaration(Section):
     )
     identity: Identity = Identity()
     tenant: Tenant = Tenant()
+    access: Access = Access()
+    admin: Admin = Admin()
     tasks: Tasks = Tasks()
     history: History = History()
     restore: Restore = Restore()

@@ -126,6 +126,22 @@ def _listen(text: str) -> str:
     return text
 
 
+def _listen_or_none(text: str) -> str:
+    return _listen(text) if text else text
+
+
+def _host_name(text: str) -> str:
+    if text != "*" and not (_HOST.fullmatch(text) or _is_ipv6(text.strip("[]"))):
+        raise ValueError(f'{text!r} is not the name of a host; give one such as "chat.example.com", or "*"')
+    return text.lower()
+
+
+def _origin(text: str) -> str:
+    if text != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+|null", text.lower()):
+        raise ValueError(f'{text!r} is not an origin; give one such as "https://chat.example.com", or "*"')
+    return text.lower()
+
+
 def store_path(text: str) -> str | None:
     """The file that a store URL names, the URL of a PostgreSQL database, None for the memory.
 
@@ -280,6 +296,9 @@ def _lower(value: Any) -> Any:
 Upstream = Annotated[str, AfterValidator(_upstream)]
 OtherUpstream = Annotated[str, AfterValidator(_other_upstream)]
 Listen = Annotated[str, AfterValidator(_listen)]
+ListenOrNone = Annotated[str, AfterValidator(_listen_or_none)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Origin = Annotated[str, AfterValidator(_origin)]
 Store = Annotated[str, AfterValidator(_store)]
 Header = Annotated[str, AfterValidator(_header)]
 HeaderOrNone = Annotated[str, AfterValidator(_header_or_none)]

@@ -59,7 +59,7 @@ async def test_an_upstream_that_is_down_is_told_and_no_reason_not_to_be_ready(
     reply = await sidecar.send("GET", "/-/ready")
     assert reply.status == 200
     assert reply.json["ready"] is True
-    assert reply.json["upstream"].startswith("not reachable: ")
+    assert reply.json["upstream"] == "not reachable"
 
 
 async def test_an_upstream_that_stays_silent_does_not_hold_up_the_answer(
@@ -73,7 +73,7 @@ async def test_an_upstream_that_stays_silent_does_not_hold_up_the_answer(
     upstream.otherwise = silent
     reply = await sidecar.send("GET", "/-/ready")
     assert reply.status == 200
-    assert reply.json["upstream"].startswith("not reachable: ")
+    assert reply.json["upstream"] == "not reachable"
 
 
 @pytest.mark.parametrize("reading", [False, True])
@@ -82,7 +82,7 @@ async def test_a_store_that_cannot_be_written_is_not_ready(sidecar: Sidecar, rea
         reply = await sidecar.send("GET", "/-/ready")
         assert reply.status == 503
         assert reply.json["ready"] is False
-        assert reply.json["store"] != "writable"
+        assert reply.json["store"] == "failing"
         assert (await sidecar.send("GET", "/-/live")).status == 200
     assert (await sidecar.send("GET", "/-/ready")).status == 200
 
@@ -92,7 +92,7 @@ async def test_a_store_that_does_not_answer_is_not_ready(sidecar: Sidecar, monke
     with slow(sidecar):
         reply = await sidecar.send("GET", "/-/ready")
     assert reply.status == 503
-    assert "did not answer" in reply.json["store"]
+    assert reply.json["store"] == "failing"
 
 
 @pytest.mark.parametrize("path", ["/-/live", "/-/ready", "/-/metrics"])
