@@ -18,6 +18,7 @@ compose       the request as it goes upstream
 session       under which name the upstream knows the conversation
 budget        how much of the history it may take along
 windows       what is known of each model's window
+known_windows which credential was told what of it
 tasks         titles and the like: shortened, and done elsewhere if so set
 summary       what stands for the turns that are left out
 summarise     having a model sum them up, in the background

@@ -30,7 +30,7 @@ def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Bud
         limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
     tokens = limits["max_input_tokens"]
     if tokens == "auto":
-        window = context.windows.of(asked.chat.model)
+        window = context.windows.of(asked.chat.model, asked.identity.credential)
         tokens = None if window is None else int(window * _SURE) - answer_room(context, asked, window)
     if ceiling is not None:
         tokens = ceiling if tokens is None else min(tokens, ceiling)

@@ -78,7 +78,7 @@ async def _healed(
         context.learned.refused(asked.chat.model, sent, refused.sent or _room(context, asked, refused))
         size = context.learned.weights(asked.chat.model).tokens(sent)
         if refused.limit is not None:
-            context.windows.learn(asked.chat.model, refused.limit)
+            context.windows.learn(asked.chat.model, asked.identity.credential, refused.limit)
         ceiling = _ceiling(context, asked, refused, size)
         shorter = await compose(context, asked, plan, request, ceiling)
         if shorter.body == composed.body:
@@ -156,4 +156,4 @@ def _guess(context: Context, asked: Asked, ceiling: int) -> None:
     share = context.settings.trim.answer_share
     answer = min(asked.chat.max_tokens or int(ceiling * share / (1 - share)), ceiling)
     if ceiling + answer >= LEAST:
-        context.windows.learn(asked.chat.model, ceiling + answer)
+        context.windows.learn(asked.chat.model, asked.identity.credential, ceiling + answer)

@@ -43,12 +43,15 @@ class _Unusable(SidecarError):
     """An answer from which no summary can be taken."""
 
 
-def summarise_later(context: Context, missing: Missing | None, request: web.BaseRequest) -> None:
+def summarise_later(
+    context: Context, missing: Missing | None, request: web.BaseRequest, credential: bytes
+) -> None:
     """Have what is missing summed up in the background, if anything is."""
     if missing is None or context.store_health.is_failing:
         return
     url, headers = _addressed(context, request)
-    context.summaries.begin(missing.conversation, lambda: _summarise(context, missing, url, headers))
+    room = _room(context, credential)
+    context.summaries.begin(missing.conversation, lambda: _summarise(context, missing, url, headers, room))
 
 
 def _addressed(context: Context, request: web.BaseRequest) -> tuple[URL, CIMultiDict[str]]:
@@ -75,12 +78,14 @@ def _addressed(context: Context, request: web.BaseRequest) -> tuple[URL, CIMulti
     return url, headers
 
 
-async def _summarise(context: Context, missing: Missing, url: URL, headers: CIMultiDict[str]) -> None:
+async def _summarise(
+    context: Context, missing: Missing, url: URL, headers: CIMultiDict[str], room: int
+) -> None:
     rules = context.settings.summary
     before = missing.known.text if missing.known else ""
     fronts = [each for each in missing.fronts if each.end > missing.told]
     try:
-        for piece in pieces(missing.line, missing.told, fronts, _room(context))[:_PIECES]:
+        for piece in pieces(missing.line, missing.told, fronts, room)[:_PIECES]:
             body = question(rules.prompt, rules.model, before, piece.text, rules.max_tokens)
             async with asyncio.timeout(_PATIENCE):
                 answer = await _answer(context, url, headers, body)
@@ -101,10 +106,10 @@ async def _summarise(context: Context, missing: Missing, url: URL, headers: CIMu
     context.summaries.ended(missing.conversation, well=False)
 
 
-def _room(context: Context) -> int:
+def _room(context: Context, credential: bytes) -> int:
     """How many tokens of turns one question may hold."""
     rules = context.settings.summary
-    window = None if context.settings.summary_base else context.windows.of(rules.model)
+    window = None if context.settings.summary_base else context.windows.of(rules.model, credential)
     if window is None:
         return context.summaries.room
     # Beside them stand the prompt, the summary so far and the answer.

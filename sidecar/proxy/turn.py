@@ -24,7 +24,6 @@ async def turn(context: Context, request: web.BaseRequest) -> web.StreamResponse
     with observed(context, request) as sight:
         asked = await receive(context, request)
         understood(context, sight, asked)
-        context.windows.look(asked.chat.model, request.headers)
         try:
             async with context.appends.turn(asked.place_in_line):
                 return await _answer(context, asked, request, sight)
@@ -39,11 +38,13 @@ async def _answer(
     plan = await load(context, asked)  # and reconcile
     composed = await compose(context, asked, plan, request)  # rebuild and trim
     upstream, composed = await forward(context, asked, plan, composed, request)
+    if upstream.status < 400 and composed.url is None:
+        context.windows.look(asked.chat.model, asked.identity.credential, request.headers)
     answered(sight, plan, upstream.status)
     said = told(context, asked, plan, composed)
     recording = recording_of(context, asked, plan, upstream, composed)
     if recording is None:
         return await relay(request, upstream, said)
     response = await relay_recorded(request, upstream, said, recording)  # assemble and record
-    summarise_later(context, composed.missing, request)
+    summarise_later(context, composed.missing, request, asked.identity.credential)
     return response

@@ -3,7 +3,8 @@
 Rules: a table in the settings is believed before anything else. What a refusal taught counts where it is
 less than what the upstream's list says, and lapses after a day, for engines are started anew with more, and
 an error may have lied. The list is asked for in the background, with the credential of the request that made
-us ask, and never for the demo; no request waits for it, and its failure is no more than not knowing.
+us ask, and never for the demo; no request waits for it, and its failure is no more than not knowing. What
+list or refusal told one credential counts for that alone (`known_windows`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from sidecar.conversation.windows import ANY, shown, windows
+from sidecar.proxy.known_windows import KnownWindows
 from sidecar.proxy.upstream import Upstream
 from sidecar.settings import ModelTrim, Settings
 
@@ -29,8 +31,8 @@ log = logging.getLogger("sidecar.proxy")
 _LAPSES = 24 * 3600.0  # seconds until what a refusal taught is doubted
 _PATIENCE = 5.0  # seconds for one answer
 _AGAIN = 60.0  # seconds before a model that no list held, or a list that failed, is asked for again
+_SHOWN = 256  # characters of a model's name in the log
 _LARGEST = 8 << 20  # bytes of a list
-_MOST = 1000  # models whose refusals are remembered
 # Beside `/v1/models`: LM Studio's, Ollama's and LiteLLM's own lists.
 _OTHER_LISTS = ("/api/v0/models", "/api/ps", "/model/info")
 _SHOW = "/api/show"
@@ -49,62 +51,62 @@ class Windows:
         )
         self._upstream = upstream
         self._spawn = spawn
-        self._listed: dict[str, int] = {}
-        self._learned: dict[str, tuple[int, float]] = {}
-        self._asked_at: float | None = None
+        self._known = KnownWindows()
         self._asking: asyncio.Task[None] | None = None
 
     def rule(self, model: str | None) -> ModelTrim | None:
         """The first table of the settings whose pattern fits the model's name."""
         return next((rule for rule in self._rules if fnmatchcase(model or "", rule.match)), None)
 
-    def of(self, model: str | None) -> int | None:
-        """The model's window in tokens; None if nobody has told yet."""
+    def of(self, model: str | None, credential: bytes) -> int | None:
+        """The model's window in tokens, as far as this credential (a hash) was told; None if it was not."""
         rule = self.rule(model)
         if rule is not None and rule.window is not None:
             return rule.window
         name = model or ""
-        listed = self._listed.get(name) or self._listed.get(ANY)
-        learned, at = self._learned.get(name, (None, 0.0))
+        told = self._known.listed(credential)
+        listed = told.get(name) or told.get(ANY)
+        learned, at = self._known.learned(credential, name) or (None, 0.0)
         if learned is None or time.time() - at > _LAPSES:
             return listed
         return min(learned, listed or learned)
 
-    def learn(self, model: str | None, window: int) -> None:
-        """A refusal has told the window."""
+    def learn(self, model: str | None, credential: bytes, window: int) -> None:
+        """A refusal has told this credential the window."""
         name = model or ""
-        if self.of(name) != window:
-            log.info("a model's window was learned", extra={"model": name, "window": window})
-        self._learned.pop(name, None)  # so that the newest stand last
-        self._learned[name] = (window, time.time())
-        while len(self._learned) > _MOST:
-            del self._learned[next(iter(self._learned))]
+        if self.of(name, credential) != window:
+            log.info("a model's window was learned", extra={"model": name[:_SHOWN], "window": window})
+        self._known.learn(credential, name, window, time.time())
 
-    def look(self, model: str | None, headers: Mapping[str, str]) -> None:
-        """A request for this model came: ask for its window if that is due, and return at once."""
+    def look(self, model: str | None, credential: bytes, headers: Mapping[str, str]) -> None:
+        """A request for this model was taken: ask for its window if that is due, and return at once.
+
+        Not before it was taken, lest keys that somebody makes up are asked with, again and again.
+        """
         if not self._refresh or (self._asking is not None and not self._asking.done()):
             return
-        known = (model or "") in self._listed or ANY in self._listed
+        told, asked_at = self._known.listed(credential), self._known.asked_at(credential)
+        known = (model or "") in told or ANY in told
         wait = self._refresh if known else min(self._refresh, _AGAIN)
         now = time.monotonic()
-        if self._asked_at is not None and now - self._asked_at < wait:
+        if asked_at is not None and now - asked_at < wait:
             return
-        self._asked_at = now
-        credential = CIMultiDict(
+        self._known.asking(credential, now)
+        sent = CIMultiDict(
             (name, value) for name, value in headers.items() if name.lower() in self._credentials
         )
-        self._asking = self._spawn(self._ask(model or "", credential))
+        self._asking = self._spawn(self._ask(model or "", credential, sent))
 
     def stop(self) -> None:
         """The process ends: nobody needs the answer any more."""
         if self._asking is not None:
             self._asking.cancel()
 
-    async def _ask(self, model: str, headers: CIMultiDict[str]) -> None:
+    async def _ask(self, model: str, credential: bytes, headers: CIMultiDict[str]) -> None:
         found = await self._asked(model, headers)
-        if found != self._listed:
+        if found != self._known.listed(credential):
             log.info("the upstream tells windows", extra={"models": len(found)})
-        self._listed = found
+        self._known.hold(credential, found)
 
     async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, int]:
         found = windows(await self._get("/v1/models", headers))

@@ -245,7 +245,7 @@ async def test_what_a_refusal_taught_is_doubted_after_a_day(
 async def test_refusals_of_models_without_number_are_not_all_remembered(
     sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sidecar.proxy.windows._MOST", 2)
+    monkeypatch.setattr("sidecar.proxy.known_windows._MOST_LEARNED", 2)
     for model in ("a", "b", "c"):
         upstream.will(sends(REFUSED, status=400))
         await sent(sidecar, upstream, model=model)
