@@ -87,6 +87,24 @@ async def test_no_exchange_of_it_is_left_in_any_file(store, tmp_path, compact):
     assert len(await store.exchanges(TENANT, "harmless", limit=2000)) == 1500
 
 
+async def test_a_process_that_knows_no_exchanges_deletes_them_as_well(store, tmp_path):
+    """One of the version before, that had opened the file already."""
+    ask, answer = chat("hi", "hello")
+    done = exchange("conv_1", ask, answer, outcome="xyzzy")
+    await store.record(turn(talk(), ask, answer, exchange=done))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as before, before:
+        before.execute("PRAGMA foreign_keys = ON")
+        before.execute("PRAGMA secure_delete = ON")
+        for table in ("message", "echo", "summary", "system_prompt"):
+            before.execute(f"DELETE FROM {table} WHERE conversation = 1")
+        before.execute("DELETE FROM conversation WHERE number = 1")
+    await store.scrub(compact=False)
+
+    assert words(tmp_path).count(b"xyzzy") == 0
+    await store.record(turn(talk(), ask, answer))
+    assert await store.exchanges(TENANT, "conv_1") == []
+
+
 async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_path):
     await store.record(turn(talk(), question("hi"), system=b"[1]"))
     await store.record(turn(talk(), system=b'["xyzzy"]'))

@@ -1,0 +1,265 @@
+"""All stores side by side, whatever is done to them in whatever order: none tells another story than memory.
+
+The rules are what requests, people and commands do: record, sum up, look, delete, prune, bring in, encrypt
+anew, copy, export, open again. After each the whole of every conversation is compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from msgspec.structs import replace
+
+from sidecar.commands.migrate import copied
+from sidecar.commands.progress import Progress
+from sidecar.commands.verify import wrongs
+from sidecar.conversation.records import Detail, Summary
+from sidecar.export import as_json, exchange_as_json
+from sidecar.retention import prune
+from sidecar.settings import Retention
+from sidecar.store import MemoryStore, make_store
+from tests.store.test_twins import CONVERSATIONS, ECHOES, as_turn, check_what_is_at_hand, records
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, talk, turn
+
+SEALED = 1  # which of the others is encrypted
+KEYS = [bytes([number]) * 32 for number in range(1, 4)]
+ids = st.sampled_from(sorted(CONVERSATIONS))
+places = st.integers(0, 7)
+words = st.sampled_from(["start", "continue", "retry"])
+
+
+class Stores(RuleBasedStateMachine):
+    """Memory is the model; the others are a file, an encrypted file, and PostgreSQL."""
+
+    def __init__(self, postgres):
+        super().__init__()
+        self.postgres = postgres
+        self.folder = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.model = MemoryStore()
+        self.others = []
+        self.keys = 1  # how many the encrypted store has had
+        self.time = 0
+        self.stashed = []  # turns whose requests still run
+        self.snapshots = []
+        self.runner.run(self.open())
+
+    async def open(self):
+        path = Path(self.folder.name)
+        sealed = make_store(str(path / "sealed.db"), keys=KEYS[: self.keys][::-1])
+        self.others = [make_store(str(path / "plain.db")), sealed, make_store(self.postgres)]
+        for store in self.others:
+            await store.open()
+
+    async def close(self):
+        for store in self.others:
+            await store.close()
+
+    def teardown(self):
+        self.runner.run(self.close())
+        self.runner.close()
+        self.folder.cleanup()
+
+    def all(self, work):
+        """Do it to each store; all give what the model gives."""
+
+        async def do():
+            expected = await work(self.model)
+            for store in self.others:
+                assert await work(store) == expected, store
+            return expected
+
+        result = self.runner.run(do())
+        self.runner.run(self.compare())
+        return result
+
+    async def compare(self):
+        for id in CONVERSATIONS:
+            expected = await self.model.whole(id)
+            for store in self.others:
+                assert await store.whole(id) == expected, store
+
+    def known(self, id):
+        return self.runner.run(self.model.tree(id))
+
+    def at(self):
+        self.time += 1
+        return float(self.time // 2)
+
+    @rule(record=records, outcome=st.none() | words, place=places)
+    def record(self, record, outcome, place):
+        known = self.known(record[0])
+        told = as_turn(known, record, self.at())
+        if outcome is not None:  # of a few ids, so that some are there already
+            parent = known[place % len(known)] if known else None
+            done = exchange(record[0], parent, parent, at=place, outcome=outcome)
+            told = replace(told, exchange=done)
+
+        async def work(store):
+            await store.record(told)
+            await check_what_is_at_hand(store, record[0], [])
+
+        self.all(work)
+
+    @rule(id=ids, place=places, outcome=words)
+    def record_an_exchange_alone(self, id, place, outcome):
+        known = self.known(id)
+        parent = known[place % len(known)] if known else None
+        done = exchange(id, parent, at=8 + place, outcome=outcome, status=429)
+        about = talk(id, key=id[-1], tenant=CONVERSATIONS[id], at=self.at())
+        self.all(lambda store: store.record(turn(about, exchange=done)))
+
+    @rule(id=ids, place=places)
+    def begin_a_request(self, id, place):
+        known = self.known(id)
+        under = known[place % len(known)] if known else None
+        tenant = CONVERSATIONS[id]
+        nodes = chat(f"late {place}", "so", tenant=tenant, under=under)
+        about = talk(id, key=id[-1], tenant=tenant, at=self.at(), tip=nodes[-1].id)
+        self.stashed.append(turn(about, *nodes, exchange=exchange(id, *nodes, at=16 + len(self.stashed))))
+
+    @precondition(lambda self: self.stashed)
+    @rule(place=places)
+    def end_a_request(self, place):
+        late = self.stashed.pop(place % len(self.stashed))
+        self.all(lambda store: store.record(late))
+
+    @rule(id=ids, place=places, text=words)
+    def sum_up(self, id, place, text):
+        known = self.known(id)
+        front = known[place % len(known)].hash if known else ECHOES[0]
+        summary = Summary(front, text, "small", self.at())
+        self.all(lambda store: store.summarise(id, summary))
+        self.all(lambda store: store.summary(id, [ECHOES[1], front]))
+
+    @rule(id=ids, place=places, tenant=st.sampled_from([TENANT, OTHER_TENANT]))
+    def find(self, id, place, tenant):
+        known = self.known(id)
+        hashes = [b"?" * 16, known[place % len(known)].hash if known else ECHOES[0], ECHOES[place % 2]]
+        self.all(lambda store: store.find(tenant, [id, "conv_b"], hashes))
+        self.all(lambda store: store.find_by_history(tenant, hashes[1:2]))
+        if known:
+            self.all(lambda store: store.path(id, known[place % len(known)].id))
+
+    @rule(id=ids, limit=st.integers(1, 4), before=st.none() | st.integers(0, 20))
+    def read_exchanges(self, id, limit, before):
+        tenant = CONVERSATIONS[id]
+        other = TENANT if tenant == OTHER_TENANT else OTHER_TENANT
+        last = exchange(id, None, at=before).id if before is not None else None
+        found = self.all(lambda store: store.exchanges(tenant, id, limit=limit, before=last))
+        assert len(found) <= limit
+        assert self.all(lambda store: store.exchanges(other, id)) == []
+        if found:
+            assert self.all(lambda store: store.exchange(tenant, id, found[0].id)) == found[0]
+            assert self.all(lambda store: store.exchange(other, id, found[0].id)) is None
+
+    @rule(id=ids, age=st.none() | st.integers(0, 3))
+    def delete(self, id, age):
+        unless_after = None if age is None else float(self.time // 2 - age)
+        self.all(lambda store: store.delete(id, unless_after=unless_after))
+
+    @rule(most=st.integers(1, 2), compact=st.booleans())
+    def prune(self, most, compact):
+        rules = Retention(max_conversations=most)
+        self.all(lambda store: prune(store, rules, float(self.time)))
+        self.all(lambda store: store.scrub(compact=compact))
+
+    @rule(id=ids)
+    def take_a_snapshot(self, id):
+        whole = self.runner.run(self.model.whole(id))
+        if whole is not None:
+            self.snapshots.append(whole)
+
+    @precondition(lambda self: self.snapshots)
+    @rule(place=places, is_newer=st.booleans())
+    def bring_in(self, place, is_newer):
+        whole = self.snapshots[place % len(self.snapshots)]
+        if is_newer:
+            whole = replace(whole, conversation=replace(whole.conversation, updated_at=self.at()))
+        self.all(lambda store: store.put(whole))
+
+    @rule(id=ids, text=words)
+    def rewrite(self, id, text):
+        def change(whole):
+            usage = f'{{"of":"{text}"}}'.encode()
+            return replace(
+                whole,
+                nodes=tuple(replace(node, usage=usage) for node in whole.nodes),
+                summaries=tuple(replace(each, text=text) for each in whole.summaries),
+                exchanges=tuple(replace(each, detail=Detail(finish=text)) for each in whole.exchanges),
+            )
+
+        self.all(lambda store: store.rewrite(id, change))
+
+    @rule(name=words, value=places)
+    def learn(self, name, value):
+        self.all(lambda store: store.remember(name, bytes([value])))
+        self.all(lambda store: as_list(store.recall()))
+
+    @rule()
+    def forget(self):
+        self.all(lambda store: store.forget())
+        assert self.all(lambda store: store.recall()) == {}
+
+    @rule(rekeyed=st.booleans())
+    def open_again(self, rekeyed):
+        async def work():
+            await self.close()
+            self.keys += rekeyed and self.keys < len(KEYS)
+            await self.open()
+            if rekeyed:
+                await self.others[SEALED].reseal(lambda _: None)
+            await self.compare()
+
+        self.runner.run(work())
+
+    @rule()
+    def copy_and_export(self):
+        async def work(store):
+            copy = MemoryStore()
+            await copied(store, copy, Progress("copied", out=io.StringIO()))
+            lines = []
+            async for each in store.conversations():
+                lines.append(as_json(each, await copy.tree(each.id)))
+                newest_first = await copy.exchanges(each.tenant, each.id)
+                lines += [exchange_as_json(one) for one in newest_first]
+                assert await copy.whole(each.id) == await store.whole(each.id)
+            return lines
+
+        self.all(work)
+
+    @rule()
+    def list_and_verify(self):
+        async def work(store):
+            told = []
+            async for held in store.holdings():
+                # The ids here are not keyed by a secret, which is what else would be said.
+                said = wrongs(await store.whole(held.id), store.secret)
+                assert [each for each in said if each.startswith(("exchange", "message"))] == []
+                told.append(replace(held, size=held.size * (store is not self.others[SEALED])))
+            return told
+
+        expected = self.runner.run(work(self.model))
+        for store in self.others:
+            known = [replace(each, size=0) for each in expected] if store is self.others[SEALED] else expected
+            assert self.runner.run(work(store)) == known, store
+
+
+async def as_list(found):
+    """With the order."""
+    return list((await found).items())
+
+
+def test_whatever_is_done_in_whatever_order_all_stores_tell_the_same(server):
+    class Empty(Stores):
+        def __init__(self):
+            super().__init__(asyncio.run(server.store_url()))
+
+    bounded = settings(max_examples=15, stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(Empty, settings=bounded)
