@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
-from sidecar.export import as_json
+from sidecar.export import as_json, exchange_as_json
 from sidecar.store import Store, make_store
 from tests.commands.conftest import talk as talks
 from tests.store.record import SECRET, fill
@@ -28,7 +28,7 @@ async def stores(request, tmp_path, server):
         # Two in one test, so not the one that is shared.
         postgres = kind == "postgres"
         path = server.url(await server.database()) if postgres else str(tmp_path / f"{len(made)}.db")
-        made.append(make_store(path))
+        made.append(make_store(path, keys=[bytes(32)] if kind == "encrypted" else []))
         await made[-1].open()
         return made[-1]
 
@@ -47,10 +47,14 @@ async def everything(store):
 
 
 async def export(store):
-    return sorted([as_json(each, await store.tree(each.id)) async for each in store.conversations()])
+    lines = []
+    async for each in store.conversations():
+        lines.append(as_json(each, await store.tree(each.id)))
+        lines += [exchange_as_json(one) for one in await store.exchanges(each.tenant, each.id)]
+    return sorted(lines)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "encrypted"])
 @pytest.mark.parametrize("other", KINDS)
 async def test_everything_goes_along_and_back(stores, tmp_path, kind, other):
     await fill(tmp_path / "filled.db")
@@ -63,6 +67,7 @@ async def test_everything_goes_along_and_back(stores, tmp_path, kind, other):
         assert second.secret == SECRET
         assert await everything(second) == await everything(first) == await everything(filled)
         assert await export(second) == await export(filled)
+        assert len(await export(second)) == 4 + 2
     finally:
         await filled.close()
 

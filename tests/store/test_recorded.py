@@ -15,7 +15,7 @@ from sidecar.export import as_json, as_markdown
 from sidecar.store import SQLiteStore, schema
 from sidecar.store.life import NODE
 from sidecar.store.schema import migrate, migrations
-from tests.store.record import FOLDER, SECRET
+from tests.store.record import FOLDER, SECRET, exchange
 from tests.store.trees import talk
 
 NUMBERS = [number for number, _sql in migrations()]
@@ -98,6 +98,8 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
         assert await store.summary(about.id, [nodes[1].hash]) == (
             Summary(nodes[1].hash, "They greeted.", "small", 3.5) if number >= 3 else None
         )
+        done = [exchange(about.id, nodes[5], nodes[6])] if number >= 5 else []
+        assert await store.exchanges(tenant, about.id) == done
         assert await store.recall() == ({"tokens:demo": b'{"a":1}'} if number >= 4 else {})
         async for held in store.holdings():
             whole = await store.whole(held.id)

@@ -65,8 +65,11 @@ _DELETE = """
     WHERE k.hash = keys.hash AND k.born = gone.born AND k.conversation = $1"""
 # What a sidecar of before that table has left of conversations that it deleted.
 _DELETE_LEFT = """
-    DELETE FROM exchange e WHERE NOT EXISTS (
-        SELECT FROM conversation c WHERE c.number = e.conversation AND c.born = e.born)"""
+    DELETE FROM exchange e USING (
+        SELECT held.conversation, held.born FROM (SELECT DISTINCT conversation, born FROM exchange) held
+        WHERE NOT EXISTS (
+            SELECT FROM conversation c WHERE c.number = held.conversation AND c.born = held.born)) gone
+    WHERE e.conversation = gone.conversation AND e.born = gone.born"""
 _TABLES = "conversation, message, echo, system_prompt, summary, exchange, known_by, append_lease, learned"
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
