@@ -11,32 +11,32 @@ __all__ = ["Encryption", "Retention"]
 
 
 class Retention(Section):
-    """What is kept no longer. Whole conversations go, those first that were used least recently."""
+    """What is deleted, and when. Whole conversations are deleted, the least recently used first."""
 
     max_days: Limit = Field(
-        None, description="Keep a conversation so many days after it was used last; `none` for ever."
+        None, description="Days to keep a conversation after its last use; `none` keeps it forever."
     )
     max_conversations: Limit = Field(
-        None, description="Keep so many conversations of each tenant, those used last; `none` for no limit."
+        None,
+        description="Number of conversations to keep per tenant, the most recently used; `none` for no"
+        " limit.",
     )
-    max_bytes: Limit = Field(
-        None, description="Keep so many bytes of messages of each tenant; `none` for no limit."
-    )
+    max_bytes: Limit = Field(None, description="Bytes of messages to keep per tenant; `none` for no limit.")
     every: Seconds = Field(
         3600.0,
-        description="How often the running server looks for what to delete, in seconds; 0 leaves it to"
+        description="How often the running server deletes by these rules, in seconds; 0 leaves it to"
         " `sidecar prune`.",
     )
 
 
 class Encryption(Section):
-    """What was said is encrypted in the store (AES-256-GCM); off without a key. The README says how to."""
+    """Encryption of the stored content (AES-256-GCM); off without a key. See the README."""
 
     key: EncryptionKeys = Field(
         SecretStr(""),
-        description="Key, 32 bytes in base64 as `openssl rand -base64 32` makes them; several with commas"
-        " between them: the first one encrypts, all of them decrypt.",
+        description="Key: 32 bytes in base64, as made by `openssl rand -base64 32`; or several, separated by"
+        " commas: the first encrypts, all of them decrypt.",
     )
     key_file: str = Field(
-        "", description="File with that key, or with one on each line, in place of `encryption.key`."
+        "", description="File with that key, or with one per line, instead of `encryption.key`."
     )

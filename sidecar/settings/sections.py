@@ -52,22 +52,22 @@ class Identity(Section):
 
     headers: tuple[Header, ...] = Field(
         ("X-Conversation-ID", "X-OpenWebUI-Chat-Id"),
-        description="Request headers that may carry the conversation id; the first that is not empty counts.",
+        description="Request headers that may carry the conversation id; the first non-empty one is used.",
     )
     no_id: tuple[str, ...] = Field(
         ("new", "null", "None", "undefined"),
-        description="What clients send that have no id yet: names no conversation and no message. Nor does a"
-        " template that was not filled in (`{{…}}`).",
+        description="Placeholder values, treated as a missing id, as are template variables that were not"
+        " filled in (`{{…}}`).",
     )
     message_id_header: HeaderOrNone = Field(
-        "X-Message-ID", description="Request header with the id of the answer that is asked for."
+        "X-Message-ID", description="Request header with the id that the client gave the requested answer."
     )
     user_message_id_header: HeaderOrNone = Field(
         "X-User-Message-ID", description="Request header with the id of the newest user message."
     )
     parent_id_header: HeaderOrNone = Field(
         "X-User-Message-Parent-ID",
-        description="Request header with the id of the answer that message follows.",
+        description="Request header with the id of the answer that the newest user message follows.",
     )
     fallback: Literal["match", "hash", "none"] = Field(
         "match",
@@ -76,11 +76,11 @@ class Identity(Section):
     )
     temporary_prefixes: tuple[Prefix, ...] = Field(
         ("temporary:", "local:"),
-        description="Ids that begin so are temporary chats: nothing is written to disk.",
+        description="Prefixes of ids of temporary chats: nothing is written to disk.",
     )
     channel_prefixes: tuple[Prefix, ...] = Field(
         ("channel:",),
-        description="Ids that begin so mix conversations: recorded, never continued from the store.",
+        description="Prefixes of ids that mix conversations: recorded, never continued from the store.",
     )
 
 
@@ -89,7 +89,7 @@ class Tenant(Section):
 
     mode: Literal["credential+user", "credential", "user", "fixed"] = Field(
         "credential+user",
-        description="What tells tenants apart: the credential and, where present, the user id; one of the"
+        description="What identifies a tenant: the credential and, if present, the user id; only one of the"
         " two; or `fixed`, a single tenant for everybody.",
     )
     credential_headers: tuple[Header, ...] = Field(
@@ -103,16 +103,16 @@ class Tenant(Section):
     )
     user_headers: tuple[Header, ...] = Field(
         ("X-OpenWebUI-User-Id", "X-User-ID"),
-        description="Request headers that may carry the user id; the first that is not empty counts."
-        " Whoever can reach the sidecar can set them.",
+        description="Request headers that may carry the user id; the first non-empty one is used."
+        " Anyone who can reach the sidecar can set them.",
     )
     user_jwt_header: HeaderOrNone = Field(
         "X-OpenWebUI-User-Jwt", description="Request header with a signed token whose `sub` is the user id."
     )
     user_jwt_secret: Secret = Field(
         SecretStr(""),
-        description="Key (HS256) that verifies that token; without it the token is not looked at, with it the"
-        " unsigned headers are not.",
+        description="Key (HS256) that verifies that token. If empty, the token is ignored; if set, the"
+        " unsigned headers are.",
     )
 
 
@@ -120,35 +120,32 @@ class Tasks(Section):
     """A front end's background requests (titles, tags, …), which leave no trace in any history."""
 
     header: HeaderOrNone = Field(
-        "X-Task", description="Request header that names the task; empty on a real turn."
+        "X-Task", description="Request header that names the task; empty on chat requests."
     )
     openings: tuple[Opening, ...] = Field(
         OPENINGS,
-        description="Where that header is absent: how a task's prompt begins. Never `### Task:` alone, which"
-        " opens turns with documents as well.",
+        description="How the prompt of a task begins, used if that header is absent. Never `### Task:` alone,"
+        " which also begins chat messages with documents.",
     )
     forward_id: bool = Field(
         False,
-        description="Send tasks upstream with the conversation id. An agent would take them for turns.",
+        description="Send tasks upstream with the conversation id. An agent would take them for messages"
+        " of the chat.",
     )
-    model: str = Field(
-        "", description="Have tasks done by this model instead of the chat's; empty for the one they name."
-    )
+    model: str = Field("", description="Model for tasks; if empty, the one that the request names.")
     upstream: OtherUpstream = Field(
         "",
-        description="Send tasks to this OpenAI base URL; empty for `upstream`. Of the client's headers only"
-        " those of the content go there: no credential, no user, no id.",
+        description="OpenAI base URL for tasks; if empty, `upstream`. Only the client's content headers are"
+        " sent there: no credential, no user, no id.",
     )
-    api_key: Key = Field(
-        SecretStr(""), description="Key for `tasks.upstream`, sent as a bearer token; empty for none."
-    )
+    api_key: Key = Field(SecretStr(""), description="API key for `tasks.upstream`, sent as a bearer token.")
     forward_credential: bool = Field(
         False, description="Send the client's own credential to `tasks.upstream`."
     )
     max_input_tokens: Limit = Field(
         None,
-        description="Send at most so many tokens of a task, estimated; `none` for no limit. What is left out"
-        " is from the middle of the chat in its prompt (`<chat_history>`).",
+        description="Maximum number of tokens of a task, estimated; `none` for no limit. The middle of the"
+        " chat in its prompt (`<chat_history>`) is left out.",
     )
 
 
@@ -157,19 +154,20 @@ class History(Section):
 
     mode: Literal["auto", "full", "append", "off"] = Field(
         "auto",
-        description="What clients send: `full` history, only what is new (`append`), or either (`auto`)."
-        " `off` keeps nothing. The request header `X-Sidecar-History` says it for one request.",
+        description="What clients send: the `full` history, only new messages (`append`), or either (`auto`)."
+        " `off` records nothing. The request header `X-Sidecar-History` sets it for one request.",
     )
     append_wait: Seconds = Field(
-        120.0, description="How long an append waits for the one before it, in seconds; then 409."
+        120.0, description="How long an append waits for the one before it, in seconds, before it gets a 409."
     )
     commit: Literal["before_end", "after_end"] = Field(
         "before_end",
-        description="Whether the client sees the end of a reply only after it is stored, or at once.",
+        description="Whether the client sees the end of a reply only once it is stored, or immediately.",
     )
     on_disconnect: Literal["cancel", "finish"] = Field(
         "cancel",
-        description="When the client leaves: cancel the upstream's work, or read on and keep all.",
+        description="When the client disconnects: cancel the upstream request, or read on and keep the"
+        " whole reply.",
     )
     if_store_fails: Literal["serve", "refuse"] = Field(
         "serve",
@@ -189,7 +187,7 @@ class Restore(Section):
     )
     user_messages: bool = Field(
         False,
-        description="Send earlier user messages as first sent, with the documents that were put into them.",
+        description="Send earlier user messages as they were first sent, with the documents they contained.",
     )
     system_prompt: Literal["client", "pin"] = Field(
         "client",
@@ -214,39 +212,41 @@ class Trim(Section):
     `models = [{match = "gpt-4o*", window = 128000, max_turns = 40}, {match = "o3", max_messages = "none"}]`.
     """
 
-    max_messages: Limit = Field(None, description="Send at most so many messages; `none` for no limit.")
+    max_messages: Limit = Field(
+        None, description="Maximum number of messages sent upstream; `none` for no limit."
+    )
     max_turns: Limit = Field(
-        None, description="Send at most so many turns, the newest included; `none` for no limit."
+        None, description="Maximum number of turns sent upstream, the newest included; `none` for no limit."
     )
     max_input_tokens: AutoLimit = Field(
         "auto",
-        description="Send at most so many tokens, estimated; `none` for no limit. `auto` is the model's"
-        " context window less the room for the answer, once the window is known: from `trim.models`, the"
-        " upstream's list of models, or its refusal of a longer prompt.",
+        description="Maximum number of tokens sent upstream, estimated; `none` for no limit. `auto` is the"
+        " model's context window minus the space reserved for the answer, once the window is known: from"
+        " `trim.models`, the upstream's model list, or its refusal of a longer prompt.",
     )
     answer_share: AnswerShare = Field(
         0.25,
-        description="With `auto`: the share of the window that is kept free for an answer whose request does"
-        " not say `max_tokens`; at most 0.5.",
+        description="With `auto`: the share of the window reserved for the answer if the request does not set"
+        " `max_tokens`; at most 0.5.",
     )
     window_refresh: Seconds = Field(
         3600.0,
-        description="With `auto`: how often the upstream's list of models is asked for again, in seconds; 0"
-        " never asks. No request waits for it.",
+        description="With `auto`: how often the upstream's model list is fetched again, in seconds; 0 never"
+        " fetches it. No request waits for it.",
     )
     models: tuple[ModelTrim, ...] = Field(
         (),
-        description="Budgets of single models, a list of tables with `match` (a name, `*` and `?` as in file"
-        " names) and any of `window`, `max_messages`, `max_turns`, `max_input_tokens`; JSON in the"
-        " environment. The first that fits counts.",
+        description="Budgets for some models: a list of tables with `match` (a name, with `*` and `?` as in"
+        " file names) and any of `window`, `max_messages`, `max_turns`, `max_input_tokens`; JSON in the"
+        " environment. The first match is used.",
     )
     step: Share = Field(
         0.6,
         description="The cut moves in steps of this share of the budget, so that the upstream's prefix cache"
-        " keeps hitting in between: a smaller one keeps more of the context, a larger one costs less. Above"
-        " 0, up to 1.",
+        " keeps hitting in between. A smaller step keeps more context, a larger one costs less. Above 0, up"
+        " to 1.",
     )
-    keep_first_turn: bool = Field(False, description="Never cut the conversation's first turn.")
+    keep_first_turn: bool = Field(False, description="Never drop the conversation's first turn.")
 
 
 class Summary(Section):
@@ -254,22 +254,20 @@ class Summary(Section):
 
     model: str = Field(
         "",
-        description="Have the turns that are left out summed up by this model, in the background; empty for"
-        " no summary.",
+        description="Model that summarizes dropped turns, in the background; empty for no summaries.",
     )
-    upstream: OtherUpstream = Field(
-        "", description="Ask for summaries at this OpenAI base URL; empty for `upstream`."
-    )
+    upstream: OtherUpstream = Field("", description="OpenAI base URL for summaries; if empty, `upstream`.")
     api_key: Key = Field(
         SecretStr(""),
-        description="Key for that, sent as a bearer token. Without one, the credential of the client goes to"
-        " `upstream`, and none to another.",
+        description="API key for `summary.upstream`, sent as a bearer token. If empty, the client's"
+        " credential"
+        " is sent to `upstream`, and none to any other.",
     )
-    prompt: str = Field(SUMMARY_PROMPT, description="What that model is told to do.")
+    prompt: str = Field(SUMMARY_PROMPT, description="Instructions for that model.")
     max_tokens: Whole = Field(
         400,
-        description="How long a summary may be, in tokens. That much is kept free in every prompt that has a"
-        " limit of tokens, though never more than a quarter of it.",
+        description="Maximum length of a summary, in tokens. That much is reserved in every prompt with a"
+        " token limit, though never more than a quarter of it.",
     )
 
 
@@ -294,12 +292,13 @@ class Session(Section):
     )
     slots: Count = Field(
         0,
-        description="For llama.cpp: how many slots it has (`-np`). Each chat stays on one of them while there"
-        " is room for all, in the body field `id_slot`; 0 leaves the choice to the engine.",
+        description="For llama.cpp: its number of slots (`-np`). Each chat stays on one slot while there is"
+        " room for all, by the body field `id_slot`; 0 leaves the choice to the engine.",
     )
     cache_prompt: bool = Field(
         False,
-        description="For llama.cpp: set the body field `cache_prompt`, where it is not on by itself.",
+        description="For llama.cpp: set the body field `cache_prompt`, for versions where it is off by"
+        " default.",
     )
 
 
@@ -313,41 +312,39 @@ class Limits(Section):
 
 
 class Timeouts(Section):
-    """How long to wait. A stream has no total time-out."""
+    """Timeouts. A stream has no total timeout."""
 
-    connect: Wait = Field(10.0, description="How long to wait for a connection to the upstream, in seconds.")
-    idle: Wait = Field(
-        600.0, description="How long to wait for the next byte of the upstream's answer, in seconds."
-    )
+    connect: Wait = Field(10.0, description="Timeout for connecting to the upstream, in seconds.")
+    idle: Wait = Field(600.0, description="Timeout for the next byte of the upstream's response, in seconds.")
     store: Wait = Field(
         10.0,
-        description="How long to wait for the store, in seconds; then it counts as failing.",
+        description="Timeout for the store, in seconds, after which it counts as failing.",
     )
     shutdown: Seconds = Field(
-        8.0, description="How long answers under way may go on once the process is told to stop, in seconds."
+        8.0, description="How long open requests may continue once the process is told to stop, in seconds."
     )
 
 
 class Retries(Section):
-    """An upstream that could not be reached is tried again; never one that may have begun to work."""
+    """Retries of connections that failed; never of a request that the upstream may have begun to work on."""
 
-    attempts: Whole = Field(3, description="How often a request is tried in all.")
+    attempts: Whole = Field(3, description="Total attempts, including the first.")
     backoff: Seconds = Field(
-        0.2, description="Pause before the second try, in seconds; it doubles from try to try."
+        0.2, description="Pause before the second attempt, in seconds; it doubles with every attempt."
     )
 
 
 class Doctor(Section):
     """What `sidecar doctor` can look back on: how requests named themselves, never what they said."""
 
-    remember: Count = Field(500, description="So many of the last requests; 0 for none.")
+    remember: Count = Field(500, description="How many recent requests to keep in memory; 0 for none.")
 
 
 class Logs(Section):
-    """What is said on standard error."""
+    """The log, on standard error."""
 
     level: Annotated[Literal["debug", "info", "warning", "error"], Lower] = Field(
-        "info", description="The least that is said."
+        "info", description="Minimum log level."
     )
     format: Annotated[Literal["text", "json"], Lower] = Field(
         "text", description="`text` for people, `json` (one object a line) for machines."
@@ -364,7 +361,9 @@ class Declaration(Section):
     )
     listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
     workers: Workers = Field(
-        1, description="How many processes serve; they share the port and the store. One uses about one core."
+        1,
+        description="Number of worker processes; they share the port and the store. Each uses about one"
+        " core.",
     )
     store: Store = Field(
         "sqlite:///sidecar.db",
@@ -373,7 +372,9 @@ class Declaration(Section):
         " the process.",
     )
     secret: Secret = Field(
-        SecretStr(""), description="Keys the hashes of tenants; empty: made once and kept in the store."
+        SecretStr(""),
+        description="Secret for hashing tenant identities. If empty, it is generated on first start and"
+        " kept in the store.",
     )
     identity: Identity = Identity()
     tenant: Tenant = Tenant()
