@@ -38,6 +38,7 @@ class _Body(msgspec.Struct):
     tools: msgspec.Raw = msgspec.Raw(b"")
     max_completion_tokens: Any = None
     max_tokens: Any = None
+    n: Any = None
 
 
 _read_body = msgspec.json.Decoder(_Body).decode
@@ -63,6 +64,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tools: bytes
     #: How long an answer may be, if the request says it.
     max_tokens: int | None = None
+    #: How many answers it asks for.
+    choices: int = 1
     #: Where in a long body its messages begin and end, if that is known.
     start: int = 0
     end: int = 0
@@ -146,6 +149,7 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         model=fields.model if isinstance(fields.model, str) else None,
         tools=b"" if tools in _NO_TOOLS else tools,
         max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
+        choices=_positive(fields.n) or 1,
         start=start,
         end=end,
         _measured=_taken_over(before, sent) if before else (0, NOTHING),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import is_
 
 from sidecar.conversation.history import Conversation, Message, Node, State
-from sidecar.conversation.message import encode, read
+from sidecar.conversation.message import read, text_of
 from sidecar.conversation.records import Turn
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
@@ -23,13 +23,16 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
-from sidecar.streaming.assembly import Assembled, Reply, from_json, from_stream
+from sidecar.streaming.assembly import Assembled, Reply, from_body
+from sidecar.streaming.joining import encode
+from sidecar.streaming.parts import content
 
 __all__ = ["Recording", "recording_of"]
 
 log = logging.getLogger("sidecar.proxy")
 
 _BEHIND = 256  # turns that wait to be written
+_OF_A_PREFILL = frozenset(("prefix", "partial"))  # flags of the request, and nothing of the answer
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class Recording:
         When this returns, the turn is durable. Raises `StoreUnavailable` if it could not be written.
         """
         data = unpacked(b"".join(self.chunks), self.coding)
-        assembled = from_stream(data) if self.streamed else from_json(data)
+        assembled = from_body(data, self.asked.chat.choices)
         if ended == "complete" and not assembled.replies and assembled.error is None:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
         turn = self._turn(assembled, ended)
@@ -223,10 +226,15 @@ def recording_of(
 
 
 def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
-    """A reply that has its finish reason is whole, whatever became of the connection after that."""
-    if reply.finish_reason is not None and reply.finish_reason != "error":
+    """A reply with its finish reason is whole, whatever became of the connection after that, unless the
+    upstream told of an error, or went on after the reason. Without one the end of the response decides; of a
+    stream that was not ended by its own rules and held what is no JSON, that was no clean end."""
+    if reply.failed or assembled.error is not None:
+        return "failed"
+    if reply.settled:
         return "complete"
-    return "failed" if assembled.error is not None else ended
+    is_odd = assembled.ignored and not assembled.done and reply.finish_reason is None
+    return "failed" if is_odd and ended == "complete" else ended
 
 
 def _is_whole_reply(node: Node) -> bool:
@@ -238,11 +246,18 @@ def _says_something(reply: Reply) -> bool:
 
 
 def _extended(prefill: Message, raw: bytes) -> bytes:
-    """The reply joined to the assistant message that it goes on from."""
-    reply, before = read(raw), prefill.fields
-    joined = {**before, **reply}
-    if isinstance(before.get("content"), str) and isinstance(reply.get("content"), str):
-        joined["content"] = before["content"] + reply["content"]
-    elif not reply.get("content"):
+    """The reply joined to the assistant message that it goes on from.
+
+    Some upstreams begin it with that message (Mistral, vLLM with `echo`): it is then whole as it is.
+    """
+    reply, before = read(raw), read(prefill.raw)
+    joined = {name: value for name, value in before.items() if name not in _OF_A_PREFILL} | reply
+    if not reply.get("content"):
         joined["content"] = before.get("content")
+    elif not _begins_with(text_of(reply), text_of(before)):
+        joined["content"] = content(before.get("content"), reply["content"])
     return encode(joined)
+
+
+def _begins_with(text: str, prefill: str) -> bool:
+    return bool(prefill.strip()) and text.lstrip().startswith(prefill.strip())

@@ -13,6 +13,7 @@ from sidecar.conversation.overflow import Overflow, recognised
 from sidecar.proxy.answer import BROKEN_OFF, Answer
 from sidecar.proxy.codings import PACKED, Unpacker, coding_of
 from sidecar.streaming.opening import Opening, Verdict
+from sidecar.streaming.sse import is_stream
 
 __all__ = ["PATIENCE", "refusal"]
 
@@ -28,7 +29,7 @@ _TOLD = 64  # bytes of which a body that is no event stream may be blank before 
 async def refusal(answer: Answer) -> Overflow | None:
     """What the answer says about the length of the prompt; None if it does not refuse it for that."""
     answer.look()
-    first = _First(answer) if answer.status < 300 and answer.content_type == _EVENTS else None
+    first = _First(answer) if answer.status < 300 and _is_stream(answer) else None
     if first is not None and first.look() == "answer":
         return None
     if first is None and answer.status < 300 and not _may_be_error(_plain(answer)):
@@ -46,6 +47,11 @@ async def refusal(answer: Answer) -> Overflow | None:
     return recognised(answer.status, body) if body else None
 
 
+def _is_stream(answer: Answer) -> bool:
+    """By its name or, since many servers name it wrongly, by what it begins with."""
+    return answer.content_type == _EVENTS or bool(is_stream(_plain(answer)))
+
+
 async def _whole(answer: Answer) -> bytes:
     """The body without its coding; nothing if it is too large for an error."""
     while len(answer.head) <= _LARGEST:
@@ -60,6 +66,8 @@ async def _begun_as_error(answer: Answer) -> bytes:
         plain = _plain(answer)
         if _begun(plain).startswith(_ERRORS):
             return await _whole(answer)
+        if is_stream(plain):
+            return await _First(answer).error()
         if not _may_be_error(plain) or not await answer.read_ahead():
             return b""
 

@@ -25,7 +25,7 @@ from sidecar.proxy.answer import BROKEN_OFF, Answer
 from sidecar.proxy.codings import PACKED, Unpacker
 from sidecar.proxy.headers import DEGRADED, from_upstream
 from sidecar.proxy.record import Recording
-from sidecar.streaming.ending import Ending
+from sidecar.streaming.ending import Ending, LastPiece, UnnamedEnding
 
 __all__ = ["read_on", "relay", "relay_recorded"]
 
@@ -221,14 +221,16 @@ class _End(Protocol):
     """What is held back; `done` once it may be nothing but the end."""
 
     held: bytes
-    done: bool
+
+    @property
+    def done(self) -> bool: ...
 
     def feed(self, chunk: bytes, /) -> bytes: ...
 
 
 def _end(recording: Recording) -> _End:
     if not recording.streamed:
-        return _LastPiece()
+        return LastPiece() if recording.coding in PACKED else UnnamedEnding()
     return _PackedEnding() if recording.coding in PACKED else Ending()
 
 
@@ -263,21 +265,6 @@ class _Unpacked:
     def feed(self, piece: bytes) -> bytes:
         """The piece itself."""
         return piece
-
-
-class _LastPiece:
-    """The end of a body that is not a stream of events: its last piece."""
-
-    __slots__ = ("done", "held")
-
-    def __init__(self) -> None:
-        self.held = b""
-        self.done = False
-
-    def feed(self, chunk: bytes) -> bytes:
-        """The piece before this one."""
-        before, self.held = self.held, chunk
-        return before
 
 
 class _Response(web.StreamResponse):

@@ -26,7 +26,7 @@ from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import HISTORY
 from sidecar.proxy.summary import Missing
-from sidecar.streaming.assembly import Assembled, from_json, from_stream
+from sidecar.streaming.assembly import Assembled, from_body
 
 __all__ = ["summarise_later"]
 
@@ -129,7 +129,7 @@ async def _answer(context: Context, url: URL, headers: CIMultiDict[str], body: b
         if recognised(response.status, data):
             context.summaries.too_long()
         raise _Unusable(f"the model that sums up answered with status {response.status}")
-    text = _text(from_stream(data) if response.content_type == "text/event-stream" else from_json(data))
+    text = _text(from_body(data))
     if not text:
         raise _Unusable("the model that sums up answered without a text")
     return text

@@ -1,6 +1,7 @@
 """PURE: bytes of a reply -> the message that they carry.
 
     sse         bytes, split anywhere -> the payload of each event
+    reading     one payload as clients read it, and the error in it
     opening     does it begin with an error?
     ending      what of a stream may go to the client before the reply is stored
     runs        events that are alike but for a piece of text, as one

@@ -3,13 +3,18 @@
 What tells a client that a reply is whole is the line `data: [DONE]`. That line and all after it are kept
 back; every other byte goes on at once. A chunk that ends inside a line which may yet become that
 line keeps back these few bytes, and nothing else does.
+
+Of a body that is no stream it is the last piece that is kept back. Which of them a body is tells what it
+begins with: a stream is not always called one.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["Ending"]
+from sidecar.streaming.sse import is_stream
+
+__all__ = ["Ending", "LastPiece", "UnnamedEnding"]
 
 _FORMS = (b"data: [DONE]", b"data:[DONE]")
 _WORD, _BEFORE = b"[DONE]", len(b"data: ")
@@ -58,6 +63,58 @@ class Ending:
     def _release(self, data: bytes, end: int) -> bytes:
         self.held = data[end:]
         return data[:end]
+
+
+class LastPiece:
+    """The end of a body that is not a stream of events: its last piece."""
+
+    __slots__ = ("done", "held")
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.done = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The piece before this one."""
+        before, self.held = self.held, chunk
+        return before
+
+
+class UnnamedEnding:
+    """The end of a body that is called no stream and may be one. Like these two, once it is known which."""
+
+    __slots__ = ("_end", "_known")
+
+    def __init__(self) -> None:
+        self._known = False
+        self._end: Ending | LastPiece = LastPiece()
+
+    @property
+    def done(self) -> bool:
+        return self._end.done
+
+    @property
+    def held(self) -> bytes:
+        return self._end.held
+
+    @held.setter
+    def held(self, held: bytes) -> None:
+        self._end.held = held
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What may go to the client now: nothing before it is known what it is, which takes a few bytes."""
+        if self._known:
+            return self._end.feed(chunk)
+        begun = self._end.held + chunk
+        stream = is_stream(begun)
+        self._known = stream is not None
+        if stream:
+            self._end = Ending()
+            return self._end.feed(begun)
+        if stream is None:
+            self._end.held = begun
+            return b""
+        return self._end.feed(chunk)
 
 
 def _line(data: bytes, start: int) -> re.Match[bytes] | None:

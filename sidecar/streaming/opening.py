@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
-
+from sidecar.streaming.reading import error_in, loads
 from sidecar.streaming.sse import Decoder
 
 __all__ = ["Opening", "Verdict"]
@@ -17,19 +16,19 @@ __all__ = ["Opening", "Verdict"]
 Verdict = Literal["open", "answer", "error"]
 
 _LONGEST = 64 * 1024  # bytes: by then an error would have been told
-
-_decode = msgspec.json.Decoder().decode
+_LOOKS = 16  # at an event before its end: each costs what there is of it
 
 
 class Opening:
     """Reads the head of an event stream until it can be told what it is; `error` is then the error's JSON."""
 
-    __slots__ = ("_decoder", "_read", "error")
+    __slots__ = ("_decoder", "_looks", "_read", "error")
 
     def __init__(self) -> None:
         self.error = b""
         self._decoder = Decoder()
         self._read = 0
+        self._looks = _LOOKS
 
     def feed(self, data: bytes) -> Verdict:
         """What the stream begins with, as far as it is known by now."""
@@ -42,6 +41,8 @@ class Opening:
                 if (verdict := self._of(payload)) != "open":
                     return verdict
             start = end
+        if (verdict := self._of_pending()) != "open":
+            return verdict
         return "answer" if self._read > _LONGEST else "open"
 
     def close(self) -> Verdict:
@@ -53,21 +54,25 @@ class Opening:
 
     def _of(self, payload: bytes) -> Verdict:
         try:
-            event = _decode(payload)
-        except (msgspec.DecodeError, RecursionError):
+            event = loads(payload)
+        except (ValueError, RecursionError):
             return "answer" if payload.strip() else "open"
-        if not isinstance(event, dict):
-            return "answer"
-        if _is_error(event):
+        if isinstance(event, (dict, list)) and error_in(event):
             self.error = payload
             return "error"
-        return "open" if _says_nothing(event) else "answer"
+        return "open" if isinstance(event, dict) and _says_nothing(event) else "answer"
 
-
-def _is_error(event: dict[str, Any]) -> bool:
-    if event.get("error"):
-        return True
-    return "choices" not in event and isinstance(event.get("message"), str)
+    def _of_pending(self) -> Verdict:
+        """Events that are parted by one line end would not be seen until the next of them begins."""
+        pending = self._decoder.pending()
+        if not self._looks or not pending.endswith((b"}", b"]")):
+            return "open"
+        self._looks -= 1
+        try:
+            loads(pending)
+        except (ValueError, RecursionError):
+            return "open"  # its last line is still to come
+        return self._of(pending)
 
 
 def _says_nothing(event: dict[str, Any]) -> bool:

@@ -26,10 +26,13 @@ _LEAST = 8  # events of a run below which nothing is gained
 
 class _Choice(msgspec.Struct):
     delta: dict[str, object]
+    finish_reason: str | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class _Chunk(msgspec.Struct):
     choices: list[_Choice]
+    error: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -68,7 +71,7 @@ def _end(payloads: list[bytes], start: int, before: bytes, after: bytes) -> int:
 
 
 def _tells_only_text(event: re.Match[bytes]) -> bool:
-    """Is the text all that the event's one delta says?"""
+    """Is the text all that the event says, in its one delta?"""
     probe = _PROBE.encode()
     if probe in event[0]:  # then it does tell nothing
         return False
@@ -76,7 +79,11 @@ def _tells_only_text(event: re.Match[bytes]) -> bool:
         chunk = _decode(event[1] + probe + event[4])
     except ValueError:
         return False
-    return [each.delta for each in chunk.choices] == [{event[2].decode(): _PROBE}]
+    if chunk.error or len(chunk.choices) != 1:
+        return False
+    (choice,) = chunk.choices
+    # What is told behind a finish reason says that the reason came too early.
+    return choice.delta == {event[2].decode(): _PROBE} and not choice.finish_reason and not choice.error
 
 
 def _joined(texts: list[bytes]) -> bytes | None:

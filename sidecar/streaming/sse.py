@@ -2,25 +2,51 @@
 
 The rule is WHATWG's: lines end with CR LF, LF or CR; a blank line ends an event; the values of an event's
 `data` lines are joined by LF; a byte order mark may open the stream. Comments and the other fields
-carry nothing of a reply. One thing differs: an event that the stream's end cuts off is given all the
-same, because some upstreams forget the last blank line.
+carry nothing of a reply. What differs is what clients read that are not so strict:
+
+- an event that the stream's end cuts off is given all the same: some upstreams forget the last blank line;
+- an object, and `[DONE]`, begin an event of their own behind a line that ends an object, for no JSON holds
+  two side by side: some upstreams part events by one line end (GLM at Baseten, opencode #27365);
+- a line that is JSON and no field is an event: NDJSON, and errors without `data:` (lemonade #2826);
+- an error may be told by the event's name (litellm #39748), or by a field `error` (llama.cpp #16109).
 """
 
 from __future__ import annotations
 
-__all__ = ["Decoder", "payloads"]
+import json
+import re
+from collections.abc import Iterable
+
+__all__ = ["Decoder", "is_stream", "payloads"]
 
 _BOM = b"\xef\xbb\xbf"
+_OTHER_FIELDS = (b":", b"id:", b"retry:")
+_BEGINS = re.compile(rb"(?:data|event|id|retry|error)?:")
+_MAY_BEGIN = (b"data:", b"event:", b"id:", b"retry:", b"error:")
+_CHUNK = (b'"delta"', b'"chat.completion.chunk"')  # of which an answer that is no stream has neither
+
+
+def is_stream(head: bytes) -> bool | None:
+    """Does a body that begins like this come event by event? None: it is too early to tell."""
+    begun = head.removeprefix(_BOM).lstrip()
+    if _BEGINS.match(begun):
+        return True
+    if begun.startswith(b"{"):
+        return any(mark in begun for mark in _CHUNK)
+    return None if any(field.startswith(begun) for field in (*_MAY_BEGIN, _BOM)) else False
 
 
 class Decoder:
     """Events out of chunks. Bytes stay bytes, so a character may be split over any number of chunks."""
 
-    __slots__ = ("_after_cr", "_at_start", "_data", "_line")
+    __slots__ = ("_after_cr", "_at_start", "_bare", "_data", "_line", "_name", "_name_of_next")
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
         self._data: list[bytes] = []
+        self._bare: list[bytes] = []
+        self._name = b""
+        self._name_of_next = False  # for it came behind data, and more data may follow
         self._after_cr = False
         self._at_start = True
 
@@ -39,12 +65,16 @@ class Decoder:
         # Pieces of an unfinished line wait in a list: adding them up chunk by chunk would take
         # quadratic time for a line of some megabytes.
         self._line.append(rest)
-        return [event for line in lines if (event := self._take(line)) is not None]
+        return [event for line in lines for event in self._take(line)]
 
     def close(self) -> list[bytes]:
         """The payload of a last event that lacks its blank line, if there is one."""
         lines = (self._whole_line(b""), b"")
-        return [event for line in lines if (event := self._take(line)) is not None]
+        return [event for line in lines for event in self._take(line)]
+
+    def pending(self) -> bytes:
+        """The payload that the next blank line would give, as far as its lines are whole."""
+        return b"\n".join(self._data or self._bare)
 
     def _whole_line(self, end: bytes) -> bytes:
         line = b"".join(self._line) + end
@@ -54,16 +84,62 @@ class Decoder:
             line = line.removeprefix(_BOM)
         return line
 
-    def _take(self, line: bytes) -> bytes | None:
+    def _take(self, line: bytes) -> Iterable[bytes]:
+        """The events that a line ends."""
         if line.startswith(b"data:"):
-            self._data.append(line[6:] if line.startswith(b"data: ") else line[5:])
-        elif line == b"data":
-            self._data.append(b"")
-        elif not line and self._data:
-            event = b"\n".join(self._data)
-            self._data.clear()
-            return event
-        return None
+            return self._take_data(line[6:] if line.startswith(b"data: ") else line[5:])
+        if not line:
+            return self._end()
+        if line == b"data":
+            return self._take_data(b"")
+        if line.startswith(b"event:"):
+            self._name, self._name_of_next = line[6:].strip(), bool(self._data)
+        elif line.startswith(b"error:"):
+            return (*self._end(), _as_error(line[6:]))
+        elif self._bare or line.startswith((b"{", b"[")):
+            return self._take_bare(line)
+        return ()
+
+    def _take_data(self, value: bytes) -> Iterable[bytes]:
+        ended: Iterable[bytes] = ()
+        if self._bare or (
+            value.startswith((b"{", b"[DONE]")) and self._data and self._data[-1].endswith(b"}")
+        ):
+            name, of_next = self._name, self._name_of_next
+            if of_next:
+                self._name = b""
+            ended = self._end()
+            if of_next:
+                self._name = name
+        self._data.append(value)
+        return ended
+
+    def _take_bare(self, line: bytes) -> Iterable[bytes]:
+        if line.startswith(_OTHER_FIELDS):
+            return ()
+        if not self._bare and line.startswith(b"{") and line.rstrip().endswith(b"}"):
+            return (*self._end(), line)
+        ended = self._end() if self._data else ()
+        self._bare.append(line)
+        return ended
+
+    def _end(self) -> Iterable[bytes]:
+        """The event that ends here, if one had begun."""
+        lines, name = self._data or self._bare, self._name
+        if not lines:
+            return ()
+        self._data, self._bare = [], []
+        self._name, self._name_of_next = b"", False
+        event = b"\n".join(lines)
+        return (_as_error(event) if name == b"error" else event,)
+
+
+def _as_error(told: bytes) -> bytes:
+    """What an event or a field called `error` tells, as a payload that says so."""
+    told = told.strip()
+    if not told.startswith(b"{"):
+        told = json.dumps(told.decode("utf-8", "replace")).encode()
+    return told if b'"error"' in told else b'{"error":%b}' % told
 
 
 def payloads(data: bytes) -> list[bytes]:

@@ -41,7 +41,8 @@ class TestReplies:
         replies = from_stream(
             stream(
                 chunk(index=2, content="c"), chunk("stop", index=0, content="a"), chunk(index=2, content="c")
-            )
+            ),
+            choices=3,
         ).replies
         assert [(each.index, json.loads(each.message)["content"]) for each in replies] == [
             (0, "a"),
@@ -90,7 +91,7 @@ class TestFinished:
         ],
     )
     def test_a_response_is_finished_when_every_reply_has_its_reason(self, chunks, finished):
-        assert from_stream(stream(*chunks)).finished is finished
+        assert from_stream(stream(*chunks), choices=2).finished is finished
 
     @pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data:[DONE]\r\n\r\n", b"data: [DONE]"])
     def test_done_is_seen(self, end):
@@ -179,7 +180,9 @@ class TestJson:
 
     def test_every_choice_is_a_reply(self):
         choices = [{"index": index, "message": {"content": str(index)}} for index in (1, 0)]
-        assert [each.index for each in from_json(json.dumps({"choices": choices}).encode()).replies] == [0, 1]
+        assert [
+            each.index for each in from_json(json.dumps({"choices": choices}).encode(), choices=2).replies
+        ] == [0, 1]
 
     def test_an_error_is_told(self):
         assembled = from_json(b'{"error": {"message":"no"}}')

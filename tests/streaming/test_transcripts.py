@@ -18,7 +18,7 @@ each = pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript:
 
 @each
 def test_a_stream_says_what_its_server_meant(transcript: Transcript):
-    assembled = from_stream(transcript.stream)
+    assembled = from_stream(transcript.stream, transcript.choices)
     messages = [(reply.finish_reason, json.loads(reply.message)) for reply in assembled.replies]
     assert messages == transcript.messages
     assert [list(message) for _, message in messages] == [list(message) for _, message in transcript.messages]
@@ -37,7 +37,7 @@ def test_any_split_at_any_bytes_says_the_same(transcript: Transcript, data: st.D
     stream = transcript.stream
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    decoder, assembler, ending = Decoder(), Assembler(), Ending()
+    decoder, assembler, ending = Decoder(), Assembler(transcript.choices), Ending()
     released = b""
     for chunk in chunks:
         released += ending.feed(chunk)
@@ -45,7 +45,7 @@ def test_any_split_at_any_bytes_says_the_same(transcript: Transcript, data: st.D
             assembler.add(payload)
     for payload in decoder.close():
         assembler.add(payload)
-    assert assembler.result() == from_stream(stream)
+    assert assembler.result() == from_stream(stream, transcript.choices)
     assert released + ending.held == stream
     assert ending.done == transcript.done
     assert ending.held == (b"data: [DONE]\n\n" if transcript.done else b"")
@@ -53,8 +53,11 @@ def test_any_split_at_any_bytes_says_the_same(transcript: Transcript, data: st.D
 
 @each
 def test_a_stream_cut_anywhere_says_a_part_of_it(transcript: Transcript):
-    whole = {reply.index: json.loads(reply.message) for reply in from_stream(transcript.stream).replies}
+    def said(stream):
+        return from_stream(stream, transcript.choices).replies
+
+    whole = {reply.index: json.loads(reply.message) for reply in said(transcript.stream)}
     for cut in range(len(transcript.stream)):
-        for reply in from_stream(transcript.stream[:cut]).replies:
+        for reply in said(transcript.stream[:cut]):
             content = json.loads(reply.message).get("content") or ""
             assert (whole[reply.index].get("content") or "").startswith(content)

@@ -20,6 +20,7 @@ class Transcript:
     error: str | None = None
     done: bool = True
     ignored: int = 0
+    choices: int = 1
 
 
 def _events(head: str, *bodies: str, end: str = "\n\n", last: str = "[DONE]") -> bytes:
@@ -117,6 +118,7 @@ TRANSCRIPTS = [
             ("length", {"role": "assistant", "content": "Heads"}),
         ],
         model="gpt-4o-2024-08-06",
+        choices=2,
     ),
     Transcript(
         name="openai-audio",
