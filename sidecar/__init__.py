@@ -3,6 +3,7 @@
 The map of the house. Imports run one way, from the bottom of this list to its top:
 
     errors            one tree of errors, one OpenAI-shaped body
+    printable         text of others, made harmless for a terminal
     conversation/     PURE: what was said. Messages, identity, the tree, reconcile, rebuild, trim
     streaming/        PURE: bytes of a reply -> the message that they carry
     store/            I/O: where conversations are kept; the only speaker of SQL

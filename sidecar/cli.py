@@ -8,7 +8,9 @@ Rule: what goes wrong is said in one line for each mistake, never in a traceback
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -18,13 +20,17 @@ from typing import Any
 from sidecar import __version__, logs
 from sidecar.commands import parsers
 from sidecar.errors import SidecarError
-from sidecar.settings import Settings, SettingsError, load, summary
+from sidecar.printable import in_json, printable
+from sidecar.settings import Settings, SettingsError, exposed_files, load, summary
 
 __all__ = ["main"]
+
+log = logging.getLogger("sidecar")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, `argv` without the program's name; returns the exit code."""
+    _have_somewhere_to_write()
     arguments = vars(_parser().parse_args(argv))
     run = arguments.pop("run")
     try:
@@ -41,9 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _reader_left()
     except OSError as error:
         _complain(str(error))
+        _let_go_of_output()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except Exception as error:  # the rule above; where it came from is for whoever looks for the fault
+        log.debug("the command failed", exc_info=error)
+        _complain(
+            f"the sidecar has a fault of its own here ({type(error).__name__}): report it, with what"
+            " SIDECAR_LOGS__LEVEL=debug says"
+        )
     return 1
+
+
+def _have_somewhere_to_write() -> None:
+    """Python has no stream where the caller closed one, and cannot write every character to others."""
+    sys.stdout, sys.stderr = (
+        stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process
+        for stream in (sys.stdout, sys.stderr)
+    )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,6 +125,8 @@ def _number(text: str) -> int:
 def _load(arguments: dict[str, str | None]) -> Settings:
     settings = load(arguments)
     logs.configure(settings.logs.level, settings.logs.format)
+    for each in exposed_files(arguments, settings):
+        log.warning(each)
     return settings
 
 
@@ -118,6 +144,7 @@ def _check_config(arguments: dict[str, str | None]) -> int:
     except SettingsError as error:
         _complain(*error.mistakes)
         return 1
+    _complain(*exposed_files(arguments, settings))
     print(summary(settings), end="")
     return 0
 
@@ -142,18 +169,29 @@ def _doctor(arguments: dict[str, Any]) -> int:
     except ask.CannotAsk as error:
         _complain(error.message)
         return 2
-    print(json.dumps(report, indent=2, ensure_ascii=False) if as_json else text(report, url).rstrip())
+    told = printable(text(report, url), lines=True).rstrip()
+    print(in_json(json.dumps(report, indent=2, ensure_ascii=False)) if as_json else told)
     return 0 if report["ok"] else 1
 
 
 def _complain(*sentences: str) -> None:
     for sentence in sentences:
-        print(f"sidecar: {sentence}", file=sys.stderr)
+        print(f"sidecar: {printable(sentence)}", file=sys.stderr)
 
 
 def _reader_left() -> int:
+    _let_go_of_output()
+    return 128 + signal.SIGPIPE
+
+
+def _let_go_of_output() -> None:
+    """Drop what could not be written, if anything could not be."""
+    try:
+        sys.stdout.flush()
+        return
+    except (OSError, ValueError):
+        pass
     # The interpreter flushes standard output once more at its end; let it have somewhere to go.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-    return 128 + signal.SIGPIPE

@@ -10,11 +10,15 @@ in Unix seconds:
 
 `message` is the message as first sent or produced; `parent` is null at a root. An exchange has the fields of
 `Exchange` and `Detail` in `sidecar/conversation/records.py`; `parent` and `replies` are ids of messages.
+
+In Markdown all that was said is indented, which is code and never markup: no text can look like a heading, a
+message of its own or HTML. Control characters are spelled out in both (see `printable`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, TextIO
 
 import msgspec
@@ -22,14 +26,18 @@ import msgspec
 from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.message import read, text_of
 from sidecar.conversation.records import Exchange
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.opened import opened
+from sidecar.printable import in_json, printable
 from sidecar.settings import Settings
 from sidecar.store import Store
 
 __all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "write"]
 
 _PAGE = 500  # exchanges read at once
+
+# Whether it is an object, and no more: a message keeps its numbers, however large they are.
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
@@ -43,7 +51,10 @@ async def write(settings: Settings, *, conversation: str | None, format: str, ou
     found = 0
     async with opened(settings) as store:
         async for each in store.conversations(conversation):
-            out.write(render(each, await store.tree(each.id)))
+            whole = await store.whole(each.id)
+            if whole is None:  # it was deleted meanwhile
+                continue
+            out.write(render(whole.conversation, list(whole.nodes)))
             if format != "markdown":
                 out.writelines([exchange_as_json(one) for one in await _exchanges(store, each)])
             found += 1
@@ -61,8 +72,8 @@ def as_json(conversation: Conversation, nodes: list[Node]) -> str:
         "created_at": conversation.created_at,
         "updated_at": conversation.updated_at,
     }
-    line = {"conversation": about, "messages": [_message(node) for node in nodes]}
-    return msgspec.json.encode(line).decode() + "\n"
+    line = {"conversation": about, "messages": [_message(conversation, node) for node in nodes]}
+    return in_json(msgspec.json.encode(line).decode()) + "\n"
 
 
 async def _exchanges(store: Store, conversation: Conversation) -> list[Exchange]:
@@ -99,24 +110,30 @@ def exchange_as_json(exchange: Exchange) -> str:
     del told["detail"]
     for name in ("summary", "system", "tools"):
         told[name] = told[name].hex() if told[name] is not None else None
-    return msgspec.json.encode({"exchange": told}).decode() + "\n"
+    return in_json(msgspec.json.encode({"exchange": told}).decode()) + "\n"
 
 
 def as_markdown(conversation: Conversation, nodes: list[Node]) -> str:
     """The tree as a person reads it: each branch under the message that it follows."""
-    lines = [f"# {conversation.key or conversation.id}", ""]
+    lines = [f"# {_plain(conversation.key or conversation.id)}", ""]
     names = {node.id: str(number) for number, node in enumerate(nodes, 1)}
     previous = None
     for node in nodes:
         after = "" if node.parent == previous else f", after {names.get(node.parent or b'', 'the start')}"
         state = "" if node.state == "complete" else f", {node.state}"
-        model = f" ({node.model})" if node.model else ""
-        lines += [f"## {names[node.id]}. {node.role}{model}{after}{state}", "", _text(node), ""]
+        model = f" ({_plain(node.model)})" if node.model else ""
+        lines += [f"## {names[node.id]}. {_plain(node.role)}{model}{after}{state}", "", *_text(node)]
         previous = node.id
     return "\n".join(lines) + "\n"
 
 
-def _message(node: Node) -> dict[str, Any]:
+def _message(conversation: Conversation, node: Node) -> dict[str, Any]:
+    try:
+        _object(node.body.decode())
+    except ValueError as error:
+        raise StoreUnavailable(
+            f"message b2:{node.id.hex()} in conversation {conversation.id} is damaged: it is no JSON object"
+        ) from error
     return {
         "id": _name(node.id),
         "parent": _name(node.parent) if node.parent else None,
@@ -140,13 +157,36 @@ def _name(id: bytes) -> str:
     return "b2:" + id.hex()
 
 
-def _text(node: Node) -> str:
-    fields = read(node.body)
+def _text(node: Node) -> list[str]:
+    """The lines of a message: its text, then what else there is in it, each behind an empty line."""
+    try:
+        fields = read(node.body)
+    except ValueError:
+        return ["`(not a message)`", ""]
     content, calls = fields.get("content"), fields.get("tool_calls")
     parts = [part.get("type") for part in content if isinstance(part, dict)] if type(content) is list else []
-    others = [f"`({kind})`" for kind in parts if kind != "text"]
-    called = [f"`calls {_call(call)}`" for call in calls] if type(calls) is list else []
-    return "\n".join([text_of(fields), *others, *called]).strip() or "`(no text)`"
+    others = [_code(f"({kind})") for kind in parts if kind != "text"]
+    called = [_code(f"calls {_call(call)}") for call in calls] if type(calls) is list else []
+    text = text_of(fields).strip("\r\n")
+    blocks = [[_indented(text)] if text.strip() else [], [*others, *called]]
+    return [line for block in blocks if block for line in (*block, "")] or ["`(no text)`", ""]
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in printable(text, lines=True).split("\n"))
+
+
+def _plain(text: str) -> str:
+    """On one line, and nothing in it is markup."""
+    return printable(re.sub(r"[\\`*\[<&]", r"\\\g<0>", text))
+
+
+def _code(text: str) -> str:
+    """On one line, as code, whatever backticks are in it."""
+    told = printable(text)
+    fence = "`" * (max(map(len, re.findall("`+", told)), default=0) + 1)
+    room = " " if len(fence) > 1 else ""
+    return f"{fence}{room}{told}{room}{fence}"
 
 
 def _call(call: Any) -> str:

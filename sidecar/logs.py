@@ -14,12 +14,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from sidecar.printable import printable
+
 __all__ = ["configure"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
 _CREDENTIAL = re.compile(r"\b(Bearer\s+|sk-)[\w.~+/=-]{8,}", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
@@ -59,7 +60,7 @@ def _text(record: logging.LogRecord, trace: str) -> str:
         _time(record),
         record.levelname.lower(),
         f"{record.name}:",
-        _harmless(record.getMessage()),
+        printable(record.getMessage()),
         *(f"{name}={_shown(value)}" for name, value in _fields(record).items()),
     ]
     return "\n    ".join([" ".join(words), *trace.splitlines()])
@@ -94,9 +95,4 @@ def _time(record: logging.LogRecord) -> str:
 
 def _shown(value: Any) -> str:
     text = str(value)
-    return _harmless(text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False))
-
-
-def _harmless(text: str) -> str:
-    """`text` with its control characters spelled out: a client must not be able to make a line of its own."""
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    return printable(text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False))

@@ -13,7 +13,7 @@ FILES = sorted(SIDECAR.rglob("*.py"))
 PURE = ("conversation", "streaming")
 # Everything may import what stands in a line above its own; a line's own modules may import each other.
 LAYERS = [
-    {"errors"},
+    {"errors", "printable"},
     {"conversation", "streaming"},
     {"store"},
     {"settings", "logs", "metrics", "aiohttp_internals"},

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 
 import pytest
 from aiohttp import ClientSession
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from sidecar.cli import main
 from sidecar.conversation.records import Exchange, exchange_id
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.export import as_json, as_markdown, export
 from sidecar.proxy.app import running
 from sidecar.settings import Settings
@@ -214,13 +215,13 @@ class TestMarkdown:
 
         assert exported(settings, format="markdown") == (
             "# mine\n\n"
-            "## 1. user\n\nhi\n\n"
-            "## 2. assistant\n\nhello\n\n"
-            "## 3. user\n\nand?\n\n"
-            "## 4. assistant\n\nso\n\n"
-            "## 5. user, after the start\n\ngood day\n\n"
-            "## 6. assistant\n\ngood evening\n\n"
-            "## 7. assistant (demo), after 1, failed\n\nhello again\n\n"
+            "## 1. user\n\n    hi\n\n"
+            "## 2. assistant\n\n    hello\n\n"
+            "## 3. user\n\n    and?\n\n"
+            "## 4. assistant\n\n    so\n\n"
+            "## 5. user, after the start\n\n    good day\n\n"
+            "## 6. assistant\n\n    good evening\n\n"
+            "## 7. assistant (demo), after 1, failed\n\n    hello again\n\n"
         )
 
     def test_a_conversation_without_a_key_is_headed_by_its_id(self):
@@ -229,7 +230,10 @@ class TestMarkdown:
     @pytest.mark.parametrize(
         ("fields", "shown"),
         [
-            ({"content": [{"type": "text", "text": "see"}, {"type": "image_url"}]}, "see\n`(image_url)`"),
+            (
+                {"content": [{"type": "text", "text": "see"}, {"type": "image_url"}]},
+                "    see\n\n`(image_url)`",
+            ),
             (
                 {
                     "content": None,
@@ -237,16 +241,68 @@ class TestMarkdown:
                 },
                 '`calls f({"a":1})`',
             ),
-            ({"content": "x", "tool_calls": ["odd"]}, "x\n`calls odd`"),
+            ({"content": "x", "tool_calls": ["odd"]}, "    x\n\n`calls odd`"),
             ({"content": ["odd"]}, "`(no text)`"),
             ({"content": ""}, "`(no text)`"),
             ({}, "`(no text)`"),
+            ({"content": "\n\n  indented\n\ttab\n\nend\n"}, "      indented\n    \ttab\n\n    end"),
+            ({"content": [{"type": "a`b``\n# c"}]}, "``` (a`b``\\n# c) ```"),
         ],
     )
     def test_what_is_not_text_is_named(self, fields, shown):
         node = replace(question("hi"), body=json.dumps({"role": "assistant", **fields}).encode())
 
         assert as_markdown(talk(), [node]) == f"# conv_1\n\n## 1. user\n\n{shown}\n\n"
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "hi\n\n## 2. assistant (gpt)\n\nI promise you a refund\n\n# another",
+            "setext\n======\n\nsetext\n---",
+            "```\n# fenced",
+            "<h2>2. assistant</h2><script>alert(1)</script>",
+            "\r# with a carriage return\r\n# again\x0b# tab\x85# next\u2028# line",
+            "> # quoted\n\n1. # item",
+        ],
+    )
+    def test_no_text_and_no_name_can_make_a_heading_or_a_message(self, text):
+        body = json.dumps({"role": "user", "content": text, "tool_calls": [text]}).encode()
+        node = replace(question("hi"), body=body, model=f"m)\n\n{text}", role=text)
+        told = as_markdown(talk(key=text), [node])
+
+        beginnings = {line[:1] for line in told.splitlines()}
+        assert beginnings <= {"#", " ", "`", ""}, "a heading of ours, indented text, a piece of code"
+        assert [line.split(" ")[0] for line in told.splitlines() if line.startswith("#")] == ["#", "##"]
+        assert not re.search(r"(?<!\\)[<\[&]", "".join(line for line in told.splitlines() if line[:1] == "#"))
+
+    def test_control_characters_are_spelled_out(self, file, settings):
+        text = "\x1b]0;owned\x07 \x9b2J \u202e\x7f"
+        ask = question("hi", model=text, message_id=text)
+        keep(
+            file,
+            turn(talk(key=text), replace(ask, body=json.dumps(_user(text), ensure_ascii=False).encode())),
+        )
+
+        for format in ("markdown", "jsonl"):
+            assert not set("\x1b\x07\x9b\x7f\u202e") & set(exported(settings, format=format))
+        (line,) = lines(exported(settings))
+        assert line["conversation"]["key"] == text
+        (message,) = line["messages"]
+        assert (message["message"], message["model"], message["message_id"]) == (_user(text), text, text)
+
+    @pytest.mark.parametrize("body", [b"{", b"[]", b"\xff\xfe", b"", b'{"role":"user"}\n{"a":1}'])
+    def test_a_body_that_is_no_message_is_said(self, body):
+        node = replace(question("hi"), body=body)
+
+        assert as_markdown(talk(), [node]) == "# conv_1\n\n## 1. user\n\n`(not a message)`\n\n"
+        with pytest.raises(
+            StoreUnavailable, match=f"message b2:{node.id.hex()} in conversation conv_1 is damaged"
+        ):
+            as_json(talk(), [node])
+
+
+def _user(text):
+    return {"role": "user", "content": text}
 
 
 class TestOneConversation:
@@ -290,7 +346,7 @@ class TestErrors:
         store = ["--store", f"sqlite:///{file}"]
 
         assert command(["export", *store, "--conversation", "mine", "--format", "markdown"]) == 0
-        assert capsys.readouterr() == ("# mine\n\n## 1. user\n\nGrüße\n\n", "")
+        assert capsys.readouterr() == ("# mine\n\n## 1. user\n\n    Grüße\n\n", "")
 
 
 async def test_one_can_export_while_a_server_writes(settings):

@@ -18,6 +18,7 @@ from sidecar.commands.whose import Who
 from sidecar.conversation.records import Holding
 from sidecar.errors import SidecarError
 from sidecar.opened import opened
+from sidecar.printable import in_json, printable
 from sidecar.retention import deleted
 from sidecar.settings import Settings
 from sidecar.store import Store
@@ -108,8 +109,16 @@ def _number(count: int) -> str:
 
 
 def _as_text(each: Holding) -> str:
-    used = datetime.fromtimestamp(each.updated_at, UTC).strftime("%Y-%m-%d %H:%M")
-    return _COLUMNS.format(each.id, each.key or "-", each.tenant.hex(), used, each.messages, each.size)
+    id, key = printable(each.id), printable(each.key or "-")
+    used = _minute(each.updated_at)
+    return _COLUMNS.format(id, key, each.tenant.hex() or "(changed)", used, each.messages, each.size)
+
+
+def _minute(seconds: float) -> str:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+    except (ValueError, OverflowError, OSError):  # a time that no calendar has
+        return "-"
 
 
 def _as_json(each: Holding) -> str:
@@ -122,4 +131,4 @@ def _as_json(each: Holding) -> str:
         "messages": each.messages,
         "bytes": each.size,
     }
-    return msgspec.json.encode(line).decode() + "\n"
+    return in_json(msgspec.json.encode(line).decode()) + "\n"

@@ -16,7 +16,7 @@ from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.opened import opened, store_of
 from sidecar.settings import Encryption, Settings
 from sidecar.store import Store
-from sidecar.store.seal import ENCRYPTED
+from sidecar.store.seal import ENCRYPTED, TENANT_SIZE, changed_secret
 
 __all__ = ["copied", "run"]
 
@@ -45,7 +45,10 @@ async def _as_it_is(source: Settings) -> Settings:
     """Without the keys where it is not encrypted: opened with them it would be from then on."""
     plain = source.model_copy(update={"encryption": Encryption()})
     try:
-        async with opened(plain):
+        async with opened(plain) as store:
+            async for held in store.holdings(sized=False):
+                if len(held.tenant) != TENANT_SIZE:
+                    raise changed_secret()
             return plain
     except StoreUnavailable as error:
         if error.code != ENCRYPTED:

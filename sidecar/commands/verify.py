@@ -16,6 +16,7 @@ from sidecar.conversation.identity import conversation_id
 from sidecar.conversation.records import Whole
 from sidecar.errors import StoreUnavailable
 from sidecar.opened import opened
+from sidecar.printable import printable
 from sidecar.settings import Settings
 
 __all__ = ["verify", "wrongs"]
@@ -31,13 +32,13 @@ async def verify(settings: Settings, *, out: TextIO) -> int:
                 try:
                     whole = await store.whole(held.id)
                 except StoreUnavailable as error:  # a damaged page, another key: the rest may be readable
-                    out.write(f"{held.id}: cannot be read: {error.message}\n")
+                    out.write(printable(f"{held.id}: cannot be read: {error.message}") + "\n")
                     wrong += 1
                     continue
                 if whole is None:  # deleted meanwhile
                     continue
                 for each in wrongs(whole, store.secret):
-                    out.write(f"{held.id}: {each}\n")
+                    out.write(printable(f"{held.id}: {each}") + "\n")
                     wrong += 1
                 conversations += 1
                 messages += len(whole.nodes)

@@ -18,6 +18,7 @@ from sidecar.errors import SidecarError
 from sidecar.proxy.places import credential_of, places_of
 from sidecar.proxy.tenant import needs, tenant_by
 from sidecar.settings import Settings
+from sidecar.store.seal import TENANT_SIZE
 
 __all__ = ["Who", "headers_of"]
 
@@ -36,7 +37,7 @@ class Who:
     @property
     def is_anybody(self) -> bool:
         """Is nobody named?"""
-        return not (self.user or self.credentials or self.no_credential or self.tenant)
+        return not (self.user or self.credentials or self.no_credential) and self.tenant is None
 
     def in_store(self, settings: Settings, secret: bytes) -> bytes:
         """The tenant. Raises `SidecarError` if that cannot be told from what was given."""
@@ -91,6 +92,11 @@ def _asked() -> str:
 
 def _from_hex(text: str) -> bytes:
     try:
-        return bytes.fromhex(text)
+        tenant = bytes.fromhex(text)
     except ValueError:
-        raise SidecarError(f"{text!r} is no tenant; `sidecar conversations list` shows them") from None
+        tenant = b""
+    if len(tenant) != TENANT_SIZE:
+        raise SidecarError(
+            f"{text!r} is no tenant, which has {TENANT_SIZE} bytes: `sidecar conversations list` shows them"
+        )
+    return tenant

@@ -12,6 +12,7 @@ The map, each module above those that use it:
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
     model            all of it as one value that can work
+    exposed          files with secrets that others can read
     load             flag, environment, file, default: the only reader of the environment
     describe         the README's table and `config/sidecar.toml`, generated from the declaration
 
@@ -21,7 +22,7 @@ Outside this package: `from sidecar.settings import Settings, load`.
 from sidecar.settings.access import Access, Admin
 from sidecar.settings.describe import summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
-from sidecar.settings.load import SettingsError, load, tell
+from sidecar.settings.load import SettingsError, exposed_files, load, tell
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
@@ -61,6 +62,7 @@ __all__ = [
     "Tenant",
     "Timeouts",
     "Trim",
+    "exposed_files",
     "load",
     "summary",
     "table",

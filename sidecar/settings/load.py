@@ -19,7 +19,9 @@ from pydantic_core import ErrorDetails
 
 from sidecar.errors import SidecarError
 from sidecar.settings.contradictions import Contradiction
+from sidecar.settings.exposed import exposed
 from sidecar.settings.model import DECLARED, PREFIX, SECTIONS, Setting, Settings
+from sidecar.settings.values import without_password
 
 CONFIG = "SIDECAR_CONFIG"
 
@@ -85,6 +87,25 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
     if settings is None or mistakes:
         raise SettingsError(mistakes)
     return settings
+
+
+def exposed_files(
+    flags: Mapping[str, Any], settings: Settings, environ: Mapping[str, str] | None = None
+) -> list[str]:
+    """What is no mistake and should be known: files with secrets that others can read, a sentence each."""
+    path, named_by = _file_name(flags, os.environ if environ is None else environ)
+    key_file = settings.encryption.key_file
+    files = [("encryption.key_file", key_file)] if key_file else []
+    if path and any(map(_is_secret, _file(path, named_by, []).items())):
+        files.append(("the file of settings", path))
+    return [said for what, file in files if (said := exposed(what, file))]
+
+
+def _is_secret(given: tuple[str, _Given]) -> bool:
+    name, (value, _) = given
+    return bool(value) and (
+        DECLARED[name].is_secret or (isinstance(value, str) and without_password(value) != value)
+    )
 
 
 def _flags(flags: Mapping[str, Any]) -> _Layer:

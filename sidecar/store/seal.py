@@ -22,7 +22,17 @@ from typing import Any
 
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["ENCRYPTED", "KEY_SIZE", "TENANT_SIZE", "BlockVeil", "Seal", "Veil", "is_sealed", "refuse_sealed"]
+__all__ = [
+    "ENCRYPTED",
+    "KEY_SIZE",
+    "TENANT_SIZE",
+    "BlockVeil",
+    "Seal",
+    "Veil",
+    "changed_secret",
+    "is_sealed",
+    "refuse_sealed",
+]
 
 KEY_SIZE = 32
 #: The code of the error for a store that is encrypted, where there is no key.
@@ -49,6 +59,14 @@ def refuse_sealed(secret: bytes, name: str) -> None:
             f"{name} is encrypted: set encryption.key or encryption.key_file to the key it was written with",
             code=ENCRYPTED,
         )
+
+
+def changed_secret() -> StoreUnavailable:
+    """The error for a store whose secret is not sealed, while what it holds is."""
+    return StoreUnavailable(
+        "the secret of the store is not encrypted, and what it holds is: somebody changed it; put a backup in"
+        " its place"
+    )
 
 
 class Seal:

@@ -31,7 +31,7 @@ from sidecar.conversation.records import (
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.exchanges import columns_of
-from sidecar.store.seal import TENANT_SIZE, BlockVeil, Seal, Veil, is_sealed
+from sidecar.store.seal import TENANT_SIZE, BlockVeil, Seal, Veil, changed_secret, is_sealed
 
 __all__ = ["SealedStore"]
 
@@ -96,10 +96,7 @@ class SealedStore(Store):
     def _check_clear(self, is_clear: bool) -> None:
         """Raise `StoreUnavailable` unless a store whose secret is not sealed may be taken."""
         if not is_clear:
-            raise StoreUnavailable(
-                "the secret of the store is not encrypted, and what it holds is: somebody changed it;"
-                " put a backup in its place"
-            )
+            raise changed_secret()
         if not self._takes_clear:
             raise StoreUnavailable(
                 "the store is not encrypted, and there is a key: `sidecar rekey` encrypts it. If it was"
