@@ -54,6 +54,9 @@ def add(commands: _Commands, config: _Parser, store: _Parser, load: _Load) -> No
     openwebui = command(sources, "openwebui", "the chats of an Open WebUI", _import, whose)
     openwebui.add_argument("file", metavar="FILE", help="its webui.db, which is only read")
     openwebui.add_argument(
+        "--uploads", metavar="DIR", help="the folder with its images; default: uploads beside the file"
+    )
+    openwebui.add_argument(
         "--header-config",
         dest="says",
         choices=("chat-and-user", "chat", "nothing"),
@@ -170,4 +173,5 @@ async def _rekey(settings: Settings, _flags: dict[str, Any]) -> int:
 async def _import(settings: Settings, flags: dict[str, Any]) -> int:
     from sidecar.commands.openwebui.bring import run
 
-    return await run(settings, file=flags["file"], who=_who(flags), says=flags["says"])
+    file, uploads, says = flags["file"], flags["uploads"], flags["says"]
+    return await run(settings, file=file, uploads=uploads, who=_who(flags), says=says)

@@ -128,7 +128,7 @@ def test_one_is_shown(run, filled):
     code, out, _ = run("conversations", "show", "g-1")
 
     assert code == 0
-    assert out.startswith("# g-1\n\n## 1. user\n\nSomething harmless.")
+    assert out.startswith("# g-1\n\n## 1. user\n\n    Something harmless.")
     assert (
         json.loads(run("conversations", "show", "g-1", "--format", "jsonl")[1])["conversation"]["key"]
         == "g-1"

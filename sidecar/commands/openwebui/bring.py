@@ -8,6 +8,7 @@ and never doubled: the command can be run again, and beside a sidecar that has s
 from __future__ import annotations
 
 import heapq
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -17,21 +18,24 @@ from typing import Any, Literal
 
 from msgspec import structs
 
-from sidecar.commands.openwebui.database import Chat, Database, opened, time_of
+from sidecar.commands.openwebui.database import Chat, Database, Unreadable, opened, time_of
 from sidecar.commands.openwebui.replay import replayed
 from sidecar.commands.progress import Progress
 from sidecar.commands.whose import Who
 from sidecar.conversation.history import Chain, Conversation, Message, Node, State
 from sidecar.conversation.identity import Kind, conversation_id, key_of, kind_of
-from sidecar.conversation.message import encode, read, text_of, visible_text
+from sidecar.conversation.message import encode, is_too_deep, read, visible_text
 from sidecar.conversation.records import Whole
-from sidecar.errors import BadRequest
+from sidecar.errors import BadRequest, SidecarError
 from sidecar.opened import store_of
+from sidecar.printable import short
 from sidecar.proxy.tenant import needs, tenant_by
 from sidecar.settings import Settings
 from sidecar.store import Store
 
 __all__ = ["Says", "bring", "run"]
+
+log = logging.getLogger("sidecar.import")
 
 #: What the requests of this Open WebUI say: chat and user, the chat alone, or neither.
 Says = Literal["chat-and-user", "chat", "nothing"]
@@ -48,9 +52,14 @@ class _Rules:
     credential: str | None
 
 
-async def run(settings: Settings, *, file: str, who: Who, says: Says) -> int:
-    """Bring all chats of this database, or those of one user, into the store, which is made if need be."""
-    with opened(file) as database:
+async def run(settings: Settings, *, file: str, uploads: str | None, who: Who, says: Says) -> int:
+    """Bring all chats of this database, or those of one user, into the store, which is made if need be.
+
+    Returns 1 if one of them could not be read: it is left out and said, the others come in.
+    """
+    with opened(file, uploads) as database:
+        if database.has_link:
+            log.warning("uploads beside the file is a link, and not followed: name the folder with --uploads")
         by_user = says == "chat-and-user" and needs(settings, user=True)[1]
         asks = replace(who, user="" if by_user else None)
         rules = _Rules(settings, says, asks.credential(settings))
@@ -65,11 +74,14 @@ async def run(settings: Settings, *, file: str, who: Who, says: Says) -> int:
         f"sidecar: {done['chats']} chats{left}; new: {done['conversations']} conversations,"
         f" {done['messages']} messages\n"
     )
-    return 0
+    return 1 if done[_UNREADABLE] else 0
 
 
 _TEMPORARY, _UNNAMED, _EMPTY = "are temporary or of channels", "have no usable id", "have no messages"
-_LEFT_OUT = (_TEMPORARY, _UNNAMED, _EMPTY)
+_UNREADABLE = "cannot be read"
+_LEFT_OUT = (_TEMPORARY, _UNNAMED, _EMPTY, _UNREADABLE)
+_MOST_SAID = 20
+_MOST_SIBLINGS = 250
 
 
 async def bring(database: Database, store: Store, rules: _Rules, *, only: str | None) -> Counter[str]:
@@ -78,10 +90,37 @@ async def bring(database: Database, store: Store, rules: _Rules, *, only: str | 
     with Progress("chats", database.count()) as progress:
         for chat in database.chats():
             progress.step()
-            if only in (None, chat.user):
+            if isinstance(chat, Unreadable):
                 done["chats"] += 1
-                await _bring_one(chat, database, store, rules, done)
+                _leave_out(chat, done)
+            elif only in (None, chat.user):
+                done["chats"] += 1
+                await _bring_or_leave_out(chat, database, store, rules, done)
+    if done[_UNREADABLE] > _MOST_SAID:
+        sys.stderr.write(f"sidecar: and {done[_UNREADABLE] - _MOST_SAID} more chats are left out\n")
     return done
+
+
+async def _bring_or_leave_out(
+    chat: Chat, database: Database, store: Store, rules: _Rules, done: Counter[str]
+) -> None:
+    try:
+        await _bring_one(chat, database, store, rules, done)
+    except Unreadable as error:
+        _leave_out(Unreadable(error.message, chat.id), done)
+    except SidecarError:  # ours, and so it would be for the next one
+        raise
+    except UnicodeError:
+        _leave_out(Unreadable("it has half a character in it", chat.id), done)
+    except Exception as error:  # whatever a foreign file may hold, the other chats are not to blame
+        log.debug("a chat is left out", exc_info=error)
+        _leave_out(Unreadable(f"it is not understood ({type(error).__name__})", chat.id), done)
+
+
+def _leave_out(error: Unreadable, done: Counter[str]) -> None:
+    done[_UNREADABLE] += 1
+    if done[_UNREADABLE] <= _MOST_SAID:
+        sys.stderr.write(f"sidecar: chat {short(str(error.id or '?'))} is left out: {error.message}\n")
 
 
 async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules, done: Counter[str]) -> None:
@@ -96,8 +135,9 @@ async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules
     before = await store.whole(id)
     about = Conversation(id, tenant, key, chat.created_at, chat.updated_at, full=True)
     chain = Chain(tenant)
+    image = database.images()
     sent = {
-        each: [chain.message(raw) for raw in replayed(message, database.image)]
+        _storable(each): [_message(chain, raw) for raw in replayed(message, image)]
         for each, message in chat.messages.items()
     }
     grown = _Grown(before or Whole(about), chain, chat, sent)
@@ -110,9 +150,25 @@ async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules
     await store.put(grown.whole())
 
 
+def _message(chain: Chain, raw: bytes) -> Message:
+    if is_too_deep(raw):
+        raise Unreadable("a message is nested too deep")
+    return chain.message(raw)
+
+
+def _storable(name: str) -> str:
+    """A name that every store can keep, in the store itself and not in JSON."""
+    name.encode()
+    if "\0" in name:
+        raise Unreadable("it has a name in it that cannot be kept")
+    return name
+
+
 def _left_out(chat: Chat, settings: Settings) -> str | None:
     if not chat.messages:
         return _EMPTY
+    if not chat.id:
+        return _UNNAMED
     try:
         key_of(lambda _name: chat.id, ("id",), settings.identity.no_id)
     except BadRequest:
@@ -129,6 +185,10 @@ def _in_order(messages: _Messages) -> Iterator[str]:
         parent = each.get("parentId")
         parent = parent if isinstance(parent, str) and parent in messages and parent != id else None
         children.setdefault(parent, []).append((time_of(each.get("timestamp")) or 0.0, at, id))
+    if max(map(len, children.values())) > _MOST_SIBLINGS:
+        raise Unreadable(f"more than {_MOST_SIBLINGS} messages follow the same one")
+    if None not in children:
+        raise Unreadable("its messages follow each other in a circle")
     waiting = children.pop(None, [])
     heapq.heapify(waiting)
     while waiting:
@@ -158,6 +218,7 @@ class _Grown:
         #: Where each of the chat's messages ends; None is before the first.
         self._ends: dict[str, Node | None] = {}
         self._taken: set[bytes] = set()
+        self._texts: dict[bytes, str] = {}
 
     def add(self, id: str) -> None:
         """What this message of the chat is sent as, under its parent."""
@@ -207,7 +268,13 @@ class _Grown:
             # Two answers that read alike are two; a question that reads like another is the same.
             return node.message_id in (None, id) or node.role != "assistant"
         is_known = node.message_id == id or (node.role == "user" and self._is_followed(node, after))
-        return is_known and _is_echo(node, sent)
+        return is_known and _is_echo(node, self._text(node), sent)
+
+    def _text(self, node: Node) -> str:
+        """What a person sees of it, read once: it may be compared with each of its siblings."""
+        if node.id not in self._texts:
+            self._texts[node.id] = visible_text(read(node.body))
+        return self._texts[node.id]
 
     def _is_followed(self, node: Node, after: Set[bytes]) -> bool:
         return any(child.digest in after for child in self._children.get(node.id, ()))
@@ -231,16 +298,15 @@ class _Grown:
             state=_state(message) if is_reply else "complete",
             created_at=time_of(message.get("timestamp")) or self._chat.created_at,
             message_id=id if sent.role in ("assistant", message["role"]) else None,
-            model=model if is_reply and isinstance(model, str) else None,
+            model=_storable(model) if is_reply and isinstance(model, str) else None,
             usage=encode(usage) if is_reply and isinstance(usage, dict) else None,
         )
 
 
-def _is_echo(node: Node, sent: Message) -> bool:
+def _is_echo(node: Node, stored: str, sent: Message) -> bool:
     """It is the same message, by all that is around it: is it so by its text, or has the user changed it?"""
-    told, stored = visible_text(sent.fields), visible_text(read(node.body))
+    told = visible_text(sent.fields)
     if node.role == "user":
-        told, stored = text_of(sent.fields).strip(), text_of(read(node.body)).strip()
         return bool(told and stored) and (told in stored or stored in told)
     return node.state == "partial" and bool(told) and stored.startswith(told)
 

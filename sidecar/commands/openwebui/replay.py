@@ -13,9 +13,10 @@ when messages are compared; settings may put it back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sidecar.commands.openwebui.uploads import Image
 from sidecar.conversation.message import encode
 
 __all__ = ["replayed"]
@@ -24,7 +25,6 @@ _SETTLED = frozenset(("completed", "failed", "rejected"))
 _IMAGES = "Here are the images from the tool results above. Please analyze them."
 
 Fields = dict[str, Any]
-Image = Callable[[str], str | None]
 
 
 def replayed(message: Mapping[str, Any], image: Image) -> list[bytes]:
@@ -103,7 +103,7 @@ class _Answer:
         if kind == "message":
             text = "".join(_texts(item.get("content"), "output_text"))
             self._texts += [text] if text else []
-        elif kind == "function_call" and item.get("call_id") in self._paired:
+        elif kind == "function_call" and _call_id(item) in self._paired:
             self._calls.append(_call(item))
         elif kind == "reasoning" and _came_in_a_field(item):
             self._thoughts += _texts(item.get("summary") or item.get("content"), None)
@@ -116,7 +116,7 @@ class _Answer:
         return self.messages
 
     def _add_result(self, item: Fields) -> None:
-        if item.get("call_id") not in self._paired:
+        if _call_id(item) not in self._paired:
             return
         self._end_reply()
         text = "".join(_texts(item.get("output"), "input_text"))
@@ -142,16 +142,22 @@ class _Answer:
 
 
 def _answer(output: Sequence[Fields]) -> list[Fields]:
-    called = {each.get("call_id") for each in output if _is_settled_call(each)}
-    told = {each.get("call_id") for each in output if each.get("type") == "function_call_output"}
-    answer = _Answer(frozenset(id for id in called & told if isinstance(id, str) and id))
+    called = {_call_id(each) for each in output if _is_settled_call(each)}
+    told = {_call_id(each) for each in output if each.get("type") == "function_call_output"}
+    answer = _Answer(frozenset(id for id in called & told if id))
     for item in output:
         answer.add(item)
     return answer.end()
 
 
+def _call_id(item: Fields) -> str:
+    id = item.get("call_id")
+    return id if isinstance(id, str) else ""
+
+
 def _is_settled_call(item: Fields) -> bool:
-    return item.get("type") == "function_call" and item.get("status") in _SETTLED
+    status = item.get("status")
+    return item.get("type") == "function_call" and isinstance(status, str) and status in _SETTLED
 
 
 def _call(item: Fields) -> Fields:
