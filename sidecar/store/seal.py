@@ -94,7 +94,8 @@ class Seal:
         key = self._keys.get(name)
         if key is None:
             raise StoreUnavailable(
-                f"the store is encrypted with a key (called {name.hex()}) that is none of encryption.key"
+                f"{_called(conversation, place)} is encrypted with a key (called {name.hex()}) that is none"
+                " of encryption.key"
                 f" ({', '.join(each.hex() for each in self._keys)}): add that key behind the others"
             )
         data = sealed[_HEAD + _NONCE_SIZE :]
@@ -188,14 +189,18 @@ def _checked(tenant: bytes) -> bytes:
 
 
 def _changed(conversation: str, place: Sequence[bytes]) -> StoreUnavailable:
-    """The error for a piece that is not what was written at this place, with the name of its row."""
-    *row, what = place or (b"secret",)
-    of = f" of b2:{row[0].hex()}" if row else ""
-    where = "" if conversation.startswith("\0") else f" in conversation {conversation}"
     return StoreUnavailable(
-        f"the {what.decode('ascii', 'replace')}{of}{where} is not what was written there: it was changed,"
-        " or is from elsewhere"
+        f"{_called(conversation, place)} is not what was written there: it was changed, or is from elsewhere"
     )
+
+
+def _called(conversation: str, place: Sequence[bytes]) -> str:
+    """A place, for people: what it is, and in which row."""
+    if conversation.startswith("\0"):
+        return "the secret of the store"
+    row, what = (None, b"".join(place)) if len(place) < 2 else place[:2]
+    of = f" of b2:{row.hex()}" if row is not None else ""
+    return f"the {what.decode('ascii', 'replace')}{of} in conversation {conversation}"
 
 
 def _name(key: bytes) -> bytes:

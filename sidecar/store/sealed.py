@@ -375,10 +375,11 @@ def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> N
     A body is bound to the id of its message, which begins with the hash of its digest under its parent, keyed
     by the tenant.
     """
-    chain = Chain(about.tenant)
+    chain, known = Chain(about.tenant), set[bytes | None]((None,))
     for node in nodes:
         parent = node.parent[:HASH_SIZE] if node.parent is not None else None
-        if chain.hash(parent, node.digest) != node.hash:
+        known.add(node.id)
+        if node.parent not in known or chain.hash(parent, node.digest) != node.hash:
             raise StoreUnavailable(
                 f"message b2:{node.id.hex()} in conversation {about.id} is not where it was written: it was"
                 " moved, or is another tenant's"

@@ -295,7 +295,7 @@ class TestAStoreThatWasSealed:
         await stores.close()
         for length in (38, 11, 8):
             stores.execute(f"UPDATE secret SET value = CAST(substr(value, 1, {length}) AS BLOB)")
-            with refused("the secret is not what was written there"):
+            with refused("the secret of the store is not what was written there"):
                 await stores(OLD)
 
     async def test_an_earlier_version_knew_tenants_by_another_name_and_that_goes_on(self, stores):
