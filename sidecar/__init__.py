@@ -8,7 +8,7 @@ The map of the house. Imports run one way, from the bottom of this list to its t
     streaming/        PURE: bytes of a reply -> the message that they carry
     store/            I/O: where conversations are kept; the only speaker of SQL
     settings/         every setting, declared once; the only reader of the environment
-    aiohttp_internals what stands on private names of aiohttp
+    aiohttp_internals/ what stands on private names of aiohttp
     logs, metrics     what is said and what is counted
     doctor/           what the clients really send, what that means, what to change
     demo              a small OpenAI-compatible upstream, to see the thing work without a model

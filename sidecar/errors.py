@@ -12,12 +12,15 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     ├── Unauthorized          401  a page of the sidecar's own that needs the operator's token
     ├── Forbidden             403  a web page of another site asked without asking first
     ├── NotFound              404  a page that is not at this address
+    ├── RequestTimeout        408  a request that began did not go on
     ├── BodyTooLarge          413
+    ├── HeadersTooLarge       431
     ├── ExpectationFailed     417  an `Expect` that nobody knows
     ├── ConversationBusy      409  another append to the same conversation is still being answered
     ├── Misdirected           421  the name by which the sidecar was called is none of its own
     ├── UpstreamUnreachable   502
     ├── UpstreamTimeout       504
+    ├── TooManyConnections    503
     └── StoreUnavailable      503  the history cannot be read or written
 """
 
@@ -31,10 +34,13 @@ __all__ = [
     "ConversationBusy",
     "ExpectationFailed",
     "Forbidden",
+    "HeadersTooLarge",
     "Misdirected",
     "NotFound",
+    "RequestTimeout",
     "SidecarError",
     "StoreUnavailable",
+    "TooManyConnections",
     "Unauthorized",
     "UpstreamTimeout",
     "UpstreamUnreachable",
@@ -55,6 +61,8 @@ class SidecarError(Exception):
         self.param = param
         #: The client's id of the conversation that this is about, where known; a response header.
         self.conversation: str | None = None
+        #: What the log alone tells beside it.
+        self.logged: dict[str, str] = {}
 
     def body(self) -> dict[str, Any]:
         """The error in OpenAI's shape, ready for JSON."""
@@ -82,6 +90,30 @@ class BodyTooLarge(SidecarError):
     status = 413
     type = "invalid_request_error"
     code = "body_too_large"
+
+
+class HeadersTooLarge(SidecarError):
+    """Request line and headers are larger than `limits.header_block`."""
+
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
+
+
+class RequestTimeout(SidecarError):
+    """A header block or a body stopped coming, for `timeouts.request_head` or `timeouts.request_body`."""
+
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
+
+
+class TooManyConnections(SidecarError):
+    """`limits.connections` are open, and each has a request under way."""
+
+    status = 503
+    type = "sidecar_error"
+    code = "too_many_connections"
 
 
 class ExpectationFailed(SidecarError):

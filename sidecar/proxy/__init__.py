@@ -32,7 +32,8 @@ answer        the upstream's answer, of which some may have been read ahead
 relay         the reply on its way to the client, with a copy kept
 record        the copy into the store
 passthrough   every other path and method, and WebSockets
-upstream      the connection to the backend: URLs, retries, errors
+upstream      the connection to the backend: URLs, retries
+failures      what went wrong with it, in words of ours
 headers       what of the headers travels on
 codings       which packed bodies can be read
 entropy       ids that nobody can guess

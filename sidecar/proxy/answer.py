@@ -12,8 +12,9 @@ from multidict import CIMultiDictProxy
 
 __all__ = ["BROKEN_OFF", "Answer"]
 
-#: What reading from an upstream raises that breaks off or falls silent.
-BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError)
+#: What reading from an upstream raises that breaks off or falls silent; a `RuntimeError` where it did so just
+#: as the reader was about to wait.
+BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError, RuntimeError)
 
 
 class Answer:

@@ -30,7 +30,7 @@ from sidecar.proxy import health
 from sidecar.proxy.context import Context
 from sidecar.proxy.observe import passed_by
 from sidecar.proxy.passthrough import passthrough
-from sidecar.proxy.server import Handler, go_on, runner
+from sidecar.proxy.server import Handler, admit, body_failed, runner
 from sidecar.proxy.sockets import BACKLOG, Sockets, cannot_listen, listening
 from sidecar.proxy.turn import turn
 from sidecar.proxy.upstream import Upstream
@@ -119,11 +119,11 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         context = Context(settings, store, upstream, metrics)
         await context.learned.load()
         context.pruning.start()
-        server = runner(_handler(context, _answer))
+        server = runner(_handler(context, _answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, context)
         if settings.admin.listen:
-            pages = runner(_handler(context, _answer_admin))
+            pages = runner(_handler(context, _answer_admin), settings)
             await pages.setup()
             stack.push_async_callback(pages.cleanup)
             await _listen(pages, settings.admin.listen, "admin.listen", sockets and sockets.admin)
@@ -239,16 +239,17 @@ def _handler(context: Context, answer: _Answer) -> Handler:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
         task = context.open_requests.begin()
         try:
-            if "Expect" in request.headers:
-                await go_on(request)
+            await admit(request)
             return await answer(context, request)
         except SidecarError as error:
             failure = error
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
             about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
-            log.log(level, event, extra=about)
+            log.log(level, event, extra={**about, **error.logged})
         except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
             raise
+        except web.RequestPayloadError as error:
+            failure = body_failed(error, context.settings)
         except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
             log.exception("an unexpected error", extra={"path": request.path})
             failure = SidecarError("the sidecar failed; its log says why")

@@ -23,6 +23,7 @@ from sidecar import __version__
 from sidecar.doctor.report import report
 from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.context import Context
+from sidecar.proxy.failures import kind_of
 
 __all__ = ["doctor", "live", "metrics", "ready"]
 
@@ -83,7 +84,7 @@ async def _upstream(context: Context) -> str:
         ):
             return _told(context, "upstream", "reachable")
     except (aiohttp.ClientError, TimeoutError) as error:
-        return _told(context, "upstream", "not reachable", type(error).__name__)
+        return _told(context, "upstream", "not reachable", kind_of(error))
 
 
 def _told(context: Context, what: str, state: str, reason: str = "") -> str:

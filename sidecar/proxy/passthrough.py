@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-from sidecar.errors import UpstreamUnreachable
 from sidecar.proxy.answer import Answer
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import to_upstream
 from sidecar.proxy.relay import relay
+from sidecar.proxy.server import is_websocket
 
 __all__ = ["passthrough"]
 
 
 async def passthrough(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     """Answer a request with the upstream's answer."""
-    if request.headers.get("Upgrade", "").lower() == "websocket":
+    if is_websocket(request):
         return await _websocket(context, request)
     url = context.upstream.url(request.raw_path)
     body = (lambda: _body(request)) if request.body_exists else None
@@ -50,22 +50,22 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
     offered = [
         each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if each.strip()
     ]
-    try:
-        upstream = await context.upstream.session.ws_connect(
-            context.upstream.url(request.raw_path),
-            protocols=offered,
-            headers=to_upstream(request.headers, without=_HANDSHAKE | context.kept_back),
+    largest = (
+        context.settings.limits.websocket_message + 1
+    )  # which aiohttp takes for the first that is too large
+    url = context.upstream.url(request.raw_path)
+    headers = to_upstream(request.headers, without=_HANDSHAKE | context.kept_back)
+    upstream = await context.upstream.websocket(url, headers, offered, largest)
+    if isinstance(upstream, aiohttp.ClientResponse):  # it does not agree, or knows another place
+        return await relay(request, Answer(upstream), {})
+    async with upstream:
+        client = web.WebSocketResponse(
+            protocols=(upstream.protocol,) if upstream.protocol else (),
             autoping=False,
             autoclose=False,
-            max_msg_size=0,
+            compress=False,  # what is packed can be made to unpack to anything
+            max_msg_size=largest,
         )
-    except aiohttp.WSServerHandshakeError as error:
-        return web.Response(status=error.status, text=error.message)
-    except aiohttp.ClientError as error:
-        raise UpstreamUnreachable(f"cannot open a WebSocket to the upstream: {error}") from error
-    async with upstream:
-        protocols = (upstream.protocol,) if upstream.protocol else ()
-        client = web.WebSocketResponse(protocols=protocols, autoping=False, autoclose=False, max_msg_size=0)
         await client.prepare(request)
         both = [asyncio.create_task(_pump(client, upstream)), asyncio.create_task(_pump(upstream, client))]
         try:
@@ -74,7 +74,15 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
             for each in both:
                 each.cancel()
             await asyncio.gather(*both, return_exceptions=True)
+            await upstream.close(
+                code=_sendable(client.close_code)
+            )  # the client may have gone before it was told
         return client
+
+
+def _sendable(code: int | None) -> int:
+    """What tells that a side broke off, 1006 or none, cannot be sent; the other must not take it for well."""
+    return 1011 if code in (None, 1006) else 1000 if code == 1005 else code
 
 
 _Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
@@ -94,11 +102,9 @@ async def _pump(source: _Socket, target: _Socket) -> None:
             await target.pong(message.data)
         else:
             closed = message.type is aiohttp.WSMsgType.CLOSE
-            # 1005 and 1006 tell that no code came; they must not be sent. A side that broke off did not
-            # end well, and the other must not take it for that: 1011, as 1006 cannot be said.
-            code = (message.data or 1000) if closed else 1011
+            # An error tells with which code it was answered: 1009, for one, if the message was too large.
+            code = message.data or 1000 if closed else getattr(message.data, "code", None)
             await target.close(
-                code=1000 if code in (1005, 1006) else code,
-                message=(message.extra or "").encode() if closed else b"",
+                code=_sendable(code), message=(message.extra or "").encode() if closed else b""
             )
             return

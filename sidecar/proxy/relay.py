@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict
 
+from sidecar.aiohttp_internals.server import RelayedResponse
 from sidecar.conversation.history import State
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import BROKEN_OFF, Answer
 from sidecar.proxy.codings import PACKED, Unpacker
+from sidecar.proxy.failures import kind_of
 from sidecar.proxy.headers import DEGRADED, from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending, LastPiece, UnnamedEnding
@@ -82,7 +83,7 @@ class _Relay:
         self,
         request: web.BaseRequest,
         upstream: Answer,
-        response: _Response,
+        response: RelayedResponse,
         recording: Recording,
     ) -> None:
         self._request = request
@@ -267,41 +268,18 @@ class _Unpacked:
         return piece
 
 
-class _Response(web.StreamResponse):
-    """An answer of the upstream's: with its headers, and none that aiohttp would add to say of itself.
-
-    Unless it is to be sent `at_once`, its head goes with the first piece of its body, in one write.
-    """
-
-    def __init__(self, upstream: Answer, headers: CIMultiDict[str], *, at_once: bool) -> None:
-        super().__init__(status=upstream.status, reason=upstream.reason, headers=headers)
-        self._send_headers_immediately = at_once
-        self._not_ours = [name for name in ("Server", "Content-Type") if name not in headers]
-
-    async def begin(self, request: web.BaseRequest) -> None:
-        """Send the head, if it has not been sent."""
-        writer = await self.prepare(request)
-        if writer is not None:
-            writer.send_headers()
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        for name in self._not_ours:
-            self.headers.pop(name, None)
-
-
-def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = True) -> _Response:
+def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = True) -> RelayedResponse:
     headers = from_upstream(upstream.headers)
     for name, value in extra.items():
         headers[name] = value
     if upstream.content_type == "text/event-stream":
         headers["X-Accel-Buffering"] = "no"
-    return _Response(upstream, headers, at_once=at_once)
+    return RelayedResponse(upstream.status, upstream.reason, headers, at_once=at_once)
 
 
 def _break_off(request: web.BaseRequest, error: Exception) -> None:
     """End the client's connection without the end of the response, as the upstream ended ours."""
-    log.warning("a response was broken off", extra={"error": str(error) or type(error).__name__})
+    log.warning("a response was broken off", extra={"error": kind_of(error)})
     transport = request.transport
     if transport is None:
         return

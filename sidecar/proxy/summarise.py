@@ -24,6 +24,7 @@ from sidecar.conversation.summary import clipped, measure
 from sidecar.conversation.transcript import pieces, question
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.proxy.context import Context
+from sidecar.proxy.failures import kind_of
 from sidecar.proxy.headers import HISTORY
 from sidecar.proxy.summary import Missing
 from sidecar.streaming.assembly import Assembled, from_body
@@ -98,7 +99,7 @@ async def _summarise(
     except SidecarError as error:
         log.warning("a summary could not be made", extra={"error": error.message})
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        log.warning("a summary could not be made", extra={"error": str(error) or type(error).__name__})
+        log.warning("a summary could not be made", extra={"error": kind_of(error)})
     else:
         context.summaries.ended(missing.conversation, well=True)
         return

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.aiohttp_internals import Connector
-from sidecar.errors import BadRequest, SidecarError, UpstreamTimeout, UpstreamUnreachable
+from sidecar.aiohttp_internals.client import Connector, websocket
+from sidecar.errors import BadRequest, SidecarError
 from sidecar.metrics import Metrics
+from sidecar.proxy.failures import failure_of
 from sidecar.settings import Settings
 
 __all__ = ["Upstream"]
@@ -32,6 +33,8 @@ _KEEP_ALIVE = 4.0
 # No model answers so soon, and no engine has done work worth having twice.
 _STALE_WITHIN = 0.25
 _LARGE = 1 << 20  # bytes
+# Of an answer: bytes of one header, and how many there may be.
+_HEADER, _HEADERS = 1 << 16, 512
 
 
 class Upstream:
@@ -53,6 +56,10 @@ class Upstream:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            # Cookies of login proxies get that long, and lists of what a page may load; curl takes 100 kB.
+            max_line_size=_HEADER,
+            max_field_size=_HEADER,
+            max_headers=_HEADERS,
         )
 
     async def close(self) -> None:
@@ -67,7 +74,7 @@ class Upstream:
         if not path.startswith("/"):
             target = URL(path, encoded=True)
             if not target.absolute:
-                raise BadRequest(f"the target {path} is no path", code="invalid_target")
+                raise BadRequest("the target of the request is no path", code="invalid_target")
             path = target.raw_path_qs  # a client that takes us for its proxy names a host as well
         if path.startswith("/v1") and path[3:4] in ("", "/", "?"):
             return URL(self._base + path[3:], encoded=True)
@@ -87,30 +94,61 @@ class Upstream:
         """
         for attempt in range(1, self._retries.attempts + 1):
             started = time.monotonic()
+            payload = _payload(body)
             try:
-                return await self.session.request(
+                response = await self.session.request(
                     method,
                     url,
-                    data=_payload(body),
+                    data=payload,
                     headers=headers,
                     allow_redirects=False,
                 )
-            except aiohttp.ClientConnectorError as error:
-                failure: SidecarError = UpstreamUnreachable(f"cannot connect to the upstream: {error}")
-                failure.__cause__ = error
-            except (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError, TimeoutError) as error:
-                raise UpstreamTimeout(f"the upstream did not answer in time: {_said(error)}") from error
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                failure = UpstreamUnreachable(f"the upstream closed the connection: {_said(error)}")
-                failure.__cause__ = error
-                if callable(body) or time.monotonic() - started > _STALE_WITHIN:
+            except FAILURES as error:
+                if isinstance(payload, _Upload) and payload.failed is not None:
+                    raise payload.failed from error
+                failure = self._failure(error)
+                is_late = callable(body) or time.monotonic() - started > _STALE_WITHIN
+                if not _may_try_again(error, is_late=is_late):
                     raise failure from error
-            except (aiohttp.ClientError, ValueError) as error:
-                raise UpstreamUnreachable(f"the upstream is no HTTP server: {_said(error)}") from error
+            else:
+                if response.status == 101:
+                    response.close()
+                    raise self._failure(ValueError("another protocol, which nobody had asked for"))
+                return response
             if attempt < self._retries.attempts:
                 self._metrics.upstream_retries.inc()
                 await asyncio.sleep(self._retries.backoff * 2 ** (attempt - 1))
         raise failure
+
+    async def websocket(
+        self, url: URL, headers: CIMultiDict[str], protocols: Sequence[str], largest: int
+    ) -> aiohttp.ClientResponse | aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket whose messages have at most `largest` bytes, or give the answer that refuses it.
+
+        Raises as `send`.
+        """
+        try:
+            return await websocket(self.session, url, headers, protocols, largest)
+        except FAILURES as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: BaseException) -> SidecarError:
+        failure = failure_of(error)
+        failure.logged = {"upstream": self._origin}
+        return failure
+
+
+#: What the HTTP client raises where there is no answer.
+FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+
+
+def _may_try_again(error: BaseException, *, is_late: bool) -> bool:
+    """Can the upstream not have begun to work on it?"""
+    if isinstance(error, TimeoutError):
+        return False
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return True
+    return not is_late and isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
 
 
 class _Upload:
@@ -119,6 +157,8 @@ class _Upload:
     def __init__(self, pieces: AsyncIterator[bytes]) -> None:
         self._pieces = pieces
         self._begun = False
+        #: Why the client's body ended early; the HTTP client would call that a failure of the upstream's.
+        self.failed: Exception | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if self._begun:
@@ -127,7 +167,13 @@ class _Upload:
 
     async def __anext__(self) -> bytes:
         self._begun = True
-        return await anext(self._pieces)
+        try:
+            return await anext(self._pieces)
+        except StopAsyncIteration:
+            raise
+        except Exception as error:  # whatever it is: it is about the client, and raised again where it counts
+            self.failed = error
+            raise
 
 
 def _payload(body: bytes | Callable[[], AsyncIterator[bytes]] | None) -> Any:
@@ -135,7 +181,3 @@ def _payload(body: bytes | Callable[[], AsyncIterator[bytes]] | None) -> Any:
     if isinstance(body, bytes):
         return io.BytesIO(body) if len(body) > _LARGE else body
     return _Upload(body()) if body is not None else None
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__

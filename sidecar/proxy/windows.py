@@ -20,6 +20,7 @@ import aiohttp
 from multidict import CIMultiDict
 
 from sidecar.conversation.windows import ANY, shown, windows
+from sidecar.proxy.failures import kind_of
 from sidecar.proxy.known_windows import KnownWindows
 from sidecar.proxy.upstream import Upstream
 from sidecar.settings import ModelTrim, Settings
@@ -142,5 +143,5 @@ class Windows:
                         return b""
                 return body
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            log.debug("no list of models", extra={"path": path, "error": str(error)})
+            log.debug("no list of models", extra={"path": path, "error": kind_of(error)})
             return b""

@@ -9,6 +9,7 @@ The map, each module above those that use it:
     section          what every section is
     access           the sections on who may come near
     keeping          the sections on what is kept
+    connections      what is in other sections on connections of clients
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
     model            all of it as one value that can work

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from sidecar.settings.access import Access, Admin
+from sidecar.settings.connections import ConnectionLimits, ConnectionTimeouts
 from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.openings import OPENINGS
@@ -302,7 +303,7 @@ class Session(Section):
     )
 
 
-class Limits(Section):
+class Limits(ConnectionLimits):
     """How large things may be."""
 
     max_body: Whole = Field(
@@ -311,7 +312,7 @@ class Limits(Section):
     )
 
 
-class Timeouts(Section):
+class Timeouts(ConnectionTimeouts):
     """Timeouts. A stream has no total timeout."""
 
     connect: Wait = Field(10.0, description="Timeout for connecting to the upstream, in seconds.")

@@ -10,7 +10,14 @@ from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
 from tests.proxy.client import CHAT, Sidecar, assert_error
 from tests.proxy.conftest import Start
-from tests.proxy.upstream import Upstream
+from tests.proxy.upstream import Exchange, Upstream, sends
+
+HANDSHAKE = {
+    "Connection": "upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "A" * 22 + "==",
+}
 
 
 class Sockets:
@@ -34,6 +41,8 @@ class Sockets:
                 await socket.send_bytes(message.data)
             elif message.data == "close":
                 await socket.close(code=4002, message=b"as you wish")
+            elif message.data == "more":
+                await socket.send_str("x" * 1001)
             elif message.data == "vanish":
                 assert request.transport is not None
                 request.transport.abort()
@@ -147,10 +156,7 @@ async def test_a_handshake_that_the_upstream_refuses_is_refused(sidecar: Sidecar
 async def test_an_upstream_that_is_down_is_a_502(start: Start, upstream: Upstream):
     sidecar = await start()
     await upstream.stop()
-    headers = {"Connection": "upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
-    reply = await sidecar.send(
-        "GET", "/v1/realtime", headers={**headers, "Sec-WebSocket-Key": "A" * 22 + "=="}
-    )
+    reply = await sidecar.send("GET", "/v1/realtime", headers=HANDSHAKE)
     assert_error(reply, 502, "upstream_unreachable")
 
 
@@ -160,3 +166,89 @@ async def test_a_turn_that_asks_for_an_upgrade_is_a_turn(start: Start, upstream:
     assert (await sidecar.ask("hi", id="a", headers=headers, path=CHAT)).outcome == "start"
     assert "Upgrade" not in upstream.last.headers
     assert "HTTP2-Settings" not in upstream.last.headers
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+@pytest.mark.parametrize("binary", [False, True])
+async def test_a_message_of_the_client_may_be_as_large_as_is_set(
+    start: Start, sockets: Sockets, size: int, binary: bool
+):
+    sidecar = await start(upstream=sockets.url, limits={"websocket_message": 1000})
+    async with sidecar.http.ws_connect(sidecar.url + "/v1/realtime") as socket:
+        await (socket.send_bytes(b"x" * size) if binary else socket.send_str("x" * size))
+        message = await closing(socket)
+        if size == 1000:
+            assert message.data == (b"x" * size if binary else "x" * size)
+        else:
+            assert (message.type, message.data) == (WSMsgType.CLOSE, 1009)
+            assert await asyncio.wait_for(sockets.closed_with, 2) in (1009, 1011)
+
+
+async def test_a_message_of_the_upstream_may_be_as_large_as_is_set(start: Start, sockets: Sockets):
+    sidecar = await start(upstream=sockets.url, limits={"websocket_message": 1000})
+    async with sidecar.http.ws_connect(sidecar.url + "/v1/realtime") as socket:
+        await socket.send_str("more")
+        message = await closing(socket)
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 1009)
+
+
+async def test_no_message_is_packed(sidecar: Sidecar, sockets: Sockets):
+    async with sidecar.http.ws_connect(sidecar.url + "/v1/realtime", compress=15) as socket:
+        assert socket.compress == 0
+        await socket.send_str("hi")
+        assert await socket.receive_str() == "hi"
+    assert "Sec-WebSocket-Extensions" not in sockets.requests[0].headers
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_redirect_of_a_websocket_is_the_clients_to_follow(
+    start: Start, upstream: Upstream, sockets: Sockets, status: int
+):
+    sidecar = await start()
+    body = b"over there"
+    upstream.will(sends(body, status=status, headers={"Location": f"{sockets.url}/realtime", "X-More": "1"}))
+    async with sidecar.http.get(
+        sidecar.url + "/v1/realtime", headers=HANDSHAKE, allow_redirects=False
+    ) as reply:
+        assert (reply.status, await reply.read()) == (status, body)
+        assert (reply.headers["Location"], reply.headers["X-More"]) == (f"{sockets.url}/realtime", "1")
+    assert sockets.requests == []
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 426])
+async def test_an_answer_that_refuses_a_websocket_passes_as_it_came(
+    start: Start, upstream: Upstream, status: int
+):
+    sidecar = await start()
+    body = b'{"error": {"message": "no"}}'
+    upstream.will(sends(body, status=status, headers={"WWW-Authenticate": "Bearer"}))
+    reply = await sidecar.send("GET", "/v1/realtime", headers=HANDSHAKE)
+    assert (reply.status, reply.body, reply.headers["WWW-Authenticate"]) == (status, body, "Bearer")
+
+
+async def test_an_upstream_that_agrees_wrongly_is_a_502(start: Start, upstream: Upstream):
+    async def wrong(exchange: Exchange) -> None:
+        await exchange.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: x\r\n\r\n"
+        )
+
+    sidecar = await start()
+    upstream.will(wrong)
+    reply = await sidecar.send("GET", "/v1/realtime", headers=HANDSHAKE)
+    assert_error(reply, 502, "upstream_unreachable")
+
+
+async def test_a_side_that_does_not_read_holds_up_the_other(sidecar: Sidecar, sockets: Sockets):
+    async with sidecar.http.ws_connect(sidecar.url + "/v1/realtime", max_msg_size=0) as socket:
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            while sent < 400:
+                await socket.send_bytes(b"x" * 1_000_000)
+                sent += 1
+
+        with pytest.raises(TimeoutError):  # it echoes, and the client reads none of it
+            await asyncio.wait_for(flood(), 3)
+        assert sent < 100

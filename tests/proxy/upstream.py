@@ -89,7 +89,7 @@ class Exchange:
     async def body(self) -> AsyncIterator[bytes]:
         """The request's body, piece by piece."""
         if "chunked" in self.request.headers.get("Transfer-Encoding", ""):
-            while size := int((await self.reader.readline()).split(b";")[0], 16):
+            while size := int((await self._line()).split(b";")[0], 16):
                 yield await self.reader.readexactly(size)
                 await self.reader.readline()
             await self.reader.readline()
@@ -101,6 +101,12 @@ class Exchange:
                 raise ConnectionError("the request ended early")
             left -= len(piece)
             yield piece
+
+    async def _line(self) -> bytes:
+        line = await self.reader.readline()
+        if not line:
+            raise ConnectionError("the request ended early")
+        return line
 
 
 Answer = Callable[[Exchange], Awaitable[None]]

@@ -1,27 +1,45 @@
-"""Everything that stands on names which aiohttp keeps to itself: one place to look at when aiohttp changes.
-
-Each override says why it is there; `tests/test_aiohttp_internals.py` shows that the name still exists and
-that ours is called. No other module may use a private name of a library.
-"""
+"""Connections to upstreams: timeouts that cost nothing, framing that breaks, bytes that nobody asked for."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
+import hashlib
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
 import aiohttp
+from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_ws import ClientWSTimeout
+from aiohttp.helpers import DEFAULT_CHUNK_SIZE
+from aiohttp.http import WS_KEY, WebSocketReader, WebSocketWriter
 from aiohttp.http_parser import HttpParser
+from multidict import CIMultiDict
+from yarl import URL
 
-__all__ = ["Connector"]
+from sidecar.aiohttp_internals.bodies import break_off
+
+__all__ = ["ClientConnection", "Connector", "websocket"]
 
 
 class ClientConnection(ResponseHandler):
     """aiohttp's end of a connection to a server."""
 
     _due = 0.0
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """The connection failed. Tells whoever reads the body as well.
+
+        aiohttp tells only whoever waits for the next answer: where the framing of a body breaks, its reader
+        would wait for ever.
+        """
+        super().set_exception(exc, *cause)
+        payload = self._payload
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            break_off(payload, aiohttp.ClientPayloadError("the framing of the body is broken"), exc)
 
     def set_response_params(self, *, skip_payload: bool = False, **options: Any) -> None:
         """Called for each request. An answer without a body gets a parser that knows so."""
@@ -104,3 +122,56 @@ class Connector(aiohttp.TCPConnector):
                 return kept
             kept.close()
         return None
+
+
+async def websocket(
+    session: aiohttp.ClientSession,
+    url: URL,
+    headers: CIMultiDict[str],
+    protocols: Sequence[str],
+    largest: int,
+) -> aiohttp.ClientResponse | aiohttp.ClientWebSocketResponse:
+    """Open a WebSocket; where the server does not agree, gives its answer as it came.
+
+    `ClientSession.ws_connect` follows redirects, to any host and with the credentials, and cannot be told
+    not to. Messages above `largest` bytes end the connection (1009); none is compressed.
+    Raises what `ClientSession.request` does.
+    """
+    key = base64.b64encode(os.urandom(16))
+    headers = headers.copy()
+    headers.update(
+        {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": key.decode(),
+        }
+    )
+    if protocols:
+        headers["Sec-WebSocket-Protocol"] = ",".join(protocols)
+    response = await session.request("GET", url, headers=headers, allow_redirects=False)
+    if response.status != 101:
+        return response
+    connection = response.connection
+    accepted = base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest()).decode()
+    if connection is None or response.headers.get("Sec-WebSocket-Accept") != accepted:
+        response.close()
+        raise aiohttp.ClientPayloadError("this is no WebSocket")
+    protocol, transport = connection.protocol, connection.transport
+    assert protocol is not None
+    assert transport is not None
+    protocol.read_timeout = None  # they may be silent for as long as they like
+    chosen = response.headers.get("Sec-WebSocket-Protocol")
+    queue = WebSocketDataQueue(protocol, DEFAULT_CHUNK_SIZE, loop=asyncio.get_running_loop())
+    made: aiohttp.ClientWebSocketResponse = aiohttp.ClientWebSocketResponse(
+        queue,
+        WebSocketWriter(protocol, transport, use_mask=True),
+        chosen if chosen in protocols else None,
+        response,
+        ClientWSTimeout(),
+        False,
+        False,
+        asyncio.get_running_loop(),
+    )
+    protocol.set_parser(WebSocketReader(queue, largest, compress=False, decode_text=True), queue)
+    return made

@@ -1,0 +1,9 @@
+"""Everything that stands on names which aiohttp keeps to itself: the place to look at when aiohttp changes.
+
+bodies        those that end early
+client        connections to upstreams, and WebSockets to them
+server        connections of clients: what they may ask of one, and what ends it
+
+Each override says why it is there; `tests/test_aiohttp_internals.py` shows that the name still exists and
+that ours is called. No other package may use a private name of a library.
+"""
