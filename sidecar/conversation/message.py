@@ -41,8 +41,14 @@ __all__ = [
 
 Fields = Mapping[str, Any]
 
-#: The fields in which the engines carry reasoning beside the content.
-REASONING_FIELDS = frozenset(("reasoning_content", "reasoning", "reasoning_details"))
+#: The fields in which engines carry reasoning beside the content: most; OpenRouter; GitHub Copilot;
+#: LiteLLM in front of Claude.
+REASONING_FIELDS = frozenset(
+    (
+        *("reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "reasoning_opaque"),
+        *("thinking", "thinking_blocks"),
+    )
+)
 
 # Reasoning inside the content: the tags that models write and the block that Open WebUI makes of them.
 _REASONING_MARKUP = re.compile(

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.history import Chain, Message, Node
-from sidecar.conversation.message import call_ids, encode, has_reasoning, read, without_reasoning
+from sidecar.conversation.message import encode, has_reasoning, read, without_reasoning
 from sidecar.conversation.tokens import Measure, measure
 
 __all__ = ["Outgoing", "Restore", "rebuilt", "remembered"]
@@ -121,7 +121,7 @@ def _paired(line: list[Outgoing]) -> list[Outgoing]:
     kept: list[Outgoing] = []
     for index, each in enumerate(line):
         if each.restored and each.role == "assistant" and b'"tool_calls"' in each.raw:
-            answered = _answered_only(each, set(_results_after(line, index)))
+            answered = _answered_only(each, list(_results_after(line, index)))
             if answered is not None:
                 kept.append(answered)
         else:
@@ -129,12 +129,15 @@ def _paired(line: list[Outgoing]) -> list[Outgoing]:
     return kept
 
 
-def _answered_only(each: Outgoing, results: set[str]) -> Outgoing | None:
+def _answered_only(each: Outgoing, results: list[str]) -> Outgoing | None:
     fields = read(each.raw)
-    ids = list(call_ids(fields))
-    if all(id in results for id in ids):
+    made = fields["tool_calls"]
+    if type(made) is not list:
         return each
-    calls = [call for call in fields["tool_calls"] if isinstance(call, dict) and call.get("id") in results]
+    answered = set(results)
+    calls = [call for call in _named(made, results) if call["id"] in answered]
+    if calls == made:
+        return each
     rest = {**fields, "tool_calls": calls}
     if not calls:
         del rest["tool_calls"]
@@ -143,9 +146,29 @@ def _answered_only(each: Outgoing, results: set[str]) -> Outgoing | None:
     return Outgoing(each.role, encode(rest), restored=True)
 
 
+def _named(calls: Iterable[object], results: Iterable[str]) -> Iterable[dict[str, Any]]:
+    """The calls that have an id, or get that of their result.
+
+    Some upstreams send none (llama.cpp #11992), or an empty one (Gemini): clients make one up and answer with
+    it. So results that name no call are those of the calls without a name, in their order.
+    """
+    made = [call for call in calls if isinstance(call, dict)]
+    known = {id for call in made if (id := _id_of(call))}
+    left = iter([id for id in results if id not in known])
+    for call in made:
+        id = _id_of(call) or next(left, None)
+        if id is not None:
+            yield call if call.get("id") == id else {**call, "id": id}
+
+
+def _id_of(call: dict[str, Any]) -> str | None:
+    id = call.get("id")
+    return str(id) if id != "" and isinstance(id, (str, int)) else None
+
+
 def _results_after(line: Sequence[Outgoing], index: int) -> Iterable[str]:
     for each in line[index + 1 :]:
         if each.role in ("user", "assistant"):
             return
         if each.role == "tool":
-            yield str(read(each.raw).get("tool_call_id"))
+            yield str(read(each.raw).get("tool_call_id") or "")

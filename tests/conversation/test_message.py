@@ -119,6 +119,8 @@ class TestSayingTheSame:
             says("<think>so</think>yes"),
             says("yes", reasoning_content="so"),
             says("yes", reasoning="so", reasoning_details=[{"text": "so"}]),
+            says("yes", reasoning_text="so", reasoning_opaque="c2ln"),
+            says("yes", thinking="so", thinking_blocks=[{"type": "thinking", "thinking": "so"}]),
             says("yes", refusal=None, annotations=[], tool_calls=[], audio={}, name=""),
             says([{"type": "text", "text": "yes"}]),
         ],

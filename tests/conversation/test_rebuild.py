@@ -191,8 +191,29 @@ class TestUnansweredCalls:
         assert self.restored(calls("a"), note, result("a"))[1:4] == [calls("a"), note, result("a")]
 
     def test_calls_of_an_odd_shape_go_as_they_are(self):
-        odd = says("x", tool_calls=[{"function": {"name": "look"}}])
+        odd = says("x", tool_calls={"function": {"name": "look"}})
         assert self.restored(odd)[1] == odd
+
+    @pytest.mark.parametrize("id", [{}, {"id": ""}, {"id": None}, {"id": ["c"]}, {"id": {"call": 1}}])
+    def test_a_call_without_an_id_gets_that_of_its_result(self, id):
+        function = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
+        made = says("x", tool_calls=[{**id, **function}, {"id": "b", **function}, {**id, **function}])
+        told = self.restored(made, result("made up"), result("b"), result("so is this"))
+        assert [call["id"] for call in told[1]["tool_calls"]] == ["made up", "b", "so is this"]
+
+    @pytest.mark.parametrize("id", [{}, {"id": ""}, {"id": ["c"]}])
+    def test_a_call_without_an_id_goes_without_a_result_like_others(self, id):
+        made = says("x", tool_calls=[{**id, "function": {"name": "look"}}, {"id": "b"}, "odd"])
+        assert self.restored(made, result("b"))[1]["tool_calls"] == [{"id": "b"}]
+        assert self.restored(made)[1] == says("x")
+
+    def test_an_empty_id_in_both_places_names_the_call_too(self):
+        made = says("x", tool_calls=[{"id": "", "function": {"name": "look"}}])
+        assert self.restored(made, result(""))[1] == made
+
+    def test_an_id_that_is_a_number_names_its_call(self):
+        made = says("x", tool_calls=[{"id": 7, "function": {"name": "look"}}])
+        assert self.restored(made, result("7"))[1]["tool_calls"][0]["id"] == "7"
 
     def test_what_the_client_sent_is_its_own(self):
         assert raws(outgoing([user("hi"), calls("a"), user("new")], [])) == [
