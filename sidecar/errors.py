@@ -18,6 +18,7 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     ├── ExpectationFailed     417  an `Expect` that nobody knows
     ├── ConversationBusy      409  another append to the same conversation is still being answered
     ├── Misdirected           421  the name by which the sidecar was called is none of its own
+    ├── TooManyBodies         503  no room for the request's body; it says when to come again
     ├── UpstreamUnreachable   502
     ├── UpstreamTimeout       504
     ├── TooManyConnections    503
@@ -40,6 +41,7 @@ __all__ = [
     "RequestTimeout",
     "SidecarError",
     "StoreUnavailable",
+    "TooManyBodies",
     "TooManyConnections",
     "Unauthorized",
     "UpstreamTimeout",
@@ -53,6 +55,8 @@ class SidecarError(Exception):
     status = 500
     type = "sidecar_error"
     code = "internal_error"
+    #: Seconds after which the client may try again; the header `Retry-After`.
+    retry_after: int | None = None
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
@@ -162,6 +166,15 @@ class Misdirected(SidecarError):
     status = 421
     type = "invalid_request_error"
     code = "unknown_host"
+
+
+class TooManyBodies(SidecarError):
+    """The bodies of the requests under way leave no room for this one's (`limits.bodies_in_flight`)."""
+
+    status = 503
+    type = "server_error"
+    code = "too_many_bodies"
+    retry_after = 5
 
 
 class UpstreamUnreachable(SidecarError):

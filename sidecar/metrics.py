@@ -44,6 +44,9 @@ class Metrics:
             "healed",
         )
         self.replies = self._counter("replies", "Replies recorded, by state", "state")
+        self.replies_cut = self._counter(
+            "replies_cut", "Replies of which only the beginning was recorded, by the limit", "limit"
+        )
         self.store_failures = self._counter(
             "store_failures", "Times that the store could not be used", "step"
         )

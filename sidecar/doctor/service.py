@@ -14,6 +14,7 @@ __all__ = ["arrival", "service"]
 _EXPLAINED = frozenset(("invalid_conversation_id", "invalid_user_token", "upstream_unreachable"))
 
 _CURES = {
+    "too_many_bodies": "Raise limits.bodies_in_flight (SIDECAR_LIMITS__BODIES_IN_FLIGHT) if there is memory.",
     "body_too_large": "Raise limits.max_body (SIDECAR_LIMITS__MAX_BODY).",
     "conversation_busy": "Let the client wait for each answer, or raise history.append_wait.",
     "duplicate_identity": "Something on the way adds a header that is there already: let it replace that.",

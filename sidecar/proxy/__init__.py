@@ -8,7 +8,9 @@ store_health  does the store work? a circuit breaker
 background_tasks work that outlives its request
 open_requests requestsuests that are being answered
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
-receive       the request: its body, who asks, about what
+receive       the request: who asks, about what
+body          its body, as it arrives, and unpacked
+bodies        how much memory all bodies may take together
 visitors      what web pages may ask, and who may read the sidecar's own pages
 places        where a request may say who it is
 tenant        whose request it is
@@ -30,6 +32,8 @@ heal          a request that is refused for its length is cut and sent again
 refusal       is an answer such a refusal?
 answer        the upstream's answer, of which some may have been read ahead
 relay         the reply on its way to the client, with a copy kept
+kept          the bytes of a reply while it is relayed, up to a limit
+room          memory that requests share
 record        the copy into the store
 passthrough   every other path and method, and WebSockets
 upstream      the connection to the backend: URLs, retries

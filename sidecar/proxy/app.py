@@ -258,6 +258,8 @@ def _handler(context: Context, answer: _Answer) -> Handler:
         headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else {}
         if failure.status == 401:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2
+        if failure.retry_after is not None:
+            headers["Retry-After"] = str(failure.retry_after)
         return web.json_response(failure.body(), status=failure.status, headers=headers)
 
     return handle

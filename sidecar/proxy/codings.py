@@ -1,13 +1,17 @@
 """Content codings (RFC 9110, 8.4.1): which packed bodies can be read, and how.
 
-A body that is said to be packed in another way, or is not packed although it is said to be, is read as it
-is: servers that send `Content-Encoding: none` exist, and what they send can be read all the same.
+Rules: what is unpacked comes in pieces, so that whoever reads it can stop at a limit before the memory is
+taken. A gzip body may be several members in a row (RFC 1952, 2.2), and `deflate` without the wrapper that
+RFC 1950 asks for is read as well, as browsers do. A response that is said to be packed in another way, or is
+not packed although it is said to be, is read as it is: servers that send `Content-Encoding: none` exist.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+from multidict import MultiMapping
 
 __all__ = ["PACKED", "READABLE", "Unpacker", "coding_of", "unpacked"]
 
@@ -16,38 +20,99 @@ PACKED = frozenset(("gzip", "x-gzip", "deflate"))
 #: Codings in which a body can be read; an upstream is not offered others.
 READABLE = PACKED | {"identity"}
 
+_SLICE = 16 << 10  # bytes that are unpacked at a time: zlib copies what it leaves of them
+_PIECE = 64 << 10  # bytes of one unpacked piece
+_MOST_MEMBERS = 2000  # of one body: each costs more than its 20 bytes
+_GZIP = b"\x1f\x8b"
+_EITHER, _RAW = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
+
 
 def coding_of(headers: Mapping[str, str]) -> str:
-    """How the body is said to be packed, in lower case; `identity` where nothing is said."""
-    return headers.get("Content-Encoding", "").strip().lower() or "identity"
+    """How the body is said to be packed, in lower case; `identity` where nothing is said.
+
+    Of several codings, in one header or in more, a list with commas: no set of the above holds that.
+    """
+    said = headers.get("Content-Encoding")
+    if said is None:
+        return "identity"
+    every = headers.getall("Content-Encoding") if isinstance(headers, MultiMapping) else [said]
+    names = [name for each in every for part in each.split(",") if (name := part.strip().lower())]
+    return ", ".join(name for name in names if name != "identity") or "identity"
 
 
 class Unpacker:
-    """Bytes of a packed body, piece by piece. `whole` once its end has come."""
+    """Bytes of a packed body, piece by piece. `whole` once its end has come, and nothing behind it."""
 
-    __slots__ = ("_inner",)
+    __slots__ = ("_begun", "_coding", "_inner", "_members", "_trailing")
 
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: finds out whether gzip or zlib
+    def __init__(self, coding: str) -> None:
+        self._coding = coding
+        self._inner = zlib.decompressobj(wbits=_EITHER)
+        self._begun = False
+        self._members = 1
+        self._trailing = False
 
-    def feed(self, piece: bytes, limit: int = 0) -> bytes:
-        """What the piece unpacks to, at most `limit` bytes (0: all). Raises `ValueError` if it is none."""
+    def pieces(self, data: bytes) -> Iterator[bytes]:
+        """What the data unpacks to, in pieces of 64 KiB at most. Raises `ValueError` if it is not packed.
+
+        Read it to its end, or feed nothing more.
+        """
         try:
-            return self._inner.decompress(piece, limit)
+            for at in range(0, len(data), _SLICE):
+                yield from self._unpacked(data[at : at + _SLICE])
         except zlib.error as error:
-            raise ValueError(str(error)) from error
+            raise ValueError("it is not packed as it is said to be") from error
 
     @property
     def whole(self) -> bool:
-        """Has the end come?"""
-        return self._inner.eof
+        """Has the end come, and nothing that does not belong to it?"""
+        return self._inner.eof and not self._trailing
+
+    def _unpacked(self, rest: bytes) -> Iterator[bytes]:
+        is_full = False
+        while rest or is_full:
+            if self._inner.eof and not self._next_member(rest):
+                return
+            piece = self._first(rest) if not self._begun else self._inner.decompress(rest, _PIECE)
+            if piece:
+                yield piece
+            is_full = len(piece) == _PIECE and not self._inner.eof
+            rest = self._inner.unused_data if self._inner.eof else self._inner.unconsumed_tail
+
+    def _first(self, data: bytes) -> bytes:
+        self._begun = True
+        try:
+            return self._inner.decompress(data, _PIECE)
+        except zlib.error:
+            if self._coding != "deflate":
+                raise
+            self._inner = zlib.decompressobj(wbits=_RAW)
+            return self._inner.decompress(data, _PIECE)
+
+    def _next_member(self, rest: bytes) -> bool:
+        """Begin with what follows an end; False if that is nothing that could be read."""
+        if self._trailing or not _GZIP.startswith(rest[:2]) or self._members == _MOST_MEMBERS:
+            self._trailing = True
+            return False
+        self._members += 1
+        self._inner = zlib.decompressobj(wbits=_EITHER)
+        return True
 
 
-def unpacked(data: bytes, coding: str) -> bytes:
-    """A body without its coding, as far as it goes; one that is cut off is short."""
+def unpacked(data: bytes, coding: str, limit: int) -> tuple[bytes, bool]:
+    """A body without its coding, and whether it has more than `limit` bytes, of which the first are given.
+
+    One that is cut off is short; one that is not packed after all is given as it is.
+    """
     if coding not in PACKED:
-        return data
+        return data, False
+    pieces, size = [], 0
     try:
-        return Unpacker().feed(data)
+        for piece in Unpacker(coding).pieces(data):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                return b"".join(pieces)[:limit], True
     except ValueError:
-        return data
+        return (b"".join(pieces), False) if pieces else (data, False)
+    return b"".join(pieces), False

@@ -7,11 +7,13 @@ from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
 from sidecar.proxy.appends import Appends
 from sidecar.proxy.background_tasks import BackgroundTasks
+from sidecar.proxy.bodies import Bodies
 from sidecar.proxy.learned import Learned
 from sidecar.proxy.open_requests import OpenRequests
 from sidecar.proxy.places import places_of
 from sidecar.proxy.pruning import Pruning
 from sidecar.proxy.recent import Recent
+from sidecar.proxy.room import Room
 from sidecar.proxy.slots import Slots
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.proxy.summaries import Summaries
@@ -41,6 +43,10 @@ class Context:
         #: The names (lower case) of the client's headers that reach no upstream as they came.
         self.kept_back = frozenset(name.lower() for name in (*self.places.own, *chat))
         self.recent = Recent(_RECENT)
+        limits = settings.limits
+        self.bodies = Bodies(limits.bodies_in_flight, limits.max_body, limits.body_wait)
+        #: For what is kept of the replies that are being relayed.
+        self.replies = Room(limits.replies_in_flight)
         self.sights = Sights(settings)
         self.appends = Appends(settings.history.append_wait, store)
         self.restore = Restore(

@@ -20,8 +20,9 @@ from sidecar.conversation.identity import (
 )
 from sidecar.conversation.request import ChatRequest, parse
 from sidecar.conversation.tasks import is_task
-from sidecar.errors import BadRequest, BodyTooLarge
-from sidecar.proxy.codings import PACKED, Unpacker, coding_of
+from sidecar.errors import BadRequest
+from sidecar.proxy.bodies import Held
+from sidecar.proxy.body import body_of
 from sidecar.proxy.context import Context
 from sidecar.proxy.headers import HISTORY
 from sidecar.proxy.places import names_of, parameters_of, refuse_doubled
@@ -57,12 +58,12 @@ class Asked(msgspec.Struct, frozen=True):
         return self.conversation_id if self.may_append and self.is_kept else None
 
 
-async def receive(context: Context, request: web.BaseRequest) -> Asked:
-    """Read and understand a chat request. Raises `BadRequest` or `BodyTooLarge`."""
+async def receive(context: Context, request: web.BaseRequest, held: Held) -> Asked:
+    """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
     settings = context.settings
     identity = _identify(context, request)
     mode = _mode(settings, request, identity)
-    body = await _body(request, settings.limits.max_body)
+    body = await body_of(request, settings, held)
     chain = Chain(identity.tenant)
     name = conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
     chat = parse(body, chain, context.recent.last(name))
@@ -139,36 +140,3 @@ def _mode(settings: Settings, request: web.BaseRequest, identity: Identity) -> M
             param=settings.identity.headers[0],
         )
     return cast(Mode, mode)
-
-
-async def _body(request: web.BaseRequest, limit: int) -> bytes:
-    pieces, size = [], 0
-    while piece := await request.content.readany():
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
-        pieces.append(piece)
-    body = b"".join(pieces)
-    coding = coding_of(request.headers)
-    if coding == "identity":
-        return body
-    if coding not in PACKED:
-        raise BadRequest(
-            f"the body has the unknown Content-Encoding {coding}", code="invalid_content_encoding"
-        )
-    unpacker = Unpacker()
-    try:
-        unpacked = unpacker.feed(body, limit + 1)
-    except ValueError as error:
-        raise BadRequest(
-            f"the body is not valid {coding}: {error}", code="invalid_content_encoding"
-        ) from error
-    if len(unpacked) > limit:
-        raise _too_large(limit)
-    if not unpacker.whole:
-        raise BadRequest(f"the body is not valid {coding}: it ends early", code="invalid_content_encoding")
-    return unpacked
-
-
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is larger than `limits.max_body` = {limit} bytes")

@@ -1,15 +1,17 @@
 """The copy of a reply into the store.
 
 A `Recording` collects the bytes of one reply as they pass and makes a turn of them at the end: the
-request's new messages, then every reply. States: `complete`; `partial` where the client left first;
-`failed` where the upstream broke off or said so. A reply of which nothing came is no message.
+request's new messages, then every reply. States: `complete`; `partial` where the client left first, or the
+reply is larger than what is kept of one; `failed` where the upstream broke off or said so. A reply of which
+nothing came is no message. A long one is read in a thread, so that others are served meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import is_
 
 from sidecar.conversation.history import Conversation, Message, Node, State
@@ -17,13 +19,15 @@ from sidecar.conversation.message import read, text_of
 from sidecar.conversation.records import Turn
 from sidecar.errors import StoreUnavailable
 from sidecar.proxy.answer import Answer
-from sidecar.proxy.codings import coding_of, unpacked
+from sidecar.proxy.codings import PACKED, coding_of, unpacked
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
+from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.streaming.assembly import Assembled, Reply, from_body
+from sidecar.streaming.compact import compacted
 from sidecar.streaming.joining import encode
 from sidecar.streaming.parts import content
 
@@ -33,20 +37,24 @@ log = logging.getLogger("sidecar.proxy")
 
 _BEHIND = 256  # turns that wait to be written
 _OF_A_PREFILL = frozenset(("prefix", "partial"))  # flags of the request, and nothing of the answer
+_LONG = 256 << 10  # bytes of a reply that take a while to read
+_TIMES = 32  # as many bytes a packed one may well have
+
+_Said = tuple[Assembled, list[tuple[Reply, Message]]]
 
 
 @dataclass(slots=True)
 class Recording:
-    """One reply on its way into the store. Append to `chunks`, then `commit` once."""
+    """One reply on its way into the store. Extend `kept.data`, then `commit` once."""
 
     context: Context
     asked: Asked
     plan: Plan
     conversation: Conversation
     composed: Composed
+    kept: Kept
     streamed: bool
     coding: str = "identity"
-    chunks: list[bytes] = field(default_factory=list)
 
     @property
     def is_relied_on(self) -> bool:
@@ -68,11 +76,25 @@ class Recording:
 
         When this returns, the turn is durable. Raises `StoreUnavailable` if it could not be written.
         """
-        data = unpacked(b"".join(self.chunks), self.coding)
-        assembled = from_body(data, self.asked.chat.choices)
-        if ended == "complete" and not assembled.replies and assembled.error is None:
+        try:
+            await self._commit(ended)
+        finally:
+            self.kept.release()
+
+    async def _commit(self, ended: State) -> None:
+        data = self.kept.take()
+        if len(data) * (_TIMES if self.coding in PACKED else 1) > _LONG:
+            assembled, replies = await asyncio.to_thread(self._read, data)
+        else:
+            assembled, replies = self._read(data)
+        del data
+        if self.kept.cut_by:
+            ended = "partial"
+            self.context.metrics.replies_cut.labels(self.kept.cut_by).inc()
+            log.warning("only the beginning of a long reply was kept", extra={"limit": self.kept.cut_by})
+        elif ended == "complete" and not assembled.replies and assembled.error is None:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
-        turn = self._turn(assembled, ended)
+        turn = self._turn(assembled, replies, ended)
         try:
             await self.context.store.record(turn)
         except StoreUnavailable as error:
@@ -87,14 +109,25 @@ class Recording:
             chat = self.asked.chat
             self.context.learned.report(chat.model, sent, chat.tools, assembled.usage)
 
-    def _turn(self, assembled: Assembled, ended: State) -> Turn:
+    def _read(self, data: bytes) -> _Said:
+        """What came, and the replies in it that can be kept."""
+        data, is_cut = unpacked(data, self.coding, self.context.settings.limits.max_reply)
+        if is_cut:
+            self.kept.cut_by = MAX_REPLY
+        assembled = from_body(data, self.asked.chat.choices)
+        return assembled, [
+            (reply, message) for reply in assembled.replies if (message := self._readable(reply)) is not None
+        ]
+
+    def _turn(self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State) -> Turn:
         now = time.time()
         asked_nodes = self._asked_nodes(now)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
+        cut: State | None = "partial" if self.kept.cut_by else None  # more may have come than was kept
         replies = [
-            self._reply_node(reply, message, parent, assembled, _state(reply, assembled, ended), now)
-            for reply in assembled.replies
-            if (message := self._readable(reply)) and (ended == "complete" or _says_something(reply))
+            self._reply_node(reply, message, parent, assembled, cut or _state(reply, assembled, ended), now)
+            for reply, message in readable
+            if ended == "complete" or _says_something(reply)
         ]
         complete = [node for node in replies if node.state == "complete"]
         # Asked again in vain, the conversation stays where it was: the answer before is still its answer.
@@ -214,15 +247,11 @@ def recording_of(
     """What keeps the reply to what was composed; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
         return None
-    return Recording(
-        context,
-        asked,
-        plan,
-        plan.conversation,
-        composed,
-        streamed=upstream.content_type == "text/event-stream",
-        coding=coding_of(upstream.headers),
-    )
+    limits, coding = context.settings.limits, coding_of(upstream.headers)
+    compact = compacted if coding not in PACKED else None
+    kept = Kept(limits.max_reply, context.replies, compact)
+    streamed = upstream.content_type == "text/event-stream"
+    return Recording(context, asked, plan, plan.conversation, composed, kept, streamed, coding)
 
 
 def _state(reply: Reply, assembled: Assembled, ended: State) -> State:

@@ -11,7 +11,7 @@ import asyncio
 
 from sidecar.conversation.overflow import Overflow, recognised
 from sidecar.proxy.answer import BROKEN_OFF, Answer
-from sidecar.proxy.codings import PACKED, Unpacker, coding_of
+from sidecar.proxy.codings import coding_of, unpacked
 from sidecar.streaming.opening import Opening, Verdict
 from sidecar.streaming.sse import is_stream
 
@@ -68,7 +68,7 @@ async def _begun_as_error(answer: Answer) -> bytes:
             return await _whole(answer)
         if is_stream(plain):
             return await _First(answer).error()
-        if not _may_be_error(plain) or not await answer.read_ahead():
+        if not _may_be_error(plain) or len(answer.head) > _LARGEST or not await answer.read_ahead():
             return b""
 
 
@@ -78,7 +78,8 @@ def _begun(plain: bytes) -> bytes:
 
 def _may_be_error(plain: bytes) -> bool:
     begun = _begun(plain)
-    return begun.startswith(_ERRORS) or any(form.startswith(begun) for form in _ERRORS)
+    is_open = len(plain) < _TOLD and any(form.startswith(begun) for form in _ERRORS)
+    return is_open or begun.startswith(_ERRORS)
 
 
 class _First:
@@ -99,7 +100,7 @@ class _First:
 
     async def error(self) -> bytes:
         """The error; nothing if it is anything else."""
-        while self._verdict == "open":
+        while self._verdict == "open" and len(self._answer.head) <= _LARGEST:
             if not await self._answer.read_ahead():
                 self._verdict = self._opening.close()
             else:
@@ -109,9 +110,4 @@ class _First:
 
 def _plain(answer: Answer) -> bytes:
     """What was read so far, without its coding, as far as it can be read."""
-    if coding_of(answer.headers) not in PACKED:
-        return answer.head
-    try:
-        return Unpacker().feed(answer.head, _LARGEST)
-    except ValueError:
-        return answer.head
+    return unpacked(answer.head, coding_of(answer.headers), _LARGEST)[0]

@@ -32,6 +32,9 @@ __all__ = ["read_on", "relay", "relay_recorded"]
 
 log = logging.getLogger("sidecar.proxy")
 
+_LOOKED_THROUGH = 64 << 20  # unpacked bytes of a packed stream in which its end is looked for
+_LONGEST_HELD = 64 << 10  # packed bytes that may wait to be told from its end
+
 
 async def relay(request: web.BaseRequest, upstream: Answer, extra: Mapping[str, str]) -> web.StreamResponse:
     """Pass a response on, without a copy."""
@@ -69,6 +72,7 @@ async def relay_recorded(
         await asyncio.wait((keeping,))
         raise
     finally:
+        relaying.release()
         if keeping is None or keeping.done():
             upstream.close()
         else:  # told to end while it is read on: the one who reads is told as well
@@ -96,7 +100,8 @@ class _Relay:
 
     async def run(self) -> None:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
-        response, upstream, chunks = self._response, self._upstream, self._recording.chunks
+        response, upstream, kept = self._response, self._upstream, self._recording.kept
+        data = kept.data
         end, is_begun = _end(self._recording), not upstream.head
         if is_begun:
             await response.prepare(self._request)
@@ -104,13 +109,12 @@ class _Relay:
             try:
                 chunk = await upstream.readany()
             except BROKEN_OFF as error:
-                if await self._keep("failed"):
-                    await response.begin(self._request)
-                    _break_off(self._request, error)
-                return
+                return await self._broken_off(error)
             if not chunk:
                 break
-            chunks.append(chunk)
+            data += chunk
+            if len(data) > kept.mark and kept.grow():
+                self._start_commit("partial")
             ready = end.feed(chunk)
             if ready:
                 if not is_begun:
@@ -134,10 +138,21 @@ class _Relay:
             self._upstream.close()
         return self._start_commit("partial")
 
+    def release(self) -> None:
+        """The relay is over: without a commit, which does so itself, nothing that was kept is needed."""
+        if self._commit is None:
+            self._recording.kept.release()
+
     async def _may_end(self) -> bool:
         """Commit, unless that may be later. False if the client must not see the end: the store failed."""
         is_late = self._waited or self._recording.may_be_late
         return is_late or await self._keep("complete")
+
+    async def _broken_off(self, error: Exception) -> None:
+        """The upstream ended before its reply did: so does our response."""
+        if await self._keep("failed"):
+            await self._response.begin(self._request)
+            _break_off(self._request, error)
 
     async def _send(self, end: _End, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand out what was held back."""
@@ -210,9 +225,13 @@ async def read_on(upstream: Answer, recording: Recording) -> None:
 
 
 async def _rest(upstream: Answer, recording: Recording) -> State:
+    kept = recording.kept
     try:
         while chunk := await upstream.readany():
-            recording.chunks.append(chunk)
+            kept.data += chunk
+            if len(kept.data) > kept.mark and kept.grow():
+                upstream.close()  # nobody would get the rest
+                return "partial"
     except BROKEN_OFF:
         return "failed"
     return "complete"
@@ -232,40 +251,44 @@ class _End(Protocol):
 def _end(recording: Recording) -> _End:
     if not recording.streamed:
         return LastPiece() if recording.coding in PACKED else UnnamedEnding()
-    return _PackedEnding() if recording.coding in PACKED else Ending()
+    return _PackedEnding(recording.coding) if recording.coding in PACKED else Ending()
 
 
 class _PackedEnding:
     """The end of a compressed stream: the pieces, as they came, in which `[DONE]` is packed."""
 
-    __slots__ = ("_unpacked", "_unpacker", "done", "held")
+    __slots__ = ("_left", "_unpacked", "_unpacker", "done", "held")
 
-    def __init__(self) -> None:
+    def __init__(self, coding: str) -> None:
         self.held = b""
         self.done = False
-        self._unpacker: Unpacker | _Unpacked = Unpacker()
+        self._unpacker: Unpacker | None = Unpacker(coding)
         self._unpacked = Ending()
+        self._left = _LOOKED_THROUGH
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go to the client now: all that unpacks to nothing which has to wait."""
         pieces, self.held = self.held + chunk, b""
-        try:
-            self._unpacked.feed(self._unpacker.feed(chunk))
-        except ValueError:  # not packed as it says, so it is looked through as it is, from here on
-            self._unpacker = _Unpacked()
-            self._unpacked.feed(pieces)
-        self.done = self._unpacked.done
-        if self._unpacked.held:
+        if self._left >= 0 and not self.done:
+            self._look(chunk, pieces)
+            self.done = self._unpacked.done
+        if self.done or (self._left >= 0 and self._unpacked.held and len(pieces) <= _LONGEST_HELD):
             pieces, self.held = b"", pieces
         return pieces
 
-
-class _Unpacked:
-    """Stands in for an unpacker where nothing is packed."""
-
-    def feed(self, piece: bytes) -> bytes:
-        """The piece itself."""
-        return piece
+    def _look(self, chunk: bytes, pieces: bytes) -> None:
+        if self._unpacker is None:
+            self._unpacked.feed(chunk)
+            return
+        try:
+            for piece in self._unpacker.pieces(chunk):
+                self._unpacked.feed(piece)
+                self._left -= len(piece)
+                if self._left < 0:
+                    return
+        except ValueError:  # not packed as it says, so it is looked through as it is, from here on
+            self._unpacker = None
+            self._unpacked.feed(pieces)
 
 
 def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = True) -> RelayedResponse:

@@ -21,8 +21,8 @@ __all__ = ["turn"]
 
 async def turn(context: Context, request: web.BaseRequest) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
-    with observed(context, request) as sight:
-        asked = await receive(context, request)
+    with observed(context, request) as sight, context.bodies.hold() as held:
+        asked = await receive(context, request, held)
         understood(context, sight, asked)
         try:
             async with context.appends.turn(asked.place_in_line):

@@ -10,6 +10,7 @@ The map, each module above those that use it:
     access           the sections on who may come near
     keeping          the sections on what is kept
     connections      what is in other sections on connections of clients
+    limits           the section on how large things may be
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
     model            all of it as one value that can work
@@ -23,13 +24,13 @@ Outside this package: `from sidecar.settings import Settings, load`.
 from sidecar.settings.access import Access, Admin
 from sidecar.settings.describe import summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
+from sidecar.settings.limits import Limits
 from sidecar.settings.load import SettingsError, exposed_files, load, tell
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
     History,
     Identity,
-    Limits,
     Logs,
     ModelTrim,
     Restore,

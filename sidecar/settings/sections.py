@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from sidecar.settings.access import Access, Admin
-from sidecar.settings.connections import ConnectionLimits, ConnectionTimeouts
+from sidecar.settings.connections import ConnectionTimeouts
 from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
 from sidecar.settings.keeping import Encryption, Retention
+from sidecar.settings.limits import Limits
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
 from sidecar.settings.section import Section
@@ -300,15 +301,6 @@ class Session(Section):
         False,
         description="For llama.cpp: set the body field `cache_prompt`, for versions where it is off by"
         " default.",
-    )
-
-
-class Limits(ConnectionLimits):
-    """How large things may be."""
-
-    max_body: Whole = Field(
-        64 * 1024 * 1024,
-        description="Largest body of a chat request, in bytes; above it 413. Other paths: no limit.",
     )
 
 

@@ -5,6 +5,7 @@
     opening     does it begin with an error?
     ending      what of a stream may go to the client before the reply is stored
     runs        events that are alike but for a piece of text, as one
+    compact     a long stream in fewer bytes, for whoever keeps it meanwhile
     joining     how two values of one key join
     tool_calls  how the pieces of tool calls join
     parts       how lists of parts, details and blocks join

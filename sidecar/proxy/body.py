@@ -1,0 +1,87 @@
+"""The body of a chat request, as it arrives, and unpacked.
+
+Rules: what is too large or cannot be read is refused as soon as that is known, before any work. A packed body
+is unpacked piece by piece, to no more than `limits.max_body` bytes and no more than `limits.unpack_ratio`
+times its own; up to a MiB it may unpack to in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from sidecar.errors import BadRequest, BodyTooLarge
+from sidecar.proxy.bodies import Held
+from sidecar.proxy.codings import PACKED, Unpacker, coding_of
+from sidecar.settings import Settings
+
+__all__ = ["body_of"]
+
+_ALWAYS = 1 << 20  # bytes
+_AT_ONCE = 512 << 10  # unpacked bytes after which others have their turn
+_LONGEST_NAME = 60  # of a coding that is told
+
+
+async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> bytes:
+    """Read it. Raises `BadRequest`, `BodyTooLarge`, or `TooManyBodies` if there is no room for it."""
+    limit, coding = settings.limits.max_body, coding_of(request.headers)
+    if coding != "identity" and coding not in PACKED:
+        raise BadRequest(
+            f"the body has the unknown Content-Encoding {coding[:_LONGEST_NAME]}",
+            code="invalid_content_encoding",
+        )
+    declared, content = request.content_length or 0, request.content
+    if declared > limit:
+        raise _too_large(limit)
+    body = await content.readany()
+    await held.reach(len(body), declared)
+    if not content.at_eof():
+        body = await _arrived(request, body, limit, held)
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body if coding == "identity" else await _unpacked(body, coding, settings, held)
+
+
+async def _arrived(request: web.BaseRequest, first: bytes, limit: int, held: Held) -> bytes:
+    """A body that does not come in one piece."""
+    body, declared = bytearray(first), request.content_length or 0
+    while piece := await request.content.readany():
+        body += piece
+        if len(body) > limit:
+            raise _too_large(limit)
+        await held.reach(len(body), declared)
+    return bytes(body)
+
+
+async def _unpacked(packed: bytes, coding: str, settings: Settings, held: Held) -> bytes:
+    limit, ratio = settings.limits.max_body, settings.limits.unpack_ratio
+    unpacker, pieces, size, at_once = Unpacker(coding), list[bytes](), 0, _AT_ONCE
+    try:
+        for piece in unpacker.pieces(packed):
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+            if size > _ALWAYS and size > ratio * len(packed):
+                raise BodyTooLarge(
+                    f"the body unpacks to more than `limits.unpack_ratio` = {ratio:g} times its bytes"
+                )
+            pieces.append(piece)
+            if size >= at_once:
+                at_once += _AT_ONCE
+                await held.reach(len(packed) + size)
+                await asyncio.sleep(0)
+    except ValueError as error:
+        raise _invalid(f"is not valid {coding}") from error
+    await held.reach(len(packed) + size)
+    if not unpacker.whole:
+        raise _invalid(f"is not valid {coding}: it ends early, or something follows its end")
+    return b"".join(pieces)
+
+
+def _invalid(reason: str) -> BadRequest:
+    return BadRequest(f"the body {reason}", code="invalid_content_encoding")
+
+
+def _too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"the body is larger than `limits.max_body` = {limit} bytes")
