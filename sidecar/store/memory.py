@@ -41,9 +41,14 @@ class _Kept:
         return [self.nodes[self.echoes[hash]]] if hash in self.echoes else []
 
     def whole(self) -> Whole:
-        nodes, echoes = tuple(self.nodes.values()), tuple(sorted(self.echoes.items()))
-        exchanges = tuple(self.exchanges[id] for id in sorted(self.exchanges))
-        return Whole(self.conversation, nodes, echoes, self.system, tuple(self.summaries.values()), exchanges)
+        return Whole(
+            self.conversation,
+            tuple(self.nodes.values()),
+            tuple(sorted(self.echoes.items())),
+            self.system,
+            tuple(self.summaries[hash] for hash in sorted(self.summaries)),
+            tuple(self.exchanges[id] for id in sorted(self.exchanges)),
+        )
 
     def size(self) -> int:
         said = sum(len(node.body) + len(node.usage or b"") for node in self.nodes.values())

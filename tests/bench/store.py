@@ -2,7 +2,8 @@
 
 `cost`: to find a conversation, and to record a question and its answer, in histories of 10 to 10,000
 messages and stores of a thousand to a million conversations. CPU time of all threads, and wall-clock time,
-which is that of the disk's sync; the medians. `size`: a thousand turns of a typical Open WebUI chat, and
+which is that of the disk's sync; the medians. `exchange`: what it costs more to keep with a turn what was
+done to its request, and the bytes that takes. `size`: a thousand turns of a typical Open WebUI chat, and
 what packing its larger messages would save and cost. They are not packed: images hardly get smaller, so that
 a fifth of the file would be saved, with zlib for half as much work again to record a turn. zstd is ten times
 as fast, but a library more until Python 3.14 has it.
@@ -24,6 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
+from sidecar.conversation.history import Node
+from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
 from sidecar.store import SQLiteStore
 from tests.bench import typical
 from tests.bench.filled import fill
@@ -48,6 +51,7 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument("--chats", type=int, default=50, help=f"of {typical.TURNS} turns, for the size")
     given = parser.parse_args(arguments)
     await _costs(folder, given.stores, given.requests)
+    await _exchanges(folder, given.requests)
     await _sizes(folder, given.chats)
 
 
@@ -89,6 +93,53 @@ async def _cost(store: SQLiteStore, length: int, requests: int) -> str:
         lasted.append(wall)
         at = answer
     return f"{median(spent[_WARM:]):,.0f} ({median(lasted[_WARM:]):,.0f})"
+
+
+async def _exchanges(folder: Path, requests: int) -> None:
+    """Turns of forty chats in turn, every second one with its exchange."""
+    spent: dict[bool, list[float]] = {False: [], True: []}
+    sizes: dict[tuple[bool, ...], float] = {}
+    for keeps in ((False, True), (False,), (True,)):
+        file = folder / f"exchange-{len(sizes)}.db"
+        store = SQLiteStore(str(file))
+        await store.open()
+        at: dict[int, Node] = {}
+        for number in range(40 * 2 * requests // 20):
+            chat, keep = number % 40, keeps[number // 40 % len(keeps)]
+            ask = question(f"and then, {number}? {'so it is ' * 20}", at.get(chat))
+            at[chat] = answer = reply("so it is " * 40, ask)
+            id = f"conv_{chat}"
+            done = _exchange(id, ask, answer, number) if keep else None
+            told = turn(talk(id, tip=answer.id), ask, answer, exchange=done)
+            cost = (await _timed(partial(store.record, told)))[0]
+            if len(keeps) == 2:
+                spent[keep].append(cost)
+        await store.scrub(compact=False)
+        await store.close()
+        sizes[keeps] = file.stat().st_size / (number + 1)
+        file.unlink()
+    without, with_one = (median(spent[keep][_WARM:]) for keep in (False, True))
+    print(f"to record a turn: {without:,.0f} µs of CPU, with its exchange {with_one - without:,.0f} more")
+    print(f"an exchange takes {sizes[True,] - sizes[False,]:,.0f} bytes\n", flush=True)
+
+
+def _exchange(id: str, ask: Node, answer: Node, number: int) -> Exchange:
+    """As a usual request leaves it."""
+    detail = Detail(
+        replies=(answer.id,),
+        answered_by="gpt-4o-mini-2024-07-18",
+        finish="stop",
+        head_ms=412,
+        first_token_ms=640,
+        cached_tokens=12032,
+        estimated_tokens=12650,
+        system=b"system..",
+        tools=b"tools...",
+        difference=Difference(23, "new"),
+        sent=Sent("client"),
+    )
+    began = exchange_id(1_764_000_000_000 + 700 * number, b"abcd")
+    return Exchange(began, id, ask.id, "continue", "gpt-4o-mini", 200, 12345, 321, 5432, None, detail)
 
 
 async def _timed(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:

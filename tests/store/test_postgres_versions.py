@@ -209,6 +209,7 @@ async def test_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, op
     assert await store.exchange(TENANT, "conv_1", done.id) is None
     await before.record(turn(talk(), ask, answer))  # the same chat, begun anew
     assert await store.exchanges(TENANT, "conv_1") == []
+    assert await store.exchange(TENANT, "conv_1", done.id) is None
     assert (await store.whole("conv_1")).exchanges == ()
     again = replace(done, outcome="start")  # with the very id of one that is gone
     await store.record(turn(talk(), exchange=again))
