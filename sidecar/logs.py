@@ -21,6 +21,8 @@ __all__ = ["configure"]
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
 _CREDENTIAL = re.compile(r"\b(Bearer\s+|sk-)[\w.~+/=-]{8,}", re.IGNORECASE)
+# Some clients put their key there, under names and in spellings without end; the rest of it is no loss.
+_QUERY = re.compile(r"\?[^\s?\"'<>=]{0,100}=[^\s\"'<>]*")
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
@@ -51,7 +53,7 @@ class _Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        return _CREDENTIAL.sub(r"\1(hidden)", self._line(record, trace))
+        return _QUERY.sub("?(hidden)", _CREDENTIAL.sub(r"\1(hidden)", self._line(record, trace)))
 
 
 def _text(record: logging.LogRecord, trace: str) -> str:

@@ -120,3 +120,25 @@ def test_libraries_speak_in_the_same_format_when_something_is_wrong(said):
 def test_configured_twice_it_says_everything_once(said):
     said("text", lambda log: None)
     assert len(said("json", lambda log: log.info("once"))) == 1
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://up/v1/models?key=SECRET",
+        "/v1/chat/completions?x=1&api-key=SECRET",
+        "/x?%6bey=SECRET#here",
+        "http://up/?token=SECRET,",
+        "('/x?access_token=SECRET',)",
+    ],
+)
+def test_no_parameter_of_an_address_is_said(capsys: pytest.CaptureFixture[str], format: str, address: str):
+    logs.configure("info", format)
+    try:
+        raise ValueError(f"cannot read {address}")
+    except ValueError:
+        logging.getLogger("sidecar.test").exception("at %s", address, extra={"path": address})
+    said = capsys.readouterr().err
+    assert said.count("?(hidden)") >= 3
+    assert "SECRET" not in said
