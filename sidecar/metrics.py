@@ -61,6 +61,9 @@ class Metrics:
         self.silently_cut = self._counter(
             "silently_cut", "Prompts that the upstream seems to have cut without a word", "model"
         )
+        self.given_up = self._counter(
+            "recognitions_given_up", "Histories that were not found within `limits.recognition_…`"
+        )
         self.upstream_retries = self._counter("upstream_retries", "Times that the upstream was tried again")
 
     def text(self) -> bytes:

@@ -3,10 +3,12 @@
     message    one message: its JSON, its normal form, its visible text
     history    the tree of a conversation: nodes, chain hashes, ids
     records    the values that stores keep of a conversation, besides its messages
+    pieces     how much is in a JSON text, found without reading it
     request    the body of a chat completion: read it, write it back with other messages
     identity   which tenant, which conversation, which message ids
     tasks      is this a background task of the front end?
     echo       when is a client's re-sent message one that we hold?
+    effort     how much of what is stored one request may be compared with
     reconcile  where in the tree does this request continue?
     recognise  which conversation does it continue, if it names none?
     rebuild    the messages that go upstream

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sidecar.conversation.effort import Effort
 from sidecar.conversation.history import Message, Node, Tree
-from sidecar.conversation.message import call_forms, read, text_of, visible_text
 
-__all__ = ["Step", "answers", "echoed_answers", "echoed_questions"]
+__all__ = ["Step", "echoed_answers", "echoed_questions", "ends_of_answers"]
 
 #: The stored nodes that one message of the client stands for, in order; the last one is where it ends.
 Step = tuple[Node, ...]
@@ -31,78 +31,114 @@ Step = tuple[Node, ...]
 _JOINS = ("", "\n", "\n\n", " ")
 _IN_AN_ANSWER = frozenset(("assistant", "tool", "function"))
 
-# What an answer has said so far, for each way of joining; None where that is not how the text begins.
-_Spoken = tuple[str | None, ...]
-_NOTHING: _Spoken = ("",) * len(_JOINS)
+# How far into the client's text an answer has come, for each way of joining; None where that is not how the
+# text begins. Places rather than texts: those would be written anew with every reply.
+_Spoken = tuple[int | None, ...]
+_NOTHING: _Spoken = (0,) * len(_JOINS)
+_OTHER: _Spoken = (None,) * len(_JOINS)
+
+# A way down the tree: the node, and the way to it. A tuple of all nodes is made only where it is wanted.
+_Line = tuple[Node, "_Line | None"]
 
 
-def answers(tree: Tree, parent: Node | None) -> Iterator[Step]:
-    """Every stored answer under `parent`: reply, or reply, tool messages, reply … down to a last reply."""
-    waiting = _replies(tree, parent)
+def ends_of_answers(tree: Tree, parent: Node | None, effort: Effort) -> Iterator[Node]:
+    """The last reply of every stored answer under `parent`: reply, or reply, tool messages, reply …"""
+    waiting = _replies(tree, parent, effort)
     while waiting:
-        line = waiting.pop()
-        if line[-1].role == "assistant":
-            yield line
-        waiting.extend((*line, child) for child in tree.children(line[-1]) if child.role in _IN_AN_ANSWER)
+        node = waiting.pop()
+        if node.role == "assistant":
+            yield node
+        waiting.extend(_within_answer(tree, node, effort))
 
 
-def echoed_answers(tree: Tree, parent: Node | None, sent: Message) -> list[Step]:
-    """The stored answers under `parent` whose echo `sent` is."""
-    text, calls = visible_text(sent.fields), call_forms(sent.fields)
-    if calls:
-        replies = _replies(tree, parent)
-        return [
-            line
-            for line in replies
-            if calls <= call_forms(read(line[0].body)) and _told(line, text, _NOTHING)[0]
-        ]
-    return list(_echoed(tree, parent, text)) if text else []
+def echoed_answers(tree: Tree, parent: Node | None, sent: Message, effort: Effort) -> list[Step]:
+    """The stored answers under `parent` whose echo `sent` is. Raises `TooMuch`."""
+    copy = effort.copy(sent)
+    text, calls = copy.visible, copy.calls
+    if not calls:
+        return list(_echoed(tree, parent, text, effort)) if text else []
+    found: list[Step] = []
+    for reply in _replies(tree, parent, effort):
+        effort.look(len(calls))
+        if calls <= effort.calls(reply) and _told((reply, None), text, _NOTHING, effort)[0]:
+            found.append((reply,))
+    return found
 
 
-def echoed_questions(tree: Tree, parent: Node | None, sent: Message) -> list[Step]:
-    """The stored user messages under `parent` whose echo `sent` may be; the answer has to confirm it."""
-    text = text_of(sent.fields).strip()
+def echoed_questions(tree: Tree, parent: Node | None, sent: Message, effort: Effort) -> list[Step]:
+    """The stored user messages under `parent` whose echo `sent` may be; the answer has to confirm it.
+
+    Raises `TooMuch`.
+    """
+    text = effort.copy(sent).asked
     if not text:
         return []
+    children = tree.children(parent)
+    effort.look(len(children))
     found: list[Step] = []
-    for node in tree.children(parent):
+    for node in children:
         if node.role == "user":
-            stored = text_of(read(node.body)).strip()
-            if stored and (stored in text or text in stored):
+            stored = effort.asked(node)
+            if stored and effort.contains(stored, text):
                 found.append((node,))
     return found
 
 
-def _replies(tree: Tree, parent: Node | None) -> list[Step]:
-    return [(node,) for node in tree.children(parent) if node.role == "assistant"]
+def _replies(tree: Tree, parent: Node | None, effort: Effort) -> list[Node]:
+    children = tree.children(parent)
+    effort.look(len(children))
+    return [node for node in children if node.role == "assistant"]
 
 
-def _echoed(tree: Tree, parent: Node | None, text: str) -> Iterator[Step]:
+def _within_answer(tree: Tree, node: Node, effort: Effort) -> list[Node]:
+    children = tree.children(node)
+    effort.look(len(children))
+    return [child for child in children if child.role in _IN_AN_ANSWER]
+
+
+def _echoed(tree: Tree, parent: Node | None, text: str, effort: Effort) -> Iterator[Step]:
     """The answers that have this text. Each reply is read once, however many steps an answer has."""
-    waiting = [(line, _NOTHING) for line in _replies(tree, parent)]
+    waiting: list[tuple[_Line, _Spoken]] = [
+        ((node, None), _NOTHING) for node in _replies(tree, parent, effort)
+    ]
     while waiting:
         line, spoken = waiting.pop()
-        if line[-1].role == "assistant":
-            is_echo, spoken = _told(line, text, spoken)
+        if line[0].role == "assistant":
+            is_echo, spoken = _told(line, text, spoken, effort)
             if is_echo:
-                yield line
-        waiting.extend(
-            ((*line, child), spoken) for child in tree.children(line[-1]) if child.role in _IN_AN_ANSWER
-        )
+                yield _step(line, effort)
+        waiting.extend(((child, line), spoken) for child in _within_answer(tree, line[0], effort))
 
 
-def _told(line: Step, text: str, before: _Spoken) -> tuple[bool, _Spoken]:
+def _step(line: _Line, effort: Effort) -> Step:
+    nodes: list[Node] = []
+    at: _Line | None = line
+    while at is not None:
+        nodes.append(at[0])
+        at = at[1]
+    effort.look(len(nodes))
+    return tuple(reversed(nodes))
+
+
+def _told(line: _Line, text: str, before: _Spoken, effort: Effort) -> tuple[bool, _Spoken]:
     """Has the answer this text? And what it has said, `before` being what it said before its last reply."""
-    last = visible_text(read(line[-1].body))
-    spoken = tuple(_joined(so_far, join, last, text) for so_far, join in zip(before, _JOINS, strict=True))
-    if len(line) == 1 and line[0].state == "partial":
+    node, above = line
+    last = effort.visible(node)
+    effort.compare(min(len(last), len(text)))
+    spoken = before
+    if last and before != _OTHER:
+        spoken = tuple(_joined(at, join, last, text) for at, join in zip(before, _JOINS, strict=True))
+    if above is None and node.state == "partial":
         return last.startswith(text), spoken
-    return text == last or text in spoken, spoken
+    return text == last or len(text) in spoken, spoken
 
 
-def _joined(so_far: str | None, join: str, last: str, text: str) -> str | None:
-    """The texts joined, None where `text` does not begin with them."""
-    if so_far is None or not last:
-        return so_far
-    joined = so_far + join + last if so_far else last
-    return joined if text.startswith(joined) else None
+def _joined(at: int | None, join: str, last: str, text: str) -> int | None:
+    """How far the texts come when they are joined, None where `text` does not go on with `last`."""
+    if at is None:
+        return None
+    if at:
+        if not text.startswith(join, at):
+            return None
+        at += len(join)
+    return at + len(last) if text.startswith(last, at) else None

@@ -46,6 +46,7 @@ HASH_SIZE = 16
 ID_SIZE = 24
 _PERSON = b"sidecar/1"
 _SPOKEN = frozenset(("assistant", "tool", "function"))
+_FEW = 8  # messages are as quickly compared as looked up
 
 Source = Literal["client", "upstream"]
 State = Literal["complete", "partial", "failed"]
@@ -213,6 +214,7 @@ class Tree:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = nodes
         self._children: dict[bytes | None, list[Node]] = {}
+        self._alike: dict[bytes | None, dict[bytes, list[Node]]] = {}
         self._order = {node.id: at for at, node in enumerate(nodes)}
         for node in nodes:
             parent = node.parent if node.parent in self._order else None
@@ -221,6 +223,18 @@ class Tree:
     def children(self, node: Node | None) -> Sequence[Node]:
         """The messages under `node`, oldest first; the roots for None."""
         return self._children.get(node.id if node else None, ())
+
+    def alike(self, node: Node | None, digest: bytes) -> Sequence[Node]:
+        """The messages under `node` with this digest, oldest first."""
+        children = self.children(node)
+        if len(children) <= _FEW:
+            return [child for child in children if child.digest == digest]
+        parent = node.id if node else None
+        if parent not in self._alike:
+            found = self._alike[parent] = {}
+            for child in children:
+                found.setdefault(child.digest, []).append(child)
+        return self._alike[parent].get(digest, ())
 
     def rank(self, node: Node | None) -> int:
         """The place of `node` in the order of recording: the greater, the newer; -1 for None."""

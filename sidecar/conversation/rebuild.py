@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.history import Chain, Message, Node
-from sidecar.conversation.message import encode, has_reasoning, read, without_reasoning
-from sidecar.conversation.tokens import Measure, measure
+from sidecar.conversation.message import Fields, encode, has_reasoning, read, without_reasoning
+from sidecar.conversation.tokens import Measure, Weights, measure
 
 __all__ = ["Outgoing", "Restore", "rebuilt", "remembered"]
 
@@ -45,6 +45,27 @@ class Outgoing:
     #: The client's message that it is, if it is one.
     message: Message | None = field(default=None, compare=False, repr=False)
     _measure: Measure | None = field(default=None, init=False, compare=False, repr=False)
+    _fields: Fields | None = field(default=None, init=False, compare=False, repr=False)
+    _tokens: tuple[Weights, int] | None = field(default=None, init=False, compare=False, repr=False)
+    #: What `shorten` made of it, if that is another.
+    short: Outgoing | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def fields(self) -> Fields:
+        """What is in it; read once, for one cut asks for it many times."""
+        if self.message is not None:
+            return self.message.fields
+        if self._fields is None:
+            object.__setattr__(self, "_fields", read(self.raw))
+        assert self._fields is not None
+        return self._fields
+
+    def tokens(self, weights: Weights) -> int:
+        """The estimate by these weights; known when it is asked for by the same ones again."""
+        if self._tokens is None or self._tokens[0] is not weights:
+            object.__setattr__(self, "_tokens", (weights, weights.tokens(self.measure)))
+        assert self._tokens is not None
+        return self._tokens[1]
 
     @property
     def measure(self) -> Measure:
@@ -167,8 +188,8 @@ def _id_of(call: dict[str, Any]) -> str | None:
 
 
 def _results_after(line: Sequence[Outgoing], index: int) -> Iterable[str]:
-    for each in line[index + 1 :]:
+    for each in (line[at] for at in range(index + 1, len(line))):
         if each.role in ("user", "assistant"):
             return
         if each.role == "tool":
-            yield str(read(each.raw).get("tool_call_id") or "")
+            yield str(each.fields.get("tool_call_id") or "")

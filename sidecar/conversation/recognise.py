@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from sidecar.conversation.echo import answers, echoed_questions
+from sidecar.conversation.echo import echoed_questions, ends_of_answers
+from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.history import Chain, Node, Tree
 from sidecar.conversation.reconcile import places, walk
 from sidecar.conversation.request import ChatRequest
@@ -63,13 +64,17 @@ def clues(request: ChatRequest) -> Clues:
     return Clues(fronts[::-1], list(dict.fromkeys(reversed(answers)))[:_MOST])
 
 
-def continues(tree: Tree, request: ChatRequest) -> bool:
+def continues(tree: Tree, request: ChatRequest, effort: Effort | None = None) -> bool:
     """Is the request's whole history a path of this tree that ends with an upstream's reply?
 
     Or all but its last answer, and that is one which the user got by a wish ("shorter, please") that the
-    client has dropped again.
+    client has dropped again. Raises `TooMuch` where to tell takes more than the `effort`; without one, more
+    than a usual one.
     """
-    match = walk(tree, request, frozenset())
+    effort = effort or Effort()
+    match = walk(tree, request, frozenset(), effort)
+    if match.is_given_up:
+        raise TooMuch
     end, known = request.last_answer, match.place.position
     if end < 2 or known < end - 2:  # a greeting alone, before any question, is anybody's
         return False
@@ -79,17 +84,15 @@ def continues(tree: Tree, request: ChatRequest) -> bool:
     question, answer = request.path.messages[end - 2 : end]
     if question.role != "user":
         return False
-    asked = [step[-1] for step in echoed_questions(tree, above, question)]
-    return _is_answer_to_a_wish(tree, asked, answer.digest)
+    asked = [step[-1] for step in echoed_questions(tree, above, question, effort)]
+    return _is_answer_to_a_wish(tree, asked, answer.digest, effort)
 
 
-def _is_answer_to_a_wish(tree: Tree, questions: Sequence[Node], digest: bytes) -> bool:
+def _is_answer_to_a_wish(tree: Tree, questions: Sequence[Node], digest: bytes, effort: Effort) -> bool:
     """Does this reply follow an answer to one of the questions and one more message of the user?"""
-    known = [line[-1] for question in questions for line in answers(tree, question)]
-    return any(node.source == "upstream" for node in known) and any(
-        reply.digest == digest and reply.source == "upstream"
-        for node in known
-        for wish in tree.children(node)
-        if wish.role == "user"
-        for reply in tree.children(wish)
-    )
+    known = [end for question in questions for end in ends_of_answers(tree, question, effort)]
+    if not any(node.source == "upstream" for node in known):
+        return False
+    wishes = [wish for node in known for wish in tree.children(node) if wish.role == "user"]
+    effort.look(len(wishes))
+    return any(reply.source == "upstream" for wish in wishes for reply in tree.alike(wish, digest))

@@ -20,6 +20,7 @@ from itertools import takewhile
 import msgspec
 
 from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
+from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.history import Message, Node, Path, Tree
 from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.request import ChatRequest
@@ -40,9 +41,6 @@ __all__ = [
 
 #: More candidates than this one request never asks for; a longer unanswered run is walked instead.
 MAX_PLACES = 32
-#: So many messages are compared, over all places that begin alike, to find where a cut front belongs: about
-#: 0.1 s, in which nobody else is served. Only a chat that says the same over and over needs more.
-MAX_COMPARED = 20_000
 
 
 class Outcome(StrEnum):
@@ -77,6 +75,8 @@ class Match:
 
     place: Place
     steps: tuple[Step, ...]
+    #: It was given up: comparing more would have cost too much.
+    is_given_up: bool = False
 
 
 NOWHERE = Place(0, None)
@@ -112,12 +112,19 @@ def settled(
     return NOWHERE if is_new else None
 
 
-def walk(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
-    """The longest front of the request that is a stored path, by content and by echo."""
-    trail = _follow(tree, request.path, _Trail(None, (), None), named)
-    if trail.depth or not request.last_answer:
-        return Match(Place(trail.depth, trail.node), trail.steps())
-    return _joined(tree, request, named)
+def walk(tree: Tree, request: ChatRequest, named: frozenset[str], effort: Effort | None = None) -> Match:
+    """The longest front of the request that is a stored path, by content and by echo.
+
+    Nowhere, where to find it takes more than the `effort`; without one, more than a usual one.
+    """
+    effort = effort or Effort()
+    try:
+        trail = _follow(tree, request.path, _Trail(None, (), None), named, effort)
+        if trail.depth or not request.last_answer:
+            return Match(Place(trail.depth, trail.node), trail.steps())
+        return _joined(tree, request, named, effort)
+    except TooMuch:
+        return Match(NOWHERE, (), is_given_up=True)
 
 
 def outcome_of(request: ChatRequest, place: Place, *, stored: bool, is_tip: bool) -> Outcome:
@@ -192,8 +199,7 @@ def _is_named_question(node: Node) -> bool:
     return node.role == "user" and node.message_id is not None
 
 
-@dataclass(slots=True, frozen=True)
-class _Trail:
+class _Trail(msgspec.Struct, frozen=True):
     """One way down the tree: the step taken, and the trail before it."""
 
     before: _Trail | None
@@ -216,11 +222,12 @@ class _Trail:
         return tuple(reversed(line))
 
 
-def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str]) -> _Trail:
+def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str], effort: Effort) -> _Trail:
     """The way down from `start` to believe: the one that the client names most, then the longest."""
     front, seen = [start], [start]
-    for sent in path.messages[start.depth :]:
-        front = [longer for trail in front for longer in _onward(tree, sent, trail, named)]
+    for at in range(start.depth, len(path)):
+        sent = path.messages[at]
+        front = [longer for trail in front for longer in _onward(tree, sent, trail, named, effort)]
         if not front:
             break
         seen.extend(trail for trail in front if not trail.pending)
@@ -228,16 +235,18 @@ def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str]) -> _Tr
     return _chosen(tree, [trail for trail in seen if (trail.named, trail.depth) == best])
 
 
-def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str]) -> list[_Trail]:
-    equal = [node for node in tree.children(trail.node) if node.digest == sent.digest]
+def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str], effort: Effort) -> list[_Trail]:
+    equal = tree.alike(trail.node, sent.digest)
+    steps: list[Step]
     if equal:
-        steps: list[Step] = [(node,) for node in equal]
+        steps = [(node,) for node in equal]
     elif sent.role == "assistant":
-        steps = echoed_answers(tree, trail.node, sent)
+        steps = echoed_answers(tree, trail.node, sent, effort)
     elif sent.role == "user":
-        steps = echoed_questions(tree, trail.node, sent)
+        steps = echoed_questions(tree, trail.node, sent, effort)
     else:
         steps = []
+    effort.look(len(steps))
     return [
         _Trail(
             before=trail,
@@ -268,7 +277,7 @@ def _chosen(tree: Tree, front: Sequence[_Trail]) -> _Trail:
         front = list({id(trail.before): trail.before for trail in front if trail.before is not None}.values())
 
 
-def _joined(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
+def _joined(tree: Tree, request: ChatRequest, named: frozenset[str], effort: Effort) -> Match:
     """A request whose first message is no stored root: join it where all its history is a stored path.
 
     All of it up to the last assistant message has to match, in one place only, or in one of those that
@@ -276,15 +285,14 @@ def _joined(tree: Tree, request: ChatRequest, named: frozenset[str]) -> Match:
     """
     first = request.path.messages[0].digest
     whole: list[_Trail] = []
-    compared = 0
     for node in tree.nodes:
         if node.digest == first and node.parent is not None:
+            effort.look()
             start = _Trail(_Trail(None, (), None), (node,), node, depth=1, named=node.message_id in named)
-            trail = _follow(tree, request.path, start, named)
+            trail = _follow(tree, request.path, start, named, effort)
             if trail.depth >= request.last_answer:
                 whole.append(trail)
-            compared += trail.depth
-            if compared > MAX_COMPARED or (len(whole) > 1 and not named):
+            if len(whole) > 1 and not named:
                 return Match(NOWHERE, ())
     most = max((trail.named for trail in whole), default=0)
     called = [trail for trail in whole if trail.named == most]

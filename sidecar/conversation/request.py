@@ -16,10 +16,17 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from sidecar.conversation.history import Chain, Message, Path
+from sidecar.conversation.pieces import has_more_pieces, most_pieces
 from sidecar.conversation.tokens import NOTHING, Measure, total
 from sidecar.errors import BadRequest
 
-__all__ = ["ChatRequest", "parse"]
+__all__ = ["MAX_MESSAGES", "ChatRequest", "parse"]
+
+#: Messages of a request, where nothing else is said.
+MAX_MESSAGES = 20_000
+#: So many strings, lists and objects a message may have, on the average over the most that there may be. One
+#: with a tool call, as large as they come, has about as many.
+_PIECES = 16
 
 _LEADING = frozenset(("system", "developer"))
 _NO_TOOLS = frozenset((b"null", b"[]"))
@@ -30,6 +37,11 @@ _OPENED = re.compile(rb'"messages"\s*:\s*\[\s*\Z')
 _HEAD = 64  # bytes before the first message in which that is looked for
 _COMMAS = (b", ", b",")
 _NO_VALUE = frozenset((b"null", b'""'))
+# Memory: how often a text is held (in the body, as a message's JSON, read), and the bytes of a message, and
+# of a string, a list or an object, beside that.
+_COPIES = 3
+_AROUND = 500
+_INNER = 100
 
 
 class _Body(msgspec.Struct):
@@ -71,6 +83,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     end: int = 0
     #: How many of the messages have been measured, and how much they are together.
     _measured: tuple[int, Measure] = (0, NOTHING)
+    #: How many strings, lists and objects its messages may hold.
+    pieces: int = 0
 
     @property
     def sent(self) -> tuple[Message, ...]:
@@ -86,6 +100,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
             known = total([known, *(each.measure for each in sent[count:])])
             force_setattr(self, "_measured", (len(sent), known))
         return known
+
+    @property
+    def weight(self) -> int:
+        """The bytes of memory that it takes, with all that was read of it; rather too many."""
+        messages = len(self.system) + len(self.path.messages) + 1
+        return _COPIES * len(self.body) + _AROUND * messages + _INNER * self.pieces
 
     @property
     def last_answer(self) -> int:
@@ -113,8 +133,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
         return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
 
 
-def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatRequest:
-    """Read a body. Raises `BadRequest` if it is not JSON or has no list of message objects.
+def parse(
+    body: bytes, chain: Chain, before: ChatRequest | None = None, most: int = MAX_MESSAGES
+) -> ChatRequest:
+    """Read a body. Raises `BadRequest` if it is not JSON, has no list of message objects, or more than `most`
+    messages; what holds far too much is not even read for that.
 
     `before` is an earlier request of the same tenant, best the last one of the conversation: messages
     that stand there byte for byte in the same place are neither decoded nor hashed again, and where the whole
@@ -122,13 +145,18 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
     a twentieth of what it costs at first sight.
     """
     known = before.sent if before else ()
-    grown = _grown(body, before) if before and before.end else None
-    if grown is not None:
+    grown = _grown(body, before, most) if before and before.end else None
+    if before and grown is not None:
         fields, start, end = grown
+        pieces = before.pieces + most_pieces(body, before.end, end)
         same = list(known)
         raws = list(map(bytes, fields.messages))
     else:
+        if has_more_pieces(body, _PIECES * most):
+            raise _too_many(f"strings, lists and objects than {_PIECES} for each of", most)
         fields = _fields(body)
+        if len(fields.messages) > most:
+            raise _too_many("messages than", most)
         sent_raws = list(map(bytes, fields.messages))
         same = [
             old if old.raw == raw else _message(chain, raw, at)
@@ -136,6 +164,7 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         ]
         raws = sent_raws[len(same) :]
         start, end = _place(body, sent_raws)
+        pieces = most_pieces(body, start, end or len(body))
     sent = (*same, *(_message(chain, raw, at) for at, raw in enumerate(raws, len(same))))
     leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
     system, said = sent[:leading], sent[leading:]
@@ -152,6 +181,7 @@ def parse(body: bytes, chain: Chain, before: ChatRequest | None = None) -> ChatR
         choices=_positive(fields.n) or 1,
         start=start,
         end=end,
+        pieces=pieces,
         _measured=_taken_over(before, sent) if before else (0, NOTHING),
     )
 
@@ -161,6 +191,14 @@ def _taken_over(before: ChatRequest, sent: Sequence[Message]) -> tuple[int, Meas
     count = before._measured[0]
     is_same = 0 < count <= len(sent) and all(map(is_, sent, before.sent))
     return before._measured if is_same else (0, NOTHING)
+
+
+def _too_many(what: str, most: int) -> BadRequest:
+    return BadRequest(
+        f"the request has more {what} `limits.max_messages` = {most}",
+        code="too_many_messages",
+        param="messages",
+    )
 
 
 def _fields(body: bytes) -> _Body:
@@ -189,7 +227,7 @@ def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
     return start + len(joined) if body.startswith(joined, start) else 0
 
 
-def _grown(body: bytes, before: ChatRequest) -> tuple[_Body, int, int] | None:
+def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[_Body, int, int] | None:
     """A body that begins as the one before it, up to the end of its messages: its fields, with the further
     messages alone, and where all of them begin and end. None for any other, be it one that is no JSON.
 
@@ -200,10 +238,12 @@ def _grown(body: bytes, before: ChatRequest) -> tuple[_Body, int, int] | None:
         return None
     comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
     tail = body[end + len(comma) :]
+    if has_more_pieces(tail, _PIECES * most):
+        return None
     try:
         fields = _read_body(before.body[:start] + tail)
         raws = list(map(bytes, fields.messages))
-        if bool(comma) != bool(raws):
+        if bool(comma) != bool(raws) or len(before.sent) + len(raws) > most:
             return None
         end = _behind(body, end + len(comma), raws) if raws else end
         return None if not end or _has_messages(body[end:]) else (fields, start, end)

@@ -24,11 +24,16 @@ _IMAGES = frozenset(("image_url", "image", "input_image"))
 
 
 def shortened(each: Outgoing, *, in_newest_turn: bool = False) -> Outgoing:
-    """The message without what an old one can do without; the very same object if that is nothing."""
+    """The message without what an old one can do without; the very same object if that is nothing.
+
+    Made once: a request is cut several times, until one cut is the right one.
+    """
+    if in_newest_turn and each.role not in _RESULTS:
+        return each
+    if each.short is not None:
+        return each.short
     if each.role in _RESULTS:
         raw = _without_result(each.raw)
-    elif in_newest_turn:
-        return each
     elif each.role == "assistant":
         raw = (
             _without_images(without_reasoning(each.raw))
@@ -37,7 +42,11 @@ def shortened(each: Outgoing, *, in_newest_turn: bool = False) -> Outgoing:
         )
     else:
         raw = _without_images(each.raw)
-    return each if raw is each.raw else Outgoing(each.role, raw, each.restored)
+    if raw is each.raw:
+        return each
+    short = Outgoing(each.role, raw, each.restored)
+    object.__setattr__(each, "short", short)
+    return short
 
 
 def _may_think(raw: bytes) -> bool:

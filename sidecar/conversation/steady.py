@@ -52,11 +52,13 @@ def steady(
     name, turn = model or "", _newest_turn(line)
     before = models.pop(name, None)
     known = Weights.decoded(encode(before["weights"])) if before else None
+    trimmed: Trimmed | None = None
     if known is not None and before is not None and not fresh:
         trimmed = cut(line, known)
         if before["turn"] == _mark(line, turn) or _same(trimmed, cut(_asked_before(line, turn), known)):
             return Steady(trimmed)
-    trimmed = cut(line, now)
+    if trimmed is None or known is None or known.encoded() != now.encoded():
+        trimmed = cut(line, now)
     if not (trimmed.dropped or trimmed.shortened):
         return Steady(trimmed)
     models[name] = {"turn": _mark(line, turn), "weights": read(now.encoded())}

@@ -25,7 +25,7 @@ from itertools import accumulate
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.conversation.message import call_ids, read
+from sidecar.conversation.message import call_ids
 from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.shorten import shortened
 from sidecar.conversation.tokens import DEFAULT_WEIGHTS, Weights, measure_of_tools
@@ -93,13 +93,14 @@ def trim(
     """
     if budget.unlimited:
         return Trimmed(tuple(line), reserved=reserved)
+    if not line:
+        return _only_fixed(budget, system, tools, weights, reserved)
     shape = _shape(line, keep_first=budget.keep_first_turn)
     counted = _counted(line, budget, system)
     cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
     found, over = _cut(line, shape, cut), []
     if budget.max_input_tokens is not None:
-        fixed = reserved + sum(weights.tokens(each.measure) for each in system)
-        fixed += weights.tokens(measure_of_tools(tools)) if tools else 0
+        fixed = _fixed(system, tools, weights, reserved)
         tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, weights)
         if tokens.of(found.kept) > tokens.room:
             fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
@@ -109,6 +110,25 @@ def trim(
             found = fitted
     over = [limit.name for limit in counted if limit.size(found.kept) > limit.room] + over
     return replace(found, over=tuple(over), reserved=reserved)
+
+
+def _only_fixed(
+    budget: Budget, system: Sequence[Outgoing], tools: bytes, weights: Weights, reserved: int
+) -> Trimmed:
+    """A request without turns: there is nothing to cut, so all that is left is to say what is exceeded."""
+    over = []
+    if budget.max_messages is not None and len(system) > budget.max_messages:
+        over.append("max_messages")
+    fixed = _fixed(system, tools, weights, reserved)
+    if budget.max_input_tokens is not None and fixed > budget.max_input_tokens:
+        over.append("max_input_tokens")
+    return Trimmed((), over=tuple(over), reserved=reserved)
+
+
+def _fixed(system: Sequence[Outgoing], tools: bytes, weights: Weights, reserved: int) -> int:
+    """The tokens that go along whatever is cut."""
+    fixed = reserved + sum(each.tokens(weights) for each in system)
+    return fixed + (weights.tokens(measure_of_tools(tools)) if tools else 0)
 
 
 def _cut(line: Sequence[Outgoing], shape: _Shape, cut: int) -> Trimmed:
@@ -125,8 +145,7 @@ def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> 
     first = shape.first + 1
     left = [*line[: shape.first], *line[shape.newest :]]
     steps = [at for at in range(first, len(left)) if left[at].role == "assistant"]
-    pairs = _pairs(left, each_step=True)
-    cuts = tuple(at for at in steps[1:] if not any(_parts(at, first, pair) for pair in pairs))
+    cuts = _whole(steps[1:], first, _pairs(left, each_step=True))
     if not cuts:
         return None
     found = tokens.fitted(left, _Shape(first, cuts, first - 1, steps[-1]), first)
@@ -160,8 +179,7 @@ class _Shape:
 def _shape(line: Sequence[Outgoing], *, keep_first: bool) -> _Shape:
     starts = _turn_starts(line)
     first = _anchor(starts) if keep_first else 0
-    pairs = _pairs(line)
-    cuts = tuple(at for at in starts if at > first and not any(_parts(at, first, pair) for pair in pairs))
+    cuts = _whole([at for at in starts if at > first], first, _pairs(line))
     newest = starts[-1]
     answers = (at for at in range(len(line) - 1, newest, -1) if line[at].role == "assistant")
     return _Shape(first, cuts, newest, next(answers, newest))
@@ -227,7 +245,7 @@ class _Tokens:
         return Trimmed(kept, cut - shape.first, shortened=changed, cut=shape.behind(cut))
 
     def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
-        return (self.weights.tokens(each.measure) for each in line)
+        return (each.tokens(self.weights) for each in line)
 
     def _places(self, sums: _Sums, shape: _Shape, least: int) -> tuple[int, int]:
         """Up to the first everything is dropped, from there to the second everything is made shorter.
@@ -296,9 +314,26 @@ def _turns(line: Sequence[Outgoing]) -> int:
     return sum(each.role == "user" for each in line)
 
 
-def _parts(at: int, first: int, pair: tuple[int, int]) -> bool:
-    """Would a call go and its result stay, or the other way round, if `first` to `at` were dropped?"""
-    return (first <= pair[0] < at) != (first <= pair[1] < at)
+def _whole(places: Sequence[int], first: int, pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Those of the places (in order) up to which may be dropped from `first` on without a call going and
+    its result staying, or the other way round.
+
+    One sweep: a call that goes wants its result to go, which lies behind it; one that stays keeps it.
+    """
+    wanted = {call: result for call, result in pairs if call >= first}  # the last result of each counts
+    kept = min((result for call, result in pairs if call < first <= result), default=None)
+    calls = sorted(wanted)
+    found: list[int] = []
+    at_call, far = 0, first
+    for at in places:
+        if kept is not None and at > kept:
+            break
+        while at_call < len(calls) and calls[at_call] < at:
+            far = max(far, wanted[calls[at_call]] + 1)
+            at_call += 1
+        if far <= at:
+            found.append(at)
+    return tuple(found)
 
 
 def _turn_starts(line: Sequence[Outgoing]) -> list[int]:
@@ -326,9 +361,9 @@ def _pairs(line: Sequence[Outgoing], *, each_step: bool = False) -> list[tuple[i
         if each.role == "user":
             turn += 1
         elif each.role == "assistant" and b'"tool_calls"' in each.raw:
-            called.update((id, (turn, at)) for id in call_ids(read(each.raw)))
+            called.update((id, (turn, at)) for id in call_ids(each.fields))
         elif each.role == "tool" and called:
-            asked_in, asked_at = called.get(str(read(each.raw).get("tool_call_id")), (turn, at))
+            asked_in, asked_at = called.get(str(each.fields.get("tool_call_id")), (turn, at))
             if asked_in != turn or (each_step and asked_at != at):
                 pairs.append((asked_at, at))
     return pairs

@@ -19,6 +19,7 @@ _CURES = {
     "conversation_busy": "Let the client wait for each answer, or raise history.append_wait.",
     "duplicate_identity": "Something on the way adds a header that is there already: let it replace that.",
     "store_unavailable": "The store could not be read or written; the sidecar's log says why.",
+    "too_many_messages": "Raise limits.max_messages (SIDECAR_LIMITS__MAX_MESSAGES).",
     "upstream_timeout": "The backend stayed silent for longer than timeouts.idle.",
 }
 _API_CURES = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sidecar.conversation.effort import Most
 from sidecar.conversation.rebuild import Restore
 from sidecar.doctor import Sights
 from sidecar.metrics import Metrics
@@ -25,8 +26,7 @@ from sidecar.store import Store
 
 __all__ = ["Context"]
 
-# Decoded, a body takes about three times its bytes.
-_RECENT = 16 << 20
+_RECENT = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
 
 
 class Context:
@@ -54,6 +54,8 @@ class Context:
             reasoning=settings.restore.reasoning,
             user_messages=settings.restore.user_messages,
         )
+        #: What one request's history may be compared with.
+        self.most = Most(settings.limits.recognition_messages, settings.limits.recognition_bytes)
         self.tasks = BackgroundTasks()
         self.store_health = StoreHealth(store, metrics, self.tasks.spawn)
         self.open_requests = OpenRequests()

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
+from sidecar.conversation.effort import Effort
 from sidecar.conversation.history import Conversation, Message, Node, Tree
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.identity import conversation_id as named_id
@@ -31,7 +32,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
 from sidecar.proxy.receive import Asked
-from sidecar.proxy.recognise import recognised
+from sidecar.proxy.recognise import given_up, recognised
 
 __all__ = ["Plan", "load"]
 
@@ -157,7 +158,7 @@ async def _ids(context: Context, asked: Asked) -> list[str] | None:
         said = b"".join(each.digest for each in (*chat.system, *chat.path.messages[:1]))
         opening = asked.chain.hash(None, said).hex()
         return ["api-" + named_id(context.store.secret, asked.identity.tenant, opening).removeprefix("conv_")]
-    known = await recognised(context.store, asked)
+    known = await recognised(context, asked)
     return [known] if known else []
 
 
@@ -193,12 +194,14 @@ async def _reconcile(context: Context, asked: Asked, found: Found, conversation:
     is_tip = found.is_tip
     if place is None:
         tree = Tree(await store.tree(conversation.id))
-        match = walk(tree, chat, _named(asked))
+        match = walk(tree, chat, _named(asked), Effort(context.most))
+        if match.is_given_up:
+            given_up(context)
         place, steps = match.place, match.steps
         is_tip = not tree.children(place.node)
     elif place.node is not None and not _is_faithful(context, asked, place, place.node):
         path = Tree(await store.path(conversation.id, place.node.id))
-        steps = walk(path, chat, _named(asked)).steps
+        steps = walk(path, chat, _named(asked), Effort(context.most)).steps
     if place.node is None and asked.identity.by_agent:
         return Plan(Outcome.START, _fresh(asked, _of_its_own(context, asked)), None, chat.path.messages)
     plan = _plan(asked, conversation, place, is_tip=is_tip)

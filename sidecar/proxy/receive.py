@@ -66,7 +66,7 @@ async def receive(context: Context, request: web.BaseRequest, held: Held) -> Ask
     body = await body_of(request, settings, held)
     chain = Chain(identity.tenant)
     name = conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
-    chat = parse(body, chain, context.recent.last(name))
+    chat = parse(body, chain, context.recent.last(name), settings.limits.max_messages)
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how

@@ -1,8 +1,8 @@
 """The last request of each conversation that is under way, to recognise the unchanged front of the next by.
 
-Comparing bytes is a hundred times cheaper than reading and hashing them. Bounded by the bytes of the
-requests that are held; the conversation that was longest silent goes first. Nothing depends on it but
-speed: what is not held is read again.
+Comparing bytes is a hundred times cheaper than reading and hashing them. Bounded by the memory that the
+requests take, read as they are: of tiny messages that is a hundred times their bytes. The conversation that
+was longest silent goes first. Nothing depends on it but speed: what is not held is read again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ __all__ = ["Recent"]
 
 
 class Recent:
-    """Requests by conversation id, which holds the tenant; at most `room` bytes of bodies."""
+    """Requests by conversation id, which holds the tenant; at most `room` bytes of memory."""
 
     def __init__(self, room: int) -> None:
         self._room = room
@@ -31,8 +31,12 @@ class Recent:
         if conversation is None:
             return
         old = self._requests.pop(conversation, None)
-        self._taken += len(request.body) - (len(old.body) if old else 0)
+        self._taken -= old.weight if old else 0
+        weight = request.weight
+        if weight > self._room:  # nobody else's has to go for one that cannot be held
+            return
+        self._taken += weight
         self._requests[conversation] = request
         while self._taken > self._room:
             _, silent = self._requests.popitem(last=False)
-            self._taken -= len(silent.body)
+            self._taken -= silent.weight

@@ -6,16 +6,22 @@ nothing, a second one for the conversations of which it could be an echo, and th
 
 from __future__ import annotations
 
+import logging
+
+from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.history import Tree
 from sidecar.conversation.recognise import MAX_MESSAGES, clues, continues, hashes, with_prefill
+from sidecar.proxy.context import Context
 from sidecar.proxy.receive import Asked
-from sidecar.store import Store
 
-__all__ = ["recognised"]
+__all__ = ["given_up", "recognised"]
+
+log = logging.getLogger("sidecar.proxy")
 
 
-async def recognised(store: Store, asked: Asked) -> str | None:
+async def recognised(context: Context, asked: Asked) -> str | None:
     """The id of the conversation that the request continues; None if it begins one or could be of several."""
+    store = context.store
     history, tenant = with_prefill(asked.chat, asked.chain), asked.identity.tenant
     if not history.last_answer:
         return None
@@ -26,5 +32,19 @@ async def recognised(store: Store, asked: Asked) -> str | None:
     candidates = await store.candidates(tenant, where.hashes, where.digests)
     if sum(candidates.values()) > MAX_MESSAGES:
         return None
-    found = [id for id in candidates if continues(Tree(await store.tree(id)), history)]
+    effort = Effort(context.most)  # one for all of them
+    try:
+        found = [id for id in candidates if continues(Tree(await store.tree(id)), history, effort)]
+    except TooMuch:
+        given_up(context)
+        return None
     return found[0] if len(found) == 1 else None
+
+
+def given_up(context: Context) -> None:
+    """Count and say that a request's history was not found within the limits."""
+    context.metrics.given_up.inc()
+    log.warning(
+        "a request's history was not recognised within `limits.recognition_messages` and"
+        " `limits.recognition_bytes`: it is kept as a branch of its own"
+    )

@@ -15,6 +15,20 @@ class Limits(ConnectionLimits):
         64 * 1024 * 1024,
         description="Largest body of a chat request, in bytes; above it 413. Other paths: no limit.",
     )
+    max_messages: Whole = Field(
+        20_000,
+        description="Most messages of a chat request; above it 400. A body may hold 16 times as many strings,"
+        " lists and objects.",
+    )
+    recognition_messages: Whole = Field(
+        50_000,
+        description="To find where a request goes on that is not stored word for word, at most so many stored"
+        " messages are compared with it; then it is kept as a branch of its own.",
+    )
+    recognition_bytes: Whole = Field(
+        16 * 1024 * 1024,
+        description="The same in bytes of their text; a message that is only read counts a quarter.",
+    )
     bodies_in_flight: Whole = Field(
         192 * 1024 * 1024,
         description="How many bytes the bodies of all chat requests under way may have in one process, in"

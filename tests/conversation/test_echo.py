@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.conversation import echo
-from sidecar.conversation.echo import answers, echoed_answers, echoed_questions
+from sidecar.conversation import effort
+from sidecar.conversation.echo import echoed_answers, echoed_questions, ends_of_answers
+from sidecar.conversation.effort import Effort
 from sidecar.conversation.history import Tree
 from sidecar.conversation.message import read
 from tests.conversation.build import calls, line, message, node, result, says, user
@@ -21,30 +22,26 @@ TOOL_TURN = [
 
 
 def echoed(nodes, fields, parent=None):
-    return echoed_answers(Tree(nodes), parent or nodes[0], message(fields))
+    return echoed_answers(Tree(nodes), parent or nodes[0], message(fields), Effort())
 
 
 def asked_again(nodes, text):
-    return [step for (step,) in echoed_questions(Tree(nodes), None, message(user(text)))]
+    return [step for (step,) in echoed_questions(Tree(nodes), None, message(user(text)), Effort())]
 
 
 class TestAnswers:
     def test_an_answer_ends_at_each_of_its_replies(self):
-        root, first, found, second, again, last = nodes = line(*TOOL_TURN)
-        assert sorted(answers(Tree(nodes), root), key=len) == [
-            (first,),
-            (first, found, second),
-            (first, found, second, again, last),
-        ]
+        root, first, _, second, _, last = nodes = line(*TOOL_TURN)
+        assert set(ends_of_answers(Tree(nodes), root, Effort())) == {first, second, last}
 
     def test_the_next_question_is_no_part_of_an_answer(self):
         root, reply, *_ = nodes = line(user("hi"), says("a"), user("more"), says("b"))
-        assert list(answers(Tree(nodes), root)) == [(reply,)]
+        assert list(ends_of_answers(Tree(nodes), root, Effort())) == [reply]
 
     def test_every_regenerated_answer_is_one(self):
         root = node(user("hi"))
         replies = [node(says(text), root, nonce=at) for at, text in enumerate("aab")]
-        assert {step for (step,) in answers(Tree([root, *replies]), root)} == set(replies)
+        assert set(ends_of_answers(Tree([root, *replies]), root, Effort())) == set(replies)
 
 
 class TestEchoedAnswers:
@@ -94,7 +91,7 @@ class TestEchoedAnswers:
             seen.append(raw)
             return read(raw)
 
-        monkeypatch.setattr(echo, "read", reading)
+        monkeypatch.setattr(effort, "read", reading)
 
         assert bool(echoed(nodes, says(text))) == (text != "Nothing of that.")
         assert len(seen) == 202

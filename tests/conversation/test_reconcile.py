@@ -225,8 +225,8 @@ class TestWalkWithoutAFront:
         nodes = line(user("hi"), says("hello"), *[user("ok"), says("ok")] * 2000)
         asked = [*[user("ok"), says("ok")] * 1000, user("ok"), says(last), user("c")]
         began = time.process_time()
-        assert walked(nodes, *asked, named=named) == Match(NOWHERE, ())
-        assert time.process_time() - began < 5
+        assert walked(nodes, *asked, named=named).place == NOWHERE
+        assert time.process_time() - began < 2
 
     def test_an_ambiguous_echo_joins_nothing(self):
         nodes = line(user("hi"), says("a"), user("more"))

@@ -1,13 +1,12 @@
 """Does the cost of some work grow no faster than its input?
 
 Measured in processor time of this process, which what else the machine does moves little. Work at n, 2n and
-4n; each the best of five, and each repeated until the smallest takes long enough to be measured.
+4n; each the best of five at most, and each repeated until the smallest takes long enough to be measured.
 """
 
 from __future__ import annotations
 
 import gc
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ GROWTH = 2.7
 _LEAST = 0.05  # seconds that the smallest has to take
 _BEST_OF = 5
 _MOST_REPEATS = 10_000
-_TRIES = 3  # what grows too fast does so again; what was disturbed does not
+_ENOUGH = 2  # measurements, where they show already that it does not grow too fast
 
 T = TypeVar("T")
 
@@ -29,7 +28,7 @@ T = TypeVar("T")
 def assert_linear(
     make: Callable[[int], T], run: Callable[[T], object], n: int, *, least: float = _LEAST
 ) -> None:
-    """Fail where `run` on `make(2n)` costs much more than twice of `make(n)`, or on `make(4n)` than of that.
+    """Fail where `run` costs much more than twice as much each time that what `make` gave is twice as large.
 
     `make` builds the input and is not measured; `run` must leave it as it was, and answer from no cache.
     `least`: seconds of processor time for the smallest; less is quicker and less certain.
@@ -37,16 +36,16 @@ def assert_linear(
     inputs = [make(size) for size in (n, 2 * n, 4 * n)]
     run(inputs[0])  # fills caches
     repeats = min(_MOST_REPEATS, max(1, math.ceil(least / max(1e-9, _once(run, inputs[0], 1)))))
-    for left in reversed(range(_TRIES)):
+    best = [math.inf] * len(inputs)
+    for number in range(1, _BEST_OF + 1):
         with _uncollected():
-            costs = [min(_once(run, each, repeats) for _ in range(_BEST_OF)) for each in inputs]
-        grown = [larger / max(1e-9, smaller) for smaller, larger in itertools.pairwise(costs)]
-        if max(grown) <= GROWTH:
+            best = [min(known, _once(run, each, repeats)) for known, each in zip(best, inputs, strict=True)]
+        # Over both doublings, for a single one is as easily disturbed as it is seldom meant.
+        grown = math.sqrt(best[-1] / max(1e-9, best[0]))
+        if number >= _ENOUGH and grown <= GROWTH:
             return
-        assert left, (
-            f"twice the input cost {grown[0]:.1f} times as much, and twice of that {grown[1]:.1f} times:"
-            f" {', '.join(f'{cost / repeats * 1000:.2f} ms' for cost in costs)} for {n}, {2 * n}, {4 * n}"
-        )
+    costs = ", ".join(f"{cost / repeats * 1000:.2f} ms" for cost in best)
+    raise AssertionError(f"twice the input cost {grown:.1f} times as much: {costs} for {n}, {2 * n}, {4 * n}")
 
 
 def _once(run: Callable[[T], object], given: T, repeats: int) -> float:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from copy import copy
+
 import pytest
 
+from sidecar.conversation.effort import Effort, Most
+from sidecar.conversation.history import Node, Tree
+from sidecar.conversation.rebuild import Outgoing, Restore, rebuilt, remembered
+from sidecar.conversation.reconcile import walk
+from sidecar.conversation.request import ChatRequest, parse
+from sidecar.conversation.trim import Budget, trim
+from sidecar.errors import BadRequest
+from tests.conversation.build import CHAIN, NOBODY, calls, line, node, raw, request, result, says, user
 from tests.guard.growth import assert_linear
 
 
@@ -18,3 +30,139 @@ def test_what_compares_everything_with_everything_is_told():
 
     with pytest.raises(AssertionError, match="twice the input cost"):
         assert_linear(lambda n: [0] * n, compare, 400, least=0.001)
+
+
+def _tiny(n: int) -> bytes:
+    return b'{"messages":[' + b",".join([b'{"role":"user","content":"a"}'] * n) + b"]}"
+
+
+def _read(body: bytes) -> ChatRequest:
+    return parse(body, CHAIN, None, 1_000_000)
+
+
+def test_tiny_messages_are_read():
+    assert_linear(_tiny, _read, 2_000, least=0.02)
+
+
+def test_far_too_many_messages_are_refused():
+    def refused(body: bytes) -> None:
+        with pytest.raises(BadRequest):
+            parse(body, CHAIN, None, 100)
+
+    assert_linear(lambda n: b'{"messages":[' + b"{}," * n + b"{}]}", refused, 200_000, least=0.02)
+
+
+@pytest.mark.parametrize("text", ["<think>", "</think>", '<details type="reasoning">', "<details ", "\\\\"])
+def test_texts_full_of_marks_are_read(text: str):
+    body = b'{"messages":[{"role":"assistant","content":"%s"},{"role":"user"}]}'
+    said = text.replace('"', '\\"').encode()
+    assert_linear(lambda n: body % (said * n), _read, 10_000, least=0.02)
+
+
+def _free() -> Effort:
+    """Without a limit: what is linear is linear by itself."""
+    return Effort(Most(10**9, 10**12))
+
+
+def _find(given: tuple[Tree, ChatRequest]) -> None:
+    walk(*given, NOBODY, _free())
+
+
+def test_an_answer_of_many_replies_is_found():
+    def make(n: int) -> tuple[Tree, ChatRequest]:
+        told = [user("q"), *(says(f"part {at}") for at in range(n))]
+        joined = "".join(f"part {at}" for at in range(n))
+        return Tree(line(*told)), request(user("q"), says(joined), user("new"))
+
+    assert_linear(make, _find, 250, least=0.02)
+
+
+def test_a_long_text_is_compared_with_a_long_one():
+    def make(n: int) -> tuple[Tree, ChatRequest]:
+        stored = line(user("a" * 2 * n), says("b"))
+        return Tree(stored), request(user("a" * (n // 2) + "b" + "a" * (n // 2)), says("b"), user("new"))
+
+    assert_linear(make, _find, 10000, least=0.02)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_many_answers_to_one_question_are_looked_through(same: bool):
+    def make(n: int) -> tuple[Tree, ChatRequest]:
+        root = node(user("q"))
+        replies = [node(says("a" if same else f"a{at}"), root, nonce=at) for at in range(n)]
+        return Tree([root, *replies]), request(user("q"), says("a", x=1), user("new"))
+
+    assert_linear(make, _find, 500, least=0.02)
+
+
+def test_many_branches_are_looked_through():
+    def make(n: int) -> tuple[Tree, ChatRequest]:
+        nodes = [each for at in range(n) for each in line(user(f"q {at}"), says("a"))]
+        return Tree(nodes), request(user("q"), says("a"), user("new"))
+
+    assert_linear(make, _find, 500, least=0.02)
+
+
+@pytest.mark.parametrize("last", ["a", "zzz"])
+def test_a_history_that_says_the_same_over_and_over_takes_no_more_than_its_limit(last: str):
+    """Every place fits, and from each all that follows: quadratic, up to the limit of a recognition."""
+    nodes = line(user("r"), *[says("a")] * 3_000, user("end"))
+    asked = request(says("a"), says(last), user("z"))
+    begun = time.process_time()
+    walk(Tree(nodes), asked, NOBODY)
+    assert time.process_time() - begun < 0.6
+
+
+def _cut(given: tuple[list[Outgoing], int]) -> None:
+    made, tokens = given
+    budget = Budget(max_messages=len(made) // 2, max_turns=len(made) // 2, max_input_tokens=tokens)
+    trim(list(map(copy, made)), budget)
+
+
+def _turn_of_calls(n: int) -> list[Outgoing]:
+    told = [each for at in range(n) for each in (calls(f"c{at}"), result(f"c{at}", "r" * 300))]
+    return [Outgoing(each["role"], raw(each)) for each in (user("go"), *told)]
+
+
+def _late_results(n: int) -> list[Outgoing]:
+    told = [each for at in range(n) for each in (calls(f"c{at}"), user("u"), result(f"c{at}"))]
+    return [Outgoing(each["role"], raw(each)) for each in (user("go"), *told, user("end"))]
+
+
+def _calls_at_once(n: int) -> list[Outgoing]:
+    told = [calls(*(f"c{at}" for at in range(n))), *(result(f"c{at}", "r" * 300) for at in range(n))]
+    return [
+        Outgoing(each["role"], raw(each)) for each in (user("go"), *told, user("u"), says("x"), user("end"))
+    ]
+
+
+@pytest.mark.parametrize("shape", [_turn_of_calls, _late_results, _calls_at_once])
+@pytest.mark.parametrize("tokens", [10, 1_000])
+def test_turns_of_many_calls_are_cut(shape: Callable[[int], list[Outgoing]], tokens: int):
+    assert_linear(lambda n: (shape(n), tokens), _cut, 100, least=0.02)
+
+
+def test_stored_calls_are_paired_with_their_results():
+    def make(n: int) -> list[Node]:
+        return line(*(each for at in range(n) for each in (calls(f"c{at}"), result(f"c{at}"))))
+
+    assert_linear(make, lambda nodes: remembered(nodes, (), Restore(), "m"), 150, least=0.02)
+
+
+def test_a_chat_is_read_found_rebuilt_and_cut():
+    def make(n: int) -> tuple[bytes, Tree]:
+        told = [
+            each for at in range(n) for each in (user(f"q{at}"), calls(f"c{at}"), result(f"c{at}"), says("a"))
+        ]
+        sent = [each for at in range(n) for each in (user(f"q{at}"), says("a"))]
+        return raw({"messages": [*sent, user("new")]}), Tree(line(*told))
+
+    def run(given: tuple[bytes, Tree]) -> None:
+        body, tree = given
+        asked = parse(body, CHAIN)
+        found = walk(tree, asked, NOBODY)
+        assert len(found.steps) + 1 == len(asked.path)
+        line = rebuilt(asked.path.messages, found.steps, Restore(), CHAIN, "m")
+        trim(line, Budget(max_input_tokens=500))
+
+    assert_linear(make, run, 50, least=0.02)

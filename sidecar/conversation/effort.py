@@ -1,0 +1,133 @@
+"""How much of what is stored one request may be compared with.
+
+Rule: a request costs what its bytes cost. Whoever looks for a request's history in a tree draws on one
+`Effort`: a message for each stored one that is looked at, a byte for each that is read or compared. Where it
+is used up `TooMuch` is raised, and the history counts as unknown, which is never wrong: what is not
+recognised is kept as a branch of its own.
+
+What has been read once is kept for the rest of the recognition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from sidecar.conversation.history import Message, Node
+from sidecar.conversation.message import Fields, call_forms, read, text_of, visible_text
+
+__all__ = ["MOST", "Effort", "Most", "TooMuch"]
+
+#: CPython finds a text in a longer one of this many characters in linear time, whatever the two are.
+_LINEAR = 30_000
+#: In a shorter one it may take as many steps as the product of the lengths; so many of them count as a byte.
+_STEPS = 64
+#: Reading JSON is so much quicker than comparing what stands in it.
+_READING = 4
+#: Comparing a value in a call's arguments takes as long as so many bytes.
+_VALUE = 32
+
+
+class TooMuch(Exception):
+    """The effort is used up."""
+
+
+@dataclass(slots=True, frozen=True)
+class Most:
+    """The limits of one recognition: stored messages that are looked at, and bytes of them."""
+
+    messages: int = 50_000
+    bytes: int = 16 << 20
+
+
+MOST = Most()
+
+
+class Effort:
+    """What is left of a recognition's limits, and what has been read so far."""
+
+    def __init__(self, most: Most = MOST) -> None:
+        self._messages = most.messages
+        self._bytes = most.bytes
+        self._visible: dict[bytes, str] = {}
+        self._asked: dict[bytes, str] = {}
+        self._calls: dict[bytes, frozenset[bytes]] = {}
+        self._copies: dict[int, Copy] = {}
+
+    def look(self, messages: int = 1) -> None:
+        """So many messages are looked at. Raises `TooMuch`."""
+        self._messages -= messages
+        if self._messages < 0:
+            raise TooMuch
+
+    def compare(self, size: int) -> None:
+        """So many bytes are compared. Raises `TooMuch`."""
+        self._bytes -= size
+        if self._bytes < 0:
+            raise TooMuch
+
+    def copy(self, sent: Message) -> Copy:
+        """The client's message with what is compared of it."""
+        copy = self._copies.get(id(sent))
+        if copy is None:
+            copy = self._copies[id(sent)] = Copy(sent)
+        return copy
+
+    def visible(self, node: Node) -> str:
+        """What a person sees of a stored message."""
+        text = self._visible.get(node.id)
+        if text is None:
+            text = self._visible[node.id] = visible_text(self._read(node))
+        return text
+
+    def asked(self, node: Node) -> str:
+        """The text of a stored question."""
+        text = self._asked.get(node.id)
+        if text is None:
+            text = self._asked[node.id] = text_of(self._read(node)).strip()
+        return text
+
+    def calls(self, node: Node) -> frozenset[bytes]:
+        """The tool calls that a stored message makes."""
+        calls = self._calls.get(node.id)
+        if calls is None:
+            body = node.body
+            self.compare(_VALUE * (body.count(b",") + body.count(b"[") + body.count(b"{")))
+            calls = self._calls[node.id] = call_forms(self._read(node))
+        return calls
+
+    def contains(self, one: str, other: str) -> bool:
+        """Does one of the texts contain the other?"""
+        whole, part = (one, other) if len(one) >= len(other) else (other, one)
+        self.compare(len(part))
+        if whole.startswith(part) or whole.endswith(part):
+            return True
+        size = len(whole)
+        self.compare(size if size >= _LINEAR else max(size, size * len(part) // _STEPS))
+        return part in whole
+
+    def _read(self, node: Node) -> Fields:
+        self.compare(len(node.body) // _READING)
+        return read(node.body)
+
+
+class Copy:
+    """A message of the client, and what is compared of it; each is made once."""
+
+    def __init__(self, sent: Message) -> None:
+        self.sent = sent
+
+    @cached_property
+    def visible(self) -> str:
+        """What a person sees of it."""
+        return visible_text(self.sent.fields)
+
+    @cached_property
+    def asked(self) -> str:
+        """Its text, as that of a question."""
+        return text_of(self.sent.fields).strip()
+
+    @cached_property
+    def calls(self) -> frozenset[bytes]:
+        """The tool calls that it makes."""
+        return call_forms(self.sent.fields)

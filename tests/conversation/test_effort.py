@@ -1,0 +1,116 @@
+"""What one recognition may cost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.conversation.echo import echoed_answers
+from sidecar.conversation.effort import Effort, Most, TooMuch
+from sidecar.conversation.history import Tree
+from sidecar.conversation.message import call_forms
+from sidecar.conversation.recognise import continues
+from sidecar.conversation.reconcile import NOWHERE, Match, walk
+from tests.conversation.build import NOBODY, calls, line, message, node, raw, request, says, user
+
+LONG = "x" * 4000
+
+
+def test_messages_and_bytes_are_limited_each_for_itself():
+    effort = Effort(Most(messages=2, bytes=10))
+    effort.look(2)
+    effort.compare(10)
+    with pytest.raises(TooMuch):
+        effort.look()
+    with pytest.raises(TooMuch):
+        effort.compare(1)
+
+
+def test_a_stored_message_is_read_once():
+    effort = Effort(Most(messages=0, bytes=len(node(says(LONG)).body) // 4))
+    stored = node(says(LONG), nonce=1)
+    assert [effort.visible(stored), effort.visible(stored)] == [LONG, LONG]
+
+
+def test_a_stored_question_is_read_once():
+    stored = node(user(f" {LONG}"))
+    effort = Effort(Most(bytes=len(stored.body) // 4))
+    assert [effort.asked(stored), effort.asked(stored)] == [LONG, LONG]
+
+
+def test_the_values_in_the_calls_of_a_stored_message_count():
+    stored = node(calls("a", arguments="[" + "0," * 1000 + "0]"), nonce=1)
+    assert Effort().calls(stored) == call_forms(calls("a", arguments="[" + "0," * 1000 + "0]"))
+    with pytest.raises(TooMuch):
+        Effort(Most(bytes=len(stored.body))).calls(stored)
+
+
+def test_the_clients_message_is_read_once():
+    effort, sent = Effort(), message(says(" yes"))
+    assert effort.copy(sent) is effort.copy(sent)
+    assert (effort.copy(sent).visible, effort.copy(sent).calls) == ("yes", frozenset())
+
+
+@given(st.text("ab", max_size=6), st.text("ab", max_size=6))
+def test_one_text_contains_the_other_as_python_says(one, other):
+    assert Effort().contains(one, other) == (one in other or other in one)
+
+
+def test_where_a_text_is_found_slowly_the_steps_count():
+    # "aaa…b…aaa" fits nearly everywhere.
+    effort = Effort(Most(bytes=20_000))
+    with pytest.raises(TooMuch):
+        effort.contains("a" * 2400, "a" * 600 + "b" + "a" * 600)
+    assert not Effort(Most(bytes=40_000)).contains("a" * 31_000, "a" * 50 + "b" + "a" * 50)
+    assert Effort(Most(bytes=1000)).contains("context" * 1000 + "what is it?", "what is it?")
+
+
+class TestWhatTakesTooMuchIsUnknown:
+    NODES = line(user("hi"), says("a"), *[says("a")] * 300)
+
+    def test_a_walk_is_given_up(self):
+        asked = request(says("a"), says("zzz"), user("z"))
+        few = Effort(Most(messages=1000))
+        assert walk(Tree(self.NODES), asked, NOBODY, few) == Match(NOWHERE, (), is_given_up=True)
+        assert walk(Tree(self.NODES), asked, NOBODY, Effort()) == Match(NOWHERE, ())
+
+    def test_a_conversation_is_not_taken_for_the_one_that_goes_on(self):
+        asked = request(user("hi"), says("zzz"), user("z"))
+        with pytest.raises(TooMuch):
+            continues(Tree(self.NODES), asked, Effort(Most(messages=100)))
+
+    def test_many_messages_of_others_under_an_answer_count_too(self):
+        root = node(user("hi"))
+        nodes = [root, *(node(user(str(at)), root) for at in range(100))]
+        with pytest.raises(TooMuch):
+            echoed_answers(Tree(nodes), root, message(says("x")), Effort(Most(messages=99)))
+
+    def test_every_way_in_which_the_same_words_can_be_meant_counts(self):
+        """Answers without a word may belong to the one before: ten times ten times ten ways …"""
+        told = [user("q")]
+        for _ in range(8):
+            told += [says("a"), *[says("", x=1)] * 10]
+        asked = request(user("q"), *[says("a", y=1)] * 8, user("new"))
+        assert walk(Tree(line(*told)), asked, NOBODY).is_given_up
+
+    def test_a_chat_of_thousands_of_messages_is_not(self):
+        told = [each for at in range(2000) for each in (user(f"<ctx>{at}</ctx> q{at}"), says(f"a{at}"))]
+        asked = [each for at in range(2000) for each in (user(f"q{at}"), says(f"a{at} ", z=1))]
+        nodes = line(*told)
+        assert walk(Tree(nodes), request(*asked, user("new")), NOBODY).place.node == nodes[-1]
+
+
+def test_the_children_of_a_message_are_told_by_what_they_say_however_many_they_are():
+    root = node(user("hi"))
+    few = [node(says(text), root, nonce=at) for at, text in enumerate("aab")]
+    many = [node(says("a" if at % 2 else str(at)), root, nonce=at) for at in range(20)]
+    for replies in (few, many):
+        tree = Tree([root, *replies])
+        same = [each for each in replies if each.digest == message(says("a")).digest]
+        assert list(tree.alike(root, message(says("a")).digest)) == same
+        assert list(tree.alike(root, message(says("else")).digest)) == []
+        assert list(tree.alike(None, root.digest)) == [root]
+    roots = [node(user(str(at))) for at in range(20)]
+    assert list(Tree(roots).alike(None, roots[7].digest)) == [roots[7]]
+    assert raw(user("7")) == roots[7].body

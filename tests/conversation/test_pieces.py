@@ -1,0 +1,93 @@
+"""How much a JSON text holds is told without reading it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.conversation.pieces import has_more_pieces, most_pieces
+from sidecar.conversation.request import parse
+from sidecar.errors import BadRequest
+from tests.conversation.build import CHAIN, raw, request, says, user
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text('a"\\[{,é', max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text('"\\[', max_size=3), inner, max_size=4)
+    ),
+    max_leaves=20,
+)
+
+
+def counted(value: Any) -> int:
+    """Strings, lists and objects, told slowly."""
+    if isinstance(value, str):
+        return 1
+    if isinstance(value, list):
+        return 1 + sum(map(counted, value))
+    return 1 + len(value) + sum(map(counted, value.values())) if isinstance(value, dict) else 0
+
+
+@given(VALUES, st.booleans())
+def test_exactly_what_json_holds_is_counted(value, is_ascii):
+    text = json.dumps(value, ensure_ascii=is_ascii).encode()
+    pieces = counted(value)
+    assert has_more_pieces(text, pieces - 1) or not pieces
+    assert not has_more_pieces(text, pieces)
+    assert most_pieces(text, 0, len(text)) >= pieces
+
+
+@pytest.mark.parametrize("data", [b'"' * 9999, b'"\\' * 9999, b"\\" * 9999 + b'"', b"[" * 9999, b""])
+def test_what_is_no_json_is_counted_somehow(data):
+    assert has_more_pieces(data, 100) in (True, False)
+
+
+class TestTooManyMessages:
+    def test_so_many_are_read_and_no_more(self):
+        body = raw({"messages": [user("a"), says("b")] * 2})
+        assert len(parse(body, CHAIN, None, 4).path) + 1 == 4
+        with pytest.raises(BadRequest, match=r"more messages than `limits.max_messages` = 3") as error:
+            parse(body, CHAIN, None, 3)
+        assert (error.value.code, error.value.param) == ("too_many_messages", "messages")
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"messages":[' + b",".join([b"{}"] * 100) + b"]}",
+            b'{"messages":[' + b",".join([b"[]"] * 100) + b"]}",
+            b'{"messages":[{"role":"user","content":[' + b",".join([b'""'] * 100) + b"]}]}",
+            b'{"messages":[],"messages":[' + b",".join([b"{}"] * 100) + b"]}",
+            b'{"tools":[' + b",".join([b"{}"] * 100) + b'],"messages":[]}',
+            b'{"messages":[' + b",".join([b"{}"] * 100),
+        ],
+    )
+    def test_a_body_that_holds_far_too_much_is_not_even_read(self, body):
+        with pytest.raises(BadRequest, match=r"16 for each of `limits.max_messages` = 5") as error:
+            parse(body, CHAIN, None, 5)
+        assert error.value.code == "too_many_messages"
+
+    def test_brackets_and_quotes_in_a_text_are_no_pieces(self):
+        text = '{"a": [1, 2, "x\\n"]}' * 100
+        assert len(parse(raw({"messages": [user(text)]}), CHAIN, None, 1).path) == 1
+
+    def test_a_chat_that_grows_comes_to_the_same_end(self):
+        said = [user("a" * 9000), says("b"), user("c")]
+        before = request(*said)
+        assert before.end
+        more = raw({"messages": [*said, says("d"), user("e")]})
+        assert len(parse(more, CHAIN, before, 5).path) == 5
+        with pytest.raises(BadRequest, match="more messages"):
+            parse(more, CHAIN, before, 4)
+        tiny = before.body[: before.end] + b",{}" * 7000 + b"]}"
+        with pytest.raises(BadRequest, match="16 for each of"):
+            parse(tiny, CHAIN, before, 100)
+
+    def test_a_chat_that_grows_weighs_what_it_weighs_when_it_is_read_at_once(self):
+        said = [user("a" * 9000), says("b"), user("c")]
+        body = raw({"messages": [*said, says("d"), user("e")]})
+        grown = parse(body, CHAIN, request(*said))
+        assert grown.weight == parse(body, CHAIN).weight

@@ -1,0 +1,96 @@
+"""Requests that have no turns, or hardly one, and cuts where calls and results lie apart."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.steady import steady
+from sidecar.conversation.tokens import DEFAULT_WEIGHTS, NEUTRAL
+from sidecar.conversation.trim import Budget, _whole, trim
+from tests.conversation.build import calls, raw, result, says, user
+
+LONG = "word " * 500
+SYSTEM = [Outgoing("system", raw({"role": "system", "content": LONG}))]
+BUDGETS = [
+    Budget(max_messages=1),
+    Budget(max_turns=1),
+    Budget(max_input_tokens=100),
+    Budget(max_messages=1, max_turns=1, max_input_tokens=100, keep_first_turn=True),
+]
+HARDLY = [
+    [],
+    [user(LONG)],
+    [says(LONG)],
+    [says(LONG), says(LONG)],
+    [result("a", LONG)],
+    [result("a", LONG), result("b", LONG)],
+    [calls("a", content=LONG)],
+    [{"role": "system", "content": LONG}, says(LONG)],
+    [{"content": LONG}],
+    [{}],
+]
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("system", [[], SYSTEM, SYSTEM * 3])
+@pytest.mark.parametrize("said", HARDLY)
+def test_any_few_messages_are_sent_whole_or_cut_and_never_an_error(budget, system, said):
+    line = [Outgoing(str(each.get("role", "")), raw(each)) for each in said]
+    trimmed = trim(line, budget, system=system, tools=b'[{"type":"function"}]')
+    assert len(trimmed.kept) + trimmed.dropped == len(line)
+    kept = steady(
+        lambda line, weights: trim(line, budget, system=system, weights=weights), line, NEUTRAL, "m", None
+    )
+    again = steady(
+        lambda line, weights: trim(line, budget, system=system, weights=weights),
+        line,
+        NEUTRAL,
+        "m",
+        kept.kept,
+    )
+    assert len(again.trimmed.kept) == len(kept.trimmed.kept)
+
+
+def test_what_a_request_without_turns_exceeds_is_said():
+    assert trim([], Budget(max_messages=2), system=SYSTEM * 3).over == ("max_messages",)
+    assert trim([], Budget(max_input_tokens=100), system=SYSTEM, reserved=7).over == ("max_input_tokens",)
+    assert trim([], Budget(max_input_tokens=100), system=SYSTEM, reserved=7).reserved == 7
+    assert trim([], Budget(max_messages=1, max_turns=1, max_input_tokens=10_000), system=SYSTEM).over == ()
+
+
+def _parts(at: int, first: int, pair: tuple[int, int]) -> bool:
+    """Would a call go and its result stay, or the other way round, if `first` to `at` were dropped?"""
+    return (first <= pair[0] < at) != (first <= pair[1] < at)
+
+
+@given(
+    st.integers(0, 12),
+    st.lists(st.tuples(st.integers(0, 20), st.integers(1, 10)), max_size=8),
+    st.sets(st.integers(0, 32)),
+)
+def test_a_cut_parts_no_call_from_its_result(first, apart, places):
+    pairs = sorted(((call, call + more) for call, more in apart), key=lambda pair: pair[1])
+    behind = sorted(at for at in places if at > first)
+    told_slowly = tuple(at for at in behind if not any(_parts(at, first, pair) for pair in pairs))
+    assert _whole(behind, first, pairs) == told_slowly
+
+
+def test_weights_that_have_not_changed_are_not_cut_by_again():
+    line = [
+        Outgoing(each["role"], raw(each)) for at in range(9) for each in (user(f"q{at} {LONG}"), says("a"))
+    ]
+    seen = []
+
+    def cut(line, weights):
+        seen.append(weights)
+        return trim(line, Budget(max_input_tokens=3000), weights=weights)
+
+    kept = steady(cut, line, DEFAULT_WEIGHTS, "m", None).kept
+    longer = [*line, *(Outgoing(each["role"], raw(each)) for each in (user(LONG), says("b"), user(LONG * 2)))]
+    del seen[:]
+    moved = steady(cut, longer, DEFAULT_WEIGHTS, "m", kept)
+    assert moved.kept is not None
+    assert len(seen) == 2
