@@ -20,6 +20,7 @@ __all__ = ["configure"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
+_LONGEST = 500  # characters of one field
 _CREDENTIAL = re.compile(r"\b(Bearer\s+|sk-)[\w.~+/=-]{8,}", re.IGNORECASE)
 # Some clients put their key there, under names and in spellings without end; the rest of it is no loss.
 _QUERY = re.compile(r"\?[^\s?\"'<>=]{0,100}=[^\s\"'<>]*")
@@ -85,7 +86,7 @@ def _json(record: logging.LogRecord, trace: str) -> str:
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {
-        name: "(hidden)" if _HIDDEN_FIELDS.search(name) else value
+        name: "(hidden)" if _HIDDEN_FIELDS.search(name) else _short(value)
         for name, value in vars(record).items()
         if name not in _STANDARD
     }
@@ -93,6 +94,13 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
+def _short(value: Any) -> Any:
+    """The value; a long text, which only a client or an upstream can have written, by its beginning."""
+    if not isinstance(value, str) or len(value) <= _LONGEST:
+        return value
+    return f"{value[:_LONGEST]}… ({len(value)} characters)"
 
 
 def _shown(value: Any) -> str:

@@ -59,7 +59,7 @@ class Metrics:
         )
         self.summaries = self._counter("summaries", "Summaries of turns that were left out", "result")
         self.silently_cut = self._counter(
-            "silently_cut", "Prompts that the upstream seems to have cut without a word", "model"
+            "silently_cut", "Prompts that the upstream seems to have cut without a word"
         )
         self.given_up = self._counter(
             "recognitions_given_up", "Histories that were not found within `limits.recognition_…`"

@@ -55,6 +55,14 @@ def test_a_field_cannot_take_the_place_of_what_every_event_has(said):
     assert (json.loads(line)["level"], json.loads(line)["logger"]) == ("info", "sidecar.store")
 
 
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_of_a_long_field_only_the_beginning_is_said(said, format):
+    (line,) = said(format, lambda log: log.info("x", extra={"model": "m" * 1_000_000}))
+    assert "m" * 500 in line
+    assert "1000000 characters" in line
+    assert len(line) < 1000
+
+
 def fail(log):
     try:
         raise ValueError("bad\nvalue")

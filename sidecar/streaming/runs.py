@@ -16,8 +16,11 @@ import msgspec
 
 __all__ = ["shortened"]
 
-# An event with a text in it: what stands before the text, the text, and what stands after it.
-_EVENT = re.compile(rb'(\{.*?"(content|reasoning_content|reasoning)": ?")((?:[^"\\]|\\.)*)(".*)', re.DOTALL)
+# An event with a text in it: what stands before the text, the text, and what stands after it. Possessive, or
+# each byte of a long text would take a hundred in the matcher's stack.
+_EVENT = re.compile(
+    rb'(\{.*?"(content|reasoning_content|reasoning)": ?")((?:[^"\\]++|\\.)*+)(".*)', re.DOTALL
+)
 _FIRST = 2  # the event to look at: those before it may say who speaks
 _PROBE = "\ue000 a text that no event holds \ue001"
 _CONTINUES, _BEGINS = b"\x80", b"\xc0"  # of UTF-8: bytes that go on with a character

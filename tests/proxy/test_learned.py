@@ -353,4 +353,4 @@ class TestSilentCuts:
         assert self.cut(context) == 0
 
 
-_CUT = "sidecar_silently_cut_total{"
+_CUT = "sidecar_silently_cut_total "
