@@ -80,6 +80,9 @@ class LastPiece:
         return before
 
 
+_BLANK = 1024  # bytes at its start of which a body may be blank and yet be waited for
+
+
 class UnnamedEnding:
     """The end of a body that is called no stream and may be one. Like these two, once it is known which."""
 
@@ -107,6 +110,8 @@ class UnnamedEnding:
             return self._end.feed(chunk)
         begun = self._end.held + chunk
         stream = is_stream(begun)
+        if stream is None and len(begun) > _BLANK:
+            stream = False
         self._known = stream is not None
         if stream:
             self._end = Ending()

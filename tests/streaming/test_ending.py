@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.streaming.ending import Ending
+from sidecar.streaming.ending import Ending, UnnamedEnding
 
 DONE = re.compile(rb"(?:\A|\n|\r)(data: ?\[DONE\])")
 FORMS = (b"data: [DONE]", b"data:[DONE]")
@@ -94,3 +94,10 @@ def test_nothing_is_lost_that_comes_after_the_end_was_sent():
     ending, _ = fed([b"data: [DONE]\n\n"])
     ending.held = b""
     assert ending.feed(b": bye") + ending.held == b": bye"
+
+
+def test_a_body_that_is_blank_for_long_is_not_held_back():
+    end = UnnamedEnding()
+    passed = [end.feed(b" " * 500) for _ in range(100)]
+    assert len(end.held) <= 500
+    assert b"".join(passed) + end.held == b" " * 50_000
