@@ -26,6 +26,7 @@ __all__ = [
     "RequestBodyTimeout",
     "Server",
     "ServerConnection",
+    "SpecialRequest",
 ]
 
 # Requests that may wait on a connection behind the one that is answered; then reading stops.
@@ -83,6 +84,7 @@ class RequestParser(HttpRequestParser):
         self._connection = connection
         self._clock = loop.time
         self._bounds = bounds
+        self._limit = bounds.header_block
         self._newest: StreamReader = EMPTY_PAYLOAD  # the body of the newest request
         self._in_body = False
         #: Bytes of a header block that is under way, and when it began; when the body last moved.
@@ -102,13 +104,14 @@ class RequestParser(HttpRequestParser):
             self._connection.end_body(RequestPayloadError(), error)
             raise
         if parsed[0]:
-            if self.unread + len(data) > self._bounds.header_block:
+            if self.unread + len(data) > self._limit:
                 self._measure(parsed[0])
             self.unread = 0
             self._newest = parsed[0][-1][1]
             self._in_body = not self._newest.is_eof()
             self.moved = self._clock()
-            self._connection.watch()
+            if not self._connection.is_watched:
+                self._connection.watch()
         elif data:
             self._wait_on(len(data))
         return parsed
@@ -146,7 +149,7 @@ Refusal = Callable[[int, BaseException | None], web.Response]
 class ServerConnection(web.RequestHandler):
     """aiohttp's end of a connection to a client, which does not wait for it for ever."""
 
-    __slots__ = ("_bounds", "_refusal", "_watch")
+    __slots__ = ("_bounds", "_refusal", "_watch", "is_watched")
 
     def __init__(
         self,
@@ -161,6 +164,7 @@ class ServerConnection(web.RequestHandler):
         self._bounds = bounds
         self._refusal = refusal
         self._watch: asyncio.TimerHandle | None = None
+        self.is_watched = False
         # aiohttp reads 32 requests ahead, whatever their size.
         self._max_msg_queue_size = _WAITING
         self._msg_queue_resume_size = _WAITING // 2
@@ -210,9 +214,11 @@ class ServerConnection(web.RequestHandler):
         if self._watch is None:
             seconds = min(self._bounds.head_time, self._bounds.body_pause) if after is None else after
             self._watch = self._loop.call_later(seconds, self._look)
+            self.is_watched = True
 
     def _look(self) -> None:
         self._watch = None
+        self.is_watched = False
         parser = cast(RequestParser | None, self._parser)
         if parser is None or self._force_close or self._close:
             return
@@ -319,19 +325,28 @@ class Server(web.Server):
         """
         headers = message.headers
         if (
-            message.upgrade
-            or "Upgrade" in headers
-            or ("Transfer-Encoding" in headers and not _is_chunked(message))
+            message.version is HttpVersion11
+            and not message.upgrade
+            and "Upgrade" not in headers
+            and "Transfer-Encoding" not in headers
+            and "Expect" not in headers
         ):
+            return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        if message.upgrade or "Upgrade" in headers or not _is_chunked(message):
             message = message._replace(should_close=True)
             if message.method == "CONNECT":  # aiohttp waits for a body that would last as long as the tunnel
                 payload.feed_eof()
-        return web.BaseRequest(message, payload, protocol, writer, task, self._loop)
+        return SpecialRequest(message, payload, protocol, writer, task, self._loop)
+
+
+class SpecialRequest(web.BaseRequest):
+    """A request with something in it that is to be looked at before it is answered; most have nothing."""
 
 
 def _is_chunked(message: RawRequestMessage) -> bool:
-    """Is its body only chunked, as everybody reads it?"""
-    return message.version >= HttpVersion11 and message.headers["Transfer-Encoding"].lower() == "chunked"
+    """Is its body only chunked, as everybody reads it, if it says anything of the kind?"""
+    coding = message.headers.get("Transfer-Encoding")
+    return coding is None or (message.version >= HttpVersion11 and coding.lower() == "chunked")
 
 
 class RelayedResponse(web.StreamResponse):

@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from sidecar import __version__
+from sidecar.aiohttp_internals.server import SpecialRequest
 from sidecar.demo import start_demo
 from sidecar.doctor.sights import CHAT
 from sidecar.errors import NotFound, SidecarError
@@ -239,7 +240,8 @@ def _handler(context: Context, answer: _Answer) -> Handler:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
         task = context.open_requests.begin()
         try:
-            await admit(request)
+            if type(request) is SpecialRequest:
+                await admit(request)
             return await answer(context, request)
         except SidecarError as error:
             failure = error
