@@ -409,6 +409,13 @@ class TestRotation:
         with refused("none of encryption.key"):
             await stores(OLD)
 
+    async def test_a_conversation_of_exchanges_alone_is_gone_over_as_well(self, stores):
+        done = exchange("conv_1", None)
+        await (await stores(OLD)).record(turn(talk(), exchange=done))
+
+        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 1
+        assert await (await stores(NEW)).exchanges(TENANT, "conv_1") == [done]
+
     async def test_broken_off_it_goes_on_with_what_is_left(self, stores):
         store = await stores(OLD)
         for number in range(5):
