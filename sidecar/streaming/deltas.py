@@ -3,6 +3,34 @@
 What no table names follows OpenAI's SDKs (see `joining`). Null says nothing and never overwrites; nor does an
 empty list or object at the top of a message. Upstreams put them into every delta, and some refuse them when
 the message is sent back. Only `content` may be null, as it is beside tool calls.
+
+The dialects that these rules, those of `tool_calls` and `parts` and those of `assembly` are there for:
+
+    what is told                                       by whom
+    -------------------------------------------------  --------------------------------------------------
+    whole calls, all with index 0 or with none         Ollama; Gemini's OpenAI endpoint
+    calls with no id, or an empty one                  llama.cpp #11992; Gemini (openai-dotnet #428)
+    calls with no type                                 vLLM #16340; Mistral on Azure (vercel/ai #12901)
+    a new id with each piece of a call                 vLLM
+    the name behind the arguments                      SGLang (vercel/ai #14760, #15879)
+    the name in pieces, or once more with each piece   OpenAI's SDKs for Python and Node differ
+    arguments `{}` first, then the real ones           Claude's empty input, as gateways translate it
+    arguments as an object                             Ollama's own form, as gateways pass it on
+    arguments so far, or all of them, once more        gateways that tell the state and not the change
+    text in one choice, calls in another               Claude behind GitHub Copilot
+    a token count as the choice's index                text-generation-inference #1648
+    a finish reason with every chunk                   Gemini behind LiteLLM (litellm #2195)
+    the text "null" for none                           KoboldCpp (AIShell #350)
+    a message so far beside each delta                 Perplexity
+    thinking as a list of parts, text as strings       Mistral (Magistral)
+    a block of thinking with each delta, the signature
+      with the last                                    LiteLLM in front of Claude (litellm #29428)
+    `reasoning_content`                                DeepSeek, llama.cpp, SGLang, Moonshot, Qwen, Z.ai
+    `reasoning`                                        vLLM, Ollama, Groq, Cerebras, OpenRouter
+    `reasoning_details`                                OpenRouter, MiniMax
+    `reasoning_text`, `reasoning_opaque`               GitHub Copilot (opencode #4468)
+    a signature beside a call, in `extra_content`      Gemini 3 (thought signatures)
+    halves of an emoji in two deltas                   servers that cut text by UTF-16 units
 """
 
 from __future__ import annotations

@@ -116,10 +116,8 @@ class UnnamedEnding:
         if stream:
             self._end = Ending()
             return self._end.feed(begun)
-        if stream is None:
-            self._end.held = begun
-            return b""
-        return self._end.feed(chunk)
+        self._end.held = begun
+        return b""
 
 
 def _line(data: bytes, start: int) -> re.Match[bytes] | None:

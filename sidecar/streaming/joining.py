@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["OBJECT", "Growing", "Rules", "Text", "encode", "joined", "merge", "once", "put", "text_of"]
+__all__ = ["OBJECT", "Growing", "Rules", "Text", "encode", "joined", "merge", "once", "put"]
 
 Rules = Mapping[str, Callable[[Any, Any], Any]]
 
@@ -39,11 +39,6 @@ class Text(Growing):
 
     def value(self) -> str:
         return "".join(self.pieces)
-
-
-def text_of(value: Any) -> Any:
-    """The string that a `Text` is; anything else as it is."""
-    return value.value() if isinstance(value, Text) else value
 
 
 def merge(into: dict[str, Any], delta: dict[str, Any], rules: Rules) -> dict[str, Any]:

@@ -265,6 +265,8 @@ class _Arguments:
             return told is None or told == self._object or self._says_nothing
         if not told.strip() or self._says_nothing:
             return True
+        if self._pieces and told == self._pieces[-1]:
+            return True
         return len(told) >= self._length > 0 and told.startswith("".join(self._pieces))
 
     @property

@@ -230,7 +230,8 @@ def _is_repeated(told: dict[str, Any], arguments: Any) -> bool:
     )
     if not isinstance(arguments, str):
         return arguments is None or arguments == told["object"] or says_nothing
-    return not arguments.strip() or says_nothing or (text != "" and arguments.startswith(text))
+    again = arguments in told["pieces"][-1:] or (text != "" and arguments.startswith(text))
+    return not arguments.strip() or says_nothing or again
 
 
 NOTHING = ("{}", "null", '""')

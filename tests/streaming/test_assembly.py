@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.streaming.assembly import Assembler, from_json, from_stream
+from sidecar.streaming.assembly import Assembler, from_body, from_json, from_stream
 
 HELLO = {"role": "assistant", "content": "Hello"}
 
@@ -271,3 +271,119 @@ def test_half_an_emoji_in_the_models_name_is_no_trap():
     data = b'data: {"model":"m\\ud83d","choices":[{"index":0,"delta":{"content":"hi"}}]}\n\n'
 
     assert from_stream(data).model == "m?"
+
+
+class TestWholeMessagesThatCouldNotBeSentAgain:
+    def message(self, call):
+        body = json.dumps({"choices": [{"message": {"content": None, "tool_calls": call}}]}).encode()
+        return json.loads(from_json(body).replies[0].message)["tool_calls"]
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            {"id": "c", "function": {"name": "f", "arguments": "{}"}},
+            {"id": "c", "index": 0, "type": "function", "function": {"name": "f", "arguments": "{}"}},
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": {}}},
+            {"id": "c", "type": "function", "function": {"name": "f", "arguments": ""}},
+            {"id": "c", "type": "function", "function": {"name": "f"}},
+        ],
+    )
+    def test_a_call_gets_what_it_lacks(self, call):
+        whole = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        assert self.message([call]) == self.message(call) == [whole]
+
+    def test_what_is_no_call_is_left_out(self):
+        odd = {"id": "c", "type": "function"}
+        assert self.message(["c", {**odd, "function": "f"}, {**odd, "id": ["c"]}]) == [
+            odd,
+            {"type": "function"},
+        ]
+        assert self.message([{**odd, "function": "f"}]) == [odd]
+
+    @pytest.mark.parametrize("calls", ["[]", "null", '[{"id":"c","type":"custom","custom":{}}]'])
+    def test_others_stay_as_they_came(self, calls):
+        message = b'{"content": "a",  "tool_calls":%b}' % calls.encode()
+        assert from_json(b'{"choices":[{"message":%b}]}' % message).replies[0].message == message
+
+    def test_messages_in_several_choices_are_one(self):
+        bodies = [{"content": "a"}, {"content": None, "tool_calls": [{"index": 0, "id": "c", "custom": {}}]}]
+        choices = [{"index": at, "message": each} for at, each in enumerate(bodies)]
+        (reply,) = from_json(json.dumps({"choices": choices}).encode()).replies
+        assert json.loads(reply.message) == {
+            "role": "assistant",
+            "content": "a",
+            "tool_calls": [{"id": "c", "custom": {}}],
+        }
+
+
+class TestTheEndOfAReply:
+    @pytest.mark.parametrize(
+        ("chunks", "settled"),
+        [
+            ([chunk(content="a")], False),
+            ([chunk("stop", content="a")], True),
+            ([chunk(content="a"), chunk("stop")], True),
+            ([chunk("stop", content="a"), chunk(role="assistant", content="")], True),
+            ([chunk("stop", content="a"), chunk("stop", content="b")], False),
+            ([chunk("stop", content="a"), chunk(content="b"), chunk("stop")], False),
+            ([chunk("null", content="a"), chunk("None", content="b")], False),
+            ([chunk("null", content="a"), chunk("stop", content="b")], True),
+        ],
+    )
+    def test_a_finish_reason_settles_it_if_nothing_comes_after(self, chunks, settled):
+        assert from_stream(stream(*chunks)).replies[0].settled is settled
+
+    def test_a_whole_message_again_after_the_reason_unsettles_it(self):
+        said = [
+            {"choices": [{"message": {"content": each}, "finish_reason": "stop"}]} for each in ("a", "ab")
+        ]
+        assert not from_stream(stream(*said)).replies[0].settled
+
+    @pytest.mark.parametrize("run", [20, 2])
+    def test_a_long_run_of_chunks_with_a_reason_each_is_not_settled(self, run):
+        assert not from_stream(stream(*[chunk("stop", content="a ")] * run)).replies[0].settled
+
+    def test_an_error_in_one_of_two_choices_fails_that_one(self):
+        broken = {"choices": [{"index": 1, "delta": {"content": "b"}, "error": {"code": 500}}]}
+        replies = from_stream(stream(chunk("stop", content="a"), broken), choices=2).replies
+        assert [each.failed for each in replies] == [False, True]
+
+    @pytest.mark.parametrize("nothing", [None, False, "", {}, [], 0])
+    def test_an_error_that_says_nothing_is_none(self, nothing):
+        assembled = from_stream(stream({**chunk("stop", content="a"), "error": nothing}))
+        assert (assembled.error, assembled.replies[0].failed) == (None, False)
+
+    def test_a_long_run_of_chunks_with_an_error_each_is_no_run(self):
+        assert (
+            from_stream(stream(*[{**chunk(content="a "), "error": {"code": 1}}] * 20)).error == b'{"code": 1}'
+        )
+
+
+class TestBodiesOfNoName:
+    WHOLE = b'{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}]}'
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            stream(chunk("stop", content="a")),
+            b"\n" + stream(chunk("stop", content="a")),
+            json.dumps(chunk("stop", content="a")).encode() + b"\n[DONE]\n",
+            WHOLE,
+            b"keep-alive\n\n" + stream(chunk("stop", content="a")),
+            b"[" + WHOLE + b"]",
+        ],
+    )
+    def test_a_body_is_read_as_what_it_begins_with(self, body):
+        (reply,) = from_body(body).replies
+        assert (json.loads(reply.message)["content"], reply.settled) == ("a", True)
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[7]", b"[]", b"7"])
+    def test_one_that_is_nothing_has_no_reply(self, body):
+        assert from_body(body).replies == ()
+
+
+@pytest.mark.parametrize("odd", [b"", b',"x":NaN'])
+def test_objects_too_deep_to_be_joined_are_counted(odd):
+    deep = b'{"choices":[{"delta":{"x":%b}}]%b}' % (b'{"y":' * 900 + b"1" + b"}" * 900, odd)
+    assembled = from_stream(b"".join(b"data: " + each + b"\n\n" for each in (deep, deep)))
+    assert assembled.ignored >= 1

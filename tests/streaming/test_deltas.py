@@ -133,6 +133,10 @@ class TestContentInParts:
         message = joined({"content": "a"}, {"content": "b"}, {"content": [{"type": "image"}]})
         assert message["content"] == [{"type": "text", "text": "ab"}, {"type": "image"}]
 
+    def test_one_part_may_come_without_a_list(self):
+        part = {"type": "text", "text": "a"}
+        assert joined({"content": part}, {"content": part})["content"] == [{"type": "text", "text": "aa"}]
+
     def test_parts_after_an_empty_text_stand_alone(self):
         assert joined({"content": ""}, {"content": [{"type": "image"}]})["content"] == [{"type": "image"}]
 
@@ -323,6 +327,28 @@ class TestReasoningDetails:
     @pytest.mark.parametrize("odd", ["text", ["text"]])
     def test_another_form_is_kept(self, odd):
         assert joined({"reasoning_details": odd})["reasoning_details"] == odd
+
+
+class TestThinkingInBlocks:
+    def block(self, text, signature=""):
+        return {"type": "thinking", "thinking": text, "signature": signature}
+
+    def test_the_blocks_of_all_deltas_are_one_until_its_signature_comes(self):
+        told = [
+            [],
+            [self.block("a")],
+            [self.block("b")],
+            [self.block("", "s")],
+            [self.block("c"), self.block("d")],
+        ]
+        assert joined(*({"thinking_blocks": each} for each in told))["thinking_blocks"] == [
+            self.block("ab", "s"),
+            self.block("cd"),
+        ]
+
+    @pytest.mark.parametrize("odd", ["text", {"a": 1}])
+    def test_another_form_is_kept(self, odd):
+        assert joined({"thinking_blocks": odd})["thinking_blocks"] == odd
 
 
 class TestUnicode:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.streaming.ending import Ending, UnnamedEnding
+from sidecar.streaming.ending import Ending, LastPiece, UnnamedEnding
 
 DONE = re.compile(rb"(?:\A|\n|\r)(data: ?\[DONE\])")
 FORMS = (b"data: [DONE]", b"data:[DONE]")
@@ -101,3 +101,30 @@ def test_a_body_that_is_blank_for_long_is_not_held_back():
     passed = [end.feed(b" " * 500) for _ in range(100)]
     assert len(end.held) <= 500
     assert b"".join(passed) + end.held == b" " * 50_000
+
+
+def test_of_a_body_that_is_no_stream_the_last_piece_waits():
+    ending = LastPiece()
+    assert [ending.feed(piece) for piece in (b"a", b"b", b"c")] == [b"", b"a", b"b"]
+    assert (ending.held, ending.done) == (b"c", False)
+
+
+@pytest.mark.parametrize("stream", [b"data: {}\n\ndata: [DONE]\n\n", b"\n: hi\n\ndata: [DONE]\n\n"])
+def test_a_stream_that_is_called_something_else_ends_like_one(stream):
+    for cut in range(len(stream) - 14):
+        ending = UnnamedEnding()
+        released = ending.feed(stream[:cut]) + ending.feed(stream[cut:])
+        assert (released + ending.held, ending.held, ending.done) == (stream, b"data: [DONE]\n\n", True)
+
+
+def test_any_other_body_of_no_name_keeps_its_last_piece_back():
+    ending = UnnamedEnding()
+    assert [ending.feed(piece) for piece in (b" ", b'{"choices":', b"[]", b"}")] == [
+        b"",
+        b"",
+        b' {"choices":',
+        b"[]",
+    ]
+    assert (ending.held, ending.done) == (b"}", False)
+    ending.held = b""
+    assert ending.feed(b"\n") == b""

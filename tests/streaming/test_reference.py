@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.fuzz.streams import STREAMS, one
+from tests.streaming.gateways import GATEWAYS
 from tests.streaming.transcripts import TRANSCRIPTS
 
 
@@ -16,7 +17,9 @@ def test_whatever_comes_is_read_by_the_rules(stream):
 
 
 @pytest.mark.parametrize(
-    "transcript", [each for each in TRANSCRIPTS if each.choices == 1], ids=lambda each: each.name
+    "transcript",
+    [each for each in (*TRANSCRIPTS, *GATEWAYS) if each.choices == 1],
+    ids=lambda each: each.name,
 )
 def test_so_is_what_servers_send(transcript):
     one(transcript.stream)
