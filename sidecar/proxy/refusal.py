@@ -23,6 +23,7 @@ _LARGEST = 64 << 10  # bytes of an error
 
 _ERRORS = (b'{"error":', b'[{"error":')
 _EVENTS = "text/event-stream"
+_NO_STREAM = (b"", b"{")  # which nearly every other answer begins with, and an error too
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins
 
 
@@ -49,7 +50,9 @@ async def refusal(answer: Answer) -> Overflow | None:
 
 def _is_stream(answer: Answer) -> bool:
     """By its name or, since many servers name it wrongly, by what it begins with."""
-    return answer.content_type == _EVENTS or bool(is_stream(_plain(answer)))
+    if answer.content_type == _EVENTS:
+        return True
+    return answer.head[:1] not in _NO_STREAM and bool(is_stream(_plain(answer)))
 
 
 async def _whole(answer: Answer) -> bytes:

@@ -184,11 +184,14 @@ class Assembler:
 
     def _take(self, chunk: _Chunk) -> None:
         for choice in chunk.choices or ():
-            if choice.delta is not None:
-                self._take_delta(choice.index, choice.delta)
-            if choice.message:
-                self._take_whole(choice)
-            draft = self._drafts.get(self._place(choice.index))
+            place = choice.index if 0 <= choice.index < self._choices else 0
+            draft = self._drafts.get(place)
+            if draft is None and (choice.delta is not None or bytes(choice.message).startswith(b"{")):
+                draft = self._drafts[place] = _Draft()
+            if choice.delta is not None and draft is not None:
+                self._take_delta(draft, choice.delta)
+            if choice.message and draft is not None:
+                self._take_whole(draft, choice)
             reason = choice.finish_reason
             if reason and draft is not None and reason.lower() not in _NO_REASON:
                 draft.finish_reason = reason
@@ -196,20 +199,12 @@ class Assembler:
                 draft.failed = True
         if self._model is None and chunk.model:
             self._model = chunk.model
-        if _is_told(chunk.usage):
+        if chunk.usage and _is_told(chunk.usage):
             self._usage = _utf8(chunk.usage)
         if chunk.error:
             self._take_error(chunk.error)
 
-    def _place(self, index: int) -> int:
-        return index if 0 <= index < self._choices else 0
-
-    def _begin(self, index: int) -> _Draft:
-        place = self._place(index)
-        return self._drafts.get(place) or self._drafts.setdefault(place, _Draft())
-
-    def _take_delta(self, index: int, delta: dict[str, Any]) -> None:
-        draft = self._begin(index)
+    def _take_delta(self, draft: _Draft, delta: dict[str, Any]) -> None:
         if "error" in delta and (error := delta.pop("error")):
             self._take_error(_raw(error))
             draft.failed = True
@@ -217,11 +212,10 @@ class Assembler:
             draft.is_early = True
         merge_message(draft.message, delta)
 
-    def _take_whole(self, choice: _Choice) -> None:
+    def _take_whole(self, draft: _Draft, choice: _Choice) -> None:
         message = _utf8(choice.message)
         if not message.startswith(b"{"):
             return
-        draft = self._begin(choice.index)
         if draft.finish_reason is not None and choice.delta is None and draft.wholes.get(choice.index):
             draft.is_early = True
         # More than were asked for are parts of one; so many parts has none.

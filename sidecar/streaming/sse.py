@@ -23,16 +23,17 @@ _BOM = b"\xef\xbb\xbf"
 _OTHER_FIELDS = (b":", b"id:", b"retry:")
 _BEGINS = re.compile(rb"(?:data|event|id|retry|error)?:")
 _MAY_BEGIN = (b"data:", b"event:", b"id:", b"retry:", b"error:")
-_CHUNK = (b'"delta"', b'"chat.completion.chunk"')  # of which an answer that is no stream has neither
 
 
 def is_stream(head: bytes) -> bool | None:
     """Does a body that begins like this come event by event? None: it is too early to tell."""
+    if head.startswith(b"{"):  # as most; an answer that is no stream has neither of these
+        return head.find(b'"delta"') >= 0 or head.find(b'"chat.completion.chunk"') >= 0
     begun = head.removeprefix(_BOM).lstrip()
     if _BEGINS.match(begun):
         return True
     if begun.startswith(b"{"):
-        return any(mark in begun for mark in _CHUNK)
+        return is_stream(begun)
     return None if any(field.startswith(begun) for field in (*_MAY_BEGIN, _BOM)) else False
 
 
