@@ -12,7 +12,8 @@ The map of the house. Imports run one way, from the bottom of this list to its t
     logs, metrics     what is said and what is counted
     doctor/           what the clients really send, what that means, what to change
     demo              a small OpenAI-compatible upstream, to see the thing work without a model
-    proxy/            I/O: aiohttp on both sides; `proxy/turn.py` is the path of one request
+    upstream/         I/O: calling the backend; the only user of aiohttp's client
+    proxy/            I/O: `proxy/turn.py` is the path of one request
     opened            the store that the settings mean
     retention         which conversations are kept no longer
     export            conversations as JSON Lines and as Markdown

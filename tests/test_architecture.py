@@ -18,6 +18,7 @@ LAYERS = [
     {"store"},
     {"settings", "logs", "metrics", "aiohttp_internals"},
     {"doctor", "opened", "retention"},
+    {"upstream"},
     {"proxy", "export", "demo"},
     {"commands"},
     {"cli", "__main__"},

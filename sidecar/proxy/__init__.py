@@ -1,4 +1,4 @@
-"""HTTP on both sides. `turn.py` is the path of one request; the rest are its rooms.
+"""The server, and the path of a request. `turn.py` is that path; the rest are its rooms.
 
 app           the server: routes, start, graceful end
 workers       several processes that do it together
@@ -6,7 +6,7 @@ sockets       the port that they share
 context       what all requests share: settings, store, upstream and what is known of them
 store_health  does the store work? a circuit breaker
 background_tasks work that outlives its request
-open_requests requestsuests that are being answered
+open_requests requests that are being answered
 turn          identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 receive       the request: who asks, about what
 body          its body, as it arrives, and unpacked
@@ -29,19 +29,12 @@ learned       what the upstream's counts teach, model by model
 observe       what the doctor is told of a request
 forward       sending it on, and what becomes of it when the client leaves first
 heal          a request that is refused for its length is cut and sent again
-refusal       is an answer such a refusal?
-answer        the upstream's answer, of which some may have been read ahead
 relay         the reply on its way to the client, with a copy kept
 kept          the bytes of a reply while it is relayed, up to a limit
 room          memory that requests share
 record        the copy into the store
 passthrough   every other path and method, and WebSockets
-upstream      the connection to the backend: URLs, retries
-failures      what went wrong with it, in words of ours
-headers       what of the headers travels on
-codings       which packed bodies can be read
 entropy       ids that nobody can guess
-slots         which of the engine's slots a conversation is on
 recent        the last request of each conversation, to compare the next with
 appends       one append to a conversation at a time
 pruning       what is kept no longer goes, now and then

@@ -34,10 +34,10 @@ from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.server import Handler, admit, body_failed, runner
 from sidecar.proxy.sockets import BACKLOG, Sockets, cannot_listen, listening
 from sidecar.proxy.turn import turn
-from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.workers import Workers
 from sidecar.settings import Settings
 from sidecar.settings.values import listen_address
+from sidecar.upstream.target import Upstream
 
 __all__ = ["running", "serve"]
 

@@ -13,8 +13,8 @@ from aiohttp import web
 
 from sidecar.errors import BadRequest, BodyTooLarge
 from sidecar.proxy.bodies import Held
-from sidecar.proxy.codings import PACKED, Unpacker, coding_of
 from sidecar.settings import Settings
+from sidecar.upstream.content_encoding import COMPRESSED, Decompressor, coding_of
 
 __all__ = ["body_of"]
 
@@ -26,7 +26,7 @@ _LONGEST_NAME = 60  # of a coding that is told
 async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> bytes:
     """Read it. Raises `BadRequest`, `BodyTooLarge`, or `TooManyBodies` if there is no room for it."""
     limit, coding = settings.limits.max_body, coding_of(request.headers)
-    if coding != "identity" and coding not in PACKED:
+    if coding != "identity" and coding not in COMPRESSED:
         raise BadRequest(
             f"the body has the unknown Content-Encoding {coding[:_LONGEST_NAME]}",
             code="invalid_content_encoding",
@@ -56,7 +56,7 @@ async def _arrived(request: web.BaseRequest, first: bytes, limit: int, held: Hel
 
 async def _unpacked(packed: bytes, coding: str, settings: Settings, held: Held) -> bytes:
     limit, ratio = settings.limits.max_body, settings.limits.unpack_ratio
-    unpacker, pieces, size, at_once = Unpacker(coding), list[bytes](), 0, _AT_ONCE
+    unpacker, pieces, size, at_once = Decompressor(coding), list[bytes](), 0, _AT_ONCE
     try:
         for piece in unpacker.pieces(packed):
             size += len(piece)

@@ -14,14 +14,14 @@ from sidecar.conversation.steady import Steady, steady
 from sidecar.conversation.tokens import Measured, Weights, measure_of_tools
 from sidecar.conversation.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
-from sidecar.proxy.codings import READABLE
 from sidecar.proxy.context import Context
-from sidecar.proxy.headers import DEGRADED, NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Missing, is_wanted, summed_up, trimmed_with_room
 from sidecar.proxy.tasks import task
+from sidecar.upstream.content_encoding import READABLE
+from sidecar.upstream.headers import DEGRADED, NOT_AS_IT_CAME, to_upstream
 
 __all__ = ["Composed", "compose", "told"]
 

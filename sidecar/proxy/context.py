@@ -15,14 +15,14 @@ from sidecar.proxy.places import places_of
 from sidecar.proxy.pruning import Pruning
 from sidecar.proxy.recent import Recent
 from sidecar.proxy.room import Room
-from sidecar.proxy.slots import Slots
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.proxy.summaries import Summaries
-from sidecar.proxy.upstream import Upstream
 from sidecar.proxy.visitors import Visitors
 from sidecar.proxy.windows import Windows
 from sidecar.settings import Settings
 from sidecar.store import Store
+from sidecar.upstream.slots import Slots
+from sidecar.upstream.target import Upstream
 
 __all__ = ["Context"]
 

@@ -6,7 +6,6 @@ import asyncio
 
 from aiohttp import web
 
-from sidecar.proxy.answer import Answer
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
 from sidecar.proxy.heal import send
@@ -14,13 +13,14 @@ from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
+from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["forward"]
 
 
 async def forward(
     context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.BaseRequest
-) -> tuple[Answer, Composed]:
+) -> tuple[UpstreamResponse, Composed]:
     """Send the request on, shorter if need be; gives the answer, and what it is the answer to.
 
     Waits for the head of the answer, for as long as the client does or is to.
@@ -37,7 +37,7 @@ async def forward(
 
 
 async def _unseen(
-    context: Context, asked: Asked, plan: Plan, sending: asyncio.Future[tuple[Answer, Composed]]
+    context: Context, asked: Asked, plan: Plan, sending: asyncio.Future[tuple[UpstreamResponse, Composed]]
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
     stopping = asyncio.ensure_future(context.tasks.stopping.wait())

@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from sidecar.conversation.overflow import LEAST, Overflow
 from sidecar.conversation.tokens import Measure, measure_of_tools, total
 from sidecar.errors import SidecarError
-from sidecar.proxy.answer import Answer
 from sidecar.proxy.compose import Composed, compose
 from sidecar.proxy.context import Context
 from sidecar.proxy.load import Plan
 from sidecar.proxy.receive import Asked
-from sidecar.proxy.refusal import refusal
+from sidecar.upstream.overflow_probe import refusal
+from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["RETRIES", "send"]
 
@@ -38,7 +38,7 @@ _FAR_OFF = 4
 
 async def send(
     context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.BaseRequest
-) -> tuple[Answer, Composed]:
+) -> tuple[UpstreamResponse, Composed]:
     """Send a request until it is short enough; gives the answer and what it is the answer to."""
     first = await _sent(context, composed, request)
     if asked.is_task or asked.mode == "off":
@@ -70,7 +70,7 @@ async def _healed(
     composed: Composed,
     request: web.BaseRequest,
     refused: Overflow,
-) -> tuple[Answer, Composed] | None:
+) -> tuple[UpstreamResponse, Composed] | None:
     """The answer to a shorter request; None if there is none."""
     for retry in range(1, RETRIES + 1):
         sent = _measure(asked, composed)
@@ -101,12 +101,12 @@ async def _healed(
     return None
 
 
-async def _sent(context: Context, composed: Composed, request: web.BaseRequest) -> Answer:
+async def _sent(context: Context, composed: Composed, request: web.BaseRequest) -> UpstreamResponse:
     url = composed.url or context.upstream.url(request.raw_path)
-    return Answer(await context.upstream.send("POST", url, composed.headers, composed.body))
+    return UpstreamResponse(await context.upstream.send("POST", url, composed.headers, composed.body))
 
 
-async def _refused_again(answer: Answer) -> Overflow | None:
+async def _refused_again(answer: UpstreamResponse) -> Overflow | None:
     try:
         return await refusal(answer)
     except BaseException:

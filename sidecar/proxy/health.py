@@ -23,7 +23,7 @@ from sidecar import __version__
 from sidecar.doctor.report import report
 from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.context import Context
-from sidecar.proxy.failures import kind_of
+from sidecar.upstream.failures import kind_of
 
 __all__ = ["doctor", "live", "metrics", "ready"]
 

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import web
 
-from sidecar.proxy.answer import Answer
 from sidecar.proxy.context import Context
-from sidecar.proxy.headers import to_upstream
 from sidecar.proxy.relay import relay
 from sidecar.proxy.server import is_websocket
+from sidecar.upstream.headers import to_upstream
+from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["passthrough"]
 
@@ -26,7 +26,7 @@ async def passthrough(context: Context, request: web.BaseRequest) -> web.StreamR
     upstream = await context.upstream.send(
         request.method, url, to_upstream(request.headers, without=context.kept_back), body
     )
-    return await relay(request, Answer(upstream), {})
+    return await relay(request, UpstreamResponse(upstream), {})
 
 
 async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
@@ -57,7 +57,7 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
     headers = to_upstream(request.headers, without=_HANDSHAKE | context.kept_back)
     upstream = await context.upstream.websocket(url, headers, offered, largest)
     if isinstance(upstream, aiohttp.ClientResponse):  # it does not agree, or knows another place
-        return await relay(request, Answer(upstream), {})
+        return await relay(request, UpstreamResponse(upstream), {})
     async with upstream:
         client = web.WebSocketResponse(
             protocols=(upstream.protocol,) if upstream.protocol else (),

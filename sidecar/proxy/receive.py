@@ -24,10 +24,10 @@ from sidecar.errors import BadRequest
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
 from sidecar.proxy.context import Context
-from sidecar.proxy.headers import HISTORY
 from sidecar.proxy.places import names_of, parameters_of, refuse_doubled
 from sidecar.proxy.tenant import who_asks
 from sidecar.settings import Settings
+from sidecar.upstream.headers import HISTORY
 
 __all__ = ["Asked", "Mode", "receive"]
 

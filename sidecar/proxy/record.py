@@ -18,8 +18,6 @@ from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import read, text_of
 from sidecar.conversation.records import Turn
 from sidecar.errors import StoreUnavailable
-from sidecar.proxy.answer import Answer
-from sidecar.proxy.codings import PACKED, coding_of, unpacked
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
@@ -30,6 +28,8 @@ from sidecar.streaming.assembly import Assembled, Reply, from_body
 from sidecar.streaming.compact import compacted
 from sidecar.streaming.joining import encode
 from sidecar.streaming.parts import content
+from sidecar.upstream.content_encoding import COMPRESSED, coding_of, decompressed
+from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["Recording", "recording_of"]
 
@@ -83,7 +83,7 @@ class Recording:
 
     async def _commit(self, ended: State) -> None:
         data = self.kept.take()
-        if len(data) * (_TIMES if self.coding in PACKED else 1) > _LONG:
+        if len(data) * (_TIMES if self.coding in COMPRESSED else 1) > _LONG:
             assembled, replies = await asyncio.to_thread(self._read, data)
         else:
             assembled, replies = self._read(data)
@@ -111,7 +111,7 @@ class Recording:
 
     def _read(self, data: bytes) -> _Said:
         """What came, and the replies in it that can be kept."""
-        data, is_cut = unpacked(data, self.coding, self.context.settings.limits.max_reply)
+        data, is_cut = decompressed(data, self.coding, self.context.settings.limits.max_reply)
         if is_cut:
             self.kept.cut_by = MAX_REPLY
         assembled = from_body(data, self.asked.chat.choices)
@@ -242,13 +242,13 @@ class Recording:
 
 
 def recording_of(
-    context: Context, asked: Asked, plan: Plan, upstream: Answer, composed: Composed
+    context: Context, asked: Asked, plan: Plan, upstream: UpstreamResponse, composed: Composed
 ) -> Recording | None:
     """What keeps the reply to what was composed; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
         return None
     limits, coding = context.settings.limits, coding_of(upstream.headers)
-    compact = compacted if coding not in PACKED else None
+    compact = compacted if coding not in COMPRESSED else None
     kept = Kept(limits.max_reply, context.replies, compact)
     streamed = upstream.content_type == "text/event-stream"
     return Recording(context, asked, plan, plan.conversation, composed, kept, streamed, coding)

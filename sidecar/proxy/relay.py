@@ -21,12 +21,12 @@ from aiohttp import HttpVersion11, web
 from sidecar.aiohttp_internals.server import RelayedResponse
 from sidecar.conversation.history import State
 from sidecar.errors import StoreUnavailable
-from sidecar.proxy.answer import BROKEN_OFF, Answer
-from sidecar.proxy.codings import PACKED, Unpacker
-from sidecar.proxy.failures import kind_of
-from sidecar.proxy.headers import DEGRADED, from_upstream
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending, LastPiece, UnnamedEnding
+from sidecar.upstream.content_encoding import COMPRESSED, Decompressor
+from sidecar.upstream.failures import kind_of
+from sidecar.upstream.headers import DEGRADED, from_upstream
+from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 
 __all__ = ["read_on", "relay", "relay_recorded"]
 
@@ -36,7 +36,9 @@ _LOOKED_THROUGH = 64 << 20  # unpacked bytes of a packed stream in which its end
 _LONGEST_HELD = 64 << 10  # packed bytes that may wait to be told from its end
 
 
-async def relay(request: web.BaseRequest, upstream: Answer, extra: Mapping[str, str]) -> web.StreamResponse:
+async def relay(
+    request: web.BaseRequest, upstream: UpstreamResponse, extra: Mapping[str, str]
+) -> web.StreamResponse:
     """Pass a response on, without a copy."""
     response = _response(upstream, extra)
     try:
@@ -44,7 +46,7 @@ async def relay(request: web.BaseRequest, upstream: Answer, extra: Mapping[str, 
         while True:
             try:
                 chunk = await upstream.readany()
-            except BROKEN_OFF as error:
+            except STREAM_ERRORS as error:
                 _break_off(request, error)
                 return response
             if not chunk:
@@ -57,7 +59,7 @@ async def relay(request: web.BaseRequest, upstream: Answer, extra: Mapping[str, 
 
 
 async def relay_recorded(
-    request: web.BaseRequest, upstream: Answer, extra: Mapping[str, str], recording: Recording
+    request: web.BaseRequest, upstream: UpstreamResponse, extra: Mapping[str, str], recording: Recording
 ) -> web.StreamResponse:
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     # Where the first piece is at hand, the head goes with it.
@@ -86,7 +88,7 @@ class _Relay:
     def __init__(
         self,
         request: web.BaseRequest,
-        upstream: Answer,
+        upstream: UpstreamResponse,
         response: RelayedResponse,
         recording: Recording,
     ) -> None:
@@ -108,7 +110,7 @@ class _Relay:
         while True:
             try:
                 chunk = await upstream.readany()
-            except BROKEN_OFF as error:
+            except STREAM_ERRORS as error:
                 return await self._broken_off(error)
             if not chunk:
                 break
@@ -212,7 +214,7 @@ async def _done(task: asyncio.Task[None], patience: float) -> None:
         task.remove_done_callback(wake)
 
 
-async def read_on(upstream: Answer, recording: Recording) -> None:
+async def read_on(upstream: UpstreamResponse, recording: Recording) -> None:
     """Keep a reply that no client waits for any more, to its end or to that of the process."""
     reading = asyncio.ensure_future(_rest(upstream, recording))
     stopping = asyncio.ensure_future(recording.context.tasks.stopping.wait())
@@ -224,7 +226,7 @@ async def read_on(upstream: Answer, recording: Recording) -> None:
     await recording.commit("partial" if reading.cancelled() else reading.result())
 
 
-async def _rest(upstream: Answer, recording: Recording) -> State:
+async def _rest(upstream: UpstreamResponse, recording: Recording) -> State:
     kept = recording.kept
     try:
         while chunk := await upstream.readany():
@@ -232,7 +234,7 @@ async def _rest(upstream: Answer, recording: Recording) -> State:
             if len(kept.data) > kept.mark and kept.grow():
                 upstream.close()  # nobody would get the rest
                 return "partial"
-    except BROKEN_OFF:
+    except STREAM_ERRORS:
         return "failed"
     return "complete"
 
@@ -250,8 +252,8 @@ class _End(Protocol):
 
 def _end(recording: Recording) -> _End:
     if not recording.streamed:
-        return LastPiece() if recording.coding in PACKED else UnnamedEnding()
-    return _PackedEnding(recording.coding) if recording.coding in PACKED else Ending()
+        return LastPiece() if recording.coding in COMPRESSED else UnnamedEnding()
+    return _PackedEnding(recording.coding) if recording.coding in COMPRESSED else Ending()
 
 
 class _PackedEnding:
@@ -262,7 +264,7 @@ class _PackedEnding:
     def __init__(self, coding: str) -> None:
         self.held = b""
         self.done = False
-        self._unpacker: Unpacker | None = Unpacker(coding)
+        self._unpacker: Decompressor | None = Decompressor(coding)
         self._unpacked = Ending()
         self._left = _LOOKED_THROUGH
 
@@ -291,7 +293,9 @@ class _PackedEnding:
             self._unpacked.feed(pieces)
 
 
-def _response(upstream: Answer, extra: Mapping[str, str], *, at_once: bool = True) -> RelayedResponse:
+def _response(
+    upstream: UpstreamResponse, extra: Mapping[str, str], *, at_once: bool = True
+) -> RelayedResponse:
     headers = from_upstream(upstream.headers)
     for name, value in extra.items():
         headers[name] = value

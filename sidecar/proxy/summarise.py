@@ -24,10 +24,10 @@ from sidecar.conversation.summary import clipped, measure
 from sidecar.conversation.transcript import pieces, question
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.proxy.context import Context
-from sidecar.proxy.failures import kind_of
-from sidecar.proxy.headers import HISTORY
 from sidecar.proxy.summary import Missing
 from sidecar.streaming.assembly import Assembled, from_body
+from sidecar.upstream.failures import kind_of
+from sidecar.upstream.headers import HISTORY
 
 __all__ = ["summarise_later"]
 

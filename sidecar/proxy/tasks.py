@@ -16,9 +16,9 @@ from yarl import URL
 from sidecar.conversation.message import encode
 from sidecar.conversation.tasks import shorter_task
 from sidecar.proxy.context import Context
-from sidecar.proxy.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.session import rename, renamed
+from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 
 __all__ = ["Task", "task"]
 

@@ -20,10 +20,10 @@ import aiohttp
 from multidict import CIMultiDict
 
 from sidecar.conversation.windows import ANY, shown, windows
-from sidecar.proxy.failures import kind_of
 from sidecar.proxy.known_windows import KnownWindows
-from sidecar.proxy.upstream import Upstream
 from sidecar.settings import ModelTrim, Settings
+from sidecar.upstream.failures import kind_of
+from sidecar.upstream.target import Upstream
 
 __all__ = ["Windows"]
 

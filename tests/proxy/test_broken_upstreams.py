@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from sidecar.errors import UpstreamTimeout, UpstreamUnreachable
-from sidecar.proxy.failures import failure_of, kind_of
+from sidecar.upstream.failures import failure_of, kind_of
 from tests.proxy.client import CHAT, Sidecar, assert_error, eventually
 from tests.proxy.conftest import Start
 from tests.proxy.test_slow_clients import HEAD, closed, connected

@@ -10,8 +10,8 @@ from aioresponses import aioresponses
 
 from sidecar.metrics import Metrics
 from sidecar.proxy import windows
-from sidecar.proxy.upstream import Upstream
 from sidecar.settings import Settings
+from sidecar.upstream.target import Upstream
 
 TOLD = {"data": [{"id": "m", "max_model_len": 8000}]}
 

@@ -23,8 +23,8 @@ from yarl import URL
 from sidecar.aiohttp_internals.client import Connector, websocket
 from sidecar.errors import BadRequest, SidecarError
 from sidecar.metrics import Metrics
-from sidecar.proxy.failures import failure_of
 from sidecar.settings import Settings
+from sidecar.upstream.failures import failure_of
 
 __all__ = ["Upstream"]
 

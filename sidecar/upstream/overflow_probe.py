@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 
 from sidecar.conversation.overflow import Overflow, recognised
-from sidecar.proxy.answer import BROKEN_OFF, Answer
-from sidecar.proxy.codings import coding_of, unpacked
 from sidecar.streaming.opening import Opening, Verdict
 from sidecar.streaming.sse import is_stream
+from sidecar.upstream.content_encoding import coding_of, decompressed
+from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 
 __all__ = ["PATIENCE", "refusal"]
 
@@ -27,9 +27,9 @@ _NO_STREAM = (b"", b"{")  # which nearly every other answer begins with, and an 
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins
 
 
-async def refusal(answer: Answer) -> Overflow | None:
+async def refusal(answer: UpstreamResponse) -> Overflow | None:
     """What the answer says about the length of the prompt; None if it does not refuse it for that."""
-    answer.look()
+    answer.peek_nowait()
     first = _First(answer) if answer.status < 300 and _is_stream(answer) else None
     if first is not None and first.look() == "answer":
         return None
@@ -43,27 +43,27 @@ async def refusal(answer: Answer) -> Overflow | None:
                 body = await _whole(answer)
             else:
                 body = await _begun_as_error(answer)
-    except BROKEN_OFF:  # out of patience, or broken off: whoever relays it comes upon that again
+    except STREAM_ERRORS:  # out of patience, or broken off: whoever relays it comes upon that again
         return None
     return recognised(answer.status, body) if body else None
 
 
-def _is_stream(answer: Answer) -> bool:
+def _is_stream(answer: UpstreamResponse) -> bool:
     """By its name or, since many servers name it wrongly, by what it begins with."""
     if answer.content_type == _EVENTS:
         return True
     return answer.head[:1] not in _NO_STREAM and bool(is_stream(_plain(answer)))
 
 
-async def _whole(answer: Answer) -> bytes:
+async def _whole(answer: UpstreamResponse) -> bytes:
     """The body without its coding; nothing if it is too large for an error."""
     while len(answer.head) <= _LARGEST:
-        if not await answer.read_ahead():
+        if not await answer.peek():
             return _plain(answer)
     return b""
 
 
-async def _begun_as_error(answer: Answer) -> bytes:
+async def _begun_as_error(answer: UpstreamResponse) -> bytes:
     """The body of an error that was sent as if it were an answer; nothing if it is one."""
     while True:
         plain = _plain(answer)
@@ -71,7 +71,7 @@ async def _begun_as_error(answer: Answer) -> bytes:
             return await _whole(answer)
         if is_stream(plain):
             return await _First(answer).error()
-        if not _may_be_error(plain) or len(answer.head) > _LARGEST or not await answer.read_ahead():
+        if not _may_be_error(plain) or len(answer.head) > _LARGEST or not await answer.peek():
             return b""
 
 
@@ -88,7 +88,7 @@ def _may_be_error(plain: bytes) -> bool:
 class _First:
     """What an event stream begins with."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: UpstreamResponse) -> None:
         self._answer = answer
         self._opening = Opening()
         self._seen = 0
@@ -104,13 +104,13 @@ class _First:
     async def error(self) -> bytes:
         """The error; nothing if it is anything else."""
         while self._verdict == "open" and len(self._answer.head) <= _LARGEST:
-            if not await self._answer.read_ahead():
+            if not await self._answer.peek():
                 self._verdict = self._opening.close()
             else:
                 self.look()
         return self._opening.error
 
 
-def _plain(answer: Answer) -> bytes:
+def _plain(answer: UpstreamResponse) -> bytes:
     """What was read so far, without its coding, as far as it can be read."""
-    return unpacked(answer.head, coding_of(answer.headers), _LARGEST)[0]
+    return decompressed(answer.head, coding_of(answer.headers), _LARGEST)[0]

@@ -1,9 +1,10 @@
-"""Content codings (RFC 9110, 8.4.1): which packed bodies can be read, and how.
+"""Content codings (RFC 9110, 8.4.1): which compressed bodies can be read, and how.
 
-Rules: what is unpacked comes in pieces, so that whoever reads it can stop at a limit before the memory is
-taken. A gzip body may be several members in a row (RFC 1952, 2.2), and `deflate` without the wrapper that
-RFC 1950 asks for is read as well, as browsers do. A response that is said to be packed in another way, or is
-not packed although it is said to be, is read as it is: servers that send `Content-Encoding: none` exist.
+Rules: what is decompressed comes in pieces, so that whoever reads it can stop at a limit before the memory
+is taken. A gzip body may be several members in a row (RFC 1952, 2.2), and `deflate` without the wrapper that
+RFC 1950 asks for is read as well, as browsers do. A response that is said to be compressed in another way, or
+is not compressed although it is said to be, is read as it is: servers that send `Content-Encoding: none`
+exist.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from collections.abc import Iterator, Mapping
 
 from multidict import MultiMapping
 
-__all__ = ["PACKED", "READABLE", "Unpacker", "coding_of", "unpacked"]
+__all__ = ["COMPRESSED", "READABLE", "Decompressor", "coding_of", "decompressed"]
 
-#: Codings that an `Unpacker` reads.
-PACKED = frozenset(("gzip", "x-gzip", "deflate"))
+#: Codings that a `Decompressor` reads.
+COMPRESSED = frozenset(("gzip", "x-gzip", "deflate"))
 #: Codings in which a body can be read; an upstream is not offered others.
-READABLE = PACKED | {"identity"}
+READABLE = COMPRESSED | {"identity"}
 
-_SLICE = 16 << 10  # bytes that are unpacked at a time: zlib copies what it leaves of them
-_PIECE = 64 << 10  # bytes of one unpacked piece
+_SLICE = 16 << 10  # bytes that are decompressed at a time: zlib copies what it leaves of them
+_PIECE = 64 << 10  # bytes of one decompressed piece
 _MOST_MEMBERS = 2000  # of one body: each costs more than its 20 bytes
 _GZIP = b"\x1f\x8b"
 _EITHER, _RAW = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
 
 def coding_of(headers: Mapping[str, str]) -> str:
-    """How the body is said to be packed, in lower case; `identity` where nothing is said.
+    """How the body is said to be compressed, in lower case; `identity` where nothing is said.
 
     Of several codings, in one header or in more, a list with commas: no set of the above holds that.
     """
@@ -40,8 +41,8 @@ def coding_of(headers: Mapping[str, str]) -> str:
     return ", ".join(name for name in names if name != "identity") or "identity"
 
 
-class Unpacker:
-    """Bytes of a packed body, piece by piece. `whole` once its end has come, and nothing behind it."""
+class Decompressor:
+    """Bytes of a compressed body, piece by piece. `whole` once its end has come, and nothing behind it."""
 
     __slots__ = ("_begun", "_coding", "_inner", "_members", "_trailing")
 
@@ -53,22 +54,22 @@ class Unpacker:
         self._trailing = False
 
     def pieces(self, data: bytes) -> Iterator[bytes]:
-        """What the data unpacks to, in pieces of 64 KiB at most. Raises `ValueError` if it is not packed.
+        """What the data decompresses to, in pieces of 64 KiB at most. Raises `ValueError` if it is none.
 
         Read it to its end, or feed nothing more.
         """
         try:
             for at in range(0, len(data), _SLICE):
-                yield from self._unpacked(data[at : at + _SLICE])
+                yield from self._decompressed(data[at : at + _SLICE])
         except zlib.error as error:
-            raise ValueError("it is not packed as it is said to be") from error
+            raise ValueError("it is not compressed as it is said to be") from error
 
     @property
     def whole(self) -> bool:
         """Has the end come, and nothing that does not belong to it?"""
         return self._inner.eof and not self._trailing
 
-    def _unpacked(self, rest: bytes) -> Iterator[bytes]:
+    def _decompressed(self, rest: bytes) -> Iterator[bytes]:
         is_full = False
         while rest or is_full:
             if self._inner.eof and not self._next_member(rest):
@@ -99,16 +100,16 @@ class Unpacker:
         return True
 
 
-def unpacked(data: bytes, coding: str, limit: int) -> tuple[bytes, bool]:
+def decompressed(data: bytes, coding: str, limit: int) -> tuple[bytes, bool]:
     """A body without its coding, and whether it has more than `limit` bytes, of which the first are given.
 
-    One that is cut off is short; one that is not packed after all is given as it is.
+    One that is cut off is short; one that is not compressed after all is given as it is.
     """
-    if coding not in PACKED:
+    if coding not in COMPRESSED:
         return data, False
     pieces, size = [], 0
     try:
-        for piece in Unpacker(coding).pieces(data):
+        for piece in Decompressor(coding).pieces(data):
             pieces.append(piece)
             size += len(piece)
             if size > limit:

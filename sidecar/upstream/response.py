@@ -1,6 +1,6 @@
-"""An upstream's answer, of which the first bytes may have been read already.
+"""A response of the upstream, of which the first bytes may have been read already.
 
-Rule: whoever reads it gets every byte once, in order, also those that were looked at to see what it is.
+Rule: whoever reads it gets every byte once, in order, also those that were peeked at to see what it is.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Awaitable
 import aiohttp
 from multidict import CIMultiDictProxy
 
-__all__ = ["BROKEN_OFF", "Answer"]
+__all__ = ["STREAM_ERRORS", "UpstreamResponse"]
 
 #: What reading from an upstream raises that breaks off or falls silent; a `RuntimeError` where it did so just
 #: as the reader was about to wait.
-BROKEN_OFF = (aiohttp.ClientError, TimeoutError, OSError, RuntimeError)
+STREAM_ERRORS = (aiohttp.ClientError, TimeoutError, OSError, RuntimeError)
 
 
-class Answer:
+class UpstreamResponse:
     """Status, headers and the body, piece by piece. `head` is what was read ahead."""
 
     __slots__ = ("_response", "content_type", "head")
@@ -44,20 +44,20 @@ class Answer:
         """Has all of it come, and been read?"""
         return not self.head and self._response.content.at_eof()
 
-    def look(self) -> None:
+    def peek_nowait(self) -> None:
         """Read ahead what is there without waiting."""
         content = self._response.content
         if content.exception() is None:  # else whoever waits for it comes upon that
             self.head += content.read_nowait()
 
-    async def read_ahead(self) -> bytes:
+    async def peek(self) -> bytes:
         """The next piece, which `readany` will give all the same; nothing at the end."""
         piece = await self._response.content.readany()
         self.head += piece
         return piece
 
     def readany(self) -> Awaitable[bytes]:
-        """The next piece; nothing at the end. To be awaited; raises one of `BROKEN_OFF` if there is none."""
+        """The next piece; nothing at the end. To be awaited; raises one of `STREAM_ERRORS` if it broke."""
         if self.head:
             return self._head()
         return self._response.content.readany()
