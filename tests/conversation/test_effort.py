@@ -44,6 +44,8 @@ def test_the_values_in_the_calls_of_a_stored_message_count():
     assert Effort().calls(stored) == call_forms(calls("a", arguments="[" + "0," * 1000 + "0]"))
     with pytest.raises(TooMuch):
         Effort(Most(bytes=len(stored.body))).calls(stored)
+    once = Effort(Most(bytes=50_000))
+    assert once.calls(stored) is once.calls(stored)
 
 
 def test_the_clients_message_is_read_once():
@@ -110,6 +112,7 @@ def test_the_children_of_a_message_are_told_by_what_they_say_however_many_they_a
         same = [each for each in replies if each.digest == message(says("a")).digest]
         assert list(tree.alike(root, message(says("a")).digest)) == same
         assert list(tree.alike(root, message(says("else")).digest)) == []
+        assert list(tree.alike(root, message(says("a")).digest)) == same
         assert list(tree.alike(None, root.digest)) == [root]
     roots = [node(user(str(at))) for at in range(20)]
     assert list(Tree(roots).alike(None, roots[7].digest)) == [roots[7]]

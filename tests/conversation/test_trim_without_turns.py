@@ -10,7 +10,7 @@ from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.steady import steady
 from sidecar.conversation.tokens import DEFAULT_WEIGHTS, NEUTRAL
 from sidecar.conversation.trim import Budget, _whole, trim
-from tests.conversation.build import calls, raw, result, says, user
+from tests.conversation.build import calls, message, raw, result, says, user
 
 LONG = "word " * 500
 SYSTEM = [Outgoing("system", raw({"role": "system", "content": LONG}))]
@@ -94,3 +94,11 @@ def test_weights_that_have_not_changed_are_not_cut_by_again():
     moved = steady(cut, longer, DEFAULT_WEIGHTS, "m", kept)
     assert moved.kept is not None
     assert len(seen) == 2
+
+
+def test_a_message_is_read_once_however_often_it_is_asked_for():
+    asked = message(calls("a"))
+    of_the_client, stored = Outgoing("assistant", asked.raw, message=asked), Outgoing("assistant", asked.raw)
+    assert of_the_client.fields is asked.fields
+    assert stored.fields == asked.fields
+    assert stored.fields is stored.fields
