@@ -13,6 +13,8 @@ from sidecar.conversation.request import ChatRequest
 
 __all__ = ["Recent"]
 
+_LONGEST_NAME = 256  # characters; a longer one is no model's
+
 
 class Recent:
     """Requests by conversation id, which holds the tenant; at most `room` bytes of memory."""
@@ -33,8 +35,8 @@ class Recent:
         old = self._requests.pop(conversation, None)
         self._taken -= old.weight if old else 0
         weight = request.weight
-        if weight > self._room:  # nobody else's has to go for one that cannot be held
-            return
+        if weight > self._room or len(request.model or "") > _LONGEST_NAME:
+            return  # nobody else's has to go for one that cannot be held, nor for one that no model answers
         self._taken += weight
         self._requests[conversation] = request
         while self._taken > self._room:

@@ -81,3 +81,9 @@ async def test_the_same_id_of_another_tenant_is_another_conversation_here_too(si
     await sidecar.ask("hi", "ok", "and?", id="a", headers={"Authorization": "Bearer 1"})
     reply = await sidecar.ask("hi", "ok", "and?", id="a", headers={"Authorization": "Bearer 2"})
     assert reply.outcome == "start"
+
+
+def test_a_request_for_a_model_that_cannot_be_is_not_held():
+    recent = Recent(10_000_000)
+    recent.keep("a", parse(b'{"model":"%b","messages":[]}' % (b"m" * 100_000), Chain(b"tenant")))
+    assert recent.last("a") is None
