@@ -130,12 +130,13 @@ async def websocket(
     headers: CIMultiDict[str],
     protocols: Sequence[str],
     largest: int,
+    **options: Any,
 ) -> aiohttp.ClientResponse | aiohttp.ClientWebSocketResponse:
     """Open a WebSocket; where the server does not agree, gives its answer as it came.
 
     `ClientSession.ws_connect` follows redirects, to any host and with the credentials, and cannot be told
     not to. Messages above `largest` bytes end the connection (1009); none is compressed.
-    Raises what `ClientSession.request` does.
+    `options` are for `ClientSession.request`, and what that raises is raised.
     """
     key = base64.b64encode(os.urandom(16))
     headers = headers.copy()
@@ -149,7 +150,7 @@ async def websocket(
     )
     if protocols:
         headers["Sec-WebSocket-Protocol"] = ",".join(protocols)
-    response = await session.request("GET", url, headers=headers, allow_redirects=False)
+    response = await session.request("GET", url, headers=headers, allow_redirects=False, **options)
     if response.status != 101:
         return response
     connection = response.connection

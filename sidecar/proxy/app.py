@@ -37,7 +37,7 @@ from sidecar.proxy.turn import turn
 from sidecar.proxy.workers import Workers
 from sidecar.settings import Settings
 from sidecar.settings.values import listen_address
-from sidecar.upstream.target import Upstream
+from sidecar.upstream.targets import targets_of
 
 __all__ = ["running", "serve"]
 
@@ -115,9 +115,9 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         await store.open()
         stack.push_async_callback(store.close)
         metrics = Metrics()
-        upstream = Upstream(settings, metrics)
-        stack.push_async_callback(upstream.close)
-        context = Context(settings, store, upstream, metrics)
+        targets = targets_of(settings, metrics)
+        stack.push_async_callback(targets.close)
+        context = Context(settings, store, targets, metrics)
         await context.learned.load()
         context.pruning.start()
         server = runner(_handler(context, _answer), settings)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
-from yarl import URL
 
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
 from sidecar.conversation.steady import Steady, steady
@@ -22,6 +21,7 @@ from sidecar.proxy.summary import Missing, is_wanted, summed_up, trimmed_with_ro
 from sidecar.proxy.tasks import task
 from sidecar.upstream.content_encoding import READABLE
 from sidecar.upstream.headers import DEGRADED, NOT_AS_IT_CAME, to_upstream
+from sidecar.upstream.target import Target
 
 __all__ = ["Composed", "compose", "told"]
 
@@ -37,8 +37,8 @@ class Composed(msgspec.Struct, frozen=True):
     sent: tuple[Measured, ...] = ()
     #: How often the upstream found it too long before.
     healed: int = 0
-    #: Where it goes, if not to the upstream of the turns.
-    url: URL | None = None
+    #: Where it goes, if not to the default target.
+    target: Target | None = None
     #: For how many messages a summary stands, and what has yet to be summed up.
     summed: int = 0
     missing: Missing | None = None
@@ -92,7 +92,9 @@ async def compose(
 
 def _task(context: Context, asked: Asked, request: web.BaseRequest) -> Composed:
     made = task(context, asked, request)
-    return Composed(made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), url=made.url)
+    return Composed(
+        made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), target=made.target
+    )
 
 
 def _surely_fits(context: Context, asked: Asked, plan: Plan, budget: Budget) -> bool:

@@ -22,7 +22,7 @@ from sidecar.proxy.windows import Windows
 from sidecar.settings import Settings
 from sidecar.store import Store
 from sidecar.upstream.slots import Slots
-from sidecar.upstream.target import Upstream
+from sidecar.upstream.targets import Targets
 
 __all__ = ["Context"]
 
@@ -30,12 +30,12 @@ _RECENT = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes
 
 
 class Context:
-    """Settings, store, upstream, metrics, and what is known of them."""
+    """Settings, store, targets, metrics, and what is known of them."""
 
-    def __init__(self, settings: Settings, store: Store, upstream: Upstream, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, store: Store, targets: Targets, metrics: Metrics) -> None:
         self.settings = settings
         self.store = store
-        self.upstream = upstream
+        self.targets = targets
         self.metrics = metrics
         self.places = places_of(settings)
         self.visitors = Visitors(settings, self.places)
@@ -59,7 +59,7 @@ class Context:
         self.tasks = BackgroundTasks()
         self.store_health = StoreHealth(store, metrics, self.tasks.spawn)
         self.open_requests = OpenRequests()
-        self.windows = Windows(settings, upstream, self.tasks.spawn)
+        self.windows = Windows(settings, targets.default, self.tasks.spawn)
         self.learned = Learned(store, metrics, self.tasks.spawn, self.store_health.report)
         self.summaries = Summaries(self.tasks.spawn)
         self.slots = Slots(settings.session.slots)

@@ -102,8 +102,9 @@ async def _healed(
 
 
 async def _sent(context: Context, composed: Composed, request: web.BaseRequest) -> UpstreamResponse:
-    url = composed.url or context.upstream.url(request.raw_path)
-    return UpstreamResponse(await context.upstream.send("POST", url, composed.headers, composed.body))
+    target = composed.target or context.targets.default
+    path = target.chat_path(request.raw_path)
+    return await target.send("POST", path, composed.headers, composed.body)
 
 
 async def _refused_again(answer: UpstreamResponse) -> Overflow | None:

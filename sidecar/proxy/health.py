@@ -16,14 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import aiohttp
 from aiohttp import web
+from multidict import CIMultiDict
 
 from sidecar import __version__
 from sidecar.doctor.report import report
-from sidecar.errors import BadRequest, StoreUnavailable
+from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.context import Context
-from sidecar.upstream.failures import kind_of
 
 __all__ = ["doctor", "live", "metrics", "ready"]
 
@@ -77,14 +76,14 @@ async def _store(context: Context) -> str:
 
 async def _upstream(context: Context) -> str:
     """Any answer is enough: which paths an upstream has, and for whom, is not known here."""
-    timeout = aiohttp.ClientTimeout(total=_PATIENCE)
     try:
-        async with context.upstream.session.head(
-            context.upstream.origin, timeout=timeout, allow_redirects=False
-        ):
-            return _told(context, "upstream", "reachable")
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return _told(context, "upstream", "not reachable", kind_of(error))
+        await context.targets.default.fetch(
+            "HEAD", "/", CIMultiDict(), timeout=_PATIENCE, limit=0, attempts=1
+        )
+    except SidecarError as error:
+        reason = "; ".join(filter(None, (error.message, error.logged.get("cure"))))
+        return _told(context, "upstream", "not reachable", reason)
+    return _told(context, "upstream", "reachable")
 
 
 def _told(context: Context, what: str, state: str, reason: str = "") -> str:

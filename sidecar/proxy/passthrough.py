@@ -13,6 +13,7 @@ from sidecar.proxy.relay import relay
 from sidecar.proxy.server import is_websocket
 from sidecar.upstream.headers import to_upstream
 from sidecar.upstream.response import UpstreamResponse
+from sidecar.upstream.target import WebSocket
 
 __all__ = ["passthrough"]
 
@@ -21,12 +22,10 @@ async def passthrough(context: Context, request: web.BaseRequest) -> web.StreamR
     """Answer a request with the upstream's answer."""
     if is_websocket(request):
         return await _websocket(context, request)
-    url = context.upstream.url(request.raw_path)
     body = (lambda: _body(request)) if request.body_exists else None
-    upstream = await context.upstream.send(
-        request.method, url, to_upstream(request.headers, without=context.kept_back), body
-    )
-    return await relay(request, UpstreamResponse(upstream), {})
+    headers = to_upstream(request.headers, without=context.kept_back)
+    upstream = await context.targets.default.send(request.method, request.raw_path, headers, body)
+    return await relay(request, upstream, {})
 
 
 async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
@@ -53,17 +52,16 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
     largest = (
         context.settings.limits.websocket_message + 1
     )  # which aiohttp takes for the first that is too large
-    url = context.upstream.url(request.raw_path)
     headers = to_upstream(request.headers, without=_HANDSHAKE | context.kept_back)
-    upstream = await context.upstream.websocket(url, headers, offered, largest)
-    if isinstance(upstream, aiohttp.ClientResponse):  # it does not agree, or knows another place
-        return await relay(request, UpstreamResponse(upstream), {})
+    upstream = await context.targets.default.websocket(request.raw_path, headers, offered, largest)
+    if isinstance(upstream, UpstreamResponse):  # it does not agree, or knows another place
+        return await relay(request, upstream, {})
     async with upstream:
         client = web.WebSocketResponse(
             protocols=(upstream.protocol,) if upstream.protocol else (),
             autoping=False,
             autoclose=False,
-            compress=False,  # what is packed can be made to unpack to anything
+            compress=False,  # what is compressed can be made to decompress to anything
             max_msg_size=largest,
         )
         await client.prepare(request)
@@ -85,7 +83,7 @@ def _sendable(code: int | None) -> int:
     return 1011 if code in (None, 1006) else 1000 if code == 1005 else code
 
 
-_Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
+_Socket = web.WebSocketResponse | WebSocket
 
 
 async def _pump(source: _Socket, target: _Socket) -> None:

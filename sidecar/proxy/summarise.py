@@ -7,14 +7,11 @@ the upstream to which it went anyway. Whatever goes wrong is counted and said, w
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 
-import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
-from yarl import URL
 
 from sidecar import __version__
 from sidecar.conversation.message import read, visible_text
@@ -26,8 +23,8 @@ from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.proxy.context import Context
 from sidecar.proxy.summary import Missing
 from sidecar.streaming.assembly import Assembled, from_body
-from sidecar.upstream.failures import kind_of
 from sidecar.upstream.headers import HISTORY
+from sidecar.upstream.target import Target
 
 __all__ = ["summarise_later"]
 
@@ -50,15 +47,13 @@ def summarise_later(
     """Have what is missing summed up in the background, if anything is."""
     if missing is None or context.store_health.is_failing:
         return
-    url, headers = _addressed(context, request)
+    target = context.targets.summary
+    path, headers = target.chat_path(request.raw_path), _headers(request, target)
     room = _room(context, credential)
-    context.summaries.begin(missing.conversation, lambda: _summarise(context, missing, url, headers, room))
+    context.summaries.begin(missing.conversation, lambda: _summarise(context, missing, path, headers, room))
 
 
-def _addressed(context: Context, request: web.BaseRequest) -> tuple[URL, CIMultiDict[str]]:
-    """Where a question goes, and under which headers."""
-    settings = context.settings
-    base = settings.summary_base
+def _headers(request: web.BaseRequest, target: Target) -> CIMultiDict[str]:
     headers = CIMultiDict(
         {
             "Content-Type": "application/json",
@@ -68,19 +63,12 @@ def _addressed(context: Context, request: web.BaseRequest) -> tuple[URL, CIMulti
             HISTORY: "off",
         }
     )
-    key = settings.summary.api_key.get_secret_value()
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    elif base is None:
-        names = {name.lower() for name in (*settings.tenant.credential_headers, "Authorization")}
-        headers.extend((name, value) for name, value in request.headers.items() if name.lower() in names)
-    # An address of its own (Azure's) may name more than the path that everybody knows.
-    url = context.upstream.url(request.raw_path) if base is None else base / "chat" / "completions"
-    return url, headers
+    headers.extend((name, value) for name, value in request.headers.items() if name.lower() in target.takes)
+    return headers
 
 
 async def _summarise(
-    context: Context, missing: Missing, url: URL, headers: CIMultiDict[str], room: int
+    context: Context, missing: Missing, path: str, headers: CIMultiDict[str], room: int
 ) -> None:
     rules = context.settings.summary
     before = missing.known.text if missing.known else ""
@@ -88,8 +76,7 @@ async def _summarise(
     try:
         for piece in pieces(missing.line, missing.told, fronts, room)[:_PIECES]:
             body = question(rules.prompt, rules.model, before, piece.text, rules.max_tokens)
-            async with asyncio.timeout(_PATIENCE):
-                answer = await _answer(context, url, headers, body)
+            answer = await _answer(context, path, headers, body)
             before = clipped(answer, rules.max_tokens)
             summary = Summary(piece.front.hash, before, rules.model, time.time())
             await context.store.summarise(missing.conversation, summary)
@@ -97,9 +84,7 @@ async def _summarise(
     except StoreUnavailable as error:
         context.store_health.report("summary", error)
     except SidecarError as error:
-        log.warning("a summary could not be made", extra={"error": error.message})
-    except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        log.warning("a summary could not be made", extra={"error": kind_of(error)})
+        log.warning("a summary could not be made", extra={"error": error.message, **error.logged})
     else:
         context.summaries.ended(missing.conversation, well=True)
         return
@@ -118,19 +103,15 @@ def _room(context: Context, credential: bytes) -> int:
     return min(_MOST_ROOM, max(left, window // 4))
 
 
-async def _answer(context: Context, url: URL, headers: CIMultiDict[str], body: bytes) -> str:
-    response = await context.upstream.send("POST", url, headers, body)
-    try:
-        data = b""
-        while (piece := await response.content.readany()) and len(data) <= _LARGEST:
-            data += piece
-    finally:
-        response.close()
-    if response.status != 200:
-        if recognised(response.status, data):
+async def _answer(context: Context, path: str, headers: CIMultiDict[str], body: bytes) -> str:
+    answer = await context.targets.summary.fetch(
+        "POST", path, headers, body, timeout=_PATIENCE, limit=_LARGEST
+    )
+    if answer.status != 200:
+        if recognised(answer.status, answer.body):
             context.summaries.too_long()
-        raise _Unusable(f"the model that sums up answered with status {response.status}")
-    text = _text(from_body(data))
+        raise _Unusable(f"the model that sums up answered with status {answer.status}")
+    text = _text(from_body(answer.body))
     if not text:
         raise _Unusable("the model that sums up answered without a text")
     return text

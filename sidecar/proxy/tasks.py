@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from aiohttp import web
 from multidict import CIMultiDict
-from yarl import URL
 
 from sidecar.conversation.message import encode
 from sidecar.conversation.tasks import shorter_task
@@ -19,6 +18,7 @@ from sidecar.proxy.context import Context
 from sidecar.proxy.receive import Asked
 from sidecar.proxy.session import rename, renamed
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
+from sidecar.upstream.target import Target
 
 __all__ = ["Task", "task"]
 
@@ -26,11 +26,11 @@ _ABOUT_THE_CONTENT = frozenset(("accept", "accept-encoding", "content-type", "us
 
 
 class Task(NamedTuple):
-    """What goes upstream for a task; `url` is None where that is the turns' upstream."""
+    """What goes upstream for a task; `target` is None where that is the default one."""
 
     body: bytes
     headers: CIMultiDict[str]
-    url: URL | None
+    target: Target | None
     is_shorter: bool
 
 
@@ -45,11 +45,11 @@ def task(context: Context, asked: Asked, request: web.BaseRequest) -> Task:
     if settings.tasks.model:
         changed["model"] = encode(settings.tasks.model)
     body = renamed(context, asked.chat, asked.conversation_id, asked.chat.with_values(changed))
-    base = settings.tasks_base
-    if base is None:
+    target = context.targets.tasks
+    if target is None:
         return Task(body, _headers(context, asked, request), None, shorter is not None)
-    url = base.with_path(f"{base.raw_path.rstrip('/')}/chat/completions", encoded=True)
-    return Task(body, _headers_elsewhere(context, asked, request), url, shorter is not None)
+    headers = _headers_elsewhere(context, asked, request, target)
+    return Task(body, headers, target, shorter is not None)
 
 
 def _headers(context: Context, asked: Asked, request: web.BaseRequest) -> CIMultiDict[str]:
@@ -62,17 +62,15 @@ def _headers(context: Context, asked: Asked, request: web.BaseRequest) -> CIMult
     return headers
 
 
-def _headers_elsewhere(context: Context, asked: Asked, request: web.BaseRequest) -> CIMultiDict[str]:
+def _headers_elsewhere(
+    context: Context, asked: Asked, request: web.BaseRequest, target: Target
+) -> CIMultiDict[str]:
     settings = context.settings
-    wanted = set(_ABOUT_THE_CONTENT)
+    wanted = {*_ABOUT_THE_CONTENT, *target.takes}
     if settings.tasks.forward_id:
         wanted.update(name.lower() for name in (*settings.identity.headers, *settings.session.headers))
-    if settings.tasks.forward_credential:
-        wanted.update(name.lower() for name in (*settings.tenant.credential_headers, "Authorization"))
     left = {name.lower() for name in request.headers} - wanted
     headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | context.kept_back)
     if settings.tasks.forward_id:
         rename(context, request, headers, asked.conversation_id)
-    if key := settings.tasks.api_key.get_secret_value():
-        headers["Authorization"] = f"Bearer {key}"
     return headers

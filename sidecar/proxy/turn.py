@@ -38,7 +38,7 @@ async def _answer(
     plan = await load(context, asked)  # and reconcile
     composed = await compose(context, asked, plan, request)  # rebuild and trim
     upstream, composed = await forward(context, asked, plan, composed, request)
-    if upstream.status < 400 and composed.url is None:
+    if upstream.status < 400 and composed.target is None:
         context.windows.look(asked.chat.model, asked.identity.credential, request.headers)
     answered(sight, plan, upstream.status)
     said = told(context, asked, plan, composed)

@@ -16,14 +16,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-import aiohttp
 from multidict import CIMultiDict
 
+from sidecar.conversation.message import encode
 from sidecar.conversation.windows import ANY, shown, windows
+from sidecar.errors import SidecarError
 from sidecar.proxy.known_windows import KnownWindows
 from sidecar.settings import ModelTrim, Settings
-from sidecar.upstream.failures import kind_of
-from sidecar.upstream.target import Upstream
+from sidecar.upstream.target import Target
 
 __all__ = ["Windows"]
 
@@ -44,13 +44,10 @@ _Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 class Windows:
     """The windows of an upstream's models."""
 
-    def __init__(self, settings: Settings, upstream: Upstream, spawn: _Spawn) -> None:
+    def __init__(self, settings: Settings, target: Target, spawn: _Spawn) -> None:
         self._rules = settings.trim.models
         self._refresh = settings.trim.window_refresh
-        self._credentials = frozenset(
-            name.lower() for name in (*settings.tenant.credential_headers, "Authorization")
-        )
-        self._upstream = upstream
+        self._target = target
         self._spawn = spawn
         self._known = KnownWindows()
         self._asking: asyncio.Task[None] | None = None
@@ -94,7 +91,7 @@ class Windows:
             return
         self._known.asking(credential, now)
         sent = CIMultiDict(
-            (name, value) for name, value in headers.items() if name.lower() in self._credentials
+            (name, value) for name, value in headers.items() if name.lower() in self._target.takes
         )
         self._asking = self._spawn(self._ask(model or "", credential, sent))
 
@@ -122,26 +119,16 @@ class Windows:
 
     async def _get(self, path: str, headers: CIMultiDict[str], question: Any = None) -> bytes:
         """The body of an answer; nothing if there is none that could be read."""
-        method = "GET" if question is None else "POST"
+        sent = CIMultiDict({**headers, "Accept": "application/json", "Accept-Encoding": "identity"})
+        method, body = "GET", None
+        if question is not None:
+            sent["Content-Type"] = "application/json"
+            method, body = "POST", encode(question)
         try:
-            async with (
-                asyncio.timeout(_PATIENCE),
-                self._upstream.session.request(
-                    method,
-                    self._upstream.url(path),
-                    headers={**headers, "Accept": "application/json", "Accept-Encoding": "identity"},
-                    json=question,
-                    allow_redirects=False,
-                ) as response,
-            ):
-                if response.status != 200:
-                    return b""
-                body = b""
-                async for piece in response.content.iter_any():
-                    body += piece
-                    if len(body) > _LARGEST:
-                        return b""
-                return body
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            log.debug("no list of models", extra={"path": path, "error": kind_of(error)})
+            answer = await self._target.fetch(
+                method, path, sent, body, timeout=_PATIENCE, limit=_LARGEST, attempts=1
+            )
+        except SidecarError as error:
+            log.debug("no list of models", extra={"path": path, "error": error.message, **error.logged})
             return b""
+        return answer.body if answer.status == 200 and not answer.is_cut else b""

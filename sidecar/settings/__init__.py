@@ -9,6 +9,8 @@ The map, each module above those that use it:
     section          what every section is
     access           the sections on who may come near
     keeping          the sections on what is kept
+    certificates     files with certificates and keys
+    target           the section on how the upstream is reached
     connections      what is in other sections on connections of clients
     limits           the section on how large things may be
     sections         the settings with their defaults and meanings, section by section

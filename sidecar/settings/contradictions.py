@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sidecar.settings.certificates import tls_context
 from sidecar.settings.sections import Declaration, ModelTrim, Tasks, Tenant, Trim
 from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, MEMORY, listen_address, upstream_url
 
@@ -24,6 +25,7 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     yield from _no_tenant(settings.tenant)
     yield from _exposed_credentials(settings)
     yield from _keys_of_tasks(settings.tasks)
+    yield from _target(settings)
     if settings.admin.listen and _overlap(settings.admin.listen, settings.listen):
         yield Contradiction(
             ("admin.listen", "listen"), "both are one address; give another port, or leave admin.listen empty"
@@ -100,6 +102,42 @@ def _keys_of_tasks(tasks: Tasks) -> Iterator[Contradiction]:
             ("tasks.api_key", "tasks.forward_credential"),
             "a request carries one credential; take the key out, or leave the client's at home",
         )
+
+
+def _target(settings: Declaration) -> Iterator[Contradiction]:
+    target = settings.target
+    key, cert = bool(target.api_key.get_secret_value()), bool(target.client_cert)
+    if target.replace_credential and not key:
+        yield Contradiction(
+            ("target.replace_credential", "target.api_key"),
+            "there is no key to put in the place of the client's; give one, or leave this out",
+        )
+    static = {name.lower() for name in target.headers}
+    if key and "authorization" in static:
+        yield Contradiction(
+            ("target.api_key", "target.headers"), "both set Authorization; take one of the two out"
+        )
+    if shared := static & {name.lower() for name in (*settings.identity.headers, *settings.session.headers)}:
+        yield Contradiction(
+            ("target.headers", "session.headers"),
+            f"{sorted(shared)[0]} names a conversation, and this would name all of them alike; take it out",
+        )
+    if target.client_key and not cert:
+        yield Contradiction(
+            ("target.client_key", "target.client_cert"), "the key has no certificate; name its file as well"
+        )
+    if cert:
+        try:
+            tls_context("", target.client_cert, target.client_key)
+        except ValueError as error:
+            yield Contradiction(("target.client_cert", "target.client_key"), str(error))
+    for section, own in (("tasks", settings.tasks), ("summary", settings.summary)):
+        if own.proxy.get_secret_value() and not own.upstream:
+            yield Contradiction(
+                (f"{section}.proxy", f"{section}.upstream"),
+                "without an upstream of their own these requests go through target.proxy; leave this out, or"
+                " give a URL",
+            )
 
 
 def _nothing_recognised(settings: Declaration) -> Iterator[Contradiction]:

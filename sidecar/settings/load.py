@@ -96,6 +96,9 @@ def exposed_files(
     path, named_by = _file_name(flags, os.environ if environ is None else environ)
     key_file = settings.encryption.key_file
     files = [("encryption.key_file", key_file)] if key_file else []
+    if settings.target.client_cert:
+        key_file = settings.target.client_key or settings.target.client_cert
+        files.append(("target.client_key" if settings.target.client_key else "target.client_cert", key_file))
     if path and any(map(_is_secret, _file(path, named_by, []).items())):
         files.append(("the file of settings", path))
     return [said for what, file in files if (said := exposed(what, file))]

@@ -16,6 +16,7 @@ from yarl import URL
 from sidecar.settings import values
 from sidecar.settings.contradictions import contradictions
 from sidecar.settings.sections import Declaration
+from sidecar.settings.target import TargetOptions
 
 
 class Settings(Declaration):
@@ -70,10 +71,10 @@ class Settings(Declaration):
     def with_upstream(self, url: str) -> Settings:
         """These settings with another upstream; for the demo, once it has an address.
 
-        It has no window, and is not asked for one.
+        It has no window, and is not asked for one; it is here, so no proxy leads to it.
         """
         trim = self.trim.model_copy(update={"window_refresh": 0.0})
-        return self.model_copy(update={"upstream": url, "trim": trim})
+        return self.model_copy(update={"upstream": url, "trim": trim, "target": TargetOptions()})
 
 
 class Setting(NamedTuple):
@@ -98,7 +99,12 @@ class Setting(NamedTuple):
 
     @property
     def is_secret(self) -> bool:
-        return isinstance(self.field.default, SecretStr)
+        return isinstance(self.field.default, SecretStr) or self.is_table
+
+    @property
+    def is_table(self) -> bool:
+        """A table of names and values, each of which may be a secret; in the environment JSON."""
+        return isinstance(self.field.default, dict)
 
 
 PREFIX = "SIDECAR_"

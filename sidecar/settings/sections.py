@@ -19,6 +19,7 @@ from sidecar.settings.limits import Limits
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
 from sidecar.settings.section import Section
+from sidecar.settings.target import Proxy, TargetOptions
 from sidecar.settings.values import (
     DEMO,
     AnswerShare,
@@ -144,6 +145,10 @@ class Tasks(Section):
     forward_credential: bool = Field(
         False, description="Send the client's own credential to `tasks.upstream`."
     )
+    proxy: Proxy = Field(
+        SecretStr(""),
+        description="URL of the HTTP proxy to reach `tasks.upstream` through, as `target.proxy` is.",
+    )
     max_input_tokens: Limit = Field(
         None,
         description="Maximum number of tokens of a task, estimated; `none` for no limit. The middle of the"
@@ -265,6 +270,10 @@ class Summary(Section):
         " credential"
         " is sent to `upstream`, and none to any other.",
     )
+    proxy: Proxy = Field(
+        SecretStr(""),
+        description="URL of the HTTP proxy to reach `summary.upstream` through, as `target.proxy` is.",
+    )
     prompt: str = Field(SUMMARY_PROMPT, description="Instructions for that model.")
     max_tokens: Whole = Field(
         400,
@@ -369,6 +378,7 @@ class Declaration(Section):
         description="Secret for hashing tenant identities. If empty, it is generated on first start and"
         " kept in the store.",
     )
+    target: TargetOptions = TargetOptions()
     identity: Identity = Identity()
     tenant: Tenant = Tenant()
     access: Access = Access()

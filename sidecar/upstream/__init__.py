@@ -1,6 +1,8 @@
 """Calling the backend: the only user of aiohttp's client.
 
-target            the connection to the backend: URLs, retries
+targets           which targets the settings name, and how each is reached
+target            one backend: URLs, retries, its session
+credentials       which credentials go to which target
 headers           which headers travel on
 content_encoding  which compressed bodies can be read
 response          a response of which some bytes may have been read ahead

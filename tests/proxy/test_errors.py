@@ -251,7 +251,7 @@ async def test_an_unexpected_error_is_told_in_the_same_words_and_logged(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("a private thing")
 
-    monkeypatch.setattr("sidecar.upstream.target.Upstream.url", fail)
+    monkeypatch.setattr("sidecar.upstream.target.Target.url", fail)
     reply = await sidecar.send("POST", path, data=b'{"messages":[{"role":"user","content":"hi"}]}')
     error = assert_error(reply, 500, "internal_error", type="sidecar_error")
     assert "private" not in error["message"]

@@ -11,7 +11,7 @@ from aioresponses import aioresponses
 from sidecar.metrics import Metrics
 from sidecar.proxy import windows
 from sidecar.settings import Settings
-from sidecar.upstream.target import Upstream
+from sidecar.upstream.targets import targets_of
 
 TOLD = {"data": [{"id": "m", "max_model_len": 8000}]}
 
@@ -19,14 +19,14 @@ TOLD = {"data": [{"id": "m", "max_model_len": 8000}]}
 async def window(**answer) -> int | None:
     """What is known of the model once every list of models was answered so."""
     settings = Settings(upstream="http://backend.test/v1")
-    upstream = Upstream(settings, Metrics())
+    targets = targets_of(settings, Metrics())
     asked = []
 
     def spawn(work):
         asked.append(asyncio.create_task(work))
         return asked[-1]
 
-    known = windows.Windows(settings, upstream, spawn)
+    known = windows.Windows(settings, targets.default, spawn)
     with aioresponses() as backend:
         for path in ("/v1/models", "/api/v0/models", "/api/ps", "/model/info"):
             backend.get(f"http://backend.test{path}", **answer)
@@ -36,7 +36,7 @@ async def window(**answer) -> int | None:
         assert backend.requests
         (first, *_), *_ = backend.requests.values()
         assert first.kwargs["headers"]["Authorization"] == "Bearer sk-1"
-    await upstream.close()
+    await targets.close()
     return known.of("m", b"a")
 
 

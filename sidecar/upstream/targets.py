@@ -1,0 +1,93 @@
+"""The targets that the settings name: `default`, and those of tasks and summaries where they have their own.
+
+Rule: a target is known by its name, never by its URL. Summaries with a key of their own go to the default
+upstream under that key, without the client's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import SecretStr
+from yarl import URL
+
+from sidecar.metrics import Metrics
+from sidecar.settings import Settings
+from sidecar.settings.certificates import tls_context
+from sidecar.upstream.credentials import policy_of
+from sidecar.upstream.target import Address, Target, proxy_credential
+
+__all__ = ["Targets", "targets_of"]
+
+
+class Targets(NamedTuple):
+    """Where requests go, by what they are for."""
+
+    default: Target
+    #: None where they go to the default as they came.
+    tasks: Target | None
+    summary: Target
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        for target in {id(each): each for each in self if each is not None}.values():
+            await target.close()
+
+
+def targets_of(settings: Settings, metrics: Metrics) -> Targets:
+    """Needs a running loop. Raises ValueError if a file of a certificate cannot be used any more."""
+    default = _default(settings, metrics)
+    return Targets(default, _tasks(settings, metrics), _summary(settings, metrics) or default)
+
+
+def _default(settings: Settings, metrics: Metrics) -> Target:
+    options, address = settings.target, _default_address(settings)
+    key = options.api_key.get_secret_value()
+    static = {**_static(settings), **_told_to_proxy(address)}
+    policy = policy_of(settings, travel=not options.replace_credential, key=key, static=static)
+    return Target("default", address, policy, settings, metrics)
+
+
+def _tasks(settings: Settings, metrics: Metrics) -> Target | None:
+    if settings.tasks_base is None:
+        return None
+    key = settings.tasks.api_key.get_secret_value()
+    address = _other_address(settings, settings.tasks_base, settings.tasks.proxy)
+    travel, static = settings.tasks.forward_credential, _told_to_proxy(address)
+    policy = policy_of(settings, travel=travel, key=key, static=static)
+    return Target("tasks", address, policy, settings, metrics)
+
+
+def _summary(settings: Settings, metrics: Metrics) -> Target | None:
+    """None where it is the default one."""
+    key = settings.summary.api_key.get_secret_value()
+    if settings.summary_base is not None:
+        address = _other_address(settings, settings.summary_base, settings.summary.proxy)
+        static = _told_to_proxy(address)
+    elif key:
+        address = _default_address(settings)
+        static = {**_static(settings), **_told_to_proxy(address)}
+    else:
+        return None
+    policy = policy_of(settings, travel=False, key=key, static=static)
+    return Target("summary", address, policy, settings, metrics)
+
+
+def _told_to_proxy(address: Address) -> dict[str, str]:
+    """Who asks it: with each request, where it is asked to pass that on rather than for a tunnel."""
+    return proxy_credential(address.proxy) if address.proxy and address.base.scheme == "http" else {}
+
+
+def _static(settings: Settings) -> dict[str, str]:
+    return {name: value.get_secret_value() for name, value in settings.target.headers.items()}
+
+
+def _default_address(settings: Settings) -> Address:
+    options = settings.target
+    tls = tls_context(options.ca_file, options.client_cert, options.client_key)
+    return Address(settings.upstream_base, options.proxy.get_secret_value(), tls, takes_paths=True)
+
+
+def _other_address(settings: Settings, base: URL, proxy: SecretStr) -> Address:
+    tls = tls_context(settings.target.ca_file, "", "")
+    return Address(base, proxy.get_secret_value(), tls, takes_paths=False)
