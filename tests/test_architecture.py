@@ -81,6 +81,22 @@ def test_the_two_pure_packages_do_not_know_each_other(file):
     assert not others & {part_of(name) for name in imports_of(file) if name.startswith("sidecar.")}
 
 
+@parametrized([file for file in FILES if part_of(module_of(file)) not in ("upstream", "aiohttp_internals")])
+def test_only_the_package_that_calls_upstreams_uses_the_http_client(file):
+    names = {
+        node.attr
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aiohttp"
+    }
+    used = names | {name.split(".")[-1] for name in imports_of(file) if name.startswith("aiohttp.")}
+    assert not {name for name in used if name.startswith(("Client", "TCPConnector", "request"))}
+
+
+@parametrized([file for file in FILES if module_of(file) != "sidecar.upstream.credentials"])
+def test_one_module_alone_decides_on_the_credentials_that_go_to_an_upstream(file):
+    assert '["Authorization"] =' not in file.read_text(encoding="utf-8")
+
+
 @parametrized(FILES)
 def test_files_and_functions_stay_short(file):
     source = file.read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import aiohttp
@@ -55,13 +56,18 @@ def kind_of(error: BaseException) -> str:
     return _NO_HTTP if isinstance(error, aiohttp.ClientError | ValueError) else type(error).__name__
 
 
-def cure_of(error: BaseException, target: str) -> str | None:
+def cure_of(error: BaseException, target: str, *, is_tls: bool) -> str | None:
     """Which setting of the target of this name to look at; for the log alone, None where nothing is known."""
     if (tls := _tls_problem(error)) is not None:
         return tls.cure
     if isinstance(error, ProxyRefused | aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
         section = "target" if target == "default" else target
         return f"look at {section}.proxy, its user and its password, and at what that proxy lets through"
+    if is_tls and isinstance(
+        error, aiohttp.ServerDisconnectedError | ConnectionError | aiohttp.ClientOSError
+    ):
+        # Whether the alert is read before the connection ends is a matter of luck (RFC 8446, 4.4.2.4).
+        return f"if it asks clients for a certificate: {_CLIENT.cure}"
     return None
 
 
@@ -95,18 +101,36 @@ _CLIENT = _Problem(
     "it does not accept the TLS connection without a client certificate that it trusts",
     "set target.client_cert and target.client_key to a certificate that the upstream accepts",
 )
+_REFUSED = _Problem("it refused the TLS connection", f"if it asks clients for a certificate: {_CLIENT.cure}")
+_DEEPEST = 8  # causes of an error
 _ALERTS = ("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_CERTIFICATE_UNKNOWN")
 
 
 def _tls_problem(error: BaseException) -> _Problem | None:
     """What is wrong with a certificate, if that is it."""
-    found = error if isinstance(error, ssl.SSLError) else getattr(error, "os_error", None)
-    found = found or getattr(error, "certificate_error", None) or error.__cause__
-    if isinstance(found, ssl.SSLCertVerificationError):
-        return _UNTRUSTED.get(found.verify_code, _NOT_TRUSTED)
-    if isinstance(found, ssl.SSLError) and any(each in (found.reason or "") for each in _ALERTS):
-        return _CLIENT
+    for found in _behind(error):
+        # A certificate error of aiohttp's is an `ssl.CertificateError` by its type, without what that has.
+        if isinstance(found, ssl.SSLCertVerificationError) and hasattr(found, "verify_code"):
+            return _UNTRUSTED.get(found.verify_code, _NOT_TRUSTED)
+        if isinstance(found, ssl.SSLError) and any(each in _reason(found) for each in _ALERTS):
+            return _CLIENT
+        if isinstance(found, ssl.SSLError) and "ALERT_HANDSHAKE_FAILURE" in _reason(found):
+            return _REFUSED
     return None
+
+
+def _reason(error: ssl.SSLError) -> str:
+    return str(getattr(error, "reason", ""))
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """The error and its causes."""
+    found: BaseException | None = error
+    for _ in range(_DEEPEST):
+        if found is None:
+            return
+        yield found
+        found = getattr(found, "os_error", None) or found.__cause__
 
 
 def failure_of(error: BaseException) -> SidecarError:

@@ -207,7 +207,7 @@ class Target:
     def _failure(self, error: BaseException) -> SidecarError:
         failure = failure_of(error)
         failure.logged = {"upstream": self._origin, "target": self.name}
-        if cure := cure_of(error, self.name):
+        if cure := cure_of(error, self.name, is_tls=self._origin.startswith("https:")):
             failure.logged["cure"] = cure
         return failure
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -197,13 +198,15 @@ class Upstream:
     reads_lazily: bool = False
     connections: int = 0
     port: int = 0
+    #: Serves https where it is given.
+    tls: ssl.SSLContext | None = None
     _script: deque[Answer] = field(default_factory=deque)
     _server: asyncio.Server | None = None
     _busy: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
 
     @property
     def last(self) -> Received:
@@ -214,7 +217,7 @@ class Upstream:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, "127.0.0.1", self.port)
+        self._server = await loop.create_server(self._connection, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
