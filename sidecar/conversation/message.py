@@ -51,10 +51,11 @@ REASONING_FIELDS = frozenset(
 )
 
 # Reasoning inside the content: the tags that models write and the block that Open WebUI makes of them.
+# What is inside is passed over from one "<" to the next, and never gone back into.
 _REASONING_MARKUP = re.compile(
-    r"(?:<(think|thinking|thought|reason|reasoning)>|<(details)\s+type=\"reasoning\"[^<>]*>)"
-    r".*?(?:</(?:\1|\2)>|(?P<unclosed>\Z))",
-    re.DOTALL | re.IGNORECASE,
+    r"(?:<(think|thinking|thought|reason|reasoning)>|<(details)\s++type=\"reasoning\"[^<>]*+>)"
+    r"(?:[^<]++|<(?!/(?:\1|\2)>))*+(?:</(?:\1|\2)>|(?P<unclosed>\Z))",
+    re.IGNORECASE,
 )
 _STRUCTURED = frozenset(("role", "content", "tool_calls"))
 

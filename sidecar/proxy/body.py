@@ -2,12 +2,14 @@
 
 Rules: what is too large or cannot be read is refused as soon as that is known, before any work. A packed body
 is unpacked piece by piece, to no more than `limits.max_body` bytes and no more than `limits.unpack_ratio`
-times its own; up to a MiB it may unpack to in any case.
+times its own; up to a MiB it may unpack to in any case. A byte order mark in front of JSON is left out, as
+RFC 8259 (8.1) lets a reader do: some programs write one, most upstreams skip it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 
 from aiohttp import web
 
@@ -40,7 +42,9 @@ async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> b
         body = await _arrived(request, body, limit, held)
     if len(body) > limit:
         raise _too_large(limit)
-    return body if coding == "identity" else await _unpacked(body, coding, settings, held)
+    if coding != "identity":
+        body = await _unpacked(body, coding, settings, held)
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
 async def _arrived(request: web.BaseRequest, first: bytes, limit: int, held: Held) -> bytes:

@@ -38,7 +38,10 @@ __all__ = ["Visitors"]
 
 _ANY = "*"
 _LOCAL = frozenset(
-    ("localhost", "local", "internal", "lan", "home", "corp", "private", "intranet", "svc", "home.arpa")
+    (
+        *("localhost", "local", "localdomain", "internal", "lan", "home", "corp", "private", "intranet"),
+        *("svc", "test"),
+    )
 )
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
 _FORWARDED = ("X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Forwarded", "Via")

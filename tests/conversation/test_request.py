@@ -71,6 +71,22 @@ class TestReading:
         asked = request(user("hi"), **odd)
         assert (asked.model, asked.tools) == (None, b"")
 
+    @pytest.mark.parametrize(
+        ("sent", "read"),
+        [
+            (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+            (r"\ude00\uD83D\uDE00\ude00", "\ufffd😀\ufffd"),
+            (r"\\\ud83d\\\\ude00", "\\\ufffd\\\\ude00"),
+            (r"\ud83d\n\u0041\"\\", '\ufffd\nA"\\'),
+        ],
+    )
+    def test_each_half_is_replaced_and_nothing_else(self, sent, read):
+        asked = parse(b'{"messages":[{"role":"user","content":"%s"}]}' % sent.encode(), CHAIN)
+        assert asked.path.messages[0].fields["content"] == read
+
+    def test_half_an_emoji_beside_bytes_that_are_no_text_is_refused(self):
+        assert refused(b'{"messages":[{"role":"user","content":"\\ud83d\xff"}]}').code == "invalid_json"
+
     def test_half_an_emoji_reads_as_a_replacement_character(self):
         body = rb'{"messages":[{"role":"user","content":"a \ud83d \\ud83d \ud83d\ude00"}],"user":"\udc00"}'
         asked = parse(body, CHAIN)

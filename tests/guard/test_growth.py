@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from copy import copy
 
 import pytest
@@ -57,6 +58,34 @@ def test_texts_full_of_marks_are_read(text: str):
     body = b'{"messages":[{"role":"assistant","content":"%s"},{"role":"user"}]}'
     said = text.replace('"', '\\"').encode()
     assert_linear(lambda n: body % (said * n), _read, 10_000, least=0.02)
+
+
+SAID = b'{"messages":[{"role":"assistant","content":"%b"},{"role":"user"}]}'
+
+
+def _cost(body: bytes) -> float:
+    """Seconds of processor time to read it, or to say why not; the best of five."""
+    best = 60.0
+    for _ in range(5):
+        begun = time.process_time()
+        with suppress(BadRequest):
+            parse(body, CHAIN)
+        best = min(best, time.process_time() - begun)
+    return best
+
+
+@pytest.mark.parametrize("end", [b"", rb"\ud800", rb"\\ud800", b"\x00"])
+def test_escapes_beside_half_an_emoji_or_a_mistake_cost_little_more_than_escapes(end: bytes):
+    escapes = rb"\n" * 500_000
+    assert _cost(SAID % (escapes + end)) < 8 * _cost(SAID % escapes) + 0.01
+
+
+@pytest.mark.parametrize("front", [b"<think>", b"so <think>", rb"<details type=\"reasoning\" ", b"<details "])
+@pytest.mark.parametrize("text", [b"x", b" ", rb"\n"])
+def test_reasoning_costs_little_more_than_other_words(front: bytes, text: bytes):
+    size = 1_000_000 // len(text)
+    plain = _cost(SAID % (b"x" * size * len(text)))
+    assert _cost(SAID % (front + text * size)) < 5 * plain + 0.01
 
 
 def _free() -> Effort:

@@ -167,3 +167,13 @@ async def test_the_longest_waiting_is_served_first_and_nothing_is_lost_to_who_gi
         await asyncio.gather(late, return_exceptions=True)
     with bodies.hold() as third:
         await third.reach(4 * MIB)
+
+
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_a_byte_order_mark_is_skipped(start: Start, upstream: Upstream, coding: str):
+    sidecar = await start()
+    body = b"\xef\xbb\xbf" + BODY % b"hi"
+    sent = gzip.compress(body) if coding == "gzip" else body
+    answer = await sidecar.send("POST", CHAT, data=sent, headers={"Content-Encoding": coding})
+    assert answer.status == 200
+    assert upstream.requests[-1].body == BODY % b"hi"

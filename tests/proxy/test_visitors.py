@@ -54,6 +54,7 @@ def seen(
         "127.0.0.1:8790", "localhost:8790", "LOCALHOST", "[::1]:8790", "192.168.1.5:8790", "sidecar:8790",
         "sidecar", "app.localhost:8790", "mini.local:8790", "host.docker.internal:8790", "",
         "sidecar.default.svc.cluster.local:8790", "nas.home.arpa:8790", "localhost.:8790",
+        "sidecar.localdomain:8790", "sidecar.test:8790",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("path", [CHAT, "/-/doctor"])
