@@ -6,6 +6,7 @@ The map of the house. Imports run one way, from the bottom of this list to its t
     printable         text of others, made harmless for a terminal
     conversation/     PURE: what was said. Messages, identity, the tree, reconcile, rebuild, trim
     streaming/        PURE: bytes of a reply -> the message that they carry
+    exchange/         PURE: one request and its reply, as values; what is told of them, and kept
     store/            I/O: where conversations are kept; the only speaker of SQL
     settings/         every setting, declared once; the only reader of the environment
     aiohttp_internals/ what stands on private names of aiohttp

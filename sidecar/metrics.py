@@ -6,12 +6,16 @@ in files for that, under the names that Prometheus' library gives them.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from sidecar.settings import tell
 
 __all__ = ["Metrics", "forget", "share"]
+
+# Upper bounds in seconds; the fewer, the less each worker's file holds.
+_ANSWERS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_OWN_WORK = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 
 _folder = ""  # where they are shared; none where there is one process
 
@@ -64,7 +68,45 @@ class Metrics:
         self.given_up = self._counter(
             "recognitions_given_up", "Histories that were not found within `limits.recognition_…`"
         )
+        self.exchanges_dropped = self._counter(
+            "exchanges_dropped", "Records of failed requests that were not kept since the store was behind"
+        )
         self.upstream_retries = self._counter("upstream_retries", "Times that the upstream was tried again")
+        self._add_measurements()
+
+    def _add_measurements(self) -> None:
+        """Times and tokens; a histogram has as few labels as can be, for each takes a microsecond."""
+        self.prompt_tokens = self._counter("prompt_tokens", "Tokens of prompts, as upstreams reported them")
+        self.completion_tokens = self._counter(
+            "completion_tokens", "Tokens of replies, as upstreams reported them"
+        )
+        self.cached_tokens = self._counter(
+            "cached_tokens", "Tokens of prompts that an upstream's cache had, as upstreams reported them"
+        )
+        duration = self._histogram(
+            "request_duration_seconds",
+            "From the arrival of a chat request to the end of its answer, its commit included",
+            _ANSWERS,
+            "stream",
+        )
+        #: By whether the answer is a stream.
+        self.duration = {True: duration.labels("yes"), False: duration.labels("no")}
+        self.added_latency = self._histogram(
+            "added_latency_seconds",
+            "From the arrival of a chat request's last byte to its being sent upstream; an append's wait for"
+            " the one before it included",
+            _OWN_WORK,
+        )
+        self.first_byte = self._histogram(
+            "time_to_first_byte_seconds",
+            "From the arrival of a chat request to the head of the upstream's response",
+            _ANSWERS,
+        )
+        self.first_token = self._histogram(
+            "time_to_first_token_seconds",
+            "From a chat request's arrival to the first piece of a streamed reply that went to its client",
+            _ANSWERS,
+        )
 
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""
@@ -76,3 +118,6 @@ class Metrics:
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}", meaning, labels, registry=self._registry)
+
+    def _histogram(self, name: str, meaning: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"sidecar_{name}", meaning, labels, registry=self._registry, buckets=bounds)

@@ -44,6 +44,8 @@ class Outgoing:
     restored: bool = False
     #: The client's message that it is, if it is one.
     message: Message | None = field(default=None, compare=False, repr=False)
+    #: The stored message that it is, where that had to be looked up.
+    node: bytes | None = field(default=None, compare=False, repr=False)
     _measure: Measure | None = field(default=None, init=False, compare=False, repr=False)
     _fields: Fields | None = field(default=None, init=False, compare=False, repr=False)
     _tokens: tuple[Weights, int] | None = field(default=None, init=False, compare=False, repr=False)
@@ -94,7 +96,8 @@ def rebuilt(
             line.append(Outgoing(message.role, message.raw, message=message))
         else:
             line.extend(
-                Outgoing(node.role, raw, restored=True) for node, raw in zip(step, stored, strict=True)
+                Outgoing(node.role, raw, restored=True, node=node.id)
+                for node, raw in zip(step, stored, strict=True)
             )
     return _paired(line)
 
@@ -103,7 +106,9 @@ def remembered(
     line: Iterable[Node], sent: Iterable[Message], rules: Restore, model: str | None
 ) -> list[Outgoing]:
     """A stored path for a client that did not send it, and then what the client did send."""
-    stored = [Outgoing(node.role, _sendable(node, rules, model), restored=True) for node in line]
+    stored = [
+        Outgoing(node.role, _sendable(node, rules, model), restored=True, node=node.id) for node in line
+    ]
     return _paired([*stored, *(Outgoing(message.role, message.raw, message=message) for message in sent)])
 
 
@@ -164,7 +169,7 @@ def _answered_only(each: Outgoing, results: list[str]) -> Outgoing | None:
         del rest["tool_calls"]
         if not rest.get("content"):
             return None
-    return Outgoing(each.role, encode(rest), restored=True)
+    return Outgoing(each.role, encode(rest), restored=True, node=each.node)
 
 
 def _named(calls: Iterable[object], results: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -65,8 +65,9 @@ class Budget:
 class Trimmed(msgspec.Struct, frozen=True):
     """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter.
 
-    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `reserved`: the
-    tokens that were kept free.
+    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `inside`: where it
+    goes on within the newest turn, if that has lost its oldest steps. `shorter`: up to here those that are
+    left were made shorter. `reserved`: the tokens that were kept free.
     """
 
     kept: tuple[Outgoing, ...]
@@ -75,6 +76,13 @@ class Trimmed(msgspec.Struct, frozen=True):
     shortened: int = 0
     cut: int = 0
     reserved: int = 0
+    inside: int = 0
+    shorter: int = 0
+
+    @property
+    def first(self) -> int:
+        """Where the line goes on behind all that was dropped; 0 if nothing was."""
+        return self.inside or self.cut
 
 
 def trim(
@@ -150,7 +158,13 @@ def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> 
         return None
     found = tokens.fitted(left, _Shape(first, cuts, first - 1, steps[-1]), first)
     dropped = len(line) - len(left)
-    return found and replace(found, dropped=found.dropped + dropped, cut=shape.behind(shape.newest))
+    return found and replace(
+        found,
+        dropped=found.dropped + dropped,
+        cut=shape.behind(shape.newest),
+        inside=found.cut and found.cut + dropped,
+        shorter=found.shorter and found.shorter + dropped,
+    )
 
 
 @dataclass(slots=True, frozen=True)
@@ -242,7 +256,13 @@ class _Tokens:
             return None
         kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
         changed = sum(short[at] is not line[at] for at in range(cut, shorter))
-        return Trimmed(kept, cut - shape.first, shortened=changed, cut=shape.behind(cut))
+        return Trimmed(
+            kept,
+            cut - shape.first,
+            shortened=changed,
+            cut=shape.behind(cut),
+            shorter=shorter if changed else 0,
+        )
 
     def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
         return (each.tokens(self.weights) for each in line)

@@ -26,7 +26,8 @@ summary       what stands for the turns that are left out
 summarise     having a model sum them up, in the background
 summaries     which of that is under way, and what failed
 learned       what the upstream's counts teach, model by model
-observe       what the doctor is told of a request
+observers     who is told of an exchange: headers, counters, log, doctor
+unrecorded    the end of an exchange whose reply is not recorded
 forward       sending it on, and what becomes of it when the client leaves first
 heal          a request that is refused for its length is cut and sent again
 relay         the reply on its way to the client, with a copy kept

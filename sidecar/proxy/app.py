@@ -29,7 +29,7 @@ from sidecar.metrics import Metrics
 from sidecar.opened import store_of
 from sidecar.proxy import health
 from sidecar.proxy.context import Context
-from sidecar.proxy.observe import passed_by
+from sidecar.proxy.observers import passed_by
 from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.server import Handler, admit, body_failed, runner
 from sidecar.proxy.sockets import BACKLOG, Sockets, cannot_listen, listening

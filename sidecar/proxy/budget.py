@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.conversation.trim import Budget
+from sidecar.exchange.call import ChatCall
 from sidecar.proxy.context import Context
-from sidecar.proxy.receive import Asked
 
 __all__ = ["answer_room", "budget_of"]
 
@@ -22,7 +22,7 @@ _SURE = 0.98
 _LIMITS = ("max_messages", "max_turns", "max_input_tokens")
 
 
-def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Budget:
+def budget_of(context: Context, asked: ChatCall, ceiling: int | None = None) -> Budget:
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
     rule, trim = context.windows.rule(asked.chat.model), context.settings.trim
     limits: dict[str, Any] = {name: getattr(trim, name) for name in _LIMITS}
@@ -43,7 +43,7 @@ def budget_of(context: Context, asked: Asked, ceiling: int | None = None) -> Bud
     )
 
 
-def answer_room(context: Context, asked: Asked, window: int) -> int:
+def answer_room(context: Context, asked: ChatCall, window: int) -> int:
     """The tokens of a window that are kept for the answer: never more than half of it."""
     share = int(window * context.settings.trim.answer_share)
     return min(asked.chat.max_tokens or share, window // 2)

@@ -6,48 +6,47 @@ from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from sidecar.conversation.rebuild import Outgoing, rebuilt, remembered
+from sidecar.conversation.records import Sent
 from sidecar.conversation.steady import Steady, steady
-from sidecar.conversation.tokens import Measured, Weights, measure_of_tools
+from sidecar.conversation.tokens import Weights, measure_of_tools
 from sidecar.conversation.trim import Budget, Trimmed
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
+from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.context import Context
-from sidecar.proxy.load import Plan
-from sidecar.proxy.receive import Asked
 from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Missing, is_wanted, summed_up, trimmed_with_room
 from sidecar.proxy.tasks import task
 from sidecar.upstream.content_encoding import READABLE
-from sidecar.upstream.headers import DEGRADED, NOT_AS_IT_CAME, to_upstream
+from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
 
-__all__ = ["Composed", "compose", "told"]
+__all__ = ["Composed", "compose"]
 
 
 class Composed(msgspec.Struct, frozen=True):
-    """Body and headers for the upstream, and what the client is told was done."""
+    """Body and headers for the upstream, and what is in them."""
 
     body: bytes
     headers: CIMultiDict[str]
-    restored: int
-    trimmed: Trimmed
-    #: The messages that go; none of them where nobody has to know.
-    sent: tuple[Measured, ...] = ()
+    prompt: Prompt
     #: How often the upstream found it too long before.
     healed: int = 0
     #: Where it goes, if not to the default target.
     target: Target | None = None
-    #: For how many messages a summary stands, and what has yet to be summed up.
-    summed: int = 0
+    #: What has yet to be summed up.
     missing: Missing | None = None
     #: What the conversation is to keep of the weights that it was cut by, if it has not got it yet.
     weights: bytes | None = None
 
 
 async def compose(
-    context: Context, asked: Asked, plan: Plan, request: web.BaseRequest, ceiling: int | None = None
+    context: Context, asked: ChatCall, plan: Plan, request: web.BaseRequest, ceiling: int | None = None
 ) -> Composed:
     """Put together what goes upstream.
 
@@ -58,7 +57,7 @@ async def compose(
     headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | context.kept_back)
     if asked.mode == "off":
         rename(context, request, headers, asked.conversation_id)
-        return Composed(renamed(context, asked.chat, asked.conversation_id), headers, 0, Trimmed(()))
+        return Composed(renamed(context, asked.chat, asked.conversation_id), headers, Prompt())
     _readable_only(headers)
     budget = budget_of(context, asked, ceiling)
     session = plan.conversation.id if plan.conversation else asked.conversation_id
@@ -67,7 +66,7 @@ async def compose(
     if as_it_came and (budget.unlimited or _surely_fits(context, asked, plan, budget)):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
         body = renamed(context, asked.chat, session, _with(asked, extra))
-        return Composed(body, headers, 0, Trimmed(()), asked.chat.sent)
+        return Composed(body, headers, _as_it_came(context, asked, plan, budget))
     system, line = _system(plan, asked), _line(context, plan, asked)
     steadied = _cut(context, asked, plan, system, line, budget, fresh=ceiling is not None)
     trimmed = steadied.trimmed
@@ -81,23 +80,59 @@ async def compose(
     return Composed(
         renamed(context, asked.chat, session, body),
         headers,
-        restored,
-        trimmed,
-        sent,
-        summed=summed.messages,
+        replace(
+            _prompt(context, asked, plan),
+            sent=sent,
+            leading=len(summed.system),
+            restored=restored,
+            dropped=trimmed.dropped,
+            shortened=trimmed.shortened,
+            summed=summed.messages,
+            summary=summed.hash,
+            over=trimmed.over,
+            form=_form(asked, plan, line, trimmed),
+            is_measured=budget.max_input_tokens is not None,
+        ),
         missing=summed.missing,
         weights=steadied.kept,
     )
 
 
-def _task(context: Context, asked: Asked, request: web.BaseRequest) -> Composed:
-    made = task(context, asked, request)
-    return Composed(
-        made.body, made.headers, 0, Trimmed((), shortened=int(made.is_shorter)), target=made.target
+def _prompt(context: Context, asked: ChatCall, plan: Plan) -> Prompt:
+    """What is told of a prompt whatever is in it; no hashes where nothing is kept."""
+    if plan.conversation is None:
+        return Prompt(asked.chat.model)
+    before = context.recent.prompt(plan.conversation.id)
+    chat = asked.chat
+    return Prompt(
+        chat.model, heads=heads(asked.chain, chat.system, chat.tools, before.heads if before else None)
     )
 
 
-def _surely_fits(context: Context, asked: Asked, plan: Plan, budget: Budget) -> bool:
+def _as_it_came(context: Context, asked: ChatCall, plan: Plan, budget: Budget) -> Prompt:
+    chat, form = asked.chat, AS_IT_CAME if plan.conversation else None
+    return replace(
+        _prompt(context, asked, plan),
+        sent=chat.sent,
+        leading=len(chat.system),
+        form=form,
+        is_measured=not budget.unlimited,
+    )
+
+
+def _form(asked: ChatCall, plan: Plan, line: Sequence[Outgoing], trimmed: Trimmed) -> Sent | None:
+    """Which stored messages go, and in which form; None where nothing is kept."""
+    if plan.conversation is None:
+        return None
+    return sent_of(line, trimmed, asked.chat.path, plan.line)
+
+
+def _task(context: Context, asked: ChatCall, request: web.BaseRequest) -> Composed:
+    made = task(context, asked, request)
+    return Composed(made.body, made.headers, Prompt(shortened=int(made.is_shorter)), target=made.target)
+
+
+def _surely_fits(context: Context, asked: ChatCall, plan: Plan, budget: Budget) -> bool:
     """Can it be told without looking at each message that nothing is cut? False proves nothing."""
     if budget.max_messages is not None or budget.max_turns is not None or is_wanted(context, asked):
         return False
@@ -110,7 +145,7 @@ def _surely_fits(context: Context, asked: Asked, plan: Plan, budget: Budget) -> 
 
 def _cut(
     context: Context,
-    asked: Asked,
+    asked: ChatCall,
     plan: Plan,
     system: Sequence[Outgoing],
     line: Sequence[Outgoing],
@@ -130,11 +165,11 @@ def _cut(
     return steady(cut, line, weights, asked.chat.model, kept, fresh=fresh)
 
 
-def _with(asked: Asked, extra: dict[str, bytes]) -> bytes:
+def _with(asked: ChatCall, extra: dict[str, bytes]) -> bytes:
     return asked.chat.with_fields(extra) if extra else asked.chat.body
 
 
-def _system(plan: Plan, asked: Asked) -> list[Outgoing]:
+def _system(plan: Plan, asked: ChatCall) -> list[Outgoing]:
     """The leading system messages: the client's, or the conversation's own where those stand in for them."""
     own = [Outgoing(each.role, each.raw) for each in asked.chat.system]
     if plan.system is None:
@@ -145,7 +180,7 @@ def _system(plan: Plan, asked: Asked) -> list[Outgoing]:
     return [Outgoing("system", raw, restored=True) for raw in stored]
 
 
-def _line(context: Context, plan: Plan, asked: Asked) -> list[Outgoing]:
+def _line(context: Context, plan: Plan, asked: ChatCall) -> list[Outgoing]:
     """Everything after the leading system messages."""
     chat, rules = asked.chat, context.restore
     sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
@@ -160,32 +195,3 @@ def _readable_only(headers: CIMultiDict[str]) -> None:
     if offered:
         kept = [each for each in offered.split(",") if each.split(";")[0].strip().lower() in READABLE]
         headers["Accept-Encoding"] = ",".join(kept).strip() or "identity"
-
-
-def told(context: Context, asked: Asked, plan: Plan, composed: Composed) -> dict[str, str]:
-    """The response headers that tell what was done; the same is counted."""
-    metrics = context.metrics
-    metrics.requests.labels(plan.outcome.value).inc()
-    said = {"X-Sidecar-Outcome": plan.outcome.value}
-    name = asked.identity.key or (plan.conversation.id if plan.conversation else None)
-    if name:
-        said["X-Conversation-ID"] = name
-    if composed.restored:
-        said["X-Sidecar-Restored"] = str(composed.restored)
-        metrics.restored.inc(composed.restored)
-    if composed.trimmed.dropped:
-        said["X-Sidecar-Trimmed"] = str(composed.trimmed.dropped)
-        metrics.trimmed.inc(composed.trimmed.dropped)
-    if composed.trimmed.shortened:
-        said["X-Sidecar-Shortened"] = str(composed.trimmed.shortened)
-    if composed.summed:
-        said["X-Sidecar-Summary"] = str(composed.summed)
-    if composed.healed:
-        said["X-Sidecar-Healed"] = str(composed.healed)
-    if composed.trimmed.over:
-        said["X-Sidecar-Over-Budget"] = ", ".join(composed.trimmed.over)
-        for limit in composed.trimmed.over:
-            metrics.over_budget.labels(limit).inc()
-    if plan.degraded:
-        said[DEGRADED] = "store"
-    return said

@@ -6,11 +6,14 @@ import asyncio
 
 from aiohttp import web
 
+from sidecar.conversation.reconcile import Outcome
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.outcome import Progress
+from sidecar.exchange.plan import Plan
+from sidecar.exchange.prompt import difference
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
 from sidecar.proxy.heal import send
-from sidecar.proxy.load import Plan
-from sidecar.proxy.receive import Asked
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
 from sidecar.upstream.response import UpstreamResponse
@@ -19,25 +22,34 @@ __all__ = ["forward"]
 
 
 async def forward(
-    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.BaseRequest
+    context: Context,
+    asked: ChatCall,
+    plan: Plan,
+    composed: Composed,
+    request: web.BaseRequest,
+    progress: Progress,
 ) -> tuple[UpstreamResponse, Composed]:
     """Send the request on, shorter if need be; gives the answer, and what it is the answer to.
 
     Waits for the head of the answer, for as long as the client does or is to.
     """
-    sending = send(context, asked, plan, composed, request)
+    sending = send(context, asked, plan, composed, request, progress)
     if plan.conversation is None or context.settings.history.on_disconnect == "cancel":
-        return await sending
+        return _begun(context, asked, plan, progress, *await sending)
     task = asyncio.ensure_future(sending)
     try:
-        return await asyncio.shield(task)
+        return _begun(context, asked, plan, progress, *await asyncio.shield(task))
     except asyncio.CancelledError:
-        await asyncio.wait((context.tasks.spawn(_unseen(context, asked, plan, task)),))
+        await asyncio.wait((context.tasks.spawn(_unseen(context, asked, plan, progress, task)),))
         raise
 
 
 async def _unseen(
-    context: Context, asked: Asked, plan: Plan, sending: asyncio.Future[tuple[UpstreamResponse, Composed]]
+    context: Context,
+    asked: ChatCall,
+    plan: Plan,
+    progress: Progress,
+    sending: asyncio.Future[tuple[UpstreamResponse, Composed]],
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
     stopping = asyncio.ensure_future(context.tasks.stopping.wait())
@@ -47,8 +59,27 @@ async def _unseen(
         sending.cancel()
         return
     if sending.exception() is None:
-        upstream, composed = sending.result()
-        recording = recording_of(context, asked, plan, upstream, composed)
+        upstream, composed = _begun(context, asked, plan, progress, *sending.result())
+        recording = recording_of(context, asked, plan, upstream, composed, progress)
         if recording is not None:
             await read_on(upstream, recording)
         upstream.close()
+
+
+def _begun(
+    context: Context,
+    asked: ChatCall,
+    plan: Plan,
+    progress: Progress,
+    upstream: UpstreamResponse,
+    composed: Composed,
+) -> tuple[UpstreamResponse, Composed]:
+    """The upstream has begun to answer this: note what is known of that."""
+    progress.status = upstream.status
+    progress.streamed = upstream.content_type == "text/event-stream"
+    progress.prompt = prompt = composed.prompt
+    if plan.conversation is not None:
+        if plan.outcome is not Outcome.START:
+            progress.difference = difference(context.recent.prompt(plan.conversation.id), prompt)
+        context.recent.went(plan.conversation.id, asked.chat, prompt)
+    return upstream, composed

@@ -9,6 +9,7 @@ upstream's first answer byte for byte: it is about the request that the client m
 from __future__ import annotations
 
 import logging
+import time
 
 from aiohttp import web
 from msgspec.structs import replace
@@ -16,10 +17,11 @@ from msgspec.structs import replace
 from sidecar.conversation.overflow import LEAST, Overflow
 from sidecar.conversation.tokens import Measure, measure_of_tools, total
 from sidecar.errors import SidecarError
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.outcome import Progress
+from sidecar.exchange.plan import Plan
 from sidecar.proxy.compose import Composed, compose
 from sidecar.proxy.context import Context
-from sidecar.proxy.load import Plan
-from sidecar.proxy.receive import Asked
 from sidecar.upstream.overflow_probe import refusal
 from sidecar.upstream.response import UpstreamResponse
 
@@ -37,10 +39,17 @@ _FAR_OFF = 4
 
 
 async def send(
-    context: Context, asked: Asked, plan: Plan, composed: Composed, request: web.BaseRequest
+    context: Context,
+    asked: ChatCall,
+    plan: Plan,
+    composed: Composed,
+    request: web.BaseRequest,
+    progress: Progress,
 ) -> tuple[UpstreamResponse, Composed]:
     """Send a request until it is short enough; gives the answer and what it is the answer to."""
+    progress.sent = time.monotonic()
     first = await _sent(context, composed, request)
+    progress.head = time.monotonic()
     if asked.is_task or asked.mode == "off":
         return first, composed
     try:
@@ -58,14 +67,15 @@ async def send(
         return first, composed
     first.close()
     context.metrics.overflows.labels("yes").inc()
-    about["retries"] = healed[1].healed
+    progress.head = time.monotonic()
+    progress.overflow_retries = about["retries"] = healed[1].healed
     log.info("the upstream refused a prompt for its length, and took a shorter one", extra=about)
     return healed
 
 
 async def _healed(
     context: Context,
-    asked: Asked,
+    asked: ChatCall,
     plan: Plan,
     composed: Composed,
     request: web.BaseRequest,
@@ -120,12 +130,12 @@ def _is_our_fault(status: int) -> bool:
     return 400 <= status < 500 and status not in (401, 403, 408, 429)
 
 
-def _measure(asked: Asked, composed: Composed) -> Measure:
+def _measure(asked: ChatCall, composed: Composed) -> Measure:
     """What was sent."""
-    return total([*(each.measure for each in composed.sent), measure_of_tools(asked.chat.tools)])
+    return total([*(each.measure for each in composed.prompt.sent), measure_of_tools(asked.chat.tools)])
 
 
-def _believable(refused: Overflow, asked: Asked, size: int) -> Overflow:
+def _believable(refused: Overflow, asked: ChatCall, size: int) -> Overflow:
     """Without numbers that have nothing to do with what was sent: an error may be made to lie."""
     if refused.sent is not None:
         fits = size / _FAR_OFF <= refused.sent <= size * _FAR_OFF
@@ -134,7 +144,7 @@ def _believable(refused: Overflow, asked: Asked, size: int) -> Overflow:
     return refused if fits else Overflow()
 
 
-def _ceiling(context: Context, asked: Asked, refused: Overflow, size: int) -> int:
+def _ceiling(context: Context, asked: ChatCall, refused: Overflow, size: int) -> int:
     """How much may be sent the next time, in estimated tokens; less than the last time in any case."""
     shorter = int(size * _SHORTER)
     if refused.limit is None:
@@ -146,13 +156,13 @@ def _ceiling(context: Context, asked: Asked, refused: Overflow, size: int) -> in
     return known if known < size else shorter
 
 
-def _room(context: Context, asked: Asked, refused: Overflow) -> int:
+def _room(context: Context, asked: ChatCall, refused: Overflow) -> int:
     """What the window holds beside the answer; 1 where it is not known. What was refused has more."""
     window = refused.limit or 0
     return max(window - (asked.chat.max_tokens or int(window * context.settings.trim.answer_share)), 1)
 
 
-def _guess(context: Context, asked: Asked, ceiling: int) -> None:
+def _guess(context: Context, asked: ChatCall, ceiling: int) -> None:
     """The window is not known, but a prompt that is taken: the next request begins there."""
     share = context.settings.trim.answer_share
     answer = min(asked.chat.max_tokens or int(ceiling * share / (1 - share)), ceiling)

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.conversation.learning import START, Learning, learned
-from sidecar.conversation.message import read
+from sidecar.conversation.request import ChatRequest
 from sidecar.conversation.silent import NO_CEILING, Ceiling, is_far_too_small
 from sidecar.conversation.tokens import Measure, Measured, Weights, measure_of_tools, total
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.prompt import Prompt
 from sidecar.metrics import Metrics
 from sidecar.store import Store
 
@@ -39,6 +40,8 @@ _SAID_FOR = 3600.0  # seconds until the same is said again of a model
 _MOST = 500  # models
 _MOST_WAITING = 1000  # reports
 _LONGEST_NAME = 256
+# A prompt of more bytes for each token that was counted is looked at: it may have been cut.
+_FEW = 5
 
 _Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 _StoreFailed = Callable[[str, Exception], None]
@@ -53,6 +56,9 @@ class _Model:
     is_saved: bool = True
 
 
+_UNKNOWN = _Model()
+
+
 class Learned:
     """The weights of each model."""
 
@@ -62,7 +68,7 @@ class Learned:
         self._spawn = spawn
         self._store_failed = store_failed
         self._models: dict[str, _Model] = {}
-        self._reports: deque[tuple[str, tuple[Measured, ...], bytes, bytes]] = deque(maxlen=_MOST_WAITING)
+        self._reports: deque[tuple[str, tuple[Measured, ...], bytes, int]] = deque(maxlen=_MOST_WAITING)
         self._reading: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._saved_at = -_EVERY
@@ -83,11 +89,27 @@ class Learned:
         known = self._models.get(model or "")
         return known.state.weights if known else START.weights
 
-    def report(self, model: str | None, sent: Sequence[Measured], tools: bytes, usage: bytes) -> None:
-        """A complete reply to these messages came with this `usage` (JSON); returns at once."""
+    def look(self, chat: ChatRequest, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
+        """The tokens of a prompt by the estimate, and whether the upstream seems to have cut it silently.
+
+        None where that would cost more than it tells: the upstream has counted, and as many as usual.
+        """
+        is_odd = not tokens or tokens * _FEW < len(chat.body)
+        if not prompt.sent or not (is_odd or prompt.is_measured):
+            return None, False
+        model = chat.model if len(chat.model or "") <= _LONGEST_NAME else None
+        known = self._models.get(model or "", _UNKNOWN)
+        is_own = prompt.form is not None and prompt.form.rule == "client" and not prompt.dropped
+        said = chat.measure if is_own else total([each.measure for each in prompt.sent])
+        measure = total([said, measure_of_tools(chat.tools)]) if chat.tools else said
+        estimate = known.state.weights.tokens(measure)
+        return estimate, bool(tokens and is_odd) and _is_cut(known, measure, tokens or 0)
+
+    def report(self, model: str | None, sent: Sequence[Measured], tools: bytes, tokens: int) -> None:
+        """A complete reply to these messages came, and they took so many tokens; returns at once."""
         if len(model or "") > _LONGEST_NAME or not self._is_wanted(model or ""):
             return
-        self._reports.append((model or "", tuple(sent), tools, usage))
+        self._reports.append((model or "", tuple(sent), tools, tokens))
         if self._reading is None or self._reading.done():
             self._reading = self._spawn(self._read())
 
@@ -105,13 +127,12 @@ class Learned:
         """A prompt of this measure was answered, and counted."""
         name = model or ""
         known = self._known(name)
-        estimate = known.state.weights.tokens(prompt)
+        is_cut = _is_cut(known, prompt, tokens)
         hits = known.ceiling.hits
         known.ceiling = known.ceiling.after(prompt, tokens)
-        has_hit = known.ceiling.hits > hits
-        if is_far_too_small(known.state, prompt, tokens) or (has_hit and known.ceiling.is_certain):
-            self._cut_silently(name, known, estimate, tokens)
-        elif not has_hit:
+        if is_cut:
+            self._cut_silently(name, known, known.state.weights.tokens(prompt), tokens)
+        elif known.ceiling.hits <= hits:
             self._learn(known, prompt, tokens)
 
     def refused(self, model: str | None, prompt: Measure, tokens: int) -> None:
@@ -146,12 +167,8 @@ class Learned:
     async def _read(self) -> None:
         await self._pause(_SOON)
         while self._reports:
-            model, sent, tools, usage = self._reports.popleft()
-            tokens = _prompt_tokens(usage)
-            if tokens is not None:
-                self.observe(
-                    model, total([*(each.measure for each in sent), measure_of_tools(tools)]), tokens
-                )
+            model, sent, tools, tokens = self._reports.popleft()
+            self.observe(model, total([*(each.measure for each in sent), measure_of_tools(tools)]), tokens)
             await asyncio.sleep(0)  # a long prompt takes a while to measure
 
     def _cut_silently(self, name: str, known: _Model, estimate: int, tokens: int) -> None:
@@ -189,9 +206,8 @@ class Learned:
                 await self._ending.wait()
 
 
-def _prompt_tokens(usage: bytes) -> int | None:
-    try:
-        tokens = read(usage).get("prompt_tokens")
-    except ValueError:  # whatever it is, it is not a count
-        return None
-    return tokens if type(tokens) is int and tokens > 0 else None
+def _is_cut(known: _Model, prompt: Measure, tokens: int) -> bool:
+    """Does a prompt of this measure, counted so, show that the upstream cuts silently?"""
+    after = known.ceiling.after(prompt, tokens)
+    has_hit = after.hits > known.ceiling.hits and after.is_certain
+    return has_hit or is_far_too_small(known.state, prompt, tokens)

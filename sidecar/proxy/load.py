@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-import msgspec
 from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.effort import Effort
-from sidecar.conversation.history import Conversation, Message, Node, Tree
+from sidecar.conversation.history import Conversation, Node, Tree
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.identity import conversation_id as named_id
 from sidecar.conversation.reconcile import (
@@ -29,12 +28,13 @@ from sidecar.conversation.reconcile import (
 )
 from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
 from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
-from sidecar.proxy.receive import Asked
 from sidecar.proxy.recognise import given_up, recognised
 
-__all__ = ["Plan", "load"]
+__all__ = ["load"]
 
 # Seconds that a request waits for a store of which it is known that it fails: one that brings its
 # history is answered all the same, one that does not is told at once.
@@ -42,26 +42,7 @@ _DEGRADED = 0.25
 _REFUSED = 1.0
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What to do with a request.
-
-    `conversation` is None where nothing is kept. `steps` are the stored nodes that the first messages of
-    the request stand for, where they may have to be restored. `line` is the stored path that goes before
-    the messages of a client that sends only what is new. `new` is what will be recorded under `parent`.
-    """
-
-    outcome: Outcome
-    conversation: Conversation | None = None
-    parent: Node | None = None
-    new: tuple[Message, ...] = ()
-    steps: tuple[Step, ...] = ()
-    line: tuple[Node, ...] | None = None
-    #: The leading system messages (a JSON array) that stand in for the request's own; None: none do.
-    system: bytes | None = None
-    degraded: bool = False
-
-
-async def load(context: Context, asked: Asked) -> Plan:
+async def load(context: Context, asked: ChatCall) -> Plan:
     """Find out what the request is. Raises `StoreUnavailable` for one that cannot do without the store."""
     if asked.is_task:
         return Plan(Outcome.TASK)
@@ -81,7 +62,7 @@ async def load(context: Context, asked: Asked) -> Plan:
     return replace(plan, degraded=True) if degraded else plan
 
 
-def _at_hand(context: Context, asked: Asked) -> Plan | None:
+def _at_hand(context: Context, asked: ChatCall) -> Plan | None:
     """What to do with the usual turn, which goes on where this process has recorded the one before; None for
     any other. What appends has to find what another process recorded just now."""
     if asked.conversation_id is None or asked.may_append or context.store_health.is_failing:
@@ -97,7 +78,7 @@ def _at_hand(context: Context, asked: Asked) -> Plan | None:
     return _plan(asked, found.conversation, place, is_tip=found.is_tip)
 
 
-def _hashes(asked: Asked) -> list[bytes]:
+def _hashes(asked: ChatCall) -> list[bytes]:
     """Where the request may continue, the deepest first."""
     hashes = asked.chat.path.hashes
     return [hashes[position - 1] for position in places(asked.chat)]
@@ -114,7 +95,7 @@ async def _writable_again(context: Context, must_keep: bool) -> bool:
     return True
 
 
-async def _in_time(context: Context, asked: Asked, degraded: bool) -> Plan:
+async def _in_time(context: Context, asked: ChatCall, degraded: bool) -> Plan:
     limit = context.settings.timeouts.store
     try:
         async with asyncio.timeout(min(_REFUSED, limit) if degraded else limit):
@@ -124,7 +105,7 @@ async def _in_time(context: Context, asked: Asked, degraded: bool) -> Plan:
         raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error
 
 
-async def _load(context: Context, asked: Asked) -> Plan:
+async def _load(context: Context, asked: ChatCall) -> Plan:
     store, chat = context.store, asked.chat
     ids = await _ids(context, asked)
     if ids is None:
@@ -144,7 +125,7 @@ async def _load(context: Context, asked: Asked) -> Plan:
     return await _reconcile(context, asked, found, conversation)
 
 
-async def _ids(context: Context, asked: Asked) -> list[str] | None:
+async def _ids(context: Context, asked: ChatCall) -> list[str] | None:
     """Under which ids the conversation may be kept, the first for a new one; None to keep nothing."""
     key = asked.identity.key
     if key is not None and asked.conversation_id is not None:
@@ -162,19 +143,19 @@ async def _ids(context: Context, asked: Asked) -> list[str] | None:
     return [known] if known else []
 
 
-def _of_its_own(context: Context, asked: Asked) -> str:
+def _of_its_own(context: Context, asked: ChatCall) -> str:
     """The id of a chat that is not the first under an agent's header, which may name a login that has many:
     told apart by their first messages, they must not become one session upstream."""
     root = asked.chat.path.hashes[0] if len(asked.chat.path) else b""
     return named_id(context.store.secret, asked.identity.tenant, f"{asked.identity.key}\n{root.hex()}")
 
 
-def _fresh(asked: Asked, id: str) -> Conversation:
+def _fresh(asked: ChatCall, id: str) -> Conversation:
     now = time.time()
     return Conversation(id, asked.identity.tenant, asked.identity.key, created_at=now, updated_at=now)
 
 
-async def _append(context: Context, asked: Asked, conversation: Conversation, tip: bytes) -> Plan:
+async def _append(context: Context, asked: ChatCall, conversation: Conversation, tip: bytes) -> Plan:
     line = await context.store.path(conversation.id, tip)
     system = await _system(context, asked, conversation, appending=True)
     told = repeated(line, asked.chat, first_too=asked.mode == "auto")
@@ -187,7 +168,7 @@ async def _append(context: Context, asked: Asked, conversation: Conversation, ti
     return Plan(outcome, conversation, on.parent, on.new, line=on.before, system=system)
 
 
-async def _reconcile(context: Context, asked: Asked, found: Found, conversation: Conversation) -> Plan:
+async def _reconcile(context: Context, asked: ChatCall, found: Found, conversation: Conversation) -> Plan:
     chat, store = asked.chat, context.store
     place = _settled(asked, found)
     steps: tuple[Step, ...] = ()
@@ -209,7 +190,7 @@ async def _reconcile(context: Context, asked: Asked, found: Found, conversation:
     return replace(plan, steps=steps if _may_restore(asked) else (), system=system)
 
 
-def _plan(asked: Asked, conversation: Conversation, place: Place, *, is_tip: bool) -> Plan:
+def _plan(asked: ChatCall, conversation: Conversation, place: Place, *, is_tip: bool) -> Plan:
     """To go on at a place up to which there is nothing to restore."""
     return Plan(
         outcome=outcome_of(asked.chat, place, stored=True, is_tip=is_tip),
@@ -219,17 +200,17 @@ def _plan(asked: Asked, conversation: Conversation, place: Place, *, is_tip: boo
     )
 
 
-def _settled(asked: Asked, found: Found) -> Place | None:
+def _settled(asked: ChatCall, found: Found) -> Place | None:
     return settled(asked.chat, found.nodes, _named(asked))
 
 
-def _named(asked: Asked) -> frozenset[str]:
+def _named(asked: ChatCall) -> frozenset[str]:
     """The ids by which the client calls its newest question and the answer before that."""
     return frozenset(each for each in (asked.identity.parent_id, asked.identity.user_message_id) if each)
 
 
 async def _system(
-    context: Context, asked: Asked, conversation: Conversation, *, appending: bool
+    context: Context, asked: ChatCall, conversation: Conversation, *, appending: bool
 ) -> bytes | None:
     """What stands in for the leading system messages: the first if pinned, the last if none were sent."""
     pinned = context.settings.restore.system_prompt == "pin" and _may_restore(asked)
@@ -239,13 +220,13 @@ async def _system(
     return stored[0 if pinned else 1] if stored else None
 
 
-def _is_faithful(context: Context, asked: Asked, place: Place, node: Node) -> bool:
+def _is_faithful(context: Context, asked: ChatCall, place: Place, node: Node) -> bool:
     """Is there nothing to restore up to this place?"""
     if not _may_restore(asked):
         return True
     return context.restore.by_hash and node.exact == asked.chat.path.exacts[place.position - 1]
 
 
-def _may_restore(asked: Asked) -> bool:
+def _may_restore(asked: ChatCall) -> bool:
     """Nothing is ever put into a request that names no conversation, or one that mixes several."""
     return asked.identity.key is not None and asked.identity.kind is Kind.CHAT

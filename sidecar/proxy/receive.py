@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
-from typing import Literal, cast
+from typing import cast
 
-import msgspec
 from aiohttp import web
 
 from sidecar.conversation.history import Chain
@@ -21,6 +21,8 @@ from sidecar.conversation.identity import (
 from sidecar.conversation.request import ChatRequest, parse
 from sidecar.conversation.tasks import is_task
 from sidecar.errors import BadRequest
+from sidecar.exchange.call import ChatCall, Mode
+from sidecar.exchange.outcome import Progress
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
 from sidecar.proxy.context import Context
@@ -29,41 +31,18 @@ from sidecar.proxy.tenant import who_asks
 from sidecar.settings import Settings
 from sidecar.upstream.headers import HISTORY
 
-__all__ = ["Asked", "Mode", "receive"]
+__all__ = ["receive"]
 
-Mode = Literal["auto", "full", "append", "off"]
 _MODES = ("auto", "full", "append", "off")
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A chat request, understood."""
-
-    identity: Identity
-    chain: Chain
-    chat: ChatRequest
-    mode: Mode
-    is_task: bool
-    #: Under which the upstream and the client know the conversation; None until one is found or made.
-    conversation_id: str | None
-    #: Does it show that its client sends the whole history?
-    is_full: bool
-    #: Could it be from a client that sends only what is new?
-    may_append: bool
-    #: Does it take part in a history at all?
-    is_kept: bool
-
-    @property
-    def place_in_line(self) -> str | None:
-        """The conversation to which requests have to be served one after another; None if this need not."""
-        return self.conversation_id if self.may_append and self.is_kept else None
-
-
-async def receive(context: Context, request: web.BaseRequest, held: Held) -> Asked:
+async def receive(context: Context, request: web.BaseRequest, held: Held, progress: Progress) -> ChatCall:
     """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
     settings = context.settings
     identity = _identify(context, request)
     mode = _mode(settings, request, identity)
     body = await body_of(request, settings, held)
+    progress.received = time.monotonic()
     chain = Chain(identity.tenant)
     name = conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
     chat = parse(body, chain, context.recent.last(name), settings.limits.max_messages)
@@ -74,7 +53,7 @@ async def receive(context: Context, request: web.BaseRequest, held: Held) -> Ask
     if not task:  # a task comes under the chat's id, and is not what its next turn begins with
         context.recent.keep(name, chat)
     full = mode != "append" and bool(chat.prefill or chat.last_answer or identity.sends_history)
-    return Asked(
+    return ChatCall(
         identity=identity,
         chain=chain,
         chat=chat,

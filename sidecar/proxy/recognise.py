@@ -11,15 +11,15 @@ import logging
 from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.history import Tree
 from sidecar.conversation.recognise import MAX_MESSAGES, clues, continues, hashes, with_prefill
+from sidecar.exchange.call import ChatCall
 from sidecar.proxy.context import Context
-from sidecar.proxy.receive import Asked
 
 __all__ = ["given_up", "recognised"]
 
 log = logging.getLogger("sidecar.proxy")
 
 
-async def recognised(context: Context, asked: Asked) -> str | None:
+async def recognised(context: Context, asked: ChatCall) -> str | None:
     """The id of the conversation that the request continues; None if it begins one or could be of several."""
     store = context.store
     history, tenant = with_prefill(asked.chat, asked.chain), asked.identity.tenant

@@ -12,18 +12,23 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from operator import is_
+
+from msgspec.structs import replace
 
 from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import read, text_of
-from sidecar.conversation.records import Turn
+from sidecar.conversation.records import Exchange, Turn
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.new_nodes import new_nodes
+from sidecar.exchange.outcome import Answered, Progress, exchange_of, reason
+from sidecar.exchange.plan import Plan
+from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.compose import Composed
 from sidecar.proxy.context import Context
 from sidecar.proxy.entropy import token
 from sidecar.proxy.kept import MAX_REPLY, Kept
-from sidecar.proxy.load import Plan
-from sidecar.proxy.receive import Asked
+from sidecar.proxy.observers import count, log_line
 from sidecar.streaming.assembly import Assembled, Reply, from_body
 from sidecar.streaming.compact import compacted
 from sidecar.streaming.joining import encode
@@ -48,10 +53,11 @@ class Recording:
     """One reply on its way into the store. Extend `kept.data`, then `commit` once."""
 
     context: Context
-    asked: Asked
+    asked: ChatCall
     plan: Plan
     conversation: Conversation
     composed: Composed
+    progress: Progress
     kept: Kept
     streamed: bool
     coding: str = "identity"
@@ -82,7 +88,7 @@ class Recording:
             self.kept.release()
 
     async def _commit(self, ended: State) -> None:
-        data = self.kept.take()
+        now, data = time.monotonic(), self.kept.take()
         if len(data) * (_TIMES if self.coding in COMPRESSED else 1) > _LONG:
             assembled, replies = await asyncio.to_thread(self._read, data)
         else:
@@ -95,19 +101,47 @@ class Recording:
         elif ended == "complete" and not assembled.replies and assembled.error is None:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
         turn = self._turn(assembled, replies, ended)
+        exchange = self._exchange(turn, assembled, ended, now)
+        try:
+            await self._store(replace(turn, exchange=exchange))
+        finally:
+            count(self.context.metrics, self.progress, exchange, time.monotonic())
+            log_line(exchange)
+
+    async def _store(self, turn: Turn) -> None:
         try:
             await self.context.store.record(turn)
         except StoreUnavailable as error:
             self.context.store_health.could_not_write(error)
             raise
         self.context.store_health.wrote()
-        for node in turn.nodes:
-            if node.source == "upstream":
-                self.context.metrics.replies.labels(node.state).inc()
-        sent = self.composed.sent
-        if sent and assembled.usage and any(_is_whole_reply(node) for node in turn.nodes):
+        self.progress.recorded = [node.state for node in turn.nodes if node.source == "upstream"]
+        sent, exchange = self.composed.prompt.sent, turn.exchange
+        if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
             chat = self.asked.chat
-            self.context.learned.report(chat.model, sent, chat.tools, assembled.usage)
+            self.context.learned.report(chat.model, sent, chat.tools, exchange.input_tokens)
+
+    def _exchange(self, turn: Turn, assembled: Assembled, ended: State, now: float) -> Exchange:
+        """What happened, in one value; `now` is when the reply had come."""
+        progress, prompt, nodes = self.progress, self.composed.prompt, turn.nodes
+        replies = [node.id for node in nodes if node.source == "upstream"]
+        asked = [node.id for node in nodes if node.source == "client"]
+        plan, tokens = self.plan, tokens_of(assembled.usage)
+        progress.error = reason(ended, assembled, self.kept.cut_by)
+        estimated, is_cut = self.context.learned.look(self.asked.chat, prompt, tokens.input)
+        return exchange_of(
+            progress,
+            now,
+            Answered(
+                asked[-1] if asked else plan.parent.id if plan.parent else None,
+                replies,
+                assembled.model,
+                next((each.finish_reason for each in assembled.replies if each.finish_reason), None),
+                tokens,
+                estimated,
+                is_cut,
+            ),
+        )
 
     def _read(self, data: bytes) -> _Said:
         """What came, and the replies in it that can be kept."""
@@ -121,7 +155,7 @@ class Recording:
 
     def _turn(self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State) -> Turn:
         now = time.time()
-        asked_nodes = self._asked_nodes(now)
+        asked_nodes = new_nodes(self.asked, self.plan, now)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
         cut: State | None = "partial" if self.kept.cut_by else None  # more may have come than was kept
         replies = [
@@ -132,8 +166,10 @@ class Recording:
         complete = [node for node in replies if node.state == "complete"]
         # Asked again in vain, the conversation stays where it was: the answer before is still its answer.
         tip = complete[0] if complete else asked_nodes[-1] if asked_nodes else None
-        system = b"[" + b",".join(each.raw for each in self.asked.chat.system) + b"]"
-        digest = self.asked.chain.hash(None, system) if self.asked.chat.system else None
+        digest = self.composed.prompt.heads.system_hash
+        system = None
+        if digest is not None and digest != self.conversation.system:
+            system = b"[" + b",".join([each.raw for each in self.asked.chat.system]) + b"]"
         before = self.conversation
         conversation = Conversation(
             before.id,
@@ -150,43 +186,7 @@ class Recording:
             conversation=conversation,
             nodes=(*asked_nodes, *replies),
             echoes=self._echoes(asked_nodes, replies),
-            system=system if digest is not None and digest != self.conversation.system else None,
-        )
-
-    def _asked_nodes(self, now: float) -> list[Node]:
-        """The request's new messages, as nodes under the place where the request continues."""
-        nodes: list[Node] = []
-        parent, chain, path = self.plan.parent, self.asked.chain, self.asked.chat.path
-        at = len(path) - len(self.plan.new)
-        hashes, exacts = self._told(at)
-        for number, message in enumerate(self.plan.new):
-            newest = message is path.messages[-1]
-            parent = Node(
-                chain.message_id(parent, message.digest, hashes[number] if hashes else None),
-                parent.id if parent else None,
-                message.digest,
-                exacts[number] if exacts else chain.exact(parent.exact if parent else b"", message),
-                message.role,
-                message.raw,
-                source="client",
-                state="complete",
-                created_at=now,
-                message_id=self.asked.identity.user_message_id if newest and message.role == "user" else None,
-            )
-            nodes.append(parent)
-        return nodes
-
-    def _told(self, at: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-        """The hashes of the new messages, chain and exact chain, where the client has told them: as far
-        as its path is the stored one up to their place. Nothing of a chain that is not."""
-        path, parent = self.asked.chat.path, self.plan.parent
-        if not all(map(is_, self.plan.new, path.messages[at:])):
-            return (), ()
-        before = path.hashes[at - 1 : at] if at else (), path.exacts[at - 1 : at] if at else ()
-        known = ((parent.hash,), (parent.exact,)) if parent else ((), ())
-        return (
-            path.hashes[at:] if before[0] == known[0] else (),
-            path.exacts[at:] if before[1] == known[1] else (),
+            system=system,
         )
 
     def _readable(self, reply: Reply) -> Message | None:
@@ -242,7 +242,12 @@ class Recording:
 
 
 def recording_of(
-    context: Context, asked: Asked, plan: Plan, upstream: UpstreamResponse, composed: Composed
+    context: Context,
+    asked: ChatCall,
+    plan: Plan,
+    upstream: UpstreamResponse,
+    composed: Composed,
+    progress: Progress,
 ) -> Recording | None:
     """What keeps the reply to what was composed; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
@@ -250,8 +255,9 @@ def recording_of(
     limits, coding = context.settings.limits, coding_of(upstream.headers)
     compact = compacted if coding not in COMPRESSED else None
     kept = Kept(limits.max_reply, context.replies, compact)
-    streamed = upstream.content_type == "text/event-stream"
-    return Recording(context, asked, plan, plan.conversation, composed, kept, streamed, coding)
+    progress.is_recorded = True
+    streamed = progress.streamed
+    return Recording(context, asked, plan, plan.conversation, composed, progress, kept, streamed, coding)
 
 
 def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
@@ -264,10 +270,6 @@ def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
         return "complete"
     is_odd = assembled.ignored and not assembled.done and reply.finish_reason is None
     return "failed" if is_odd and ended == "complete" else ended
-
-
-def _is_whole_reply(node: Node) -> bool:
-    return node.source == "upstream" and node.state == "complete"
 
 
 def _says_something(reply: Reply) -> bool:

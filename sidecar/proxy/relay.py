@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 import struct
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
@@ -21,9 +22,10 @@ from aiohttp import HttpVersion11, web
 from sidecar.aiohttp_internals.server import RelayedResponse
 from sidecar.conversation.history import State
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
 from sidecar.proxy.record import Recording
 from sidecar.streaming.ending import Ending, LastPiece, UnnamedEnding
-from sidecar.upstream.content_encoding import COMPRESSED, Decompressor
+from sidecar.upstream.content_encoding import COMPRESSED, Decompressor, coding_of, decompressed
 from sidecar.upstream.failures import kind_of
 from sidecar.upstream.headers import DEGRADED, from_upstream
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
@@ -33,29 +35,74 @@ __all__ = ["read_on", "relay", "relay_recorded"]
 log = logging.getLogger("sidecar.proxy")
 
 _LOOKED_THROUGH = 64 << 20  # unpacked bytes of a packed stream in which its end is looked for
+_LONGEST_ERROR = 64 << 10  # bytes of an error in which its code is looked for
 _LONGEST_HELD = 64 << 10  # packed bytes that may wait to be told from its end
 
 
 async def relay(
-    request: web.BaseRequest, upstream: UpstreamResponse, extra: Mapping[str, str]
+    request: web.BaseRequest,
+    upstream: UpstreamResponse,
+    extra: Mapping[str, str],
+    progress: Progress | None = None,
 ) -> web.StreamResponse:
-    """Pass a response on, without a copy."""
+    """Pass a response on, without a copy. `progress`: of a chat, which is told how it ended."""
     response = _response(upstream, extra)
+    watch = _watch(upstream, progress)
     try:
         await response.prepare(request)
         while True:
             try:
                 chunk = await upstream.readany()
             except STREAM_ERRORS as error:
+                if progress is not None:
+                    progress.error = UPSTREAM_BROKE_OFF
                 _break_off(request, error)
                 return response
             if not chunk:
                 break
+            if watch is not None:
+                watch = watch(chunk)
             await response.write(chunk)
+        if progress is not None and watch is not None:
+            watch(b"")
         await response.write_eof()
     finally:
         upstream.close()
     return response
+
+
+_Watch = Callable[[bytes], "_Watch | None"]  # gives what is to see the next piece
+
+
+def _watch(upstream: UpstreamResponse, progress: Progress | None) -> _Watch | None:
+    """What sees the pieces of a reply that is not recorded, for as long as they tell something."""
+    if progress is None:
+        return None
+    if upstream.status >= 400:
+        return _ErrorWatch(upstream, progress)
+    return _first_piece(progress) if progress.streamed else None
+
+
+def _first_piece(progress: Progress) -> _Watch:
+    def watch(_piece: bytes) -> None:
+        progress.first = time.monotonic()
+
+    return watch
+
+
+class _ErrorWatch:
+    """Collects the body of an error, up to a limit, and says its code once it has come."""
+
+    def __init__(self, upstream: UpstreamResponse, progress: Progress) -> None:
+        self._coding, self._progress = coding_of(upstream.headers), progress
+        self._body = b""
+
+    def __call__(self, piece: bytes) -> _ErrorWatch:
+        if len(self._body) <= _LONGEST_ERROR:
+            self._body += piece
+        if not piece:
+            self._progress.error = error_code(decompressed(self._body, self._coding, _LONGEST_ERROR)[0])
+        return self
 
 
 async def relay_recorded(
@@ -104,8 +151,8 @@ class _Relay:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
         response, upstream, kept = self._response, self._upstream, self._recording.kept
         data = kept.data
-        end, is_begun = _end(self._recording), not upstream.head
-        if is_begun:
+        end, is_begun = _end(self._recording), False
+        if not upstream.head:
             await response.prepare(self._request)
         while True:
             try:
@@ -120,8 +167,9 @@ class _Relay:
             ready = end.feed(chunk)
             if ready:
                 if not is_begun:
-                    await response.prepare(self._request)
+                    await response.prepare(self._request)  # if it has not begun
                     is_begun = True
+                    self._recording.progress.first = time.monotonic()
                 await response.write(ready)
             if end.done and end.held:
                 if not await self._may_end():

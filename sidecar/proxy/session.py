@@ -18,14 +18,18 @@ from multidict import CIMultiDict
 from sidecar.conversation.identity import Kind, is_named
 from sidecar.conversation.message import encode
 from sidecar.conversation.request import ChatRequest
+from sidecar.exchange.call import ChatCall
 from sidecar.proxy.context import Context
-from sidecar.proxy.receive import Asked
 
 __all__ = ["add_session", "rename", "renamed"]
 
 
 def add_session(
-    context: Context, asked: Asked, request: web.BaseRequest, headers: CIMultiDict[str], session: str | None
+    context: Context,
+    asked: ChatCall,
+    request: web.BaseRequest,
+    headers: CIMultiDict[str],
+    session: str | None,
 ) -> dict[str, bytes]:
     """Add the conversation's id under the configured names; returns what the body is to have beside."""
     if session is None:
@@ -66,7 +70,7 @@ def renamed(context: Context, chat: ChatRequest, session: str | None, body: byte
     return replace(chat, body=body).with_values(field)
 
 
-def _fields(context: Context, asked: Asked, session: str) -> Iterator[tuple[str, bytes]]:
+def _fields(context: Context, asked: ChatCall, session: str) -> Iterator[tuple[str, bytes]]:
     rules = context.settings.session
     if rules.body_field and asked.identity.kind is Kind.CHAT:
         yield rules.body_field, encode(session)

@@ -18,9 +18,9 @@ from sidecar.conversation.summary import PLACE, Front, fitting, fronts, room, wi
 from sidecar.conversation.tokens import Weights
 from sidecar.conversation.trim import Budget, Trimmed, trim
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
 from sidecar.proxy.context import Context
-from sidecar.proxy.load import Plan
-from sidecar.proxy.receive import Asked
 
 __all__ = ["Missing", "Summed", "is_wanted", "summed_up", "trimmed_with_room"]
 
@@ -46,11 +46,13 @@ class Summed:
     system: tuple[Outgoing, ...]
     messages: int = 0
     missing: Missing | None = None
+    #: The hash that names the front it stands for.
+    hash: bytes | None = None
 
 
 def trimmed_with_room(
     context: Context,
-    asked: Asked,
+    asked: ChatCall,
     budget: Budget,
     system: Sequence[Outgoing],
     line: Sequence[Outgoing],
@@ -69,7 +71,7 @@ def trimmed_with_room(
 
 async def summed_up(
     context: Context,
-    asked: Asked,
+    asked: ChatCall,
     plan: Plan,
     line: Sequence[Outgoing],
     trimmed: Trimmed,
@@ -93,17 +95,17 @@ async def summed_up(
     text = fitting(known.text, free) if known else ""
     if front is None or not text:
         return Summed(tuple(system), missing=missing)
-    return Summed(tuple(with_summary(system, text)), front.messages, missing)
+    return Summed(tuple(with_summary(system, text)), front.messages, missing, front.hash)
 
 
-def is_wanted(context: Context, asked: Asked) -> bool:
+def is_wanted(context: Context, asked: ChatCall) -> bool:
     """Is what is cut from this request to be summed up?"""
     if not context.settings.summary.model or asked.identity.key is None:
         return False
     return asked.is_kept and asked.identity.kind is Kind.CHAT
 
 
-def _path(asked: Asked, plan: Plan) -> list[tuple[str, bytes]]:
+def _path(asked: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
     """Roles and hashes of the messages as the client names them; of the stored ones where it sent none."""
     path = asked.chat.path
     if plan.line is None:

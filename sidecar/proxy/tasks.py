@@ -14,8 +14,8 @@ from multidict import CIMultiDict
 
 from sidecar.conversation.message import encode
 from sidecar.conversation.tasks import shorter_task
+from sidecar.exchange.call import ChatCall
 from sidecar.proxy.context import Context
-from sidecar.proxy.receive import Asked
 from sidecar.proxy.session import rename, renamed
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
@@ -34,7 +34,7 @@ class Task(NamedTuple):
     is_shorter: bool
 
 
-def task(context: Context, asked: Asked, request: web.BaseRequest) -> Task:
+def task(context: Context, asked: ChatCall, request: web.BaseRequest) -> Task:
     """Put together what goes upstream."""
     settings = context.settings
     changed: dict[str, bytes] = {}
@@ -52,7 +52,7 @@ def task(context: Context, asked: Asked, request: web.BaseRequest) -> Task:
     return Task(body, headers, target, shorter is not None)
 
 
-def _headers(context: Context, asked: Asked, request: web.BaseRequest) -> CIMultiDict[str]:
+def _headers(context: Context, asked: ChatCall, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = context.settings
     ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
     left = {*NOT_AS_IT_CAME, *context.kept_back, *(name.lower() for name in ids)}
@@ -63,7 +63,7 @@ def _headers(context: Context, asked: Asked, request: web.BaseRequest) -> CIMult
 
 
 def _headers_elsewhere(
-    context: Context, asked: Asked, request: web.BaseRequest, target: Target
+    context: Context, asked: ChatCall, request: web.BaseRequest, target: Target
 ) -> CIMultiDict[str]:
     settings = context.settings
     wanted = {*_ABOUT_THE_CONTENT, *target.takes}

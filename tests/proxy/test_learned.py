@@ -260,7 +260,7 @@ async def test_of_a_model_that_is_known_well_one_report_a_second_is_read():
         context.learned.observe("known", message.measure, 500)
     for model in ("known", "new"):
         for _ in range(9):
-            context.learned.report(model, [message], b"", b'{"prompt_tokens":500}')
+            context.learned.report(model, [message], b"", 500)
     await context.end()
 
     assert await reports(context, "known") == 61
@@ -287,7 +287,7 @@ async def test_a_refusals_count_raises_an_estimate_and_never_lowers_it():
 async def test_a_name_too_long_for_a_model_is_not_kept():
     context = Context(MemoryStore())
     message = Outgoing("user", b'{"role":"user","content":"hi"}')
-    context.learned.report("m" * 300, [message], b"", b'{"prompt_tokens":9}')
+    context.learned.report("m" * 300, [message], b"", 9)
 
     assert context.tasks == set()
 
@@ -295,9 +295,7 @@ async def test_a_name_too_long_for_a_model_is_not_kept():
 async def test_a_message_is_measured_after_the_report_and_not_for_it():
     context = Context(MemoryStore())
     message = Chain(b"t" * 16).message(b'{"role":"user","content":"hello there"}')
-    context.learned.report(
-        None, [Outgoing("user", message.raw, message=message)], b"", b'{"prompt_tokens":9}'
-    )
+    context.learned.report(None, [Outgoing("user", message.raw, message=message)], b"", 9)
     assert context.learned.weights(None) == DEFAULT_WEIGHTS
 
     await asyncio.sleep(0)

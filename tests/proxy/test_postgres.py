@@ -65,9 +65,8 @@ async def test_a_chat_goes_on_at_whichever_replica_it_comes_to(
 
     code, out, _ = await command("export", "--store", postgres_url, folder=tmp_path)
 
-    texts = [
-        [each["message"]["content"] for each in json.loads(line)["messages"]] for line in out.splitlines()
-    ]
+    told = [json.loads(line) for line in out.splitlines()]
+    texts = [[each["message"]["content"] for each in line["messages"]] for line in told if "messages" in line]
     assert (code, texts) == (0, [["1", "ok", "2", "ok", "3", "ok"], ["1", "ok"]])
 
 

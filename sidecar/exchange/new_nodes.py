@@ -1,0 +1,52 @@
+"""The new messages of a request as nodes: what is stored of it beside the reply."""
+
+from __future__ import annotations
+
+from operator import is_
+
+from sidecar.conversation.history import Node
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
+
+__all__ = ["new_nodes"]
+
+
+def new_nodes(call: ChatCall, plan: Plan, now: float) -> list[Node]:
+    """The request's new messages, as nodes under the place where the request continues.
+
+    `now`: Unix seconds. Their ids do not depend on it: those of a request that is sent again are the same.
+    """
+    nodes: list[Node] = []
+    parent, chain, path = plan.parent, call.chain, call.chat.path
+    at = len(path) - len(plan.new)
+    hashes, exacts = _told(call, plan, at)
+    for number, message in enumerate(plan.new):
+        newest = message is path.messages[-1]
+        parent = Node(
+            chain.message_id(parent, message.digest, hashes[number] if hashes else None),
+            parent.id if parent else None,
+            message.digest,
+            exacts[number] if exacts else chain.exact(parent.exact if parent else b"", message),
+            message.role,
+            message.raw,
+            source="client",
+            state="complete",
+            created_at=now,
+            message_id=call.identity.user_message_id if newest and message.role == "user" else None,
+        )
+        nodes.append(parent)
+    return nodes
+
+
+def _told(call: ChatCall, plan: Plan, at: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """The hashes of the new messages, chain and exact chain, where the client has told them: as far
+    as its path is the stored one up to their place. Nothing of a chain that is not."""
+    path, parent = call.chat.path, plan.parent
+    if not all(map(is_, plan.new, path.messages[at:])):
+        return (), ()
+    before = path.hashes[at - 1 : at] if at else (), path.exacts[at - 1 : at] if at else ()
+    known = ((parent.hash,), (parent.exact,)) if parent else ((), ())
+    return (
+        path.hashes[at:] if before[0] == known[0] else (),
+        path.exacts[at:] if before[1] == known[1] else (),
+    )

@@ -1,0 +1,149 @@
+"""What is known of one request by now, and the exchange that is made of it once, at its end.
+
+Whatever tells of a request (headers, counters, the log, the doctor, the store) reads these two values.
+Times are seconds of one clock that never goes back; 0.0: it has not come to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.conversation.history import State
+from sidecar.conversation.records import Detail, Difference, Exchange, code_of, exchange_id, name_of
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
+from sidecar.exchange.prompt import Prompt
+from sidecar.exchange.usage import NO_TOKENS, Tokens
+from sidecar.streaming.assembly import Assembled
+
+__all__ = [
+    "CLIENT_LEFT",
+    "NO_REPLY",
+    "UPSTREAM_BROKE_OFF",
+    "Answered",
+    "Progress",
+    "error_code",
+    "exchange_of",
+    "reason",
+]
+
+#: Why an exchange did not end well, where it was neither the sidecar's own error nor the upstream's word.
+CLIENT_LEFT = "client_left"
+UPSTREAM_BROKE_OFF = "upstream_broke_off"
+NO_REPLY = "no_reply"
+_UPSTREAM_ERROR = "upstream_error"
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Progress(msgspec.Struct):
+    """What is known by now. `when`: its arrival, in Unix milliseconds; `random`: 4 bytes for its id."""
+
+    when: int
+    arrived: float
+    random: bytes
+    #: Its body has come; it is on its way upstream; the head of the answer came; a first piece went on.
+    received: float = 0.0
+    sent: float = 0.0
+    head: float = 0.0
+    first: float = 0.0
+    call: ChatCall | None = None
+    plan: Plan | None = None
+    prompt: Prompt = Prompt()
+    difference: Difference | None = None
+    overflow_retries: int = 0
+    status: int | None = None
+    streamed: bool = False
+    error: str | None = None
+    #: Whoever records its reply tells of it.
+    is_recorded: bool = False
+    #: The states of the replies that are stored now.
+    recorded: Sequence[State] = ()
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """What a reply said of itself, and what became of it. `estimated`: the tokens of the prompt."""
+
+    parent: bytes | None = None
+    replies: Sequence[bytes] = ()
+    model: str | None = None
+    finish: str | None = None
+    tokens: Tokens = NO_TOKENS
+    estimated: int | None = None
+    silent_cut: bool = False
+
+
+NOTHING = Answered()
+
+
+def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) -> Exchange:
+    """All of it as one value. Its conversation is empty where nothing is kept of it."""
+    call, plan, prompt, tokens = progress.call, progress.plan, progress.prompt, answered.tokens
+    conversation = plan.conversation if plan is not None else None
+    began = progress.arrived
+    return Exchange(
+        exchange_id(progress.when, progress.random),
+        conversation.id if conversation is not None else "",
+        answered.parent,
+        plan.outcome.value if plan is not None else "",
+        name_of(call.chat.model) if call is not None else None,
+        progress.status,
+        tokens.input,
+        tokens.output,
+        int((ended - began) * 1000),
+        progress.error,
+        Detail(
+            replies=tuple(answered.replies),
+            answered_by=name_of(answered.model),
+            finish=code_of(answered.finish),
+            head_ms=int((progress.head - began) * 1000) if progress.head else None,
+            first_token_ms=int((progress.first - began) * 1000)
+            if progress.first and progress.streamed
+            else None,
+            cached_tokens=tokens.cached,
+            reasoning_tokens=tokens.reasoning,
+            estimated_tokens=answered.estimated,
+            restored=prompt.restored,
+            dropped=prompt.dropped,
+            shortened=prompt.shortened,
+            summary=prompt.summary,
+            overflow_retries=progress.overflow_retries,
+            degraded=plan is not None and plan.degraded,
+            silent_cut=answered.silent_cut,
+            system=prompt.heads.system_hash,
+            tools=prompt.heads.tools_hash,
+            difference=progress.difference,
+            sent=prompt.form,
+        ),
+    )
+
+
+def reason(ended: State, assembled: Assembled, cut_by: str) -> str | None:
+    """Why a recorded reply is not whole; None if it is. `cut_by`: the limit that cut it."""
+    if assembled.error is not None:
+        return error_code(assembled.error)
+    if cut_by:
+        return cut_by
+    if ended == "partial":
+        return CLIENT_LEFT
+    if ended == "failed":
+        return UPSTREAM_BROKE_OFF
+    return None if assembled.replies else NO_REPLY
+
+
+def error_code(told: bytes) -> str:
+    """The short code in an error as upstreams tell it (JSON): its code, its type, or that there was one."""
+    try:
+        error: Any = _decode(told)
+    except (ValueError, RecursionError):
+        return _UPSTREAM_ERROR
+    if isinstance(error, list) and error:  # as Gemini's
+        error = error[0]
+    if isinstance(error, dict) and isinstance(error.get("error"), dict):
+        error = error["error"]
+    if not isinstance(error, dict):
+        return _UPSTREAM_ERROR
+    return code_of(error.get("code")) or code_of(error.get("type")) or _UPSTREAM_ERROR

@@ -1,0 +1,164 @@
+"""What goes upstream for one request: which messages, in which form, and what is new about them.
+
+Rules: two prompts are compared message by message, by the bytes that are held of them, never by reading
+them. What stands in the way of an upstream's prefix cache has one name: the cause of the first difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from operator import is_
+from typing import Protocol
+
+import msgspec
+
+from sidecar.conversation.history import Chain, Message, Node, Path
+from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.records import Difference, Sent
+from sidecar.conversation.tokens import Measure
+from sidecar.conversation.trim import Trimmed
+
+__all__ = ["AS_IT_CAME", "Heads", "Prompt", "Sendable", "difference", "heads", "sent_of"]
+
+#: At most so many nodes are named as exceptions: more would be no exception.
+_MOST_EXCEPTIONS = 32
+#: The client's own bytes, all of them.
+AS_IT_CAME = Sent("client")
+
+
+class Sendable(Protocol):
+    """A message as it goes: its bytes, and what an estimate counts of it."""
+
+    @property
+    def raw(self) -> bytes:
+        """JSON."""
+        ...
+
+    @property
+    def measure(self) -> Measure:
+        """What is counted."""
+        ...
+
+
+class Heads(msgspec.Struct, frozen=True):
+    """What stands before the messages: the leading system messages and the tools, as the client sent them,
+    with their hashes under the tenant's key; None where there are none."""
+
+    system: tuple[Message, ...] = ()
+    tools: bytes = b""
+    system_hash: bytes | None = None
+    tools_hash: bytes | None = None
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """All that goes upstream. `sent`: the messages; empty where nobody has to know them.
+
+    `leading`: how many of them are system messages at the front. The counts are of messages; `summary` is
+    the hash that names the front a summary stands for; `over`: the limits that are exceeded all the same.
+    """
+
+    model: str | None = None
+    sent: tuple[Sendable, ...] = ()
+    leading: int = 0
+    heads: Heads = Heads()
+    restored: int = 0
+    dropped: int = 0
+    shortened: int = 0
+    summed: int = 0
+    summary: bytes | None = None
+    over: tuple[str, ...] = ()
+    form: Sent | None = None
+    #: Have its messages been measured, so that an estimate costs nothing more?
+    is_measured: bool = False
+
+
+def heads(chain: Chain, system: tuple[Message, ...], tools: bytes, before: Heads | None) -> Heads:
+    """The heads of a request; hashed anew only where they differ from those of the request before."""
+    if before is None:
+        return Heads(system, tools, _hash_of_system(chain, system), _hash_of_tools(chain, tools))
+    same_system = len(system) == len(before.system) and all(map(is_, system, before.system))
+    same_tools = tools == before.tools
+    if same_system and same_tools:
+        return before
+    return Heads(
+        system,
+        tools,
+        before.system_hash if same_system else _hash_of_system(chain, system),
+        before.tools_hash if same_tools else _hash_of_tools(chain, tools),
+    )
+
+
+def _hash_of_system(chain: Chain, system: tuple[Message, ...]) -> bytes | None:
+    return chain.hash(None, b"[" + b",".join([each.raw for each in system]) + b"]") if system else None
+
+
+def _hash_of_tools(chain: Chain, tools: bytes) -> bytes | None:
+    return chain.hash(None, tools) if tools else None
+
+
+def difference(before: Prompt | None, now: Prompt) -> Difference:
+    """The first message at which `now` differs from the prompt before it, and why.
+
+    The cause is one word: `grown` (at no message: it is only longer), `model`, `tools`, `system`, `summary`,
+    `trimmed`, `restored`, `edited`; `unknown` where the prompt before is not held.
+    """
+    if before is None:
+        return Difference(0, "unknown")
+    if before.model != now.model:
+        return Difference(0, "model")
+    if before.heads.tools != now.heads.tools:
+        return Difference(0, "tools")
+    at = _first_difference(before.sent, now.sent)
+    if at == len(before.sent):
+        return Difference(at, "grown")
+    return Difference(at, _cause(before, now, at))
+
+
+def _cause(before: Prompt, now: Prompt, at: int) -> str:
+    if at < max(before.leading, now.leading):
+        return "system" if before.summary == now.summary else "summary"
+    if (before.dropped, before.shortened) != (now.dropped, now.shortened):
+        return "trimmed"
+    return "restored" if _is_restored(before, at) or _is_restored(now, at) else "edited"
+
+
+def _is_restored(prompt: Prompt, at: int) -> bool:
+    each = prompt.sent[at] if at < len(prompt.sent) else None
+    return isinstance(each, Outgoing) and each.restored
+
+
+def _first_difference(before: Sequence[Sendable], now: Sequence[Sendable]) -> int:
+    """The length of the shorter one if it is the other's beginning."""
+    same = list(map(is_, before, now))
+    at = len(same) if all(same) else same.index(False)
+    for old, new in zip(islice(before, at, None), islice(now, at, None), strict=False):
+        if old.raw != new.raw:
+            break
+        at += 1
+    return at
+
+
+def sent_of(line: Sequence[Outgoing], trimmed: Trimmed, path: Path, before: Sequence[Node] | None) -> Sent:
+    """Which stored messages go upstream, and in which form, of this line cut so.
+
+    `before`: the stored path that goes before the messages of a client that sends only what is new.
+    """
+    rule = "whole" if before is not None else "restored" if any(each.restored for each in line) else "client"
+    first = _name(line, trimmed.first, path) if trimmed.first else None
+    exceptions: list[tuple[bytes, str]] = []
+    if before:
+        there = {each.node for each in line}
+        exceptions = [(node.id, "out") for node in before if node.id not in there]
+    if trimmed.shortened and (last := _name(line, trimmed.shorter - 1, path)) is not None:
+        exceptions.append((last, "short"))
+    return Sent(rule, first, tuple(exceptions[-_MOST_EXCEPTIONS:]))
+
+
+def _name(line: Sequence[Outgoing], at: int, path: Path) -> bytes | None:
+    """The node of a message of the line, or, where the client sent it and nobody had to look, its hash."""
+    each = line[at]
+    if each.node is not None:
+        return each.node
+    named = zip(path.messages, path.hashes, strict=True)
+    return next((hash for message, hash in named if message is each.message), None)

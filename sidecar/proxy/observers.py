@@ -1,0 +1,141 @@
+"""Who is told of an exchange: the client by headers, the counters, the log, and `sidecar doctor`.
+
+Rules: they read what is known of it (`exchange/outcome.py`) and find nothing out by themselves. The doctor
+is told nothing that could not be read aloud; see `doctor/sights.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+
+from sidecar.conversation.records import Exchange
+from sidecar.doctor import Sight
+from sidecar.doctor.sights import CHAT, FILLED
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.outcome import Progress
+from sidecar.metrics import Metrics
+from sidecar.proxy.context import Context
+from sidecar.upstream.headers import DEGRADED
+
+__all__ = ["answered", "count", "log_line", "observed", "passed_by", "response_headers", "understood"]
+
+log = logging.getLogger("sidecar.exchange")
+
+# Chats that come by another API pass through: who wonders why nothing is kept has to be told.
+_UNREAD = ("/responses", "/messages", "/api/chat", "/api/generate", "/completions")
+_REFUSED = "refused"  # before it was known what it is
+
+
+def response_headers(progress: Progress) -> dict[str, str]:
+    """The headers that tell the client what was done to its request."""
+    call, plan, prompt = progress.call, progress.plan, progress.prompt
+    assert call is not None
+    assert plan is not None
+    said = {"X-Sidecar-Outcome": plan.outcome.value}
+    name = call.identity.key or (plan.conversation.id if plan.conversation else None)
+    if name:
+        said["X-Conversation-ID"] = name
+    if prompt.restored:
+        said["X-Sidecar-Restored"] = str(prompt.restored)
+    if prompt.dropped:
+        said["X-Sidecar-Trimmed"] = str(prompt.dropped)
+    if prompt.shortened:
+        said["X-Sidecar-Shortened"] = str(prompt.shortened)
+    if prompt.summed:
+        said["X-Sidecar-Summary"] = str(prompt.summed)
+    if progress.overflow_retries:
+        said["X-Sidecar-Healed"] = str(progress.overflow_retries)
+    if prompt.over:
+        said["X-Sidecar-Over-Budget"] = ", ".join(prompt.over)
+    if plan.degraded:
+        said[DEGRADED] = "store"
+    return said
+
+
+def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
+    """Count an exchange that has ended."""
+    detail, prompt = exchange.detail, progress.prompt
+    metrics.requests.labels(exchange.outcome or _REFUSED).inc()
+    metrics.duration[progress.streamed].observe(now - progress.arrived)
+    if progress.sent:
+        metrics.added_latency.observe(progress.sent - progress.received)
+    if progress.head:
+        metrics.first_byte.observe(progress.head - progress.arrived)
+    if progress.first and progress.streamed:
+        metrics.first_token.observe(progress.first - progress.arrived)
+    if exchange.input_tokens:
+        metrics.prompt_tokens.inc(exchange.input_tokens)
+    if exchange.output_tokens:
+        metrics.completion_tokens.inc(exchange.output_tokens)
+    if detail.cached_tokens:
+        metrics.cached_tokens.inc(detail.cached_tokens)
+    if detail.restored:
+        metrics.restored.inc(detail.restored)
+    if detail.dropped:
+        metrics.trimmed.inc(detail.dropped)
+    for limit in prompt.over:
+        metrics.over_budget.labels(limit).inc()
+    for state in progress.recorded:
+        metrics.replies.labels(state).inc()
+
+
+def log_line(exchange: Exchange) -> None:
+    """One line about an exchange that has ended, on the level `debug`."""
+    if log.isEnabledFor(logging.DEBUG):
+        detail = exchange.detail
+        about = {
+            "outcome": exchange.outcome,
+            "conversation": exchange.conversation,
+            "status": exchange.status,
+            "error": exchange.error,
+            "duration_ms": exchange.duration_ms,
+            "head_ms": detail.head_ms,
+            "first_piece_ms": detail.first_token_ms,
+            "input": exchange.input_tokens,
+            "output": exchange.output_tokens,
+            "cached": detail.cached_tokens,
+            "differs": detail.difference.cause if detail.difference else None,
+        }
+        log.debug("exchange", extra={name: value for name, value in about.items() if value is not None})
+
+
+def observed(context: Context, request: web.BaseRequest) -> Sight:
+    """The doctor's sample of a chat request, to be entered: an error that ends it is seen as well."""
+    return context.sights.see(CHAT, request.headers)
+
+
+def understood(context: Context, sight: Sight, call: ChatCall) -> None:
+    """The request has been read."""
+    chat, identity = call.chat, call.identity
+    sight.kind = identity.kind.value
+    sight.mode = call.mode
+    sight.tenant = hash(identity.tenant)
+    sight.conversation = hash(call.conversation_id) if call.conversation_id else 0
+    sight.single = len(chat.path) == 1 and not chat.tools and not chat.prefill
+    if call.is_task:
+        mark = sight.states.get(context.settings.tasks.header.lower())
+        sight.task = "header" if mark == FILLED else "opening"
+
+
+def answered(sight: Sight, progress: Progress) -> None:
+    """The upstream has begun to answer."""
+    plan = progress.plan
+    assert plan is not None
+    sight.outcome = plan.outcome.value
+    sight.status = progress.status or 0
+    sight.degraded = plan.degraded
+    if plan.conversation is not None:
+        sight.conversation = hash(plan.conversation.id)
+
+
+def passed_by(context: Context, request: web.BaseRequest) -> None:
+    """A request that is not read: chats by another API are remembered, and lists of models counted."""
+    if request.method == "POST":
+        for end in _UNREAD:
+            if request.path.endswith(end):
+                context.sights.see(end, request.headers)
+                return
+    elif request.path.endswith("/models"):
+        context.sights.models_listed += 1

@@ -1,0 +1,64 @@
+"""The end of an exchange whose reply is not recorded: it failed, was refused, or is kept nowhere.
+
+Rules: it is counted in any case. Where its conversation is in the store, it is kept there, in the
+background: no client waits for that, a store that fails is left alone, and if many wait to be written, those
+that come are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from msgspec.structs import replace
+
+from sidecar.conversation.history import Conversation
+from sidecar.conversation.reconcile import Outcome
+from sidecar.conversation.records import Exchange, Turn
+from sidecar.errors import StoreUnavailable
+from sidecar.exchange.new_nodes import new_nodes
+from sidecar.exchange.outcome import Answered, Progress, exchange_of
+from sidecar.proxy.context import Context
+from sidecar.proxy.observers import count, log_line
+
+__all__ = ["finish"]
+
+log = logging.getLogger("sidecar.proxy")
+
+_BEHIND = 256  # writes that wait
+
+
+def finish(context: Context, progress: Progress) -> None:
+    """Count an exchange that has ended, and begin to keep it."""
+    now = time.monotonic()
+    parent = _parent(progress)
+    exchange = exchange_of(progress, now, Answered(parent))
+    count(context.metrics, progress, exchange, now)
+    log_line(exchange)
+    if progress.plan is None or progress.plan.conversation is None or parent is None:
+        return
+    if context.store_health.is_failing or context.store.waiting()[1] >= _BEHIND:
+        context.metrics.exchanges_dropped.inc()
+        return
+    context.tasks.spawn(_keep(context, progress.plan.conversation, exchange))
+
+
+def _parent(progress: Progress) -> bytes | None:
+    """The newest stored message that the request ended with; None if there is none."""
+    plan, call = progress.plan, progress.call
+    if plan is None or call is None:
+        return None
+    if plan.outcome is Outcome.RETRY and plan.new:
+        return new_nodes(call, plan, 0.0)[-1].id  # what is asked again is stored, under this id
+    return plan.parent.id if plan.parent is not None else None
+
+
+async def _keep(context: Context, conversation: Conversation, exchange: Exchange) -> None:
+    # What is known of the conversation as a whole stays as it is.
+    turn = Turn(replace(conversation, tip=None, weights=None), (), exchange=exchange)
+    try:
+        await context.store.record(turn)
+    except StoreUnavailable as error:
+        context.store_health.could_not_write(error)
+    else:
+        context.store_health.wrote()

@@ -1,0 +1,186 @@
+"""What happened to one request, as one value."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.conversation.history import Conversation
+from sidecar.conversation.identity import Identity, Kind
+from sidecar.conversation.reconcile import Outcome
+from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.new_nodes import new_nodes
+from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
+from sidecar.exchange.plan import Plan
+from sidecar.exchange.prompt import Heads, Prompt
+from sidecar.exchange.usage import Tokens
+from sidecar.streaming.assembly import from_json
+from tests.conversation.build import CHAIN, TENANT, node, request, says, user
+
+TALK = Conversation("conv_1", TENANT, "a", created_at=1.0, updated_at=1.0)
+
+
+def call(*messages, **about):
+    identity = Identity(TENANT, "a", Kind.CHAT, **about)
+    return ChatCall(
+        identity=identity,
+        chain=CHAIN,
+        chat=request(*messages, model="m"),
+        mode="auto",
+        is_task=False,
+        conversation_id="conv_1",
+        is_full=False,
+        may_append=False,
+        is_kept=True,
+    )
+
+
+def test_of_a_request_that_could_not_be_read_little_is_known():
+    progress = Progress(1000, 5.0, b"abcd", status=400, error="invalid_json")
+    assert exchange_of(progress, 5.25) == Exchange(
+        exchange_id(1000, b"abcd"), "", status=400, duration_ms=250, error="invalid_json"
+    )
+
+
+def test_of_one_that_was_answered_all_is_known():
+    prompt = Prompt(
+        "m",
+        heads=Heads(system_hash=b"s", tools_hash=b"t"),
+        restored=1,
+        dropped=2,
+        shortened=3,
+        summary=b"front",
+        form=Sent("client"),
+    )
+    progress = Progress(
+        1000,
+        5.0,
+        b"abcd",
+        received=5.01,
+        sent=5.02,
+        head=5.5,
+        first=5.75,
+        call=call(user("hi")),
+        plan=Plan(Outcome.CONTINUE, TALK, degraded=True),
+        prompt=prompt,
+        difference=Difference(1, "grown"),
+        overflow_retries=1,
+        status=200,
+        streamed=True,
+    )
+    answered = Answered(
+        b"parent", [b"reply"], "m-2026\0", "stop", Tokens(9, 5, 4, 2), estimated=30, silent_cut=True
+    )
+    assert exchange_of(progress, 6.0, answered) == Exchange(
+        exchange_id(1000, b"abcd"),
+        "conv_1",
+        b"parent",
+        "continue",
+        "m",
+        200,
+        9,
+        5,
+        1000,
+        None,
+        Detail(
+            replies=(b"reply",),
+            answered_by="m-2026\ufffd",
+            finish="stop",
+            head_ms=500,
+            first_token_ms=750,
+            cached_tokens=4,
+            reasoning_tokens=2,
+            estimated_tokens=30,
+            restored=1,
+            dropped=2,
+            shortened=3,
+            summary=b"front",
+            overflow_retries=1,
+            degraded=True,
+            silent_cut=True,
+            system=b"s",
+            tools=b"t",
+            difference=Difference(1, "grown"),
+            sent=Sent("client"),
+        ),
+    )
+    progress.streamed = False
+    assert exchange_of(progress, 6.0, answered).detail.first_token_ms is None
+
+
+OK = b'{"choices":[{"message":{"role":"assistant","content":"ok"},"finish_reason":"stop"}]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "ended", "cut_by", "expected"),
+    [
+        (OK, "complete", "", None),
+        (OK, "partial", "", "client_left"),
+        (OK, "failed", "", "upstream_broke_off"),
+        (OK, "partial", "limits.max_reply", "limits.max_reply"),
+        (b'{"error":{"code":"overloaded"}}', "complete", "", "overloaded"),
+        (b"<html>", "complete", "", "no_reply"),
+    ],
+)
+def test_what_is_wrong_with_a_reply_has_a_short_name(body, ended, cut_by, expected):
+    assert reason(ended, from_json(body), cut_by) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        (b'{"error":{"code":"rate_limit_exceeded","type":"requests"}}', "rate_limit_exceeded"),
+        (b'{"code":429}', "429"),
+        (b'[{"error":{"code":400,"status":"INVALID_ARGUMENT"}}]', "400"),
+        (b'{"error":{"code":null,"type":"server_error"}}', "server_error"),
+        (b'{"error":{"code":"you said: my secret","type":7.5}}', "upstream_error"),
+        (b'{"error":"sorry"}', "upstream_error"),
+        (b"[]", "upstream_error"),
+        (b'"no"', "upstream_error"),
+        (b"<html>", "upstream_error"),
+        (b"[" * 100_000, "upstream_error"),
+    ],
+)
+def test_an_upstreams_error_gives_its_code_and_never_its_words(told, code):
+    assert error_code(told) == code
+
+
+ASK = node(user("hi"))
+ANSWER = node(says("hello"), ASK, nonce=1)
+
+
+def test_new_messages_follow_the_place_where_the_request_continues():
+    asked = call(user("hi"), says("hello"), user("and?"), user_message_id="u2")
+    plan = Plan(Outcome.CONTINUE, TALK, ANSWER, asked.chat.path.messages[2:])
+    (new,) = new_nodes(asked, plan, 7.0)
+    assert (new.parent, new.hash, new.created_at) == (ANSWER.id, asked.chat.path.hashes[2], 7.0)
+    assert (new.exact, new.message_id) == (ANSWER.exact, "u2")
+
+
+def test_under_a_place_that_the_client_tells_otherwise_they_have_hashes_of_their_own():
+    asked = call(user("hi"), says("HELLO, edited"), user("and?"))
+    plan = Plan(Outcome.CONTINUE, TALK, ANSWER, asked.chat.path.messages[2:])
+    (new,) = new_nodes(asked, plan, 7.0)
+    assert new.parent == ANSWER.id
+    assert new.hash == CHAIN.hash(ANSWER.hash, asked.chat.path.messages[2].digest)
+
+
+def test_at_a_root_they_have_no_parent_and_the_same_ids_each_time():
+    asked = call(user("hi"), user("there"))
+    first, second = new_nodes(asked, Plan(Outcome.START, TALK, None, asked.chat.path.messages), 7.0)
+    assert (first.parent, first.id, second.parent) == (None, ASK.id, first.id)
+
+
+def test_messages_that_the_plan_took_from_elsewhere_are_hashed_anew():
+    asked = call(user("and?"))
+    other = request(user("hi")).path.messages
+    (new,) = new_nodes(asked, Plan(Outcome.APPEND, TALK, None, other), 7.0)
+    assert new.id == ASK.id
+
+
+def test_only_what_may_be_an_append_waits_for_the_one_before_it():
+    asked = call(user("hi"))
+    assert asked.place_in_line is None
+    assert replace(asked, may_append=True).place_in_line == "conv_1"
+    assert replace(asked, may_append=True, is_kept=False).place_in_line is None

@@ -1,0 +1,130 @@
+"""Which messages go upstream, in which form, and what is new about them."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.records import Difference, Sent
+from sidecar.conversation.trim import Trimmed
+from sidecar.exchange.prompt import Heads, Prompt, difference, heads, sent_of
+from tests.conversation.build import CHAIN, message, node, request, says, user
+
+SYSTEM = message({"role": "system", "content": "Be brief."})
+
+
+def out(text, *, restored=False, role="user"):
+    return Outgoing(role, message({"role": role, "content": text}).raw, restored)
+
+
+def prompt(*texts, **more):
+    return Prompt("m", tuple(map(out, texts)), **more)
+
+
+BEFORE = prompt("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (prompt("a", "b", "c", "d"), Difference(3, "grown")),
+        (prompt("a", "b", "c"), Difference(3, "grown")),
+        (prompt("a", "b"), Difference(2, "edited")),
+        (prompt("a", "x", "c", "d"), Difference(1, "edited")),
+        (replace(BEFORE, model="n"), Difference(0, "model")),
+        (replace(BEFORE, heads=Heads(tools=b"[1]")), Difference(0, "tools")),
+        (prompt("s", "a", "b", "c", leading=1), Difference(0, "system")),
+        (prompt("s", "a", "b", "c", leading=1, summary=b"h"), Difference(0, "summary")),
+        (prompt("a", "c", dropped=1), Difference(1, "trimmed")),
+        (prompt("a", "b", "x", shortened=1), Difference(2, "trimmed")),
+        (replace(BEFORE, sent=(*BEFORE.sent[:2], out("x", restored=True))), Difference(2, "restored")),
+    ],
+)
+def test_the_first_difference_has_a_cause(now, expected):
+    assert difference(BEFORE, now) == expected
+
+
+def test_a_message_that_is_restored_no_more_is_a_difference_of_that_kind():
+    before = replace(BEFORE, sent=(*BEFORE.sent[:2], out("x", restored=True)))
+    assert difference(before, BEFORE) == Difference(2, "restored")
+    assert difference(before, prompt("a", "b")) == Difference(2, "restored")
+
+
+def test_where_the_prompt_before_is_not_held_nothing_is_known():
+    assert difference(None, BEFORE) == Difference(0, "unknown")
+
+
+def test_the_same_messages_are_told_by_the_object_and_others_by_their_bytes():
+    known = tuple(map(out, "abc"))
+    again = (known[0], *map(out, "bcd"))
+    assert difference(Prompt("m", known), Prompt("m", again)) == Difference(3, "grown")
+
+
+def test_heads_have_hashes_that_tell_them_apart():
+    first = heads(CHAIN, (SYSTEM,), b"[1]", None)
+    assert first.system_hash == CHAIN.hash(None, b"[" + SYSTEM.raw + b"]")
+    assert first.tools_hash == CHAIN.hash(None, b"[1]")
+    assert heads(CHAIN, (), b"", None) == Heads()
+
+
+def test_heads_are_hashed_anew_only_where_they_differ():
+    first = Heads((SYSTEM,), b"[1]", b"system", b"tools")
+    assert heads(CHAIN, (SYSTEM,), b"[1]", first) is first
+    other = heads(CHAIN, (SYSTEM,), b"[2]", first)
+    assert (other.system_hash, other.tools_hash) == (b"system", CHAIN.hash(None, b"[2]"))
+    assert heads(CHAIN, (), b"[1]", first) == Heads((), b"[1]", None, b"tools")
+
+
+ASK = node(user("hi"))
+ANSWER = node(says("hello"), ASK, nonce=1)
+AGAIN = user("and?")
+
+
+def stored(each, **more):
+    return Outgoing(each.role, each.body, restored=True, node=each.id, **more)
+
+
+def own(each):
+    return Outgoing(each.role, each.raw, message=each)
+
+
+def test_a_path_that_the_client_did_not_send_goes_as_it_is_stored():
+    asked = request(AGAIN)
+    line = [stored(ASK), stored(ANSWER), own(asked.path.messages[0])]
+    assert sent_of(line, Trimmed(tuple(line)), asked.path, (ASK, ANSWER)) == Sent("whole")
+    cut = Trimmed(tuple(line[1:]), 1, cut=1)
+    assert sent_of(line, cut, asked.path, (ASK, ANSWER)) == Sent("whole", ANSWER.id)
+
+
+def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
+    asked = request(AGAIN)
+    line = [stored(ASK), own(asked.path.messages[0])]
+    expected = Sent("whole", None, ((ANSWER.id, "out"),))
+    assert sent_of(line, Trimmed(tuple(line)), asked.path, (ASK, ANSWER)) == expected
+
+
+def test_a_client_of_which_answers_are_restored_has_the_rest_as_it_sent_it():
+    asked = request(user("hi"), says("HELLO"), AGAIN)
+    line = [own(asked.path.messages[0]), stored(ANSWER), own(asked.path.messages[2])]
+    assert sent_of(line, Trimmed(tuple(line)), asked.path, None) == Sent("restored")
+
+
+def test_the_first_message_behind_a_cut_is_named_by_its_hash_where_its_node_was_not_looked_up():
+    asked = request(user("hi"), says("hello"), AGAIN)
+    line = [own(each) for each in asked.path.messages]
+    cut = Trimmed(tuple(line[2:]), 2, cut=2)
+    assert sent_of(line, cut, asked.path, None) == Sent("client", asked.path.hashes[2])
+
+
+def test_messages_are_shortened_up_to_the_one_that_is_named():
+    asked = request(user("hi"), says("hello"), AGAIN)
+    line = [own(asked.path.messages[0]), stored(ANSWER), own(asked.path.messages[2])]
+    short = Trimmed(tuple(line), shortened=1, shorter=2)
+    assert sent_of(line, short, asked.path, None) == Sent("restored", None, ((ANSWER.id, "short"),))
+
+
+def test_of_a_message_at_the_very_end_that_is_no_node_yet_nothing_is_named():
+    asked = request(user("hi"))
+    line = [Outgoing("assistant", b'{"role":"assistant","content":"pre"}')]
+    assert sent_of(line, Trimmed((), shortened=1, shorter=1), asked.path, None) == Sent("client")
