@@ -6,6 +6,8 @@ in files for that, under the names that Prometheus' library gives them.
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -72,6 +74,9 @@ class Metrics:
             "exchanges_dropped", "Records of failed requests that were not kept since the store was behind"
         )
         self.upstream_retries = self._counter("upstream_retries", "Times that the upstream was tried again")
+        # To find a label's counter again costs more than to count.
+        self.outcome = cache(self.requests.labels)
+        self.reply = cache(self.replies.labels)
         self._add_measurements()
 
     def _add_measurements(self) -> None:

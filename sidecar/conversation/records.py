@@ -50,9 +50,12 @@ class Difference(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Sent(msgspec.Struct, frozen=True, array_like=True):
     """Which stored messages went upstream, and in which form: a rule, and the nodes that are an exception.
 
-    `rule` is one word, such as `client` (the client's own bytes), `whole` (the path from its root to the
-    exchange's parent, in the stored form) or `cut` (the same, but of what stands before the node `first` only
-    what is never cut). `exceptions`: nodes that went in another form, or `out` if they did not go at all.
+    `rule` is one word: `client` (the client's own bytes of the messages that it sent, which are those of the
+    path up to the exchange's parent), `restored` (the same, but answers and tools' results in the stored form
+    where the client's copy says something else), `whole` (that path from its root, in the stored form, and
+    then what the client sent). Of what stands before `first` only went what is never cut; it is a node, or
+    its hash where nobody had to look the node up. `exceptions`: nodes that did not go (`out`), and the one up
+    to which old messages went in a shorter form (`short`).
     Its size grows with what is new in a request, not with the history.
     """
 

@@ -128,8 +128,12 @@ def _is_restored(prompt: Prompt, at: int) -> bool:
     return isinstance(each, Outgoing) and each.restored
 
 
-def _first_difference(before: Sequence[Sendable], now: Sequence[Sendable]) -> int:
+def _first_difference(before: tuple[Sendable, ...], now: tuple[Sendable, ...]) -> int:
     """The length of the shorter one if it is the other's beginning."""
+    end = len(before)
+    # Most prompts only grow, by the very same objects up to there: tuples compare those at no cost.
+    if end and len(now) >= end and now[end - 1] is before[end - 1] and now[:end] == before:
+        return end
     same = list(map(is_, before, now))
     at = len(same) if all(same) else same.index(False)
     for old, new in zip(islice(before, at, None), islice(now, at, None), strict=False):
@@ -139,26 +143,34 @@ def _first_difference(before: Sequence[Sendable], now: Sequence[Sendable]) -> in
     return at
 
 
-def sent_of(line: Sequence[Outgoing], trimmed: Trimmed, path: Path, before: Sequence[Node] | None) -> Sent:
+def sent_of(
+    line: Sequence[Outgoing], trimmed: Trimmed, chain: Chain, path: Path, before: Sequence[Node] | None
+) -> Sent:
     """Which stored messages go upstream, and in which form, of this line cut so.
 
     `before`: the stored path that goes before the messages of a client that sends only what is new.
     """
     rule = "whole" if before is not None else "restored" if any(each.restored for each in line) else "client"
-    first = _name(line, trimmed.first, path) if trimmed.first else None
+
+    def name(at: int) -> bytes | None:
+        """The node of a message of the line, or, where nobody had to look it up, its hash."""
+        return line[at].node or _hash(line[at], chain, path, before)
+
+    first = name(trimmed.first) if trimmed.first else None
     exceptions: list[tuple[bytes, str]] = []
     if before:
         there = {each.node for each in line}
         exceptions = [(node.id, "out") for node in before if node.id not in there]
-    if trimmed.shortened and (last := _name(line, trimmed.shorter - 1, path)) is not None:
+    if trimmed.shortened and (last := name(trimmed.shorter - 1)) is not None:
         exceptions.append((last, "short"))
     return Sent(rule, first, tuple(exceptions[-_MOST_EXCEPTIONS:]))
 
 
-def _name(line: Sequence[Outgoing], at: int, path: Path) -> bytes | None:
-    """The node of a message of the line, or, where the client sent it and nobody had to look, its hash."""
-    each = line[at]
-    if each.node is not None:
-        return each.node
-    named = zip(path.messages, path.hashes, strict=True)
-    return next((hash for message, hash in named if message is each.message), None)
+def _hash(each: Outgoing, chain: Chain, path: Path, before: Sequence[Node] | None) -> bytes | None:
+    """The hash of a message of the client's; None if it is none, or none that is a part of the path."""
+    hash = before[-1].hash if before else None
+    for message, told in zip(path.messages, path.hashes, strict=True):
+        hash = chain.hash(hash, message.digest) if before else told
+        if message is each.message:
+            return hash
+    return None

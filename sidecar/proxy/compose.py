@@ -124,7 +124,7 @@ def _form(asked: ChatCall, plan: Plan, line: Sequence[Outgoing], trimmed: Trimme
     """Which stored messages go, and in which form; None where nothing is kept."""
     if plan.conversation is None:
         return None
-    return sent_of(line, trimmed, asked.chat.path, plan.line)
+    return sent_of(line, trimmed, asked.chain, asked.chat.path, plan.line)
 
 
 def _task(context: Context, asked: ChatCall, request: web.BaseRequest) -> Composed:

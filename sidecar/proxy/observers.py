@@ -57,7 +57,7 @@ def response_headers(progress: Progress) -> dict[str, str]:
 def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
     """Count an exchange that has ended."""
     detail, prompt = exchange.detail, progress.prompt
-    metrics.requests.labels(exchange.outcome or _REFUSED).inc()
+    metrics.outcome(exchange.outcome or _REFUSED).inc()
     metrics.duration[progress.streamed].observe(now - progress.arrived)
     if progress.sent:
         metrics.added_latency.observe(progress.sent - progress.received)
@@ -78,7 +78,7 @@ def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) 
     for limit in prompt.over:
         metrics.over_budget.labels(limit).inc()
     for state in progress.recorded:
-        metrics.replies.labels(state).inc()
+        metrics.reply(state).inc()
 
 
 def log_line(exchange: Exchange) -> None:

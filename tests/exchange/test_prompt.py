@@ -59,6 +59,7 @@ def test_the_same_messages_are_told_by_the_object_and_others_by_their_bytes():
     known = tuple(map(out, "abc"))
     again = (known[0], *map(out, "bcd"))
     assert difference(Prompt("m", known), Prompt("m", again)) == Difference(3, "grown")
+    assert difference(Prompt("m", known), Prompt("m", (*known, out("d")))) == Difference(3, "grown")
 
 
 def test_heads_have_hashes_that_tell_them_apart():
@@ -92,39 +93,47 @@ def own(each):
 def test_a_path_that_the_client_did_not_send_goes_as_it_is_stored():
     asked = request(AGAIN)
     line = [stored(ASK), stored(ANSWER), own(asked.path.messages[0])]
-    assert sent_of(line, Trimmed(tuple(line)), asked.path, (ASK, ANSWER)) == Sent("whole")
+    assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == Sent("whole")
     cut = Trimmed(tuple(line[1:]), 1, cut=1)
-    assert sent_of(line, cut, asked.path, (ASK, ANSWER)) == Sent("whole", ANSWER.id)
+    assert sent_of(line, cut, CHAIN, asked.path, (ASK, ANSWER)) == Sent("whole", ANSWER.id)
 
 
 def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
     asked = request(AGAIN)
     line = [stored(ASK), own(asked.path.messages[0])]
     expected = Sent("whole", None, ((ANSWER.id, "out"),))
-    assert sent_of(line, Trimmed(tuple(line)), asked.path, (ASK, ANSWER)) == expected
+    assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == expected
 
 
 def test_a_client_of_which_answers_are_restored_has_the_rest_as_it_sent_it():
     asked = request(user("hi"), says("HELLO"), AGAIN)
     line = [own(asked.path.messages[0]), stored(ANSWER), own(asked.path.messages[2])]
-    assert sent_of(line, Trimmed(tuple(line)), asked.path, None) == Sent("restored")
+    assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, None) == Sent("restored")
 
 
 def test_the_first_message_behind_a_cut_is_named_by_its_hash_where_its_node_was_not_looked_up():
     asked = request(user("hi"), says("hello"), AGAIN)
     line = [own(each) for each in asked.path.messages]
     cut = Trimmed(tuple(line[2:]), 2, cut=2)
-    assert sent_of(line, cut, asked.path, None) == Sent("client", asked.path.hashes[2])
+    assert sent_of(line, cut, CHAIN, asked.path, None) == Sent("client", asked.path.hashes[2])
+
+
+def test_behind_a_stored_path_that_hash_covers_the_path_as_well():
+    asked = request(AGAIN, user("more"))
+    line = [stored(ASK), stored(ANSWER), *map(own, asked.path.messages)]
+    hash = CHAIN.hash(CHAIN.hash(ANSWER.hash, asked.path.messages[0].digest), asked.path.messages[1].digest)
+    cut = Trimmed(tuple(line[3:]), 3, cut=3)
+    assert sent_of(line, cut, CHAIN, asked.path, (ASK, ANSWER)) == Sent("whole", hash)
 
 
 def test_messages_are_shortened_up_to_the_one_that_is_named():
     asked = request(user("hi"), says("hello"), AGAIN)
     line = [own(asked.path.messages[0]), stored(ANSWER), own(asked.path.messages[2])]
     short = Trimmed(tuple(line), shortened=1, shorter=2)
-    assert sent_of(line, short, asked.path, None) == Sent("restored", None, ((ANSWER.id, "short"),))
+    assert sent_of(line, short, CHAIN, asked.path, None) == Sent("restored", None, ((ANSWER.id, "short"),))
 
 
 def test_of_a_message_at_the_very_end_that_is_no_node_yet_nothing_is_named():
     asked = request(user("hi"))
     line = [Outgoing("assistant", b'{"role":"assistant","content":"pre"}')]
-    assert sent_of(line, Trimmed((), shortened=1, shorter=1), asked.path, None) == Sent("client")
+    assert sent_of(line, Trimmed((), shortened=1, shorter=1), CHAIN, asked.path, None) == Sent("client")
