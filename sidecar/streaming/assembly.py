@@ -76,6 +76,8 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 _LONGER = 8  # bytes, than any JSON that says nothing
 _NO_REASON = frozenset(("", "null", "none", "undefined"))  # KoboldCpp, AIShell #350; Python's None as a text
 _MOST_CHOICES = 128  # as many as OpenAI gives
+# Payloads that nobody can read, after which none is read with patience any more: it takes ten times as long.
+_MOST_UNREADABLE = 500
 
 
 class _Draft:
@@ -167,6 +169,9 @@ class Assembler:
 
     def _add_as_clients_do(self, payload: bytes) -> None:
         """Read what a strict decoder refuses and a client takes all the same."""
+        if self._ignored >= _MOST_UNREADABLE:
+            self._ignored += 1
+            return
         try:
             told = loads(payload)
             chunks = [_chunk(each) for each in _objects(told)]

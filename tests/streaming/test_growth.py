@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -73,3 +74,21 @@ def test_a_call_of_8000_pieces_is_whole():
 def test_4000_calls_are_4000():
     (reply,) = from_stream(_stream(_of_call("{}", index=i, id=f"c{i}") for i in range(4000))).replies
     assert [each["id"] for each in json.loads(reply.message)["tool_calls"]] == [f"c{i}" for i in range(4000)]
+
+
+def test_a_stream_that_nobody_can_read_costs_little_more_than_one_that_says_nothing():
+    unreadable, empty = b"data: {bad}\n\n" * 20_000, b'data: {"usage":{"a":1}}\n\n' * 20_000
+    from_stream(empty)
+    begun = time.process_time()
+    read = from_stream(unreadable)
+    cost = time.process_time() - begun
+    assert read.ignored == 20_000
+    begun = time.process_time()
+    from_stream(empty)
+    assert cost < 6 * (time.process_time() - begun) + 0.02
+
+
+def test_some_payloads_that_nobody_can_read_hide_none_that_clients_can():
+    said = json.dumps({"choices": [{"index": 0, "delta": {"content": "x"}}]})[:-1].encode() + b',"p":NaN}'
+    (reply,) = from_stream(b"data: {bad}\n\n" * 400 + b"data: " + said + b"\n\n").replies
+    assert json.loads(reply.message)["content"] == "x"
