@@ -19,6 +19,7 @@ from multidict import CIMultiDict
 from sidecar.aiohttp_internals.bodies import break_off
 
 __all__ = [
+    "MOST_HEADERS",
     "Bounds",
     "HeaderBlockTimeout",
     "HeaderBlockTooLarge",
@@ -31,8 +32,9 @@ __all__ = [
 
 # Requests that may wait on a connection behind the one that is answered; then reading stops.
 _WAITING = 4
-# A header needs five bytes at least: a letter, a colon, a value, and the end of its line.
-_SMALLEST_HEADER = 5
+# Headers of a request. A small one takes ten times its bytes in memory; clients send some dozens.
+MOST_HEADERS = 1000
+_TOO_MANY_HEADERS = "Too many headers received"  # in aiohttp's words
 # Seconds in which a client that is turned away may read why, and how many may at once.
 _TURNED_AWAY, _MOST_TURNED_AWAY = 0.5, 64
 
@@ -49,7 +51,7 @@ class Bounds:
 
 
 class HeaderBlockTooLarge(HttpProcessingError):
-    """The request line and the headers are more than `Bounds.header_block` bytes."""
+    """The request line and the headers are more than `Bounds.header_block` bytes, or `MOST_HEADERS`."""
 
     code = 431
 
@@ -76,7 +78,7 @@ class RequestParser(HttpRequestParser):
             size,
             max_line_size=bounds.header_block,
             max_field_size=bounds.header_block,
-            max_headers=bounds.header_block // _SMALLEST_HEADER,
+            max_headers=MOST_HEADERS,
             payload_exception=RequestPayloadError,
             auto_decompress=False,
             max_msg_queue_size=_WAITING,
@@ -102,6 +104,8 @@ class RequestParser(HttpRequestParser):
             parsed = super().feed_data(data)
         except HttpProcessingError as error:
             self._connection.end_body(RequestPayloadError(), error)
+            if error.message == _TOO_MANY_HEADERS:
+                raise HeaderBlockTooLarge from error
             raise
         if parsed[0]:
             if self.unread + len(data) > self._limit:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from sidecar.aiohttp_internals.server import (
+    MOST_HEADERS,
     Bounds,
     HeaderBlockTimeout,
     HeaderBlockTooLarge,
@@ -126,7 +127,10 @@ def _refusal(settings: Settings, status: int, error: BaseException | None) -> we
     limit, patience = settings.limits.header_block, settings.timeouts.request_head
     failure: SidecarError = BadRequest("this is no HTTP request that can be read", code="invalid_http")
     if isinstance(error, HeaderBlockTooLarge) or type(error).__name__ == "LineTooLong":
-        failure = HeadersTooLarge(f"the header block is larger than `limits.header_block` = {limit} bytes")
+        failure = HeadersTooLarge(
+            f"the header block is larger than `limits.header_block` = {limit} bytes, or has more than"
+            f" {MOST_HEADERS} headers"
+        )
     elif isinstance(error, HeaderBlockTimeout):
         failure = RequestTimeout(
             f"the header block did not come within `timeouts.request_head` = {patience:g} s"

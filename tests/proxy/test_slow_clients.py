@@ -180,6 +180,16 @@ async def test_a_long_target_is_a_431_as_well(start: Start):
     assert client.statuses == [431]
 
 
+@pytest.mark.parametrize("end", [b"", b"\r\n"])
+async def test_more_than_a_thousand_headers_are_a_431_though_they_are_small(start: Start, end: bytes):
+    sidecar = await start()
+    transport, client = await connected(sidecar)
+    transport.write(b"GET /v1/x HTTP/1.1\r\nHost: x\r\n" + b"a:b\r\n" * 1500 + end)
+    await closed(client)
+    assert client.statuses == [431]
+    assert "1000 headers" in told(client)["message"]
+
+
 async def test_a_header_block_within_the_limit_passes_whatever_its_shape(
     sidecar: Sidecar, upstream: Upstream
 ):
