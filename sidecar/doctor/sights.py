@@ -54,6 +54,8 @@ _LIKE_A_CHAT_ID = re.compile(r"chat|conversation|thread|session|dialog", re.IGNO
 _PRODUCT = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z_-]{0,23})(?=[/\s]|$)")
 _COMMENT = re.compile(r"\([^)]*\)?")
 _MOST_NAMES, _LONGEST_NAME = 3, 60
+_READ = 200  # characters of a User-Agent
+_MANY, _LONG = 100, 4000  # headers of a request, and the characters of their names: more are not remembered
 
 
 @dataclass(slots=True)
@@ -112,7 +114,9 @@ class Sights:
 
     def see(self, api: str, headers: Mapping[str, str]) -> Sight:
         """Remember a request; what becomes of it is written into the sight that this gives."""
-        known, alike = self._telling(tuple(headers))
+        names = tuple(headers)
+        is_usual = len(names) <= _MANY and sum(map(len, names)) <= _LONG
+        known, alike = self._telling(names) if is_usual else self._told_by(names)
         no_id = self._no_id
         states = {
             name: FILLED
@@ -121,7 +125,7 @@ class Sights:
             for name in known
         }
         elsewhere = tuple(name for name in alike if headers[name]) if alike else ()
-        sight = Sight(time.time(), api, product(headers.get("User-Agent", "")), states, elsewhere)
+        sight = Sight(time.time(), api, product(headers.get("User-Agent", "")[:_READ]), states, elsewhere)
         self._sights.append(sight)
         return sight
 
@@ -165,5 +169,5 @@ def watched(settings: Settings) -> frozenset[str]:
 @lru_cache(maxsize=256)
 def product(user_agent: str) -> str:
     """The names of the first two products of a User-Agent: letters only, since the rest may be anything."""
-    found = _PRODUCT.findall(_COMMENT.sub(" ", user_agent[:200]))
+    found = _PRODUCT.findall(_COMMENT.sub(" ", user_agent))
     return " ".join(found[:2])

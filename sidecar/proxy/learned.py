@@ -39,6 +39,7 @@ _PAUSE = 1.0  # seconds from then on between two that are read
 _SAID_FOR = 3600.0  # seconds until the same is said again of a model
 _MOST = 500  # models
 _MOST_WAITING = 1000  # reports
+_MOST_BYTES = 32 << 20  # of the prompts that they hold; the newest report may have more
 _LONGEST_NAME = 256
 # A prompt of more bytes for each token that was counted is looked at: it may have been cut.
 _FEW = 5
@@ -68,7 +69,8 @@ class Learned:
         self._spawn = spawn
         self._store_failed = store_failed
         self._models: dict[str, _Model] = {}
-        self._reports: deque[tuple[str, tuple[Measured, ...], bytes, int]] = deque(maxlen=_MOST_WAITING)
+        self._reports: deque[tuple[str, tuple[Measured, ...], bytes, int, int]] = deque()
+        self._waiting = 0  # bytes
         self._reading: asyncio.Task[None] | None = None
         self._saving: asyncio.Task[None] | None = None
         self._saved_at = -_EVERY
@@ -105,11 +107,19 @@ class Learned:
         estimate = known.state.weights.tokens(measure)
         return estimate, bool(tokens and is_odd) and _is_cut(known, measure, tokens or 0)
 
-    def report(self, model: str | None, sent: Sequence[Measured], tools: bytes, tokens: int) -> None:
-        """A complete reply to these messages came, and they took so many tokens; returns at once."""
+    def report(
+        self, model: str | None, sent: Sequence[Measured], tools: bytes, tokens: int, size: int
+    ) -> None:
+        """A complete reply to these messages came, and they took so many tokens; returns at once.
+
+        `size` is what the messages and tools take, in bytes. Where too much waits, the oldest is not read.
+        """
         if len(model or "") > _LONGEST_NAME or not self._is_wanted(model or ""):
             return
-        self._reports.append((model or "", tuple(sent), tools, tokens))
+        self._reports.append((model or "", tuple(sent), tools, tokens, size))
+        self._waiting += size
+        while len(self._reports) > 1 and (self._waiting > _MOST_BYTES or len(self._reports) > _MOST_WAITING):
+            self._waiting -= self._reports.popleft()[-1]
         if self._reading is None or self._reading.done():
             self._reading = self._spawn(self._read())
 
@@ -167,7 +177,8 @@ class Learned:
     async def _read(self) -> None:
         await self._pause(_SOON)
         while self._reports:
-            model, sent, tools, tokens = self._reports.popleft()
+            model, sent, tools, tokens, size = self._reports.popleft()
+            self._waiting -= size
             self.observe(model, total([*(each.measure for each in sent), measure_of_tools(tools)]), tokens)
             await asyncio.sleep(0)  # a long prompt takes a while to measure
 

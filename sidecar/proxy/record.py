@@ -119,7 +119,8 @@ class Recording:
         sent, exchange = self.composed.prompt.sent, turn.exchange
         if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
             chat = self.asked.chat
-            self.context.learned.report(chat.model, sent, chat.tools, exchange.input_tokens)
+            size = len(self.composed.body)
+            self.context.learned.report(chat.model, sent, chat.tools, exchange.input_tokens, size)
 
     def _exchange(self, turn: Turn, assembled: Assembled, ended: State, now: float) -> Exchange:
         """What happened, in one value; `now` is when the reply had come."""

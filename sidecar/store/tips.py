@@ -27,7 +27,8 @@ from sidecar.store.turns import Turns
 __all__ = ["Left", "Tips"]
 
 _ROOM = 16 << 20  # bytes of messages that are held
-_FOR_ALL_ELSE = 1024  # bytes that a conversation takes besides
+_FOR_ALL_ELSE = 1024  # bytes that a conversation takes besides; its ids are short
+_PER_CHARACTER = 4  # bytes that one takes at most
 _MOMENT = 0.02  # seconds between two looks at the stamp
 
 
@@ -129,4 +130,7 @@ class Tips:
 
 
 def _size(left: Left) -> int:
-    return len(left.tip.body) + _FOR_ALL_ELSE
+    """In bytes of memory, about; what an upstream may make as long as it likes counts in full."""
+    tip = left.tip
+    told = len(tip.model or "") + len(tip.finish_reason or "")
+    return len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _FOR_ALL_ELSE

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import pytest
+from multidict import CIMultiDict
 
 from sidecar.doctor.advice import connection_headers
-from sidecar.doctor.sights import product
+from sidecar.doctor.sights import CHAT, FILLED, Sight, Sights, product
 from sidecar.settings import Settings
 from tests.docs import README as README_FILE
 from tests.proxy.client import Sidecar
@@ -352,3 +354,28 @@ def test_the_headers_that_are_advised_are_those_of_the_readme_and_the_settings()
 )
 def test_of_a_user_agent_only_the_names_of_products_are_kept(said: str, name: str):
     assert product(said) == name
+
+
+def test_what_clients_call_themselves_and_their_headers_takes_little_memory():
+    sights = Sights(Settings.model_validate({"upstream": "http://127.0.0.1:1/v1"}))
+    product.cache_clear()
+
+    def see(number: int) -> Sight:
+        # Of each it is still seen what it means.
+        many = {f"{'X' * 60}-{number}-{at}": "" for at in range(200)}
+        long = {f"X-{number}-" + "x" * 20_000: ""}
+        named = {"User-Agent": f"node {number} " + "x" * 20_000, "X-Conversation-ID": "a", "X-Thread": "b"}
+        sights.see(CHAT, CIMultiDict({**named, **many}))
+        return sights.see(CHAT, CIMultiDict({**named, **long}))
+
+    see(0)
+    tracemalloc.start()
+    try:
+        seen = [see(number) for number in range(1, 260)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {(each.client, each.states["x-conversation-id"], each.elsewhere) for each in seen} == {
+        ("node", FILLED, ("X-Thread",))
+    }
+    assert held < 1 << 20

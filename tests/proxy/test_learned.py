@@ -260,11 +260,26 @@ async def test_of_a_model_that_is_known_well_one_report_a_second_is_read():
         context.learned.observe("known", message.measure, 500)
     for model in ("known", "new"):
         for _ in range(9):
-            context.learned.report(model, [message], b"", 500)
+            context.learned.report(model, [message], b"", 500, 2000)
     await context.end()
 
     assert await reports(context, "known") == 61
     assert await reports(context, "new") == 9
+
+
+async def test_of_reports_that_wait_the_newest_are_read_within_a_bound_of_bytes():
+    context = Context(MemoryStore())
+    message = Outgoing("user", json.dumps({"role": "user", "content": words(300)}).encode())
+    for number in range(20):
+        context.learned.report(f"m{number}", [message], b"", 500, 8 << 20)
+    await context.end()
+    assert list(await context.store.recall()) == [f"tokens:m{number}" for number in range(16, 20)]
+
+    context.learned.report("small", [message], b"", 500, 2000)
+    context.learned.report("large", [message], b"", 500, 64 << 20)
+    await context.end()
+    assert "tokens:large" in await context.store.recall()
+    assert "tokens:small" not in await context.store.recall()
 
 
 async def reports(context: Context, model: str) -> int:
@@ -287,7 +302,7 @@ async def test_a_refusals_count_raises_an_estimate_and_never_lowers_it():
 async def test_a_name_too_long_for_a_model_is_not_kept():
     context = Context(MemoryStore())
     message = Outgoing("user", b'{"role":"user","content":"hi"}')
-    context.learned.report("m" * 300, [message], b"", 9)
+    context.learned.report("m" * 300, [message], b"", 9, 2000)
 
     assert context.tasks == set()
 
@@ -295,7 +310,7 @@ async def test_a_name_too_long_for_a_model_is_not_kept():
 async def test_a_message_is_measured_after_the_report_and_not_for_it():
     context = Context(MemoryStore())
     message = Chain(b"t" * 16).message(b'{"role":"user","content":"hello there"}')
-    context.learned.report(None, [Outgoing("user", message.raw, message=message)], b"", 9)
+    context.learned.report(None, [Outgoing("user", message.raw, message=message)], b"", 9, 2000)
     assert context.learned.weights(None) == DEFAULT_WEIGHTS
 
     await asyncio.sleep(0)

@@ -7,6 +7,7 @@ import os
 import sqlite3
 from contextlib import AsyncExitStack, closing
 
+import msgspec
 import pytest
 
 from sidecar.store import make_store, tips
@@ -208,6 +209,25 @@ def test_of_more_than_there_is_room_for_the_oldest_go(tmp_path):
     held.keep("conv_2", held.left(talk("conv_2"), ends["conv_2"]))
     assert held.find(TENANT, ["conv_3"], [ends["conv_3"].hash]) is None
     assert held.find(TENANT, ["conv_2"], [ends["conv_2"].hash]) is not None
+    turns.close()
+
+
+@pytest.mark.parametrize(
+    "told", [{"usage": b"x" * 4000}, {"model": "x" * 1000}, {"finish_reason": "x" * 1000}]
+)
+def test_what_an_upstream_tells_of_its_answer_takes_room_as_well(tmp_path, told):
+    turns = Turns(str(tmp_path / "turns"))
+    held = Tips(str(tmp_path), turns, room=4000)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        held.begin(connection)
+    ends = {
+        "conv_1": reply("ok", question("1")),
+        "conv_2": msgspec.structs.replace(reply("ok", question("2")), **told),
+    }
+    for id, tip in ends.items():
+        held.keep(id, held.left(talk(id), tip))
+        held.keep(id, held.left(talk(id), tip))  # what the one before took is free again
+    assert [held.find(TENANT, [id], [tip.hash]) for id, tip in ends.items()] == [None, None]
     turns.close()
 
 
