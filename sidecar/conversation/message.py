@@ -17,6 +17,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -59,8 +60,11 @@ _REASONING_MARKUP = re.compile(
 )
 _STRUCTURED = frozenset(("role", "content", "tool_calls"))
 
-# Lists and objects one in another that can be read near the top of the stack and no longer further down.
-_ROOM = 100
+# Lists and objects one in another. What can be read at all differs between interpreters (Python 3.11 ends a
+# little below 1,000, with the whole stack counted) and they may share a store: so it is the same for all.
+_DEEPEST = 200
+_STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -79,19 +83,17 @@ def read(raw: bytes) -> dict[str, Any]:
 
 
 def is_too_deep(raw: bytes) -> bool:
-    """Is it nested so deep that it could be kept, and then not be read from deeper in the stack?
+    """Is this JSON nested so deep that it could be kept, and then not be read from deeper in the stack, or by
+    another interpreter?
 
     A conversation with such a message in it would be stuck for ever.
     """
-    if raw.count(b"[") + raw.count(b"{") < _ROOM:
+    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
         return False
-    try:
-        _decode(b"[" * _ROOM + raw + b"]" * _ROOM)
-    except RecursionError:
-        return True
-    except ValueError:  # whoever reads it says what is wrong with it
-        return False
-    return False
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(raw.split(b'"')[::2]).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _DEEPEST
 
 
 def text_of(fields: Fields) -> str:
@@ -268,11 +270,13 @@ def _tool_call(call: Any, of_arguments: Any) -> Any:
 
 
 def _argument_value(arguments: Any) -> Any:
-    """Arguments as a JSON value; text that is not JSON stays text, and no text at all is no arguments."""
+    """Arguments as a JSON value; text that is not JSON, or nested too deep, stays text, and no text at all is
+    no arguments."""
     if type(arguments) is not str:
         return _plain_numbers(arguments)
+    told = arguments.strip().encode() or b"{}"
     try:
-        return _plain_numbers(_decode(arguments.strip().encode() or b"{}"))
+        return arguments.strip() if is_too_deep(told) else _plain_numbers(_decode(told))
     except (msgspec.DecodeError, RecursionError):
         return arguments.strip()
 

@@ -274,7 +274,7 @@ class TestDepth:
         def deeper(levels, raw):
             return deeper(levels - 1, raw) if levels else read(raw)
 
-        for depth in range(1, 2000, 3):
+        for depth in range(1, 300, 3):
             body = b'{"content":' + b"[" * depth + b"]" * depth + b"}"
             if not is_too_deep(body):
                 deeper(50, body)
@@ -282,5 +282,22 @@ class TestDepth:
     def test_many_lists_beside_each_other_are_not_deep(self):
         assert not is_too_deep(b'{"content":[' + b"[]," * 100_000 + b"[]]}")
 
-    def test_what_is_no_json_is_not_deep(self):
-        assert not is_too_deep(b"[" * 150)
+    @pytest.mark.parametrize(("depth", "is_deep"), [(199, False), (200, True), (5000, True)])
+    def test_how_deep_it_may_be_is_the_same_for_every_interpreter(self, depth, is_deep):
+        assert is_too_deep(b'{"content":' + b"[" * depth + b"]" * depth + b"}") == is_deep
+
+    def test_strings_and_what_is_closed_again_do_not_count(self):
+        level = '{"a[":[0,"\\\\","]\\"",[],'
+        assert not is_too_deep((level * 99 + '"":[]' + "]}" * 99).encode())
+        assert is_too_deep((level * 100 + "[]" + "]}" * 100).encode())
+
+    def test_brackets_in_text_are_not_nested(self):
+        for text in ("[" * 5000, '"[' * 5000, "\\[" * 5000, '\\"[' * 5000):
+            assert not is_too_deep(raw(says(text)))
+
+    def test_arguments_nested_too_deep_are_compared_as_text(self):
+        def told(depth, space=""):
+            return calls("a", arguments="[" * depth + space + "]" * depth)
+
+        assert normal_form(told(200)) == normal_form(told(200, " "))
+        assert normal_form(told(201)) != normal_form(told(201, " "))
