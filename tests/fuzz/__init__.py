@@ -2,5 +2,6 @@
 
 wire        requests and responses with anything changed in their bytes, on real sockets
 cancels     clients that leave at any moment, beside others that stay
+streams     replies of any kind, against a reader that is slow and plain
 properties  the property tests of the suite, with other examples each time
 """

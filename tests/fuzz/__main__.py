@@ -11,12 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz import cancels, wire
+from tests.fuzz import cancels, replies, wire
 from tests.fuzz.process import Findings
 
 _ROOT = Path(__file__).parents[2]
 #: Shares of the time.
-_WIRE, _CANCELS, _PROPERTIES = 0.4, 0.25, 0.35
+_WIRE, _CANCELS, _STREAMS, _PROPERTIES = 0.35, 0.2, 0.15, 0.3
 
 
 def main(arguments: list[str]) -> int:
@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
     for name, run, share in (("wire", wire.run, _WIRE), ("cancels", cancels.run, _CANCELS)):
         with tempfile.TemporaryDirectory(prefix="sidecar-fuzz-") as folder:
             parts[name] = asyncio.run(run(seconds * share, options.seed, Path(folder)))
+    parts["streams"] = replies.run(seconds * _STREAMS, options.seed)
     parts["properties"] = _properties(seconds * _PROPERTIES, options.seed)
     for name, found in parts.items():
         print(f"{name}: {found.tried} tried, {len(found.faults)} faults")
