@@ -129,10 +129,9 @@ def test_one_is_shown(run, filled):
 
     assert code == 0
     assert out.startswith("# g-1\n\n## 1. user\n\n    Something harmless.")
-    assert (
-        json.loads(run("conversations", "show", "g-1", "--format", "jsonl")[1])["conversation"]["key"]
-        == "g-1"
-    )
+    conversation, *exchanges = run("conversations", "show", "g-1", "--format", "jsonl")[1].splitlines()
+    assert json.loads(conversation)["conversation"]["key"] == "g-1"
+    assert [json.loads(line)["exchange"]["outcome"] for line in exchanges] == ["start"]
     assert run("conversations", "show", "g-9")[0] == 1
 
 

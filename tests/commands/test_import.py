@@ -37,7 +37,8 @@ def bring(run, webui):
 
 
 def conversations(run):
-    return [json.loads(line) for line in run("export")[1].splitlines()]
+    lines = [json.loads(line) for line in run("export")[1].splitlines()]
+    return [line for line in lines if "conversation" in line]  # else it is an exchange's
 
 
 def says(chat="chat-1", user="ada", *, message=None, question=None, after=None):

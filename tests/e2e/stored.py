@@ -27,7 +27,8 @@ async def exported(store: Path) -> list[dict[str, Any]]:
     )
     out, err = await running.communicate()
     assert running.returncode == 0, err.decode()
-    return [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.splitlines()]
+    return [line for line in lines if "conversation" in line]  # else it is an exchange's
 
 
 def tree(conversation: dict[str, Any]) -> Branch:
