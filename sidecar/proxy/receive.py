@@ -79,7 +79,8 @@ def _identify(context: Context, request: web.BaseRequest) -> Identity:
     refuse_doubled(places, headers, names)
     target = request.raw_path
     asked = parameters_of(places, target) if "?" in target else None
-    tenant, credential = who_asks(settings, places, context.store.secret, headers, names, asked)
+    page = context.visitors.foreign_page(request)
+    tenant, credential = who_asks(settings, places, context.store.secret, headers, names, asked, page)
     key = key_of(header, rules.headers, rules.no_id)
     by_agent = key is None and (key := key_of_agent(header, places.own, rules.no_id)) is not None
     message_ids = [

@@ -28,14 +28,19 @@ def who_asks(
     headers: Mapping[str, str],
     names: Sequence[str],
     parameters: Mapping[str, str] | None,
+    page: str | None = None,
 ) -> tuple[bytes, bytes]:
     """The tenant of a request with these headers and parameters, and a keyed hash of its credential alone.
 
-    Raises `BadRequest`.
+    `page` is the origin of a foreign web page that sends it, which stands in for a credential that it does
+    not send. Raises `BadRequest`.
     """
     mode = settings.tenant.mode
     user = _user(settings, headers.get) if mode in ("user", "credential+user") else None
     credential = credential_of(places, headers, names, parameters)
+    if page is not None and credential is None and mode != "fixed":
+        credential = f"\npage {page}"  # no header's value holds a line end
+        return tenant_of(secret, credential, user), tenant_of(secret, credential, None)
     tenant = tenant_by(settings, secret, credential, user)
     if user is None and mode != "fixed":
         return tenant, tenant

@@ -18,7 +18,11 @@ The rules:
 2. A `POST` of another site's page that is simple (not JSON, no credential) is refused, unless the page is
    on loopback or among `access.origins`; so is any look of such a page at the sidecar's own pages.
 
-Programs send no `Origin`, so neither rule is about them.
+3. Without a credential, such a page is a tenant of its own: where the upstream lets every page ask, it would
+   else go on with the chat of a program on this machine whose id it guesses.
+
+Programs send no `Origin`, so no rule is about them: a browser sends one with every `POST` (Fetch, "append a
+request `Origin` header").
 """
 
 from __future__ import annotations
@@ -84,6 +88,14 @@ class Visitors:
         if self._token and not hmac.compare_digest(_bearer(request), self._token):
             raise Unauthorized("this page needs `admin.token` as a bearer token", param="Authorization")
 
+    def foreign_page(self, request: web.BaseRequest) -> str | None:
+        """The origin of another site's page that sends this, unless it is trusted; None for anybody else."""
+        if "Origin" not in request.headers or not self._is_cross_site(
+            request, request.headers.get("Host", "")
+        ):
+            return None
+        return request.headers["Origin"].lower()
+
     def _public(self, request: web.BaseRequest, host: str, *, own: bool) -> None:
         """A name that anybody could have registered."""
         name, port = _parted(host)
@@ -93,6 +105,8 @@ class Visitors:
             at = request.transport.get_extra_info("sockname") if request.transport else None
             if at is None or not str(at[0]).startswith(_LOOPBACK):
                 return
+            if request.method == "POST" and "Origin" not in request.headers:
+                return  # no browser sends that, but a mesh's proxy that passes on the name and the port does
             unencrypted = request.headers.get("Origin", "").lower() == f"http://{host.lower()}"
             direct = not any(each in request.headers for each in _FORWARDED)
             if not own and port != at[1] and not (unencrypted and direct):

@@ -69,7 +69,15 @@ def test_names_that_no_stranger_can_have_are_the_sidecars(host: str, path: str, 
 @pytest.mark.parametrize("at", ["127.0.0.1", "127.0.0.2", "::1", "::ffff:127.0.0.1"])
 def test_a_page_whose_own_name_points_here_is_refused(host: str, path: str, method: str, at: str):
     forged = {"X-Forwarded-For": "1.2.3.4", "Authorization": "Bearer x", "Forwarded": "for=1.2.3.4"}
-    assert seen(host, forged, path=path, method=method, at=at) == "unknown_host"
+    origins = ["null", f"http://{host}"] if method == "POST" else [None]
+    for origin in origins:
+        headers = {**forged, **({"Origin": origin} if origin else {})}
+        assert seen(host, headers, path=path, method=method, at=at) == "unknown_host"
+
+
+@pytest.mark.parametrize("host", ["sidecar.ns:8790", "fritz.box:8790", "box.tail1234.ts.net:8790"])
+def test_what_posts_without_an_origin_is_no_page_whatever_name_a_proxy_passes_on(host: str):
+    assert seen(host) == "ok"
 
 
 def test_a_rebound_page_shows_by_its_origin_too():
@@ -153,9 +161,8 @@ async def test_what_is_refused_is_told_in_openais_shape_and_goes_nowhere(
     port = sidecar.url.rpartition(":")[2]
     rebound = {"Host": f"evil.example:{port}"}
     assert_error(await sidecar.send("GET", "/v1/models", headers=rebound), 421, "unknown_host")
-    assert_error(
-        await sidecar.send("POST", CHAT, data=BODY, headers={**JSON, **rebound}), 421, "unknown_host"
-    )
+    page = {**JSON, **rebound, "Origin": f"http://evil.example:{port}"}
+    assert_error(await sidecar.send("POST", CHAT, data=BODY, headers=page), 421, "unknown_host")
     reply = await sidecar.send("POST", CHAT, data=BODY, headers={**PLAIN, "Origin": EVIL})
     assert "access.origins" in assert_error(reply, 403, "cross_site_request")["message"]
     assert upstream.requests == []
@@ -173,3 +180,30 @@ async def test_health_is_told_under_any_name(start: Start):
     sidecar = await start()
     for path in ("/-/live", "/-/ready"):
         assert (await sidecar.send("GET", path, headers={"Host": "chat.example.com"})).status == 200
+
+
+async def test_a_page_of_another_site_without_a_key_goes_on_with_no_programs_chat(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start()
+    append = {"X-Sidecar-History": "append", **JSON}
+    pages = [EVIL, PAGES, "null"]
+    await sidecar.ask("a secret", id="first")
+    for page in pages:
+        for number in (1, 2):
+            await sidecar.ask(f"{page} {number}", id="first", headers={**append, "Origin": page})
+        assert upstream.last.said == [f"{page} 1", "ok", f"{page} 2"]
+    for page in ("http://localhost:3000", "http://127.0.0.1:3000"):
+        await sidecar.ask(page, id="first", headers={**append, "Origin": page})
+        assert upstream.last.said[0] == "a secret"
+
+
+async def test_a_page_that_is_trusted_or_has_a_key_is_like_any_program(start: Start, upstream: Upstream):
+    sidecar = await start(access={"origins": [PAGES]})
+    for headers in ({}, {"Authorization": "Bearer x"}):
+        for origin in ({}, {"Origin": PAGES}, {"Origin": PAGES}):
+            sent = {"X-Sidecar-History": "append", **JSON, **headers, **origin}
+            await sidecar.ask("hi", id="first", headers=sent)
+        assert upstream.last.said == ["hi", "ok"] * 2 + ["hi"]
+    await sidecar.ask("hi", id="first", headers={**sent, "Origin": EVIL})
+    assert upstream.last.said == ["hi", "ok"] * 3 + ["hi"]
