@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ class House:
         # Signed in once: Open WebUI limits how often one may.
         self._admin = self._admin or await self.api.admin()
         return self._admin
+
+    @asynccontextmanager
+    async def connected_to(self, base_url: str) -> AsyncIterator[None]:
+        """Within this context Open WebUI sends its requests to this base URL."""
+        admin = await self.admin()
+        before = await admin.get("/openai/config")
+        await admin.post("/openai/config/update", {**before, "OPENAI_API_BASE_URLS": [base_url]})
+        try:
+            yield
+        finally:
+            await admin.post("/openai/config/update", before)
 
     async def begin(self) -> None:
         self.model.clear()
