@@ -1,4 +1,4 @@
-"""A reverse proxy, nginx, between Open WebUI and the sidecar: the chat, its tasks and a stop go through it."""
+"""nginx between Open WebUI and the sidecar: the chat, its tasks and a stop go through it."""
 
 from __future__ import annotations
 
