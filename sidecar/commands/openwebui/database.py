@@ -215,9 +215,15 @@ class Database:
         return {id: each for id, each in rows.items() if _is_message(each)}
 
     def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """All rows of the answer. A file does not compress: one that gives more than it holds is a trick."""
+        """All rows of the answer. Raises `sqlite3.Error`.
+
+        A file does not compress: one that gives more than it holds is a trick.
+        """
         self._deadline = time.monotonic() + _PATIENCE
-        rows = self._connection.execute(query, values).fetchall()
+        try:
+            rows = self._connection.execute(query, values).fetchall()
+        except UnicodeDecodeError as error:  # of SQLite's own complaint, which repeats a name from the file
+            raise sqlite3.DatabaseError("it holds names that are no UTF-8") from error
         self._left -= sum(len(value) for row in rows for value in row if isinstance(value, str | bytes))
         if self._left < 0:
             raise SidecarError(f"{printable(str(self._path))} gives more than it can hold: it is no webui.db")
