@@ -55,3 +55,7 @@ def _properties(seconds: float, seed: int) -> Findings:
             found.faults.append(f"--hypothesis-seed={seed}\n{done.stdout[-4000:]}")
             break
     return found
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -19,6 +19,7 @@ from tests.fuzz.upstream import Backend, mark, marks
 __all__ = ["run"]
 
 _CLIENTS = 8
+_CHAT = b"X-Conversation-ID"
 _PATIENCE = 3.0  # seconds for one response; many are never complete, by design
 _LIVE = 5.0  # seconds in which others have to be served
 
@@ -66,12 +67,20 @@ async def _client(number: int, seed: int, process: Process, end: float, found: F
     chance = random.Random(seed * 1000 + number)
     while time.monotonic() < end and not process.has_ended and len(found.faults) < 10:
         requests = [_request(chance, number) for _ in range(chance.choice((1, 1, 2, 3)))]
-        data = b"".join(mutated(chance, each) if chance.random() < 0.8 else each for each in requests)
+        data = b"".join(_odd(chance, each, number) for each in requests)
         answer = await _exchange(process, data, chance)
         found.tried += len(requests)
         foreign = marks(answer) - {number}
         if foreign:
             found.faults.append(f"client {number} was sent marks {foreign}; it had sent {data!r}")
+
+
+def _odd(chance: random.Random, request: bytes, number: int) -> bytes:
+    """The request with anything changed, now and then; but it still names its client, before its chat: those
+    who send no credential are one tenant, and share what they say under one id."""
+    data = mutated(chance, request) if chance.random() < 0.8 else request
+    head, _, _ = data.partition(_CHAT)
+    return data if f"\r\nAuthorization: Bearer {mark(number)}\r\n".encode() in head else request
 
 
 def _request(chance: random.Random, number: int) -> bytes:
