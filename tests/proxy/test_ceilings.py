@@ -25,7 +25,7 @@ from tests.proxy.upstream import DONE, JSON, Exchange, Upstream, completion, eve
 
 MIB = 1 << 20
 #: Seconds in which whoever asks for nothing but `/-/live` is answered, on a busy machine too.
-PATIENCE = 2.0
+PATIENCE = 4.0
 PAUSE = 0.05  # seconds between two such questions
 
 

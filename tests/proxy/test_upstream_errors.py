@@ -132,9 +132,9 @@ async def test_an_upstream_that_stays_silent_is_a_504(start: Start, upstream: Up
 
 
 async def test_a_stream_may_last_longer_than_the_idle_time(start: Start, upstream: Upstream):
-    sidecar = await start(timeouts={"idle": 0.15})
+    sidecar = await start(timeouts={"idle": 0.6})
     pieces = [event({"content": f" {number}"}) for number in range(5)]
-    upstream.will(streams(*(step for piece in pieces for step in (0.07, piece))))
+    upstream.will(streams(*(step for piece in pieces for step in (0.15, piece))))
     reply = await sidecar.ask("count", stream=True)
     assert reply.body == b"".join(pieces)
 
