@@ -64,7 +64,7 @@ class Recent:
 
     def _hold(self, conversation: str, held: _Held) -> None:
         weight = held.request_weight + held.prompt_weight
-        if weight > self._room or (held.request and len(held.request.model or "") > _LONGEST_NAME):
+        if weight > self._room or _has_long_name(held.request) or _has_long_name(held.prompt):
             return  # nobody else's has to go for one that cannot be held, nor for one that no model answers
         self._taken += weight
         self._held[conversation] = held
@@ -82,3 +82,7 @@ class _Held(NamedTuple):
 
 
 _NOTHING = _Held()
+
+
+def _has_long_name(of: ChatRequest | Prompt | None) -> bool:
+    return of is not None and of.model is not None and len(of.model) > _LONGEST_NAME

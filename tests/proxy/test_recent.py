@@ -7,6 +7,7 @@ import tracemalloc
 
 from sidecar.conversation.history import Chain
 from sidecar.conversation.request import ChatRequest, parse
+from sidecar.exchange.prompt import Prompt
 from sidecar.proxy.recent import Recent
 from tests.proxy.client import Sidecar
 
@@ -81,6 +82,15 @@ async def test_the_same_id_of_another_tenant_is_another_conversation_here_too(si
     await sidecar.ask("hi", "ok", "and?", id="a", headers={"Authorization": "Bearer 1"})
     reply = await sidecar.ask("hi", "ok", "and?", id="a", headers={"Authorization": "Bearer 2"})
     assert reply.outcome == "start"
+
+
+def test_a_prompt_for_a_model_that_cannot_be_is_not_held():
+    recent = Recent(1 << 20)
+    request = parse(b'{"model":"m","messages":[]}', Chain(b"tenant"))
+    recent.went("a", request, Prompt(model="m" * 100_000))
+    assert recent.prompt("a") is None
+    recent.went("a", request, Prompt(model="m"))
+    assert recent.prompt("a") == Prompt(model="m")
 
 
 def test_a_request_for_a_model_that_cannot_be_is_not_held():
