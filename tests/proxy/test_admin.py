@@ -91,7 +91,7 @@ async def test_the_doctor_finds_the_second_address_and_has_the_token(
 
 
 def test_where_the_doctor_asks():
-    assert address(Settings(admin={"listen": "0.0.0.0:8791"})) == "http://127.0.0.1:8791"  # type: ignore[arg-type]
+    assert address(Settings(admin={"listen": "0.0.0.0:8791"})) == "http://127.0.0.1:8791"  # type: ignore[arg-type] # as read
 
 
 async def test_several_workers_serve_the_second_address_too(upstream: Upstream, free: str, tmp_path: Path):

@@ -40,7 +40,7 @@ class Out:
 async def kept(sidecar: Sidecar) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The messages and the exchanges of all conversations, as `sidecar export` tells them."""
     out = Out()
-    await write(sidecar.settings, conversation=None, format="jsonl", out=out)  # type: ignore[arg-type]
+    await write(sidecar.settings, conversation=None, format="jsonl", out=out)  # type: ignore[arg-type] # a text stream
     told = [json.loads(line) for text in out.lines for line in text.splitlines()]
     messages = [each for line in told for each in line.get("messages", ())]
     return messages, [line["exchange"] for line in told if "exchange" in line]

@@ -200,7 +200,7 @@ async def test_a_chat_goes_on_after_a_call_with_no_proper_id(
 async def test_a_prefill_is_joined_once(
     sidecar: Sidecar, upstream: Upstream, prefill: object, said: object, whole: object
 ):
-    upstream.will(sends(completion(said)))  # type: ignore[arg-type]
+    upstream.will(sends(completion(said)))  # type: ignore[arg-type] # odd on purpose
     await sidecar.ask("hi", {"role": "assistant", "content": prefill, "prefix": True}, id="a")
     reply = (await sidecar.only()).messages[-1]["message"]
     assert reply == {"role": "assistant", "content": whole}
