@@ -49,9 +49,8 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
     offered = [
         each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if each.strip()
     ]
-    largest = (
-        context.settings.limits.websocket_message + 1
-    )  # which aiohttp takes for the first that is too large
+    # aiohttp takes this for the first size that is too large.
+    largest = context.settings.limits.websocket_message + 1
     headers = to_upstream(request.headers, without=_HANDSHAKE | context.kept_back)
     upstream = await context.targets.default.websocket(request.raw_path, headers, offered, largest)
     if isinstance(upstream, UpstreamResponse):  # it does not agree, or knows another place
@@ -72,9 +71,8 @@ async def _websocket(context: Context, request: web.BaseRequest) -> web.StreamRe
             for each in both:
                 each.cancel()
             await asyncio.gather(*both, return_exceptions=True)
-            await upstream.close(
-                code=_sendable(client.close_code)
-            )  # the client may have gone before it was told
+            # The client may have gone before the upstream was told.
+            await upstream.close(code=_sendable(client.close_code))
         return client
 
 
