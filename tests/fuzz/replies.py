@@ -48,6 +48,7 @@ def _some(seed: int, check: Callable[[bytes], None], found: Findings) -> None:
         max_examples=_EXAMPLES,
         deadline=None,
         database=None,
+        print_blob=False,  # the seed repeats it
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
