@@ -153,7 +153,8 @@ async def test_the_settings_secret_keys_the_hashes_and_the_kept_one_stays_sealed
         "UPDATE message SET body = (SELECT body FROM message WHERE number = 3) WHERE number = 1",
         "UPDATE message SET body = (SELECT usage FROM message WHERE number = 2) WHERE number = 2",
         "UPDATE message SET body = (SELECT first FROM system_prompt WHERE conversation = 1) WHERE number = 1",
-        "UPDATE message SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB) WHERE number = 1",
+        "UPDATE message SET body = CAST(substr(body, 1, length(body) - 8) || zeroblob(8) AS BLOB)"
+        " WHERE number = 1",
     ],
 )
 async def test_what_was_changed_or_put_elsewhere_does_not_open(stores, swap):
