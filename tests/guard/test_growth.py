@@ -64,28 +64,38 @@ SAID = b'{"messages":[{"role":"assistant","content":"%b"},{"role":"user"}]}'
 
 
 def _cost(body: bytes) -> float:
-    """Seconds of processor time to read it, or to say why not; the best of five."""
-    best = 60.0
-    for _ in range(5):
-        begun = time.process_time()
-        with suppress(BadRequest):
-            parse(body, CHAIN)
-        best = min(best, time.process_time() - begun)
-    return best
+    """Seconds of processor time to read it, or to say why not."""
+    begun = time.process_time()
+    with suppress(BadRequest):
+        parse(body, CHAIN)
+    return time.process_time() - begun
+
+
+def _assert_cheap(body: bytes, plain: bytes, most: float) -> None:
+    """Reading `body` costs no more than `most` times as much as reading `plain`.
+
+    Of both the best of up to twenty in turn: what else a machine does, for seconds even, only ever adds.
+    """
+    costs: list[tuple[float, float]] = []
+    while len(costs) < 20:
+        costs.append((_cost(body), _cost(plain)))
+        dear, cheap = (min(each) for each in zip(*costs, strict=True))
+        if len(costs) >= 3 and dear < most * cheap + 0.01:
+            return
+    raise AssertionError(f"{dear * 1000:.1f} ms, and {cheap * 1000:.1f} ms for as much plain text")
 
 
 @pytest.mark.parametrize("end", [b"", rb"\ud800", rb"\\ud800", b"\x00"])
 def test_escapes_beside_half_an_emoji_or_a_mistake_cost_little_more_than_escapes(end: bytes):
     escapes = rb"\n" * 500_000
-    assert _cost(SAID % (escapes + end)) < 8 * _cost(SAID % escapes) + 0.01
+    _assert_cheap(SAID % (escapes + end), SAID % escapes, 8)
 
 
 @pytest.mark.parametrize("front", [b"<think>", b"so <think>", rb"<details type=\"reasoning\" ", b"<details "])
 @pytest.mark.parametrize("text", [b"x", b" ", rb"\n"])
 def test_reasoning_costs_little_more_than_other_words(front: bytes, text: bytes):
     size = 1_000_000 // len(text)
-    plain = _cost(SAID % (b"x" * size * len(text)))
-    assert _cost(SAID % (front + text * size)) < 5 * plain + 0.01
+    _assert_cheap(SAID % (front + text * size), SAID % (b"x" * size * len(text)), 5)
 
 
 def _free() -> Effort:
