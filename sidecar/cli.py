@@ -133,7 +133,7 @@ def _load(arguments: dict[str, str | None]) -> Settings:
 def _serve(arguments: dict[str, str | None]) -> int:
     settings = _load(arguments)
     # Imported here: the other commands need no web server, and mistakes in the settings show at once.
-    from sidecar.proxy.app import serve
+    from sidecar.server.serve import serve
 
     return serve(settings)
 

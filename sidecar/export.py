@@ -23,14 +23,14 @@ from typing import Any, TextIO
 
 import msgspec
 
-from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.message import read, text_of
 from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.opened import opened
 from sidecar.printable import in_json, printable
 from sidecar.settings import Settings
 from sidecar.store import Store
+from sidecar.store_factory import opened
 
 __all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "write"]
 

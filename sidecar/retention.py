@@ -12,7 +12,7 @@ import heapq
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
-from sidecar.conversation.records import Holding
+from sidecar.conversation.records import ConversationStats
 from sidecar.settings import Retention
 from sidecar.store import Store
 
@@ -35,7 +35,7 @@ async def prune(
     store: Store,
     rules: Retention,
     now: float,
-    seen: Callable[[Holding], None] = lambda _: None,
+    seen: Callable[[ConversationStats], None] = lambda _: None,
     *,
     pause: float = 0.0,
 ) -> int:
@@ -81,7 +81,7 @@ async def doomed(
     store: Store,
     rules: Retention,
     now: float,
-    seen: Callable[[Holding], None] = lambda _: None,
+    seen: Callable[[ConversationStats], None] = lambda _: None,
     *,
     pause: float = 0.0,
 ) -> AsyncIterator[tuple[str, float | None]]:
@@ -104,7 +104,7 @@ async def doomed(
             await asyncio.sleep(pause)
 
 
-def _too_many(tenant: _Tenant, each: Holding, rules: Retention) -> Iterator[tuple[str, float]]:
+def _too_many(tenant: _Tenant, each: ConversationStats, rules: Retention) -> Iterator[tuple[str, float]]:
     """With this one more, which of the tenant's are too many?"""
     most = rules.max_conversations or float("inf")
     size = rules.max_bytes or float("inf")

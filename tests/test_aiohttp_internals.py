@@ -21,8 +21,8 @@ from sidecar.aiohttp_internals import client, server
 from sidecar.aiohttp_internals.client import ClientConnection, Connector
 from sidecar.aiohttp_internals.server import RelayedResponse, RequestParser, Server, ServerConnection
 from tests.proxy.conftest import Start
-from tests.proxy.test_slow_clients import HEAD, closed, connected
-from tests.proxy.upstream import Exchange, Upstream
+from tests.proxy.mock_upstream import Exchange, Upstream
+from tests.proxy.server.test_slow_clients import HEAD, closed, connected
 
 pytest_plugins = ("tests.proxy.conftest",)
 

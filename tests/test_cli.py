@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("undisturbed")
 def calls(monkeypatch):
     """What the command line hands to the server and to the export, which have tests of their own."""
     seen = []
-    app, export = ModuleType("sidecar.proxy.app"), ModuleType("sidecar.export")
+    app, export = ModuleType("sidecar.server.serve"), ModuleType("sidecar.export")
 
     def serve(settings):
         seen.append(settings)
@@ -32,19 +32,19 @@ def calls(monkeypatch):
         return 0
 
     vars(app)["serve"], vars(export)["export"] = serve, exported
-    monkeypatch.setitem(sys.modules, "sidecar.proxy.app", app)
+    monkeypatch.setitem(sys.modules, "sidecar.server.serve", app)
     monkeypatch.setitem(sys.modules, "sidecar.export", export)
     return seen
 
 
 def failing(monkeypatch, error):
-    app = ModuleType("sidecar.proxy.app")
+    app = ModuleType("sidecar.server.serve")
 
     def serve(settings):
         raise error
 
     vars(app)["serve"] = serve
-    monkeypatch.setitem(sys.modules, "sidecar.proxy.app", app)
+    monkeypatch.setitem(sys.modules, "sidecar.server.serve", app)
 
 
 def run(*arguments, **options):

@@ -12,7 +12,7 @@ import struct
 import pytest
 from aiohttp import ClientSession
 
-from sidecar.demo import answer, start_demo
+from sidecar.server.demo import answer, start_demo
 
 HELLO = [{"role": "user", "content": "Hello"}]
 

@@ -16,7 +16,7 @@ from sidecar.cli import main
 from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.export import as_json, as_markdown, export
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
 from tests.store.record import exchange as with_everything

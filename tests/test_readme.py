@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from sidecar.conversation.reconcile import Outcome
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import Settings
 from tests import docs
 

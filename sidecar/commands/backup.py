@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from sidecar.commands.progress import Progress
-from sidecar.opened import opened
 from sidecar.settings import Settings
+from sidecar.store_factory import opened
 
 __all__ = ["run"]
 

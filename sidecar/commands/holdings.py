@@ -15,13 +15,13 @@ import msgspec
 
 from sidecar.commands.progress import Progress
 from sidecar.commands.whose import Who
-from sidecar.conversation.records import Holding
+from sidecar.conversation.records import ConversationStats
 from sidecar.errors import SidecarError
-from sidecar.opened import opened
 from sidecar.printable import in_json, printable
 from sidecar.retention import deleted
 from sidecar.settings import Settings
 from sidecar.store import Store
+from sidecar.store_factory import opened
 
 __all__ = ["Unclear", "delete_named", "delete_of", "show_list"]
 
@@ -108,7 +108,7 @@ def _number(count: int) -> str:
     return f"{count} conversation{'' if count == 1 else 's'}"
 
 
-def _as_text(each: Holding) -> str:
+def _as_text(each: ConversationStats) -> str:
     id, key = printable(each.id), printable(each.key or "-")
     used = _minute(each.updated_at)
     return _COLUMNS.format(id, key, each.tenant.hex() or "(changed)", used, each.messages, each.size)
@@ -121,7 +121,7 @@ def _minute(seconds: float) -> str:
         return "-"
 
 
-def _as_json(each: Holding) -> str:
+def _as_json(each: ConversationStats) -> str:
     line = {
         "id": each.id,
         "key": each.key,

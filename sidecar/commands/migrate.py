@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.opened import opened, store_of
 from sidecar.settings import Encryption, Settings
 from sidecar.store import Store
-from sidecar.store.seal import ENCRYPTED, TENANT_SIZE, changed_secret
+from sidecar.store.encrypted.cipher import ENCRYPTED, TENANT_SIZE, changed_secret
+from sidecar.store_factory import opened, store_of
 
 __all__ = ["copied", "run"]
 

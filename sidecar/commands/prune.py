@@ -7,9 +7,9 @@ import time
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
-from sidecar.opened import opened
 from sidecar.retention import doomed, prune
 from sidecar.settings import Settings
+from sidecar.store_factory import opened
 
 __all__ = ["run"]
 

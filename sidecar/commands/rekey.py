@@ -10,9 +10,9 @@ import sys
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
-from sidecar.opened import opened
 from sidecar.settings import Settings
-from sidecar.store.sealed import SealedStore
+from sidecar.store.encrypted.store import EncryptedStore
+from sidecar.store_factory import opened
 
 __all__ = ["run"]
 
@@ -20,7 +20,7 @@ __all__ = ["run"]
 async def run(settings: Settings) -> int:
     """Go over the whole store."""
     async with opened(settings, takes_clear=True) as store:
-        if not isinstance(store, SealedStore):
+        if not isinstance(store, EncryptedStore):
             raise SidecarError("there is no key to encrypt with: set encryption.key or encryption.key_file")
         with Progress("looked at messages") as progress:
             changed = await store.reseal(progress.step)

@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from sidecar.commands.progress import Progress
-from sidecar.conversation.history import HASH_SIZE, Chain, Node
 from sidecar.conversation.identity import conversation_id
-from sidecar.conversation.records import Whole
+from sidecar.conversation.records import Snapshot
+from sidecar.conversation.tree import HASH_SIZE, Chain, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.opened import opened
 from sidecar.printable import printable
 from sidecar.settings import Settings
+from sidecar.store_factory import opened
 
 __all__ = ["verify", "wrongs"]
 
@@ -49,7 +49,7 @@ async def verify(settings: Settings, *, out: TextIO) -> int:
     return 1 if wrong else 0
 
 
-def wrongs(whole: Whole, secret: bytes) -> Iterator[str]:
+def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:
     """What is not as it was recorded, a sentence each."""
     about = whole.conversation
     chain = Chain(about.tenant)

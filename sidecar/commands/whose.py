@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
+from sidecar.access.places import credential_of, places_of
+from sidecar.access.tenancy import needs, tenant_by
 from sidecar.errors import SidecarError
-from sidecar.proxy.places import credential_of, places_of
-from sidecar.proxy.tenant import needs, tenant_by
 from sidecar.settings import Settings
-from sidecar.store.seal import TENANT_SIZE
+from sidecar.store.encrypted.cipher import TENANT_SIZE
 
 __all__ = ["Who", "headers_of"]
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.conversation.effort import Effort
-from sidecar.conversation.history import Message, Node, Tree
+from sidecar.conversation.tree import Message, Node, Tree
 
 __all__ = ["Step", "echoed_answers", "echoed_questions", "ends_of_answers"]
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from sidecar.conversation.history import Message, Node
 from sidecar.conversation.message import Fields, call_forms, read, text_of, visible_text
+from sidecar.conversation.tree import Message, Node
 
 __all__ = ["MOST", "Effort", "Most", "TooMuch"]
 

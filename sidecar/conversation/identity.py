@@ -22,7 +22,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from sidecar.conversation.history import HASH_SIZE
+from sidecar.conversation.tree import HASH_SIZE
 from sidecar.errors import BadRequest
 
 __all__ = [

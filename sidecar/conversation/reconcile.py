@@ -21,9 +21,8 @@ import msgspec
 
 from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
 from sidecar.conversation.effort import Effort, TooMuch
-from sidecar.conversation.history import Message, Node, Path, Tree
 from sidecar.conversation.message import call_ids, read
-from sidecar.conversation.request import ChatRequest
+from sidecar.conversation.tree import Message, Node, Path, Tree
 
 __all__ = [
     "NOWHERE",
@@ -82,60 +81,58 @@ class Match:
 NOWHERE = Place(0, None)
 
 
-def places(request: ChatRequest) -> list[int]:
+def places(path: Path) -> list[int]:
     """The positions (deepest first) at which a look-up can settle where the request continues.
 
     From the last assistant message to the end: what lies before it is covered by its hash.
     """
-    end = len(request.path)
-    first = max(request.last_answer, 1, end - MAX_PLACES + 1)
+    end = len(path)
+    first = max(path.last_answer, 1, end - MAX_PLACES + 1)
     return list(range(end, first - 1, -1))
 
 
-def settled(
-    request: ChatRequest, found: Mapping[bytes, Sequence[Node]], named: frozenset[str]
-) -> Place | None:
+def settled(path: Path, found: Mapping[bytes, Sequence[Node]], named: frozenset[str]) -> Place | None:
     """The place, if the looked-up nodes tell it; None if the tree has to be walked.
 
     Of several nodes that read alike the one that the client names wins, else the newest. `named` are
     the ids by which the client calls its newest question and the answer before that.
     """
-    candidates = places(request)
+    candidates = places(path)
     for position in candidates:
-        nodes = found.get(request.path.hashes[position - 1])
+        nodes = found.get(path.hashes[position - 1])
         if nodes:
             called = [node for node in nodes if node.message_id in named]
-            if not called and named and position == len(request.path) and _is_named_question(nodes[-1]):
+            if not called and named and position == len(path) and _is_named_question(nodes[-1]):
                 return None  # the client asks this again, by another id: maybe after another answer
             return Place(position, (called or nodes)[-1])
-    is_new = request.last_answer == 0 and len(candidates) == len(request.path)
+    is_new = path.last_answer == 0 and len(candidates) == len(path)
     return NOWHERE if is_new else None
 
 
-def walk(tree: Tree, request: ChatRequest, named: frozenset[str], effort: Effort | None = None) -> Match:
+def walk(tree: Tree, path: Path, named: frozenset[str], effort: Effort | None = None) -> Match:
     """The longest front of the request that is a stored path, by content and by echo.
 
     Nowhere, where to find it takes more than the `effort`; without one, more than a usual one.
     """
     effort = effort or Effort()
     try:
-        trail = _follow(tree, request.path, _Trail(None, (), None), named, effort)
-        if trail.depth or not request.last_answer:
+        trail = _follow(tree, path, _Trail(None, (), None), named, effort)
+        if trail.depth or not path.last_answer:
             return Match(Place(trail.depth, trail.node), trail.steps())
-        return _joined(tree, request, named, effort)
+        return _joined(tree, path, named, effort)
     except TooMuch:
         return Match(NOWHERE, (), is_given_up=True)
 
 
-def outcome_of(request: ChatRequest, place: Place, *, stored: bool, is_tip: bool) -> Outcome:
+def outcome_of(path: Path, place: Place, *, extends: bool, stored: bool, is_tip: bool) -> Outcome:
     """The name of what happens.
 
     `stored`: the conversation has messages. `is_tip`: nothing lies under the place.
     """
-    end = len(request.path)
+    end = len(path)
     if not stored:
         return Outcome.START
-    if request.prefill is not None:
+    if extends:
         return Outcome.EXTEND
     if place.position == 0 or not place.anchored:
         return Outcome.UNANCHORED
@@ -144,14 +141,14 @@ def outcome_of(request: ChatRequest, place: Place, *, stored: bool, is_tip: bool
     return Outcome.CONTINUE if is_tip else Outcome.BRANCH
 
 
-def repeated(line: Sequence[Node], request: ChatRequest, *, first_too: bool) -> int | None:
+def repeated(line: Sequence[Node], path: Path, *, first_too: bool) -> int | None:
     """For a client that sends only what is new: is this, word for word, what it sent before?
 
     `line` is the path to the tip. Returns how many of its messages go up to the repeated ones, None if
     the request says something new. A question that has no answer yet is repeated; so is, if `first_too`,
     the first question of a chat of one turn.
     """
-    asked = [message.digest for message in request.path.messages]
+    asked = [message.digest for message in path.messages]
     told = [node.digest for node in line]
     if asked and told[-len(asked) :] == asked:
         return len(line)
@@ -174,13 +171,13 @@ class Resumed:
     new: tuple[Message, ...]
 
 
-def resumed(line: Sequence[Node], request: ChatRequest) -> Resumed:
+def resumed(line: Sequence[Node], path: Path) -> Resumed:
     """Behind the tip, `line` being the path to it; tool results behind the call that they answer.
 
     Whatever came after that call meanwhile: a result sent twice, one of two parallel results sent later,
     or somebody else's question in between would else stand without its call, which upstreams refuse.
     """
-    asked = request.path.messages
+    asked = path.messages
     results = {message.digest: message for message in takewhile(lambda each: each.role == "tool", asked)}
     wanted = {str(message.fields.get("tool_call_id")) for message in results.values()}
     for at in range(len(line) - 1 if wanted else -1, -1, -1):
@@ -277,20 +274,20 @@ def _chosen(tree: Tree, front: Sequence[_Trail]) -> _Trail:
         front = list({id(trail.before): trail.before for trail in front if trail.before is not None}.values())
 
 
-def _joined(tree: Tree, request: ChatRequest, named: frozenset[str], effort: Effort) -> Match:
+def _joined(tree: Tree, path: Path, named: frozenset[str], effort: Effort) -> Match:
     """A request whose first message is no stored root: join it where all its history is a stored path.
 
     All of it up to the last assistant message has to match, in one place only, or in one of those that
     match the one that the client names.
     """
-    first = request.path.messages[0].digest
+    first = path.messages[0].digest
     whole: list[_Trail] = []
     for node in tree.nodes:
         if node.digest == first and node.parent is not None:
             effort.look()
             start = _Trail(_Trail(None, (), None), (node,), node, depth=1, named=node.message_id in named)
-            trail = _follow(tree, request.path, start, named, effort)
-            if trail.depth >= request.last_answer:
+            trail = _follow(tree, path, start, named, effort)
+            if trail.depth >= path.last_answer:
                 whole.append(trail)
             if len(whole) > 1 and not named:
                 return Match(NOWHERE, ())

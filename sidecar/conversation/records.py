@@ -13,18 +13,18 @@ from typing import Any
 
 import msgspec
 
-from sidecar.conversation.history import Conversation, Node
+from sidecar.conversation.tree import Conversation, Node
 
 __all__ = [
+    "ConversationStats",
     "Detail",
     "Difference",
     "Exchange",
     "Found",
-    "Holding",
     "Sent",
+    "Snapshot",
     "Summary",
     "Turn",
-    "Whole",
     "code_of",
     "count_of",
     "detail_of",
@@ -255,7 +255,7 @@ class Summary(msgspec.Struct, frozen=True):
     created_at: float
 
 
-class Holding(msgspec.Struct, frozen=True):
+class ConversationStats(msgspec.Struct, frozen=True):
     """What one conversation takes up; `size` in bytes: what was said, reported usage, exchanges' details."""
 
     id: str
@@ -267,7 +267,7 @@ class Holding(msgspec.Struct, frozen=True):
     size: int = 0
 
 
-class Whole(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True):
     """All that a store holds of one conversation. `nodes`: in the order in which they were recorded;
     `exchanges`: in the order in which they began."""
 

@@ -12,7 +12,7 @@ The map, each module above those that use it:
     text        that JSON for people
     ask         fetching it from a running sidecar
 
-Only `ask` touches the network; `proxy/observe.py` fills the sights.
+Only `ask` touches the network; `proxy/observers.py` fills the sights.
 """
 
 from sidecar.doctor.sights import Sight, Sights

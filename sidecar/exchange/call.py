@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-from sidecar.conversation.history import Chain
 from sidecar.conversation.identity import Identity
-from sidecar.conversation.request import ChatRequest
+from sidecar.conversation.tree import Chain
+from sidecar.dialects.chat.request import ChatRequest
 
 __all__ = ["ChatCall", "Mode"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import is_
 
-from sidecar.conversation.history import Node
+from sidecar.conversation.tree import Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from sidecar.conversation.history import State
 from sidecar.conversation.records import Detail, Difference, Exchange, code_of, exchange_id, name_of
+from sidecar.conversation.tree import State
+from sidecar.dialects.chat.assembly import Assembled
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import Prompt
 from sidecar.exchange.usage import NO_TOKENS, Tokens
-from sidecar.streaming.assembly import Assembled
 
 __all__ = [
     "CLIENT_LEFT",

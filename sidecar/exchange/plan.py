@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from sidecar.conversation.echo import Step
-from sidecar.conversation.history import Conversation, Message, Node
 from sidecar.conversation.reconcile import Outcome
+from sidecar.conversation.tree import Conversation, Message, Node
 
 __all__ = ["Plan"]
 

@@ -13,11 +13,11 @@ from typing import Protocol
 
 import msgspec
 
-from sidecar.conversation.history import Chain, Message, Node, Path
-from sidecar.conversation.rebuild import Outgoing
+from sidecar.conversation.measure import Measure
 from sidecar.conversation.records import Difference, Sent
-from sidecar.conversation.tokens import Measure
-from sidecar.conversation.trim import Trimmed
+from sidecar.conversation.tree import Chain, Message, Node, Path
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.trim import Trimmed
 
 __all__ = ["AS_IT_CAME", "Heads", "Prompt", "Sendable", "difference", "heads", "sent_of"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.conversation.trim import Budget
 from sidecar.exchange.call import ChatCall
-from sidecar.proxy.context import Context
+from sidecar.prompt.trim import Budget
+from sidecar.proxy.services import Services
 
 __all__ = ["answer_room", "budget_of"]
 
@@ -22,16 +22,16 @@ _SURE = 0.98
 _LIMITS = ("max_messages", "max_turns", "max_input_tokens")
 
 
-def budget_of(context: Context, asked: ChatCall, ceiling: int | None = None) -> Budget:
+def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) -> Budget:
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
-    rule, trim = context.windows.rule(asked.chat.model), context.settings.trim
+    rule, trim = services.windows.rule(call.chat.model), services.settings.trim
     limits: dict[str, Any] = {name: getattr(trim, name) for name in _LIMITS}
     if rule is not None:
         limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
     tokens = limits["max_input_tokens"]
     if tokens == "auto":
-        window = context.windows.of(asked.chat.model, asked.identity.credential)
-        tokens = None if window is None else int(window * _SURE) - answer_room(context, asked, window)
+        window = services.windows.of(call.chat.model, call.identity.credential)
+        tokens = None if window is None else int(window * _SURE) - answer_room(services, call, window)
     if ceiling is not None:
         tokens = ceiling if tokens is None else min(tokens, ceiling)
     return Budget(
@@ -43,7 +43,7 @@ def budget_of(context: Context, asked: ChatCall, ceiling: int | None = None) -> 
     )
 
 
-def answer_room(context: Context, asked: ChatCall, window: int) -> int:
+def answer_room(services: Services, call: ChatCall, window: int) -> int:
     """The tokens of a window that are kept for the answer: never more than half of it."""
-    share = int(window * context.settings.trim.answer_share)
-    return min(asked.chat.max_tokens or share, window // 2)
+    share = int(window * services.settings.trim.answer_share)
+    return min(call.chat.max_tokens or share, window // 2)

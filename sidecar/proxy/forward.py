@@ -11,75 +11,75 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import difference
-from sidecar.proxy.compose import Composed
-from sidecar.proxy.context import Context
-from sidecar.proxy.heal import send
+from sidecar.proxy.build import UpstreamRequest
+from sidecar.proxy.overflow_retry import send
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
+from sidecar.proxy.services import Services
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["forward"]
 
 
 async def forward(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     plan: Plan,
-    composed: Composed,
+    composed: UpstreamRequest,
     request: web.BaseRequest,
     progress: Progress,
-) -> tuple[UpstreamResponse, Composed]:
+) -> tuple[UpstreamResponse, UpstreamRequest]:
     """Send the request on, shorter if need be; gives the answer, and what it is the answer to.
 
     Waits for the head of the answer, for as long as the client does or is to.
     """
-    sending = send(context, asked, plan, composed, request, progress)
-    if plan.conversation is None or context.settings.history.on_disconnect == "cancel":
-        return _begun(context, asked, plan, progress, *await sending)
+    sending = send(services, call, plan, composed, request, progress)
+    if plan.conversation is None or services.settings.history.on_disconnect == "cancel":
+        return _begun(services, call, plan, progress, *await sending)
     task = asyncio.ensure_future(sending)
     try:
-        return _begun(context, asked, plan, progress, *await asyncio.shield(task))
+        return _begun(services, call, plan, progress, *await asyncio.shield(task))
     except asyncio.CancelledError:
-        await asyncio.wait((context.tasks.spawn(_unseen(context, asked, plan, progress, task)),))
+        await asyncio.wait((services.tasks.spawn(_unseen(services, call, plan, progress, task)),))
         raise
 
 
 async def _unseen(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     plan: Plan,
     progress: Progress,
-    sending: asyncio.Future[tuple[UpstreamResponse, Composed]],
+    sending: asyncio.Future[tuple[UpstreamResponse, UpstreamRequest]],
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
-    stopping = asyncio.ensure_future(context.tasks.stopping.wait())
+    stopping = asyncio.ensure_future(services.tasks.stopping.wait())
     await asyncio.wait((sending, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not sending.done():
         sending.cancel()
         return
     if sending.exception() is None:
-        upstream, composed = _begun(context, asked, plan, progress, *sending.result())
-        recording = recording_of(context, asked, plan, upstream, composed, progress)
+        upstream, composed = _begun(services, call, plan, progress, *sending.result())
+        recording = recording_of(services, call, plan, upstream, composed, progress)
         if recording is not None:
             await read_on(upstream, recording)
         upstream.close()
 
 
 def _begun(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     plan: Plan,
     progress: Progress,
     upstream: UpstreamResponse,
-    composed: Composed,
-) -> tuple[UpstreamResponse, Composed]:
+    composed: UpstreamRequest,
+) -> tuple[UpstreamResponse, UpstreamRequest]:
     """The upstream has begun to answer this: note what is known of that."""
     progress.status = upstream.status
     progress.streamed = upstream.content_type == "text/event-stream"
     progress.prompt = prompt = composed.prompt
     if plan.conversation is not None:
         if plan.outcome is not Outcome.START:
-            progress.difference = difference(context.recent.prompt(plan.conversation.id), prompt)
-        context.recent.went(plan.conversation.id, asked.chat, prompt)
+            progress.difference = difference(services.recent.prompt(plan.conversation.id), prompt)
+        services.recent.went(plan.conversation.id, call.chat, prompt)
     return upstream, composed

@@ -16,7 +16,7 @@ from sidecar.doctor.sights import CHAT, FILLED
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.metrics import Metrics
-from sidecar.proxy.context import Context
+from sidecar.proxy.services import Services
 from sidecar.upstream.headers import DEGRADED
 
 __all__ = ["answered", "count", "log_line", "observed", "passed_by", "response_headers", "understood"]
@@ -101,12 +101,12 @@ def log_line(exchange: Exchange) -> None:
         log.debug("exchange", extra={name: value for name, value in about.items() if value is not None})
 
 
-def observed(context: Context, request: web.BaseRequest) -> Sight:
+def observed(services: Services, request: web.BaseRequest) -> Sight:
     """The doctor's sample of a chat request, to be entered: an error that ends it is seen as well."""
-    return context.sights.see(CHAT, request.headers)
+    return services.sights.see(CHAT, request.headers)
 
 
-def understood(context: Context, sight: Sight, call: ChatCall) -> None:
+def understood(services: Services, sight: Sight, call: ChatCall) -> None:
     """The request has been read."""
     chat, identity = call.chat, call.identity
     sight.kind = identity.kind.value
@@ -115,7 +115,7 @@ def understood(context: Context, sight: Sight, call: ChatCall) -> None:
     sight.conversation = hash(call.conversation_id) if call.conversation_id else 0
     sight.single = len(chat.path) == 1 and not chat.tools and not chat.prefill
     if call.is_task:
-        mark = sight.states.get(context.settings.tasks.header.lower())
+        mark = sight.states.get(services.settings.tasks.header.lower())
         sight.task = "header" if mark == FILLED else "opening"
 
 
@@ -130,12 +130,12 @@ def answered(sight: Sight, progress: Progress) -> None:
         sight.conversation = hash(plan.conversation.id)
 
 
-def passed_by(context: Context, request: web.BaseRequest) -> None:
+def passed_by(services: Services, request: web.BaseRequest) -> None:
     """A request that is not read: chats by another API are remembered, and lists of models counted."""
     if request.method == "POST":
         for end in _UNREAD:
             if request.path.endswith(end):
-                context.sights.see(end, request.headers)
+                services.sights.see(end, request.headers)
                 return
     elif request.path.endswith("/models"):
-        context.sights.models_listed += 1
+        services.sights.models_listed += 1

@@ -8,7 +8,8 @@ from typing import cast
 
 from aiohttp import web
 
-from sidecar.conversation.history import Chain
+from sidecar.access.places import names_of, parameters_of, refuse_doubled
+from sidecar.access.tenancy import who_asks
 from sidecar.conversation.identity import (
     Identity,
     Kind,
@@ -18,16 +19,15 @@ from sidecar.conversation.identity import (
     key_of_agent,
     kind_of,
 )
-from sidecar.conversation.request import ChatRequest, parse
-from sidecar.conversation.tasks import is_task
+from sidecar.conversation.tree import Chain
+from sidecar.dialects.chat.request import ChatRequest, parse
+from sidecar.dialects.chat.tasks import is_task
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import ChatCall, Mode
 from sidecar.exchange.outcome import Progress
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
-from sidecar.proxy.context import Context
-from sidecar.proxy.places import names_of, parameters_of, refuse_doubled
-from sidecar.proxy.tenant import who_asks
+from sidecar.proxy.services import Services
 from sidecar.settings import Settings
 from sidecar.upstream.headers import HISTORY
 
@@ -36,22 +36,22 @@ __all__ = ["receive"]
 _MODES = ("auto", "full", "append", "off")
 
 
-async def receive(context: Context, request: web.BaseRequest, held: Held, progress: Progress) -> ChatCall:
+async def receive(services: Services, request: web.BaseRequest, held: Held, progress: Progress) -> ChatCall:
     """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
-    settings = context.settings
-    identity = _identify(context, request)
+    settings = services.settings
+    identity = _identify(services, request)
     mode = _mode(settings, request, identity)
     body = await body_of(request, settings, held)
     progress.received = time.monotonic()
     chain = Chain(identity.tenant)
-    name = conversation_id(context.store.secret, identity.tenant, identity.key) if identity.key else None
-    chat = parse(body, chain, context.recent.last(name), settings.limits.max_messages)
+    name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
+    chat = parse(body, chain, services.recent.last(name), settings.limits.max_messages)
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
     task = is_task(mark, chat, settings.tasks.openings)
     if not task:  # a task comes under the chat's id, and is not what its next turn begins with
-        context.recent.keep(name, chat)
+        services.recent.keep(name, chat)
     full = mode != "append" and bool(chat.prefill or chat.last_answer or identity.sends_history)
     return ChatCall(
         identity=identity,
@@ -72,15 +72,15 @@ def _may_append(identity: Identity, chat: ChatRequest, mode: Mode, *, full: bool
     return mode == "append" or (mode == "auto" and not full and not identity.by_agent)
 
 
-def _identify(context: Context, request: web.BaseRequest) -> Identity:
-    settings, places, headers = context.settings, context.places, request.headers
+def _identify(services: Services, request: web.BaseRequest) -> Identity:
+    settings, places, headers = services.settings, services.places, request.headers
     rules, header = settings.identity, headers.get
     names = names_of(headers)
     refuse_doubled(places, headers, names)
     target = request.raw_path
-    asked = parameters_of(places, target) if "?" in target else None
-    page = context.visitors.foreign_page(request)
-    tenant, credential = who_asks(settings, places, context.store.secret, headers, names, asked, page)
+    call = parameters_of(places, target) if "?" in target else None
+    page = services.visitors.foreign_page(request)
+    tenant, credential = who_asks(settings, places, services.store.secret, headers, names, call, page)
     key = key_of(header, rules.headers, rules.no_id)
     by_agent = key is None and (key := key_of_agent(header, places.own, rules.no_id)) is not None
     message_ids = [

@@ -15,24 +15,24 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Conversation, Message, Node, State
 from sidecar.conversation.message import read, text_of
 from sidecar.conversation.records import Exchange, Turn
+from sidecar.conversation.tree import Conversation, Message, Node, State
+from sidecar.dialects.chat.assembly import Assembled, Reply, from_body
+from sidecar.dialects.chat.compact import compacted
+from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.chat.parts import content
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.usage import tokens_of
-from sidecar.proxy.compose import Composed
-from sidecar.proxy.context import Context
-from sidecar.proxy.entropy import token
+from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.observers import count, log_line
-from sidecar.streaming.assembly import Assembled, Reply, from_body
-from sidecar.streaming.compact import compacted
-from sidecar.streaming.joining import encode
-from sidecar.streaming.parts import content
+from sidecar.proxy.services import Services
+from sidecar.random_ids import token
 from sidecar.upstream.content_encoding import COMPRESSED, coding_of, decompressed
 from sidecar.upstream.response import UpstreamResponse
 
@@ -52,11 +52,11 @@ _Said = tuple[Assembled, list[tuple[Reply, Message]]]
 class Recording:
     """One reply on its way into the store. Extend `kept.data`, then `commit` once."""
 
-    context: Context
-    asked: ChatCall
+    services: Services
+    call: ChatCall
     plan: Plan
     conversation: Conversation
-    composed: Composed
+    composed: UpstreamRequest
     progress: Progress
     kept: Kept
     streamed: bool
@@ -65,15 +65,15 @@ class Recording:
     @property
     def is_relied_on(self) -> bool:
         """Would the client miss this turn in the next, since it may send only what is new?"""
-        if self.context.settings.history.if_store_fails == "refuse":
+        if self.services.settings.history.if_store_fails == "refuse":
             return True
-        return self.plan.line is not None or (self.asked.may_append and not self.conversation.full)
+        return self.plan.line is not None or (self.call.may_append and not self.conversation.full)
 
     @property
     def may_be_late(self) -> bool:
         """May the client see the end before it is stored? Not if the store cannot keep up with that."""
-        if self.context.settings.history.commit == "after_end":
-            return self.context.store.waiting()[1] < _BEHIND
+        if self.services.settings.history.commit == "after_end":
+            return self.services.store.waiting()[1] < _BEHIND
         # The store is known to fail, and the client has been told.
         return self.plan.degraded and not self.is_relied_on
 
@@ -96,7 +96,7 @@ class Recording:
         del data
         if self.kept.cut_by:
             ended = "partial"
-            self.context.metrics.replies_cut.labels(self.kept.cut_by).inc()
+            self.services.metrics.replies_cut.labels(self.kept.cut_by).inc()
             log.warning("only the beginning of a long reply was kept", extra={"limit": self.kept.cut_by})
         elif ended == "complete" and not assembled.replies and assembled.error is None:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
@@ -105,36 +105,36 @@ class Recording:
         try:
             await self._store(replace(turn, exchange=exchange))
         finally:
-            count(self.context.metrics, self.progress, exchange, time.monotonic())
+            count(self.services.metrics, self.progress, exchange, time.monotonic())
             log_line(exchange)
 
     async def _store(self, turn: Turn) -> None:
         try:
-            await self.context.store.record(turn)
+            await self.services.store.record(turn)
         except StoreUnavailable as error:
-            self.context.store_health.could_not_write(error)
+            self.services.store_health.could_not_write(error)
             raise
-        self.context.store_health.wrote()
+        self.services.store_health.wrote()
         self.progress.recorded = [node.state for node in turn.nodes if node.source == "upstream"]
         sent, exchange = self.composed.prompt.sent, turn.exchange
         if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
-            chat = self.asked.chat
+            chat = self.call.chat
             size = len(self.composed.body)
-            self.context.learned.report(chat.model, sent, chat.tools, exchange.input_tokens, size)
+            self.services.learned.report(chat.model, sent, chat.tools, exchange.input_tokens, size)
 
     def _exchange(self, turn: Turn, assembled: Assembled, ended: State, now: float) -> Exchange:
         """What happened, in one value; `now` is when the reply had come."""
         progress, prompt, nodes = self.progress, self.composed.prompt, turn.nodes
         replies = [node.id for node in nodes if node.source == "upstream"]
-        asked = [node.id for node in nodes if node.source == "client"]
+        call = [node.id for node in nodes if node.source == "client"]
         plan, tokens = self.plan, tokens_of(assembled.usage)
         progress.error = reason(ended, assembled, self.kept.cut_by)
-        estimated, is_cut = self.context.learned.look(self.asked.chat, prompt, tokens.input)
+        estimated, is_cut = self.services.learned.look(self.call.chat, prompt, tokens.input)
         return exchange_of(
             progress,
             now,
             Answered(
-                asked[-1] if asked else plan.parent.id if plan.parent else None,
+                call[-1] if call else plan.parent.id if plan.parent else None,
                 replies,
                 assembled.model,
                 next((each.finish_reason for each in assembled.replies if each.finish_reason), None),
@@ -146,17 +146,17 @@ class Recording:
 
     def _read(self, data: bytes) -> _Said:
         """What came, and the replies in it that can be kept."""
-        data, is_cut = decompressed(data, self.coding, self.context.settings.limits.max_reply)
+        data, is_cut = decompressed(data, self.coding, self.services.settings.limits.max_reply)
         if is_cut:
             self.kept.cut_by = MAX_REPLY
-        assembled = from_body(data, self.asked.chat.choices)
+        assembled = from_body(data, self.call.chat.choices)
         return assembled, [
             (reply, message) for reply in assembled.replies if (message := self._readable(reply)) is not None
         ]
 
     def _turn(self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State) -> Turn:
         now = time.time()
-        asked_nodes = new_nodes(self.asked, self.plan, now)
+        asked_nodes = new_nodes(self.call, self.plan, now)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
         cut: State | None = "partial" if self.kept.cut_by else None  # more may have come than was kept
         replies = [
@@ -170,7 +170,7 @@ class Recording:
         digest = self.composed.prompt.heads.system_hash
         system = None
         if digest is not None and digest != self.conversation.system:
-            system = b"[" + b",".join([each.raw for each in self.asked.chat.system]) + b"]"
+            system = b"[" + b",".join([each.raw for each in self.call.chat.system]) + b"]"
         before = self.conversation
         conversation = Conversation(
             before.id,
@@ -179,7 +179,7 @@ class Recording:
             before.created_at,
             updated_at=now,
             tip=tip.id if tip else None,
-            full=self.asked.is_full,
+            full=self.call.is_full,
             system=digest,
             weights=self.composed.weights,
         )
@@ -195,9 +195,9 @@ class Recording:
         could not be sent again."""
         raw = reply.message
         try:
-            if self.asked.chat.prefill is not None:
-                raw = _extended(self.asked.chat.prefill, raw)
-            return self.asked.chain.new_message(raw)
+            if self.call.chat.prefill is not None:
+                raw = _extended(self.call.chat.prefill, raw)
+            return self.call.chain.new_message(raw)
         except (ValueError, RecursionError) as error:
             log.warning("a reply could not be recorded", extra={"error": str(error)})
             return None
@@ -211,7 +211,7 @@ class Recording:
         state: State,
         now: float,
     ) -> Node:
-        chain = self.asked.chain
+        chain = self.call.chain
         return Node(
             chain.reply_id(parent, message.digest, token(8)),
             parent.id if parent else None,
@@ -222,16 +222,16 @@ class Recording:
             source="upstream",
             state=state,
             created_at=now,
-            message_id=self.asked.identity.message_id,
+            message_id=self.call.identity.message_id,
             # As it was asked for: upstreams answer under longer names, which `same-model` would not know.
-            model=self.asked.chat.model or assembled.model,
+            model=self.call.chat.model or assembled.model,
             usage=assembled.usage,
             finish_reason=reply.finish_reason,
         )
 
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
         """Under which hashes the client will name these nodes, where its own chain has left ours."""
-        path, chain = self.asked.chat.path, self.asked.chain
+        path, chain = self.call.chat.path, self.call.chain
         if self.plan.line is not None or not path.hashes:
             return ()
         nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
@@ -243,22 +243,22 @@ class Recording:
 
 
 def recording_of(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     plan: Plan,
     upstream: UpstreamResponse,
-    composed: Composed,
+    composed: UpstreamRequest,
     progress: Progress,
 ) -> Recording | None:
     """What keeps the reply to what was composed; None for one that has no place in a history."""
     if plan.conversation is None or upstream.status >= 300:
         return None
-    limits, coding = context.settings.limits, coding_of(upstream.headers)
+    limits, coding = services.settings.limits, coding_of(upstream.headers)
     compact = compacted if coding not in COMPRESSED else None
-    kept = Kept(limits.max_reply, context.replies, compact)
+    kept = Kept(limits.max_reply, services.replies, compact)
     progress.is_recorded = True
     streamed = progress.streamed
-    return Recording(context, asked, plan, plan.conversation, composed, progress, kept, streamed, coding)
+    return Recording(services, call, plan, plan.conversation, composed, progress, kept, streamed, coding)
 
 
 def _state(reply: Reply, assembled: Assembled, ended: State) -> State:

@@ -20,11 +20,11 @@ from typing import Protocol
 from aiohttp import HttpVersion11, web
 
 from sidecar.aiohttp_internals.server import RelayedResponse
-from sidecar.conversation.history import State
+from sidecar.conversation.tree import State
+from sidecar.dialects.chat.done_marker import Ending, LastPiece, UnnamedEnding
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
 from sidecar.proxy.record import Recording
-from sidecar.streaming.ending import Ending, LastPiece, UnnamedEnding
 from sidecar.upstream.content_encoding import COMPRESSED, Decompressor, coding_of, decompressed
 from sidecar.upstream.failures import kind_of
 from sidecar.upstream.headers import DEGRADED, from_upstream
@@ -181,7 +181,7 @@ class _Relay:
 
     def client_left(self) -> asyncio.Task[None]:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
-        context = self._recording.context
+        context = self._recording.services
         if self._commit is None and context.settings.history.on_disconnect == "finish":
             self._commit = context.tasks.spawn(read_on(self._upstream, self._recording))
         elif self._commit is None:
@@ -213,7 +213,7 @@ class _Relay:
 
     async def _keep(self, ended: State) -> bool:
         """Commit once; False if a client that relies on it must be told that it failed."""
-        context = self._recording.context
+        context = self._recording.services
         limit = context.settings.timeouts.store
         commit = self._start_commit(ended)
         try:
@@ -237,7 +237,7 @@ class _Relay:
 
     def _start_commit(self, ended: State) -> asyncio.Task[None]:
         if self._commit is None:
-            self._commit = self._recording.context.tasks.spawn(self._recording.commit(ended))
+            self._commit = self._recording.services.tasks.spawn(self._recording.commit(ended))
         return self._commit
 
 
@@ -265,7 +265,7 @@ async def _done(task: asyncio.Task[None], patience: float) -> None:
 async def read_on(upstream: UpstreamResponse, recording: Recording) -> None:
     """Keep a reply that no client waits for any more, to its end or to that of the process."""
     reading = asyncio.ensure_future(_rest(upstream, recording))
-    stopping = asyncio.ensure_future(recording.context.tasks.stopping.wait())
+    stopping = asyncio.ensure_future(recording.services.tasks.stopping.wait())
     await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not reading.done():

@@ -17,16 +17,16 @@ from multidict import CIMultiDict
 
 from sidecar.conversation.identity import Kind, is_named
 from sidecar.conversation.message import encode
-from sidecar.conversation.request import ChatRequest
+from sidecar.dialects.chat.request import ChatRequest
 from sidecar.exchange.call import ChatCall
-from sidecar.proxy.context import Context
+from sidecar.proxy.services import Services
 
 __all__ = ["add_session", "rename", "renamed"]
 
 
 def add_session(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     request: web.BaseRequest,
     headers: CIMultiDict[str],
     session: str | None,
@@ -34,34 +34,34 @@ def add_session(
     """Add the conversation's id under the configured names; returns what the body is to have beside."""
     if session is None:
         return {}
-    if asked.identity.kind is Kind.CHAT:
-        no_id = context.settings.identity.no_id
-        for name in context.settings.session.headers:
+    if call.identity.kind is Kind.CHAT:
+        no_id = services.settings.identity.no_id
+        for name in services.settings.session.headers:
             # What is left of the client's under such a name is its own name for the chat.
             if not is_named(headers.get(name), no_id):
                 headers[name] = session
-    if context.settings.session.opaque:
-        rename(context, request, headers, session)
-    return dict(_fields(context, asked, session))
+    if services.settings.session.opaque:
+        rename(services, request, headers, session)
+    return dict(_fields(services, call, session))
 
 
 def rename(
-    context: Context, request: web.BaseRequest, headers: CIMultiDict[str], session: str | None
+    services: Services, request: web.BaseRequest, headers: CIMultiDict[str], session: str | None
 ) -> None:
     """With `session.opaque`: this id in every header in which the client named its chat."""
-    rules = context.settings.identity
-    if session is None or not context.settings.session.opaque:
+    rules = services.settings.identity
+    if session is None or not services.settings.session.opaque:
         return
     for name in rules.headers:
         if is_named(request.headers.get(name), rules.no_id):
             headers[name] = session
 
 
-def renamed(context: Context, chat: ChatRequest, session: str | None, body: bytes | None = None) -> bytes:
+def renamed(services: Services, chat: ChatRequest, session: str | None, body: bytes | None = None) -> bytes:
     """With `session.opaque`: the body with this id in the field in which the client named its chat, if it
     did; else the body as it is."""
     body = chat.body if body is None else body
-    rules = context.settings.session
+    rules = services.settings.session
     if session is None or not rules.opaque or not rules.body_field:
         return body
     field = {rules.body_field: encode(session)}
@@ -70,11 +70,11 @@ def renamed(context: Context, chat: ChatRequest, session: str | None, body: byte
     return replace(chat, body=body).with_values(field)
 
 
-def _fields(context: Context, asked: ChatCall, session: str) -> Iterator[tuple[str, bytes]]:
-    rules = context.settings.session
-    if rules.body_field and asked.identity.kind is Kind.CHAT:
+def _fields(services: Services, call: ChatCall, session: str) -> Iterator[tuple[str, bytes]]:
+    rules = services.settings.session
+    if rules.body_field and call.identity.kind is Kind.CHAT:
         yield rules.body_field, encode(session)
     if rules.slots:
-        yield "id_slot", encode(context.slots.of(session))
+        yield "id_slot", encode(services.slots.of(session))
     if rules.cache_prompt:
         yield "cache_prompt", b"true"

@@ -12,31 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidecar.conversation.identity import Kind
-from sidecar.conversation.rebuild import Outgoing
-from sidecar.conversation.records import Summary
-from sidecar.conversation.summary import PLACE, Front, fitting, fronts, room, with_summary
-from sidecar.conversation.tokens import Weights
-from sidecar.conversation.trim import Budget, Trimmed, trim
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
-from sidecar.proxy.context import Context
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.summary import PLACE, Missing, fitting, fronts, room, with_summary
+from sidecar.prompt.trim import Budget, Trimmed, trim
+from sidecar.prompt.weights import Weights
+from sidecar.proxy.services import Services
 
-__all__ = ["Missing", "Summed", "is_wanted", "summed_up", "trimmed_with_room"]
-
-
-@dataclass(slots=True, frozen=True)
-class Missing:
-    """What has yet to be summed up: the line up to the cut, and its fronts.
-
-    `known` is the deepest summary there is, of one of them, and `told` what of the line it stands for.
-    """
-
-    conversation: str
-    line: tuple[Outgoing, ...]
-    fronts: tuple[Front, ...]
-    known: Summary | None
-    told: int
+__all__ = ["Summed", "is_wanted", "summed_up", "trimmed_with_room"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,17 +36,17 @@ class Summed:
 
 
 def trimmed_with_room(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     budget: Budget,
     system: Sequence[Outgoing],
     line: Sequence[Outgoing],
     weights: Weights,
 ) -> Trimmed:
     """The line cut so that there is room for a summary; without, where that makes it too long."""
-    tools = asked.chat.tools
-    if is_wanted(context, asked):
-        free = room(context.settings.summary.max_tokens, budget.max_input_tokens)
+    tools = call.chat.tools
+    if is_wanted(services, call):
+        free = room(services.settings.summary.max_tokens, budget.max_input_tokens)
         place = system or (PLACE,)
         trimmed = trim(line, budget, system=place, tools=tools, weights=weights, reserved=free)
         if not trimmed.over:
@@ -70,8 +55,8 @@ def trimmed_with_room(
 
 
 async def summed_up(
-    context: Context,
-    asked: ChatCall,
+    services: Services,
+    call: ChatCall,
     plan: Plan,
     line: Sequence[Outgoing],
     trimmed: Trimmed,
@@ -81,11 +66,11 @@ async def summed_up(
     without, free = Summed(tuple(system)), trimmed.reserved
     if not trimmed.cut or not free or plan.conversation is None:
         return without
-    found = fronts(line, trimmed.cut, _path(asked, plan))
+    found = fronts(line, trimmed.cut, _path(call, plan))
     try:
-        known = await context.store.summary(plan.conversation.id, [each.hash for each in reversed(found)])
+        known = await services.store.summary(plan.conversation.id, [each.hash for each in reversed(found)])
     except StoreUnavailable as error:
-        context.store_health.report("summary", error)
+        services.store_health.report("summary", error)
         return without
     front = next((each for each in found if known is not None and each.hash == known.hash), None)
     missing = None
@@ -98,19 +83,19 @@ async def summed_up(
     return Summed(tuple(with_summary(system, text)), front.messages, missing, front.hash)
 
 
-def is_wanted(context: Context, asked: ChatCall) -> bool:
+def is_wanted(services: Services, call: ChatCall) -> bool:
     """Is what is cut from this request to be summed up?"""
-    if not context.settings.summary.model or asked.identity.key is None:
+    if not services.settings.summary.model or call.identity.key is None:
         return False
-    return asked.is_kept and asked.identity.kind is Kind.CHAT
+    return call.is_kept and call.identity.kind is Kind.CHAT
 
 
-def _path(asked: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
+def _path(call: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
     """Roles and hashes of the messages as the client names them; of the stored ones where it sent none."""
-    path = asked.chat.path
+    path = call.chat.path
     if plan.line is None:
         return [(each.role, hash) for each, hash in zip(path.messages, path.hashes, strict=True)]
     found = [(node.role, node.hash) for node in plan.line]
     for message in path.messages:
-        found.append((message.role, asked.chain.hash(found[-1][1] if found else None, message.digest)))
+        found.append((message.role, call.chain.hash(found[-1][1] if found else None, message.digest)))
     return found

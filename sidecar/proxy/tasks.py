@@ -13,9 +13,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.conversation.message import encode
-from sidecar.conversation.tasks import shorter_task
+from sidecar.dialects.chat.tasks import shorter_task
 from sidecar.exchange.call import ChatCall
-from sidecar.proxy.context import Context
+from sidecar.proxy.services import Services
 from sidecar.proxy.session import rename, renamed
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
@@ -34,43 +34,43 @@ class Task(NamedTuple):
     is_shorter: bool
 
 
-def task(context: Context, asked: ChatCall, request: web.BaseRequest) -> Task:
+def task(services: Services, call: ChatCall, request: web.BaseRequest) -> Task:
     """Put together what goes upstream."""
-    settings = context.settings
+    settings = services.settings
     changed: dict[str, bytes] = {}
     most = settings.tasks.max_input_tokens
-    shorter = shorter_task(asked.chat, most) if most is not None else None
+    shorter = shorter_task(call.chat, most) if most is not None else None
     if shorter is not None:
         changed["messages"] = b"[" + b",".join(shorter) + b"]"
     if settings.tasks.model:
         changed["model"] = encode(settings.tasks.model)
-    body = renamed(context, asked.chat, asked.conversation_id, asked.chat.with_values(changed))
-    target = context.targets.tasks
+    body = renamed(services, call.chat, call.conversation_id, call.chat.with_values(changed))
+    target = services.targets.tasks
     if target is None:
-        return Task(body, _headers(context, asked, request), None, shorter is not None)
-    headers = _headers_elsewhere(context, asked, request, target)
+        return Task(body, _headers(services, call, request), None, shorter is not None)
+    headers = _headers_elsewhere(services, call, request, target)
     return Task(body, headers, target, shorter is not None)
 
 
-def _headers(context: Context, asked: ChatCall, request: web.BaseRequest) -> CIMultiDict[str]:
-    settings = context.settings
+def _headers(services: Services, call: ChatCall, request: web.BaseRequest) -> CIMultiDict[str]:
+    settings = services.settings
     ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
-    left = {*NOT_AS_IT_CAME, *context.kept_back, *(name.lower() for name in ids)}
+    left = {*NOT_AS_IT_CAME, *services.kept_back, *(name.lower() for name in ids)}
     headers = to_upstream(request.headers, without=left)
     if settings.tasks.forward_id:
-        rename(context, request, headers, asked.conversation_id)
+        rename(services, request, headers, call.conversation_id)
     return headers
 
 
 def _headers_elsewhere(
-    context: Context, asked: ChatCall, request: web.BaseRequest, target: Target
+    services: Services, call: ChatCall, request: web.BaseRequest, target: Target
 ) -> CIMultiDict[str]:
-    settings = context.settings
+    settings = services.settings
     wanted = {*_ABOUT_THE_CONTENT, *target.takes}
     if settings.tasks.forward_id:
         wanted.update(name.lower() for name in (*settings.identity.headers, *settings.session.headers))
     left = {name.lower() for name in request.headers} - wanted
-    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | context.kept_back)
+    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | services.kept_back)
     if settings.tasks.forward_id:
-        rename(context, request, headers, asked.conversation_id)
+        rename(services, request, headers, call.conversation_id)
     return headers

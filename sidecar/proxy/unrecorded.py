@@ -12,14 +12,14 @@ import time
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Conversation
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange, Turn
+from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of
-from sidecar.proxy.context import Context
 from sidecar.proxy.observers import count, log_line
+from sidecar.proxy.services import Services
 
 __all__ = ["finish"]
 
@@ -28,19 +28,19 @@ log = logging.getLogger("sidecar.proxy")
 _BEHIND = 256  # writes that wait
 
 
-def finish(context: Context, progress: Progress) -> None:
+def finish(services: Services, progress: Progress) -> None:
     """Count an exchange that has ended, and begin to keep it."""
     now = time.monotonic()
     parent = _parent(progress)
     exchange = exchange_of(progress, now, Answered(parent))
-    count(context.metrics, progress, exchange, now)
+    count(services.metrics, progress, exchange, now)
     log_line(exchange)
     if progress.plan is None or progress.plan.conversation is None or parent is None:
         return
-    if context.store_health.is_failing or context.store.waiting()[1] >= _BEHIND:
-        context.metrics.exchanges_dropped.inc()
+    if services.store_health.is_failing or services.store.waiting()[1] >= _BEHIND:
+        services.metrics.exchanges_dropped.inc()
         return
-    context.tasks.spawn(_keep(context, progress.plan.conversation, exchange))
+    services.tasks.spawn(_keep(services, progress.plan.conversation, exchange))
 
 
 def _parent(progress: Progress) -> bytes | None:
@@ -53,12 +53,12 @@ def _parent(progress: Progress) -> bytes | None:
     return plan.parent.id if plan.parent is not None else None
 
 
-async def _keep(context: Context, conversation: Conversation, exchange: Exchange) -> None:
+async def _keep(services: Services, conversation: Conversation, exchange: Exchange) -> None:
     # What is known of the conversation as a whole stays as it is.
     turn = Turn(replace(conversation, tip=None, weights=None), (), exchange=exchange)
     try:
-        await context.store.record(turn)
+        await services.store.record(turn)
     except StoreUnavailable as error:
-        context.store_health.could_not_write(error)
+        services.store_health.could_not_write(error)
     else:
-        context.store_health.wrote()
+        services.store_health.wrote()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sidecar.settings.section import Section
-from sidecar.settings.values import Wait, Whole
+from sidecar.settings.values import Snapshot, Wait
 
 __all__ = ["ConnectionLimits", "ConnectionTimeouts"]
 
@@ -13,16 +13,16 @@ __all__ = ["ConnectionLimits", "ConnectionTimeouts"]
 class ConnectionLimits(Section):
     """How much of a connection is read, and how many there may be."""
 
-    header_block: Whole = Field(
+    header_block: Snapshot = Field(
         64 * 1024,
         description="Largest header block of a request, request line included, in bytes; above it 431.",
     )
-    connections: Whole = Field(
+    connections: Snapshot = Field(
         10_000,
         description="How many connections of clients may be open, for each worker. Beyond that the oldest"
         " idle one is closed, and where none is idle the new one gets 503.",
     )
-    websocket_message: Whole = Field(
+    websocket_message: Snapshot = Field(
         16 * 1024 * 1024,
         description="Largest message of a WebSocket, in either direction, in bytes; a larger one ends it with"
         " 1009.",

@@ -41,10 +41,10 @@ from sidecar.settings.values import (
     Seconds,
     Secret,
     Share,
+    Snapshot,
     Store,
     Upstream,
     Wait,
-    Whole,
     Window,
     Workers,
 )
@@ -275,7 +275,7 @@ class Summary(Section):
         description="URL of the HTTP proxy to reach `summary.upstream` through, as `target.proxy` is.",
     )
     prompt: str = Field(SUMMARY_PROMPT, description="Instructions for that model.")
-    max_tokens: Whole = Field(
+    max_tokens: Snapshot = Field(
         400,
         description="Maximum length of a summary, in tokens. That much is reserved in every prompt with a"
         " token limit, though never more than a quarter of it.",
@@ -330,7 +330,7 @@ class Timeouts(ConnectionTimeouts):
 class Retries(Section):
     """Retries of connections that failed; never of a request that the upstream may have begun to work on."""
 
-    attempts: Whole = Field(3, description="Total attempts, including the first.")
+    attempts: Snapshot = Field(3, description="Total attempts, including the first.")
     backoff: Seconds = Field(
         0.2, description="Pause before the second attempt, in seconds; it doubles with every attempt."
     )

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from yarl import URL
 
-from sidecar.store.postgres.url import address_of, is_postgres
+from sidecar.prompt.model_lists import SMALLEST_WINDOW
+from sidecar.store.url import address_of, is_postgres
 
 DEMO = "demo"
 AUTO = "auto"
@@ -25,7 +26,6 @@ EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - named here to be recognised,
 SECRET_LENGTH = 16
 ENCRYPTION_KEY_SIZE = 32
 OPENING_LENGTH = 10
-SMALLEST_WINDOW = 256
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
@@ -310,7 +310,7 @@ Opening = Annotated[str, AfterValidator(_opening)]
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 Key = Annotated[SecretStr, AfterValidator(_key)]
 EncryptionKeys = Annotated[SecretStr, AfterValidator(_encryption_keys)]
-Whole = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1)]
+Snapshot = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1)]
 Workers = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1, le=64)]
 Count = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0, le=10_000)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0)]

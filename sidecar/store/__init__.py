@@ -1,19 +1,13 @@
 """Where conversations are kept. The only speaker of SQL.
 
-base      what every store can do, and what one request gives it to keep
-exchanges an exchange as a row, in the same columns everywhere
-schema    numbered migrations, applied in order; a newer database is refused
-worker    a thread with a connection of its own: group commit for writing, a queue for reading
-tips      where the conversations stand that were recorded last, in memory
-recording one turn into a file's tables
-turns     whose turn it is to append, among processes that share a file
-renewal   a file that fails is opened anew
-sqlite    one file, the default
-life      of that file: what is held, deleted, copied and sealed anew
-memory    the same in dictionaries: for tests, and for those who want nothing kept
-seal      how content is sealed with a key
-sealed    a store in which it is, around any other
-postgres  one database for several sidecars; loaded only where it is used
+base        what every store can do, and what one request gives it to keep
+exchanges   an exchange as a row, in the same columns everywhere
+migrations  numbered migrations, applied in order; a newer database is refused
+url         what a store's path or URL says, and how it is shown without its password
+encrypted   a store in which what is said is encrypted, around any other
+memory      the same in dictionaries: for tests, and for those who want nothing kept
+sqlite      one file, the default
+postgres    one database for several sidecars; loaded only where it is used
 """
 
 from __future__ import annotations
@@ -22,8 +16,8 @@ from collections.abc import Sequence
 
 from sidecar.store.base import Store
 from sidecar.store.memory import MemoryStore
-from sidecar.store.postgres.url import address_of, is_postgres
-from sidecar.store.sqlite import SQLiteStore
+from sidecar.store.sqlite.store import SQLiteStore
+from sidecar.store.url import address_of, is_postgres
 
 __all__ = [
     "MemoryStore",
@@ -47,9 +41,9 @@ def make_store(
     be opened."""
     if keys:
         # Imported here, for the same reason as the driver below.
-        from sidecar.store.sealed import SealedStore
+        from sidecar.store.encrypted.store import EncryptedStore
 
-        return SealedStore(make_store(path, shared=shared), keys, secret=secret, takes_clear=takes_clear)
+        return EncryptedStore(make_store(path, shared=shared), keys, secret=secret, takes_clear=takes_clear)
     if path is None:
         return MemoryStore(secret=secret)
     if is_postgres(path):

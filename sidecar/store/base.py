@@ -16,8 +16,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.records import Exchange, Found, Holding, Summary, Turn, Whole
+from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Turn
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 
 __all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "MAX_LEARNED", "Store"]
@@ -150,7 +150,7 @@ class Store(ABC):
     @abstractmethod
     def holdings(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
-    ) -> AsyncIterator[Holding]:
+    ) -> AsyncIterator[ConversationStats]:
         """What every conversation takes up, oldest first, read in small steps.
 
         With `tenant` those of this tenant, with `name` those with this id or this client's key. Without
@@ -176,16 +176,16 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def whole(self, conversation: str) -> Whole | None:
+    async def whole(self, conversation: str) -> Snapshot | None:
         """All of this conversation, as it was at one moment; None if there is none."""
 
     @abstractmethod
-    async def put(self, whole: Whole) -> None:
+    async def put(self, whole: Snapshot) -> None:
         """Keep a conversation that comes from elsewhere, durably. What is there already stays as it is;
         what is told of the conversation as a whole is that of the one that was used last."""
 
     @abstractmethod
-    async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
+    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         """Keep, in place of what is stored, what `change` makes of it, at one moment; for another seal.
 
         Tenant, bodies, usages, system messages, texts of summaries and details of exchanges may differ, and

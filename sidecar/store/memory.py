@@ -10,8 +10,8 @@ from heapq import nlargest
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Conversation, Node
-from sidecar.conversation.records import Exchange, Found, Holding, Summary, Turn, Whole, packed
+from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Turn, packed
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
 
 __all__ = ["MemoryStore"]
@@ -40,8 +40,8 @@ class _Kept:
             return list(self.by_hash[hash])
         return [self.nodes[self.echoes[hash]]] if hash in self.echoes else []
 
-    def whole(self) -> Whole:
-        return Whole(
+    def whole(self) -> Snapshot:
+        return Snapshot(
             self.conversation,
             tuple(self.nodes.values()),
             tuple(sorted(self.echoes.items())),
@@ -195,12 +195,14 @@ class MemoryStore(Store):
 
     async def holdings(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
-    ) -> AsyncIterator[Holding]:
+    ) -> AsyncIterator[ConversationStats]:
         for kept in list(self._kept.values()):
             each = kept.conversation
             if tenant in (None, each.tenant) and name in (None, each.id, each.key):
                 counted = (len(kept.nodes), kept.size()) if sized else ()
-                yield Holding(each.id, each.tenant, each.key, each.created_at, each.updated_at, *counted)
+                yield ConversationStats(
+                    each.id, each.tenant, each.key, each.created_at, each.updated_at, *counted
+                )
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         kept = self._kept.get(conversation)
@@ -220,11 +222,11 @@ class MemoryStore(Store):
     async def scrub(self, *, compact: bool) -> None:
         """Nothing is left."""
 
-    async def whole(self, conversation: str) -> Whole | None:
+    async def whole(self, conversation: str) -> Snapshot | None:
         kept = self._kept.get(conversation)
         return kept.whole() if kept else None
 
-    async def put(self, whole: Whole) -> None:
+    async def put(self, whole: Snapshot) -> None:
         kept = self._held(whole.conversation)
         if whole.conversation.updated_at >= kept.conversation.updated_at:
             kept.conversation = whole.conversation
@@ -235,7 +237,7 @@ class MemoryStore(Store):
         for exchange in whole.exchanges:
             kept.exchanges.setdefault(exchange.id, exchange)
 
-    async def rewrite(self, conversation: str, change: Callable[[Whole], Whole]) -> bool:
+    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         kept = self._kept.get(conversation)
         if kept is None:
             return False

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.conversation.overflow import Overflow, recognised
-from sidecar.streaming.opening import Opening, Verdict
-from sidecar.streaming.sse import is_stream
+from sidecar.dialects.chat.first_event import Opening, Verdict
+from sidecar.dialects.chat.overflow import Overflow, recognised
+from sidecar.dialects.sse import is_stream
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 

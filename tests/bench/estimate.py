@@ -15,8 +15,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sidecar.conversation.learning import START, Learning, learned
-from sidecar.conversation.tokens import measure, total
+from sidecar.conversation.measure import measure, total
+from sidecar.prompt.calibration import START, Learning, learned
 from tests.bench import played
 from tests.bench.asking import Tokenizer, ask, unkept
 from tests.bench.engine import engine

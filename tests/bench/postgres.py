@@ -15,7 +15,7 @@ from statistics import median
 import psutil
 
 from sidecar.store.postgres.store import PostgresStore
-from sidecar.store.postgres.url import address_of
+from sidecar.store.url import address_of
 from tests.bench import typical
 from tests.bench.scenes import table
 from tests.store.postgres import Server

@@ -15,7 +15,7 @@ from statistics import fmean, median
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Node
+from sidecar.conversation.tree import Node
 from sidecar.store import Store, make_store
 from tests.bench import typical
 from tests.bench.scenes import table

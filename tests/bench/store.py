@@ -25,8 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from sidecar.conversation.history import Node
 from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
+from sidecar.conversation.tree import Node
 from sidecar.store import SQLiteStore
 from tests.bench import typical
 from tests.bench.filled import fill

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.conversation.history import Node
+from sidecar.conversation.tree import Node
 from tests.store.trees import message
 
 __all__ = ["TURNS", "Part", "chat"]

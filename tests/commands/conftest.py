@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from sidecar.cli import main
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import Settings
 
 

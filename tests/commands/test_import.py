@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from aiohttp import ClientSession
 
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import Settings
 from tests.commands.webui import START, Webui, said, told
 

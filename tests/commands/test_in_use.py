@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import ClientSession
 
 from sidecar.cli import main
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
 

@@ -163,7 +163,7 @@ def test_a_command_without_rules_says_which_there_are(run, filled):
 
 def test_a_server_prunes_by_itself(file):
     async def until_pruned():
-        from sidecar.proxy.app import running
+        from sidecar.server.serve import running
         from sidecar.settings import Settings
         from sidecar.store import SQLiteStore
 
@@ -186,8 +186,8 @@ def test_a_server_prunes_by_itself(file):
 
 
 async def test_a_store_that_fails_is_counted_and_tried_again():
+    from sidecar.background.retention import RetentionJob
     from sidecar.errors import StoreUnavailable
-    from sidecar.proxy.pruning import Pruning
 
     store = await stored(sizes=[1, 1, 1])
     failures: list[tuple[str, str]] = []
@@ -207,7 +207,7 @@ async def test_a_store_that_fails_is_counted_and_tried_again():
         return tasks[-1]
 
     rules = Retention(max_conversations=1, every=0.01)
-    pruning = Pruning(Failing(), rules, spawn, lambda step, error: failures.append((step, str(error))))
+    pruning = RetentionJob(Failing(), rules, spawn, lambda step, error: failures.append((step, str(error))))
     pruning.start()
     while len(await kept(store)) != 1:
         await asyncio.sleep(0.01)
@@ -219,11 +219,11 @@ async def test_a_store_that_fails_is_counted_and_tried_again():
 
 @pytest.mark.parametrize("rules", [Retention(), Retention(max_days=1, every=0)])
 async def test_without_rules_or_without_a_time_nothing_is_begun(rules):
-    from sidecar.proxy.pruning import Pruning
+    from sidecar.background.retention import RetentionJob
 
     def spawn(work):
         raise AssertionError
 
-    pruning = Pruning(MemoryStore(), rules, spawn, lambda step, error: None)
+    pruning = RetentionJob(MemoryStore(), rules, spawn, lambda step, error: None)
     pruning.start()
     pruning.stop()

@@ -133,7 +133,7 @@ def test_what_nobody_thought_of_is_one_line_as_well(monkeypatch, capsys):
     def fails(_settings, **_options):
         raise KeyError("s3cret")
 
-    monkeypatch.setattr("sidecar.opened.store_of", fails)
+    monkeypatch.setattr("sidecar.store_factory.store_of", fails)
 
     assert main(["verify", "--store", "postgresql://x@127.0.0.1:1/x"]) == 1
     out, err = capsys.readouterr()

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.records import Detail, Exchange, Sent, Whole, exchange_id
+from sidecar.conversation.records import Detail, Exchange, Sent, Snapshot, exchange_id
 from tests.commands.conftest import talk
 from tests.store.trees import reply
 from tests.store.trees import talk as conversation
@@ -85,7 +85,7 @@ def test_an_exchange_whose_messages_are_not_there_is_said(gone):
     parent, answer, first, other = (node.id for node in nodes.values())
     detail = Detail(replies=(answer,), sent=Sent("cut", first, ((other, "out"),)))
     done = Exchange(exchange_id(5, b"abcd"), "conv_1", parent=parent, detail=detail)
-    whole = Whole(conversation("conv_1"), tuple(nodes.values()), exchanges=(done,))
+    whole = Snapshot(conversation("conv_1"), tuple(nodes.values()), exchanges=(done,))
     assert list(wrongs(whole, b"secret")) == []
 
     left = tuple(node for name, node in nodes.items() if name != gone)

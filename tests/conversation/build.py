@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 
-from sidecar.conversation.history import Chain, Node, Tree
 from sidecar.conversation.reconcile import places, settled, walk
-from sidecar.conversation.request import parse
+from sidecar.conversation.tree import Chain, Node, Tree
+from sidecar.dialects.chat.request import parse
 
 TENANT = b"tenant".ljust(16, b".")
 CHAIN = Chain(TENANT)
@@ -74,7 +74,7 @@ def line(*messages):
 
 
 def walked(nodes, *messages, named=NOBODY):
-    return walk(Tree(nodes), request(*messages), frozenset(named))
+    return walk(Tree(nodes), request(*messages).path, frozenset(named))
 
 
 class Recorded:
@@ -91,12 +91,12 @@ class Recorded:
 
     def place(self, asked, named=NOBODY):
         """Where the request continues: by one look-up, else by a walk."""
-        place = settled(asked, self.found(asked), named)
-        return place if place is not None else walk(self.tree, asked, named).place
+        place = settled(asked.path, self.found(asked), named)
+        return place if place is not None else walk(self.tree, asked.path, named).place
 
     def found(self, asked):
         """What one look-up finds: the nodes at the deepest stored hash."""
-        for position in places(asked):
+        for position in places(asked.path):
             hash = asked.path.hashes[position - 1]
             nodes = [each for each in self.nodes.values() if each.hash == hash]
             if not nodes and hash in self.echoes:

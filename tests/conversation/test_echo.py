@@ -7,8 +7,8 @@ import pytest
 from sidecar.conversation import effort
 from sidecar.conversation.echo import echoed_answers, echoed_questions, ends_of_answers
 from sidecar.conversation.effort import Effort
-from sidecar.conversation.history import Tree
 from sidecar.conversation.message import read
+from sidecar.conversation.tree import Tree
 from tests.conversation.build import calls, line, message, node, result, says, user
 
 TOOL_TURN = [

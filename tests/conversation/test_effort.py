@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from sidecar.conversation.echo import echoed_answers
 from sidecar.conversation.effort import Effort, Most, TooMuch
-from sidecar.conversation.history import Tree
+from sidecar.conversation.find_by_history import continues
 from sidecar.conversation.message import call_forms
-from sidecar.conversation.recognise import continues
 from sidecar.conversation.reconcile import NOWHERE, Match, walk
+from sidecar.conversation.tree import Tree
 from tests.conversation.build import NOBODY, calls, line, message, node, raw, request, says, user
 
 LONG = "x" * 4000
@@ -74,13 +74,13 @@ class TestWhatTakesTooMuchIsUnknown:
     def test_a_walk_is_given_up(self):
         asked = request(says("a"), says("zzz"), user("z"))
         few = Effort(Most(messages=1000))
-        assert walk(Tree(self.NODES), asked, NOBODY, few) == Match(NOWHERE, (), is_given_up=True)
-        assert walk(Tree(self.NODES), asked, NOBODY, Effort()) == Match(NOWHERE, ())
+        assert walk(Tree(self.NODES), asked.path, NOBODY, few) == Match(NOWHERE, (), is_given_up=True)
+        assert walk(Tree(self.NODES), asked.path, NOBODY, Effort()) == Match(NOWHERE, ())
 
     def test_a_conversation_is_not_taken_for_the_one_that_goes_on(self):
         asked = request(user("hi"), says("zzz"), user("z"))
         with pytest.raises(TooMuch):
-            continues(Tree(self.NODES), asked, Effort(Most(messages=100)))
+            continues(Tree(self.NODES), asked.path, Effort(Most(messages=100)))
 
     def test_many_messages_of_others_under_an_answer_count_too(self):
         root = node(user("hi"))
@@ -94,13 +94,13 @@ class TestWhatTakesTooMuchIsUnknown:
         for _ in range(8):
             told += [says("a"), *[says("", x=1)] * 10]
         asked = request(user("q"), *[says("a", y=1)] * 8, user("new"))
-        assert walk(Tree(line(*told)), asked, NOBODY).is_given_up
+        assert walk(Tree(line(*told)), asked.path, NOBODY).is_given_up
 
     def test_a_chat_of_thousands_of_messages_is_not(self):
         told = [each for at in range(2000) for each in (user(f"<ctx>{at}</ctx> q{at}"), says(f"a{at}"))]
         asked = [each for at in range(2000) for each in (user(f"q{at}"), says(f"a{at} ", z=1))]
         nodes = line(*told)
-        assert walk(Tree(nodes), request(*asked, user("new")), NOBODY).place.node == nodes[-1]
+        assert walk(Tree(nodes), request(*asked, user("new")).path, NOBODY).place.node == nodes[-1]
 
 
 def test_the_children_of_a_message_are_told_by_what_they_say_however_many_they_are():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.conversation.pieces import has_more_pieces, most_pieces
-from sidecar.conversation.request import parse
+from sidecar.dialects.chat.request import parse
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, raw, request, says, user
 

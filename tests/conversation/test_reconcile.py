@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from sidecar.conversation.history import Tree
 from sidecar.conversation.message import read
 from sidecar.conversation.reconcile import (
     MAX_PLACES,
@@ -21,6 +20,7 @@ from sidecar.conversation.reconcile import (
     settled,
     walk,
 )
+from sidecar.conversation.tree import Tree
 from tests.conversation.build import NOBODY, Recorded, calls, line, node, request, result, says, user, walked
 
 TALK = [user("hi"), says("hello"), user("more"), says("bye")]
@@ -32,7 +32,7 @@ def found_in(nodes, asked, named=NOBODY):
     found: dict[bytes, list] = {}
     for each in nodes:
         found.setdefault(each.hash, []).append(each)
-    return settled(asked, found, frozenset(named))
+    return settled(asked.path, found, frozenset(named))
 
 
 def regenerated(question="hi", *texts, ids=(None, None)):
@@ -53,10 +53,10 @@ class TestPlaces:
         ],
     )
     def test_they_reach_from_the_end_to_the_last_answer(self, messages, expected):
-        assert places(request(*messages)) == expected
+        assert places(request(*messages).path) == expected
 
     def test_they_are_never_more_than_the_limit(self):
-        found = places(request(user("a"), says("b"), *[user(str(at)) for at in range(50)]))
+        found = places(request(user("a"), says("b"), *[user(str(at)) for at in range(50)]).path)
         assert (len(found), found[0]) == (MAX_PLACES, 52)
 
 
@@ -252,30 +252,32 @@ class TestOutcome:
         ],
     )
     def test_what_happens_has_a_name(self, messages, place, stored, is_tip, outcome):
-        assert outcome_of(request(*messages), place, stored=stored, is_tip=is_tip) is outcome
+        asked = request(*messages)
+        extends = asked.prefill is not None
+        assert outcome_of(asked.path, place, extends=extends, stored=stored, is_tip=is_tip) is outcome
 
 
 class TestRepeated:
     LINE = line(user("hi"), says("hello"))
 
     def test_the_first_question_of_a_chat_of_one_turn_is_sent_again(self):
-        assert repeated(self.LINE, request(user("hi ")), first_too=True) == 1
-        assert repeated(self.LINE, request(user("hi")), first_too=False) is None
+        assert repeated(self.LINE, request(user("hi ")).path, first_too=True) == 1
+        assert repeated(self.LINE, request(user("hi")).path, first_too=False) is None
 
     def test_a_question_without_an_answer_is_sent_again(self):
         nodes = line(*TALK[:3])
-        assert repeated(nodes, request(user("more")), first_too=False) == 3
-        assert repeated(nodes, request(user("hi")), first_too=True) is None
+        assert repeated(nodes, request(user("more")).path, first_too=False) == 3
+        assert repeated(nodes, request(user("hi")).path, first_too=True) is None
 
     @pytest.mark.parametrize("asked", [[user("else")], [], [user("hi"), user("again")]])
     def test_anything_else_is_new(self, asked):
-        assert repeated(self.LINE, request(*asked), first_too=True) is None
+        assert repeated(self.LINE, request(*asked).path, first_too=True) is None
 
     def test_the_first_question_in_a_longer_chat_is_new(self):
-        assert repeated(line(*TALK), request(user("hi")), first_too=True) is None
+        assert repeated(line(*TALK), request(user("hi")).path, first_too=True) is None
 
     def test_nothing_is_repeated_where_nothing_was_said(self):
-        assert repeated([], request(user("hi")), first_too=True) is None
+        assert repeated([], request(user("hi")).path, first_too=True) is None
 
 
 class TestAChat:
@@ -296,17 +298,17 @@ class TestAChat:
         chat.tell(request(*TOOLS[:1]), TOOLS[1])
         chat.tell(request(*TOOLS[:3]), TOOLS[3])
         flat = [user("hi"), says("Done."), user("more")]
-        assert settled(request(*flat), chat.found(request(*flat)), NOBODY) is None
+        assert settled(request(*flat).path, chat.found(request(*flat)), NOBODY) is None
         chat.tell(request(*flat), says("bye"))
-        assert settled(request(*flat), chat.found(request(*flat)), NOBODY) is not None
-        assert walk(Tree(list(chat.nodes.values())), request(*flat), NOBODY).place.position == 3
+        assert settled(request(*flat).path, chat.found(request(*flat)), NOBODY) is not None
+        assert walk(Tree(list(chat.nodes.values())), request(*flat).path, NOBODY).place.position == 3
 
 
 class TestResumed:
     ASKED = (user("hi"), calls("c1", "c2"), result("c1"))
 
     def went_on(self, stored, *asked):
-        on = resumed(line(*stored), request(*asked))
+        on = resumed(line(*stored), request(*asked).path)
         said = [read(each.body) for each in on.before]
         return said, read(on.parent.body), [each.fields for each in on.new]
 

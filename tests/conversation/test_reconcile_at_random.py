@@ -48,7 +48,7 @@ class TestNothingIsMatchedThatWasNotSaid:
     def test_every_matched_message_is_equal_or_an_echo_and_the_front_is_a_stored_path(self, data):
         chat, path = grown(data, texts_of)
         sent = [*meddled(copied(path, data), data), user("new")]
-        match = walk(chat.tree, request(*sent), NOBODY)
+        match = walk(chat.tree, request(*sent).path, NOBODY)
         assert len(match.steps) == match.place.position <= len(sent)
         assert all(stands_for(one, step) for one, step in zip(sent, match.steps, strict=False))
         line = [node for step in match.steps for node in step]
@@ -63,7 +63,7 @@ class TestNothingIsMatchedThatWasNotSaid:
     def test_an_echoed_question_is_never_the_last_thing_that_is_matched(self, data):
         chat, path = grown(data, texts_of)
         sent = [*meddled(copied(path, data), data), user("new")]
-        match = walk(chat.tree, request(*sent), NOBODY)
+        match = walk(chat.tree, request(*sent).path, NOBODY)
         for fields, step in reversed(list(zip(sent, match.steps, strict=False))):
             if fields["role"] == "assistant":
                 break
@@ -77,16 +77,16 @@ class TestNothingIsMatchedThatWasNotSaid:
         found: dict[bytes, list] = {}
         for each in chat.nodes.values():
             found.setdefault(each.hash, []).append(each)
-        place = settled(sent, found, NOBODY)
+        place = settled(sent.path, found, NOBODY)
         if place is not None:
-            assert walk(chat.tree, sent, NOBODY).place == place
+            assert walk(chat.tree, sent.path, NOBODY).place == place
 
     @QUICK
     @given(st.data())
     def test_a_walk_is_the_same_every_time(self, data):
         chat, path = grown(data, texts_of)
         sent = request(*meddled(copied(path, data), data), user("new"))
-        assert walk(chat.tree, sent, NOBODY) == walk(chat.tree, sent, NOBODY)
+        assert walk(chat.tree, sent.path, NOBODY) == walk(chat.tree, sent.path, NOBODY)
 
 
 class TestWhatOpenWebUISendsAgainIsRecognised:
@@ -96,7 +96,7 @@ class TestWhatOpenWebUISendsAgainIsRecognised:
         names = iter(f"text {number:03}" for number in range(1000))
         chat, path = grown(data, lambda _: next(names))
         copy = copied(path, data)
-        match = walk(chat.tree, request(*copy, user("new")), NOBODY)
+        match = walk(chat.tree, request(*copy, user("new")).path, NOBODY)
         assert match.place.position == len(copy)
         assert [json.loads(each.body) for step in match.steps for each in step] == path
 
@@ -107,7 +107,7 @@ class TestWhatOpenWebUISendsAgainIsRecognised:
         chat, path = grown(data, lambda _: next(names))
         starts = [at for at, each in enumerate(path) if each["role"] == "user"]
         cut = path[data.draw(st.sampled_from(starts)) :]
-        match = walk(chat.tree, request(cut[0], *copied(cut[1:], data), user("new")), NOBODY)
+        match = walk(chat.tree, request(cut[0], *copied(cut[1:], data), user("new")).path, NOBODY)
         assert match.place.anchored == (cut == path)
         assert [json.loads(each.body) for step in match.steps for each in step] == cut
 
@@ -115,4 +115,4 @@ class TestWhatOpenWebUISendsAgainIsRecognised:
     @given(st.data())
     def test_an_empty_store_knows_nothing(self, data):
         _, path = grown(data, texts_of)
-        assert walk(Recorded().tree, request(*path, user("new")), NOBODY).place == NOWHERE
+        assert walk(Recorded().tree, request(*path, user("new")).path, NOBODY).place == NOWHERE

@@ -7,9 +7,9 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.history import Node
 from sidecar.conversation.message import call_forms, text_of, visible_text
 from sidecar.conversation.reconcile import NOWHERE, Match, Place, walk
+from sidecar.conversation.tree import Node
 from tests.conversation.build import NOBODY, Recorded, calls, request, says, user
 from tests.conversation.chats import FEW, copied, grown, meddled, texts_of
 
@@ -125,7 +125,7 @@ def walked_by_hand(tree, asked, named):
 def test_a_front_ends_copy_is_found_where_the_plain_search_finds_it(data):
     chat, path = grown(data, texts_of)
     asked = request(*meddled(copied(path, data), data), user("new"))
-    assert walk(chat.tree, asked, NOBODY) == walked_by_hand(chat.tree, asked, NOBODY)
+    assert walk(chat.tree, asked.path, NOBODY) == walked_by_hand(chat.tree, asked, NOBODY)
 
 
 SAID = st.one_of(
@@ -153,4 +153,4 @@ def test_any_messages_are_found_where_the_plain_search_finds_them(data):
     sent = data.draw(st.lists(SAID, max_size=4))
     front = data.draw(st.sampled_from([[], *lines]))
     asked = request(*front, *sent, user("new"))
-    assert walk(chat.tree, asked, frozenset(named)) == walked_by_hand(chat.tree, asked, frozenset(named))
+    assert walk(chat.tree, asked.path, frozenset(named)) == walked_by_hand(chat.tree, asked, frozenset(named))

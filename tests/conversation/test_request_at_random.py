@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation import request as requests
-from sidecar.conversation.request import parse
+from sidecar.dialects.chat import request as requests
+from sidecar.dialects.chat.request import parse
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN
 

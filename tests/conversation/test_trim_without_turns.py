@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.conversation.rebuild import Outgoing
-from sidecar.conversation.steady import steady
-from sidecar.conversation.tokens import DEFAULT_WEIGHTS, NEUTRAL
-from sidecar.conversation.trim import Budget, _whole, trim
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.stable_cut import steady
+from sidecar.prompt.trim import Budget, _whole, trim
+from sidecar.prompt.weights import DEFAULT_WEIGHTS, NEUTRAL
 from tests.conversation.build import calls, message, raw, result, says, user
 
 LONG = "word " * 500

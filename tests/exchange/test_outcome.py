@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Conversation
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
+from sidecar.conversation.tree import Conversation
+from sidecar.dialects.chat.assembly import from_json
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import Heads, Prompt
 from sidecar.exchange.usage import Tokens
-from sidecar.streaming.assembly import from_json
 from tests.conversation.build import CHAIN, TENANT, node, request, says, user
 
 TALK = Conversation("conv_1", TENANT, "a", created_at=1.0, updated_at=1.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.rebuild import Outgoing
 from sidecar.conversation.records import Difference, Sent
-from sidecar.conversation.trim import Trimmed
 from sidecar.exchange.prompt import Heads, Prompt, difference, heads, sent_of
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.trim import Trimmed
 from tests.conversation.build import CHAIN, message, node, request, says, user
 
 SYSTEM = message({"role": "system", "content": "Be brief."})

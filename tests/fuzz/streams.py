@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sidecar.streaming.assembly import Assembler, from_body, from_stream
-from sidecar.streaming.ending import Ending, UnnamedEnding
-from sidecar.streaming.opening import Opening
-from sidecar.streaming.sse import Decoder
+from sidecar.dialects.chat.assembly import Assembler, from_body, from_stream
+from sidecar.dialects.chat.done_marker import Ending, UnnamedEnding
+from sidecar.dialects.chat.first_event import Opening
+from sidecar.dialects.sse import Decoder
 from tests.fuzz.plain import read
 
 __all__ = ["ANY", "CHUNKS", "STREAMS", "one"]

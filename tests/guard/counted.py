@@ -16,7 +16,7 @@ from typing import Any
 
 import uvloop
 
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import load
 
 _LOOKS = 3

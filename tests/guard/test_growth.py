@@ -10,12 +10,12 @@ from copy import copy
 import pytest
 
 from sidecar.conversation.effort import Effort, Most
-from sidecar.conversation.history import Node, Tree
-from sidecar.conversation.rebuild import Outgoing, Restore, rebuilt, remembered
 from sidecar.conversation.reconcile import walk
-from sidecar.conversation.request import ChatRequest, parse
-from sidecar.conversation.trim import Budget, trim
+from sidecar.conversation.tree import Node, Tree
+from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.errors import BadRequest
+from sidecar.prompt.rebuild import Outgoing, Restore, rebuilt, remembered
+from sidecar.prompt.trim import Budget, trim
 from tests.conversation.build import CHAIN, NOBODY, calls, line, node, raw, request, result, says, user
 from tests.guard.growth import assert_linear
 
@@ -104,7 +104,8 @@ def _free() -> Effort:
 
 
 def _find(given: tuple[Tree, ChatRequest]) -> None:
-    walk(*given, NOBODY, _free())
+    tree, asked = given
+    walk(tree, asked.path, NOBODY, _free())
 
 
 def test_an_answer_of_many_replies_is_found():
@@ -150,7 +151,7 @@ def test_a_history_that_says_the_same_over_and_over_takes_no_more_than_its_limit
         nodes = line(user("r"), *[says("a")] * places, user("end"))
         asked = request(says("a"), says(last), user("z"))
         begun = time.process_time()
-        walk(Tree(nodes), asked, NOBODY)
+        walk(Tree(nodes), asked.path, NOBODY)
         return time.process_time() - begun
 
     once, twice = (min(cost(places) for _ in range(3)) for places in (3_000, 6_000))
@@ -204,7 +205,7 @@ def test_a_chat_is_read_found_rebuilt_and_cut():
     def run(given: tuple[bytes, Tree]) -> None:
         body, tree = given
         asked = parse(body, CHAIN)
-        found = walk(tree, asked, NOBODY)
+        found = walk(tree, asked.path, NOBODY)
         assert len(found.steps) + 1 == len(asked.path)
         line = rebuilt(asked.path.messages, found.steps, Restore(), CHAIN, "m")
         trim(line, Budget(max_input_tokens=500))

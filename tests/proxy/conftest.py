@@ -9,10 +9,10 @@ from typing import Any, Protocol
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 
-from sidecar.proxy.app import running
+from sidecar.server.serve import running
 from sidecar.settings import Settings
 from tests.proxy.client import Sidecar
-from tests.proxy.upstream import Upstream
+from tests.proxy.mock_upstream import Upstream
 
 
 class Start(Protocol):

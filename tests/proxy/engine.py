@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.proxy.upstream import EVENTS, JSON, Answer, Exchange, completion, event, says, sends, streams
+from tests.proxy.mock_upstream import EVENTS, JSON, Answer, Exchange, completion, event, says, sends, streams
 
 _TEXT = "the river carried old letters past a quiet mill where nobody counted hours " * 6
 

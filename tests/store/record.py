@@ -13,11 +13,11 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Chain, Node
 from sidecar.conversation.identity import conversation_id, tenant_of
 from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Summary, exchange_id
+from sidecar.conversation.tree import Chain, Node
 from sidecar.store import SQLiteStore
-from sidecar.store.schema import migrations
+from sidecar.store.migrations import migrations
 from tests.store.trees import chat, question, reply, talk, turn
 
 FOLDER = Path(__file__).parent / "recorded"

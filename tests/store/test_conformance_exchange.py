@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Exchange, Whole, exchange_id
+from sidecar.conversation.records import Detail, Exchange, Snapshot, exchange_id
 from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import exchange_of, row_of
 from tests.store.record import exchange as with_everything
@@ -27,7 +27,7 @@ async def test_one_of_which_nothing_is_known_comes_back_too(store):
     await store.record(turn(talk(), exchange=bare))
 
     assert await store.exchanges(TENANT, "conv_1") == [bare]
-    assert await store.whole("conv_1") == Whole(talk(), exchanges=(bare,))
+    assert await store.whole("conv_1") == Snapshot(talk(), exchanges=(bare,))
 
 
 async def test_the_largest_numbers_and_longest_names_come_back(store):
@@ -123,7 +123,7 @@ async def test_one_without_messages_does_not_bring_back_a_conversation_that_was_
     other = question("good day")
     await store.record(turn(talk(), other))
     await store.record(turn(talk(), exchange=exchange("conv_1", answer)))
-    assert await store.whole("conv_1") == Whole(talk(), (other,))
+    assert await store.whole("conv_1") == Snapshot(talk(), (other,))
 
 
 async def test_one_without_messages_leaves_the_tip_where_it_is(store):

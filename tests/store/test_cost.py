@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from sidecar.store import SQLiteStore, recording, sqlite
+from sidecar.store import SQLiteStore
+from sidecar.store.sqlite import record as recording
+from sidecar.store.sqlite import store as sqlite
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
 
 

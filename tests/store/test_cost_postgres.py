@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from sidecar.conversation.records import Exchange, Whole, exchange_id
+from sidecar.conversation.records import Exchange, Snapshot, exchange_id
 from sidecar.store import make_store
 from sidecar.store.postgres import statements
 from sidecar.store.postgres.database import Database
@@ -100,7 +100,7 @@ async def test_the_newest_exchanges_cost_the_same_in_a_long_conversation(store):
     costs = []
     for number in (30, 3000):
         id = f"conv_{number}"
-        whole = Whole(
+        whole = Snapshot(
             talk(id), exchanges=tuple(Exchange(exchange_id(at, b"abcd"), id) for at in range(number))
         )
         await store.put(whole)

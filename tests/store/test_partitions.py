@@ -14,7 +14,7 @@ from sidecar.store import make_store
 from sidecar.store.postgres import statements
 from sidecar.store.postgres.rows import number_of
 from sidecar.store.postgres.store import PostgresStore
-from sidecar.store.postgres.url import address_of
+from sidecar.store.url import address_of
 from tests.store.test_twins import compare, records
 from tests.store.trees import TENANT, chat, talk, turn
 

@@ -10,9 +10,9 @@ import pytest
 
 from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
+from sidecar.store.migrations import migrations
 from sidecar.store.postgres import schema
 from sidecar.store.postgres.database import Database
-from sidecar.store.schema import migrations
 from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 

@@ -14,13 +14,13 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.history import Chain
 from sidecar.conversation.identity import conversation_id, tenant_of
+from sidecar.conversation.tree import Chain
 from sidecar.export import as_json, as_markdown
 from sidecar.store import make_store
+from sidecar.store.migrations import migrations
 from sidecar.store.postgres import schema
 from sidecar.store.postgres.rows import arrays_of, keys_of, node_of, number_of
-from sidecar.store.schema import migrations
 from tests.store.record import SECRET
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
 

@@ -8,13 +8,14 @@ from contextlib import closing
 import pytest
 
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.identity import tenant_of
 from sidecar.conversation.records import Summary
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.export import as_json, as_markdown
-from sidecar.store import SQLiteStore, schema
-from sidecar.store.life import NODE
-from sidecar.store.schema import migrate, migrations
+from sidecar.store import SQLiteStore
+from sidecar.store import migrations as schema
+from sidecar.store.migrations import migrate, migrations
+from sidecar.store.sqlite.maintenance import NODE
 from tests.store.record import FOLDER, SECRET, exchange
 from tests.store.trees import talk
 

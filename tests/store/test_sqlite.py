@@ -17,7 +17,8 @@ import pytest
 
 from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
-from sidecar.store import SQLiteStore, sqlite
+from sidecar.store import SQLiteStore
+from sidecar.store.sqlite import store as sqlite
 from tests.store.trees import TENANT, chat, question, reply, talk, turn
 
 NOBODY = 65534

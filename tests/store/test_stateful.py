@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.records import Detail, Summary, Whole
+from sidecar.conversation.records import Detail, Snapshot, Summary
 from sidecar.export import as_json, exchange_as_json
 from sidecar.retention import prune
 from sidecar.settings import Retention
@@ -76,7 +76,7 @@ class Stores(RuleBasedStateMachine):
             about = talk(id, key=id[-1], tenant=tenant, tip=nodes[-1].id)
             summary = Summary(nodes[1].hash, "They met.", "small", 0.5)
             echoes, done = ((ECHOES[0], nodes[1].id),), exchange(id, *nodes[2:], at=24)
-            wholes.append(Whole(about, nodes, echoes, (b"[0]", b"[0]"), (summary,), (done,)))
+            wholes.append(Snapshot(about, nodes, echoes, (b"[0]", b"[0]"), (summary,), (done,)))
 
         async def put(store):
             for whole in wholes:

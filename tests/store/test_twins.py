@@ -10,8 +10,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.history import Chain
 from sidecar.conversation.records import Summary
+from sidecar.conversation.tree import Chain
 from sidecar.store import make_store
 from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, turn
 

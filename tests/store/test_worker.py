@@ -10,8 +10,8 @@ import time
 import pytest
 
 from sidecar.errors import StoreUnavailable
-from sidecar.store import worker as module
-from sidecar.store.worker import Worker
+from sidecar.store.sqlite import worker as module
+from sidecar.store.sqlite.worker import Worker
 
 INSERT = "INSERT INTO item (value) VALUES (?)"
 

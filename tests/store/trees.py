@@ -7,8 +7,8 @@ import json
 
 from msgspec.structs import replace
 
-from sidecar.conversation.history import Chain, Conversation, Node
 from sidecar.conversation.records import Detail, Exchange, Sent, Turn, exchange_id
+from sidecar.conversation.tree import Chain, Conversation, Node
 
 TENANT = b"tenant".ljust(16, b".")
 OTHER_TENANT = b"another".ljust(16, b".")

@@ -18,20 +18,20 @@ from typing import Any, Literal
 
 from msgspec import structs
 
+from sidecar.access.tenancy import needs, tenant_by
 from sidecar.commands.openwebui.database import Chat, Database, Unreadable, opened, time_of
 from sidecar.commands.openwebui.replay import replayed
 from sidecar.commands.progress import Progress
 from sidecar.commands.whose import Who
-from sidecar.conversation.history import Chain, Conversation, Message, Node, State
 from sidecar.conversation.identity import Kind, conversation_id, key_of, kind_of
 from sidecar.conversation.message import encode, is_too_deep, read, visible_text
-from sidecar.conversation.records import Whole
+from sidecar.conversation.records import Snapshot
+from sidecar.conversation.tree import Chain, Conversation, Message, Node, State
 from sidecar.errors import BadRequest, SidecarError
-from sidecar.opened import store_of
 from sidecar.printable import short
-from sidecar.proxy.tenant import needs, tenant_by
 from sidecar.settings import Settings
 from sidecar.store import Store
+from sidecar.store_factory import store_of
 
 __all__ = ["Says", "bring", "run"]
 
@@ -140,7 +140,7 @@ async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules
         _storable(each): [_message(chain, raw) for raw in replayed(message, image)]
         for each, message in chat.messages.items()
     }
-    grown = _Grown(before or Whole(about), chain, chat, sent)
+    grown = _Grown(before or Snapshot(about), chain, chat, sent)
     for message_id in _in_order(chat.messages):
         grown.add(message_id)
     if not grown.new:
@@ -202,7 +202,7 @@ class _Grown:
     """A conversation of the store, and what a chat adds to it."""
 
     def __init__(
-        self, before: Whole, chain: Chain, chat: Chat, sent: Mapping[str, Sequence[Message]]
+        self, before: Snapshot, chain: Chain, chat: Chat, sent: Mapping[str, Sequence[Message]]
     ) -> None:
         self.new: list[Node] = []
         self._before, self._chain, self._chat, self._sent = before, chain, chat, sent
@@ -236,7 +236,7 @@ class _Grown:
             node = known
         self._ends[id] = node
 
-    def whole(self) -> Whole:
+    def whole(self) -> Snapshot:
         """All of it, to put into the store."""
         about = self._before.conversation
         if about.tip is None:

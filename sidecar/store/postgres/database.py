@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from sidecar.errors import StoreUnavailable
-from sidecar.store.postgres.url import Address
+from sidecar.store.url import Address
 
 __all__ = ["LONG", "Connection", "Database"]
 

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from sidecar.conversation.history import Conversation, Node
 from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.exchanges import EXCHANGE, row_of
 
 __all__ = [

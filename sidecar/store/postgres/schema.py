@@ -10,8 +10,8 @@ from __future__ import annotations
 import secrets
 
 from sidecar.errors import StoreUnavailable
+from sidecar.store.migrations import migrations
 from sidecar.store.postgres.database import LONG, Connection
-from sidecar.store.schema import migrations
 
 __all__ = ["migrate"]
 

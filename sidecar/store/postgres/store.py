@@ -13,15 +13,16 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from sidecar.conversation.history import Node
 from sidecar.conversation.records import Exchange, Found, Summary, Turn
+from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED
+from sidecar.store.encrypted.cipher import refuse_sealed
 from sidecar.store.exchanges import LAST_EXCHANGE, exchange_of
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
 from sidecar.store.postgres.lease import Lease, Leases, held
-from sidecar.store.postgres.life import Life
+from sidecar.store.postgres.maintenance import Life
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
@@ -34,8 +35,7 @@ from sidecar.store.postgres.rows import (
     text,
 )
 from sidecar.store.postgres.schema import migrate
-from sidecar.store.postgres.url import Address
-from sidecar.store.seal import refuse_sealed
+from sidecar.store.url import Address
 
 __all__ = ["PostgresStore"]
 

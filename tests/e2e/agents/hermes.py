@@ -16,7 +16,7 @@ from aiohttp import ClientSession
 
 from tests.e2e.install import python_packages
 from tests.e2e.program import Program, free_ports
-from tests.proxy.upstream import Answer, Exchange, Received, Upstream, completion, sends, streams, told
+from tests.proxy.mock_upstream import Answer, Exchange, Received, Upstream, completion, sends, streams, told
 
 __all__ = ["KEY", "Hermes", "hermes"]
 

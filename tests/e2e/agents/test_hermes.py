@@ -11,8 +11,8 @@ from aiohttp import ClientSession
 from tests.e2e.agents.chat import Chat, ask
 from tests.e2e.agents.conftest import Front
 from tests.e2e.agents.hermes import KEY, Hermes, hermes
+from tests.proxy.mock_upstream import Received
 from tests.proxy.process import Process
-from tests.proxy.upstream import Received
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

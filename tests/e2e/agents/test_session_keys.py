@@ -17,8 +17,8 @@ from aiohttp import ClientSession
 
 from tests.e2e.agents.chat import Chat, ask
 from tests.e2e.agents.conftest import Front
+from tests.proxy.mock_upstream import Exchange, Received, Upstream, says
 from tests.proxy.process import Process
-from tests.proxy.upstream import Exchange, Received, Upstream, says
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,7 +14,7 @@ from tests.e2e.agents.chat import Chat
 from tests.e2e.agents.conftest import Front
 from tests.e2e.install import python_packages
 from tests.e2e.program import Program, free_ports
-from tests.proxy.upstream import Answer, Exchange, Upstream, completion, sends, streams, told
+from tests.proxy.mock_upstream import Answer, Exchange, Upstream, completion, sends, streams, told
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.front.nginx import nginx
+from tests.proxy.mock_upstream import Upstream
 from tests.proxy.process import serving
-from tests.proxy.test_websocket import Sockets, sockets
-from tests.proxy.upstream import Upstream
+from tests.proxy.upstream.test_websocket import Sockets, sockets
 
 __all__ = ["front", "sockets", "sockets_front", "upstream"]
 

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from tests.proxy.client import CHAT, chat
-from tests.proxy.test_websocket import Sockets
-from tests.proxy.upstream import DONE, Upstream, event, streams
+from tests.proxy.mock_upstream import DONE, Upstream, event, streams
+from tests.proxy.upstream.test_websocket import Sockets
 
 LOOT = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer EVIL\r\n"

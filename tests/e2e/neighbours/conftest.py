@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.neighbours.libraries import Front, Libraries
+from tests.proxy.mock_upstream import Upstream
 from tests.proxy.process import serving
-from tests.proxy.upstream import Upstream
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.neighbours.libraries import NAMES, Front, Libraries, say
 from tests.e2e.stored import exported, tree
-from tests.proxy.upstream import Received, Upstream, event, says, sends, streams
+from tests.proxy.mock_upstream import Received, Upstream, event, says, sends, streams
 
 #: One conversation of four turns: both ways to ask, and a tool in both.
 STEPS = (

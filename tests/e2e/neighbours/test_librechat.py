@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.neighbours.libraries import Front, Libraries
 from tests.e2e.neighbours.test_clients import told
 from tests.e2e.stored import exported, tree
-from tests.proxy.upstream import Upstream, says
+from tests.proxy.mock_upstream import Upstream, says
 
 CHAT = "0b6d3c3e-2f0c-4f7e-9d5e-0a4a4b1d7c11"
 #: What the templates of the README become. A new chat has its id before its first request.

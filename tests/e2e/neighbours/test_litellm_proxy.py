@@ -12,8 +12,8 @@ from tests.e2e.neighbours.libraries import LITELLM_ALONE, Front, Libraries, lite
 from tests.e2e.neighbours.test_clients import STEPS, TOLD, TREE, assert_answers, script, told
 from tests.e2e.program import Program, free_ports, plain_environment
 from tests.e2e.stored import tree
+from tests.proxy.mock_upstream import Upstream
 from tests.proxy.process import serving
-from tests.proxy.upstream import Upstream
 
 NAMED = {"X-Conversation-ID": "chat-1"}
 

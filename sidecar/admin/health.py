@@ -1,0 +1,95 @@
+"""`/-/live`, `/-/ready`, `/-/metrics`, `/-/doctor`: for orchestrators and operators.
+
+Live: the process answers. Ready: a turn could be recorded now (200, else 503). Whether the upstream can
+be reached is told, not required: a model that is being restarted is no reason to take the sidecar away.
+
+Of both `/-/ready` tells the kind alone: why it is so stands in the log.
+
+Whoever reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token` says
+where and for whom `/-/metrics` and `/-/doctor` are. So none of them names a tenant, a conversation, a user or
+a credential, or repeats what somebody said: they give counts, settings' names and names of headers and
+programs. Pages of other sites cannot read them: no answer allows another origin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from sidecar import __version__
+from sidecar.doctor.report import report
+from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
+from sidecar.proxy.services import Services
+
+__all__ = ["doctor", "live", "metrics", "ready"]
+
+log = logging.getLogger("sidecar.proxy")
+
+_PATIENCE = 2.0  # seconds: probes of orchestrators give up after a few
+
+
+async def live(_context: Services, _request: web.BaseRequest) -> web.StreamResponse:
+    """The process answers."""
+    return web.json_response({"live": True, "version": __version__})
+
+
+async def ready(services: Services, _request: web.BaseRequest) -> web.StreamResponse:
+    """Could a turn be recorded now?"""
+    store, upstream = await asyncio.gather(_store(services), _upstream(services))
+    is_ready = store == "writable"
+    said = {"ready": is_ready, "store": store, "upstream": upstream}
+    return web.json_response(said, status=200 if is_ready else 503)
+
+
+async def metrics(services: Services, _request: web.BaseRequest) -> web.StreamResponse:
+    """The counters, in Prometheus' text format."""
+    for work, number in zip(("read", "write"), services.store.waiting(), strict=True):
+        services.metrics.store_waiting.labels(work).set(number)
+    return web.Response(body=services.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+
+async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+    """What the last clients sent, and what to change; `?last=N` looks at the last N requests alone."""
+    last = request.query.get("last")
+    if last is not None and not (last.isascii() and last.isdigit() and int(last[:9]) > 0):
+        raise BadRequest("`last` has to be a number of requests, 1 or more", param="last")
+    store, upstream = await asyncio.gather(_store(services), _upstream(services))
+    number = None if last is None else int(last[:9])
+    # Counting thousands of requests takes a while, in which others are served.
+    said = await asyncio.to_thread(report, services.settings, services.sights, number, store, upstream)
+    return web.json_response(said)
+
+
+async def _store(services: Services) -> str:
+    try:
+        await services.store_health.probe(_PATIENCE)
+        await asyncio.wait_for(services.store.check(), _PATIENCE)
+    except StoreUnavailable as error:
+        return _told(services, "store", "failing", error.message)
+    except TimeoutError:
+        return _told(services, "store", "failing", f"it could not be read within {_PATIENCE:g} s")
+    return _told(services, "store", "writable")
+
+
+async def _upstream(services: Services) -> str:
+    """Any answer is enough: which paths an upstream has, and for whom, is not known here."""
+    try:
+        await services.targets.default.fetch(
+            "HEAD", "/", CIMultiDict(), timeout=_PATIENCE, limit=0, attempts=1
+        )
+    except SidecarError as error:
+        reason = "; ".join(filter(None, (error.message, error.logged.get("cure"))))
+        return _told(services, "upstream", "not reachable", reason)
+    return _told(services, "upstream", "reachable")
+
+
+def _told(services: Services, what: str, state: str, reason: str = "") -> str:
+    """The state, once said in the log when it has become another: probes come every few seconds."""
+    if services.states.get(what) != state and (reason or what in services.states):
+        level = logging.WARNING if reason else logging.INFO
+        log.log(level, f"the {what} is {state}", extra={"reason": reason} if reason else {})
+    services.states[what] = state
+    return state

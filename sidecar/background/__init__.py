@@ -1,0 +1,10 @@
+"""Work that no request waits for; each job can be stopped.
+
+tasks          the only place where such work begins, so that somebody waits for it
+calibration    what the upstream's token counts teach, model by model
+known_windows  which credential was told what of a model's context window
+model_windows  what is known of each model's context window
+summary_jobs   which summaries are being made, and which failed
+summaries      having a model summarize the turns that were dropped
+retention      deleting what is kept no longer, now and then
+"""

@@ -1,0 +1,133 @@
+"""What is known of each model's window, and who told.
+
+Rules: a table in the settings is believed before anything else. What a refusal taught counts where it is
+less than what the upstream's list says, and lapses after a day, for engines are started anew with more, and
+an error may have lied. The list is asked for in the background, with the credential of the request that made
+us ask, and never for the demo; no request waits for it, and its failure is no more than not knowing. What
+list or refusal told one credential counts for that alone (`known_windows`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from multidict import CIMultiDict
+
+from sidecar.background.known_windows import KnownWindows
+from sidecar.background.tasks import Spawn
+from sidecar.conversation.message import encode
+from sidecar.errors import SidecarError
+from sidecar.prompt.model_lists import ANY, shown, windows
+from sidecar.settings import ModelTrim, Settings
+from sidecar.upstream.target import Target
+
+__all__ = ["ModelWindows"]
+
+log = logging.getLogger("sidecar.proxy")
+
+_LAPSES = 24 * 3600.0  # seconds until what a refusal taught is doubted
+_PATIENCE = 5.0  # seconds for one answer
+_AGAIN = 60.0  # seconds before a model that no list held, or a list that failed, is asked for again
+_SHOWN = 256  # characters of a model's name in the log
+_LARGEST = 8 << 20  # bytes of a list
+# Beside `/v1/models`: LM Studio's, Ollama's and LiteLLM's own lists.
+_OTHER_LISTS = ("/api/v0/models", "/api/ps", "/model/info")
+_SHOW = "/api/show"
+
+
+class ModelWindows:
+    """The windows of an upstream's models."""
+
+    def __init__(self, settings: Settings, target: Target, spawn: Spawn) -> None:
+        self._rules = settings.trim.models
+        self._refresh = settings.trim.window_refresh
+        self._target = target
+        self._spawn = spawn
+        self._known = KnownWindows()
+        self._asking: asyncio.Task[None] | None = None
+
+    def rule(self, model: str | None) -> ModelTrim | None:
+        """The first table of the settings whose pattern fits the model's name."""
+        return next((rule for rule in self._rules if fnmatchcase(model or "", rule.match)), None)
+
+    def of(self, model: str | None, credential: bytes) -> int | None:
+        """The model's window in tokens, as far as this credential (a hash) was told; None if it was not."""
+        rule = self.rule(model)
+        if rule is not None and rule.window is not None:
+            return rule.window
+        name = model or ""
+        told = self._known.listed(credential)
+        listed = told.get(name) or told.get(ANY)
+        learned, at = self._known.learned(credential, name) or (None, 0.0)
+        if learned is None or time.time() - at > _LAPSES:
+            return listed
+        return min(learned, listed or learned)
+
+    def learn(self, model: str | None, credential: bytes, window: int) -> None:
+        """A refusal has told this credential the window."""
+        name = model or ""
+        if self.of(name, credential) != window:
+            log.info("a model's window was learned", extra={"model": name[:_SHOWN], "window": window})
+        self._known.learn(credential, name, window, time.time())
+
+    def look(self, model: str | None, credential: bytes, headers: Mapping[str, str]) -> None:
+        """A request for this model was taken: ask for its window if that is due, and return at once.
+
+        Not before it was taken, lest keys that somebody makes up are asked with, again and again.
+        """
+        if not self._refresh or (self._asking is not None and not self._asking.done()):
+            return
+        told, asked_at = self._known.listed(credential), self._known.asked_at(credential)
+        known = (model or "") in told or ANY in told
+        wait = self._refresh if known else min(self._refresh, _AGAIN)
+        now = time.monotonic()
+        if asked_at is not None and now - asked_at < wait:
+            return
+        self._known.asking(credential, now)
+        sent = CIMultiDict(
+            (name, value) for name, value in headers.items() if name.lower() in self._target.takes
+        )
+        self._asking = self._spawn(self._ask(model or "", credential, sent))
+
+    def stop(self) -> None:
+        """The process ends: nobody needs the answer any more."""
+        if self._asking is not None:
+            self._asking.cancel()
+
+    async def _ask(self, model: str, credential: bytes, headers: CIMultiDict[str]) -> None:
+        found = await self._asked(model, headers)
+        if found != self._known.listed(credential):
+            log.info("the upstream tells windows", extra={"models": len(found)})
+        self._known.hold(credential, found)
+
+    async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, int]:
+        found = windows(await self._get("/v1/models", headers))
+        for path in _OTHER_LISTS:
+            if found:
+                break
+            found = windows(await self._get(path, headers))
+            if path == "/api/ps" and not found:
+                body = await self._get(_SHOW, headers, {"model": model})
+                found = {model: window} if (window := shown(body)) else {}
+        return found
+
+    async def _get(self, path: str, headers: CIMultiDict[str], question: Any = None) -> bytes:
+        """The body of an answer; nothing if there is none that could be read."""
+        sent = CIMultiDict({**headers, "Accept": "application/json", "Accept-Encoding": "identity"})
+        method, body = "GET", None
+        if question is not None:
+            sent["Content-Type"] = "application/json"
+            method, body = "POST", encode(question)
+        try:
+            answer = await self._target.fetch(
+                method, path, sent, body, timeout=_PATIENCE, limit=_LARGEST, attempts=1
+            )
+        except SidecarError as error:
+            log.debug("no list of models", extra={"path": path, "error": error.message, **error.logged})
+            return b""
+        return answer.body if answer.status == 200 and not answer.is_cut else b""

@@ -1,0 +1,241 @@
+"""The tree of a conversation: its nodes, their ids, and the chain of hashes that names a path.
+
+A message's *digest* is the keyed hash of its normal form. Its *hash* covers the digest **and** the
+hash of its parent, so that one hash names a whole path from the root, and a request is found in the
+store by the hash of its history, however long that is. The key is the tenant: the same words under
+two tenants share no hash, and a hash tells nothing about the words.
+
+A second chain, *exact*, covers what the assistant and the tools said, to the letter. It is equal on
+both sides exactly when the client re-sent the path as it was, so that there is nothing to restore.
+
+A node's *id* is its hash followed by what tells apart nodes that read alike: for a message of the
+client a function of its parent (the same message sent twice is one node, on any replica), for a reply
+a random number (a regenerated answer is a sibling, even when it says the same).
+
+Version 1 of this contract: BLAKE2b, 16 bytes, person `sidecar/1`. Golden values are in the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from operator import is_
+from typing import Literal
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from sidecar.conversation import message as messages
+from sidecar.conversation.measure import Measure, measured
+from sidecar.conversation.message import Fields
+
+__all__ = [
+    "HASH_SIZE",
+    "ID_SIZE",
+    "Chain",
+    "Conversation",
+    "Message",
+    "Node",
+    "Path",
+    "Source",
+    "State",
+    "Tree",
+]
+
+HASH_SIZE = 16
+ID_SIZE = 24
+_PERSON = b"sidecar/1"
+_SPOKEN = frozenset(("assistant", "tool", "function"))
+_FEW = 8  # messages are as quickly compared as looked up
+
+Source = Literal["client", "upstream"]
+State = Literal["complete", "partial", "failed"]
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message of a request: the bytes as received, the fields in them, and its two digests.
+
+    `exact` is None for a message that is never restored by itself (user, system).
+    """
+
+    raw: bytes
+    fields: Fields
+    role: str
+    digest: bytes
+    exact: bytes | None
+    _measure: Measure | None = None
+
+    @property
+    def measure(self) -> Measure:
+        """What an estimate of its tokens counts. Kept, for a client sends the same message many times."""
+        if self._measure is None:
+            force_setattr(self, "_measure", measured(self.fields))
+        assert self._measure is not None
+        return self._measure
+
+
+class Path(msgspec.Struct, frozen=True):
+    """Messages from a root downwards, with the chain hashes up to and including each.
+
+    `last_answer`: how many messages there are up to and including the last one of the assistant.
+    """
+
+    messages: tuple[Message, ...]
+    hashes: tuple[bytes, ...]
+    exacts: tuple[bytes, ...]
+    last_answer: int
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+
+class Node(msgspec.Struct, frozen=True, gc=False):
+    """One message as it is stored. `parent` is None at a root; `created_at` is in Unix seconds."""
+
+    id: bytes
+    parent: bytes | None
+    digest: bytes
+    exact: bytes
+    role: str
+    body: bytes
+    source: Source
+    state: State
+    created_at: float
+    message_id: str | None = None
+    model: str | None = None
+    usage: bytes | None = None
+    finish_reason: str | None = None
+
+    @property
+    def hash(self) -> bytes:
+        """The chain hash: names the path from the root to this message."""
+        return self.id[:HASH_SIZE]
+
+
+class Conversation(msgspec.Struct, frozen=True, gc=False):
+    """Whose messages these are. `key` is the client's id, None if it sent none.
+
+    `tip` is where a client that sends only what is new goes on: the newest message that an upstream
+    may see again. `full` says that the client has been seen to send its whole history.
+    """
+
+    id: str
+    tenant: bytes
+    key: str | None
+    created_at: float
+    updated_at: float
+    tip: bytes | None = None
+    full: bool = False
+    #: The digest of the last leading system messages, to see whether they have changed.
+    system: bytes | None = None
+    #: The weights of `tokens.Weights` that its prompts are cut by, until a step moves the cut.
+    weights: bytes | None = None
+
+
+class Chain:
+    """Digests, hashes and ids of one tenant's messages."""
+
+    def __init__(self, tenant: bytes) -> None:
+        self._key = tenant
+
+    def message(self, raw: bytes) -> Message:
+        """Read one message. Raises `ValueError` if it is not a JSON object."""
+        fields = messages.read(raw)
+        role = fields.get("role")
+        role = role if type(role) is str else ""
+        if role not in _SPOKEN:
+            return Message(raw, fields, role, self._hash(messages.normal_form(fields)), None)
+        normal, exact = messages.both_forms(fields)
+        digest = self._hash(normal)
+        return Message(raw, fields, role, digest, digest if exact == normal else self._hash(exact))
+
+    def new_message(self, raw: bytes) -> Message:
+        """As `message`, for one that is to be kept: nested too deep to be read again it raises as well."""
+        message = self.message(raw)
+        if not messages.is_plain(message.fields) and messages.is_too_deep(raw):
+            raise ValueError("nested too deep")
+        return message
+
+    def hash(self, parent: bytes | None, digest: bytes) -> bytes:
+        """The chain hash of a message under the path that `parent` names."""
+        return self._hash((parent or b"") + digest)
+
+    def exact(self, parent: bytes, message: Message) -> bytes:
+        """The exact chain up to `message`; what the user says leaves it as it is."""
+        return parent if message.exact is None else self._hash(parent + message.exact)
+
+    def path(self, sent: Iterable[Message], before: Path | None = None) -> Path:
+        """The path that the messages of a request claim.
+
+        `before` is another path of this tenant: as far as it holds the very same message objects its
+        hashes are taken over.
+        """
+        line = tuple(sent)
+        shared = _shared(line, before.messages) if before else 0
+        hashes = list(before.hashes[:shared]) if before else []
+        exacts = list(before.exacts[:shared]) if before else []
+        parent, exact = (hashes[-1], exacts[-1]) if shared else (b"", b"")
+        for item in line[shared:]:
+            parent = self.hash(parent, item.digest)
+            exact = self.exact(exact, item)
+            hashes.append(parent)
+            exacts.append(exact)
+        last_answer = len(line)
+        while last_answer and line[last_answer - 1].role != "assistant":
+            last_answer -= 1
+        return Path(line, tuple(hashes), tuple(exacts), last_answer)
+
+    def message_id(self, parent: Node | None, digest: bytes, hash: bytes | None = None) -> bytes:
+        """The id of a client's message under `parent`: the same message twice is one node.
+
+        `hash` is its chain hash, if that is known already.
+        """
+        seed = parent.id if parent else b""
+        if hash is None:
+            hash = self.hash(parent.hash if parent else b"", digest)
+        return hash + blake2b(seed, digest_size=ID_SIZE - HASH_SIZE, key=self._key, person=_PERSON).digest()
+
+    def reply_id(self, parent: Node | None, digest: bytes, nonce: bytes) -> bytes:
+        """The id of a reply: `nonce` (8 random bytes) tells apart two answers that read alike."""
+        return self.hash(parent.hash if parent else b"", digest) + nonce
+
+    def _hash(self, data: bytes) -> bytes:
+        return blake2b(data, digest_size=HASH_SIZE, key=self._key, person=_PERSON).digest()
+
+
+def _shared(line: Sequence[Message], other: Sequence[Message]) -> int:
+    same = list(map(is_, line, other))
+    return len(same) if all(same) else same.index(False)
+
+
+class Tree:
+    """Stored nodes, oldest first, with their children at hand. A single path is a tree as well."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
+        self._children: dict[bytes | None, list[Node]] = {}
+        self._alike: dict[bytes | None, dict[bytes, list[Node]]] = {}
+        self._order = {node.id: at for at, node in enumerate(nodes)}
+        for node in nodes:
+            parent = node.parent if node.parent in self._order else None
+            self._children.setdefault(parent, []).append(node)
+
+    def children(self, node: Node | None) -> Sequence[Node]:
+        """The messages under `node`, oldest first; the roots for None."""
+        return self._children.get(node.id if node else None, ())
+
+    def alike(self, node: Node | None, digest: bytes) -> Sequence[Node]:
+        """The messages under `node` with this digest, oldest first."""
+        children = self.children(node)
+        if len(children) <= _FEW:
+            return [child for child in children if child.digest == digest]
+        parent = node.id if node else None
+        if parent not in self._alike:
+            found = self._alike[parent] = {}
+            for child in children:
+                found.setdefault(child.digest, []).append(child)
+        return self._alike[parent].get(digest, ())
+
+    def rank(self, node: Node | None) -> int:
+        """The place of `node` in the order of recording: the greater, the newer; -1 for None."""
+        return self._order[node.id] if node else -1

@@ -1,0 +1,19 @@
+"""OpenAI's Chat Completions: requests, and bytes of a reply -> the message that they carry.
+
+    request      the body of a request: read it, write it back with other messages
+    tasks        is this a background task of the front end?
+    overflow     refusals for length, and what they tell
+    reading      one payload as clients read it, and the error in it
+    first_event  does an event stream begin with an error?
+    done_marker  where an event stream ends: what may go to the client before the reply is stored
+    coalesce     events that are alike but for a piece of text, as one
+    compact      a long stream in fewer bytes, for whoever keeps it meanwhile
+    joining      how two values of one key join
+    parts        how lists of parts, details and blocks join
+    tool_calls   how the pieces of tool calls join
+    deltas       how the pieces of one message join: which key by which of these rules
+    assembly     payloads, or one JSON body -> the replies, usage and error that were in them
+
+Relaying and assembling are two readings of the same bytes. `done_marker` looks at what passes and changes
+nothing in it; `assembly` reads the kept bytes once, when the stream is over.
+"""

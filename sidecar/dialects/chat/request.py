@@ -1,0 +1,318 @@
+"""The body of a chat completion: read once, written back only where it must differ.
+
+Owns the rule that what we do not touch survives: every other key keeps its place, its spelling and
+its numbers, and a request whose messages stay as they are goes upstream as the very bytes received.
+What an upstream might understand is not refused here; only a body in which no messages can be found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from sidecar.conversation.measure import NOTHING, Measure, total
+from sidecar.conversation.pieces import has_more_pieces, most_pieces
+from sidecar.conversation.tree import Chain, Message, Path
+from sidecar.errors import BadRequest
+
+__all__ = ["MAX_MESSAGES", "ChatRequest", "parse"]
+
+#: Messages of a request, where nothing else is said.
+MAX_MESSAGES = 20_000
+#: So many strings, lists and objects a message may have, on the average over the most that there may be. One
+#: with a tool call, as large as they come, has about as many.
+_PIECES = 16
+
+_LEADING = frozenset(("system", "developer"))
+_NO_TOOLS = frozenset((b"null", b"[]"))
+#: Bodies below this are read as fast as compared.
+_LONG = 8 << 10
+_MESSAGES = b'"messages"'
+_OPENED = re.compile(rb'"messages"\s*:\s*\[\s*\Z')
+_HEAD = 64  # bytes before the first message in which that is looked for
+_COMMAS = (b", ", b",")
+_NO_VALUE = frozenset((b"null", b'""'))
+# Memory: how often a text is held (in the body, as a message's JSON, read), and the bytes of a message, and
+# of a string, a list or an object, beside that.
+_COPIES = 3
+_AROUND = 500
+_INNER = 100
+
+
+class _Body(msgspec.Struct):
+    messages: list[msgspec.Raw]
+    model: Any = None
+    tools: msgspec.Raw = msgspec.Raw(b"")
+    max_completion_tokens: Any = None
+    max_tokens: Any = None
+    n: Any = None
+
+
+_read_body = msgspec.json.Decoder(_Body).decode
+_read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+# A surrogate without its other half, in a text without escaped backslashes. It has a fixed beginning and
+# matches nothing else, since each match, and each place to try, costs as much as 50 bytes read.
+_HALF = re.compile(
+    rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)", re.DOTALL
+)
+_BACKSLASH, _NO_UTF8 = rb"\\", b"\xff\xff"
+T = TypeVar("T")
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """A parsed request.
+
+    `system` are the leading system and developer messages, which belong to the request and not to the
+    tree; `path` is what follows, with its hashes; `prefill` is an assistant message at the very end,
+    which the reply is to extend.
+    """
+
+    body: bytes
+    system: tuple[Message, ...]
+    path: Path
+    prefill: Message | None
+    model: str | None
+    tools: bytes
+    #: How long an answer may be, if the request says it.
+    max_tokens: int | None = None
+    #: How many answers it asks for.
+    choices: int = 1
+    #: Where in a long body its messages begin and end, if that is known.
+    start: int = 0
+    end: int = 0
+    #: How many of the messages have been measured, and how much they are together.
+    _measured: tuple[int, Measure] = (0, NOTHING)
+    #: How many strings, lists and objects its messages may hold.
+    pieces: int = 0
+
+    @property
+    def sent(self) -> tuple[Message, ...]:
+        """All messages, in the order in which they came."""
+        return (*self.system, *self.path.messages, *((self.prefill,) if self.prefill else ()))
+
+    @property
+    def measure(self) -> Measure:
+        """What an estimate of tokens counts of all messages; once, of those that the request before had."""
+        count, known = self._measured
+        sent = self.sent
+        if count < len(sent):
+            known = total([known, *(each.measure for each in sent[count:])])
+            force_setattr(self, "_measured", (len(sent), known))
+        return known
+
+    @property
+    def weight(self) -> int:
+        """The bytes of memory that it takes, with all that was read of it; rather too many."""
+        messages = len(self.system) + len(self.path.messages) + 1
+        return _COPIES * len(self.body) + _AROUND * messages + _INNER * self.pieces
+
+    @property
+    def last_answer(self) -> int:
+        """How many messages of the path there are up to and including its last assistant message."""
+        return self.path.last_answer
+
+    def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
+        """The body with these messages (JSON each), else as `with_fields` makes it."""
+        return self._written({"messages": b"[" + b",".join(sent) + b"]"}, extra or {})
+
+    def with_values(self, changed: dict[str, bytes]) -> bytes:
+        """The body with these keys set to these JSON values, all else as it came."""
+        return self._written(changed, {})
+
+    def with_fields(self, extra: dict[str, bytes]) -> bytes:
+        """The body with those of these keys (JSON values) that it lacks, all else as it came."""
+        return self._written({}, extra)
+
+    def _written(self, changed: dict[str, bytes], extra: dict[str, bytes]) -> bytes:
+        fields: dict[str, Any] = _read(_read_object, self.body)
+        lacking = {name: extra[name] for name in extra if bytes(fields.get(name, b"null")) in _NO_VALUE}
+        if not changed and not lacking:
+            return self.body
+        fields |= changed | lacking
+        return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
+
+
+def parse(
+    body: bytes, chain: Chain, before: ChatRequest | None = None, most: int = MAX_MESSAGES
+) -> ChatRequest:
+    """Read a body. Raises `BadRequest` if it is not JSON, has no list of message objects, or more than `most`
+    messages; what holds far too much is not even read for that.
+
+    `before` is an earlier request of the same tenant, best the last one of the conversation: messages
+    that stand there byte for byte in the same place are neither decoded nor hashed again, and where the whole
+    front of the body is the same it is not even read. A request that re-sends 200 messages and adds two costs
+    a twentieth of what it costs at first sight.
+    """
+    known = before.sent if before else ()
+    grown = _grown(body, before, most) if before and before.end else None
+    if before and grown is not None:
+        fields, start, end = grown
+        pieces = before.pieces + most_pieces(body, before.end, end)
+        same = list(known)
+        raws = list(map(bytes, fields.messages))
+    else:
+        if has_more_pieces(body, _PIECES * most):
+            raise _too_many(f"strings, lists and objects than {_PIECES} for each of", most)
+        fields = _fields(body)
+        if len(fields.messages) > most:
+            raise _too_many("messages than", most)
+        sent_raws = list(map(bytes, fields.messages))
+        same = [
+            old if old.raw == raw else _message(chain, raw, at)
+            for at, (old, raw) in enumerate(zip(known, sent_raws, strict=False))
+        ]
+        raws = sent_raws[len(same) :]
+        start, end = _place(body, sent_raws)
+        pieces = most_pieces(body, start, end or len(body))
+    sent = (*same, *(_message(chain, raw, at) for at, raw in enumerate(raws, len(same))))
+    leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
+    system, said = sent[:leading], sent[leading:]
+    prefill = said[-1] if said and said[-1].role == "assistant" else None
+    tools = bytes(fields.tools)
+    return ChatRequest(
+        body=body,
+        system=system,
+        path=chain.path(said[:-1] if prefill else said, before.path if before else None),
+        prefill=prefill,
+        model=fields.model if isinstance(fields.model, str) else None,
+        tools=b"" if tools in _NO_TOOLS else tools,
+        max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
+        choices=_positive(fields.n) or 1,
+        start=start,
+        end=end,
+        pieces=pieces,
+        _measured=_taken_over(before, sent) if before else (0, NOTHING),
+    )
+
+
+def _taken_over(before: ChatRequest, sent: Sequence[Message]) -> tuple[int, Measure]:
+    """What was measured of the request before, if these messages begin with the very same objects."""
+    count = before._measured[0]
+    is_same = 0 < count <= len(sent) and all(map(is_, sent, before.sent))
+    return before._measured if is_same else (0, NOTHING)
+
+
+def _too_many(what: str, most: int) -> BadRequest:
+    return BadRequest(
+        f"the request has more {what} `limits.max_messages` = {most}",
+        code="too_many_messages",
+        param="messages",
+    )
+
+
+def _fields(body: bytes) -> _Body:
+    try:
+        return _read(_read_body, body)
+    except msgspec.ValidationError as error:
+        raise _no_request(body) from error
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
+        raise _not_json(error) from error
+
+
+def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
+    """Where the messages of a long body begin and end; 0, 0 if they are not found as they usually stand."""
+    start = body.find(raws[0]) if raws and len(body) >= _LONG else 0
+    end = (
+        _behind(body, start, raws) if start > 0 and _OPENED.search(body[max(0, start - _HEAD) : start]) else 0
+    )
+    return (start, end) if end else (0, 0)
+
+
+def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
+    """Where these messages end if they begin at `start`; 0 if they do not, or are parted in another way."""
+    second = start + len(raws[0])
+    comma = next((each for each in _COMMAS if body.startswith(each, second)), b",")
+    joined = comma.join(raws)
+    return start + len(joined) if body.startswith(joined, start) else 0
+
+
+def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[_Body, int, int] | None:
+    """A body that begins as the one before it, up to the end of its messages: its fields, with the further
+    messages alone, and where all of them begin and end. None for any other, be it one that is no JSON.
+
+    What was the same is left out, and the rest read: the JSON around it is known.
+    """
+    start, end = before.start, before.end
+    if not body.startswith(before.body[:end]):
+        return None
+    comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
+    tail = body[end + len(comma) :]
+    if has_more_pieces(tail, _PIECES * most):
+        return None
+    try:
+        fields = _read_body(before.body[:start] + tail)
+        raws = list(map(bytes, fields.messages))
+        if bool(comma) != bool(raws) or len(before.sent) + len(raws) > most:
+            return None
+        end = _behind(body, end + len(comma), raws) if raws else end
+        return None if not end or _has_messages(body[end:]) else (fields, start, end)
+    except (ValueError, RecursionError):
+        return None  # whoever reads all of it says what is wrong
+
+
+def _has_messages(rest: bytes) -> bool:
+    """Are there messages once more behind the list of messages? Of two, the last counts."""
+    if _MESSAGES not in rest and b"\\u" not in rest:  # which could spell it otherwise
+        return False
+    return "messages" in _read_object(b'{"":0' + rest.lstrip()[1:])
+
+
+def _positive(value: Any) -> int | None:
+    """-1 and 0 are what some clients send for no limit."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+
+def _read(decode: Callable[[bytes], T], body: bytes) -> T:
+    """Read JSON; half an emoji, as JavaScript cuts one in two, is valid there and not to the decoder."""
+    try:
+        return decode(body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        mended = _with_whole_characters(body)
+        if mended is body:
+            raise
+        return decode(mended)
+
+
+def _with_whole_characters(body: bytes) -> bytes:
+    """The body with a replacement character for each half; the very same if it has none."""
+    if (b"\\ud" not in body and b"\\uD" not in body) or _NO_UTF8[:1] in body:
+        return body
+    mended, halves = _HALF.subn(rb"\\ufffd", body.replace(_BACKSLASH, _NO_UTF8))
+    return mended.replace(_NO_UTF8, _BACKSLASH) if halves else body
+
+
+def _message(chain: Chain, raw: bytes, index: int) -> Message:
+    try:
+        return chain.new_message(raw)
+    except (ValueError, RecursionError) as error:
+        where = f"messages[{index}]"
+        raise BadRequest(f"{where} is {error}", code="invalid_messages", param=where) from error
+
+
+def _not_json(error: Exception) -> BadRequest:
+    return BadRequest(f"the body is not valid JSON: {error}", code="invalid_json")
+
+
+def _no_request(body: bytes) -> BadRequest:
+    """What to say of a body whose front is JSON and yet no request; its rest may be no JSON at all."""
+    try:
+        fields = _read(_read_object, body)
+    except msgspec.ValidationError:
+        wrong = "the body has to be a JSON object with a list of `messages`"
+    except (ValueError, RecursionError) as error:
+        return _not_json(error)
+    else:
+        is_missing = "`messages` is missing: it" if "messages" not in fields else "`messages`"
+        wrong = f"{is_missing} has to be a list of message objects"
+    return BadRequest(wrong, code="invalid_messages", param="messages")
+
+
+def _member(name: str, value: Any) -> bytes:
+    return msgspec.json.encode(name) + b":" + bytes(value)

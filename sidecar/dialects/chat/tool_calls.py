@@ -1,0 +1,319 @@
+"""The tool calls of one message, put together from their pieces.
+
+Rules, in this order:
+
+1. An id that is known names its call. Else the `index` does; else the position in the list. Among pieces
+   with an index, one that has neither goes on with the call before it.
+2. Another call begins where the piece has a name and the call that it would go on with is finished, unless it
+   only repeats that call; and where it has another id, but no index that would tell.
+3. The name is settled when the arguments have begun; before that its pieces are put together.
+4. The arguments are the pieces in a row, if that is JSON. Else each piece may have told all that went before
+   once more, or may be the whole.
+
+Every rule takes time that grows with the pieces, never with what they add up to. The table of the dialects
+behind them is in `deltas`.
+"""
+
+from __future__ import annotations
+
+import re
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from sidecar.dialects.chat.joining import OBJECT, Growing, encode, merge
+
+__all__ = ["Calls", "FunctionCall"]
+
+_FARTHEST = (
+    2**31
+)  # an index beyond it is none; nor are there so many that differ in no bit that a table looks at
+_NOTHING = frozenset(("{}", "null", '""'))  # arguments that some servers begin with, before the real ones
+_SHORT = 8  # characters, of which those may take up some
+_MARK = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
+_is_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Calls(Growing):
+    """All calls of a message. `finished`: will nothing more come?"""
+
+    __slots__ = ("_at", "_calls", "_indexed", "_last_order", "_latest", "_named", "finished")
+
+    def __init__(self) -> None:
+        self.finished = False
+        self._indexed = False
+        self._calls: list[_Call] = []
+        self._at: dict[int, _Call] = {}
+        self._named: dict[str, _Call] = {}
+        self._last_order = 0
+        self._latest: _Call | None = None
+
+    def add(self, pieces: list[Any]) -> None:
+        """Take the list of one delta."""
+        for position, told in enumerate(pieces):
+            if isinstance(told, dict):
+                piece = _Piece(told)
+                call = self._call_of(piece, position, alone=len(pieces) == 1)
+                call.add(piece)
+                self._latest = call
+                if piece.id is not None and call.key == str(piece.id):
+                    self._named[call.key] = call
+
+    def value(self) -> list[dict[str, Any]]:
+        calls = (call.value(self.finished) for call in sorted(self._calls, key=attrgetter("order")))
+        return [call for call in calls if call]
+
+    def _call_of(self, piece: _Piece, position: int, *, alone: bool) -> _Call:
+        if piece.place is None:
+            if alone and self._indexed and self._latest is not None and piece.is_nameless:
+                return self._latest
+            place, order = ~position - _FARTHEST, position  # apart from what an index names
+            there = self._at.get(place) or self._at.get(position)
+        else:
+            place = order = piece.place
+            there = self._at.get(place)
+            self._indexed = True
+        held = there if piece.id is None else self._named.get(str(piece.id), there)
+        if held is None or piece.opens_another(held, there is None):
+            held = _Call(order if there is None else self._last_order)
+            self._calls.append(held)
+            self._last_order = max(self._last_order, held.order)
+        self._at[place] = held
+        return held
+
+
+class FunctionCall(Growing):
+    """The one call of a message in the deprecated form `function_call`."""
+
+    __slots__ = ("_call", "finished")
+
+    def __init__(self) -> None:
+        self.finished = False
+        self._call = _Call(0)
+
+    def add(self, told: Any) -> None:
+        """Take the value of one delta."""
+        if isinstance(told, dict) and told:
+            self._call.add(_Piece({"function": told}))
+
+    def value(self) -> dict[str, Any]:
+        function: dict[str, Any] = self._call.value(self.finished).get("function", {})
+        return function
+
+
+class _Piece:
+    """One element of a delta's `tool_calls`. Of another type than it should be is as good as missing."""
+
+    __slots__ = ("arguments", "function", "id", "name", "place", "rest")
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self.rest = dict(told)
+        self.place = _place(self.rest.pop("index", None))
+        function = self.rest.pop("function", None)
+        if function is None and "custom" not in told and not {"name", "arguments"}.isdisjoint(told):
+            function = {key: self.rest.pop(key) for key in ("name", "arguments") if key in told}
+        self.function = dict(function) if isinstance(function, dict) else None
+        name, self.arguments = None, None
+        if self.function is not None:
+            name, self.arguments = self.function.pop("name", None), self.function.pop("arguments", None)
+        self.name = name if isinstance(name, str) else ""
+        id = self.rest.pop("id", None)
+        self.id = id if id != "" and type(id) in (str, int, float) else None
+        if isinstance(id, (str, int, float)) and not isinstance(id, bool):
+            self.rest["id"] = id
+
+    @property
+    def is_nameless(self) -> bool:
+        """Does it not say which call it belongs to?"""
+        return self.place is None and self.id is None and not self.name
+
+    def opens_another(self, call: _Call, new_place: bool) -> bool:
+        """Whether this begins a call of its own, although it names `call` or stands in its place."""
+        indexed = self.place is not None
+        if self.id is not None and call.key and call.key != str(self.id):
+            if not indexed:
+                return True
+            # vLLM has sent a new id with each piece of one call, so an id alone proves nothing.
+            return bool(self.name) and (call.is_finished or (bool(call.name) and call.name != self.name))
+        if not self.name or not call.is_finished:
+            return False
+        if (indexed and new_place) or (not indexed and self.id is None):
+            return True
+        return not (call.name == self.name and call.arguments.is_repeated_by(self.arguments))
+
+
+class _Call:
+    """One call, as far as it is told."""
+
+    __slots__ = ("_fields", "_function", "_name", "arguments", "order")
+
+    def __init__(self, order: int) -> None:
+        self.order = order
+        self.arguments = _Arguments()
+        self._name = _Name()
+        self._fields: dict[str, Any] = {}
+        self._function: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """Its id, as text; empty if it has none."""
+        return str(self._fields.get("id") or "")
+
+    @property
+    def name(self) -> str:
+        return self._name.value()
+
+    @property
+    def is_finished(self) -> bool:
+        """Does it say what to call, and with what?"""
+        return bool(self._name.pieces) and self.arguments.are_whole()
+
+    def add(self, piece: _Piece) -> None:
+        merge(self._fields, piece.rest, OBJECT)
+        if piece.function is None:
+            return
+        if piece.name and not (self._name.pieces and self.arguments.begun):
+            self._name.add(piece.name)
+        self.arguments.add(piece.arguments)
+        self._function = merge(self._function or {}, piece.function, OBJECT)
+
+    def value(self, finished: bool) -> dict[str, Any]:
+        fields = dict(self._fields)
+        if self._function is None:
+            return fields
+        id = {"id": fields.pop("id")} if "id" in fields else {}
+        type = fields.pop("type", None)
+        name = {"name": self.name} if self._name.pieces else {}
+        arguments = self.arguments.value() or ("{}" if finished else "")
+        return {
+            **id,
+            "type": type if isinstance(type, str) and type else "function",
+            "function": {**name, "arguments": arguments, **self._function},
+            **fields,
+        }
+
+
+class _Name(Growing):
+    """A name: in pieces, or so far once more with each of them."""
+
+    __slots__ = ("_length", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self._length = 0
+
+    def add(self, piece: str) -> None:
+        # OpenAI's SDKs differ here: Python's puts the fragments together, Node's keeps the last one. Python's
+        # way loses nothing when a name comes in pieces. But upstreams that repeat it are common.
+        if self.pieces and len(piece) >= self._length and piece.startswith(self.value()):
+            self.pieces, self._length = [], 0
+        self.pieces.append(piece)
+        self._length += len(piece)
+
+    def value(self) -> str:
+        return "".join(self.pieces)
+
+
+class _Arguments:
+    """The arguments of a call: text in pieces, or an object that some servers send in place of a text."""
+
+    __slots__ = ("_depth", "_escaped", "_in_text", "_length", "_object", "_pieces", "_scanned")
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._length = 0
+        self._object: Any = None
+        # How far it was looked through for its end, and what was found there.
+        self._scanned = self._depth = 0
+        self._in_text = self._escaped = False
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._pieces) or self._object is not None
+
+    def add(self, told: Any) -> None:
+        if isinstance(told, str):
+            if told and (self._object is None or told.strip()):
+                self._object = None
+                self._pieces.append(told)
+                self._length += len(told)
+        elif isinstance(told, (dict, list)) and (told or not self.begun):
+            self._object = told
+
+    def value(self) -> str:
+        if self._object is not None:
+            return encode(self._object).decode()
+        text = "".join(self._pieces)
+        if len(self._pieces) < 2 or _reads(text):
+            return text
+        readings = (_as_told_again(self._pieces), self._pieces[-1])
+        return next((each for each in readings if _reads(each)), text)
+
+    def are_whole(self) -> bool:
+        """Is every bracket closed that was opened? Looks only at what it has not seen before."""
+        if self._object is not None:
+            return True
+        for piece in self._pieces[self._scanned :]:
+            self._scan(piece)
+        self._scanned = len(self._pieces)
+        return self._length > 0 and self._depth == 0 and not self._in_text
+
+    def is_repeated_by(self, told: Any) -> bool:
+        """Does `told` say nothing else than what is here, or say it for the first time?"""
+        if not isinstance(told, str):
+            return told is None or told == self._object or self._says_nothing
+        if not told.strip() or self._says_nothing:
+            return True
+        if self._pieces and told == self._pieces[-1]:
+            return True
+        return len(told) >= self._length > 0 and told.startswith("".join(self._pieces))
+
+    @property
+    def _says_nothing(self) -> bool:
+        if self._object is not None:
+            return not self._object
+        return self._length < _SHORT and "".join(self._pieces).strip() in _NOTHING
+
+    def _scan(self, piece: str) -> None:
+        if self._escaped:
+            piece = piece[1:]
+            self._escaped = False
+        for mark in _MARK.findall(piece):
+            if mark == '"':
+                self._in_text = not self._in_text
+            elif self._in_text:
+                self._escaped = mark == "\\"
+            elif mark in "{[":
+                self._depth += 1
+            elif mark in "}]":
+                self._depth -= 1
+
+
+def _as_told_again(pieces: list[str]) -> str:
+    """The text, if a piece that begins with all that went before tells it once more."""
+    told: list[str] = []
+    length = 0
+    for piece in pieces:
+        is_told_again = length <= len(piece) and piece.startswith("".join(told))
+        if is_told_again or (length < _SHORT and "".join(told).strip() in _NOTHING):
+            told, length = [], 0
+        told.append(piece)
+        length += len(piece)
+    return "".join(told)
+
+
+def _place(index: Any) -> int | None:
+    if type(index) is str and len(index) < 10 and index.isdecimal():
+        return int(index)
+    if type(index) is float and index.is_integer():
+        index = int(index)
+    return index if type(index) is int and abs(index) < _FARTHEST else None
+
+
+def _reads(text: str) -> bool:
+    try:
+        _is_json(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

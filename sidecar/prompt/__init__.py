@@ -1,0 +1,13 @@
+"""What fits into a context window. Pure: no I/O in this package.
+
+model_lists        what the upstreams' lists of models say of each model's window
+weights            how many tokens a prompt has, by estimate
+calibration        what an upstream's counts teach of that estimate
+silent_truncation  did an upstream cut a prompt without saying so?
+rebuild            the messages that go upstream: stored ones where they say more, then the new
+compact            what is left of old tool results, images and reasoning before turns are dropped
+trim               which turns fit the budget
+stable_cut         by which weights a conversation is cut, so that learning moves no cut
+summary            what stands for the turns that were dropped
+summary_question   what the model that summarizes is asked
+"""

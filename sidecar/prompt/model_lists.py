@@ -1,0 +1,110 @@
+"""How long a prompt may be: what the upstreams' lists of models say of each model's window.
+
+Rule: what is loaded now counts before what the model could do, and of two that both hold the smaller one. A
+number that is no window (a switch, text, less than any chat needs) is none.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["ANY", "SMALLEST_WINDOW", "shown", "windows"]
+
+#: Tokens. No model that chats has a smaller window.
+SMALLEST_WINDOW = 256
+#: Stands for every name: llama.cpp serves its one model under whatever name it is asked for.
+ANY = "*"
+
+_MOST = 1 << 31
+_MODELS = 20_000
+_LONGEST_NAME = 256
+# Loaded by LM Studio; vLLM and SGLang; Ollama, OpenRouter, Together, Moonshot; Groq; Mistral and LM Studio;
+# Anthropic and LiteLLM.
+_FIELDS = (
+    "loaded_context_length",
+    "max_model_len",
+    "context_length",
+    "context_window",
+    "max_context_length",
+    "max_input_tokens",
+)
+_NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
+
+
+def windows(body: bytes) -> dict[str, int]:
+    """The window of each model in a list of models; without those of which nothing is said.
+
+    Reads `/v1/models` of vLLM, SGLang, llama.cpp, OpenRouter, Groq, Mistral and others, LM Studio's
+    `/api/v0/models`, Ollama's `/api/ps` and LiteLLM's `/model/info`.
+    """
+    data = _object(body)
+    found: dict[str, int] = {}
+    for key in ("data", "models"):
+        entries = data.get(key)
+        if not isinstance(entries, list):
+            continue
+        for entry in entries[:_MODELS]:
+            window = _of(entry) if isinstance(entry, dict) else None
+            if window is not None:
+                for name in _names(entry):  # several deployments may go by one name
+                    found[name] = min(window, found.get(name, window))
+        if len(entries) == 1 and isinstance(entries[0], dict) and (only := _loaded(entries[0])):
+            found[ANY] = only
+    return found
+
+
+def shown(body: bytes) -> int | None:
+    """What Ollama's `/api/show` sets for a model, loaded or not; None if it leaves that to the server.
+
+    What it tells of the model itself is what that was trained with, and seldom what it is given.
+    """
+    parameters = _object(body).get("parameters")
+    found = _NUM_CTX.search(parameters) if isinstance(parameters, str) else None
+    return _window(int(found[1])) if found else None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _names(entry: dict[str, Any]) -> Iterator[str]:
+    for key in ("id", "model_name", "name", "model"):
+        name = entry.get(key)
+        if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME:
+            yield name
+            yield name.removesuffix(":latest")
+
+
+def _of(entry: dict[str, Any]) -> int | None:
+    loaded = _loaded(entry)
+    if loaded is not None:
+        return loaded
+    told = _first(entry)
+    provider, info, meta = (_inner(entry, key) for key in ("top_provider", "model_info", "meta"))
+    every = [told, _first(provider), _first(info), _window(meta.get("n_ctx_train"))]
+    return min((each for each in every if each is not None), default=None)
+
+
+def _loaded(entry: dict[str, Any]) -> int | None:
+    """llama.cpp's, which tells the model's own length beside it."""
+    return _window(_inner(entry, "meta").get("n_ctx"))
+
+
+def _inner(entry: dict[str, Any], key: str) -> dict[str, Any]:
+    inner = entry.get(key)
+    return inner if isinstance(inner, dict) else {}
+
+
+def _first(entry: dict[str, Any]) -> int | None:
+    return next((window for name in _FIELDS if (window := _window(entry.get(name))) is not None), None)
+
+
+def _window(value: Any) -> int | None:
+    return value if isinstance(value, int) and SMALLEST_WINDOW <= value < _MOST else None

@@ -1,0 +1,390 @@
+"""Which turns go upstream when the history has outgrown its budget.
+
+Owned rules: leading system messages, the newest user message and what follows it are never cut; whole
+turns are, oldest first; a tool result never goes without its call. For room in tokens old messages are
+made shorter first (`prompt/compact.py`), inside the newest turn as well, up to its last tool call.
+Only a newest turn that is too large even then, an agent's hundreds of calls, loses its oldest steps.
+
+The cut moves in steps: what is taken away is the least multiple of a step (a share of the budget) that
+makes the rest fit, so between two steps the prompt only grows at its end and the upstream's prefix cache
+keeps hitting. It depends on the path, the budget and the sizes alone: every replica and every retry cut
+alike.
+
+What cannot be made to fit is sent whole and said (`Trimmed.over`), never cut silently.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import accumulate
+
+import msgspec
+from msgspec.structs import replace
+
+from sidecar.conversation.measure import measure_of_tools
+from sidecar.conversation.message import call_ids
+from sidecar.prompt.compact import shortened
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
+
+__all__ = ["Budget", "Trimmed", "trim"]
+
+#: Of what a step leaves of the room, shortened messages may fill this share.
+_SHORT = Fraction(1, 2)
+#: Where a step is made from the room, the room is counted in such parts of the limit: tools and system
+#: messages come and go, and the grid of the steps must not shift with each of them.
+_PARTS = 16
+_SMALLER = (1, 2, 4, 8)
+
+
+@dataclass(slots=True, frozen=True)
+class Budget:
+    """Limits for what goes upstream; None is no limit.
+
+    `max_messages` counts the leading system messages too. `max_input_tokens` is an estimate over the
+    messages and the list of tools. `step` is a share of the budget (of tokens: of what system messages
+    and tools leave of it), above 0 and at most 1, and makes whole messages, turns or tokens, rounded up:
+    less than one of them would move the cut with every turn.
+    """
+
+    max_messages: int | None = None
+    max_turns: int | None = None
+    max_input_tokens: int | None = None
+    step: float = 0.6
+    keep_first_turn: bool = False
+
+    @property
+    def unlimited(self) -> bool:
+        """Nothing to do: no limit is set."""
+        return self.max_messages is None and self.max_turns is None and self.max_input_tokens is None
+
+
+class Trimmed(msgspec.Struct, frozen=True):
+    """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter.
+
+    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `inside`: where it
+    goes on within the newest turn, if that has lost its oldest steps. `shorter`: up to here those that are
+    left were made shorter. `reserved`: the tokens that were kept free.
+    """
+
+    kept: tuple[Outgoing, ...]
+    dropped: int = 0
+    over: tuple[str, ...] = ()
+    shortened: int = 0
+    cut: int = 0
+    reserved: int = 0
+    inside: int = 0
+    shorter: int = 0
+
+    @property
+    def first(self) -> int:
+        """Where the line goes on behind all that was dropped; 0 if nothing was."""
+        return self.inside or self.cut
+
+
+def trim(
+    line: Sequence[Outgoing],
+    budget: Budget,
+    *,
+    system: Sequence[Outgoing] = (),
+    tools: bytes = b"",
+    weights: Weights = DEFAULT_WEIGHTS,
+    reserved: int = 0,
+) -> Trimmed:
+    """Cut `line` (the messages after the leading system ones) to the budget.
+
+    `system` and `tools` go along whatever happens; they only take their share of the room, as do the
+    `reserved` tokens. Other `weights` for the tokens are another cut; see `prompt/stable_cut.py`.
+    """
+    if budget.unlimited:
+        return Trimmed(tuple(line), reserved=reserved)
+    if not line:
+        return _only_fixed(budget, system, tools, weights, reserved)
+    shape = _shape(line, keep_first=budget.keep_first_turn)
+    counted = _counted(line, budget, system)
+    cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
+    found, over = _cut(line, shape, cut), []
+    if budget.max_input_tokens is not None:
+        fixed = _fixed(system, tools, weights, reserved)
+        tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, weights)
+        if tokens.of(found.kept) > tokens.room:
+            fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
+            if fitted is None:
+                over.append("max_input_tokens")
+                fitted = _cut(line, shape, shape.last_cut)
+            found = fitted
+    over = [limit.name for limit in counted if limit.size(found.kept) > limit.room] + over
+    return replace(found, over=tuple(over), reserved=reserved)
+
+
+def _only_fixed(
+    budget: Budget, system: Sequence[Outgoing], tools: bytes, weights: Weights, reserved: int
+) -> Trimmed:
+    """A request without turns: there is nothing to cut, so all that is left is to say what is exceeded."""
+    over = []
+    if budget.max_messages is not None and len(system) > budget.max_messages:
+        over.append("max_messages")
+    fixed = _fixed(system, tools, weights, reserved)
+    if budget.max_input_tokens is not None and fixed > budget.max_input_tokens:
+        over.append("max_input_tokens")
+    return Trimmed((), over=tuple(over), reserved=reserved)
+
+
+def _fixed(system: Sequence[Outgoing], tools: bytes, weights: Weights, reserved: int) -> int:
+    """The tokens that go along whatever is cut."""
+    fixed = reserved + sum(each.tokens(weights) for each in system)
+    return fixed + (weights.tokens(measure_of_tools(tools)) if tools else 0)
+
+
+def _cut(line: Sequence[Outgoing], shape: _Shape, cut: int) -> Trimmed:
+    return Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first, cut=shape.behind(cut))
+
+
+def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> Trimmed | None:
+    """All old turns go, and of the newest its oldest steps: a call together with its results.
+
+    Only where the newest turn does not fit even when it is shortened: an agent's hundreds of calls.
+    """
+    if line[shape.newest].role != "user" or shape.last_cut != shape.newest:
+        return None
+    first = shape.first + 1
+    left = [*line[: shape.first], *line[shape.newest :]]
+    steps = [at for at in range(first, len(left)) if left[at].role == "assistant"]
+    cuts = _whole(steps[1:], first, _pairs(left, each_step=True))
+    if not cuts:
+        return None
+    found = tokens.fitted(left, _Shape(first, cuts, first - 1, steps[-1]), first)
+    dropped = len(line) - len(left)
+    return found and replace(
+        found,
+        dropped=found.dropped + dropped,
+        cut=shape.behind(shape.newest),
+        inside=found.cut and found.cut + dropped,
+        shorter=found.shorter and found.shorter + dropped,
+    )
+
+
+@dataclass(slots=True, frozen=True)
+class _Shape:
+    """Where a line may be cut; a place is the number of messages before it.
+
+    `first`: the end of what is never touched. `cuts`: where the rest may begin, in order, all behind
+    `first`. `newest`: where the newest turn begins. `last_call`: from here on nothing is made shorter.
+    """
+
+    first: int
+    cuts: tuple[int, ...]
+    newest: int
+    last_call: int
+
+    @property
+    def last_cut(self) -> int:
+        """As much as can be cut."""
+        return self.cuts[-1] if self.cuts else self.first
+
+    def behind(self, cut: int) -> int:
+        """Where the line goes on when it is cut here; 0 if nothing is cut."""
+        return cut if cut > self.first else 0
+
+
+def _shape(line: Sequence[Outgoing], *, keep_first: bool) -> _Shape:
+    starts = _turn_starts(line)
+    first = _anchor(starts) if keep_first else 0
+    cuts = _whole([at for at in starts if at > first], first, _pairs(line))
+    newest = starts[-1]
+    answers = (at for at in range(len(line) - 1, newest, -1) if line[at].role == "assistant")
+    return _Shape(first, cuts, newest, next(answers, newest))
+
+
+def _shortened(line: Sequence[Outgoing], shape: _Shape) -> list[Outgoing]:
+    """The line with everything made shorter that may be; the newest question stays as it is."""
+    return [
+        each
+        if at < shape.first or at == shape.newest or at >= shape.last_call
+        else shortened(each, in_newest_turn=at > shape.newest)
+        for at, each in enumerate(line)
+    ]
+
+
+@dataclass(slots=True, frozen=True)
+class _Counted:
+    """A limit of messages or turns, the room that it leaves, and the sizes summed up from the start."""
+
+    name: str
+    limit: int
+    room: int
+    sums: Sequence[int]
+    size: Callable[[Sequence[Outgoing]], int]
+
+    def cut(self, shape: _Shape, share: float) -> int:
+        """The first place at or behind the least multiple of the step that makes room.
+
+        Where no place is far enough the last one is taken: as much as can be cut.
+        """
+        excess = self.sums[-1] - self.room
+        if excess <= 0:
+            return shape.first
+        far = self.sums[shape.first] + _goal(excess, self.limit, share)
+        return next((at for at in shape.cuts if self.sums[at] >= far), shape.last_cut)
+
+
+@dataclass(slots=True, frozen=True)
+class _Tokens:
+    """The limit of tokens, and the room that system messages and tools leave for the line."""
+
+    limit: int
+    room: int
+    step: float
+    weights: Weights
+
+    def of(self, line: Sequence[Outgoing]) -> int:
+        """The tokens of these messages."""
+        return sum(self._sizes(line))
+
+    def fitted(self, line: Sequence[Outgoing], shape: _Shape, least: int) -> Trimmed | None:
+        """The line cut at `least` or behind it and made shorter, or None if it does not fit."""
+        short = _shortened(line, shape)
+        sums = _Sums(
+            [0, *accumulate(self._sizes(line))],
+            [0, *accumulate(self._sizes(short))],
+        )
+        cut, shorter = self._places(sums, shape, least)
+        if sums.whole[-1] - sums.gone(shape.first, cut, shorter) > self.room:
+            return None
+        kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
+        changed = sum(short[at] is not line[at] for at in range(cut, shorter))
+        return Trimmed(
+            kept,
+            cut - shape.first,
+            shortened=changed,
+            cut=shape.behind(cut),
+            shorter=shorter if changed else 0,
+        )
+
+    def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
+        return (each.tokens(self.weights) for each in line)
+
+    def _places(self, sums: _Sums, shape: _Shape, least: int) -> tuple[int, int]:
+        """Up to the first everything is dropped, from there to the second everything is made shorter.
+
+        They move forward together, so far apart that what was made shorter fills its share of the room.
+        What is taken away thus depends on the old end of the line alone, and is no less when it has grown.
+        """
+        part = math.ceil(self.limit / _PARTS)
+        base = max(part, self.room // part * part)
+        excess = sums.whole[-1] - self.room
+        shared = int((base - base * Fraction(str(self.step))) * _SHORT)
+        places = [at for at in (shape.first, *shape.cuts) if at >= least]
+        shortened = [sums.short[at] for at in places]
+        end = max(shape.last_call, least)
+
+        def behind(shorter: int) -> int:
+            """The first place that leaves no more than its share to what is shorter up to here."""
+            near = bisect_left(shortened, sums.short[shorter] - shared)
+            return places[min(near, bisect_right(places, shorter) - 1)]
+
+        def gone(shorter: int) -> int:
+            return sums.gone(shape.first, behind(shorter), shorter)
+
+        for smaller in _SMALLER:  # where a whole step is more than can be taken away, a part of it is
+            goal = _goal(excess, base, self.step / smaller)
+            shorter = bisect_left(range(end + 1), goal, lo=least, key=gone)
+            if shorter <= end:
+                return behind(shorter), shorter
+            enough = (at for at in places if sums.gone(shape.first, at, max(at, end)) >= goal)
+            cut = next(enough, None)
+            if cut is not None:
+                return cut, max(cut, end)
+        return places[-1], max(places[-1], end)
+
+
+@dataclass(slots=True, frozen=True)
+class _Sums:
+    """The tokens of a line up to each place, as it is and made shorter."""
+
+    whole: Sequence[int]
+    short: Sequence[int]
+
+    def gone(self, first: int, cut: int, shorter: int) -> int:
+        """What is taken away if everything from `first` to `cut` goes, and the rest to `shorter` shrinks."""
+        shrunk = (self.whole[shorter] - self.whole[cut]) - (self.short[shorter] - self.short[cut])
+        return self.whole[cut] - self.whole[first] + shrunk
+
+
+def _goal(excess: int, of: int, share: float) -> int:
+    """The least multiple of the step that is no less than the excess."""
+    step = math.ceil(of * Fraction(str(share)))  # exact: 0.1 * 30 is 3 and no more
+    return math.ceil(excess / step) * step
+
+
+def _counted(line: Sequence[Outgoing], budget: Budget, system: Sequence[Outgoing]) -> list[_Counted]:
+    found: list[_Counted] = []
+    if (limit := budget.max_messages) is not None:
+        found.append(_Counted("max_messages", limit, limit - len(system), range(len(line) + 1), len))
+    if (limit := budget.max_turns) is not None:
+        turns = [0, *accumulate(each.role == "user" for each in line)]
+        found.append(_Counted("max_turns", limit, limit, turns, _turns))
+    return found
+
+
+def _turns(line: Sequence[Outgoing]) -> int:
+    return sum(each.role == "user" for each in line)
+
+
+def _whole(places: Sequence[int], first: int, pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Those of the places (in order) up to which may be dropped from `first` on without a call going and
+    its result staying, or the other way round.
+
+    One sweep: a call that goes wants its result to go, which lies behind it; one that stays keeps it.
+    """
+    wanted = {call: result for call, result in pairs if call >= first}  # the last result of each counts
+    kept = min((result for call, result in pairs if call < first <= result), default=None)
+    calls = sorted(wanted)
+    found: list[int] = []
+    at_call, far = 0, first
+    for at in places:
+        if kept is not None and at > kept:
+            break
+        while at_call < len(calls) and calls[at_call] < at:
+            far = max(far, wanted[calls[at_call]] + 1)
+            at_call += 1
+        if far <= at:
+            found.append(at)
+    return tuple(found)
+
+
+def _turn_starts(line: Sequence[Outgoing]) -> list[int]:
+    """Where each turn begins; what stands before the first user message is a turn of its own."""
+    starts = [at for at, each in enumerate(line) if each.role == "user"]
+    return starts if starts[:1] == [0] else [0, *starts]
+
+
+def _anchor(starts: Sequence[int]) -> int:
+    """The end of the first turn, if there is a later one."""
+    return starts[1] if len(starts) > 1 else 0
+
+
+def _pairs(line: Sequence[Outgoing], *, each_step: bool = False) -> list[tuple[int, int]]:
+    """Where a tool is called, and where its result stands, for those that lie in different turns.
+
+    `each_step`: for all of them.
+
+    A result belongs to the nearest call before it: some engines use the same ids in every turn.
+    """
+    called: dict[str, tuple[int, int]] = {}
+    pairs: list[tuple[int, int]] = []
+    turn = 0
+    for at, each in enumerate(line):
+        if each.role == "user":
+            turn += 1
+        elif each.role == "assistant" and b'"tool_calls"' in each.raw:
+            called.update((id, (turn, at)) for id in call_ids(each.fields))
+        elif each.role == "tool" and called:
+            asked_in, asked_at = called.get(str(each.fields.get("tool_call_id")), (turn, at))
+            if asked_in != turn or (each_step and asked_at != at):
+                pairs.append((asked_at, at))
+    return pairs

@@ -1,0 +1,60 @@
+"""Appends to one conversation are served one after another.
+
+A client that sends only what is new relies on the reply before being in the history. Two at once would
+both be answered without the other, so the second waits, and is told if it would wait too long. Within this
+process they stand in line here; the first in line then takes its turn among all processes that share the
+store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+
+from sidecar.errors import ConversationBusy
+from sidecar.store import Store
+
+__all__ = ["AppendLocks"]
+
+_NOBODY_WAITS: AbstractAsyncContextManager[None] = nullcontext()
+
+
+class AppendLocks:
+    """Who appends to which conversation now, and who waits for it."""
+
+    def __init__(self, wait: float, store: Store) -> None:
+        self._wait = wait
+        self._store = store
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: dict[str, int] = {}
+
+    def turn(self, conversation: str | None) -> AbstractAsyncContextManager[None]:
+        """Hold the conversation; at once for None. Raises `ConversationBusy` after the wait (seconds)."""
+        return _NOBODY_WAITS if conversation is None else self._turn(conversation)
+
+    @asynccontextmanager
+    async def _turn(self, conversation: str) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(conversation, asyncio.Lock())
+        self._users[conversation] = self._users.get(conversation, 0) + 1
+        try:
+            async with AsyncExitStack() as stack:
+                await self._enter(conversation, lock, stack)
+                yield
+        finally:
+            self._users[conversation] -= 1
+            if not self._users[conversation]:
+                del self._users[conversation], self._locks[conversation]
+
+    async def _enter(self, conversation: str, lock: asyncio.Lock, stack: AsyncExitStack) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._wait
+        try:
+            async with asyncio.timeout_at(end):
+                await stack.enter_async_context(lock)
+            await stack.enter_async_context(self._store.in_turn(conversation, max(0.0, end - clock())))
+        except TimeoutError:
+            raise ConversationBusy(
+                "another message to this conversation is still being answered "
+                f"(waited `history.append_wait` = {self._wait:g} s)"
+            ) from None

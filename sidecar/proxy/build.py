@@ -1,0 +1,201 @@
+"""The request as it goes upstream: rebuilt, trimmed, with the session id. Untouched where nothing differs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+from msgspec.structs import replace
+from multidict import CIMultiDict
+
+from sidecar.conversation.measure import measure_of_tools
+from sidecar.conversation.records import Sent
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
+from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
+from sidecar.prompt.rebuild import Outgoing, rebuilt, remembered
+from sidecar.prompt.stable_cut import StableCut, steady
+from sidecar.prompt.summary import Missing
+from sidecar.prompt.trim import Budget, Trimmed
+from sidecar.prompt.weights import Weights
+from sidecar.proxy.budget import budget_of
+from sidecar.proxy.services import Services
+from sidecar.proxy.session import add_session, rename, renamed
+from sidecar.proxy.summary import is_wanted, summed_up, trimmed_with_room
+from sidecar.proxy.tasks import task
+from sidecar.upstream.content_encoding import READABLE
+from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
+from sidecar.upstream.target import Target
+
+__all__ = ["UpstreamRequest", "compose"]
+
+
+class UpstreamRequest(msgspec.Struct, frozen=True):
+    """Body and headers for the upstream, and what is in them."""
+
+    body: bytes
+    headers: CIMultiDict[str]
+    prompt: Prompt
+    #: How often the upstream found it too long before.
+    healed: int = 0
+    #: Where it goes, if not to the default target.
+    target: Target | None = None
+    #: What has yet to be summed up.
+    missing: Missing | None = None
+    #: What the conversation is to keep of the weights that it was cut by, if it has not got it yet.
+    weights: bytes | None = None
+
+
+async def compose(
+    services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, ceiling: int | None = None
+) -> UpstreamRequest:
+    """Put together what goes upstream.
+
+    `ceiling` is what it may hold at most, in tokens as they are estimated by the weights of the day.
+    """
+    if call.is_task:
+        return _task(services, call, request)
+    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.kept_back)
+    if call.mode == "off":
+        rename(services, request, headers, call.conversation_id)
+        return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
+    _readable_only(headers)
+    budget = budget_of(services, call, ceiling)
+    session = plan.conversation.id if plan.conversation else call.conversation_id
+    extra = add_session(services, call, request, headers, session)
+    as_it_came = not plan.steps and plan.line is None and plan.system is None
+    if as_it_came and (budget.unlimited or _surely_fits(services, call, plan, budget)):
+        # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
+        body = renamed(services, call.chat, session, _with(call, extra))
+        return UpstreamRequest(body, headers, _as_it_came(services, call, plan, budget))
+    system, line = _system(plan, call), _line(services, plan, call)
+    steadied = _cut(services, call, plan, system, line, budget, fresh=ceiling is not None)
+    trimmed = steadied.trimmed
+    summed = await summed_up(services, call, plan, line, trimmed, system)
+    sent = (*summed.system, *trimmed.kept)
+    restored = sum(each.restored for each in sent)
+    if restored or trimmed.dropped or trimmed.shortened:
+        body = call.chat.with_messages([each.raw for each in sent], extra=extra)
+    else:
+        body = _with(call, extra)
+    return UpstreamRequest(
+        renamed(services, call.chat, session, body),
+        headers,
+        replace(
+            _prompt(services, call, plan),
+            sent=sent,
+            leading=len(summed.system),
+            restored=restored,
+            dropped=trimmed.dropped,
+            shortened=trimmed.shortened,
+            summed=summed.messages,
+            summary=summed.hash,
+            over=trimmed.over,
+            form=_form(call, plan, line, trimmed),
+            is_measured=budget.max_input_tokens is not None,
+        ),
+        missing=summed.missing,
+        weights=steadied.kept,
+    )
+
+
+def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:
+    """What is told of a prompt whatever is in it; no hashes where nothing is kept."""
+    if plan.conversation is None:
+        return Prompt(call.chat.model)
+    before = services.recent.prompt(plan.conversation.id)
+    chat = call.chat
+    return Prompt(
+        chat.model, heads=heads(call.chain, chat.system, chat.tools, before.heads if before else None)
+    )
+
+
+def _as_it_came(services: Services, call: ChatCall, plan: Plan, budget: Budget) -> Prompt:
+    chat, form = call.chat, AS_IT_CAME if plan.conversation else None
+    return replace(
+        _prompt(services, call, plan),
+        sent=chat.sent,
+        leading=len(chat.system),
+        form=form,
+        is_measured=not budget.unlimited,
+    )
+
+
+def _form(call: ChatCall, plan: Plan, line: Sequence[Outgoing], trimmed: Trimmed) -> Sent | None:
+    """Which stored messages go, and in which form; None where nothing is kept."""
+    if plan.conversation is None:
+        return None
+    return sent_of(line, trimmed, call.chain, call.chat.path, plan.line)
+
+
+def _task(services: Services, call: ChatCall, request: web.BaseRequest) -> UpstreamRequest:
+    made = task(services, call, request)
+    return UpstreamRequest(
+        made.body, made.headers, Prompt(shortened=int(made.is_shorter)), target=made.target
+    )
+
+
+def _surely_fits(services: Services, call: ChatCall, plan: Plan, budget: Budget) -> bool:
+    """Can it be told without looking at each message that nothing is cut? False proves nothing."""
+    if budget.max_messages is not None or budget.max_turns is not None or is_wanted(services, call):
+        return False
+    if budget.max_input_tokens is None or (plan.conversation and plan.conversation.weights):
+        return False  # once cut, a chat is cut by the weights that it keeps
+    chat, weights = call.chat, services.learned.weights(call.chat.model)
+    tools = weights.tokens(measure_of_tools(chat.tools)) if chat.tools else 0
+    return weights.most(chat.measure) + tools <= budget.max_input_tokens
+
+
+def _cut(
+    services: Services,
+    call: ChatCall,
+    plan: Plan,
+    system: Sequence[Outgoing],
+    line: Sequence[Outgoing],
+    budget: Budget,
+    *,
+    fresh: bool,
+) -> StableCut:
+    """The line cut to its budget; by weights that change only with a step, unless it is to be `fresh`."""
+
+    def cut(line: Sequence[Outgoing], weights: Weights) -> Trimmed:
+        return trimmed_with_room(services, call, budget, system, line, weights)
+
+    weights = services.learned.weights(call.chat.model)
+    if budget.max_input_tokens is None:
+        return StableCut(cut(line, weights))
+    kept = plan.conversation.weights if plan.conversation else None
+    return steady(cut, line, weights, call.chat.model, kept, fresh=fresh)
+
+
+def _with(call: ChatCall, extra: dict[str, bytes]) -> bytes:
+    return call.chat.with_fields(extra) if extra else call.chat.body
+
+
+def _system(plan: Plan, call: ChatCall) -> list[Outgoing]:
+    """The leading system messages: the client's, or the conversation's own where those stand in for them."""
+    own = [Outgoing(each.role, each.raw) for each in call.chat.system]
+    if plan.system is None:
+        return own
+    stored = [bytes(raw) for raw in msgspec.json.decode(plan.system, type=list[msgspec.Raw])]
+    if stored == [each.raw for each in own]:
+        return own
+    return [Outgoing("system", raw, restored=True) for raw in stored]
+
+
+def _line(services: Services, plan: Plan, call: ChatCall) -> list[Outgoing]:
+    """Everything after the leading system messages."""
+    chat, rules = call.chat, services.restore
+    sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
+    if plan.line is not None:
+        return remembered(plan.line, sent, rules, chat.model)
+    return rebuilt(sent, plan.steps, rules, call.chain, chat.model)
+
+
+def _readable_only(headers: CIMultiDict[str]) -> None:
+    """Offer the upstream only codings that can be read on the way, so that its reply can be recorded."""
+    offered = headers.get("Accept-Encoding")
+    if offered:
+        kept = [each for each in offered.split(",") if each.split(";")[0].strip().lower() in READABLE]
+        headers["Accept-Encoding"] = ",".join(kept).strip() or "identity"

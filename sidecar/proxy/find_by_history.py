@@ -1,0 +1,50 @@
+"""The look-ups by which a request that names no conversation finds the one that it continues.
+
+One for a history that is stored word for word, or whose echo has been seen before. Only where that finds
+nothing, a second one for the conversations of which it could be an echo, and the trees of these.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from sidecar.conversation.effort import Effort, TooMuch
+from sidecar.conversation.find_by_history import MAX_MESSAGES, clues, continues, hashes, with_prefill
+from sidecar.conversation.tree import Tree
+from sidecar.exchange.call import ChatCall
+from sidecar.proxy.services import Services
+
+__all__ = ["given_up", "recognised"]
+
+log = logging.getLogger("sidecar.proxy")
+
+
+async def recognised(services: Services, call: ChatCall) -> str | None:
+    """The id of the conversation that the request continues; None if it begins one or could be of several."""
+    store = services.store
+    history, tenant = with_prefill(call.chat.path, call.chat.prefill, call.chain), call.identity.tenant
+    if not history.last_answer:
+        return None
+    known = await store.find_by_history(tenant, hashes(history))
+    if known is not None:
+        return known
+    where = clues(history)
+    candidates = await store.candidates(tenant, where.hashes, where.digests)
+    if sum(candidates.values()) > MAX_MESSAGES:
+        return None
+    effort = Effort(services.most)  # one for all of them
+    try:
+        found = [id for id in candidates if continues(Tree(await store.tree(id)), history, effort)]
+    except TooMuch:
+        given_up(services)
+        return None
+    return found[0] if len(found) == 1 else None
+
+
+def given_up(services: Services) -> None:
+    """Count and say that a request's history was not found within the limits."""
+    services.metrics.given_up.inc()
+    log.warning(
+        "a request's history was not recognised within `limits.recognition_messages` and"
+        " `limits.recognition_bytes`: it is kept as a branch of its own"
+    )

@@ -1,0 +1,88 @@
+"""The last request of each conversation that is under way, to recognise the unchanged front of the next by,
+and the last prompt that went upstream, to see what is new about the next one.
+
+Comparing bytes is a hundred times cheaper than reading and hashing them. Bounded by the memory that the
+requests take, read as they are: of tiny messages that is a hundred times their bytes. The conversation that
+was longest silent goes first. Nothing depends on it but speed and what is told of prompts: a request that is
+not held is read again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from sidecar.dialects.chat.request import ChatRequest
+from sidecar.exchange.prompt import Prompt
+
+__all__ = ["RequestCache"]
+
+_LONGEST_NAME = 256  # characters; a longer one is no model's
+_OF_ONE = 100  # bytes of memory for a message beside its own
+
+
+class RequestCache:
+    """Requests and prompts by conversation id, which holds the tenant; at most `room` bytes of memory."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._taken = 0
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+
+    def last(self, conversation: str | None) -> ChatRequest | None:
+        """The last request of this conversation, if it is still held."""
+        held = self._held.get(conversation) if conversation else None
+        return held.request if held else None
+
+    def prompt(self, conversation: str) -> Prompt | None:
+        """What went upstream the last time in this conversation, if it is still held."""
+        held = self._held.get(conversation)
+        return held.prompt if held else None
+
+    def keep(self, conversation: str | None, request: ChatRequest) -> None:
+        """Hold this request in place of the one before it."""
+        if conversation is None:
+            return
+        old = self._pop(conversation)
+        self._hold(conversation, _Held(request, old.prompt, request.weight, old.prompt_weight))
+
+    def went(self, conversation: str, request: ChatRequest, prompt: Prompt) -> None:
+        """This prompt went upstream for that request: hold it in place of the one before it."""
+        old = self._pop(conversation)
+        if old.request is request and prompt.form is not None and prompt.form.rule == "client":
+            weight = 0  # its messages are those of the request
+        elif prompt.form is not None and prompt.form.rule == "client":
+            weight = request.weight
+        else:
+            weight = sum([len(each.raw) + _OF_ONE for each in prompt.sent])
+        self._hold(conversation, _Held(old.request, prompt, old.request_weight, weight))
+
+    def _pop(self, conversation: str) -> _Held:
+        old = self._held.pop(conversation, _NOTHING)
+        self._taken -= old.request_weight + old.prompt_weight
+        return old
+
+    def _hold(self, conversation: str, held: _Held) -> None:
+        weight = held.request_weight + held.prompt_weight
+        if weight > self._room or _has_long_name(held.request) or _has_long_name(held.prompt):
+            return  # nobody else's has to go for one that cannot be held, nor for one that no model answers
+        self._taken += weight
+        self._held[conversation] = held
+        while self._taken > self._room:
+            self._pop(next(iter(self._held)))
+
+
+class _Held(NamedTuple):
+    """What is held of one conversation, and the memory that each of the two takes."""
+
+    request: ChatRequest | None = None
+    prompt: Prompt | None = None
+    request_weight: int = 0
+    prompt_weight: int = 0
+
+
+_NOTHING = _Held()
+
+
+def _has_long_name(of: ChatRequest | Prompt | None) -> bool:
+    return of is not None and of.model is not None and len(of.model) > _LONGEST_NAME

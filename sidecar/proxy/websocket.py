@@ -1,0 +1,109 @@
+"""WebSockets: every message passed on, in both directions, until one side closes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+from aiohttp import HttpVersion11, web
+
+from sidecar.proxy.relay import relay
+from sidecar.proxy.services import Services
+from sidecar.upstream.headers import to_upstream
+from sidecar.upstream.response import UpstreamResponse
+from sidecar.upstream.target import WebSocket
+
+__all__ = ["is_websocket", "wants_websocket", "websocket"]
+
+# The handshake's own headers are made anew on each side.
+_HANDSHAKE = frozenset(
+    (
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+        "sec-websocket-protocol",
+        "content-length",
+    )
+)
+
+
+def is_websocket(request: web.BaseRequest) -> bool:
+    """Does it ask for a WebSocket as RFC 6455 (4.1) has it? Else its `Upgrade` is ignored (RFC 9110, 7.8)."""
+    return (
+        "Upgrade" in request.headers
+        and request.method == "GET"
+        and request.version >= HttpVersion11
+        and wants_websocket(request)
+        and "upgrade" in _words(request, "Connection")
+    )
+
+
+def wants_websocket(request: web.BaseRequest) -> bool:
+    """Does its `Upgrade` name a WebSocket, whatever else is right or wrong with it?"""
+    return "websocket" in _words(request, "Upgrade")
+
+
+def _words(request: web.BaseRequest, name: str) -> list[str]:
+    return [each.strip() for each in ",".join(request.headers.getall(name, ())).lower().split(",")]
+
+
+async def websocket(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+    """Open one upstream and pass on what comes; or the upstream's answer, where it does not agree."""
+    offered = [
+        each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if each.strip()
+    ]
+    # aiohttp takes this for the first size that is too large.
+    largest = services.settings.limits.websocket_message + 1
+    headers = to_upstream(request.headers, without=_HANDSHAKE | services.kept_back)
+    upstream = await services.targets.default.websocket(request.raw_path, headers, offered, largest)
+    if isinstance(upstream, UpstreamResponse):  # it does not agree, or knows another place
+        return await relay(request, upstream, {})
+    async with upstream:
+        client = web.WebSocketResponse(
+            protocols=(upstream.protocol,) if upstream.protocol else (),
+            autoping=False,
+            autoclose=False,
+            compress=False,  # what is compressed can be made to decompress to anything
+            max_msg_size=largest,
+        )
+        await client.prepare(request)
+        both = [asyncio.create_task(_pump(client, upstream)), asyncio.create_task(_pump(upstream, client))]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+            # The client may have gone before the upstream was told.
+            await upstream.close(code=_sendable(client.close_code))
+        return client
+
+
+def _sendable(code: int | None) -> int:
+    """What tells that a side broke off, 1006 or none, cannot be sent; the other must not take it for well."""
+    return 1011 if code in (None, 1006) else 1000 if code == 1005 else code
+
+
+_Socket = web.WebSocketResponse | WebSocket
+
+
+async def _pump(source: _Socket, target: _Socket) -> None:
+    """Pass messages on until one side closes; then close the other with the same code and reason."""
+    while True:
+        message = await source.receive()
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await target.send_str(message.data)
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await target.send_bytes(message.data)
+        elif message.type is aiohttp.WSMsgType.PING:
+            await target.ping(message.data)
+        elif message.type is aiohttp.WSMsgType.PONG:
+            await target.pong(message.data)
+        else:
+            closed = message.type is aiohttp.WSMsgType.CLOSE
+            # An error tells with which code it was answered: 1009, for one, if the message was too large.
+            code = message.data or 1000 if closed else getattr(message.data, "code", None)
+            await target.close(
+                code=_sendable(code), message=(message.extra or "").encode() if closed else b""
+            )
+            return

@@ -1,0 +1,8 @@
+"""The life of the process: listening, workers, a graceful end.
+
+demo       a small OpenAI-compatible upstream, to see the sidecar work without a model
+http       aiohttp's low-level server, and errors of requests that cannot be read
+sockets    the port that several workers share
+workers    several processes that do it together
+serve      routes, start, and an end that loses nothing
+"""

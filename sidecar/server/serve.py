@@ -1,0 +1,298 @@
+"""The server: routes, start, and an end that loses nothing.
+
+At SIGTERM or SIGINT the listening socket closes, answers under way get `timeouts.shutdown` seconds to
+end, what is then still running is recorded as far as it came, and the store commits. Exit code 0. A second
+signal ends the process at once, with 128 and its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from aiohttp import web
+
+from sidecar import __version__
+from sidecar.admin import health
+from sidecar.aiohttp_internals.server import SpecialRequest
+from sidecar.doctor.sights import CHAT
+from sidecar.errors import NotFound, SidecarError
+from sidecar.metrics import Metrics
+from sidecar.proxy.handle import turn
+from sidecar.proxy.observers import passed_by
+from sidecar.proxy.passthrough import passthrough
+from sidecar.proxy.services import Services
+from sidecar.server.demo import start_demo
+from sidecar.server.http import Handler, admit, body_failed, runner
+from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening
+from sidecar.server.workers import Workers
+from sidecar.settings import Settings
+from sidecar.settings.values import listen_address
+from sidecar.store_factory import store_of
+from sidecar.upstream.targets import targets_of
+
+__all__ = ["running", "serve"]
+
+log = logging.getLogger("sidecar")
+
+_Answer = Callable[[Services, web.BaseRequest], Awaitable[web.StreamResponse]]
+
+# What the sidecar says of itself to whoever asks with GET or HEAD, and what to those whom it admits.
+_OPEN: dict[str, _Answer] = {"/-/live": health.live, "/-/ready": health.ready}
+_ADMIN: dict[str, _Answer] = {"/-/metrics": health.metrics, "/-/doctor": health.doctor}
+
+
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
+    _take_all_files()
+    if settings.workers > 1:
+        return _serve_by_many(settings)
+    _run(_serve(settings, ready=lambda address: print(_ready_line(settings, address), flush=True), say=_say))
+    return 0
+
+
+def _serve_by_many(settings: Settings) -> int:
+    crew = listening(settings)
+    address = _address(settings, crew[0].clients[0].getsockname()[1])
+    workers = Workers(settings, crew, _be_worker, _say)
+    return workers.run(lambda: print(_ready_line(settings, address), flush=True))
+
+
+def _be_worker(settings: Settings, sockets: Sockets, alive: int, serves: Callable[[], object]) -> None:
+    """Serve until told to stop, or until `alive` ends since the parent has."""
+    _run(
+        _serve(
+            settings, ready=lambda _address: serves(), say=lambda _said: None, sockets=sockets, alive=alive
+        )
+    )
+
+
+def _say(said: str) -> None:
+    print(f"sidecar: {said}", file=sys.stderr, flush=True)
+
+
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:  # not made for every platform
+        asyncio.run(work)
+    else:
+        uvloop.run(work)
+
+
+def _take_all_files() -> None:
+    """As many open files as this process may have: a stream takes two, and the usual 1024 end at 500 streams.
+
+    The low limit is there for programs that use `select`, which this one does not.
+    """
+    with suppress(ImportError, OSError, ValueError):  # not on every platform, nor without an upper limit
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@asynccontextmanager
+async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIterator[str]:
+    """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`.
+
+    It serves on these sockets, or, where none are given, on its own.
+    """
+    async with AsyncExitStack() as stack:
+        if settings.upstream == "demo":
+            demo, url = await start_demo()
+            stack.push_async_callback(demo.cleanup)
+            settings = settings.with_upstream(url)
+        store = store_of(settings)
+        await store.open()
+        stack.push_async_callback(store.close)
+        metrics = Metrics()
+        targets = targets_of(settings, metrics)
+        stack.push_async_callback(targets.close)
+        services = Services(settings, store, targets, metrics)
+        await services.learned.load()
+        services.pruning.start()
+        server = runner(_handler(services, _answer), settings)
+        await server.setup()
+        stack.push_async_callback(_end, server, services)
+        if settings.admin.listen:
+            pages = runner(_handler(services, _answer_admin), settings)
+            await pages.setup()
+            stack.push_async_callback(pages.cleanup)
+            await _listen(pages, settings.admin.listen, "admin.listen", sockets and sockets.admin)
+            log.info("metrics and doctor are served", extra={"port": pages.addresses[0][1]})
+        await _listen(server, settings.listen, "listen", sockets and sockets.clients)
+        yield _address(settings, server.addresses[0][1])
+
+
+async def _end(runner: web.ServerRunner, services: Services) -> None:
+    """Let answers under way end, then what goes on without a client, all in `timeouts.shutdown`.
+
+    Not left to aiohttp, which waits its time-out twice and does not wait for what it cancels.
+    """
+    clock = asyncio.get_running_loop().time
+    end = clock() + services.settings.timeouts.shutdown
+    for site in list(runner.sites):
+        await site.stop()
+    await asyncio.sleep(0)  # requests that came before the end begin to be answered
+    if runner.server is not None:
+        runner.server.pre_shutdown()
+    await services.open_requests.finish(end - clock())
+    await runner.cleanup()
+    await services.finish(max(0.0, end - clock()))
+
+
+async def _serve(
+    settings: Settings,
+    *,
+    ready: Callable[[str], object],
+    say: Callable[[str], None],
+    sockets: Sockets | None = None,
+    alive: int | None = None,
+) -> None:
+    stopped, served = asyncio.Event(), asyncio.Event()
+    loop, starting = asyncio.get_running_loop(), asyncio.current_task()
+
+    def stop(number: int) -> None:
+        if stopped.is_set():
+            # As `kill -9`, which loses nothing that anybody was told of. Not left to the signal itself: as
+            # the first process of a container this one would not be ended by it.
+            say("ended at once")
+            os._exit(128 + number)
+        stopped.set()
+        if not served.is_set() and starting is not None:
+            starting.cancel()  # it may be waiting for its store
+
+    def parent_left() -> None:
+        assert alive is not None
+        loop.remove_reader(alive)
+        stop(signal.SIGTERM)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+    if alive is not None:
+        loop.add_reader(alive, parent_left)
+    try:
+        async with running(settings, sockets) as address:
+            served.set()
+            _collect_less_often()
+            ready(address)
+            await stopped.wait()
+            say("stopping")
+    except asyncio.CancelledError:
+        if served.is_set() or not stopped.is_set():
+            raise
+        say("stopped before it served")
+
+
+def _collect_less_often() -> None:
+    """Tell the garbage collector that what is there now stays, and that requests leave little behind.
+
+    It looked through all modules again and again; that was a tenth of what a short request costs.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 100)
+
+
+def _address(settings: Settings, port: int) -> str:
+    host = settings.listen_host
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _ready_line(settings: Settings, address: str) -> str:
+    if settings.upstream != "demo":  # its models are not known here, and it may want a key
+        return (
+            f"sidecar {__version__} serves {address}/v1 in front of {settings.upstream}; "
+            f"give {address}/v1 to your client, or try: curl {address}/v1/models"
+        )
+    return (
+        f"sidecar {__version__} serves {address}/v1 in front of the demo upstream; "
+        f"try: curl {address}/v1/chat/completions -H 'X-Conversation-ID: first' "
+        """-d '{"model":"demo","messages":[{"role":"user","content":"hi"}]}'"""
+    )
+
+
+async def _listen(
+    runner: web.ServerRunner, listen: str, name: str, sockets: list[socket.socket] | None
+) -> None:
+    """Serve on these sockets, or on one of our own; `name` is that of the setting that says where."""
+    for each in sockets or ():
+        await web.SockSite(runner, each, backlog=BACKLOG).start()
+    if sockets:
+        return
+    try:
+        await web.TCPSite(runner, *listen_address(listen), backlog=BACKLOG).start()
+    except OSError as error:
+        raise cannot_listen(listen, name, error) from error
+
+
+def _handler(services: Services, answer: _Answer) -> Handler:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
+        task = services.open_requests.begin()
+        try:
+            if type(request) is SpecialRequest:
+                await admit(request)
+            return await answer(services, request)
+        except SidecarError as error:
+            failure = error
+            level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
+            about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
+            log.log(level, event, extra={**about, **error.logged})
+        except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
+            raise
+        except web.RequestPayloadError as error:
+            failure = body_failed(error, services.settings)
+        except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
+            log.exception("an unexpected error", extra={"path": request.path})
+            failure = SidecarError("the sidecar failed; its log says why")
+        finally:
+            services.open_requests.end(task)
+        headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else {}
+        if failure.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2
+        if failure.retry_after is not None:
+            headers["Retry-After"] = str(failure.retry_after)
+        return web.json_response(failure.body(), status=failure.status, headers=headers)
+
+    return handle
+
+
+async def _answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+    services.visitors.look(request)
+    if request.method == "POST" and request.path.endswith(CHAT):
+        return await turn(services, request)
+    own = await _own(services, request, at_admin=False)
+    if own is not None:
+        return own
+    passed_by(services, request)
+    return await passthrough(services, request)
+
+
+async def _answer_admin(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+    """At the address of `admin.listen`, from where nothing goes upstream."""
+    own = await _own(services, request, at_admin=True)
+    if own is None:
+        raise NotFound("this address serves /-/live, /-/ready, /-/metrics and /-/doctor alone")
+    return own
+
+
+async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) -> web.StreamResponse | None:
+    """A page of the sidecar's own; None if it is none."""
+    if request.method not in ("GET", "HEAD"):
+        return None
+    if (page := _OPEN.get(request.path)) is not None:
+        return await page(services, request)
+    if (page := _ADMIN.get(request.path)) is not None:
+        services.visitors.admit(request, at_admin=at_admin)
+        return await page(services, request)
+    return None

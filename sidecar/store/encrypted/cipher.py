@@ -1,0 +1,221 @@
+"""How content is sealed: AES-256-GCM, each piece bound to its place.
+
+- Of several keys the first one seals, and all of them open.
+- A conversation has a key of its own, derived from that one, so that no number of messages wears a key out.
+- What is sealed opens only in the place that it was sealed for: a field of a message. Rows cannot be swapped.
+- A tenant is veiled: another name for it, always the same one, since tenants are looked for. Tenants key the
+  hashes of messages, so whoever has the database alone can check no guess at what was said.
+- Whatever was changed, cut or moved is a `StoreUnavailable` that names the row, never another value.
+
+Version 1: `\\0seal1`, 4 bytes that name the key, 12 random bytes, the sealed ones, 16 bytes to verify them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Any
+
+from sidecar.errors import StoreUnavailable
+
+__all__ = [
+    "ENCRYPTED",
+    "KEY_SIZE",
+    "TENANT_SIZE",
+    "BlockVeil",
+    "Seal",
+    "TenantPseudonym",
+    "changed_secret",
+    "is_sealed",
+    "refuse_sealed",
+]
+
+KEY_SIZE = 32
+#: The code of the error for a store that is encrypted, where there is no key.
+ENCRYPTED = "store_encrypted"
+_MARK = b"\0seal1"
+#: No text begins so that anybody wrote.
+_TEXT_MARK = "\x01seal1:"
+_NAME_SIZE, _NONCE_SIZE, _TAG_SIZE = 4, 12, 16
+_HEAD = len(_MARK) + _NAME_SIZE
+_SHORTEST = _HEAD + _NONCE_SIZE + _TAG_SIZE
+_BLOCK_VEILED, _VEILED = b"\x01", b"\x02"
+TENANT_SIZE = 16
+
+
+def is_sealed(data: bytes) -> bool:
+    """Was this sealed, with whatever key? JSON never begins so."""
+    return data.startswith(_MARK)
+
+
+def refuse_sealed(secret: bytes, name: str) -> None:
+    """Raise `StoreUnavailable` for a store whose secret is sealed, opened by somebody without a key."""
+    if is_sealed(secret):
+        raise StoreUnavailable(
+            f"{name} is encrypted: set encryption.key or encryption.key_file to the key it was written with",
+            code=ENCRYPTED,
+        )
+
+
+def changed_secret() -> StoreUnavailable:
+    """The error for a store whose secret is not sealed, while what it holds is."""
+    return StoreUnavailable(
+        "the secret of the store is not encrypted, and what it holds is: somebody changed it; put a backup in"
+        " its place"
+    )
+
+
+class Seal:
+    """Seals and opens with these keys, 32 bytes each."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        from cryptography.exceptions import InvalidTag
+
+        self._invalid = InvalidTag
+        self._keys = {_name(key): key for key in keys}
+        self._first = _name(keys[0])
+
+    def seal(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
+        """`plain`, sealed for this place in this conversation."""
+        nonce = secrets.token_bytes(_NONCE_SIZE)
+        cipher = _cipher(self._keys[self._first], conversation)
+        sealed: bytes = cipher.encrypt(nonce, plain, _bound(conversation, place))
+        return _MARK + self._first + nonce + sealed
+
+    def open(self, sealed: bytes, conversation: str, *place: bytes) -> bytes:
+        """What was sealed for this place. Raises `StoreUnavailable` if that is not possible."""
+        if len(sealed) < _SHORTEST:
+            raise _changed(conversation, place)
+        name, nonce = sealed[len(_MARK) : _HEAD], sealed[_HEAD : _HEAD + _NONCE_SIZE]
+        key = self._keys.get(name)
+        if key is None:
+            raise StoreUnavailable(
+                f"{_called(conversation, place)} is encrypted with a key (called {name.hex()}) that is none"
+                " of encryption.key"
+                f" ({', '.join(each.hex() for each in self._keys)}): add that key behind the others"
+            )
+        data = sealed[_HEAD + _NONCE_SIZE :]
+        try:
+            return bytes(_cipher(key, conversation).decrypt(nonce, data, _bound(conversation, place)))
+        except self._invalid as error:
+            raise _changed(conversation, place) from error
+
+    def seal_text(self, plain: str, conversation: str, *place: bytes) -> str:
+        """The same for a text."""
+        sealed = self.seal(plain.encode("utf-8", "surrogatepass"), conversation, *place)
+        return _TEXT_MARK + base64.b64encode(sealed).decode()
+
+    def open_text(self, sealed: str, conversation: str, *place: bytes) -> str:
+        """The same for a text."""
+        try:
+            data = base64.b64decode(sealed.removeprefix(_TEXT_MARK), validate=True)
+        except ValueError as error:
+            raise _changed(conversation, place) from error
+        return self.open(data, conversation, *place).decode("utf-8", "surrogatepass")
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Is it sealed with the first key?"""
+        return sealed[:_HEAD] == _MARK + self._first
+
+    def is_newest_text(self, sealed: str) -> bool:
+        """Is it sealed with the first key?"""
+        try:
+            return self.is_sealed_text(sealed) and self.is_newest(
+                binascii.a2b_base64(sealed[len(_TEXT_MARK) :])
+            )
+        except ValueError:  # whoever opens it says what is wrong with it
+            return False
+
+    def is_sealed_text(self, text: str) -> bool:
+        """Was this sealed, with whatever key?"""
+        return text.startswith(_TEXT_MARK)
+
+
+class TenantPseudonym:
+    """Other names for tenants, by the store's secret: AES-SIV (RFC 5297), deterministic and authenticated."""
+
+    def __init__(self, secret: bytes) -> None:
+        from cryptography.exceptions import InvalidTag
+        from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+
+        self._invalid = InvalidTag
+        self._cipher = AESSIV(blake2b(digest_size=64, key=secret[:64], person=b"sidecar/siv").digest())
+        #: The name in the store of a tenant. It is longer than a tenant, and so never one.
+        self.veil = lru_cache(maxsize=1024)(self._veil)
+
+    def _veil(self, tenant: bytes) -> bytes:
+        return _VEILED + self._cipher.encrypt(_checked(tenant), None)
+
+    def unveil(self, name: bytes) -> bytes | None:
+        """The tenant of a name in the store; None for what was never made here."""
+        try:
+            return self._cipher.decrypt(name[1:], None) if name[:1] == _VEILED else None
+        except (self._invalid, ValueError):
+            return None
+
+
+class BlockVeil:
+    """The same as it was in the first stores: AES on the one block that a tenant is. It does not show whether
+    a name was changed; the hashes of messages do, which are keyed by the tenant."""
+
+    def __init__(self, secret: bytes) -> None:
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+        key = blake2b(digest_size=KEY_SIZE, key=secret[:64], person=b"sidecar/veil").digest()
+        # A tenant is one block, and no two are the same: here this mode is what is wanted, a permutation.
+        self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - one block, see above
+        self.veil = lru_cache(maxsize=1024)(self._veil)
+
+    def _veil(self, tenant: bytes) -> bytes:
+        encryptor = self._cipher.encryptor()
+        return _BLOCK_VEILED + encryptor.update(_checked(tenant)) + encryptor.finalize()
+
+    def unveil(self, name: bytes) -> bytes | None:
+        """The tenant of a name in the store; None for what was never made here."""
+        if name[:1] != _BLOCK_VEILED or len(name) != 1 + TENANT_SIZE:
+            return None
+        decryptor = self._cipher.decryptor()
+        return decryptor.update(name[1:]) + decryptor.finalize()
+
+
+def _checked(tenant: bytes) -> bytes:
+    if len(tenant) != TENANT_SIZE:
+        raise ValueError(f"a tenant has {TENANT_SIZE} bytes")
+    return tenant
+
+
+def _changed(conversation: str, place: Sequence[bytes]) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{_called(conversation, place)} is not what was written there: it was changed, or is from elsewhere"
+    )
+
+
+def _called(conversation: str, place: Sequence[bytes]) -> str:
+    """A place, for people: what it is, and in which row."""
+    if conversation.startswith("\0"):
+        return "the secret of the store"
+    row, what = (None, b"".join(place)) if len(place) < 2 else place[:2]
+    of = f" of b2:{row.hex()}" if row is not None else ""
+    return f"the {what.decode('ascii', 'replace')}{of} in conversation {conversation}"
+
+
+def _name(key: bytes) -> bytes:
+    return blake2b(key, digest_size=_NAME_SIZE, person=b"sidecar/keyname").digest()
+
+
+@lru_cache(maxsize=1024)
+def _cipher(key: bytes, conversation: str) -> Any:
+    # Imported here: who does not encrypt need not load it.
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    name = conversation.encode("utf-8", "surrogatepass")
+    return AESGCM(blake2b(name, digest_size=KEY_SIZE, key=key, person=b"sidecar/seal").digest())
+
+
+def _bound(conversation: str, place: Sequence[bytes]) -> bytes:
+    parts = (conversation.encode("utf-8", "surrogatepass"), *place)
+    return b"".join(len(part).to_bytes(4, "big") + part for part in parts)

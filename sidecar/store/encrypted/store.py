@@ -1,0 +1,393 @@
+"""A store in which what was said is sealed (see `seal`), around any other store.
+
+Rules: bodies, usage, system messages, summaries and the details of exchanges are sealed, and so is the secret
+that keys all hashes; tenants are veiled. Keys, ids, roles, models, times, sizes, the shape of the trees, and
+an exchange's outcome, status, error and counts stay readable, but cannot be changed beside its detail.
+Only `reseal` takes a store that was in use before it had a key (`takes_clear`), and nobody else does until it
+has gone over all of it. Nowhere else is anything believed that is not sealed, the secret included. A store
+that an earlier version served before `reseal` goes on as it was, until then.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from msgspec.structs import replace
+
+from sidecar.conversation.records import (
+    ConversationStats,
+    Detail,
+    Exchange,
+    Found,
+    Snapshot,
+    Summary,
+    Turn,
+    detail_of,
+    packed,
+)
+from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
+from sidecar.errors import StoreUnavailable
+from sidecar.store.base import Store
+from sidecar.store.encrypted.cipher import (
+    TENANT_SIZE,
+    BlockVeil,
+    Seal,
+    TenantPseudonym,
+    changed_secret,
+    is_sealed,
+)
+from sidecar.store.exchanges import columns_of
+
+__all__ = ["EncryptedStore"]
+
+_BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
+_EXCHANGE = b"exchange"
+#: Where the secret is sealed; no conversation has this id.
+_OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
+#: Bound into the seal of the secret where tenants have names by `Veil`, so that a version that knows
+#: `BlockVeil` alone refuses the store and does not find it empty.
+_BY_VEIL = b"2"
+#: How far the store is sealed, kept with the secret: some of it (as earlier versions served it), or all.
+_MIXED, _ALL_SEALED = b"m", b"s"
+
+
+class EncryptedStore(Store):
+    """`inner`, which must not have been given a secret, sealed with the first of `keys`."""
+
+    def __init__(
+        self, inner: Store, keys: Sequence[bytes], *, secret: str = "", takes_clear: bool = False
+    ) -> None:
+        self._inner = inner
+        self._inner.may_be_sealed = True
+        self._seal = Seal(keys)
+        self._given = self.secret = secret.encode()
+        self._takes_clear = takes_clear
+        self._mixed = True
+        self._veils: type[TenantPseudonym | BlockVeil] = TenantPseudonym
+
+    async def open(self) -> None:
+        await self._inner.open()
+        try:
+            await self._unlock()
+        except BaseException:
+            await self._inner.close()
+            raise
+
+    async def _unlock(self) -> None:
+        kept = self._inner.secret
+        if is_sealed(kept):
+            self._unseal_secret(kept)
+        else:
+            # The one that was made just now lies in the store's log as it is: nothing hangs on it yet.
+            self._kept, self._mixed = secrets.token_bytes(len(kept)), False
+            async for held in self._inner.holdings(sized=False):
+                self._check_clear(len(held.tenant) == TENANT_SIZE)
+                self._kept, self._mixed = kept, True
+            await self._lock()
+        self._veil = self._veils(self._kept)
+        self.secret = self._given or self._kept
+
+    def _unseal_secret(self, sealed: bytes) -> None:
+        try:
+            told, self._veils = self._seal.open(sealed, _OF_SECRET, _BY_VEIL), TenantPseudonym
+        except StoreUnavailable:
+            told, self._veils = self._seal.open(sealed, _OF_SECRET), BlockVeil
+        self._mixed, self._kept = told[:1] == _MIXED, told[1:]
+        if self._mixed and self._veils is TenantPseudonym and not self._takes_clear:
+            raise StoreUnavailable(
+                "the store is encrypted in part, since `sidecar rekey` was broken off: run it again"
+            )
+
+    def _check_clear(self, is_clear: bool) -> None:
+        """Raise `StoreUnavailable` unless a store whose secret is not sealed may be taken."""
+        if not is_clear:
+            raise changed_secret()
+        if not self._takes_clear:
+            raise StoreUnavailable(
+                "the store is not encrypted, and there is a key: `sidecar rekey` encrypts it. If it was"
+                " encrypted before, somebody changed it: put a backup in its place"
+            )
+
+    async def _lock(self) -> None:
+        told = (_MIXED if self._mixed else _ALL_SEALED) + self._kept
+        place = (_BY_VEIL,) if self._veils is TenantPseudonym else ()
+        await self._inner.keep_secret(self._seal.seal(told, _OF_SECRET, *place))
+
+    async def reseal(self, done: Callable[[int], None]) -> int:
+        """Seal with the first key whatever is not; returns how many conversations that changed.
+
+        `done` is told of each conversation, with how many messages it has. Broken off, it goes on with what
+        is left when it is called again.
+        """
+        changed = 0
+        async for held in self._inner.holdings(sized=False):
+            whole = await self._inner.whole(held.id)
+            if whole is not None:
+                if not self._is_newest(whole):
+                    changed += await self._inner.rewrite(
+                        held.id, lambda each: self._sealed(self._opened(each))
+                    )
+                done(len(whole.nodes))
+        self._mixed = False
+        await self._lock()
+        return changed
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+    async def probe(self) -> None:
+        await self._inner.probe()
+
+    async def check(self) -> None:
+        await self._inner.check()
+
+    def waiting(self) -> tuple[int, int]:
+        return self._inner.waiting()
+
+    async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+        found = Found()
+        for name in self._names(tenant):
+            found = await self._inner.find(name, ids, hashes)
+            if found.conversation is not None:
+                break
+        return self._open_found(found, tenant)
+
+    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+        found = self._inner.at_hand(self._names(tenant)[0], ids, hashes)
+        return found and self._open_found(found, tenant)
+
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        for name in self._names(tenant):
+            found = await self._inner.find_by_history(name, hashes)
+            if found is not None:
+                return found
+        return None
+
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in self._names(tenant):
+            found |= await self._inner.candidates(name, hashes, digests)
+        return found
+
+    async def path(self, conversation: str, node: bytes) -> list[Node]:
+        return self._open_nodes(conversation, await self._inner.path(conversation, node))
+
+    async def tree(self, conversation: str) -> list[Node]:
+        return self._open_nodes(conversation, await self._inner.tree(conversation))
+
+    async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
+        found = await self._inner.system(conversation)
+        return self._open_system(conversation, found) if found else None
+
+    async def record(self, turn: Turn) -> None:
+        id = turn.conversation.id
+        sealed = replace(
+            turn,
+            conversation=self._veiled(turn.conversation),
+            nodes=tuple(self._seal_node(id, node) for node in turn.nodes),
+            system=self._seal.seal(turn.system, id, _SYSTEM) if turn.system is not None else None,
+            exchange=self._seal_exchange(id, turn.exchange) if turn.exchange is not None else None,
+        )
+        await self._inner.record(sealed)
+
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        for name in self._names(tenant):
+            found = await self._inner.exchanges(name, conversation, limit=limit, before=before)
+            if found:
+                return [self._open_exchange(conversation, each) for each in found]
+        return []
+
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        for name in self._names(tenant):
+            found = await self._inner.exchange(name, conversation, id)
+            if found is not None:
+                return self._open_exchange(conversation, found)
+        return None
+
+    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._inner.in_turn(name, wait)
+
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        found = await self._inner.summary(conversation, hashes)
+        return self._open_summary(conversation, found) if found else None
+
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        await self._inner.summarise(conversation, self._seal_summary(conversation, summary))
+
+    async def remember(self, name: str, value: bytes) -> None:
+        await self._inner.remember(name, value)
+
+    async def recall(self) -> dict[str, bytes]:
+        return await self._inner.recall()
+
+    async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
+        async for each in self._inner.conversations(name):
+            yield self._unveiled(each)
+
+    async def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[ConversationStats]:
+        for whose in self._names(tenant) if tenant is not None else (None,):
+            async for each in self._inner.holdings(tenant=whose, name=name, sized=sized):
+                yield replace(each, tenant=self._unveil(each.tenant) or b"")
+
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        return await self._inner.delete(conversation, unless_after=unless_after)
+
+    async def forget(self) -> None:
+        await self._inner.forget()
+
+    async def scrub(self, *, compact: bool) -> None:
+        await self._inner.scrub(compact=compact)
+
+    async def whole(self, conversation: str) -> Snapshot | None:
+        found = await self._inner.whole(conversation)
+        return self._opened(found) if found else None
+
+    async def put(self, whole: Snapshot) -> None:
+        await self._inner.put(self._sealed(whole))
+
+    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+        return await self._inner.rewrite(
+            conversation, lambda whole: self._sealed(change(self._opened(whole)))
+        )
+
+    async def keep_secret(self, secret: bytes) -> None:
+        self._kept = self.secret = secret
+        self._veil = self._veils(secret)
+        await self._lock()
+
+    async def backup(self, file: str, progress: Callable[[float], None]) -> None:
+        await self._inner.backup(file, progress)
+
+    def _names(self, tenant: bytes) -> tuple[bytes, ...]:
+        """Under which names the store may have a tenant."""
+        veiled = self._veil.veil(tenant)
+        return (veiled, tenant) if self._mixed else (veiled,)
+
+    def _veiled(self, about: Conversation) -> Conversation:
+        return replace(about, tenant=self._veil.veil(about.tenant))
+
+    def _unveil(self, name: bytes) -> bytes | None:
+        if self._mixed and len(name) == TENANT_SIZE:
+            return name
+        return self._veil.unveil(name)
+
+    def _unveiled(self, about: Conversation) -> Conversation:
+        tenant = self._unveil(about.tenant)
+        if tenant is None:
+            raise StoreUnavailable(
+                f"the tenant of conversation {about.id} is not what was written there: it was changed"
+            )
+        return replace(about, tenant=tenant)
+
+    def _seal_node(self, id: str, node: Node) -> Node:
+        usage = self._seal.seal(node.usage, id, node.id, _USAGE) if node.usage is not None else None
+        return replace(node, body=self._seal.seal(node.body, id, node.id, _BODY), usage=usage)
+
+    def _open_found(self, found: Found, tenant: bytes) -> Found:
+        if found.conversation is None:
+            return found
+        id = found.conversation.id
+        nodes = {hash: self._open_nodes(id, alike) for hash, alike in found.nodes.items()}
+        return replace(found, conversation=replace(found.conversation, tenant=tenant), nodes=nodes)
+
+    def _open_nodes(self, id: str, nodes: Iterable[Node]) -> list[Node]:
+        return [self._open_node(id, node) for node in nodes]
+
+    def _open_node(self, id: str, node: Node) -> Node:
+        usage = self._open(node.usage, id, node.id, _USAGE) if node.usage is not None else None
+        return replace(node, body=self._open(node.body, id, node.id, _BODY), usage=usage)
+
+    def _open_system(self, id: str, system: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        return self._open(system[0], id, _SYSTEM), self._open(system[1], id, _SYSTEM)
+
+    def _seal_summary(self, id: str, summary: Summary) -> Summary:
+        return replace(summary, text=self._seal.seal_text(summary.text, id, summary.hash, _SUMMARY))
+
+    def _open_summary(self, id: str, summary: Summary) -> Summary:
+        if not self._seal.is_sealed_text(summary.text):
+            self._check_plain(id)
+            return summary
+        return replace(summary, text=self._seal.open_text(summary.text, id, summary.hash, _SUMMARY))
+
+    def _seal_exchange(self, id: str, exchange: Exchange) -> Exchange:
+        sealed = self._seal.seal(packed(exchange.detail), id, exchange.id, _EXCHANGE, columns_of(exchange))
+        return replace(exchange, detail=Detail(sealed=sealed))
+
+    def _open_exchange(self, id: str, exchange: Exchange) -> Exchange:
+        sealed = exchange.detail.sealed
+        if sealed is None:
+            self._check_plain(id)
+            return exchange
+        detail = self._seal.open(sealed, id, exchange.id, _EXCHANGE, columns_of(exchange))
+        return replace(exchange, detail=detail_of(detail))
+
+    def _open(self, data: bytes, id: str, *place: bytes) -> bytes:
+        if not is_sealed(data):
+            self._check_plain(id)
+            return data
+        return self._seal.open(data, id, *place)
+
+    def _check_plain(self, id: str) -> None:
+        if not self._mixed:
+            raise StoreUnavailable(
+                f"something in conversation {id} is not encrypted, and all of it was: who wrote it?"
+            )
+
+    def _sealed(self, whole: Snapshot) -> Snapshot:
+        id, system = whole.conversation.id, whole.system
+        seal = self._seal.seal
+        return replace(
+            whole,
+            conversation=self._veiled(whole.conversation),
+            nodes=tuple(self._seal_node(id, node) for node in whole.nodes),
+            system=(seal(system[0], id, _SYSTEM), seal(system[1], id, _SYSTEM)) if system else None,
+            summaries=tuple(self._seal_summary(id, each) for each in whole.summaries),
+            exchanges=tuple(self._seal_exchange(id, each) for each in whole.exchanges),
+        )
+
+    def _opened(self, whole: Snapshot) -> Snapshot:
+        id = whole.conversation.id
+        about = self._unveiled(whole.conversation)
+        _check_that_all_are_its_own(about, whole.nodes)
+        return replace(
+            whole,
+            conversation=about,
+            nodes=tuple(self._open_nodes(id, whole.nodes)),
+            system=self._open_system(id, whole.system) if whole.system else None,
+            summaries=tuple(self._open_summary(id, each) for each in whole.summaries),
+            exchanges=tuple(self._open_exchange(id, each) for each in whole.exchanges),
+        )
+
+    def _is_newest(self, whole: Snapshot) -> bool:
+        pieces = [piece for node in whole.nodes for piece in (node.body, node.usage) if piece is not None]
+        pieces += [each.detail.sealed or b"" for each in whole.exchanges]
+        return (
+            self._veil.unveil(whole.conversation.tenant) is not None
+            and all(map(self._seal.is_newest, (*pieces, *(whole.system or ()))))
+            and all(self._seal.is_newest_text(each.text) for each in whole.summaries)
+        )
+
+
+def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:
+    """Raise `StoreUnavailable` for a message that is not its tenant's, or not under its parent.
+
+    A body is bound to the id of its message, which begins with the hash of its digest under its parent, keyed
+    by the tenant.
+    """
+    chain, known = Chain(about.tenant), set[bytes | None]((None,))
+    for node in nodes:
+        parent = node.parent[:HASH_SIZE] if node.parent is not None else None
+        known.add(node.id)
+        if node.parent not in known or chain.hash(parent, node.digest) != node.hash:
+            raise StoreUnavailable(
+                f"message b2:{node.id.hex()} in conversation {about.id} is not where it was written: it was"
+                " moved, or is another tenant's"
+            )

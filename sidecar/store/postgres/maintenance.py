@@ -1,0 +1,254 @@
+"""A PostgreSQL store's life besides requests: what is held, deleted, taken over and sealed anew.
+
+Rules: a conversation is deleted in one transaction, which holds up nobody but who writes to that very
+conversation. What was deleted is gone for every query at once; `scrub` has the server take it from its
+pages. What its log, its backups and its replicas keep, and for how long, is for whoever runs the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
+from sidecar.conversation.tree import Conversation
+from sidecar.store.base import Store
+from sidecar.store.exchanges import EXCHANGE, exchange_of
+from sidecar.store.postgres.database import LONG, Connection, Database
+from sidecar.store.postgres.rows import (
+    CONVERSATION,
+    NO_EXCHANGE,
+    arrays_of,
+    conversation_of,
+    exchange_row,
+    keys_of,
+    node_of,
+    number_of,
+    text,
+)
+from sidecar.store.postgres.statements import PUT, TREE
+
+__all__ = ["Life"]
+
+_ABOUT = ", ".join(CONVERSATION)
+_PAGE = 500
+_COUNTED_PAGE = 20
+# $1 and $2 the last one seen, $3 the end, $4 how many, then the tenant, the name and the name as a number.
+_LISTED = f"""
+    SELECT {_ABOUT}, born, number FROM conversation
+    WHERE (born, number) > ($1, $2) AND born <= $3 %s
+    ORDER BY born, number LIMIT $4"""
+_COUNTED = f"""
+    SELECT listed.*, counted.messages, counted.size + done.size FROM ({_LISTED}) listed
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS messages,
+            coalesce(sum(octet_length(m.body) + coalesce(octet_length(m.usage), 0)), 0)::bigint AS size
+        FROM message m WHERE m.conversation = listed.number) counted
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(octet_length(e.detail)), 0)::bigint AS size
+        FROM exchange e WHERE e.conversation = listed.number AND e.born = listed.born) done
+    ORDER BY listed.born, listed.number"""
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+_HOLD = "SELECT updated_at FROM conversation WHERE number = $1 FOR UPDATE"
+_DELETE = """
+    WITH gone AS (DELETE FROM conversation WHERE number = $1 RETURNING born),
+    said AS (DELETE FROM message WHERE conversation = $1
+        RETURNING substring(id FROM 1 FOR 16) AS hash, digest, source),
+    named AS (DELETE FROM echo WHERE conversation = $1 RETURNING hash),
+    prompted AS (DELETE FROM system_prompt WHERE conversation = $1),
+    told AS (DELETE FROM summary WHERE conversation = $1),
+    done AS (DELETE FROM exchange WHERE conversation = $1)
+    DELETE FROM known_by k USING gone, (
+        SELECT hash FROM said UNION SELECT digest FROM said WHERE source = 'upstream'
+        UNION SELECT hash FROM named) keys
+    WHERE k.hash = keys.hash AND k.born = gone.born AND k.conversation = $1"""
+# What a sidecar of before that table has left of conversations that it deleted.
+_DELETE_LEFT = """
+    DELETE FROM exchange e USING (
+        SELECT held.conversation, held.born FROM (SELECT DISTINCT conversation, born FROM exchange) held
+        WHERE NOT EXISTS (
+            SELECT FROM conversation c WHERE c.number = held.conversation AND c.born = held.born)) gone
+    WHERE e.conversation = gone.conversation AND e.born = gone.born"""
+_TABLES = "conversation, message, echo, system_prompt, summary, exchange, known_by, append_lease, learned"
+
+_WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
+_ECHOES = "SELECT hash, message FROM echo WHERE conversation = $1 ORDER BY hash"
+_SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
+_SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = $1 ORDER BY hash"
+_EXCHANGES = f"""
+    SELECT {", ".join(EXCHANGE)} FROM exchange WHERE conversation = $1 AND born = $2 ORDER BY id"""
+_TELL = """
+    UPDATE conversation SET tenant = $2, key = $3, created_at = $4, updated_at = $5, tip = $6, "full" = $7,
+        system = $8, weights = $9
+    WHERE number = $1 AND updated_at <= $5 RETURNING true"""
+_PUT_SYSTEM = """
+    INSERT INTO system_prompt (conversation, first, last) VALUES ($1, $2, $3)
+    ON CONFLICT (conversation) DO UPDATE SET first = excluded.first, last = excluded.last"""
+_PUT_SUMMARY = """
+    INSERT INTO summary (conversation, hash, text, model, created_at) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (conversation, hash) DO NOTHING"""
+_PUT_EXCHANGE = f"""
+    INSERT INTO exchange (conversation, born, {", ".join(EXCHANGE)})
+    SELECT number, born, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM conversation WHERE number = $1
+    ON CONFLICT (conversation, born, id) DO NOTHING"""
+_RESEAL_EXCHANGES = """
+    UPDATE exchange e SET detail = n.detail FROM unnest($2::bytea[], $3::bytea[]) AS n (id, detail)
+    WHERE e.conversation = $1 AND e.id = n.id"""
+_RESEAL = """
+    UPDATE message m SET body = n.body, usage = n.usage
+    FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS n (id, body, usage)
+    WHERE m.conversation = $1 AND m.id = n.id"""
+
+
+class Life(Store):
+    """Half of `PostgresStore`."""
+
+    _database: Database
+
+    async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
+        async for row in self._listed(_LISTED, _PAGE, None, name):
+            yield conversation_of(row)
+
+    async def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[ConversationStats]:
+        query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_LISTED, _PAGE)
+        async for row in self._listed(query, page, tenant, name):
+            yield ConversationStats(*row[:5], *row[len(CONVERSATION) + 2 :])
+
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        number = number_of(conversation)
+
+        async def delete(connection: Connection) -> bool:
+            async with connection.transaction(isolation="read_committed"):
+                # Locked by a statement of its own: the next one then sees all that was recorded before.
+                used_at = await connection.fetchval(_HOLD, number)
+                if used_at is None or (unless_after is not None and used_at > unless_after):
+                    return False
+                await connection.execute(_DELETE, number, timeout=LONG)
+                return True
+
+        return await self._database.run(delete)
+
+    async def forget(self) -> None:
+        await self._execute("DELETE FROM learned")
+
+    async def scrub(self, *, compact: bool) -> None:
+        await self._execute(_DELETE_LEFT)
+        await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")
+
+    async def whole(self, conversation: str) -> Snapshot | None:
+        async def read(connection: Connection) -> Snapshot | None:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await _whole(connection, conversation)
+
+        return await self._database.run(read)
+
+    async def put(self, whole: Snapshot) -> None:
+        async def put(connection: Connection) -> None:
+            async with connection.transaction(isolation="read_committed"):
+                await _put(connection, whole)
+
+        await self._database.run(put)
+
+    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+        async def rewrite(connection: Connection) -> bool:
+            async with connection.transaction(isolation="read_committed"):
+                await connection.fetchval(_HOLD, number_of(conversation))
+                old = await _whole(connection, conversation)
+                if old is not None:
+                    await _rewrite(connection, change(old))
+                return old is not None
+
+        return await self._database.run(rewrite)
+
+    async def keep_secret(self, secret: bytes) -> None:
+        await self._execute("UPDATE secret SET value = $1", secret)
+        self.secret = secret
+
+    async def _execute(self, query: str, *values: object) -> None:
+        async def execute(connection: Connection) -> None:
+            await connection.execute(query, *values, timeout=LONG)
+
+        await self._database.run(execute)
+
+    async def _listed(
+        self, query: str, page: int, tenant: bytes | None, name: str | None
+    ) -> AsyncIterator[Any]:
+        """Those that are there now, page by page: what is begun meanwhile does not count."""
+        # Told by the text of the query, so that each goes by an index of its own.
+        which = ""
+        also: list[object] = []
+        if tenant is not None:
+            which, also = "AND tenant = $5", [tenant]
+        if name is not None:
+            which += f" AND (key = ${len(also) + 5} OR number = ${len(also) + 6})"
+            also += [name, number_of(name)]
+        end: int = await self._database.run(lambda connection: connection.fetchval(_NOW))
+        last: tuple[int, Any] = (-1, number_of(""))
+        while True:
+            rows = await self._database.run(_fetching(query % which, (*last, end, page, *also)))
+            for row in rows:
+                yield row
+            if len(rows) < page:
+                return
+            last = (rows[-1]["born"], rows[-1]["number"])
+
+
+def _fetching(query: str, values: tuple[Any, ...]) -> Callable[[Connection], Any]:
+    async def fetch(connection: Connection) -> Any:
+        return await connection.fetch(query, *values, timeout=LONG)
+
+    return fetch
+
+
+async def _whole(connection: Connection, id: str) -> Snapshot | None:
+    number = number_of(id)
+    row = await connection.fetchrow(_WHOLE, number)
+    if row is None:
+        return None
+    system = await connection.fetchrow(_SYSTEM, number)
+    exchanges = await connection.fetch(_EXCHANGES, number, row["born"], timeout=LONG)
+    return Snapshot(
+        conversation=conversation_of(row),
+        nodes=tuple(node_of(each) for each in await connection.fetch(TREE, number, timeout=LONG)),
+        echoes=tuple((each[0], each[1]) for each in await connection.fetch(_ECHOES, number)),
+        system=(system[0], system[1]) if system else None,
+        summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),
+        exchanges=tuple(exchange_of(id, each) for each in exchanges),
+    )
+
+
+async def _put(connection: Connection, whole: Snapshot) -> None:
+    each = whole.conversation
+    number, echoes = number_of(each.id), dict(whole.echoes)
+    about = (each.tenant, text(each.key), each.created_at)
+    told = (each.updated_at, each.tip, each.full, each.system, each.weights)
+    keys = keys_of(whole.nodes, echoes)
+    added = (*arrays_of(whole.nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
+    await connection.fetchval(PUT, number, *told, *added, *NO_EXCHANGE, each.id, *about, timeout=LONG)
+    if await connection.fetchval(_TELL, number, *about, *told) and whole.system is not None:
+        await connection.execute(_PUT_SYSTEM, number, *whole.system)
+    summaries = [
+        (number, one.hash, text(one.text), text(one.model), one.created_at) for one in whole.summaries
+    ]
+    await connection.executemany(_PUT_SUMMARY, summaries)
+    await connection.executemany(_PUT_EXCHANGE, [(number, *exchange_row(one)) for one in whole.exchanges])
+
+
+async def _rewrite(connection: Connection, new: Snapshot) -> None:
+    number = number_of(new.conversation.id)
+    await connection.execute(
+        "UPDATE conversation SET tenant = $2 WHERE number = $1", number, new.conversation.tenant
+    )
+    columns = ([each.id for each in new.nodes], [each.body for each in new.nodes])
+    await connection.execute(_RESEAL, number, *columns, [each.usage for each in new.nodes], timeout=LONG)
+    if new.system is not None:
+        await connection.execute(_PUT_SYSTEM, number, *new.system)
+    await connection.executemany(
+        "UPDATE summary SET text = $3 WHERE conversation = $1 AND hash = $2",
+        [(number, each.hash, text(each.text)) for each in new.summaries],
+    )
+    details = ([each.id for each in new.exchanges], [packed(each.detail) for each in new.exchanges])
+    await connection.execute(_RESEAL_EXCHANGES, number, *details, timeout=LONG)

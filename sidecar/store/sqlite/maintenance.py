@@ -1,0 +1,336 @@
+"""A SQLite store's life besides requests: what is held, deleted, copied and sealed anew.
+
+Rules: what is deleted is overwritten with zeros (`secure_delete`, also for what `record` replaces), and is
+gone from the write-ahead log once `scrub` returns. A conversation that is being deleted has another id and
+no tenant from the first step on, so that nobody finds half of it, and the next `scrub` goes on with one
+whose deletion was broken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+from msgspec.structs import astuple
+
+from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
+from sidecar.conversation.tree import Conversation, Node
+from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.store.base import Store
+from sidecar.store.exchanges import EXCHANGE, exchange_of, row_of
+from sidecar.store.sqlite.tip_cache import TipCache
+from sidecar.store.sqlite.worker import Worker
+
+__all__ = ["ADD_ECHO", "ADD_EXCHANGE", "ADD_NODE", "CONVERSATION", "NODE", "Life", "conversation_of"]
+
+# Both in the order of the fields of what is stored.
+CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
+NODE = (
+    "id, parent, digest, exact, role, body, source, state, created_at, "
+    "message_id, model, usage, finish_reason"
+)
+# Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
+ADD_NODE = f"""
+    INSERT INTO message (conversation, {NODE}) VALUES ({", ".join("?" * 14)})
+    ON CONFLICT (conversation, id) DO NOTHING"""
+ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
+_EXCHANGE = ", ".join(EXCHANGE)
+ADD_EXCHANGE = f"""
+    INSERT INTO exchange (conversation, {_EXCHANGE}) VALUES ({", ".join("?" * (1 + len(EXCHANGE)))})
+    ON CONFLICT (conversation, id) DO NOTHING"""
+
+_HELD = """
+    SELECT number, id, tenant, "key", created_at, updated_at FROM conversation
+    WHERE number > :last AND tenant != x'' AND (:tenant IS NULL OR tenant = :tenant)
+    AND (:name IS NULL OR id = :name OR "key" = :name)
+    ORDER BY number LIMIT :page"""
+_COUNTED = f"""
+    SELECT c.number, c.id, c.tenant, c."key", c.created_at, c.updated_at, count(m.number),
+        total(length(m.body) + coalesce(length(m.usage), 0))
+            + (SELECT total(length(e.detail)) FROM exchange e WHERE e.conversation = c.number)
+    FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
+_DOOM = """
+    UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
+    WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
+    RETURNING number"""
+_DOOMED = "SELECT number FROM conversation WHERE tenant = x''"
+_DELETE_EXCHANGES = """
+    DELETE FROM exchange WHERE number IN (SELECT number FROM exchange WHERE conversation = ? LIMIT ?)"""
+_NEXT = "SELECT number, length(body) FROM message WHERE conversation = ? LIMIT ?"
+_WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
+_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
+_ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
+_SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = ?"
+_SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? ORDER BY hash"
+_EXCHANGES = f"SELECT {_EXCHANGE} FROM exchange WHERE conversation = ? ORDER BY id"
+_PUT = f"""
+    INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
+    ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, "key" = excluded."key",
+        created_at = excluded.created_at, updated_at = excluded.updated_at, tip = excluded.tip,
+        "full" = excluded."full", system = excluded.system, weights = excluded.weights
+    WHERE excluded.updated_at >= updated_at RETURNING number"""
+_PUT_SYSTEM = "INSERT OR REPLACE INTO system_prompt (conversation, first, last) VALUES (?, ?, ?)"
+_PUT_SUMMARY = """
+    INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (conversation, hash) DO NOTHING"""
+
+T = TypeVar("T")
+
+_PAGE = 500  # conversations read at once
+_COUNTED_PAGE = 10  # the same, where their messages are counted as well
+_PORTION = 200  # messages, or exchanges, deleted in one step
+_PORTION_SIZE = 4 << 20  # and their bytes, which are all written anew
+_PATIENCE = 60.0  # seconds that long work waits for others
+_MOMENT = 0.05  # seconds that a wait may hold up others
+_TICK = 0.2  # seconds
+
+
+class Life(Store):
+    """Half of `SQLiteStore`."""
+
+    _file: str
+    _writer: Worker
+    _tips: TipCache
+    _reader: Worker
+
+    async def holdings(
+        self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
+    ) -> AsyncIterator[ConversationStats]:
+        query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_HELD, _PAGE)
+        last = 0
+        while True:
+            values = {"last": last, "tenant": tenant, "name": name, "page": page}
+            rows = await self._reader.do(partial(_rows, query, values))
+            for row in rows:
+                last = row[0]
+                yield ConversationStats(*row[1:6], *map(int, row[6:]))
+            if len(rows) < page:
+                return
+
+    async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
+        values = {"id": conversation, "unless_after": unless_after}
+        found, left = await self._change(partial(_begin_deletion, values))
+        if left is not None:
+            await self._delete_doomed(left)
+        return found
+
+    async def forget(self) -> None:
+        await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
+
+    async def scrub(self, *, compact: bool) -> None:
+        for (number,) in await self._reader.do(partial(_rows, _DOOMED, {})):
+            await self._delete_doomed(number)
+        await self._beside(_compact if compact else _checkpoint)
+
+    async def whole(self, conversation: str) -> Snapshot | None:
+        return await self._reader.do(partial(_at_one_moment, conversation))
+
+    async def put(self, whole: Snapshot) -> None:
+        await self._change(partial(_put, whole))
+
+    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+        return await self._change(partial(_rewrite, conversation, change))
+
+    async def keep_secret(self, secret: bytes) -> None:
+        await self._writer.do(lambda writer: writer.execute("UPDATE secret SET value = ?", (secret,)))
+        self.secret = secret
+
+    async def backup(self, file: str, progress: Callable[[float], None]) -> None:
+        part = f"{file}.part"
+        with _new_file(file), _new_file(part):
+            size = await self._reader.do(_size)
+            copying = asyncio.ensure_future(self._beside(partial(_copy, to=part)))
+            try:
+                while not (await asyncio.wait([copying], timeout=_TICK))[0]:
+                    progress(min(1.0, os.stat(part).st_size / size))
+            finally:
+                copying.cancel()
+                await asyncio.wait([copying])
+            copying.result()
+            os.replace(part, file)
+
+    async def _change(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """Write what is not just added. Before it is done and after, nothing is known of any tip."""
+
+        def change(connection: sqlite3.Connection) -> T:
+            self._tips.forget()
+            return job(connection)
+
+        self._tips.forget()
+        try:
+            return await self._writer.do(change)
+        finally:
+            self._tips.forget()
+
+    async def _delete_doomed(self, number: int) -> None:
+        while await self._writer.do(partial(_delete_portion, number)):
+            pass
+
+    async def _beside(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Long work in a thread and on a connection of its own; it ends when nobody waits for it any more."""
+        connection = sqlite3.connect(
+            self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+        )
+        running = asyncio.get_running_loop().run_in_executor(None, work, connection)
+        try:
+            await asyncio.wait([running])
+        finally:
+            while not running.done():
+                connection.interrupt()
+                await asyncio.wait([running], timeout=_TICK)
+            connection.close()
+        error = running.exception()
+        if isinstance(error, sqlite3.Error):
+            raise StoreUnavailable(f"the store failed: {error}") from error
+        running.result()
+
+
+@contextmanager
+def _new_file(file: str) -> Iterator[None]:
+    """Make this file, for its owner alone, and take it away again if nothing comes of it."""
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError as error:
+        raise SidecarError(f"{file} is there already, and is not overwritten: name another file") from error
+    try:
+        yield
+    except BaseException:
+        if os.path.exists(file):
+            os.unlink(file)
+        raise
+
+
+def conversation_of(row: Any) -> Conversation:
+    """The conversation of a row of `number` and `CONVERSATION`."""
+    _number, id, tenant, key, created_at, updated_at, tip, full, system, weights = row
+    return Conversation(id, tenant, key, created_at, updated_at, tip, bool(full), system, weights)
+
+
+def _rows(query: str, values: Mapping[str, object], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(query, values).fetchall()
+
+
+def _size(connection: sqlite3.Connection) -> int:
+    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+    return int(pages * size)
+
+
+def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection) -> tuple[bool, int | None]:
+    """Was there one, and its number if some of it is left? A short one goes at once."""
+    doomed = connection.execute(_DOOM, values).fetchone()
+    if doomed is None:
+        return False, None
+    return True, doomed[0] if _delete_portion(doomed[0], connection) else None
+
+
+def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
+    """Delete some of what hangs on it, and itself if that was all; returns whether anything is left."""
+    numbers, size = [], 0
+    for number, length in connection.execute(_NEXT, (conversation, _PORTION)):
+        numbers.append((number,))
+        size += length
+        if size > _PORTION_SIZE:
+            break
+    connection.executemany("DELETE FROM message WHERE number = ?", numbers)
+    if len(numbers) == _PORTION or size > _PORTION_SIZE:
+        return True
+    if connection.execute(_DELETE_EXCHANGES, (conversation, _PORTION)).rowcount == _PORTION:
+        return True
+    for table in ("echo", "summary", "system_prompt"):
+        connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
+    connection.execute("DELETE FROM conversation WHERE number = ?", (conversation,))
+    return False
+
+
+def _checkpoint(connection: sqlite3.Connection) -> None:
+    # While it waits for readers nobody can write: so it waits a moment at a time.
+    connection.execute(f"PRAGMA busy_timeout = {int(_MOMENT * 1000)}")
+    end = time.monotonic() + _PATIENCE
+    while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() > end:
+            raise sqlite3.OperationalError("its log cannot be emptied while others read for so long")
+        time.sleep(_TICK)
+
+
+def _compact(connection: sqlite3.Connection) -> None:
+    # Rows that moved from one page to another may have left copies in the unused part of a page.
+    connection.execute("VACUUM")
+    _checkpoint(connection)
+
+
+def _copy(connection: sqlite3.Connection, *, to: str) -> None:
+    # Unlike the backup interface it does not begin anew whenever something is recorded.
+    connection.execute("VACUUM INTO ?", (to,))
+    handle = os.open(to, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _at_one_moment(id: str, connection: sqlite3.Connection) -> Snapshot | None:
+    connection.execute("BEGIN")
+    with connection:
+        return _whole(id, connection)
+
+
+def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
+    row = connection.execute(_WHOLE, (id,)).fetchone()
+    if row is None:
+        return None
+    number = row[:1]
+    return Snapshot(
+        conversation=conversation_of(row),
+        nodes=tuple(Node(*each) for each in connection.execute(_NODES, number)),
+        echoes=tuple(connection.execute(_ECHOES, number)),
+        system=connection.execute(_SYSTEM, number).fetchone(),
+        summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
+        exchanges=tuple(exchange_of(id, each) for each in connection.execute(_EXCHANGES, number)),
+    )
+
+
+def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
+    row = connection.execute(_PUT, astuple(whole.conversation)).fetchone()
+    is_newer = row is not None
+    if row is None:
+        row = connection.execute(_WHOLE, (whole.conversation.id,)).fetchone()
+    number = row[0]
+    connection.executemany(ADD_NODE, [(number, *astuple(node)) for node in whole.nodes])
+    connection.executemany(ADD_ECHO, [(number, *echo) for echo in whole.echoes])
+    if is_newer and whole.system is not None:
+        connection.execute(_PUT_SYSTEM, (number, *whole.system))
+    told = [(number, each.hash, each.text, each.model, each.created_at) for each in whole.summaries]
+    connection.executemany(_PUT_SUMMARY, told)
+    connection.executemany(ADD_EXCHANGE, [(number, *row_of(each)) for each in whole.exchanges])
+
+
+def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite3.Connection) -> bool:
+    row = connection.execute(_WHOLE, (id,)).fetchone()
+    old = _whole(id, connection)
+    if row is None or old is None:
+        return False
+    number, new = row[0], change(old)
+    connection.execute(
+        "UPDATE conversation SET tenant = ? WHERE number = ?", (new.conversation.tenant, number)
+    )
+    connection.executemany(
+        "UPDATE message SET body = ?, usage = ? WHERE conversation = ? AND id = ?",
+        [(node.body, node.usage, number, node.id) for node in new.nodes],
+    )
+    if new.system is not None:
+        connection.execute(_PUT_SYSTEM, (number, *new.system))
+    connection.executemany(
+        "UPDATE summary SET text = ? WHERE conversation = ? AND hash = ?",
+        [(each.text, number, each.hash) for each in new.summaries],
+    )
+    connection.executemany(
+        "UPDATE exchange SET detail = ? WHERE conversation = ? AND id = ?",
+        [(packed(each.detail), number, each.id) for each in new.exchanges],
+    )
+    return True

@@ -1,0 +1,66 @@
+"""One turn into SQLite's tables."""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import pairwise
+
+from msgspec.structs import astuple
+
+from sidecar.conversation.records import Turn
+from sidecar.conversation.tree import HASH_SIZE, ID_SIZE
+from sidecar.store.exchanges import row_of
+from sidecar.store.sqlite.maintenance import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
+from sidecar.store.sqlite.tip_cache import Left, TipCache
+
+__all__ = ["alike", "record"]
+
+_FIND_PARENT = """
+    SELECT 1 FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
+_ADD_CONVERSATION = f"""
+    INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
+    ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, "full" = max("full", excluded."full"),
+        tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system),
+        weights = coalesce(excluded.weights, weights)
+    RETURNING number, {CONVERSATION}"""
+_ADD_SYSTEM = """
+    INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
+    ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
+_COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWEEN ? AND ?"
+
+
+def record(connection: sqlite3.Connection, turn: Turn, tips: TipCache) -> Left | None:
+    """Add a turn, unless it goes on from a message that is not there. For `Tips.keep`."""
+    id, nodes = turn.conversation.id, turn.nodes
+    after = turn.after
+    is_at_tip = after is not None and tips.holds(id, after)
+    if after is not None and not is_at_tip and not _is_there(connection, id, after):
+        return None  # it was deleted meanwhile
+    row = connection.execute(_ADD_CONVERSATION, astuple(turn.conversation)).fetchone()
+    number, before = row[0], connection.total_changes
+    connection.executemany(ADD_NODE, [(number, *astuple(node)) for node in nodes])
+    are_new = connection.total_changes - before == len(nodes)
+    if turn.echoes:
+        connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
+    if turn.system is not None:
+        connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
+    if turn.exchange is not None:
+        connection.execute(ADD_EXCHANGE, (number, *row_of(turn.exchange)))
+    if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
+        return None
+    tip = nodes[-1]
+    # Under a tip that nothing reads like, nothing reads like a new question either, nor like its answer; a
+    # second answer to the tip itself may.
+    is_alone = is_at_tip and nodes[0].source == "client"
+    if not is_alone:
+        is_alone = connection.execute(_COUNT_ALIKE, (number, *alike(tip.hash))).fetchone()[0] == 1
+    return tips.left(conversation_of(row), tip) if is_alone else None
+
+
+def _is_there(connection: sqlite3.Connection, conversation: str, node: bytes) -> bool:
+    return connection.execute(_FIND_PARENT, (conversation, node)).fetchone() is not None
+
+
+def alike(hash: bytes) -> tuple[bytes, bytes]:
+    """The ids of all messages that this hash names: the first and the last that there could be."""
+    return hash, hash + b"\xff" * (ID_SIZE - HASH_SIZE)

@@ -1,0 +1,389 @@
+"""SQLite: one file, a thread that writes and a thread that reads.
+
+Write-ahead log with full sync: a turn that `record` has returned for survives `kill -9` and a power cut.
+A file that cannot be opened, or that a newer version wrote, stops the start; memory never stands in.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sidecar.conversation.records import Exchange, Found, Summary, Turn
+from sidecar.conversation.tree import Conversation, Node
+from sidecar.errors import StoreUnavailable
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
+from sidecar.store.encrypted.cipher import refuse_sealed
+from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_of
+from sidecar.store.migrations import migrate
+from sidecar.store.sqlite.file_locks import Turns
+from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Life, conversation_of
+from sidecar.store.sqlite.record import alike, record
+from sidecar.store.sqlite.reopen import Lasting, Renewal
+from sidecar.store.sqlite.tip_cache import TipCache
+
+__all__ = ["SQLiteStore"]
+
+_FIND_CONVERSATION = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ?"
+_FIND_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
+_FIND_NODE = f"SELECT {NODE} FROM message WHERE conversation = ? AND id = ?"
+_FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
+_FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
+_FIND_NUMBERED = "SELECT id, tenant, updated_at FROM conversation WHERE number = ?"
+# The newest conversation, older than a given one, that holds a hash, an echo of that hash, or a reply.
+_FIND_HOLDER = "SELECT max(conversation) FROM message WHERE substr(id, 1, 16) = ? AND conversation < ?"
+_FIND_ECHO_HOLDER = "SELECT max(conversation) FROM echo WHERE hash = ? AND conversation < ?"
+_FIND_ANSWER_HOLDER = """
+    SELECT max(conversation) FROM message WHERE digest = ? AND conversation < ? AND source = 'upstream'"""
+_FIND_SIZE = "SELECT count(*) FROM message WHERE conversation = ?"
+_PATH = f"""
+    WITH RECURSIVE line (number, parent, depth) AS (
+        SELECT number, parent, 0 FROM message WHERE conversation = :conversation AND id = :id
+        UNION ALL
+        SELECT m.number, m.parent, depth + 1 FROM line
+        JOIN message m ON m.conversation = :conversation AND m.id = line.parent
+    )
+    SELECT {NODE.replace("parent", "m.parent")}
+    FROM line JOIN message m USING (number) ORDER BY depth DESC"""
+_TREE = f"""
+    SELECT {NODE} FROM message
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
+_SYSTEM = """
+    SELECT first, last FROM system_prompt
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
+_FIND_EXCHANGES = f"""
+    SELECT {", ".join(EXCHANGE)} FROM exchange
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?)
+    AND id < ? ORDER BY id DESC LIMIT ?"""
+_FIND_EXCHANGE = f"""
+    SELECT {", ".join(EXCHANGE)} FROM exchange
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?) AND id = ?"""
+_FIND_FRONTS = """
+    SELECT number, hash FROM summary JOIN conversation ON number = conversation WHERE id = ?"""
+_FIND_SUMMARY = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? AND hash = ?"
+_ADD_SUMMARY = """
+    INSERT INTO summary (conversation, hash, text, model, created_at)
+    SELECT number, ?, ?, ?, ? FROM conversation WHERE id = ?
+    ON CONFLICT (conversation, hash) DO NOTHING"""
+# A value that is replaced gets a new number.
+_REMEMBER = "INSERT OR REPLACE INTO learned (name, value) VALUES (?, ?)"
+_FORGET = """
+    DELETE FROM learned
+    WHERE number <= (SELECT number FROM learned ORDER BY number DESC LIMIT 1 OFFSET ?)"""
+_RECALL = "SELECT name, value FROM learned ORDER BY number"
+
+_HINTS = {
+    sqlite3.SQLITE_BUSY: " (another process is writing to it: start again when that has ended)",
+    sqlite3.SQLITE_CORRUPT: " (it is damaged: put a backup in its place, or set `store` to another file)",
+    sqlite3.SQLITE_NOTADB: " (put a backup in its place, or set `store` to another file)",
+}
+_NEWER_THAN_ALL = 1 << 62
+_PATIENCE = 5.0  # seconds to wait for another process's lock
+
+
+class SQLiteStore(Life):
+    """A store in the SQLite file `file`, made if it is not there (its folder has to be). `shared`: with
+    processes that write as much as this one."""
+
+    def __init__(self, file: str, *, secret: str = "", shared: bool = False) -> None:
+        self._file = file
+        self.secret = secret.encode()
+        self._given = self.secret
+        self._renewal = Renewal()
+        self._turns = Turns(f"{file}-turns")
+        self._tips = TipCache(file, self._turns)
+        self._writer = self._worker("writer", self._connect_to_write, commits=True)
+        self._reader = self._worker("reader", self._connect, commits=False)
+        self._writer.begun = self._tips.begin
+        if shared:
+            self._writer.alone = self._turns.writing
+
+    async def open(self) -> None:
+        try:
+            await self._writer.start()
+            await self._reader.start()
+        except sqlite3.Error as error:
+            await self.close()
+            raise StoreUnavailable(
+                f"cannot open the store {self._file}: {error}{self._hint(error)}"
+            ) from error
+        self._renewal.is_wanted = True
+
+    async def close(self) -> None:
+        self._renewal.is_wanted = False
+        await self._renewal.over()
+        await self._writer.stop()
+        await self._reader.stop()
+        self._turns.close()
+
+    async def check(self) -> None:
+        if self._renewal.failed is not None:
+            await self._reader.do(self._renewal.failed)
+
+    def waiting(self) -> tuple[int, int]:
+        return self._reader.waiting, self._writer.waiting
+
+    async def probe(self) -> None:
+        await self._writer.do(_touch)
+
+    async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
+        return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
+
+    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+        return self._tips.find(tenant, ids, hashes)
+
+    async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+        return await self._reader.do(lambda connection: _find_by_history(connection, tenant, hashes))
+
+    async def candidates(
+        self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+    ) -> dict[str, int]:
+        return await self._reader.do(lambda connection: _candidates(connection, tenant, hashes, digests))
+
+    async def path(self, conversation: str, node: bytes) -> list[Node]:
+        def read(connection: sqlite3.Connection) -> list[Node]:
+            found = connection.execute(_FIND_CONVERSATION, (conversation,)).fetchone()
+            if not found:
+                return []
+            values = {"conversation": found[0], "id": node}
+            return [Node(*row) for row in connection.execute(_PATH, values)]
+
+        return await self._reader.do(read)
+
+    async def tree(self, conversation: str) -> list[Node]:
+        return await self._reader.do(
+            lambda reader: [Node(*row) for row in reader.execute(_TREE, (conversation,))]
+        )
+
+    async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
+        row = await self._reader.do(lambda reader: reader.execute(_SYSTEM, (conversation,)).fetchone())
+        return (row[0], row[1]) if row else None
+
+    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._turns.turn(name, wait)
+
+    async def record(self, turn: Turn) -> None:
+        left = None
+        try:
+            left = await self._writer.do(lambda connection: record(connection, turn, self._tips))
+        finally:
+            self._tips.keep(turn.conversation.id, left)
+
+    async def exchanges(
+        self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
+    ) -> list[Exchange]:
+        values = (conversation, tenant, before or LAST_EXCHANGE, limit)
+        rows = await self._reader.do(lambda reader: reader.execute(_FIND_EXCHANGES, values).fetchall())
+        return [exchange_of(conversation, row) for row in rows]
+
+    async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
+        values = (conversation, tenant, id)
+        row = await self._reader.do(lambda reader: reader.execute(_FIND_EXCHANGE, values).fetchone())
+        return exchange_of(conversation, row) if row else None
+
+    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        return await self._reader.do(lambda connection: _summary(connection, conversation, hashes))
+
+    async def summarise(self, conversation: str, summary: Summary) -> None:
+        values = (summary.hash, summary.text, summary.model, summary.created_at, conversation)
+        await self._writer.do(lambda connection: connection.execute(_ADD_SUMMARY, values))
+
+    async def remember(self, name: str, value: bytes) -> None:
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_REMEMBER, (name, value))
+            connection.execute(_FORGET, (MAX_LEARNED,))
+
+        await self._writer.do(write)
+
+    async def recall(self) -> dict[str, bytes]:
+        return dict(await self._reader.do(lambda reader: reader.execute(_RECALL).fetchall()))
+
+    async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
+        where, values = ('AND (id = ? OR "key" = ?)', (name, name)) if name is not None else ("", ())
+        query = f"SELECT id FROM conversation WHERE tenant != x'' {where} ORDER BY number"
+        ids = await self._reader.do(lambda connection: connection.execute(query, values).fetchall())
+        for (each,) in ids:
+            row = await self._reader.do(partial(_one, _FIND_CONVERSATION, each))
+            if row is not None:  # deleted meanwhile
+                yield conversation_of(row)
+
+    def _worker(self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool) -> Lasting:
+        name = f"sidecar-store-{name}"
+        return Lasting(name, connect, commits=commits, file=self._file, renewal=self._renewal)
+
+    def _connect(self) -> sqlite3.Connection:
+        # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
+        connection = sqlite3.connect(
+            self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+        )
+        connection.execute("PRAGMA foreign_keys = ON")
+        # No `mmap_size`: a read error of a mapped file is a signal that ends the process.
+        connection.execute("PRAGMA temp_store = MEMORY")  # a full disk is no reason not to read
+        return connection
+
+    def _connect_to_write(self) -> sqlite3.Connection:
+        self._tips.opened()
+        _make_private(self._file)
+        connection = self._connect()
+        try:
+            # First of all, since a file that is not ours has to stay as it is.
+            migrate(connection, f"the store {self._file}")
+            _use_write_ahead_log(connection)
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA secure_delete = ON")
+            kept = _kept_secret(connection)
+            if not self.may_be_sealed:
+                refuse_sealed(kept, f"the store {self._file}")
+            self.secret = self._given or kept
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                _touch(connection)  # a read-only file is noticed now, and not at the first turn
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _hint(self, error: sqlite3.Error) -> str:
+        if hint := _HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF):
+            return hint
+        folder = Path(self._file).parent
+        if not folder.is_dir():
+            return f" (the folder {folder} does not exist: make it, or set `store` to another file)"
+        if Path(self._file).is_dir():
+            return " (it is a folder: name a file in it)"
+        for each in (folder, Path(self._file)):
+            if each.exists() and not os.access(each, os.W_OK):
+                return f" ({each} is not writable for this user)"
+        return ""
+
+
+def _make_private(file: str) -> None:
+    """Make the file, if it is not there, for its owner alone; SQLite gives those beside it the same mode."""
+    with suppress(OSError):  # it is there already; or SQLite, which comes next, says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log. SQLite does not wait for the lock that this takes, so we do."""
+    end = time.monotonic() + _PATIENCE
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+
+
+def _touch(connection: sqlite3.Connection) -> None:
+    """Write something, and leave it as it is."""
+    # There is always one, also where the settings have another that goes before it.
+    connection.execute("UPDATE secret SET value = value")
+    # SQLite finds that nothing has changed, and writes no page. This one it does write.
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    connection.execute(f"PRAGMA user_version = {version}")
+
+
+def _one(query: str, value: object, connection: sqlite3.Connection) -> Any:
+    return connection.execute(query, (value,)).fetchone()
+
+
+def _find(
+    connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]
+) -> Found:
+    for each in ids:
+        row = connection.execute(_FIND_CONVERSATION, (each,)).fetchone()
+        if row is not None and row[2] == tenant:
+            break
+    else:
+        return Found()
+    number, conversation = row[0], conversation_of(row)
+    for hash in hashes:
+        nodes = _named(connection, number, hash)
+        if nodes:
+            child = connection.execute(_FIND_CHILD, (number, nodes[-1].id)).fetchone()
+            return Found(conversation, {hash: nodes}, is_tip=child is None)
+    return Found(conversation)
+
+
+def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> list[Node]:
+    nodes = [Node(*row) for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))]
+    if not nodes:
+        echo = connection.execute(_FIND_ECHO, (conversation, hash)).fetchone()
+        if echo is not None:
+            nodes = [Node(*row) for row in connection.execute(_FIND_NODE, (conversation, echo[0]))]
+    return nodes
+
+
+_HOLDERS = (_FIND_HOLDER, _FIND_ECHO_HOLDER)
+
+
+def _holders(
+    connection: sqlite3.Connection, queries: Sequence[str], value: bytes, most: int
+) -> Iterator[int]:
+    """The conversations (their numbers) that hold this hash or digest: the newest, at most so many."""
+    below = _NEWER_THAN_ALL
+    for _ in range(most):
+        found = [connection.execute(query, (value, below)).fetchone()[0] for query in queries]
+        below = max((each for each in found if each is not None), default=0)
+        if not below:
+            return
+        yield below
+
+
+def _find_by_history(connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
+    for hash in hashes:
+        found = []
+        for number in _holders(connection, _HOLDERS, hash, MAX_ALIKE):
+            id, owner, updated_at = _one(_FIND_NUMBERED, number, connection)
+            answers = _named(connection, number, hashes[-1])
+            if owner == tenant and any(each.source == "upstream" for each in answers):
+                newest = _named(connection, number, hash)[-1]
+                child = connection.execute(_FIND_CHILD, (number, newest.id)).fetchone()
+                found.append((child is None, updated_at, number, str(id)))
+        if found:
+            return max(found)[-1]
+    return None
+
+
+def _candidates(
+    connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
+) -> dict[str, int]:
+    keys = [*((_HOLDERS, hash) for hash in hashes), *(((_FIND_ANSWER_HOLDER,), each) for each in digests)]
+    numbers: set[int] = set()
+    for queries, value in keys:
+        holders = list(_holders(connection, queries, value, MAX_CANDIDATES + 1))
+        if len(holders) <= MAX_CANDIDATES:
+            numbers.update(holders)
+    found: dict[str, int] = {}
+    for number in sorted(numbers, reverse=True):
+        id, owner, _updated_at = _one(_FIND_NUMBERED, number, connection)
+        if owner == tenant:
+            found[id] = _one(_FIND_SIZE, number, connection)[0]
+    return found
+
+
+def _summary(connection: sqlite3.Connection, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+    # The texts of all fronts would be much to read for the one that is wanted.
+    known = {hash: number for number, hash in connection.execute(_FIND_FRONTS, (conversation,))}
+    for hash in hashes:
+        if hash in known:
+            return Summary(*connection.execute(_FIND_SUMMARY, (known[hash], hash)).fetchone())
+    return None
+
+
+def _kept_secret(connection: sqlite3.Connection) -> bytes:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        row = connection.execute("SELECT value FROM secret").fetchone()
+        if row is None:
+            row = (secrets.token_bytes(32),)
+            connection.execute("INSERT INTO secret (value) VALUES (?)", row)
+    return bytes(row[0])

@@ -1,0 +1,119 @@
+"""What lists of models say of windows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.prompt.model_lists import ANY, shown, windows
+
+VLLM = {
+    "object": "list",
+    "data": [
+        {"id": "Qwen/Qwen3-32B", "object": "model", "owned_by": "vllm", "root": "x", "max_model_len": 40960}
+    ],
+}
+LLAMA = {
+    "models": [{"name": "gemma", "model": "gemma", "capabilities": ["completion"]}],
+    "object": "list",
+    "data": [
+        {
+            "id": "gemma",
+            "object": "model",
+            "owned_by": "llamacpp",
+            "meta": {"vocab_type": 1, "n_vocab": 262144, "n_ctx": 2048, "n_ctx_train": 32768, "n_embd": 640},
+        }
+    ],
+}
+OPENROUTER = {
+    "data": [
+        {
+            "id": "qwen/qwen3-coder:free",
+            "name": "Qwen3 Coder",
+            "context_length": 1048576,
+            "top_provider": {"context_length": 262000, "max_completion_tokens": 262000},
+        },
+        {"id": "openrouter/auto", "context_length": 2000000, "top_provider": {"context_length": None}},
+    ]
+}
+LM_STUDIO = {
+    "object": "list",
+    "data": [
+        {
+            "id": "qwen3",
+            "state": "loaded",
+            "max_context_length": 32768,
+            "loaded_context_length": 4096,
+        },
+        {"id": "llama", "state": "not-loaded", "max_context_length": 131072},
+    ],
+}
+OLLAMA = {
+    "models": [
+        {
+            "name": "gemma3:latest",
+            "model": "gemma3:latest",
+            "size": 6591830464,
+            "details": {"format": "gguf"},
+            "context_length": 4096,
+        }
+    ]
+}
+LITELLM = {
+    "data": [
+        {"model_name": "fast", "model_info": {"max_tokens": 4096, "max_input_tokens": 128000}},
+        {"model_name": "fast", "model_info": {"max_input_tokens": 32000}},
+        {"model_name": "none", "model_info": {"max_input_tokens": None}},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        (VLLM, {"Qwen/Qwen3-32B": 40960}),
+        (LLAMA, {"gemma": 2048, ANY: 2048}),
+        (
+            OPENROUTER,
+            {"qwen/qwen3-coder:free": 262000, "Qwen3 Coder": 262000, "openrouter/auto": 2000000},
+        ),
+        (LM_STUDIO, {"qwen3": 4096, "llama": 131072}),
+        (OLLAMA, {"gemma3:latest": 4096, "gemma3": 4096}),
+        (LITELLM, {"fast": 32000}),
+        ({"data": [{"id": "groq", "context_window": 131072}]}, {"groq": 131072}),
+        ({"data": [{"id": "mistral", "max_context_length": 32768}]}, {"mistral": 32768}),
+        ({"data": [{"id": "old-llama", "meta": {"n_ctx_train": 8192}}]}, {"old-llama": 8192}),
+    ],
+)
+def test_a_window_is_read_where_it_is_told(body, found):
+    assert windows(json.dumps(body).encode()) == found
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"<html>",
+        b"[" * 100_000,
+        b'{"data":{}}',
+        b'{"data":[1,null,[]]}',
+        b'{"data":[1]}',
+        b'{"data":[{"id":"gpt-4o","object":"model","owned_by":"system"}]}',
+        b'{"data":[{"id":"a","max_model_len":true},{"id":"b","max_model_len":"4096"}]}',
+        b'{"data":[{"id":"a","max_model_len":16},{"id":"b","max_model_len":99999999999}]}',
+        b'{"data":[{"id":"","max_model_len":4096},{"id":7,"max_model_len":4096}]}',
+        b'{"data":[{"id":"a","meta":[],"top_provider":"x"}]}',
+    ],
+)
+def test_what_tells_no_window_gives_none(body):
+    assert windows(body) == {}
+
+
+def test_ollama_shows_what_is_set_and_not_what_the_model_was_trained_with():
+    info = {"model_info": {"gemma3.context_length": 131072}}
+    assert shown(json.dumps({"parameters": 'stop  "x"\nnum_ctx     8192\n', **info}).encode()) == 8192
+    assert shown(json.dumps({"parameters": "temperature 1", **info}).encode()) is None
+    assert shown(json.dumps({"parameters": "num_ctx 16"}).encode()) is None
+    assert shown(json.dumps(info).encode()) is None

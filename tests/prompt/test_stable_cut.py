@@ -1,0 +1,124 @@
+"""Learning moves no cut between two steps."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.stable_cut import StableCut, steady
+from sidecar.prompt.trim import Budget, trim
+from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
+from tests.conversation.build import calls, raw, result, says, user
+
+BUDGET = Budget(max_input_tokens=2400, step=0.5)
+
+
+def cut(line, weights):
+    return trim(line, BUDGET, weights=weights)
+
+
+def scaled(by):
+    return Weights(tuple(value * by for value in DEFAULT_WEIGHTS.values))
+
+
+def told(*messages):
+    return [Outgoing(each["role"], raw(each)) for each in messages]
+
+
+def chat(turns):
+    """Turns of a question and an answer; the last has no answer yet."""
+    said = [each for at in range(turns) for each in (user(f"question {at} of many"), says("an answer " * 60))]
+    return told(*said[:-1])
+
+
+def test_while_everything_fits_nothing_is_kept():
+    assert steady(cut, chat(2), scaled(1), "m", None) == StableCut(cut(chat(2), scaled(1)))
+
+
+def test_the_first_cut_is_kept_and_stays_whatever_is_learned_until_the_next_step():
+    # Estimates that go up and down by a hundredth: live, the cut would go forth and back with them.
+    weights = [scaled(1 + 0.01 * (turns % 3)) for turns in range(300)]
+    live = [cut(chat(turns), weights[turns]).dropped for turns in range(2, 300)]
+    kept, cuts = None, []
+    for turns in range(2, 300):
+        done = steady(cut, chat(turns), weights[turns], "m", kept)
+        kept = done.kept or kept
+        cuts.append(done.trimmed.dropped)
+    assert cuts == sorted(cuts)
+    assert moves(cuts) * 3 < moves(live)
+
+
+def moves(cuts):
+    return sum(one != other for one, other in pairwise(cuts))
+
+
+def first_cut():
+    """The shortest chat that is cut, how, and by which weights."""
+    for turns in range(2, 99):
+        done = steady(cut, chat(turns), scaled(1), "m", None)
+        if done.kept:
+            return turns, done
+    raise AssertionError
+
+
+def test_the_same_question_again_is_cut_as_before():
+    turns, done = first_cut()
+    again = steady(cut, chat(turns), scaled(1.3), "m", done.kept)
+    assert again.trimmed == done.trimmed
+    assert again.kept is None
+
+
+def test_the_next_steps_of_an_agent_in_the_turn_that_moved_the_cut_stay_with_its_weights():
+    turns, done = first_cut()
+    for steps in range(1, 30):
+        line = chat(turns) + told(
+            *[each for at in range(steps) for each in (calls(f"c{at}"), result(f"c{at}"))]
+        )
+        assert steady(cut, line, scaled(1.3), "m", done.kept).kept is None
+
+
+def test_a_step_takes_the_weights_of_the_day():
+    turns, done = first_cut()
+    for later in range(turns + 1, 99):
+        now = steady(cut, chat(later), scaled(1.3), "m", done.kept)
+        if now.kept:
+            assert now.trimmed == cut(chat(later), scaled(1.3))
+            return
+    raise AssertionError("there was no second step")
+
+
+def test_what_was_refused_is_cut_anew():
+    turns, done = first_cut()
+    again = steady(cut, chat(turns), scaled(1.3), "m", done.kept, fresh=True)
+    assert again.trimmed == cut(chat(turns), scaled(1.3))
+    assert steady(cut, chat(turns), scaled(1), "m", again.kept).trimmed == again.trimmed
+
+
+def test_each_model_has_its_own():
+    turns, done = first_cut()
+    other = steady(cut, chat(turns), scaled(2), "n", done.kept)
+    assert other.trimmed == cut(chat(turns), scaled(2))
+    assert steady(cut, chat(turns), scaled(3), "m", other.kept).trimmed == done.trimmed
+    assert steady(cut, chat(turns), scaled(3), "n", other.kept).trimmed == other.trimmed
+    kept = other.kept
+    for name in "opq":
+        kept = steady(cut, chat(turns), scaled(1), name, kept).kept
+    assert steady(cut, chat(turns), scaled(3), "m", kept).kept  # the fifth model back
+
+
+@pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"m":1}', b'{"m":{"turn":1,"weights":{}}}'])
+def test_what_cannot_be_read_is_not_there(kept):
+    turns, done = first_cut()
+    assert steady(cut, chat(turns), scaled(1), "m", kept) == done
+
+
+def test_weights_of_another_version_are_not_there():
+    turns, done = first_cut()
+    kept = b'{"m":{"turn":"0:0","weights":{"v":0,"weights":[]}}}'
+    assert steady(cut, chat(turns), scaled(1), "m", kept) == done
+
+
+def test_an_empty_line_has_no_turn():
+    assert steady(cut, [], scaled(1), None, None).kept is None

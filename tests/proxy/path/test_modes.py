@@ -1,0 +1,201 @@
+"""What clients send, by setting and by header; and what of the stored comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.proxy.client import CHAT, Sidecar, chat, named
+from tests.proxy.conftest import Start
+from tests.proxy.mock_upstream import Upstream, says
+
+SYSTEM = {"role": "system", "content": "It is 10:01."}
+LATER = {"role": "system", "content": "It is 10:02."}
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def history(mode: str) -> dict[str, str]:
+    return {"X-Sidecar-History": mode}
+
+
+async def test_off_passes_the_very_bytes_and_keeps_nothing(sidecar: Sidecar, upstream: Upstream):
+    await sidecar.ask("hi", id="a")
+    body = b'{ "messages" : [{"role":"user","content":"private"}] }'
+    reply = await sidecar.send("POST", CHAT, data=body, headers={**named("a"), **history("off")})
+    assert reply.outcome == "bypass"
+    assert upstream.last.body == body
+    assert "X-Sidecar-History" not in upstream.last.headers
+    assert (await sidecar.only()).branches == [["hi", "ok"]]
+
+
+async def test_full_takes_a_lone_question_for_a_whole_history(sidecar: Sidecar, upstream: Upstream):
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask("other", id="a", headers=history("FULL"))
+    assert upstream.last.said == ["other"]
+    assert (await sidecar.only()).branches == [["hi", "ok"], ["other", "ok"]]
+
+
+async def test_append_takes_an_answer_for_new_as_well(sidecar: Sidecar, upstream: Upstream):
+    await sidecar.ask("hi", id="a")
+    reply = await sidecar.ask("1", "an example", "2", id="a", headers=history("append"))
+    assert reply.outcome == "append"
+    assert upstream.last.said == ["hi", "ok", "1", "an example", "2"]
+
+
+async def test_append_says_the_same_twice_where_it_was_answered(sidecar: Sidecar, upstream: Upstream):
+    for _ in range(2):
+        await sidecar.ask("ok", id="a", headers=history("append"))
+    assert upstream.last.said == ["ok", "ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"), [("full", ["and?"]), ("append", ["hi", "ok", "and?"]), ("off", ["and?"])]
+)
+async def test_the_setting_says_it_for_all(start: Start, upstream: Upstream, mode: str, said: list[str]):
+    sidecar = await start(history={"mode": mode})
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask("and?", id="a")
+    assert upstream.last.said == said
+    assert bool(await sidecar.stored()) == (mode != "off")
+
+
+async def test_the_header_wins_over_the_setting(start: Start, upstream: Upstream):
+    sidecar = await start(history={"mode": "off"})
+    await sidecar.ask("hi", id="a", headers=history("auto"))
+    await sidecar.ask("and?", id="a", headers=history("auto"))
+    assert upstream.last.said == ["hi", "ok", "and?"]
+
+
+@pytest.mark.parametrize("sign", [{"X-OpenWebUI-User-Id": "u"}, {"X-Message-ID": "m"}])
+async def test_who_is_known_to_send_all_is_never_appended_for(
+    sidecar: Sidecar, upstream: Upstream, sign: dict[str, str]
+):
+    await sidecar.ask("hi", id="a", headers=sign)
+    await sidecar.ask("other", id="a", headers=sign)
+    assert upstream.last.said == ["other"]
+
+
+async def test_a_conversation_seen_in_full_is_never_appended_to(sidecar: Sidecar, upstream: Upstream):
+    await sidecar.ask("hi", "hello", "and?", id="a")
+    await sidecar.ask("other", id="a")
+    assert upstream.last.said == ["other"]
+
+
+async def test_bodies_go_upstream_as_they_are_where_nothing_is_restored(sidecar: Sidecar, upstream: Upstream):
+    bodies = [
+        b'{"messages":[{"content":"hi","role":"user"}],\n "temperature": 1.0, "model":"m"}',
+        b'{"temperature":0.70,"messages":[ {"role":"user","content":"hi"},'
+        b'{"role":"assistant","content":"ok"}, {"role":"user","content":"\\u00e9?"} ],"z":1,"a":2}',
+    ]
+    for body in bodies:
+        await sidecar.send("POST", CHAT, data=body, headers=named("a"))
+        assert upstream.last.body == body
+
+
+async def test_what_is_not_touched_keeps_its_order_and_spelling(sidecar: Sidecar, upstream: Upstream):
+    await sidecar.ask("hi", id="a")
+    body = b'{"z": 1.50,"messages" : [{"role": "user",  "content":"\\u00e9"}], "a":{"k":1e3, "b":[ ]}}'
+    await sidecar.send("POST", CHAT, data=body, headers=named("a"))
+    sent = upstream.last.body
+    assert list(upstream.last.json) == ["z", "messages", "a"]
+    for kept in (b"1.50", b'{"role": "user",  "content":"\\u00e9"}', b'{"k":1e3, "b":[ ]}'):
+        assert kept in sent
+    assert upstream.last.said == ["hi", "ok", "\u00e9"]
+
+
+async def test_pin_keeps_the_first_system_message(start: Start, upstream: Upstream):
+    sidecar = await start(restore={"system_prompt": "pin"})
+    await sidecar.ask(SYSTEM, user("hi"), id="a")
+    reply = await sidecar.ask(LATER, user("hi"), {"role": "assistant", "content": "ok"}, user("and?"), id="a")
+    assert upstream.last.said == ["It is 10:01.", "hi", "ok", "and?"]
+    assert reply.headers["X-Sidecar-Restored"] == "1"
+    await sidecar.ask(LATER, user("hi"))
+    assert upstream.last.said == ["It is 10:02.", "hi"]
+
+
+async def test_by_default_the_system_message_is_the_clients(sidecar: Sidecar, upstream: Upstream):
+    await sidecar.ask(SYSTEM, user("hi"), id="a")
+    await sidecar.ask(LATER, user("hi"), {"role": "assistant", "content": "ok"}, user("and?"), id="a")
+    assert upstream.last.said == ["It is 10:02.", "hi", "ok", "and?"]
+
+
+THOUGHT = {"reasoning_content": "hm"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "model", "comes_back"),
+    [
+        ("off", "m", False),
+        ("same-model", "m", True),
+        ("same-model", "other", False),
+        ("always", "other", True),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+async def test_reasoning_comes_back_as_set(
+    start: Start, upstream: Upstream, rule: str, model: str, comes_back: bool, whole: bool
+):
+    sidecar = await start(restore={"reasoning": rule})
+    upstream.will(says("fine", **THOUGHT))
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask(*(["hi", "fine", "and?"] if whole else ["and?"]), id="a", model=model)
+    expected: Any = {"role": "assistant", "content": "fine", **THOUGHT} if comes_back else "fine"
+    assert upstream.last.said == ["hi", expected, "and?"]
+
+
+@pytest.mark.parametrize(("rule", "second"), [(False, "hi"), (True, "<context>long</context> hi")])
+async def test_user_messages_come_back_as_set(start: Start, upstream: Upstream, rule: bool, second: str):
+    sidecar = await start(restore={"user_messages": rule})
+    await sidecar.ask("<context>long</context> hi", id="a")
+    reply = await sidecar.ask("hi", "ok", "and?", id="a")
+    assert reply.outcome == "continue"
+    assert upstream.last.said == [second, "ok", "and?"]
+
+
+async def test_answers_stay_the_clients_where_so_set(start: Start, upstream: Upstream):
+    sidecar = await start(restore={"answers": False})
+    upstream.will(says(" spaced out "))
+    await sidecar.ask("hi", id="a")
+    body = json.dumps({"messages": chat("hi", "spaced out", "and?")}).encode()
+    await sidecar.send("POST", CHAT, data=body, headers=named("a"))
+    assert upstream.last.body == body
+
+
+async def test_the_white_space_of_an_answer_comes_back(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says(" spaced out \n"))
+    await sidecar.ask("hi", id="a")
+    reply = await sidecar.ask("hi", "spaced out", "and?", id="a")
+    assert upstream.last.said == ["hi", " spaced out \n", "and?"]
+    assert reply.headers["X-Sidecar-Restored"] == "1"
+
+
+async def test_appending_an_answer_does_not_make_it_a_client_of_whole_histories(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask("1", "an example", "2", id="a", headers=history("append"))
+    reply = await sidecar.ask("new", id="a")
+    assert (reply.outcome, upstream.last.said[-1]) == ("append", "new")
+    assert len(upstream.last.said) == 7
+
+
+async def test_a_tool_result_goes_upstream_behind_its_call_whatever_came_after_it(
+    sidecar: Sidecar, upstream: Upstream
+):
+    called, ids = {"name": "f", "arguments": "{}"}, ("c1", "c2")
+    made = [{"id": id, "type": "function", "function": called} for id in ids]
+    results = [{"role": "tool", "tool_call_id": id, "content": id} for id in ids]
+    upstream.will(says(None, tool_calls=made), says("half"), says("well"), says("done"), says("again"))
+    await sidecar.ask("hi", id="a")
+    await sidecar.ask(results[0], id="a")
+    await sidecar.ask("somebody else's question", id="a")
+    reply = await sidecar.ask(results[1], id="a")
+    assert [each["role"] for each in upstream.last.json["messages"]] == ["user", "assistant", "tool", "tool"]
+    assert reply.outcome == "append"
+    assert (await sidecar.ask(results[1], id="a")).outcome == "retry"
+    assert upstream.last.json["messages"][2:] == results

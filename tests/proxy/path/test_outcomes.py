@@ -1,0 +1,249 @@
+"""Every outcome, for clients that send their whole history and for those that send only what is new."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.proxy.client import Sidecar, assert_error
+from tests.proxy.conftest import Start
+from tests.proxy.mock_upstream import Upstream, event, says, streams, waits
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2,  "b": 3}'}}
+RESPELLED = {**CALL, "function": {"name": "add", "arguments": '{"a":2,"b":3}'}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "5"}
+
+
+def template(
+    message: str, user: str = "", parent: str = "", *, chat: str = "a", task: str = ""
+) -> dict[str, str]:
+    """What Open WebUI sends with the headers of the connection set (unresolved ones are empty)."""
+    return {
+        "X-Conversation-ID": chat,
+        "X-Message-ID": message,
+        "X-User-Message-ID": user,
+        "X-User-Message-Parent-ID": parent,
+        "X-Task": task,
+        "X-User-ID": "u1",
+    }
+
+
+#: What Open WebUI sends with only the forwarding of user information switched on.
+SIMPLE = {"X-OpenWebUI-Chat-Id": "a", "X-OpenWebUI-User-Id": "u1", "X-OpenWebUI-User-Email": "a@b.c"}
+
+
+async def test_start(sidecar: Sidecar, upstream: Upstream):
+    reply = await sidecar.ask("hi", id="a")
+    assert (reply.outcome, reply.headers["X-Conversation-ID"]) == ("start", "a")
+    assert "X-Sidecar-Restored" not in reply.headers
+    assert "X-Sidecar-Trimmed" not in reply.headers
+
+
+@pytest.mark.parametrize("headers", [SIMPLE, {"X-Conversation-ID": "a"}])
+async def test_continue(sidecar: Sidecar, upstream: Upstream, headers: dict[str, str]):
+    upstream.will(says("hello"), says("fine"))
+    await sidecar.ask("hi", headers=headers)
+    reply = await sidecar.ask("hi", "hello", "how are you?", headers=headers)
+    assert reply.outcome == "continue"
+    assert (await sidecar.only()).branches == [["hi", "hello", "how are you?", "fine"]]
+
+
+async def test_branch_by_an_edit_and_back_again(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("hello"), says("A"), says("B"), says("C"))
+    await sidecar.ask("hi", headers=SIMPLE)
+    await sidecar.ask("hi", "hello", "a?", headers=SIMPLE)
+    assert (await sidecar.ask("hi", "hello", "b?", headers=SIMPLE)).outcome == "branch"
+    back = await sidecar.ask("hi", "hello", "a?", "A", "c?", headers=SIMPLE)
+    assert back.outcome == "continue"
+    assert (await sidecar.only()).branches == [
+        ["hi", "hello", "b?", "B"],
+        ["hi", "hello", "a?", "A", "c?", "C"],
+    ]
+
+
+async def test_branch_by_an_edited_answer(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("hello"), says("fine"))
+    await sidecar.ask("hi", headers=SIMPLE)
+    await sidecar.ask("hi", "HOWDY, edited", "how are you?", headers=SIMPLE)
+    assert upstream.last.said == ["hi", "HOWDY, edited", "how are you?"]
+    assert (await sidecar.only()).branches == [
+        ["hi", "hello"],
+        ["hi", "HOWDY, edited", "how are you?", "fine"],
+    ]
+
+
+@pytest.mark.parametrize("headers", [SIMPLE, {"X-Conversation-ID": "a"}])
+async def test_retry_of_a_whole_history(sidecar: Sidecar, upstream: Upstream, headers: dict[str, str]):
+    upstream.will(says("one"), says("two"), says("three"), says("four"))
+    await sidecar.ask("hi", headers=headers)
+    assert (await sidecar.ask("hi", headers=headers)).outcome == "retry"
+    assert upstream.last.said == ["hi"]
+    await sidecar.ask("hi", "two", "more", headers=headers)
+    assert (await sidecar.ask("hi", "two", "more", headers=headers)).outcome == "retry"
+    assert (await sidecar.only()).branches == [
+        ["hi", "one"],
+        ["hi", "two", "more", "three"],
+        ["hi", "two", "more", "four"],
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_extend(sidecar: Sidecar, upstream: Upstream, stream: bool):
+    upstream.will(says("Once upon"), says(" a time"), says("The end"))
+    await sidecar.ask("tell", headers=SIMPLE)
+    reply = await sidecar.ask("tell", "Once upon", headers=SIMPLE, stream=stream)
+    assert reply.outcome == "extend"
+    assert upstream.last.said == ["tell", "Once upon"]
+    await sidecar.ask("tell", "Once upon a time", "and?", headers=SIMPLE)
+    assert (await sidecar.only()).branches == [
+        ["tell", "Once upon"],
+        ["tell", "Once upon a time", "and?", "The end"],
+    ]
+
+
+async def test_append(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("one"), says("two"), says("three"))
+    await sidecar.ask({"role": "system", "content": "Be brief."}, {"role": "user", "content": "1"}, id="a")
+    reply = await sidecar.ask("2", id="a", stream=True)
+    assert (reply.outcome, reply.headers["X-Sidecar-Restored"]) == ("append", "3")
+    await sidecar.ask({"role": "system", "content": "Be long."}, {"role": "user", "content": "3"}, id="a")
+    assert upstream.last.said == ["Be long.", "1", "one", "2", "two", "3"]
+    await sidecar.ask("4", id="a")
+    assert upstream.last.said == ["Be long.", "1", "one", "2", "two", "3", "three", "4"]
+
+
+async def test_append_by_the_id_that_a_conversation_without_one_was_given(
+    sidecar: Sidecar, upstream: Upstream
+):
+    given = (await sidecar.ask("hi")).headers["X-Conversation-ID"]
+    assert (await sidecar.ask("and?", id=given)).outcome == "append"
+    assert upstream.last.said == ["hi", "ok", "and?"]
+    assert len(await sidecar.stored()) == 1
+
+
+async def test_append_to_a_memory_that_writes_nothing(start: Start, upstream: Upstream, tmp_path):
+    sidecar = await start(store="memory:")
+    for text in ("1", "2", "3"):
+        await sidecar.ask(text, id="a")
+    assert upstream.last.said == ["1", "ok", "2", "ok", "3"]
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_unanchored_joins_where_all_of_it_is_stored(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("A"), says("B"), says("C"))
+    await sidecar.ask("a?", headers=SIMPLE)
+    await sidecar.ask("a?", "A", "b?", headers=SIMPLE)
+    reply = await sidecar.ask("b?", "B", "c?", headers=SIMPLE)
+    assert reply.outcome == "unanchored"
+    assert upstream.last.said == ["b?", "B", "c?"]
+    assert (await sidecar.only()).branches == [["a?", "A", "b?", "B", "c?", "C"]]
+
+
+async def test_unanchored_is_a_new_root_where_it_is_not(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("A"), says("C"))
+    await sidecar.ask("a?", headers=SIMPLE)
+    assert (await sidecar.ask("x?", "X", "c?", headers=SIMPLE)).outcome == "unanchored"
+    assert (await sidecar.only()).branches == [["a?", "A"], ["x?", "X", "c?", "C"]]
+
+
+async def test_a_whole_tree_by_the_message_ids_of_open_webui(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("same"), says("same"), says("one"), says("two"))
+    await sidecar.ask("hi", headers=template("m1", "u1"))
+    await sidecar.ask("hi", headers=template("m2", "u1"))
+    await sidecar.ask("hi", "same", "next", headers=template("m3", "u2", "m1"))
+    await sidecar.ask("hi", "same", "next", headers=template("m4", "u3", "m2"))
+    stored = await sidecar.only()
+    by_id = {each["id"]: each for each in stored.messages}
+    told = {
+        each["message_id"]: by_id[each["parent"]]["message_id"] for each in stored.messages if each["parent"]
+    }
+    assert told == {"m1": "u1", "m2": "u1", "u2": "m1", "m3": "u2", "u3": "m2", "m4": "u3"}
+
+
+async def test_tool_steps_that_open_webui_respells_are_restored(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says(None, tool_calls=[CALL]), says("It is 5"), says("Sure"))
+    await sidecar.ask("add", headers=template("m1", "u1"))
+    echo = {"role": "assistant", "content": "", "tool_calls": [RESPELLED]}
+    reply = await sidecar.ask("add", echo, RESULT, headers=template("m1", "u1"))
+    original = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    assert upstream.last.said == ["add", original, RESULT]
+    assert reply.headers["X-Sidecar-Restored"] == "1"
+    answer = {"role": "assistant", "content": "It is 5"}
+    again = {"role": "user", "content": "sure?"}
+    await sidecar.ask("add", echo, RESULT, answer, again, headers=template("m2", "u2", "m1"))
+    assert upstream.last.said == ["add", original, RESULT, "It is 5", "sure?"]
+    assert len((await sidecar.only()).branches) == 1
+
+
+async def test_tool_steps_that_a_client_flattened_are_restored(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says(None, tool_calls=[CALL]), says("It is 5"), says("Sure"), says("Bye"))
+    await sidecar.ask("add", id="a")
+    await sidecar.ask(RESULT, id="a")
+    reply = await sidecar.ask("add", "It is 5", "sure?", id="a")
+    assert reply.outcome == "continue"
+    assert reply.headers["X-Sidecar-Restored"] == "3"
+    original = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    assert upstream.last.said == ["add", original, RESULT, "It is 5", "sure?"]
+    await sidecar.ask("add", "It is 5", "sure?", "Sure", "bye", id="a")
+    assert upstream.last.said == ["add", original, RESULT, "It is 5", "sure?", "Sure", "bye"]
+
+
+async def test_parallel_models_share_a_chat_and_go_on_from_the_chosen_answer(
+    sidecar: Sidecar, upstream: Upstream
+):
+    gate = asyncio.Event()
+    upstream.will(waits(gate, says("red")), waits(gate, says("blue")))
+    both = [
+        asyncio.create_task(sidecar.ask("colour?", headers=template(id, "u1"), model=model))
+        for id, model in (("m1", "one"), ("m2", "two"))
+    ]
+    while len(upstream.requests) < 2:
+        await asyncio.sleep(0.005)
+    gate.set()
+    await asyncio.gather(*both)
+    for id, model in (("m3", "one"), ("m4", "two")):
+        await sidecar.ask("colour?", "blue", "why?", headers=template(id, "u2", "m2"), model=model)
+        assert upstream.last.said == ["colour?", "blue", "why?"]
+    stored = await sidecar.only()
+    assert sorted(stored.branches) == [
+        ["colour?", "blue", "why?", "ok"],
+        ["colour?", "blue", "why?", "ok"],
+        ["colour?", "red"],
+    ]
+
+
+async def test_an_append_that_waits_too_long_is_told_so(start: Start, upstream: Upstream):
+    sidecar = await start(history={"append_wait": 0.1})
+    gate = asyncio.Event()
+    upstream.will(streams(event({"content": "one"}), gate, event({}, finish="stop")))
+    first = asyncio.create_task(sidecar.ask("1", id="a", stream=True))
+    while not upstream.requests:
+        await asyncio.sleep(0.005)
+    error = assert_error(await sidecar.ask("2", id="a"), 409, "conversation_busy", type="conflict_error")
+    assert "history.append_wait" in error["message"]
+    assert (await sidecar.ask("2", id="b")).status == 200
+    assert (await sidecar.ask("1", headers={"X-OpenWebUI-Chat-Id": "a"})).status == 200
+    gate.set()
+    await first
+    assert (await sidecar.ask("3", id="a")).status == 200
+
+
+async def test_a_repeated_append_is_a_retry_where_no_answer_is_there_yet(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask("1", id="a")
+    upstream.will(streams(event({"content": "half"}), b'data: {"error":{"message":"oops"}}\n\n'))
+    await sidecar.ask("2", id="a", stream=True)
+    reply = await sidecar.ask("2", id="a")
+    assert reply.outcome == "retry"
+    assert upstream.last.said == ["1", "ok", "2"]
+    assert (await sidecar.only()).branches == [["1", "ok", "2", "half (failed)"], ["1", "ok", "2", "ok"]]
+
+
+async def test_a_first_message_sent_again_is_a_retry(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("one"), says("two"))
+    await sidecar.ask("hi", id="a")
+    assert (await sidecar.ask("hi", id="a")).outcome == "retry"
+    assert upstream.last.said == ["hi"]
+    assert (await sidecar.only()).branches == [["hi", "one"], ["hi", "two"]]

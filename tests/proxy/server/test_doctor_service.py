@@ -1,0 +1,303 @@
+"""`sidecar doctor` about the way itself, what it may say to whom, and the sidecar that cannot be asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from sidecar import __version__, cli
+from sidecar.doctor.ask import CannotAsk, address
+from sidecar.settings import Settings
+from tests.proxy.client import Sidecar, assert_error, eventually
+from tests.proxy.conftest import Start
+from tests.proxy.faults.test_store_errors import broken
+from tests.proxy.front import FOLLOW_UP, TEMPLATES, Front, doctor
+from tests.proxy.mock_upstream import Upstream, sends, waits
+
+DOCTOR = "/-/doctor"
+KEY = {"Authorization": "Bearer k"}
+
+
+async def codes(sidecar: Sidecar, query: str = "") -> list[str]:
+    reply = await sidecar.send("GET", DOCTOR + query)
+    assert reply.status == 200
+    return [each["code"] for each in reply.json["findings"]]
+
+
+async def test_nothing_received_yet(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
+    assert await doctor(sidecar) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "[nothing_received]" in said
+    assert "Send one message in Open WebUI and ask again" in said
+    assert "OPENAI_API_BASE_URLS" in said
+
+
+async def test_models_that_were_listed_and_no_chat(sidecar: Sidecar):
+    await sidecar.send("GET", "/v1/models")
+    report = (await sidecar.send("GET", DOCTOR)).json
+    assert [each["code"] for each in report["findings"]] == ["nothing_received"]
+    assert "another connection" in report["findings"][0]["cure"]
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "cure"),
+    [
+        ("/v1/responses", "change", "Chat Completions"),
+        ("/api/chat", "change", "not under Ollama API"),
+        ("/v1/messages", "hint", "/v1/chat/completions"),
+        ("/v1/completions", "hint", "/v1/chat/completions"),
+    ],
+)
+async def test_chats_by_another_api_are_told(sidecar: Sidecar, path: str, level: str, cure: str):
+    await sidecar.ask("hi", id="a", headers=KEY)
+    await sidecar.send("POST", path, data=b"{}")
+    await sidecar.send("POST", "/v1/embeddings", data=b"{}")
+    report = (await sidecar.send("GET", DOCTOR)).json
+    (finding,) = report["findings"]
+    assert (finding["code"], finding["level"]) == ("api_not_read", level)
+    assert cure in finding["cure"]
+    assert report["requests"]["other_apis"] == {path.removeprefix("/v1"): 1}
+
+
+async def test_only_chats_by_another_api(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
+    await Front(sidecar, TEMPLATES, path="/v1/responses").chats("a", turns=1)
+    assert await doctor(sidecar) == 1
+    said = capsys.readouterr().out
+    assert "no chat request yet" in said
+    assert "not read     /responses 3" in said
+    assert "[api_not_read]" in said
+
+
+async def test_a_store_that_cannot_be_written_comes_first(sidecar: Sidecar):
+    await Front(sidecar).chats("a")
+    with broken(sidecar, reading=False):
+        await Front(sidecar).chats("b")
+        assert (await codes(sidecar))[0] == "store_not_writable"
+    assert "store_was_down" in await codes(sidecar)
+
+
+async def test_an_upstream_that_is_down(sidecar: Sidecar, upstream: Upstream):
+    await upstream.stop()
+    await sidecar.ask("hi", id="a", headers=KEY)
+    report = (await sidecar.send("GET", DOCTOR)).json
+    assert [each["code"] for each in report["findings"]] == ["upstream_unreachable"]
+    assert report["refused"] == {"upstream_unreachable": 1}
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "upstream_refuses_key"), (404, "upstream_not_found")])
+async def test_what_the_newest_answer_of_the_backend_shows(
+    sidecar: Sidecar, upstream: Upstream, status: int, code: str
+):
+    upstream.will(sends(b"{}", status=status))
+    await sidecar.ask("hi", id="a", headers=KEY)
+    upstream.will(sends(b"{}"))  # the probe of the upstream
+    assert await codes(sidecar) == [code]
+    await sidecar.ask("hi", id="b", headers=KEY)
+    assert await codes(sidecar) == []
+
+
+async def test_what_the_sidecar_refused_is_counted(sidecar: Sidecar):
+    await sidecar.send("POST", "/v1/chat/completions", data=b"nonsense", headers=KEY)
+    report = (await sidecar.send("GET", DOCTOR)).json
+    assert [each["code"] for each in report["findings"]] == ["refused"]
+    assert sum(report["refused"].values()) == 1
+
+
+async def test_a_request_is_seen_while_it_waits_for_its_answer(sidecar: Sidecar, upstream: Upstream):
+    gate = asyncio.Event()
+    upstream.will(waits(gate, sends(b"{}")))
+    asking = asyncio.ensure_future(sidecar.ask("hi", id="a", headers=KEY))
+    await eventually(lambda: upstream.requests)
+    requests = (await sidecar.send("GET", DOCTOR)).json["requests"]
+    assert (requests["chats"], requests["without_answer"]) == (1, 1)
+    gate.set()
+    await asking
+    assert (await sidecar.send("GET", DOCTOR)).json["requests"]["without_answer"] == 0
+
+
+async def test_history_that_is_switched_off_is_told(start: Start):
+    sidecar = await start(history={"mode": "off"})
+    await sidecar.ask("hi", headers=KEY)
+    assert await codes(sidecar) == ["history_off", "no_chat_id"]
+
+
+async def test_nothing_is_called_fine_that_is_not(
+    sidecar: Sidecar, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+):
+    await upstream.stop()
+    assert await doctor(sidecar) == 1
+    said = capsys.readouterr().out
+    assert "2 things to change" in said
+    assert "Fine" not in said
+
+
+async def test_no_more_is_remembered_than_was_set(start: Start):
+    sidecar = await start(doctor={"remember": 2})
+    for id in "abc":
+        await sidecar.ask("hi", id=id, headers=KEY)
+    report = (await sidecar.send("GET", DOCTOR)).json
+    assert (report["requests"]["chats"], report["chat_id"]["conversations"]) == (2, 2)
+
+
+async def test_nothing_need_be_remembered(start: Start):
+    sidecar = await start(doctor={"remember": 0})
+    await sidecar.ask("hi", id="a", headers=KEY)
+    assert await codes(sidecar) == ["not_remembered"]
+
+
+async def test_temporary_chats_and_channels_are_counted(sidecar: Sidecar):
+    for id in ("temporary:x", "channel:y", "z"):
+        await sidecar.ask("hi", id=id, headers=KEY)
+    report = (await sidecar.send("GET", DOCTOR)).json
+    assert report["chat_id"]["kinds"] == {"temporary": 1, "channel": 1, "chat": 1}
+
+
+async def test_the_report_names_nobody(sidecar: Sidecar, tmp_path: Path):
+    front = Front(sidecar, TEMPLATES, forward=True, key="Bearer very-secret-key", follow_up=FOLLOW_UP)
+    await front.chats("my-chat-id", user="ada@example.com")
+    odd = {
+        "User-Agent": "sk-secret0123 (mail me: ada@example.com) agent0/1",
+        "X-Session-Id": "session-of-ada",
+    }
+    await sidecar.ask("hi", headers=odd)
+    reply = await sidecar.send("GET", DOCTOR)
+    assert reply.json["chat_id"]["elsewhere"] == {"X-Session-Id": 1}
+    for secret in ("my-chat-id", "very-secret", "ada", "secret0", "question 0", "session-of", "conv_"):
+        assert secret not in reply.body.decode()
+    assert "Access-Control-Allow-Origin" not in reply.headers
+
+
+@pytest.mark.parametrize("last", ["0", "-1", "x", "", "٣"])
+async def test_a_number_of_requests_has_to_be_one(sidecar: Sidecar, last: str):
+    assert_error(await sidecar.send("GET", f"{DOCTOR}?last={last}"), 400, "invalid_request")
+
+
+async def test_the_newest_alone_can_be_looked_at(sidecar: Sidecar):
+    for id in "abc":
+        await sidecar.ask("hi", id=id, headers=KEY)
+    assert (await sidecar.send("GET", DOCTOR + "?last=2")).json["requests"]["chats"] == 2
+    assert (await sidecar.send("GET", DOCTOR + "?last=" + "9" * 30)).json["requests"]["chats"] == 3
+
+
+async def test_json_is_the_report_itself(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
+    await sidecar.ask("hi", id="a", headers=KEY)
+    assert await doctor(sidecar, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is True
+    assert report["sidecar"] == __version__
+    assert report["chat_id"]["headers"] == {"X-Conversation-ID": 1}
+
+
+@pytest.mark.parametrize("end", ["/v1", "/v1/", "/"])
+async def test_the_url_that_clients_use_will_do(
+    sidecar: Sidecar, capsys: pytest.CaptureFixture[str], end: str
+):
+    url = sidecar.url.removeprefix("http://") + end
+    assert await asyncio.to_thread(cli.main, ["doctor", "--url", url]) == 1
+    assert f"at {sidecar.url}: no chat request yet" in capsys.readouterr().out
+
+
+async def cannot_ask(url: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert await asyncio.to_thread(cli.main, ["doctor", "--url", url]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("sidecar: ")
+    assert len(said.err.splitlines()) == 1
+    return said.err
+
+
+async def test_a_sidecar_that_does_not_run(capsys: pytest.CaptureFixture[str]):
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        said = await cannot_ask(f"http://127.0.0.1:{taken.getsockname()[1]}", capsys)
+    assert "Connection refused" in said
+    assert "`sidecar serve`" in said
+    assert "docker compose exec sidecar sidecar doctor" in said
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"<html>", 200), (b"{}", 200), (b"[]", 200), (b"{}", 404), (b"\xff", 200)]
+)
+async def test_something_else_that_answers_there(
+    upstream: Upstream, capsys: pytest.CaptureFixture[str], body: bytes, status: int
+):
+    upstream.will(sends(body, status=status))
+    said = await cannot_ask(upstream.url, capsys)
+    assert "is no sidecar" in said
+    assert "--url" in said
+
+
+async def test_something_that_speaks_no_http(capsys: pytest.CaptureFixture[str]):
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.com\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    async with server:
+        said = await cannot_ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", capsys)
+    assert "is no sidecar" in said
+    assert "mail.example.com" not in said
+
+
+async def test_something_that_stays_silent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sidecar.doctor.ask._PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        said = await cannot_ask(f"http://127.0.0.1:{silent.getsockname()[1]}", capsys)
+    assert "timed out" in said
+
+
+async def test_a_url_that_is_none(capsys: pytest.CaptureFixture[str]):
+    assert "no sidecar" in await cannot_ask("http://:nonsense", capsys)
+
+
+@pytest.mark.parametrize(
+    ("listen", "url"),
+    [
+        ("127.0.0.1:1", "http://127.0.0.1:1"),
+        ("0.0.0.0:2", "http://127.0.0.1:2"),
+        ("[::]:3", "http://[::1]:3"),
+        ("[::1]:4", "http://[::1]:4"),
+        ("sidecar:5", "http://sidecar:5"),
+    ],
+)
+def test_the_sidecar_is_asked_where_it_listens(listen: str, url: str):
+    assert address(Settings(listen=listen)) == url
+
+
+def test_a_free_port_cannot_be_known():
+    with pytest.raises(CannotAsk, match="--url"):
+        address(Settings(listen="127.0.0.1:0"))
+
+
+def test_the_settings_say_where_to_ask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SIDECAR_LISTEN", "127.0.0.1:1")
+    assert cli.main(["doctor"]) == 2
+    assert "http://127.0.0.1:1:" in capsys.readouterr().err
+    file = tmp_path / "s.toml"
+    file.write_text('listen = "nonsense"\n')
+    monkeypatch.delenv("SIDECAR_LISTEN")
+    assert cli.main(["doctor", "--config", str(file)]) == 2
+    assert "HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "x"])
+def test_the_flag_for_the_newest_takes_a_number(number: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["doctor", "--last", number])
+    assert ended.value.code == 2
+    assert "1 or more" in capsys.readouterr().err
+
+
+async def test_the_doctor_asks_no_proxy(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert await doctor(sidecar) == 1

@@ -1,0 +1,197 @@
+"""The process ends when told to, within its limit, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import ClientSession
+
+from sidecar import __version__
+from sidecar.settings import Settings
+from tests.proxy.client import CHAT, Sidecar, chat, named
+from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams
+from tests.proxy.process import Process, serving
+
+HALF = event({"role": "assistant", "content": "half an"})
+REST = event({"content": " answer"}, finish="stop")
+BODY = json.dumps({"model": "m", "messages": chat("hi"), "stream": True}).encode()
+
+
+def asking(http: ClientSession, process: Process):
+    return http.post(process.url + CHAT, data=BODY, headers=named("a"))
+
+
+async def ended(process: Process) -> int:
+    return await asyncio.wait_for(process.running.wait(), 15)
+
+
+async def branches(folder: Path, http: ClientSession) -> list[list[str]]:
+    settings = Settings.model_validate({"store": f"sqlite:///{folder}/sidecar.db"})
+    return (await Sidecar("", settings, http).only()).branches
+
+
+async def test_one_line_says_that_it_is_ready_and_what_to_do_next(tmp_path: Path):
+    async with serving(folder=tmp_path) as process:
+        assert __version__ in process.ready
+        assert f"{process.url}/v1" in process.ready
+        assert "curl" in process.ready
+        assert "X-Conversation-ID" in process.ready
+        async with ClientSession() as http, asking(http, process) as response:
+            assert response.status == 200
+            assert (await response.read()).endswith(DONE)
+
+
+async def test_the_line_names_no_model_that_the_upstream_may_not_have(upstream: Upstream, tmp_path: Path):
+    async with serving("--upstream", upstream.url, folder=tmp_path) as process:
+        assert f"in front of {upstream.url}" in process.ready
+        assert process.ready.endswith(f"curl {process.url}/v1/models\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stream_that_ends_in_time_is_let_end(
+    upstream: Upstream, tmp_path: Path, number: signal.Signals
+):
+    gate = asyncio.Event()
+    upstream.will(streams(HALF, gate, REST, DONE))
+    async with serving("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
+        async with asking(http, process) as response:
+            assert await response.content.readexactly(len(HALF)) == HALF
+            process.running.send_signal(number)
+            await asyncio.sleep(0.1)
+            with pytest.raises(aiohttp.ClientConnectorError):
+                await http.get(process.url + "/-/live")
+            gate.set()
+            assert await response.read() == REST + DONE
+        assert await ended(process) == 0
+        assert await branches(tmp_path, http) == [["hi", "half an answer"]]
+
+
+async def test_a_stream_that_takes_too_long_is_kept_as_far_as_it_came(upstream: Upstream, tmp_path: Path):
+    upstream.will(streams(HALF, asyncio.Event()))
+    limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "0.3"}
+    async with (
+        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        ClientSession() as http,
+    ):
+        async with asking(http, process) as response:
+            assert await response.content.readexactly(len(HALF)) == HALF
+            began = time.monotonic()
+            process.running.terminate()
+            assert await ended(process) == 0
+            assert 0.3 <= time.monotonic() - began < 2
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await response.content.read()
+        assert await branches(tmp_path, http) == [["hi", "half an (partial)"]]
+
+
+@pytest.mark.parametrize("seen", [HALF, b""])
+async def test_a_reply_that_is_read_on_for_nobody_does_not_hold_up_the_end(
+    upstream: Upstream, tmp_path: Path, seen: bytes
+):
+    upstream.will(streams(*filter(None, (seen,)), asyncio.Event()))
+    limits = {"SIDECAR_TIMEOUTS__SHUTDOWN": "0.3", "SIDECAR_HISTORY__ON_DISCONNECT": "finish"}
+    async with (
+        serving("--upstream", upstream.url, folder=tmp_path, **limits) as process,
+        ClientSession() as http,
+    ):
+        async with asking(http, process) as response:
+            await response.content.readexactly(len(seen))
+        await asyncio.sleep(0.1)
+        began = time.monotonic()
+        process.running.terminate()
+        assert await ended(process) == 0
+        assert time.monotonic() - began < 2
+        expected = ["hi", "half an (partial)"] if seen else ["hi"]
+        assert await branches(tmp_path, http) == [expected]
+
+
+async def test_what_came_of_a_reply_is_kept_also_if_the_store_is_locked_at_the_end(
+    upstream: Upstream, tmp_path: Path
+):
+    upstream.will(streams(HALF, asyncio.Event()))
+    limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "0.3"}
+    async with (
+        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        ClientSession() as http,
+    ):
+        async with asking(http, process) as response:
+            assert await response.content.readexactly(len(HALF)) == HALF
+            with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                process.running.terminate()
+                await asyncio.sleep(1)
+                assert process.running.returncode is None
+            assert await ended(process) == 0
+        assert await branches(tmp_path, http) == [["hi", "half an (partial)"]]
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_ends_it_at_once(upstream: Upstream, tmp_path: Path, second: signal.Signals):
+    upstream.will(says("kept"), streams(HALF, asyncio.Event()))
+    async with serving("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
+        async with asking(http, process) as response:
+            assert (await response.read()).endswith(DONE)
+        async with asking(http, process) as response:
+            assert await response.content.readexactly(len(HALF)) == HALF
+            process.running.terminate()
+            await asyncio.sleep(0.2)
+            assert process.running.returncode is None
+            began = time.monotonic()
+            process.running.send_signal(second)
+            assert await ended(process) == 128 + second
+            assert time.monotonic() - began < 1
+        assert await branches(tmp_path, http) == [["hi", "kept"]]
+
+
+async def test_idle_connections_do_not_hold_up_the_end(upstream: Upstream, tmp_path: Path):
+    async with serving("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
+        async with http.get(process.url + "/v1/models") as response:
+            await response.read()
+        began = time.monotonic()
+        process.running.terminate()
+        assert await ended(process) == 0
+        assert time.monotonic() - began < 2
+
+
+async def complaint(folder: Path, *flags: str) -> str:
+    """What a sidecar says that does not start."""
+    running = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar", "serve", *flags),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    output, errors = await asyncio.wait_for(running.communicate(), 20)
+    assert (running.returncode, output) == (1, b"")
+    return errors.decode()
+
+
+async def test_an_address_in_use_stops_the_start_with_a_sentence(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert await complaint(tmp_path, "--listen", address) == (
+            f"sidecar: cannot listen on {address}: Address already in use (set `listen` to another address)\n"
+        )
+
+
+async def test_a_store_that_cannot_be_opened_stops_the_start_with_a_sentence(tmp_path: Path):
+    file = tmp_path / "nowhere" / "sidecar.db"
+    said = await complaint(tmp_path, "--listen", "127.0.0.1:0", "--store", f"sqlite:///{file}")
+    assert said == (
+        f"sidecar: cannot open the store {file}: unable to open database file "
+        f"(the folder {file.parent} does not exist: make it, or set `store` to another file)\n"
+    )

@@ -1,0 +1,591 @@
+"""What was said cannot be read without the key, nor guessed, nor put elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from sidecar.conversation.records import Detail, Sent, Summary, packed
+from sidecar.errors import StoreUnavailable
+from sidecar.store import MemoryStore, make_store
+from sidecar.store.encrypted.cipher import ENCRYPTED, BlockVeil, Seal, TenantPseudonym, is_sealed
+from sidecar.store.encrypted.store import EncryptedStore
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, turn
+
+OLD, NEW = bytes(range(32)), bytes(range(32, 64))
+FRONT = b"f" * 16
+
+
+class Stores:
+    """One file, opened with whatever keys."""
+
+    def __init__(self, folder):
+        self.folder, self.path = folder, str(folder / "sidecar.db")
+        self._open = []
+
+    async def __call__(self, *keys, **options):
+        await self.close()
+        store = make_store(self.path, keys=keys, **options)
+        await store.open()
+        self._open.append(store)
+        return store
+
+    async def close(self):
+        while self._open:
+            await self._open.pop().close()
+
+    def words(self):
+        return b"".join(file.read_bytes() for file in sorted(self.folder.iterdir()))
+
+    def mixed_by_an_earlier_version(self):
+        """As one left a store that was in use when it got a key: nothing is sealed but the secret."""
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            (kept,) = connection.execute("SELECT value FROM secret").fetchone()
+            sealed = Seal([OLD]).seal(b"m" + kept, "\0secret")
+            connection.execute("UPDATE secret SET value = ?", (sealed,))
+
+    def execute(self, sql, *values):
+        with closing(sqlite3.connect(self.path)) as connection, connection:
+            assert connection.execute(sql, values).rowcount > 0
+
+
+@pytest.fixture
+async def stores(tmp_path):
+    stores = Stores(tmp_path)
+    yield stores
+    await stores.close()
+
+
+async def fill(store, id="conv_1", tenant=TENANT):
+    """One conversation with a secret word wherever there may be one."""
+    ask, _ = chat("the xyzzy question", "never mind", tenant=tenant)
+    answer = reply("the xyzzy answer", ask, tenant=tenant, usage=b'{"of":"xyzzy"}', model="demo")
+    about = talk(id, key="mine", tenant=tenant, tip=answer.id)
+    detail = Detail((answer.id,), target="xyzzy target", sent=Sent("xyzzy rule"))
+    done = exchange(id, ask, at=7, detail=detail)
+    await store.record(turn(about, ask, answer, system=b'["xyzzy system"]', exchange=done))
+    await store.summarise(id, Summary(FRONT, "the xyzzy summary", "small", 1.0))
+    return ask, answer
+
+
+async def _filled(stores, *keys):
+    store = await stores(*keys)
+    await fill(store)
+    await fill(store, "conv_2", OTHER_TENANT)
+    return store
+
+
+async def everything(store):
+    return [await store.whole(each.id) async for each in store.holdings(sized=False)]
+
+
+def refused(error):
+    return pytest.raises(StoreUnavailable, match=error)
+
+
+async def test_no_file_tells_what_was_said_nor_what_the_hashes_are_keyed_by(stores):
+    store = await stores(OLD)
+    await fill(store)
+    secret = store.secret
+
+    for _ in range(2):
+        told = stores.words()
+        assert b"xyzzy" not in told
+        assert TENANT not in told
+        assert secret not in told
+        await stores.close()
+    assert b"mine" in told, "the client's id, for one, can be read"
+
+
+async def test_with_the_key_all_of_it_is_there(stores):
+    ask, answer = await fill(await stores(OLD))
+    store = await stores(OLD)
+
+    assert await store.tree("conv_1") == [ask, answer]
+    assert await store.system("conv_1") == (b'["xyzzy system"]', b'["xyzzy system"]')
+    assert (await store.summary("conv_1", [FRONT])).text == "the xyzzy summary"
+    (done,) = await store.exchanges(TENANT, "conv_1")
+    assert (done.detail.target, done.detail.sent) == ("xyzzy target", Sent("xyzzy rule"))
+    assert await store.exchange(TENANT, "conv_1", done.id) == done
+    assert [each.tenant async for each in store.conversations()] == [TENANT]
+    assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
+    assert [each.id async for each in store.holdings(tenant=OTHER_TENANT)] == []
+
+
+async def test_another_key_stops_the_start_and_says_which_one_is_missing(stores):
+    await fill(await stores(OLD))
+    with refused(r"encrypted with a key \(called \w{8}\) that is none of encryption.key"):
+        await stores(NEW)
+    await stores(OLD)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_without_a_key_a_sealed_store_is_not_opened(server, tmp_path, kind):
+    path = await server.store_url() if kind == "postgres" else str(tmp_path / "sidecar.db")
+    sealed = make_store(path, keys=[OLD])
+    await sealed.open()
+    await fill(sealed)
+    await sealed.close()
+    plain = make_store(path)
+    with refused("is encrypted: set encryption.key or encryption.key_file") as caught:
+        await plain.open()
+    await plain.close()
+
+    assert caught.value.code == ENCRYPTED
+
+
+async def test_the_settings_secret_keys_the_hashes_and_the_kept_one_stays_sealed(stores):
+    store = await stores(OLD, secret="a secret of some length")
+
+    assert store.secret == b"a secret of some length"
+    await fill(store)
+    assert b"a secret of some length" not in stores.words()
+    assert len((await stores(OLD)).secret) == 32
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        "UPDATE message SET body = (SELECT body FROM message WHERE number = 2) WHERE number = 1",
+        "UPDATE message SET body = (SELECT body FROM message WHERE number = 3) WHERE number = 1",
+        "UPDATE message SET body = (SELECT usage FROM message WHERE number = 2) WHERE number = 2",
+        "UPDATE message SET body = (SELECT first FROM system_prompt WHERE conversation = 1) WHERE number = 1",
+        "UPDATE message SET body = CAST(substr(body, 1, length(body) - 8) || zeroblob(8) AS BLOB)"
+        " WHERE number = 1",
+    ],
+)
+async def test_what_was_changed_or_put_elsewhere_does_not_open(stores, swap):
+    store = await stores(OLD)
+    await fill(store)
+    await fill(store, "conv_2", OTHER_TENANT)
+    await stores.close()
+    stores.execute(swap)
+    store = await stores(OLD)
+
+    with refused("changed, or is from elsewhere"):
+        await store.tree("conv_1")
+    assert len(await store.tree("conv_2")) == 2
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        "UPDATE exchange SET outcome = 'start' WHERE conversation = 1",
+        "UPDATE exchange SET model = NULL WHERE conversation = 1",
+        "UPDATE exchange SET parent = zeroblob(24) WHERE conversation = 1",
+        "UPDATE exchange SET status = 500 WHERE conversation = 1",
+        "UPDATE exchange SET input_tokens = input_tokens + 1 WHERE conversation = 1",
+        "UPDATE exchange SET id = x'00000000000861626364' WHERE conversation = 1",
+        "UPDATE exchange SET detail = (SELECT detail FROM exchange WHERE conversation = 2)"
+        " WHERE conversation = 1",
+    ],
+)
+async def test_an_exchange_that_was_changed_or_put_elsewhere_does_not_open(stores, swap):
+    store = await stores(OLD)
+    await fill(store)
+    await fill(store, "conv_2", OTHER_TENANT)
+    await stores.close()
+    stores.execute(swap)
+    store = await stores(OLD)
+
+    with refused("changed, or is from elsewhere"):
+        await store.exchanges(TENANT, "conv_1")
+    assert len(await store.exchanges(OTHER_TENANT, "conv_2")) == 1
+
+
+async def test_what_somebody_wrote_without_the_key_is_not_believed(stores):
+    await fill(await stores(OLD))
+    await stores.close()
+    stores.execute("UPDATE message SET body = ? WHERE number = 1", b'{"role":"user","content":"forged"}')
+    stores.execute("UPDATE summary SET text = 'forged'")
+    stores.execute("UPDATE exchange SET detail = ?", packed(Detail(target="forged")))
+    store = await stores(OLD)
+
+    with refused("is not encrypted, and all of it was"):
+        await store.tree("conv_1")
+    with refused("is not encrypted, and all of it was"):
+        await store.summary("conv_1", [FRONT])
+    with refused("is not encrypted, and all of it was"):
+        await store.exchanges(TENANT, "conv_1")
+
+
+FORGED = b'{"role":"user","content":"forged"}'
+CLEAR_SECRET = "UPDATE secret SET value = zeroblob(32)"
+CLEAR_TENANTS = f"UPDATE conversation SET tenant = x'{TENANT.hex()}'"
+CLEAR_BODIES = f"UPDATE message SET body = x'{FORGED.hex()}'"
+
+
+class TestAStoreThatWasSealed:
+    @pytest.mark.parametrize("takes_clear", [False, True])
+    @pytest.mark.parametrize(
+        "changes", [[CLEAR_SECRET], [CLEAR_SECRET, CLEAR_BODIES], ["DELETE FROM secret"]]
+    )
+    async def test_a_secret_that_is_not_sealed_is_not_taken(self, stores, changes, takes_clear):
+        await _filled(stores, OLD)
+        await stores.close()
+        for each in changes:
+            stores.execute(each)
+
+        with refused("the secret of the store is not encrypted, and what it holds is"):
+            await stores(OLD, takes_clear=takes_clear)
+
+    async def test_all_of_it_in_clear_is_not_served(self, stores):
+        await _filled(stores, OLD)
+        await stores.close()
+        for each in (CLEAR_SECRET, CLEAR_TENANTS, CLEAR_BODIES):
+            stores.execute(each)
+
+        with refused("put a backup in its place"):
+            await stores(OLD)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            CLEAR_TENANTS,
+            "UPDATE conversation SET tenant = zeroblob(33)",
+            "UPDATE conversation SET tenant = CAST(x'01' || zeroblob(16) AS BLOB)",
+            "UPDATE conversation SET tenant = CAST(substr(tenant, 1, 20) AS BLOB)",
+            "UPDATE conversation SET tenant = (SELECT tenant FROM conversation WHERE id = 'conv_2')",
+            "UPDATE message SET parent = NULL WHERE number = 2",
+            "UPDATE message SET digest = zeroblob(16) WHERE number = 2",
+            "UPDATE message SET conversation = 3 - conversation",
+        ],
+    )
+    async def test_a_tenant_or_a_place_that_was_changed_is_an_error(self, stores, change):
+        await _filled(stores, OLD)
+        await stores.close()
+        stores.execute(change)
+        store = await stores(OLD)
+
+        with refused("conversation conv_1 is not "):
+            await store.whole("conv_1")
+        assert {each.id async for each in store.holdings()} == {"conv_1", "conv_2"}
+
+    async def test_a_tenant_that_cannot_be_told_hides_no_other_conversation(self, stores):
+        await _filled(stores, OLD)
+        await stores.close()
+        stores.execute("UPDATE conversation SET tenant = zeroblob(33) WHERE id = 'conv_1'")
+        store = await stores(OLD)
+
+        assert [each.tenant async for each in store.holdings()] == [b"", OTHER_TENANT]
+
+    @pytest.mark.parametrize("length", [*range(8), 10, 11, 15, 23, 24, 38, 39, 40])
+    async def test_a_value_that_was_cut_is_an_error(self, stores, length):
+        await _filled(stores, OLD)
+        await stores.close()
+        stores.execute(f"UPDATE message SET body = CAST(substr(body, 1, {length}) AS BLOB), usage = NULL")
+        stores.execute(f"UPDATE summary SET text = substr(text, 1, {length})")
+        stores.execute(f"UPDATE system_prompt SET last = CAST(substr(last, 1, {length}) AS BLOB)")
+        store = await stores(OLD)
+
+        wrong = refused("in conversation conv_1 is not (what was written there|encrypted)")
+        with wrong:
+            await store.tree("conv_1")
+        with wrong:
+            await store.system("conv_1")
+        with wrong:
+            await store.summary("conv_1", [FRONT])
+        with wrong:
+            await store.whole("conv_1")
+
+    async def test_a_cut_secret_is_an_error(self, stores):
+        await _filled(stores, OLD)
+        await stores.close()
+        for length in (38, 11, 8):
+            stores.execute(f"UPDATE secret SET value = CAST(substr(value, 1, {length}) AS BLOB)")
+            with refused("the secret of the store is not what was written there"):
+                await stores(OLD)
+
+    async def test_an_earlier_version_knew_tenants_by_another_name_and_that_goes_on(self, stores):
+        store = make_store(stores.path, keys=[OLD])
+        assert isinstance(store, EncryptedStore)
+        store._veils = BlockVeil
+        await store.open()
+        ask, answer = await fill(store)
+        await store.close()
+        for keys in ([OLD], [NEW, OLD], [NEW]):
+            store = await stores(*keys)
+            if len(keys) == 2:
+                assert await store.reseal(lambda _: None) == 1
+            assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
+            assert (await store.whole("conv_1")).nodes == (ask, answer)
+        await stores.close()
+        stores.execute("UPDATE conversation SET tenant = CAST(x'01' || zeroblob(16) AS BLOB)")
+        with refused("or is another tenant's"):
+            await (await stores(NEW)).whole("conv_1")
+
+
+class TestAStoreThatGetsAKey:
+    async def test_what_was_there_is_read_and_gone_on_from_and_what_is_new_is_sealed(self, stores):
+        ask, answer = await fill(await stores())
+        await stores.close()
+        stores.mixed_by_an_earlier_version()
+        store = await stores(OLD)
+        more = question("and plugh?", answer)
+
+        assert await store.tree("conv_1") == [ask, answer]
+        assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
+        assert await store.candidates(TENANT, [], [answer.digest]) == {"conv_1": 2}
+        assert (await store.find(TENANT, ["conv_1"], [answer.hash])).nodes == {answer.hash: [answer]}
+        assert (await store.find(OTHER_TENANT, ["conv_1"], [answer.hash])).conversation is None
+        await store.record(turn(talk(), more))
+        assert await store.tree("conv_1") == [ask, answer, more]
+        await fill(store, "conv_2")
+        assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_2", "conv_1"]
+        assert (await store.summary("conv_1", [FRONT])).text == "the xyzzy summary"
+        assert b"plugh" not in stores.words()
+        assert b"xyzzy" in stores.words()
+
+    async def test_it_keeps_its_secret_and_no_longer_opens_without_the_key(self, stores):
+        plain = await stores()
+        await fill(plain)
+        secret = plain.secret
+
+        store = await stores(OLD, takes_clear=True)
+        assert store.secret == secret
+        with refused("is encrypted: set"):
+            await stores()
+        await (await stores(OLD, takes_clear=True)).reseal(lambda _: None)
+        assert (await stores(OLD)).secret == secret
+
+    async def test_only_who_encrypts_it_takes_it(self, stores):
+        before = await everything(await _filled(stores))
+        for _ in range(2):
+            with refused("is not encrypted, and there is a key: `sidecar rekey` encrypts it"):
+                await stores(OLD)
+        store = await stores(OLD, takes_clear=True)
+        assert await everything(store) == before
+
+        with refused("encrypted in part, since `sidecar rekey` was broken off: run it again"):
+            await stores(OLD)
+        await (await stores(OLD, takes_clear=True)).reseal(lambda _: None)
+        assert await everything(await stores(OLD)) == before
+
+    async def test_once_gone_over_nothing_of_it_can_be_read(self, stores):
+        store = await stores()
+        await fill(store)
+        await fill(store, "conv_2", OTHER_TENANT)
+        before, secret = await everything(store), store.secret
+        store = await stores(OLD, takes_clear=True)
+        seen: list[int] = []
+
+        assert await store.reseal(seen.append) == 2
+        await store.scrub(compact=True)
+
+        assert seen == [2, 2]
+        told = stores.words()
+        assert (b"xyzzy" in told, TENANT in told, OTHER_TENANT in told, secret in told) == (False,) * 4
+        store = await stores(OLD)
+        assert await everything(store) == before
+        assert await store.reseal(seen.append) == 0
+        stores.execute("UPDATE message SET body = ? WHERE number = 1", b'{"content":"forged"}')
+        with refused("is not encrypted"):
+            await store.tree("conv_1")
+
+
+class TestRotation:
+    async def test_all_keys_open_and_the_first_seals(self, stores):
+        _, answer = await fill(await stores(OLD))
+        store = await stores(NEW, OLD)
+        before = await everything(store)
+        more = question("and?", answer)
+        await store.record(turn(talk(), more))
+
+        assert len(before) == 1
+        assert len(await store.tree("conv_1")) == 3
+        with refused("none of encryption.key"):
+            await stores(NEW)
+
+    async def test_after_the_store_was_gone_over_the_old_key_is_not_needed(self, stores):
+        store = await stores(OLD)
+        await fill(store)
+        await fill(store, "conv_2", OTHER_TENANT)
+        before = await everything(store)
+
+        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 2
+        assert await everything(await stores(NEW)) == before
+        with refused("none of encryption.key"):
+            await stores(OLD)
+
+    async def test_a_conversation_of_exchanges_alone_is_gone_over_as_well(self, stores):
+        done = exchange("conv_1", None)
+        await (await stores(OLD)).record(turn(talk(), exchange=done))
+
+        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 1
+        assert await (await stores(NEW)).exchanges(TENANT, "conv_1") == [done]
+
+    async def test_broken_off_it_goes_on_with_what_is_left(self, stores):
+        store = await stores(OLD)
+        for number in range(5):
+            await fill(store, f"conv_{number}")
+        before = await everything(store)
+        store = await stores(NEW, OLD)
+        seen = []
+
+        def breaks_off(messages):
+            seen.append(messages)
+            if len(seen) == 3:
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await store.reseal(breaks_off)
+        store = await stores(NEW, OLD)
+        assert await everything(store) == before
+        assert await store.reseal(lambda _: None) == 2
+        assert await everything(await stores(NEW)) == before
+
+    async def test_what_is_recorded_meanwhile_stays(self, monkeypatch):
+        inner = MemoryStore()
+        store = EncryptedStore(inner, [OLD])
+        await store.open()
+        _, answer = await fill(store)
+        later = EncryptedStore(inner, [NEW, OLD])
+        await later.open()
+        more = question("and?", answer)
+        rewrite = inner.rewrite
+
+        async def late(conversation, change):
+            await later.record(turn(talk(), more))
+            return await rewrite(conversation, change)
+
+        monkeypatch.setattr(inner, "rewrite", late)
+        assert await later.reseal(lambda _: None) == 1
+        assert (await later.tree("conv_1"))[-1] == more
+
+    async def test_one_deleted_meanwhile_is_passed_over(self, monkeypatch):
+        inner = MemoryStore()
+        store = EncryptedStore(inner, [OLD])
+        await store.open()
+        await fill(store)
+
+        async def gone(conversation):
+            return None
+
+        monkeypatch.setattr(inner, "whole", gone)
+        assert await store.reseal(lambda _: None) == 0
+
+
+async def test_a_secret_from_elsewhere_is_kept_sealed(stores):
+    store = await stores(OLD)
+    await store.keep_secret(b"s" * 32)
+    await fill(store)
+
+    assert b"s" * 32 not in stores.words()
+    store = await stores(OLD)
+    assert store.secret == b"s" * 32
+    assert len(await store.tree("conv_1")) == 2
+
+
+async def test_a_copy_is_as_sealed_as_the_store(stores, tmp_path):
+    store = await stores(OLD)
+    ask, answer = await fill(store)
+    await store.backup(str(tmp_path / "copy.db"), lambda share: None)
+    copy = make_store(str(tmp_path / "copy.db"), keys=[OLD])
+    await copy.open()
+
+    assert await copy.tree("conv_1") == [ask, answer]
+    assert b"xyzzy" not in stores.words()
+    await copy.close()
+
+
+async def test_it_says_what_waits_and_checks_like_the_store_inside(stores):
+    store = await stores(OLD)
+
+    assert store.waiting() == (0, 0)
+    await store.check()
+    await store.probe()
+    async with store.in_turn("a", 1.0):
+        pass
+
+
+def test_a_piece_opens_in_its_place_alone():
+    seal = Seal([OLD])
+    sealed = seal.seal(b"said", "conv_1", b"node", b"body")
+
+    assert is_sealed(sealed)
+    assert seal.open(sealed, "conv_1", b"node", b"body") == b"said"
+    for place in (("conv_2", b"node", b"body"), ("conv_1", b"nod", b"ebody"), ("conv_1", b"node")):
+        with refused("changed, or is from elsewhere"):
+            seal.open(sealed, *place)
+
+
+def test_the_same_words_never_look_alike():
+    seal = Seal([OLD])
+
+    assert len({seal.seal(b"said", "conv_1") for _ in range(100)}) == 100
+
+
+def test_a_text_comes_back_whatever_is_in_it():
+    seal = Seal([OLD])
+    for text in ("", "Grüße \N{GRINNING FACE}", "half \ud83d an emoji"):
+        assert seal.open_text(seal.seal_text(text, "c"), "c") == text
+
+
+@pytest.mark.parametrize("kind", [TenantPseudonym, BlockVeil])
+def test_a_tenant_has_one_other_name_under_a_secret(kind):
+    veil = kind(b"s" * 32)
+    name = veil.veil(TENANT)
+
+    assert name == kind(b"s" * 32).veil(TENANT) != kind(b"t" * 32).veil(TENANT)
+    assert TENANT not in name
+    assert veil.unveil(name) == TENANT
+    for other in (b"", b"\x01", b"\x02", TENANT, name[:-1], name + b"x", b"\x03" + name[1:]):
+        assert veil.unveil(other) is None
+    with pytest.raises(ValueError, match="16 bytes"):
+        veil.veil(b"short")
+
+
+def test_the_seal_is_version_1():
+    """Whoever changes it makes a version 2 that still opens this."""
+    golden = "007365616c311bdde13f6e6e6e6e6e6e6e6e6e6e6e6e99e53be8a2cd192b45261d076124dd60ac4504a7"
+    sealed = bytes.fromhex(golden)
+
+    assert Seal([OLD]).open(sealed, "conv_1", b"node", b"body") == b"said"
+    assert BlockVeil(b"s" * 32).veil(TENANT).hex() == "016d9ec4e323368893052e6b0540b96c4a"
+    assert (
+        TenantPseudonym(b"s" * 32).veil(TENANT).hex()
+        == "02bb375859389322c5dc49bbd66a483273dbd6b45049521ee1b5e124f48f3e2da7"
+    )
+
+
+def test_a_name_of_a_tenant_that_was_changed_is_nobodys():
+    veil = TenantPseudonym(b"s" * 32)
+    name = veil.veil(TENANT)
+    for at in range(len(name)):
+        assert veil.unveil(name[:at] + bytes([name[at] ^ 1]) + name[at + 1 :]) is None
+
+
+async def test_a_postgresql_store_gets_a_key_and_another_one(server):
+    url = await server.store_url()
+    plain = make_store(url)
+    await plain.open()
+    _, answer = await fill(plain)
+    await plain.close()
+    for keys in ([OLD], [NEW, OLD], [NEW]):
+        store = EncryptedStore(make_store(url), keys, takes_clear=True)
+        await store.open()
+        answer = reply(f"and {len(keys)}", answer)
+        await store.record(turn(talk(), answer))
+        assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
+        if OLD in keys:
+            assert await store.reseal(lambda _: None) == 1
+            await store.scrub(compact=True)
+        whole = await store.whole("conv_1")
+        assert whole is not None
+        assert [node.body for node in whole.nodes[:1]] == [question("the xyzzy question").body]
+        assert whole.nodes[-1] == answer
+        assert whole.conversation.tenant == TENANT
+        await store.close()
+    raw = make_store(url)
+    raw.may_be_sealed = True
+    await raw.open()
+    try:
+        whole = await raw.whole("conv_1")
+        assert whole is not None
+        assert all(is_sealed(node.body) for node in whole.nodes)
+        assert whole.conversation.tenant != TENANT
+    finally:
+        await raw.close()

@@ -1,0 +1,171 @@
+"""Numbered migrations, and which databases are refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from msgspec.structs import fields
+
+from sidecar.conversation.tree import Node
+from sidecar.errors import StoreUnavailable
+from sidecar.store import SQLiteStore
+from sidecar.store import migrations as schema
+from sidecar.store.migrations import migrate, migrations
+from tests.store.trees import TENANT, chat, question, talk, turn
+
+SECOND = """
+    -- A comment; with a semicolon.
+    CREATE TABLE later (value TEXT);
+    CREATE INDEX by_value ON later (value)
+"""
+BROKEN = "CREATE TABLE half (value TEXT);\nCREATE TABLE half (value TEXT);\n"
+
+
+@pytest.fixture
+def connection(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as connection:
+        yield connection
+
+
+def tables(connection):
+    found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    return {name for (name,) in found if not name.startswith("sqlite_")}
+
+
+def version(connection):
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def with_another(monkeypatch, number, sql):
+    known = migrations()
+    monkeypatch.setattr(schema, "migrations", lambda: [*known, (number, sql)])
+
+
+def test_the_migrations_are_numbered_from_one_without_gaps():
+    numbers = [number for number, _sql in migrations()]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_new_database_has_the_schema_that_the_migrations_add_up_to(connection):
+    migrate(connection, "the store")
+    with closing(sqlite3.connect(":memory:")) as plain:
+        plain.executescript("".join(sql for _number, sql in migrations()))
+        expected = plain.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
+
+    assert connection.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall() == expected
+    assert version(connection) == migrations()[-1][0]
+    assert not connection.in_transaction
+
+
+def test_migrating_again_changes_nothing(connection):
+    migrate(connection, "the store")
+    before = connection.total_changes
+    migrate(connection, "the store")
+
+    assert connection.total_changes == before
+    assert not connection.in_transaction
+
+
+def test_an_older_database_gets_only_what_it_lacks(connection, monkeypatch):
+    migrate(connection, "the store")
+    connection.execute("INSERT INTO secret VALUES (x'01')")
+    number = version(connection) + 1
+    with_another(monkeypatch, number, SECOND)
+
+    migrate(connection, "the store")
+
+    assert version(connection) == number
+    assert "later" in tables(connection)
+    assert connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'by_value'").fetchone()
+    assert connection.execute("SELECT value FROM secret").fetchall() == [(b"\x01",)]
+
+
+def record_as_the_first_version(connection, nodes):
+    """Into tables that only the first migration has made, which today's store cannot write to."""
+    about = (1, "conv_1", TENANT, b"s", 1.0, 1.0)
+    names = "number, id, tenant, system, created_at, updated_at"
+    connection.execute(f"INSERT INTO conversation ({names}) VALUES (?, ?, ?, ?, ?, ?)", about)
+    columns = ", ".join(each.name for each in fields(Node))
+    places = ", ".join("?" * len(fields(Node)))
+    for node in nodes:
+        values = [getattr(node, each.name) for each in fields(Node)]
+        connection.execute(f"INSERT INTO message (conversation, {columns}) VALUES (1, {places})", values)
+    connection.execute("INSERT INTO echo VALUES (1, ?, ?)", (b"e" * 16, nodes[-1].id))
+
+
+async def test_what_the_first_version_recorded_is_recognised_after_the_migration(
+    tmp_path, monkeypatch, connection
+):
+    ask, answer = chat("hi", "hello")
+    first = migrations()[:1]
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "migrations", lambda: first)
+        migrate(connection, "the store")
+    record_as_the_first_version(connection, [ask, answer])
+
+    store = SQLiteStore(str(tmp_path / "sidecar.db"))
+    await store.open()
+    try:
+        assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
+        assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_1"
+        assert await store.candidates(TENANT, [], [answer.digest]) == {"conv_1": 2}
+        assert [each async for each in store.conversations()] == [talk(system=b"s")]
+        await store.record(turn(talk(weights=b"w"), question("more", answer)))
+        assert [each async for each in store.conversations()] == [talk(system=b"s", weights=b"w")]
+        assert await store.recall() == {}
+    finally:
+        await store.close()
+
+
+def test_a_migration_that_breaks_off_leaves_the_database_as_it_was(connection, monkeypatch):
+    migrate(connection, "the store")
+    before = version(connection), tables(connection)
+    with monkeypatch.context() as patched:
+        with_another(patched, before[0] + 1, BROKEN)
+        with pytest.raises(sqlite3.OperationalError, match="already exists"):
+            migrate(connection, "the store")
+
+    assert (version(connection), tables(connection)) == before
+    with_another(monkeypatch, before[0] + 1, SECOND)
+    migrate(connection, "the store")
+    assert "later" in tables(connection)
+
+
+def test_a_first_migration_that_breaks_off_leaves_an_empty_file(connection, monkeypatch):
+    with monkeypatch.context() as patched:
+        with_another(patched, 99, BROKEN)
+        with pytest.raises(sqlite3.OperationalError):
+            migrate(connection, "the store")
+
+    assert (version(connection), tables(connection)) == (0, set())
+    migrate(connection, "the store")
+    assert "message" in tables(connection)
+
+
+def test_a_newer_database_is_refused_with_a_way_out(connection):
+    migrate(connection, "the store")
+    newest = version(connection)
+    connection.execute(f"PRAGMA user_version = {newest + 1}")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        migrate(connection, "the store x.db")
+
+    assert caught.value.message == (
+        f"the store x.db has schema {newest + 1}, and this version knows schemas up to {newest}: "
+        "use the newer sidecar that wrote it, or another `store`"
+    )
+    assert version(connection) == newest + 1
+    assert not connection.in_transaction
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(connection):
+    connection.execute("CREATE TABLE chat (id TEXT)")
+
+    with pytest.raises(StoreUnavailable, match=r"the store x.db is a database of another program"):
+        migrate(connection, "the store x.db")
+
+    assert tables(connection) == {"chat"}
+    assert version(connection) == 0

@@ -1,0 +1,280 @@
+"""What was deleted from a SQLite store is in none of its files, and a copy is made while it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+import string
+from contextlib import closing
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.conversation.records import Detail, Sent, Snapshot
+from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.store import SQLiteStore
+from sidecar.store.sqlite import maintenance as life
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
+
+
+@pytest.fixture
+async def store(tmp_path):
+    store = SQLiteStore(str(tmp_path / "sidecar.db"))
+    await store.open()
+    yield store
+    await store.close()
+
+
+def words(folder):
+    """All bytes of the database, of its log and of whatever else lies beside it."""
+    return b"".join(file.read_bytes() for file in sorted(folder.iterdir()))
+
+
+def text(word, length, seed):
+    return f"{word} " + "".join(random.Random(seed).choices(string.ascii_letters, k=length))
+
+
+async def fill(store, word):
+    """Conversations that grow by turns, with messages of all sizes, so that rows move between pages."""
+    tips: dict[int, list] = {}
+    for at in range(300):
+        number = at * 7 % 20
+        name = word if number % 2 else "harmless"
+        under = tips.get(number, [None])[-1]
+        ask = question(text(name, at * 37 % 3000, at), under)
+        answer = reply(text(name, at * 91 % 9000, -at), ask, usage=f'{{"of":"{name}"}}'.encode())
+        tips.setdefault(number, []).extend([ask, answer])
+        system = f'["{name} {at}"]'.encode()
+        detail = Detail((answer.id,), target=name, sent=Sent(name, exceptions=((ask.id, name),) * (at % 9)))
+        done = exchange(
+            f"conv_{number}", ask, answer, outcome=name, model=f"{name}-1", error=name, detail=detail
+        )
+        about = talk(f"conv_{number}", key=f"{name}-{number}")
+        await store.record(turn(about, ask, answer, system=system, exchange=done))
+    return [f"conv_{number}" for number in range(1, 20, 2)]
+
+
+@pytest.mark.parametrize("compact", [True, False])
+async def test_no_word_of_it_is_left_in_any_file(store, tmp_path, compact):
+    ids = await fill(store, "xyzzy")
+    assert words(tmp_path).count(b"xyzzy") > 300
+
+    for id in ids:
+        await store.delete(id)
+    await store.scrub(compact=compact)
+
+    assert words(tmp_path).count(b"harmless") > 150
+    assert words(tmp_path).count(b"xyzzy") == 0
+    await store.close()
+    assert words(tmp_path).count(b"xyzzy") == 0
+
+
+@pytest.mark.parametrize("compact", [True, False])
+async def test_no_exchange_of_it_is_left_in_any_file(store, tmp_path, compact):
+    """Where there are more of them than messages, as in a chat that failed over and over."""
+    ask = question("hi")
+    for name in ("xyzzy", "harmless"):
+        many = [exchange(name, ask, outcome=name, detail=Detail(target=f"{name}-2")) for _ in range(1500)]
+        await store.put(Snapshot(talk(name), (ask,), exchanges=tuple(many)))
+    assert words(tmp_path).count(b"xyzzy") > 1500
+
+    await store.delete("xyzzy")
+    await store.scrub(compact=compact)
+
+    assert words(tmp_path).count(b"harmless") > 1500
+    assert words(tmp_path).count(b"xyzzy") == 0
+    assert len(await store.exchanges(TENANT, "harmless", limit=2000)) == 1500
+
+
+async def test_a_process_that_knows_no_exchanges_deletes_them_as_well(store, tmp_path):
+    """One of the version before, that had opened the file already."""
+    ask, answer = chat("hi", "hello")
+    done = exchange("conv_1", ask, answer, outcome="xyzzy")
+    await store.record(turn(talk(), ask, answer, exchange=done))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db")) as before, before:
+        before.execute("PRAGMA foreign_keys = ON")
+        before.execute("PRAGMA secure_delete = ON")
+        for table in ("message", "echo", "summary", "system_prompt"):
+            before.execute(f"DELETE FROM {table} WHERE conversation = 1")
+        before.execute("DELETE FROM conversation WHERE number = 1")
+    await store.scrub(compact=False)
+
+    assert words(tmp_path).count(b"xyzzy") == 0
+    await store.record(turn(talk(), ask, answer))
+    assert await store.exchanges(TENANT, "conv_1") == []
+
+
+async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_path):
+    await store.record(turn(talk(), question("hi"), system=b"[1]"))
+    await store.record(turn(talk(), system=b'["xyzzy"]'))
+    await store.record(turn(talk(), system=b"[2]"))
+    await store.scrub(compact=False)
+
+    assert words(tmp_path).count(b"xyzzy") == 0
+
+
+async def test_compacting_gives_the_space_back(store, tmp_path):
+    for id in await fill(store, "xyzzy"):
+        await store.delete(id)
+    before = (tmp_path / "sidecar.db").stat().st_size
+    await store.scrub(compact=True)
+
+    assert (tmp_path / "sidecar.db").stat().st_size < 0.7 * before
+    assert (tmp_path / "sidecar.db-wal").stat().st_size == 0
+
+
+async def test_a_deletion_that_was_broken_off_is_found_by_nobody_and_ended_by_the_next_scrub(
+    store, tmp_path, monkeypatch
+):
+    nodes = chat(*(f"xyzzy {number}" for number in range(1000)))
+    await store.record(turn(talk(key="mine"), *nodes))
+
+    async def breaks_off(self, number):
+        raise StoreUnavailable("the power is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(life.Life, "_delete_doomed", breaks_off)
+        with pytest.raises(StoreUnavailable):
+            await store.delete("conv_1")
+
+    assert [each async for each in store.holdings()] == []
+    assert [each async for each in store.conversations()] == []
+    assert await store.find_by_history(talk().tenant, [nodes[1].hash]) is None
+    assert await store.whole("deleted:1") is None
+    assert await store.rewrite("deleted:1", lambda whole: whole) is False
+    assert words(tmp_path).count(b"xyzzy") > 500
+    await store.scrub(compact=False)
+    assert words(tmp_path).count(b"xyzzy") == 0
+
+
+async def test_a_deletion_goes_in_steps_between_which_others_record(store):
+    large = [question("x" * 1_000_000)]
+    for _ in range(11):
+        large.append(reply("y" * 1_000_000, large[-1]))
+    await store.record(turn(talk(), *large))
+    steps = 0
+    deleting = asyncio.ensure_future(store.delete("conv_1"))
+    while not deleting.done():
+        steps += 1
+        await store.record(turn(talk("conv_2"), question(f"{steps}")))
+
+    assert steps >= 3
+
+
+async def test_a_backup_is_whole_while_turns_are_recorded(store, tmp_path):
+    await fill(store, "harmless")
+    file = tmp_path / "copy.db"
+    recorded = 0
+    seen: list[float] = []
+    copying = asyncio.ensure_future(store.backup(str(file), seen.append))
+    while not copying.done():
+        recorded += 1
+        await store.record(turn(talk(f"new_{recorded}"), *chat("hi", "hello")))
+    await copying
+
+    copy = SQLiteStore(str(file))
+    await copy.open()
+    try:
+        kept = [each.id async for each in copy.holdings(sized=False)]
+        assert len(kept) >= 20
+        assert copy.secret == store.secret
+        for id in kept:
+            assert await copy.whole(id) == await store.whole(id)
+    finally:
+        await copy.close()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not (tmp_path / "copy.db.part").exists()
+
+
+async def test_a_backup_overwrites_nothing(store, tmp_path):
+    file = tmp_path / "copy.db"
+    file.write_text("Dear diary")
+    with pytest.raises(SidecarError, match="is there already"):
+        await store.backup(str(file), lambda share: None)
+
+    assert file.read_text() == "Dear diary"
+
+
+async def test_a_backup_that_fails_leaves_nothing_behind(store, tmp_path, monkeypatch):
+    def fails(connection, *, to):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(life, "_copy", fails)
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        await store.backup(str(tmp_path / "copy.db"), lambda share: None)
+
+    assert sorted(os.listdir(tmp_path)) == ["sidecar.db", "sidecar.db-shm", "sidecar.db-wal"]
+
+
+async def test_a_backup_that_is_given_up_ends_soon_and_leaves_nothing_behind(store, tmp_path, monkeypatch):
+    def endless(connection, *, to):
+        connection.execute(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        )
+
+    monkeypatch.setattr(life, "_copy", endless)
+    seen: list[float] = []
+    copying = asyncio.ensure_future(store.backup(str(tmp_path / "copy.db"), seen.append))
+    while not seen:
+        await asyncio.sleep(0.05)
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(copying, 10)
+
+    assert sorted(os.listdir(tmp_path)) == ["sidecar.db", "sidecar.db-shm", "sidecar.db-wal"]
+
+
+async def test_the_whole_of_a_conversation_is_of_one_moment(store):
+    nodes = chat("hi", "hello")
+    about = talk(tip=nodes[-1].id)
+    await store.record(turn(about, *nodes))
+
+    async def grows():
+        under = nodes[-1]
+        for number in range(200):
+            under = reply(f"{number}", under)
+            await store.record(turn(replace(about, tip=under.id), under))
+
+    growing = asyncio.ensure_future(grows())
+    while not growing.done():
+        whole = await store.whole("conv_1")
+        assert whole.conversation.tip == whole.nodes[-1].id
+    await growing
+
+
+async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(life, "_PATIENCE", 0.05)
+    await store.record(turn(talk(), question("hi")))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            await store.scrub(compact=True)
+
+
+async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(store, tmp_path):
+    await store.record(turn(talk(), question("hi")))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM message").fetchall()
+        await store.record(turn(talk(), question("and?")))
+        scrubbing = asyncio.ensure_future(store.scrub(compact=False))
+        for number in range(10):
+            await asyncio.wait_for(store.record(turn(talk(), question(f"{number}"))), 3)
+            await asyncio.sleep(0.05)
+        assert not scrubbing.done()
+        other.execute("COMMIT")
+        await asyncio.wait_for(scrubbing, 10)
+    assert (tmp_path / "sidecar.db-wal").stat().st_size == 0
+
+
+async def test_a_log_that_somebody_still_reads_is_said_to_be_there(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(life, "_PATIENCE", 0.05)
+    await store.record(turn(talk(), question("hi")))
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM message").fetchall()
+        await store.record(turn(talk(), question("and?")))
+        with pytest.raises(StoreUnavailable, match="while others read"):
+            await store.scrub(compact=False)
