@@ -7,7 +7,7 @@ silent_truncation  did an upstream cut a prompt without saying so?
 rebuild            the messages that go upstream: stored ones where they say more, then the new
 compact            what is left of old tool results, images and reasoning before turns are dropped
 trim               which turns fit the budget
-stable_cut         by which weights a conversation is cut, so that learning moves no cut
 summary            what stands for the turns that were dropped
+fit                a prompt fitted to its budget, by weights that stay until the cut moves
 summary_question   what the model that summarizes is asked
 """

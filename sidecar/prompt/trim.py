@@ -98,7 +98,7 @@ def trim(
     """Cut `line` (the messages after the leading system ones) to the budget.
 
     `system` and `tools` go along whatever happens; they only take their share of the room, as do the
-    `reserved` tokens. Other `weights` for the tokens are another cut; see `prompt/stable_cut.py`.
+    `reserved` tokens. Other `weights` for the tokens are another cut; see `prompt/fit.py`.
     """
     if budget.unlimited:
         return Trimmed(tuple(line), reserved=reserved)

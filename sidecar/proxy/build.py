@@ -9,20 +9,18 @@ from aiohttp import web
 from msgspec.structs import replace
 from multidict import CIMultiDict
 
-from sidecar.conversation.measure import measure_of_tools
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
+from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
 from sidecar.prompt.rebuild import Outgoing, rebuilt, remembered
-from sidecar.prompt.stable_cut import StableCut, steady
 from sidecar.prompt.summary import Missing
 from sidecar.prompt.trim import Budget, Trimmed
-from sidecar.prompt.weights import Weights
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import add_session, rename, renamed
-from sidecar.proxy.summary import is_wanted, summed_up, trimmed_with_room
+from sidecar.proxy.summary import is_wanted, room_for_summary, summed_up
 from sidecar.proxy.tasks import task
 from sidecar.upstream.content_encoding import READABLE
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
@@ -65,13 +63,16 @@ async def compose(
     session = plan.conversation.id if plan.conversation else call.conversation_id
     extra = add_session(services, call, request, headers, session)
     as_it_came = not plan.steps and plan.line is None and plan.system is None
-    if as_it_came and (budget.unlimited or _surely_fits(services, call, plan, budget)):
+    if as_it_came and _surely_fits(services, call, plan, budget):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
         body = renamed(services, call.chat, session, _with(call, extra))
         return UpstreamRequest(body, headers, _as_it_came(services, call, plan, budget))
     system, line = _system(plan, call), _line(services, plan, call)
-    steadied = _cut(services, call, plan, system, line, budget, fresh=ceiling is not None)
-    trimmed = steadied.trimmed
+    full = Full(line, system, call.chat.tools, room_for_summary(services, call, budget))
+    weights = services.learned.weights(call.chat.model)
+    kept = plan.conversation.weights if plan.conversation else None
+    fitted = fit(full, budget, Weighing(weights, call.chat.model, kept, fresh=ceiling is not None))
+    trimmed = fitted.trimmed
     summed = await summed_up(services, call, plan, line, trimmed, system)
     sent = (*summed.system, *trimmed.kept)
     restored = sum(each.restored for each in sent)
@@ -96,7 +97,7 @@ async def compose(
             is_measured=budget.max_input_tokens is not None,
         ),
         missing=summed.missing,
-        weights=steadied.kept,
+        weights=fitted.kept,
     )
 
 
@@ -138,35 +139,11 @@ def _task(services: Services, call: ChatCall, request: web.BaseRequest) -> Upstr
 
 def _surely_fits(services: Services, call: ChatCall, plan: Plan, budget: Budget) -> bool:
     """Can it be told without looking at each message that nothing is cut? False proves nothing."""
-    if budget.max_messages is not None or budget.max_turns is not None or is_wanted(services, call):
-        return False
-    if budget.max_input_tokens is None or (plan.conversation and plan.conversation.weights):
+    if budget.unlimited:
+        return True
+    if (plan.conversation and plan.conversation.weights) or is_wanted(services, call):
         return False  # once cut, a chat is cut by the weights that it keeps
-    chat, weights = call.chat, services.learned.weights(call.chat.model)
-    tools = weights.tokens(measure_of_tools(chat.tools)) if chat.tools else 0
-    return weights.most(chat.measure) + tools <= budget.max_input_tokens
-
-
-def _cut(
-    services: Services,
-    call: ChatCall,
-    plan: Plan,
-    system: Sequence[Outgoing],
-    line: Sequence[Outgoing],
-    budget: Budget,
-    *,
-    fresh: bool,
-) -> StableCut:
-    """The line cut to its budget; by weights that change only with a step, unless it is to be `fresh`."""
-
-    def cut(line: Sequence[Outgoing], weights: Weights) -> Trimmed:
-        return trimmed_with_room(services, call, budget, system, line, weights)
-
-    weights = services.learned.weights(call.chat.model)
-    if budget.max_input_tokens is None:
-        return StableCut(cut(line, weights))
-    kept = plan.conversation.weights if plan.conversation else None
-    return steady(cut, line, weights, call.chat.model, kept, fresh=fresh)
+    return surely_fits(call.chat.measure, call.chat.tools, budget, services.learned.weights(call.chat.model))
 
 
 def _with(call: ChatCall, extra: dict[str, bytes]) -> bytes:

@@ -1,8 +1,7 @@
 """A summary in place of the turns that are left out.
 
 Rules: nothing is put into a request that names no conversation, or a temporary one, or one that mixes
-several. The room is kept free whether there is a summary yet or not, so the cut remains a function of path
-and budget. Looking one up takes one query, where something was left out; if the store fails, the request
+several. Looking one up takes one query, where something was left out; if the store fails, the request
 goes without.
 """
 
@@ -16,12 +15,11 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.summary import PLACE, Missing, fitting, fronts, room, with_summary
-from sidecar.prompt.trim import Budget, Trimmed, trim
-from sidecar.prompt.weights import Weights
+from sidecar.prompt.summary import Missing, fitting, fronts, room, with_summary
+from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.services import Services
 
-__all__ = ["Summed", "is_wanted", "summed_up", "trimmed_with_room"]
+__all__ = ["Summed", "is_wanted", "room_for_summary", "summed_up"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -33,25 +31,6 @@ class Summed:
     missing: Missing | None = None
     #: The hash that names the front it stands for.
     hash: bytes | None = None
-
-
-def trimmed_with_room(
-    services: Services,
-    call: ChatCall,
-    budget: Budget,
-    system: Sequence[Outgoing],
-    line: Sequence[Outgoing],
-    weights: Weights,
-) -> Trimmed:
-    """The line cut so that there is room for a summary; without, where that makes it too long."""
-    tools = call.chat.tools
-    if is_wanted(services, call):
-        free = room(services.settings.summary.max_tokens, budget.max_input_tokens)
-        place = system or (PLACE,)
-        trimmed = trim(line, budget, system=place, tools=tools, weights=weights, reserved=free)
-        if not trimmed.over:
-            return trimmed
-    return trim(line, budget, system=system, tools=tools, weights=weights)
 
 
 async def summed_up(
@@ -81,6 +60,13 @@ async def summed_up(
     if front is None or not text:
         return Summed(tuple(system), missing=missing)
     return Summed(tuple(with_summary(system, text)), front.messages, missing, front.hash)
+
+
+def room_for_summary(services: Services, call: ChatCall, budget: Budget) -> int:
+    """The tokens to keep free for a summary; 0 where there is to be none."""
+    if not is_wanted(services, call):
+        return 0
+    return room(services.settings.summary.max_tokens, budget.max_input_tokens)
 
 
 def is_wanted(services: Services, call: ChatCall) -> bool:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.prompt import fit as fitting
+from sidecar.prompt.fit import Full, Weighing, fit
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.stable_cut import steady
 from sidecar.prompt.trim import Budget, _whole, trim
 from sidecar.prompt.weights import DEFAULT_WEIGHTS, NEUTRAL
 from tests.conversation.build import calls, message, raw, result, says, user
@@ -34,6 +35,10 @@ HARDLY = [
 ]
 
 
+def told(*messages):
+    return [Outgoing(each["role"], raw(each)) for each in messages]
+
+
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("system", [[], SYSTEM, SYSTEM * 3])
 @pytest.mark.parametrize("said", HARDLY)
@@ -41,16 +46,9 @@ def test_any_few_messages_are_sent_whole_or_cut_and_never_an_error(budget, syste
     line = [Outgoing(str(each.get("role", "")), raw(each)) for each in said]
     trimmed = trim(line, budget, system=system, tools=b'[{"type":"function"}]')
     assert len(trimmed.kept) + trimmed.dropped == len(line)
-    kept = steady(
-        lambda line, weights: trim(line, budget, system=system, weights=weights), line, NEUTRAL, "m", None
-    )
-    again = steady(
-        lambda line, weights: trim(line, budget, system=system, weights=weights),
-        line,
-        NEUTRAL,
-        "m",
-        kept.kept,
-    )
+    full = Full(line, system)
+    kept = fit(full, budget, Weighing(NEUTRAL, "m"))
+    again = fit(full, budget, Weighing(NEUTRAL, "m", kept.kept))
     assert len(again.trimmed.kept) == len(kept.trimmed.kept)
 
 
@@ -78,22 +76,33 @@ def test_a_cut_parts_no_call_from_its_result(first, apart, places):
     assert _whole(behind, first, pairs) == told_slowly
 
 
-def test_weights_that_have_not_changed_are_not_cut_by_again():
+def test_a_line_is_cut_as_often_as_it_takes_and_no_more(monkeypatch):
     line = [
         Outgoing(each["role"], raw(each)) for at in range(9) for each in (user(f"q{at} {LONG}"), says("a"))
     ]
     seen = []
 
-    def cut(line, weights):
-        seen.append(weights)
-        return trim(line, Budget(max_input_tokens=3000), weights=weights)
+    def counted(line, budget, **about):
+        seen.append(line)
+        return trim(line, budget, **about)
 
-    kept = steady(cut, line, DEFAULT_WEIGHTS, "m", None).kept
-    longer = [*line, *(Outgoing(each["role"], raw(each)) for each in (user(LONG), says("b"), user(LONG * 2)))]
-    del seen[:]
-    moved = steady(cut, longer, DEFAULT_WEIGHTS, "m", kept)
-    assert moved.kept is not None
-    assert len(seen) == 2
+    def looks(line, weights, kept, limit=3000, **about):
+        del seen[:]
+        done = fit(Full(line, **about), Budget(max_input_tokens=limit), Weighing(weights, "m", kept))
+        return len(seen), done.kept
+
+    monkeypatch.setattr(fitting, "trim", counted)
+    number, kept = looks(line, DEFAULT_WEIGHTS, None)
+    assert (number, kept is None) == (1, False)
+    assert looks(line, NEUTRAL, kept) == (1, None)  # the same turn
+    assert looks([*line, *told(says("b"), user("and?"))], NEUTRAL, kept) == (2, None)
+    assert looks(line[:3], NEUTRAL, kept) == (1, None)  # a short branch
+    longer = [*line, *told(user(LONG), says("b"), user(LONG * 2))]
+    moved = looks(longer, DEFAULT_WEIGHTS, kept)
+    assert (moved[0], moved[1] is None) == (2, False)  # a step, by weights that have not changed
+    assert looks(longer, NEUTRAL, kept)[0] == 3
+    assert looks(line, NEUTRAL, None, summary=100)[0] == 1
+    assert looks(line, NEUTRAL, None, limit=50, summary=10)[0] == 2  # no room beside a summary
 
 
 def test_a_message_is_read_once_however_often_it_is_asked_for():

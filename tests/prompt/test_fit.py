@@ -1,4 +1,4 @@
-"""Learning moves no cut between two steps."""
+"""A prompt is fitted to its budget, and learning moves no cut between two steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from sidecar.conversation.measure import total
+from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.stable_cut import StableCut, steady
 from sidecar.prompt.trim import Budget, trim
 from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
 from tests.conversation.build import calls, raw, result, says, user
@@ -17,6 +18,10 @@ BUDGET = Budget(max_input_tokens=2400, step=0.5)
 
 def cut(line, weights):
     return trim(line, BUDGET, weights=weights)
+
+
+def steady(line, now, model, kept, *, fresh=False):
+    return fit(Full(line), BUDGET, Weighing(now, model, kept, fresh=fresh))
 
 
 def scaled(by):
@@ -34,7 +39,7 @@ def chat(turns):
 
 
 def test_while_everything_fits_nothing_is_kept():
-    assert steady(cut, chat(2), scaled(1), "m", None) == StableCut(cut(chat(2), scaled(1)))
+    assert steady(chat(2), scaled(1), "m", None) == Fitted(cut(chat(2), scaled(1)))
 
 
 def test_the_first_cut_is_kept_and_stays_whatever_is_learned_until_the_next_step():
@@ -43,7 +48,7 @@ def test_the_first_cut_is_kept_and_stays_whatever_is_learned_until_the_next_step
     live = [cut(chat(turns), weights[turns]).dropped for turns in range(2, 300)]
     kept, cuts = None, []
     for turns in range(2, 300):
-        done = steady(cut, chat(turns), weights[turns], "m", kept)
+        done = steady(chat(turns), weights[turns], "m", kept)
         kept = done.kept or kept
         cuts.append(done.trimmed.dropped)
     assert cuts == sorted(cuts)
@@ -57,7 +62,7 @@ def moves(cuts):
 def first_cut():
     """The shortest chat that is cut, how, and by which weights."""
     for turns in range(2, 99):
-        done = steady(cut, chat(turns), scaled(1), "m", None)
+        done = steady(chat(turns), scaled(1), "m", None)
         if done.kept:
             return turns, done
     raise AssertionError
@@ -65,7 +70,7 @@ def first_cut():
 
 def test_the_same_question_again_is_cut_as_before():
     turns, done = first_cut()
-    again = steady(cut, chat(turns), scaled(1.3), "m", done.kept)
+    again = steady(chat(turns), scaled(1.3), "m", done.kept)
     assert again.trimmed == done.trimmed
     assert again.kept is None
 
@@ -76,13 +81,13 @@ def test_the_next_steps_of_an_agent_in_the_turn_that_moved_the_cut_stay_with_its
         line = chat(turns) + told(
             *[each for at in range(steps) for each in (calls(f"c{at}"), result(f"c{at}"))]
         )
-        assert steady(cut, line, scaled(1.3), "m", done.kept).kept is None
+        assert steady(line, scaled(1.3), "m", done.kept).kept is None
 
 
 def test_a_step_takes_the_weights_of_the_day():
     turns, done = first_cut()
     for later in range(turns + 1, 99):
-        now = steady(cut, chat(later), scaled(1.3), "m", done.kept)
+        now = steady(chat(later), scaled(1.3), "m", done.kept)
         if now.kept:
             assert now.trimmed == cut(chat(later), scaled(1.3))
             return
@@ -91,34 +96,61 @@ def test_a_step_takes_the_weights_of_the_day():
 
 def test_what_was_refused_is_cut_anew():
     turns, done = first_cut()
-    again = steady(cut, chat(turns), scaled(1.3), "m", done.kept, fresh=True)
+    again = steady(chat(turns), scaled(1.3), "m", done.kept, fresh=True)
     assert again.trimmed == cut(chat(turns), scaled(1.3))
-    assert steady(cut, chat(turns), scaled(1), "m", again.kept).trimmed == again.trimmed
+    assert steady(chat(turns), scaled(1), "m", again.kept).trimmed == again.trimmed
 
 
 def test_each_model_has_its_own():
     turns, done = first_cut()
-    other = steady(cut, chat(turns), scaled(2), "n", done.kept)
+    other = steady(chat(turns), scaled(2), "n", done.kept)
     assert other.trimmed == cut(chat(turns), scaled(2))
-    assert steady(cut, chat(turns), scaled(3), "m", other.kept).trimmed == done.trimmed
-    assert steady(cut, chat(turns), scaled(3), "n", other.kept).trimmed == other.trimmed
+    assert steady(chat(turns), scaled(3), "m", other.kept).trimmed == done.trimmed
+    assert steady(chat(turns), scaled(3), "n", other.kept).trimmed == other.trimmed
     kept = other.kept
     for name in "opq":
-        kept = steady(cut, chat(turns), scaled(1), name, kept).kept
-    assert steady(cut, chat(turns), scaled(3), "m", kept).kept  # the fifth model back
+        kept = steady(chat(turns), scaled(1), name, kept).kept
+    assert steady(chat(turns), scaled(3), "m", kept).kept  # the fifth model back
 
 
 @pytest.mark.parametrize("kept", [b"", b"{", b"[]", b'{"m":1}', b'{"m":{"turn":1,"weights":{}}}'])
 def test_what_cannot_be_read_is_not_there(kept):
     turns, done = first_cut()
-    assert steady(cut, chat(turns), scaled(1), "m", kept) == done
+    assert steady(chat(turns), scaled(1), "m", kept) == done
 
 
 def test_weights_of_another_version_are_not_there():
     turns, done = first_cut()
     kept = b'{"m":{"turn":"0:0","weights":{"v":0,"weights":[]}}}'
-    assert steady(cut, chat(turns), scaled(1), "m", kept) == done
+    assert steady(chat(turns), scaled(1), "m", kept) == done
+
+
+def test_room_for_a_summary_is_kept_free_unless_nothing_fits_beside_it():
+    line = chat(60)
+    by = Weighing(scaled(1))
+    cuts = [fit(Full(line, summary=free), BUDGET, by).trimmed for free in (0, 400, 2390)]
+    assert [each.reserved for each in cuts] == [0, 400, 0]
+    assert cuts[0].dropped < cuts[1].dropped
+    assert cuts[2] == cuts[0]
+
+
+def test_without_a_limit_in_tokens_no_weights_are_kept():
+    done = fit(Full(chat(9)), Budget(max_turns=3), Weighing(scaled(1)))
+    assert done.trimmed.dropped
+    assert done.kept is None
+
+
+def test_a_prompt_surely_fits_where_all_of_it_together_is_estimated_to():
+    measure = total([each.measure for each in chat(4)])
+    most = scaled(1).most(measure)
+    tools = b'[{"type":"function","function":{"name":"look"}}]'
+    assert surely_fits(measure, b"", Budget(max_input_tokens=most), scaled(1))
+    assert not surely_fits(measure, b"", Budget(max_input_tokens=most - 1), scaled(1))
+    assert not surely_fits(measure, tools, Budget(max_input_tokens=most), scaled(1))
+    assert not surely_fits(measure, b"", Budget(max_messages=99, max_input_tokens=most), scaled(1))
+    assert not surely_fits(measure, b"", Budget(max_turns=99), scaled(1))
+    assert surely_fits(measure, tools, Budget(), scaled(1))
 
 
 def test_an_empty_line_has_no_turn():
-    assert steady(cut, [], scaled(1), None, None).kept is None
+    assert steady([], scaled(1), None, None).kept is None
