@@ -21,6 +21,7 @@ from sidecar import __version__, logs
 from sidecar.commands import parsers
 from sidecar.errors import SidecarError
 from sidecar.printable import in_json, printable
+from sidecar.server.metrics_folder import metrics_folder
 from sidecar.settings import Settings, SettingsError, exposed_files, load, summary
 
 __all__ = ["main"]
@@ -132,10 +133,12 @@ def _load(arguments: dict[str, str | None]) -> Settings:
 
 def _serve(arguments: dict[str, str | None]) -> int:
     settings = _load(arguments)
-    # Imported here: the other commands need no web server, and mistakes in the settings show at once.
-    from sidecar.server.serve import serve
+    with metrics_folder(settings.workers):
+        # Imported here: the other commands need no web server, mistakes in the settings show at once, and
+        # the folder has to be there before.
+        from sidecar.server.serve import serve
 
-    return serve(settings)
+        return serve(settings)
 
 
 def _check_config(arguments: dict[str, str | None]) -> int:

@@ -1,44 +1,33 @@
 """What the sidecar counts, for `/-/metrics` (Prometheus).
 
-Where there are several workers, each tells the counts of all, those that have ended included. They are kept
-in files for that, under the names that Prometheus' library gives them.
+Where there are several workers, each reports the sums of all, those that have ended included. The library
+keeps them in files for that, in the folder that `sidecar.server.metrics_folder` makes.
 """
 
 from __future__ import annotations
 
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from sidecar.settings import tell
-
-__all__ = ["Metrics", "forget", "share"]
+__all__ = ["Metrics", "forget_worker"]
 
 # Upper bounds in seconds; the fewer, the less each worker's file holds.
 _ANSWERS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _OWN_WORK = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 
-_folder = ""  # where they are shared; none where there is one process
 
-
-def share(folder: str) -> None:
-    """Counters that this process and those forked from it make from here on are summed, in this folder."""
-    global _folder
-    _folder = folder
-    tell("PROMETHEUS_MULTIPROC_DIR", folder)
-    values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call] # the library's own has no types
-
-
-def forget(pid: int) -> None:
-    """A process has ended: what it had counted stays, what it was doing does not."""
-    mark_process_dead(pid, _folder)  # type: ignore[no-untyped-call] # the library's own has no types
+def forget_worker(pid: int) -> None:
+    """A worker has ended: its counters stay in the sums, its gauges do not."""
+    mark_process_dead(pid)  # type: ignore[no-untyped-call] # the library's own has no types
 
 
 class Metrics:
-    """Counters. Labels never hold ids, users or content."""
+    """Counters. Labels never hold ids, users or content. `shared`: they are summed over several workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        self._shared = shared
         self._registry = CollectorRegistry()
         self.requests = self._counter("requests", "Chat requests, by what they turned out to be", "outcome")
         self.restored = self._counter("restored_messages", "Messages that came back from the store")
@@ -115,10 +104,10 @@ class Metrics:
 
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""
-        if not _folder:
+        if not self._shared:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, _folder)  # type: ignore[no-untyped-call] # the library's own has no types
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library's own has no types
         return generate_latest(registry)
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:

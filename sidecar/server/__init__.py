@@ -1,5 +1,6 @@
 """The life of the process: listening, workers, a graceful end.
 
+metrics_folder  where several workers share their counters
 demo       a small OpenAI-compatible upstream, to see the sidecar work without a model
 http       aiohttp's low-level server, and errors of requests that cannot be read
 sockets    the port that several workers share

@@ -114,7 +114,7 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         store = store_of(settings)
         await store.open()
         stack.push_async_callback(store.close)
-        metrics = Metrics()
+        metrics = Metrics(shared=settings.workers > 1)
         targets = targets_of(settings, metrics)
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)

@@ -12,19 +12,17 @@ import gc
 import logging
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import FrameType
 
-from sidecar import metrics
 from sidecar.errors import SidecarError
+from sidecar.metrics import forget_worker
 from sidecar.server.sockets import Sockets
 from sidecar.settings import Settings
 from sidecar.store_factory import store_of
@@ -67,22 +65,17 @@ class Workers:
     def run(self, ready: Callable[[], None]) -> int:
         """Start all, call `ready` when they serve, and keep them going until told to stop."""
         asyncio.run(_prepared(self._settings))
-        folder = tempfile.mkdtemp(prefix="sidecar-metrics-")
-        try:
-            metrics.share(folder)
-            gc.freeze()  # what there is by now stays shared with the workers
-            self._listen_to_signals()
-            for number in range(len(self._sockets)):
-                self._start(number)
-            while self._workers or (self._absent and not self._is_stopping):
-                self._wait()
-                self._reap()
-                if not self._has_served and len(self._serving) == len(self._sockets):
-                    self._has_served = True
-                    ready()
-                self._start_anew()
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        gc.freeze()  # what there is by now stays shared with the workers
+        self._listen_to_signals()
+        for number in range(len(self._sockets)):
+            self._start(number)
+        while self._workers or (self._absent and not self._is_stopping):
+            self._wait()
+            self._reap()
+            if not self._has_served and len(self._serving) == len(self._sockets):
+                self._has_served = True
+                ready()
+            self._start_anew()
         if len(self._told) > 1:
             return 128 + self._told[-1]
         return 1 if self._failed else 0
@@ -138,7 +131,7 @@ class Workers:
             )
 
     def _ended(self, number: int, pid: int, code: int, lived: float) -> None:
-        metrics.forget(pid)
+        forget_worker(pid)
         if self._is_stopping:
             return
         if not self._has_served:  # as one process: a sidecar that cannot start ends

@@ -27,7 +27,7 @@ from sidecar.settings.access import Access, Admin
 from sidecar.settings.describe import summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.limits import Limits
-from sidecar.settings.load import SettingsError, exposed_files, load, tell
+from sidecar.settings.load import SettingsError, exposed_files, load, set_environment
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
@@ -68,8 +68,8 @@ __all__ = [
     "Trim",
     "exposed_files",
     "load",
+    "set_environment",
     "summary",
     "table",
-    "tell",
     "template",
 ]

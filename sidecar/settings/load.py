@@ -277,6 +277,6 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def tell(name: str, value: str) -> None:
-    """Set a variable of the environment, for a library that is told of it in no other way."""
+def set_environment(name: str, value: str) -> None:
+    """Set a variable of the environment, for a library that is configured in no other way."""
     os.environ[name] = value
