@@ -1,5 +1,6 @@
 """What was said, and what that means for the next request. Pure: no I/O in this package.
 
+    reasoning        under which names and in which tags it comes, and what is left without it
     message          one message: its JSON, its normal form, its visible text
     measure          what an estimate of its tokens counts in it
     tree             the tree of a conversation: nodes, chain hashes, ids

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from sidecar.conversation.message import REASONING_FIELDS, Fields, encode, read
+from sidecar.conversation.message import Fields, encode, read
+from sidecar.conversation.reasoning import REASONING_FIELDS
 
 __all__ = ["NOTHING", "Measure", "Measured", "measure", "measure_of_tools", "measured", "total"]
 

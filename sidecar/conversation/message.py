@@ -15,22 +15,21 @@ from __future__ import annotations
 
 import binascii
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
 import msgspec
 
+from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without_fields
+
 __all__ = [
-    "REASONING_FIELDS",
     "Fields",
     "both_forms",
     "call_forms",
     "call_ids",
     "encode",
     "exact_form",
-    "has_reasoning",
     "is_plain",
     "is_too_deep",
     "normal_form",
@@ -42,22 +41,6 @@ __all__ = [
 
 Fields = Mapping[str, Any]
 
-#: The fields in which engines carry reasoning beside the content: most; OpenRouter; GitHub Copilot;
-#: LiteLLM in front of Claude.
-REASONING_FIELDS = frozenset(
-    (
-        *("reasoning_content", "reasoning", "reasoning_details", "reasoning_text", "reasoning_opaque"),
-        *("thinking", "thinking_blocks"),
-    )
-)
-
-# Reasoning inside the content: the tags that models write and the block that Open WebUI makes of them.
-# What is inside is passed over from one "<" to the next, and never gone back into.
-_REASONING_MARKUP = re.compile(
-    r"(?:<(think|thinking|thought|reason|reasoning)>|<(details)\s++type=\"reasoning\"[^<>]*+>)"
-    r"(?:[^<]++|<(?!/(?:\1|\2)>))*+(?:</(?:\1|\2)>|(?P<unclosed>\Z))",
-    re.IGNORECASE,
-)
 _STRUCTURED = frozenset(("role", "content", "tool_calls"))
 
 # Lists and objects one in another. What can be read at all differs between interpreters (Python 3.11 ends a
@@ -108,7 +91,10 @@ def text_of(fields: Fields) -> str:
 
 def visible_text(fields: Fields) -> str:
     """What a person sees of the message: its text without reasoning and without outer white space."""
-    return _visible(fields.get("role"), text_of(fields))
+    text = text_of(fields)
+    if fields.get("role") == "assistant":
+        return seen(said(text, has_field=not REASONING_FIELDS.isdisjoint(fields)))
+    return text.strip()
 
 
 def is_plain(fields: Fields) -> bool:
@@ -134,11 +120,11 @@ def exact_form(fields: Fields) -> bytes:
     role = fields.get("role")
     content = fields.get("content")
     if is_plain(fields):
-        return _encode((role, _sendable_text(role, fields["content"])))
+        return _encode((role, _exact_text(role, fields["content"])))
     if type(content) is list:
         content = _merged(content, str)
     if type(content) is str:
-        content = _sendable_text(role, content)
+        content = _exact_text(role, content)
     return _form(role, content, fields, _tool_call_spelling, skip=REASONING_FIELDS)
 
 
@@ -150,44 +136,23 @@ def both_forms(fields: Fields) -> tuple[bytes, bytes]:
     return normal, exact_form(fields)
 
 
-def has_reasoning(fields: Fields) -> bool:
-    """Does the message carry reasoning, beside its text or in it?"""
-    content = fields.get("content")
-    text = _sendable_text(fields.get("role"), content) if type(content) is str else content
-    return text != content or not REASONING_FIELDS.isdisjoint(fields)
-
-
 def without_reasoning(raw: bytes) -> bytes:
     """The message as it is sent again: without reasoning; the very same bytes if it has none."""
     fields = read(raw)
-    if not has_reasoning(fields):
-        return raw
-    content = fields.get("content")
-    text = _sendable_text(fields.get("role"), content) if type(content) is str else content
-    kept = {name: value for name, value in fields.items() if name not in REASONING_FIELDS}
-    if "content" in kept:
-        kept["content"] = text
-    return encode(kept)
+    left = without_fields(fields)
+    return raw if left is fields else encode(left)
 
 
 def _visible(role: object, text: str) -> str:
-    if role == "assistant" and "<" in text:
-        text = _REASONING_MARKUP.sub(_left_of, text)
-    return text.strip()
+    return seen(text) if role == "assistant" else text.strip()
 
 
-def _left_of(found: re.Match[str]) -> str:
-    """Nothing is left of reasoning; a tag that opens amid the text and never closes is only mentioned."""
-    is_mentioned = found["unclosed"] is not None and found.string[: found.start()].strip()
-    return found[0] if is_mentioned else ""
-
-
-def _sendable_text(role: object, text: str) -> str:
+def _exact_text(role: object, text: str) -> str:
     """The text as it is, unless it holds reasoning: what is left of it then has no edge to keep."""
-    if role == "assistant" and "<" in text:
-        left = _REASONING_MARKUP.sub(_left_of, text)
-        if left != text:
-            return left.strip()
+    if role == "assistant":
+        left = seen(text)
+        if left != text.strip():
+            return left
     return text
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.conversation.message import encode, read, without_reasoning
+from sidecar.conversation.reasoning import may_reason
 from sidecar.prompt.rebuild import Outgoing
 
 __all__ = ["IMAGE_MARKER", "RESULT_MARKER", "shortened"]
@@ -37,7 +38,7 @@ def shortened(each: Outgoing, *, in_newest_turn: bool = False) -> Outgoing:
     elif each.role == "assistant":
         raw = (
             _without_images(without_reasoning(each.raw))
-            if _may_think(each.raw)
+            if may_reason(each.raw)
             else _without_images(each.raw)
         )
     else:
@@ -47,10 +48,6 @@ def shortened(each: Outgoing, *, in_newest_turn: bool = False) -> Outgoing:
     short = Outgoing(each.role, raw, each.restored)
     object.__setattr__(each, "short", short)
     return short
-
-
-def _may_think(raw: bytes) -> bool:
-    return b"reason" in raw or b"<" in raw or b"\\u003c" in raw
 
 
 def _without_result(raw: bytes) -> bytes:

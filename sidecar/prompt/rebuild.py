@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.measure import Measure, measure
-from sidecar.conversation.message import Fields, encode, has_reasoning, read, without_reasoning
+from sidecar.conversation.message import Fields, encode, read, without_reasoning
+from sidecar.conversation.reasoning import has_reasoning
 from sidecar.conversation.tree import Chain, Message, Node
 from sidecar.prompt.weights import Weights
 

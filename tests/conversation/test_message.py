@@ -13,7 +13,6 @@ from sidecar.conversation.message import (
     call_forms,
     call_ids,
     exact_form,
-    has_reasoning,
     is_too_deep,
     normal_form,
     read,
@@ -21,6 +20,7 @@ from sidecar.conversation.message import (
     visible_text,
     without_reasoning,
 )
+from sidecar.conversation.reasoning import has_reasoning
 from tests.conversation.build import calls, message, raw, result, says, user
 
 IMAGE = base64.b64encode(bytes(range(60))).decode()

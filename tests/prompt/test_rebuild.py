@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.message import has_reasoning
+from sidecar.conversation.reasoning import has_reasoning
 from sidecar.conversation.reconcile import walk
 from sidecar.prompt.rebuild import Restore, rebuilt, remembered
 from tests.conversation.build import (
