@@ -5,6 +5,9 @@ weights            how many tokens a prompt has, by estimate
 calibration        what an upstream's counts teach of that estimate
 silent_truncation  did an upstream cut a prompt without saying so?
 rebuild            the messages that go upstream: stored ones where they say more, then the new
+form               in which form goes what we add: what an upstream demands back, what it refuses
+supply             what is demanded, put in from what is stored
+plain              the same in fewer fields, or as plain text
 compact            what is left of old tool results, images and reasoning before turns are dropped
 trim               which turns fit the budget
 summary            what stands for the turns that were dropped

@@ -4,6 +4,7 @@
     tasks        is this a background task of the front end?
     overflow     refusals for length, and what they tell
     reading      one payload as clients read it, and the error in it
+    form_refusal refusals for the form of a request, and what they demand
     first_event  does an event stream begin with an error?
     done_marker  where an event stream ends: what may go to the client before the reply is stored
     coalesce     events that are alike but for a piece of text, as one

@@ -1,0 +1,209 @@
+"""What an upstream demands back is put in from what is stored; a placeholder where nothing ever was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.prompt.form import CALL, EVERY_ANSWER, REMOVABLE, SIGNATURE, SUPPLIED, VALID_SIGNATURE, Form
+from sidecar.prompt.plain import plain, without
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.supply import NOTHING_HELD, held, supplied
+from tests.conversation.build import calls, line, message, node, result, says, user
+
+SIGNED = {"google": {"thought_signature": "signed"}}
+DUMMY = {"google": {"thought_signature": "skip_thought_signature_validator"}}
+THOUGHT = {"reasoning_content": "so"}
+
+
+def sent(*messages):
+    return [Outgoing(each.role, each.raw, message=each) for each in map(message, messages)]
+
+
+def stored(*messages, model="m"):
+    return held(
+        node(fields, nonce=number, model=model) if fields["role"] == "assistant" else node(fields)
+        for number, fields in enumerate(messages)
+    )
+
+
+def told(wanted, known, *messages, model="m"):
+    return [json.loads(each.raw) for each in supplied(sent(*messages), frozenset(wanted), known, model)]
+
+
+def signed(call_message, *extras):
+    made = [
+        {**call, **({"extra_content": extra} if extra else {})}
+        for call, extra in zip(call_message["tool_calls"], extras, strict=True)
+    ]
+    return {**call_message, "tool_calls": made}
+
+
+class TestReasoning:
+    def test_it_goes_back_to_the_call_that_it_was_made_with(self):
+        known = stored(calls("c") | THOUGHT, calls("d") | {"reasoning_content": "else"})
+        (out,) = told({"reasoning_content"}, known, calls("c"))
+        assert out == calls("c") | THOUGHT
+
+    def test_arguments_may_be_spelled_otherwise_and_ids_be_used_again(self):
+        known = stored(calls("c", arguments='{"a": 1}') | THOUGHT, calls("c", arguments='{"a": 2}'))
+        (out,) = told({"reasoning_content"}, known, calls("c", arguments='{"a":1}'))
+        assert out["reasoning_content"] == "so"
+
+    @pytest.mark.parametrize("other", ["reasoning", "reasoning_text"])
+    def test_it_goes_under_the_name_that_is_demanded(self, other):
+        (out,) = told({"reasoning_content"}, stored(calls("c") | {other: "so"}), calls("c"))
+        assert out["reasoning_content"] == "so"
+        (out,) = told({"reasoning_content"}, NOTHING_HELD, calls("c") | {other: "so"})
+        assert out["reasoning_content"] == "so"
+
+    def test_one_that_the_client_sends_stays_and_an_empty_one_counts_as_none(self):
+        known = stored(calls("c") | THOUGHT)
+        mine = calls("c") | {"reasoning_content": "mine"}
+        assert told({"reasoning_content"}, known, mine) == [mine]
+        (out,) = told({"reasoning_content"}, known, calls("c") | {"reasoning_content": ""})
+        assert out["reasoning_content"] == "so"
+
+    def test_another_models_stays_with_it_and_placeholders_differ_but_never_change(self):
+        known = stored(calls("c") | THOUGHT, model="other")
+        first, second = told({"reasoning_content"}, known, calls("c"), calls("d"))
+        assert "not kept" in first["reasoning_content"]
+        assert first["reasoning_content"] != second["reasoning_content"]
+        assert told({"reasoning_content"}, known, calls("c"))[0] == first
+
+    def test_signed_details_have_no_placeholder(self):
+        details = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}]}
+        assert told({"reasoning_details"}, NOTHING_HELD, calls("c")) == [calls("c")]
+        assert told({"reasoning_details"}, stored(calls("c") | details), calls("c")) == [calls("c") | details]
+
+    def test_answers_without_calls_get_it_only_where_every_one_has_to(self):
+        known = stored(says("hello") | THOUGHT)
+        assert told({"reasoning_content"}, known, says("hello"), user("hi")) == [says("hello"), user("hi")]
+        out = told({"reasoning_content", EVERY_ANSWER}, known, says(" hello"), user("hi"))
+        assert out == [says(" hello") | THOUGHT, user("hi")]
+
+    def test_what_was_not_finished_is_not_given_back_nor_what_had_no_calls_if_only_calls_count(self):
+        nodes = [node(says("hello") | THOUGHT, nonce=1), node(calls("c") | THOUGHT, nonce=2, state="partial")]
+        known = held(nodes, calls_only=True)
+        assert (known.by_call, known.by_id, known.by_form) == ({}, {}, {})
+
+    def test_what_is_put_in_is_marked_and_names_its_node(self):
+        known = stored(calls("c") | THOUGHT)
+        (out,) = supplied(sent(calls("c")), frozenset({"reasoning_content"}), known, "m")
+        assert out.restored
+        assert out.node == known.by_id["c"].id
+
+
+class TestSignatures:
+    def test_the_calls_get_the_extras_that_they_were_made_with(self):
+        whole = signed(calls("c", "d"), SIGNED, None)
+        assert told({SIGNATURE}, stored(whole), calls("c", "d")) == [whole]
+        assert told({SIGNATURE}, stored(whole), whole) == [whole]
+
+    def test_a_call_of_another_model_gets_the_documented_one_on_its_first_alone(self):
+        (out,) = told({SIGNATURE}, stored(calls("c"), model="other"), calls("c", "d"))
+        assert out == signed(calls("c", "d"), DUMMY, None)
+
+    @pytest.mark.parametrize("odd", [{}, {"google": "odd"}, "odd"])
+    def test_extras_without_a_signature_are_none(self, odd):
+        (out,) = told({SIGNATURE}, NOTHING_HELD, signed(calls("c"), odd or None))
+        assert out == signed(calls("c"), DUMMY)
+
+    def test_one_that_is_refused_is_replaced(self):
+        wrong = signed(calls("c"), {"google": {"thought_signature": "wrong"}})
+        whole = signed(calls("c"), SIGNED)
+        assert told({SIGNATURE}, stored(whole), wrong) == [wrong]
+        assert told({VALID_SIGNATURE}, stored(whole), wrong) == [whole]
+        assert told({VALID_SIGNATURE}, NOTHING_HELD, wrong) == [signed(calls("c"), DUMMY)]
+
+    def test_a_call_without_a_function_is_left_to_whoever_refuses_it(self):
+        odd = says(None, tool_calls=[{"id": "c"}])
+        assert told({SIGNATURE}, stored(odd), odd)[0]["tool_calls"][0]["extra_content"] == DUMMY
+
+
+class TestCalls:
+    def test_a_result_gets_its_call_and_no_other(self):
+        known = stored(calls("c", "d", content="Look.") | THOUGHT)
+        out = told({CALL}, known, user("hi"), result("c"), user("and?"))
+        assert out == [user("hi"), calls("c", content="Look."), result("c"), user("and?")]
+
+    def test_results_of_one_answer_get_one_call_message(self):
+        known = stored(calls("c", "d"))
+        out = told({CALL}, known, user("hi"), result("d"), result("c"))
+        assert out == [user("hi"), calls("c", "d"), result("d"), result("c")]
+
+    def test_the_answer_in_front_of_it_makes_the_call(self):
+        out = told({CALL}, stored(calls("c", content="Look.")), says("Look!"), result("c"))
+        assert out == [calls("c", content="Look!"), result("c")]
+
+    def test_a_result_that_has_its_call_or_that_nobody_knows_stays_as_it_is(self):
+        known = stored(calls("c"))
+        for line_ in ([calls("c"), result("c"), result("c")], [user("hi"), result("x")]):
+            assert told({CALL}, known, *line_) == line_
+
+    def test_the_call_that_is_put_in_gets_what_else_is_demanded(self):
+        known = stored(calls("c") | THOUGHT)
+        out = told({CALL, "reasoning_content"}, known, result("c"))
+        assert out == [calls("c") | THOUGHT, result("c")]
+
+
+def test_nothing_wanted_changes_nothing():
+    assert told(set(), NOTHING_HELD, user("hi"), calls("c")) == [user("hi"), calls("c")]
+    assert told({EVERY_ANSWER}, NOTHING_HELD, calls("c")) == [calls("c")]
+
+
+def test_the_table_of_what_can_be_learned_is_closed():
+    assert {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER, "reasoning_content"} <= SUPPLIED
+    assert "content" not in REMOVABLE
+    assert "tool_calls" not in REMOVABLE
+    assert Form() == Form(frozenset(), frozenset(), as_sent=False)
+
+
+class TestPlain:
+    def test_a_history_goes_as_user_and_assistant_in_turn(self):
+        before = line(
+            {"role": "system", "content": "late"},
+            user("hi"),
+            user([{"type": "text", "text": "there"}]),
+            calls("c", content="<think>so</think>Look.") | THOUGHT,
+            result("c"),
+            says("Done."),
+            user("and?"),
+            says(""),
+        )
+        out = [json.loads(each.raw) for each in plain(before, [message(user("well?"))])]
+        assert out == [user("hi\n\nthere"), says("Look.\n\nDone."), user("and?"), user("well?")]
+
+    def test_the_calls_that_the_new_messages_answer_go_as_they_were_made(self):
+        made = signed(calls("c", "d") | THOUGHT, SIGNED, None)
+        before = line(user("hi"), made, result("c"))
+        out = [json.loads(each.raw) for each in plain(before, [message(result("d"))])]
+        assert out == [user("hi"), calls("c", "d"), result("c"), result("d")]
+
+    @pytest.mark.parametrize("before", [[], [user("hi")], [user("hi"), result("d")]])
+    def test_results_whose_call_is_nowhere_go_as_they_came(self, before):
+        out = [json.loads(each.raw) for each in plain(line(*before), [message(result("d"))])]
+        assert out == [*before, result("d")]
+
+    def test_an_odd_call_stays_odd(self):
+        before = line(says(None, tool_calls=["odd"]))
+        out = [json.loads(each.raw) for each in plain(before, [message(result("d"))])]
+        assert out == [says(None, tool_calls=["odd"]), result("d")]
+        assert [json.loads(each.raw) for each in plain(line(user("hi")), [])] == [user("hi")]
+
+
+class TestWithout:
+    def test_what_we_added_goes_without_the_fields_and_the_clients_own_stays(self):
+        made = signed(calls("c"), SIGNED) | THOUGHT
+        (mine,) = sent(made)
+        ours = Outgoing("assistant", mine.raw, restored=True, node=b"n")
+        out = without([mine, ours], frozenset({"extra_content", "reasoning_content"}))
+        assert out[0] is mine
+        assert json.loads(out[1].raw) == calls("c")
+        assert (out[1].restored, out[1].node) == (True, b"n")
+
+    def test_what_has_none_of_them_stays_the_same(self):
+        odd = Outgoing("assistant", message(says("x", tool_calls=["odd"])).raw, restored=True)
+        question = Outgoing("user", message(user("x")).raw, restored=True)
+        assert without([odd, question], frozenset({"name"})) == [odd, question]
