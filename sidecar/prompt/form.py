@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.conversation.message import REASONING_FIELDS
+from sidecar.conversation.reasoning import REASONING_FIELDS
 
 __all__ = [
     "AS_USUAL",

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from sidecar.conversation.message import REASONING_FIELDS, Fields, call_forms, encode, normal_form, read
+from sidecar.conversation.message import Fields, call_forms, encode, normal_form, read
+from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.conversation.tree import Node
 from sidecar.prompt.form import CALL, EVERY_ANSWER, SIGNATURE, VALID_SIGNATURE
 from sidecar.prompt.rebuild import Outgoing

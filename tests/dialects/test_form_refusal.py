@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.conversation.message import REASONING_FIELDS
+from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.dialects.chat.form_refusal import FormRefusal, form_refusal
 from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
 from tests.conversation.refusals import REFUSALS

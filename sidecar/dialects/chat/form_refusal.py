@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.conversation.message import REASONING_FIELDS
+from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.dialects.chat.reading import loads
 from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
 
