@@ -30,7 +30,7 @@ from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.printable import in_json, printable
 from sidecar.settings import Settings
 from sidecar.store import Store
-from sidecar.store_factory import opened
+from sidecar.store_factory import open_existing
 
 __all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "write"]
 
@@ -49,7 +49,7 @@ async def write(settings: Settings, *, conversation: str | None, format: str, ou
     """`export`, within a running loop."""
     render = as_markdown if format == "markdown" else as_json
     found = 0
-    async with opened(settings) as store:
+    async with open_existing(settings) as store:
         async for each in store.conversations(conversation):
             whole = await store.whole(each.id)
             if whole is None:  # it was deleted meanwhile

@@ -14,7 +14,7 @@ from sidecar.settings import Settings
 from sidecar.settings.values import encryption_keys
 from sidecar.store import Store, make_store
 
-__all__ = ["opened", "store_of"]
+__all__ = ["open_existing", "store_of"]
 
 
 def store_of(settings: Settings, *, takes_clear: bool = False) -> Store:
@@ -27,7 +27,7 @@ def store_of(settings: Settings, *, takes_clear: bool = False) -> Store:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, takes_clear: bool = False) -> AsyncIterator[Store]:
+async def open_existing(settings: Settings, *, takes_clear: bool = False) -> AsyncIterator[Store]:
     """The store of these settings, which has to be there, open while the body runs."""
     _check_that_it_is_there(settings.store_path)
     store = store_of(settings, takes_clear=takes_clear)

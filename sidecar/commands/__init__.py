@@ -1,13 +1,16 @@
-"""What people do with a store, each command in a module of its own, all of them thin.
+"""What people do with a store, each command in a module of its own with its flags and its work, all thin.
 
-progress   how far long work has come, on standard error
-whose      the tenant that a user or a credential is, as a request would have it
-holdings   `conversations list | show | delete`, `delete`
-prune      `prune`, by the rules in the settings
-verify     `verify`
-backup     `backup`
-rekey      `rekey`, encrypt all with the first key
-migrate    `migrate`, from one store to another
-openwebui  `import openwebui`
-parsers    the flags of these commands
+progress             the progress of long work, on standard error
+tenant_selector      which tenant the flags name
+conversation_list    `conversations list`
+conversation_show    `conversations show`
+delete               `delete`: everything of a tenant, or everything
+conversation_delete  `conversations delete`
+prune                `prune`, by the rules in the settings
+verify               `verify`
+backup               `backup`
+rekey                `rekey`: re-encrypt the store with the first key
+migrate              `migrate`, from one store to another
+openwebui            `import openwebui`
+parsers              where each command stands on the command line
 """

@@ -1,35 +1,43 @@
-"""`sidecar migrate`: all that one store holds into another, of whatever kind.
+"""`sidecar migrate`: copy everything from one store into another, of whatever kind.
 
-Rules: tenants and ids are hashes that are keyed by the store's secret, so the secret goes along, and a store
-that holds conversations under another one is refused. What is there already stays, so the command can be
-run again: after it was broken off, or for what was said meanwhile.
+Rules: tenants and ids are hashes keyed by the store's secret, so the secret is copied too, and a target that
+holds conversations under another secret is refused. What the target has already stays, so the command can
+be run again: after an interruption, or to copy what was recorded in the meantime.
 """
 
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 
 from pydantic import SecretStr
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.settings import Encryption, Settings
+from sidecar.settings import Encryption, Settings, load
 from sidecar.store import Store
 from sidecar.store.encrypted.cipher import ENCRYPTED, TENANT_SIZE, changed_secret
-from sidecar.store_factory import opened, store_of
+from sidecar.store_factory import open_existing, store_of
 
-__all__ = ["copied", "run"]
+__all__ = ["add_arguments", "copied", "run"]
 
 
-async def run(source: Settings, target: Settings) -> int:
-    """Copy from the store of one to that of the other."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """From where, and where to."""
+    parser.add_argument("--from", dest="store", metavar="URL", required=True, help="the store to copy")
+    parser.add_argument("--to", metavar="URL", required=True, help="an empty store, or one copied to before")
+
+
+async def run(source: Settings, args: Namespace) -> int:
+    """Copy from the store of these settings to the one that `--to` names."""
+    target = load({"config": args.config, "store": args.to})
     if source.store == target.store:
         raise SidecarError("--from and --to name the same store")
     if target.store_path is None:
         raise SidecarError("--to is `memory:`, which keeps nothing once this process ends")
     # Not the secret of the settings, which would hide the ones that are kept in the stores.
     kept = {"secret": SecretStr("")}
-    async with opened(await _as_it_is(source.model_copy(update=kept))) as old:
+    async with open_existing(await _as_it_is(source.model_copy(update=kept))) as old:
         new = store_of(target.model_copy(update=kept))
         await new.open()
         try:
@@ -45,7 +53,7 @@ async def _as_it_is(source: Settings) -> Settings:
     """Without the keys where it is not encrypted: opened with them it would be from then on."""
     plain = source.model_copy(update={"encryption": Encryption()})
     try:
-        async with opened(plain) as store:
+        async with open_existing(plain) as store:
             async for held in store.holdings(sized=False):
                 if len(held.tenant) != TENANT_SIZE:
                     raise changed_secret()

@@ -1,36 +1,43 @@
-"""`sidecar prune`: delete what the `[retention]` settings keep no longer, now."""
+"""`sidecar prune`: delete now what the `[retention]` settings no longer keep."""
 
 from __future__ import annotations
 
 import sys
 import time
+from argparse import ArgumentParser, Namespace
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
 from sidecar.retention import doomed, prune
 from sidecar.settings import Settings
-from sidecar.store_factory import opened
+from sidecar.store_factory import open_existing
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
 
 
-async def run(settings: Settings, *, dry_run: bool, compact: bool) -> int:
-    """Delete, or with `dry_run` only say how many conversations that would be."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """Whether to delete, and whether to shrink the file."""
+    parser.add_argument("--dry-run", action="store_true", help="only say how many that would be")
+    parser.add_argument("--compact", action="store_true", help="then shrink the file as far as possible")
+
+
+async def run(settings: Settings, args: Namespace) -> int:
+    """Delete, or with `--dry-run` only say how many conversations that would be."""
     rules = settings.retention
     if rules.max_days is None and rules.max_conversations is None and rules.max_bytes is None:
         raise SidecarError(
-            "nothing says what is to go: set retention.max_days, retention.max_conversations or"
+            "no rule says what to delete: set retention.max_days, retention.max_conversations or"
             " retention.max_bytes"
         )
-    async with opened(settings) as store:
-        with Progress("looked at conversations") as progress:
+    async with open_existing(settings) as store:
+        with Progress("checked conversations") as progress:
             now = time.time()
-            if dry_run:
+            if args.dry_run:
                 seen = [id async for id, _ in doomed(store, rules, now, lambda _: progress.step())]
                 count = len(seen)
             else:
                 count = await prune(store, rules, now, lambda _: progress.step())
-        if compact and not dry_run:
+        if args.compact and not args.dry_run:
             await store.scrub(compact=True)
-    sys.stderr.write(f"sidecar: {'would delete' if dry_run else 'deleted'} {count} conversations\n")
+    sys.stderr.write(f"sidecar: {'would delete' if args.dry_run else 'deleted'} {count} conversations\n")
     return 0

@@ -1,28 +1,33 @@
-"""`sidecar rekey`: encrypt with the first key all that is not, whether it was with another or not at all.
+"""`sidecar rekey`: re-encrypt the whole store with the first key.
 
-Rule: once it says that it is done, nothing in the store needs another key than the first, and no file of
-the store holds a word that is readable. Broken off, it goes on where it was when it is run again.
+Rule: once it says that it is done, nothing in the store needs any key but the first, and no file of the
+store holds readable text. If it is interrupted, the next run continues where it stopped.
 """
 
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 from sidecar.store.encrypted.store import EncryptedStore
-from sidecar.store_factory import opened
+from sidecar.store_factory import open_existing
 
-__all__ = ["run"]
+__all__ = ["add_arguments", "run"]
 
 
-async def run(settings: Settings) -> int:
-    """Go over the whole store."""
-    async with opened(settings, takes_clear=True) as store:
+def add_arguments(_parser: ArgumentParser) -> None:
+    """It has none: the keys are settings."""
+
+
+async def run(settings: Settings, _args: Namespace) -> int:
+    """Re-encrypt every conversation, then overwrite what was readable."""
+    async with open_existing(settings, takes_clear=True) as store:
         if not isinstance(store, EncryptedStore):
             raise SidecarError("there is no key to encrypt with: set encryption.key or encryption.key_file")
-        with Progress("looked at messages") as progress:
+        with Progress("checked messages") as progress:
             changed = await store.reseal(progress.step)
         await store.scrub(compact=True)
     sys.stderr.write(f"sidecar: encrypted {changed} conversations with the first key\n")

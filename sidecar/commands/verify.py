@@ -1,14 +1,14 @@
 """`sidecar verify`: is what is stored still what was recorded?
 
-Rule: every digest, hash, exact chain and id is derived anew from the bodies, with the keys that are in the
-store (its secret, and the tenant of each conversation), and each that is another is said.
+Rule: every digest, hash, exact chain and id is recomputed from the bodies, with the keys in the store (its
+secret, and the tenant of each conversation), and every mismatch is reported.
 """
 
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from typing import TextIO
 
 from sidecar.commands.progress import Progress
 from sidecar.conversation.identity import conversation_id
@@ -17,15 +17,20 @@ from sidecar.conversation.tree import HASH_SIZE, Chain, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.printable import printable
 from sidecar.settings import Settings
-from sidecar.store_factory import opened
+from sidecar.store_factory import open_existing
 
-__all__ = ["verify", "wrongs"]
+__all__ = ["add_arguments", "run", "wrongs"]
 
 
-async def verify(settings: Settings, *, out: TextIO) -> int:
-    """Look at every conversation; returns 1 if anything is wrong."""
+def add_arguments(_parser: ArgumentParser) -> None:
+    """It has none: it checks the whole store."""
+
+
+async def run(settings: Settings, _args: Namespace) -> int:
+    """Check every conversation; returns 1 if anything is wrong."""
+    out = sys.stdout
     conversations = messages = wrong = 0
-    async with opened(settings) as store:
+    async with open_existing(settings) as store:
         with Progress("verified conversations") as progress:
             async for held in store.holdings(sized=False):
                 progress.step()

@@ -20,7 +20,7 @@ def test_the_copy_is_a_store_like_the_first(run, file, tmp_path):
     talk(file, ("a", "hi", {}), ("b", "hi", {}))
     copy = tmp_path / "copy.db"
 
-    assert run("backup", str(copy)) == (0, "", f"sidecar: the store is copied to {copy}\n")
+    assert run("backup", str(copy)) == (0, "", f"sidecar: the store was copied to {copy}\n")
     assert run("export", store=copy) == run("export")
     assert run("verify", store=copy)[0] == 0
     talk(copy, ("a", "and?", {}))

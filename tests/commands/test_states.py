@@ -125,7 +125,7 @@ def test_a_tenant_that_is_none_is_said(stores, tmp_path, capsys, monkeypatch, ki
 
     out, err = capsys.readouterr()
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "is no tenant, which has 16 bytes" in err
+    assert "is not a tenant (16 bytes)" in err
     assert "\x1b" not in err
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import logging
 import sys
+from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -19,10 +20,11 @@ from typing import Any, Literal
 from msgspec import structs
 
 from sidecar.access.tenancy import needs, tenant_by
+from sidecar.commands import tenant_selector
 from sidecar.commands.openwebui.database import Chat, Database, Unreadable, opened, time_of
 from sidecar.commands.openwebui.replay import replayed
 from sidecar.commands.progress import Progress
-from sidecar.commands.whose import Who
+from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.conversation.identity import Kind, conversation_id, key_of, kind_of
 from sidecar.conversation.message import encode, is_too_deep, read, visible_text
 from sidecar.conversation.records import Snapshot
@@ -33,7 +35,7 @@ from sidecar.settings import Settings
 from sidecar.store import Store
 from sidecar.store_factory import store_of
 
-__all__ = ["Says", "bring", "run"]
+__all__ = ["Says", "add_arguments", "bring", "run"]
 
 log = logging.getLogger("sidecar.import")
 
@@ -52,12 +54,29 @@ class _Rules:
     credential: str | None
 
 
-async def run(settings: Settings, *, file: str, uploads: str | None, who: Who, says: Says) -> int:
-    """Bring all chats of this database, or those of one user, into the store, which is made if need be.
+def add_arguments(parser: ArgumentParser) -> None:
+    """Which database, whose chats, and what its requests say of themselves."""
+    tenant_selector.add_arguments(parser)
+    parser.add_argument("file", metavar="FILE", help="its webui.db, which is only read")
+    parser.add_argument(
+        "--uploads", metavar="DIR", help="the folder with its images; default: uploads beside the file"
+    )
+    parser.add_argument(
+        "--header-config",
+        dest="says",
+        choices=("chat-and-user", "chat", "nothing"),
+        default="chat-and-user",
+        help="which headers its requests carry, see the README; default: chat-and-user",
+    )
 
-    Returns 1 if one of them could not be read: it is left out and said, the others come in.
+
+async def run(settings: Settings, args: Namespace) -> int:
+    """Import all chats of this database, or those of one user, into the store, which is made if need be.
+
+    Returns 1 if one of them could not be read: it is skipped and reported, the others are imported.
     """
-    with opened(file, uploads) as database:
+    who, says = TenantSelector.from_args(args), args.says
+    with opened(args.file, args.uploads) as database:
         if database.has_link:
             log.warning("uploads beside the file is a link, and not followed: name the folder with --uploads")
         by_user = says == "chat-and-user" and needs(settings, user=True)[1]

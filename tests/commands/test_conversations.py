@@ -96,7 +96,7 @@ def test_a_user_alone_is_not_enough_where_the_credential_counts(run, filled):
 
 def test_a_header_that_tells_no_tenant_is_refused(run, filled):
     assert (
-        "x-mine is none of tenant.credential_headers"
+        "x-mine is not one of tenant.credential_headers"
         in run("conversations", "list", "--credential", "X-Mine: 1")[2]
     )
 
@@ -121,7 +121,9 @@ def test_each_mode_asks_for_what_it_counts(run, file, monkeypatch, mode, flags, 
 def test_where_users_do_not_count_naming_one_is_refused(run, filled, monkeypatch):
     monkeypatch.setenv("SIDECAR_TENANT__MODE", "credential")
 
-    assert "users are not told apart" in run("conversations", "list", "--user", "a", "--credential", "x")[2]
+    assert (
+        "users are not distinguished" in run("conversations", "list", "--user", "a", "--credential", "x")[2]
+    )
 
 
 def test_one_is_shown(run, filled):
@@ -159,7 +161,7 @@ def test_deleting_a_tenant_by_the_name_that_the_list_gives(run, filled):
 
     assert run("delete", "--tenant", listed[2]["tenant"], "--yes")[0] == 0
     assert keys(run) == ["a-1", "a-2", "same", "same"]
-    assert "is no tenant" in run("delete", "--tenant", "xyz", "--yes")[2]
+    assert "is not a tenant" in run("delete", "--tenant", "xyz", "--yes")[2]
 
 
 def test_deleting_everything_leaves_an_empty_store(run, filled, file):
@@ -172,15 +174,15 @@ def test_deleting_everything_leaves_an_empty_store(run, filled, file):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["delete", "--yes"], "say whose"),
+        (["delete", "--yes"], "name a tenant with --user"),
         (["delete", "--user", "nobody", "--credential", "x", "--yes"], "no conversation of this tenant"),
         (["conversations", "delete", "x-1", "--yes"], "there is no conversation 'x-1'"),
         (["conversations", "delete", "same", "--yes"], "is the key of several conversations"),
         (
             ["conversations", "delete", "a-1", "--no-compact"],
-            "1 conversation for ever? Say so with --yes",
+            "1 conversation permanently? Confirm it with --yes",
         ),
-        (["delete", "--all"], "Delete 5 conversations, all that there are, for ever? Say so with --yes"),
+        (["delete", "--all"], "Delete 5 conversations (all of them) permanently? Confirm it with --yes"),
     ],
 )
 def test_what_is_unclear_deletes_nothing(run, filled, monkeypatch, command, said):
