@@ -70,8 +70,9 @@ def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:
     for hash, node_id in whole.echoes:
         if node_id not in known:
             yield f"the message of the echo {hash.hex()} is not there"
+    named = known.keys() | {node.hash for node in whole.nodes}  # an exchange names some by their hash alone
     for exchange in whole.exchanges:
-        for gone in [each for each in exchange.nodes if each not in known]:
+        for gone in [each for each in exchange.nodes if each not in named]:
             yield f"exchange {exchange.id.hex()}: the message b2:{gone.hex()} that it names is not there"
     if whole.system is not None and about.system not in (None, chain.hash(None, whole.system[1])):
         yield "its system message is not the one of its digest"

@@ -31,6 +31,10 @@ class ChatCall(msgspec.Struct, frozen=True):
     may_append: bool
     #: Does it take part in a history at all?
     is_kept: bool
+    #: May anything be cut from it, or from what is sent again after a refusal?
+    may_be_cut: bool = True
+    #: Does its client wait for a refusal for length, to compact the history by itself?
+    awaits_refusal: bool = False
 
     @property
     def place_in_line(self) -> str | None:

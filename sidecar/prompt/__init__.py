@@ -9,6 +9,7 @@ form               in which form goes what we add: what an upstream demands back
 supply             what is demanded, put in from what is stored
 plain              the same in fewer fields, or as plain text
 compact            what is left of old tool results, images and reasoning before turns are dropped
+places             where a line of messages may be cut
 trim               which turns fit the budget
 summary            what stands for the turns that were dropped
 fit                a prompt fitted to its budget, by weights that stay until the cut moves

@@ -1,9 +1,10 @@
 """Which turns go upstream when the history has outgrown its budget.
 
 Owned rules: leading system messages, the newest user message and what follows it are never cut; whole
-turns are, oldest first; a tool result never goes without its call. For room in tokens old messages are
-made shorter first (`prompt/compact.py`), inside the newest turn as well, up to its last tool call.
-Only a newest turn that is too large even then, an agent's hundreds of calls, loses its oldest steps.
+turns are, oldest first, but for the very first, which holds an agent's task, where it is to stay; a tool
+result never goes without its call. For room in tokens old messages are made shorter first
+(`prompt/compact.py`), inside the newest turn as well, up to its last tool call. Only a newest turn that is
+too large even then, an agent's hundreds of calls, loses its oldest steps.
 
 The cut moves in steps: what is taken away is the least multiple of a step (a share of the budget) that
 makes the rest fit, so between two steps the prompt only grows at its end and the upstream's prefix cache
@@ -26,8 +27,8 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.conversation.measure import measure_of_tools
-from sidecar.conversation.message import call_ids
 from sidecar.prompt.compact import shortened
+from sidecar.prompt.places import Shape, first_turn, pairs_of, shape_of, whole
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
 
@@ -48,7 +49,8 @@ class Budget:
     `max_messages` counts the leading system messages too. `max_input_tokens` is an estimate over the
     messages and the list of tools. `step` is a share of the budget (of tokens: of what system messages
     and tools leave of it), above 0 and at most 1, and makes whole messages, turns or tokens, rounded up:
-    less than one of them would move the cut with every turn.
+    less than one of them would move the cut with every turn. `keep_first_turn`: where `first_turn_share` is
+    set, only if that turn takes no larger share of any limit, and while the newest fits beside it.
     """
 
     max_messages: int | None = None
@@ -56,6 +58,7 @@ class Budget:
     max_input_tokens: int | None = None
     step: float = 0.6
     keep_first_turn: bool = False
+    first_turn_share: float | None = None
 
     @property
     def unlimited(self) -> bool:
@@ -104,12 +107,45 @@ def trim(
         return Trimmed(tuple(line), reserved=reserved)
     if not line:
         return _only_fixed(budget, system, tools, weights, reserved)
-    shape = _shape(line, keep_first=budget.keep_first_turn)
+    fixed = _fixed(system, tools, weights, reserved) if budget.max_input_tokens is not None else 0
+    first = _kept_first(line, budget, weights)
+    found = _trimmed(line, budget, first, system, fixed, weights)
+    if first and found.over and budget.first_turn_share is not None:  # then it has to go as well
+        without = _trimmed(line, budget, 0, system, fixed, weights)
+        found = without if len(without.over) < len(found.over) else found
+    return replace(found, reserved=reserved)
+
+
+def _kept_first(line: Sequence[Outgoing], budget: Budget, weights: Weights) -> int:
+    """How many messages the first turn has, if it is to stay; else 0."""
+    end = first_turn(line) if budget.keep_first_turn else 0
+    share = budget.first_turn_share
+    if not end or share is None:
+        return end
+    if budget.max_turns is not None and budget.max_turns * share < 1:
+        return 0
+    if budget.max_messages is not None and end > budget.max_messages * share:
+        return 0
+    most = budget.max_input_tokens
+    if most is not None and sum(each.tokens(weights) for each in line[:end]) > most * share:
+        return 0
+    return end
+
+
+def _trimmed(
+    line: Sequence[Outgoing],
+    budget: Budget,
+    first: int,
+    system: Sequence[Outgoing],
+    fixed: int,
+    weights: Weights,
+) -> Trimmed:
+    """The line cut behind its `first` messages. `fixed`: the tokens that go along whatever is cut."""
+    shape = shape_of(line, first)
     counted = _counted(line, budget, system)
     cut = max((limit.cut(shape, budget.step) for limit in counted), default=shape.first)
     found, over = _cut(line, shape, cut), []
     if budget.max_input_tokens is not None:
-        fixed = _fixed(system, tools, weights, reserved)
         tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, weights)
         if tokens.of(found.kept) > tokens.room:
             fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
@@ -118,7 +154,7 @@ def trim(
                 fitted = _cut(line, shape, shape.last_cut)
             found = fitted
     over = [limit.name for limit in counted if limit.size(found.kept) > limit.room] + over
-    return replace(found, over=tuple(over), reserved=reserved)
+    return replace(found, over=tuple(over))
 
 
 def _only_fixed(
@@ -140,11 +176,11 @@ def _fixed(system: Sequence[Outgoing], tools: bytes, weights: Weights, reserved:
     return fixed + (weights.tokens(measure_of_tools(tools)) if tools else 0)
 
 
-def _cut(line: Sequence[Outgoing], shape: _Shape, cut: int) -> Trimmed:
+def _cut(line: Sequence[Outgoing], shape: Shape, cut: int) -> Trimmed:
     return Trimmed((*line[: shape.first], *line[cut:]), cut - shape.first, cut=shape.behind(cut))
 
 
-def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> Trimmed | None:
+def _inside_newest(line: Sequence[Outgoing], shape: Shape, tokens: _Tokens) -> Trimmed | None:
     """All old turns go, and of the newest its oldest steps: a call together with its results.
 
     Only where the newest turn does not fit even when it is shortened: an agent's hundreds of calls.
@@ -154,10 +190,10 @@ def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> 
     first = shape.first + 1
     left = [*line[: shape.first], *line[shape.newest :]]
     steps = [at for at in range(first, len(left)) if left[at].role == "assistant"]
-    cuts = _whole(steps[1:], first, _pairs(left, each_step=True))
+    cuts = whole(steps[1:], first, pairs_of(left, each_step=True))
     if not cuts:
         return None
-    found = tokens.fitted(left, _Shape(first, cuts, first - 1, steps[-1]), first)
+    found = tokens.fitted(left, Shape(first, cuts, first - 1, steps[-1]), first)
     dropped = len(line) - len(left)
     return found and replace(
         found,
@@ -168,39 +204,7 @@ def _inside_newest(line: Sequence[Outgoing], shape: _Shape, tokens: _Tokens) -> 
     )
 
 
-@dataclass(slots=True, frozen=True)
-class _Shape:
-    """Where a line may be cut; a place is the number of messages before it.
-
-    `first`: the end of what is never touched. `cuts`: where the rest may begin, in order, all behind
-    `first`. `newest`: where the newest turn begins. `last_call`: from here on nothing is made shorter.
-    """
-
-    first: int
-    cuts: tuple[int, ...]
-    newest: int
-    last_call: int
-
-    @property
-    def last_cut(self) -> int:
-        """As much as can be cut."""
-        return self.cuts[-1] if self.cuts else self.first
-
-    def behind(self, cut: int) -> int:
-        """Where the line goes on when it is cut here; 0 if nothing is cut."""
-        return cut if cut > self.first else 0
-
-
-def _shape(line: Sequence[Outgoing], *, keep_first: bool) -> _Shape:
-    starts = _turn_starts(line)
-    first = _anchor(starts) if keep_first else 0
-    cuts = _whole([at for at in starts if at > first], first, _pairs(line))
-    newest = starts[-1]
-    answers = (at for at in range(len(line) - 1, newest, -1) if line[at].role == "assistant")
-    return _Shape(first, cuts, newest, next(answers, newest))
-
-
-def _shortened(line: Sequence[Outgoing], shape: _Shape) -> list[Outgoing]:
+def _shortened(line: Sequence[Outgoing], shape: Shape) -> list[Outgoing]:
     """The line with everything made shorter that may be; the newest question stays as it is."""
     return [
         each
@@ -220,7 +224,7 @@ class _Counted:
     sums: Sequence[int]
     size: Callable[[Sequence[Outgoing]], int]
 
-    def cut(self, shape: _Shape, share: float) -> int:
+    def cut(self, shape: Shape, share: float) -> int:
         """The first place at or behind the least multiple of the step that makes room.
 
         Where no place is far enough the last one is taken: as much as can be cut.
@@ -245,7 +249,7 @@ class _Tokens:
         """The tokens of these messages."""
         return sum(self._sizes(line))
 
-    def fitted(self, line: Sequence[Outgoing], shape: _Shape, least: int) -> Trimmed | None:
+    def fitted(self, line: Sequence[Outgoing], shape: Shape, least: int) -> Trimmed | None:
         """The line cut at `least` or behind it and made shorter, or None if it does not fit."""
         short = _shortened(line, shape)
         sums = _Sums(
@@ -268,7 +272,7 @@ class _Tokens:
     def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
         return (each.tokens(self.weights) for each in line)
 
-    def _places(self, sums: _Sums, shape: _Shape, least: int) -> tuple[int, int]:
+    def _places(self, sums: _Sums, shape: Shape, least: int) -> tuple[int, int]:
         """Up to the first everything is dropped, from there to the second everything is made shorter.
 
         They move forward together, so far apart that what was made shorter fills its share of the room.
@@ -333,58 +337,3 @@ def _counted(line: Sequence[Outgoing], budget: Budget, system: Sequence[Outgoing
 
 def _turns(line: Sequence[Outgoing]) -> int:
     return sum(each.role == "user" for each in line)
-
-
-def _whole(places: Sequence[int], first: int, pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """Those of the places (in order) up to which may be dropped from `first` on without a call going and
-    its result staying, or the other way round.
-
-    One sweep: a call that goes wants its result to go, which lies behind it; one that stays keeps it.
-    """
-    wanted = {call: result for call, result in pairs if call >= first}  # the last result of each counts
-    kept = min((result for call, result in pairs if call < first <= result), default=None)
-    calls = sorted(wanted)
-    found: list[int] = []
-    at_call, far = 0, first
-    for at in places:
-        if kept is not None and at > kept:
-            break
-        while at_call < len(calls) and calls[at_call] < at:
-            far = max(far, wanted[calls[at_call]] + 1)
-            at_call += 1
-        if far <= at:
-            found.append(at)
-    return tuple(found)
-
-
-def _turn_starts(line: Sequence[Outgoing]) -> list[int]:
-    """Where each turn begins; what stands before the first user message is a turn of its own."""
-    starts = [at for at, each in enumerate(line) if each.role == "user"]
-    return starts if starts[:1] == [0] else [0, *starts]
-
-
-def _anchor(starts: Sequence[int]) -> int:
-    """The end of the first turn, if there is a later one."""
-    return starts[1] if len(starts) > 1 else 0
-
-
-def _pairs(line: Sequence[Outgoing], *, each_step: bool = False) -> list[tuple[int, int]]:
-    """Where a tool is called, and where its result stands, for those that lie in different turns.
-
-    `each_step`: for all of them.
-
-    A result belongs to the nearest call before it: some engines use the same ids in every turn.
-    """
-    called: dict[str, tuple[int, int]] = {}
-    pairs: list[tuple[int, int]] = []
-    turn = 0
-    for at, each in enumerate(line):
-        if each.role == "user":
-            turn += 1
-        elif each.role == "assistant" and b'"tool_calls"' in each.raw:
-            called.update((id, (turn, at)) for id in call_ids(each.fields))
-        elif each.role == "tool" and called:
-            asked_in, asked_at = called.get(str(each.fields.get("tool_call_id")), (turn, at))
-            if asked_in != turn or (each_step and asked_at != at):
-                pairs.append((asked_at, at))
-    return pairs

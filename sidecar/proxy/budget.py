@@ -24,12 +24,16 @@ _LIMITS = ("max_messages", "max_turns", "max_input_tokens")
 
 def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) -> Budget:
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
+    if not call.may_be_cut:
+        return Budget()
     rule, trim = services.windows.rule(call.chat.model), services.settings.trim
     limits: dict[str, Any] = {name: getattr(trim, name) for name in _LIMITS}
     if rule is not None:
         limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
     tokens = limits["max_input_tokens"]
-    if tokens == "auto":
+    if tokens == "auto" and call.awaits_refusal:
+        tokens = None  # it waits for the refusal, and compacts its history by itself
+    elif tokens == "auto":
         window = services.windows.of(call.chat.model, call.identity.credential)
         tokens = None if window is None else int(window * _SURE) - answer_room(services, call, window)
     if ceiling is not None:
@@ -39,7 +43,8 @@ def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) ->
         max_turns=limits["max_turns"],
         max_input_tokens=tokens,
         step=trim.step,
-        keep_first_turn=trim.keep_first_turn,
+        keep_first_turn=bool(trim.keep_first_turn),
+        first_turn_share=trim.first_turn_share if trim.keep_first_turn == "auto" else None,
     )
 
 

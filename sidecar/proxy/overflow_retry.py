@@ -2,8 +2,10 @@
 
 Rules: what a refusal tells of the model's window and of the prompt's tokens is learned, if it agrees with
 what was sent: many upstreams count nothing else, least of all in a stream. Each try is
-shorter than the one before, and there are `RETRIES` of them. Where no cut helps, the client gets the
-upstream's first answer byte for byte: it is about the request that the client made.
+shorter than the one before, and there are `RETRIES` of them. The answer gets never more than half of the
+window, and what the client allows it is never changed: where the two cannot fit so, nothing is cut. Where no
+cut helps, the client gets the upstream's first answer byte for byte: it is about the request that the client
+made. So does a client that waits for that error, to compact its history by itself.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.prompt.model_lists import SMALLEST_WINDOW
+from sidecar.proxy.budget import answer_room
 from sidecar.proxy.build import UpstreamRequest, compose
 from sidecar.proxy.services import Services
 from sidecar.upstream.overflow_probe import refusal
@@ -51,7 +54,7 @@ async def send(
     progress.sent = time.monotonic()
     first = await _sent(services, composed, request)
     progress.head = time.monotonic()
-    if call.is_task or call.mode == "off":
+    if call.is_task or call.mode == "off" or not _heals(services, call):
         return first, composed
     try:
         refused = await refusal(first)
@@ -74,6 +77,10 @@ async def send(
     return healed
 
 
+def _heals(services: Services, call: ChatCall) -> bool:
+    return services.settings.trim.on_overflow == "heal" and call.may_be_cut and not call.awaits_refusal
+
+
 async def _healed(
     services: Services,
     call: ChatCall,
@@ -86,10 +93,12 @@ async def _healed(
     for retry in range(1, RETRIES + 1):
         sent = _measure(call, composed)
         refused = _believable(refused, call, services.learned.weights(call.chat.model).tokens(sent))
-        services.learned.refused(call.chat.model, sent, refused.sent or _room(services, call, refused))
+        services.learned.refused(call.chat.model, sent, refused.sent or _least(services, call, refused))
         size = services.learned.weights(call.chat.model).tokens(sent)
         if refused.limit is not None:
             services.windows.learn(call.chat.model, call.identity.credential, refused.limit)
+            if _is_the_answers_fault(call, refused, size):
+                return None
         ceiling = _ceiling(services, call, refused, size)
         shorter = await compose(services, call, plan, request, ceiling)
         if shorter.body == composed.body:
@@ -145,6 +154,12 @@ def _believable(refused: Overflow, call: ChatCall, size: int) -> Overflow:
     return refused if fits else Overflow()
 
 
+def _is_the_answers_fault(call: ChatCall, refused: Overflow, size: int) -> bool:
+    """Does the prompt take no more than its half of the window, and the answer more than the other?"""
+    half = (refused.limit or 0) // 2
+    return (call.chat.max_tokens or 0) > half >= (refused.sent or size)
+
+
 def _ceiling(services: Services, call: ChatCall, refused: Overflow, size: int) -> int:
     """How much may be sent the next time, in estimated tokens; less than the last time in any case."""
     shorter = int(size * _SHORTER)
@@ -158,7 +173,13 @@ def _ceiling(services: Services, call: ChatCall, refused: Overflow, size: int) -
 
 
 def _room(services: Services, call: ChatCall, refused: Overflow) -> int:
-    """What the window holds beside the answer; 1 where it is not known. What was refused has more."""
+    """What the window holds beside the answer, which gets half of it at most."""
+    window = refused.limit or 0
+    return max(window - answer_room(services, call, window), 1)
+
+
+def _least(services: Services, call: ChatCall, refused: Overflow) -> int:
+    """What was refused has more than this, if the upstream adds the whole answer; 1 if that is not known."""
     window = refused.limit or 0
     return max(window - (call.chat.max_tokens or int(window * services.settings.trim.answer_share)), 1)
 

@@ -29,10 +29,12 @@ from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
 from sidecar.proxy.services import Services
 from sidecar.settings import Settings
-from sidecar.upstream.headers import HISTORY
+from sidecar.upstream.headers import HISTORY, TRIM
 
 __all__ = ["receive"]
 
+# By these alone agents name their chats that compact a history by themselves, once it is refused.
+_AGENTS = ("X-Session-Affinity", "X-Session-ID", "session_id")
 _MODES = ("auto", "full", "append", "off")
 
 
@@ -63,7 +65,18 @@ async def receive(services: Services, request: web.BaseRequest, held: Held, prog
         is_full=full,
         may_append=_may_append(identity, chat, mode, full=full),
         is_kept=not task and mode != "off" and identity.kind is not Kind.TEMPORARY,
+        may_be_cut=_may_be_cut(request),
+        awaits_refusal=identity.by_agent
+        or (identity.key is None and any(name in request.headers for name in _AGENTS)),
     )
+
+
+def _may_be_cut(request: web.BaseRequest) -> bool:
+    """Agents that compact by themselves want to see the upstream's refusal."""
+    said = request.headers.get(TRIM)
+    if said is not None and said.strip().lower() != "off":
+        raise BadRequest(f"{TRIM} can only be off", code="invalid_trim_mode", param=TRIM)
+    return said is None
 
 
 def _may_append(identity: Identity, chat: ChatRequest, mode: Mode, *, full: bool) -> bool:

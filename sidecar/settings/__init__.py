@@ -13,6 +13,7 @@ The map, each module above those that use it:
     target           the section on how the upstream is reached
     connections      what is in other sections on connections of clients
     limits           the section on how large things may be
+    trimming         the section on how much history goes upstream
     sections         the settings with their defaults and meanings, section by section
     contradictions   which of them cannot be had together
     model            all of it as one value that can work
@@ -34,7 +35,6 @@ from sidecar.settings.sections import (
     History,
     Identity,
     Logs,
-    ModelTrim,
     Restore,
     Retries,
     Session,
@@ -42,8 +42,8 @@ from sidecar.settings.sections import (
     Tasks,
     Tenant,
     Timeouts,
-    Trim,
 )
+from sidecar.settings.trimming import ModelTrim, Trim
 
 __all__ = [
     "Access",

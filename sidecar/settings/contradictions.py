@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sidecar.settings.certificates import tls_context
-from sidecar.settings.sections import Declaration, ModelTrim, Tasks, Tenant, Trim
+from sidecar.settings.sections import Declaration, Tasks, Tenant
+from sidecar.settings.trimming import ModelTrim, Trim
 from sidecar.settings.values import DEMO, EVERY_INTERFACE, LOOPBACK, MEMORY, listen_address, upstream_url
 
 
@@ -156,7 +157,7 @@ def _nothing_recognised(settings: Declaration) -> Iterator[Contradiction]:
 
 
 def _too_tight(trim: Trim) -> Iterator[Contradiction]:
-    if not trim.keep_first_turn:
+    if trim.keep_first_turn is not True:
         return
     # The first turn is a question and its answer, the newest one at least a question.
     rules: tuple[Trim | ModelTrim, ...] = (trim, *trim.models)

@@ -20,10 +20,9 @@ from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
 from sidecar.settings.section import Section
 from sidecar.settings.target import Proxy, TargetOptions
+from sidecar.settings.trimming import Trim
 from sidecar.settings.values import (
     DEMO,
-    AnswerShare,
-    AutoLimit,
     BodyField,
     Count,
     Header,
@@ -36,16 +35,13 @@ from sidecar.settings.values import (
     Opening,
     OtherUpstream,
     Parameter,
-    Pattern,
     Prefix,
     Seconds,
     Secret,
-    Share,
     Snapshot,
     Store,
     Upstream,
     Wait,
-    Window,
     Workers,
 )
 
@@ -200,60 +196,6 @@ class Restore(Section):
         "client",
         description="`pin` keeps the conversation's first system message, against clocks in prompts.",
     )
-
-
-class ModelTrim(Section):
-    """The budget of the models whose name fits `match`; what is not set is as for all."""
-
-    match: Pattern
-    window: Window = None
-    max_messages: Limit = None
-    max_turns: Limit = None
-    max_input_tokens: AutoLimit = "auto"
-
-
-class Trim(Section):
-    """How much history goes upstream. What is stored is never trimmed.
-
-    A budget of its own for some models, keys that are left out are as for all:
-    `models = [{match = "gpt-4o*", window = 128000, max_turns = 40}, {match = "o3", max_messages = "none"}]`.
-    """
-
-    max_messages: Limit = Field(
-        None, description="Maximum number of messages sent upstream; `none` for no limit."
-    )
-    max_turns: Limit = Field(
-        None, description="Maximum number of turns sent upstream, the newest included; `none` for no limit."
-    )
-    max_input_tokens: AutoLimit = Field(
-        "auto",
-        description="Maximum number of tokens sent upstream, estimated; `none` for no limit. `auto` is the"
-        " model's context window minus the space reserved for the answer, once the window is known: from"
-        " `trim.models`, the upstream's model list, or its refusal of a longer prompt.",
-    )
-    answer_share: AnswerShare = Field(
-        0.25,
-        description="With `auto`: the share of the window reserved for the answer if the request does not set"
-        " `max_tokens`; at most 0.5.",
-    )
-    window_refresh: Seconds = Field(
-        3600.0,
-        description="With `auto`: how often the upstream's model list is fetched again, in seconds; 0 never"
-        " fetches it. No request waits for it.",
-    )
-    models: tuple[ModelTrim, ...] = Field(
-        (),
-        description="Budgets for some models: a list of tables with `match` (a name, with `*` and `?` as in"
-        " file names) and any of `window`, `max_messages`, `max_turns`, `max_input_tokens`; JSON in the"
-        " environment. The first match is used.",
-    )
-    step: Share = Field(
-        0.6,
-        description="The cut moves in steps of this share of the budget, so that the upstream's prefix cache"
-        " keeps hitting in between. A smaller step keeps more context, a larger one costs less. Above 0, up"
-        " to 1.",
-    )
-    keep_first_turn: bool = Field(False, description="Never drop the conversation's first turn.")
 
 
 class Summary(Section):

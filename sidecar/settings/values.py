@@ -318,6 +318,7 @@ Wait = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0, le=1)]
 Limit = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_none_word)]
 AutoLimit = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, BeforeValidator(_auto_word)]
+AutoSwitch = Literal["auto"] | bool
 Window = Annotated[Annotated[int, Field(ge=SMALLEST_WINDOW)] | None, BeforeValidator(_none_word)]
 AnswerShare = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0, le=0.5)]
 Pattern = Annotated[str, AfterValidator(_pattern)]

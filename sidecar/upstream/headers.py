@@ -6,10 +6,12 @@ from collections.abc import Collection
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-__all__ = ["DEGRADED", "HISTORY", "NOT_AS_IT_CAME", "from_upstream", "to_upstream"]
+__all__ = ["DEGRADED", "HISTORY", "NOT_AS_IT_CAME", "TRIM", "from_upstream", "to_upstream"]
 
 #: The request header that sets the history mode for one request; ours, so it goes no further.
 HISTORY = "X-Sidecar-History"
+#: The request header that has one request neither cut nor healed; ours as well.
+TRIM = "X-Sidecar-Trim"
 #: The response header that says that the history could not be read or kept.
 DEGRADED = "X-Sidecar-Degraded"
 
@@ -27,7 +29,7 @@ _HOP_BY_HOP = frozenset(
     )
 )
 # `Host` and `Expect` are said anew by the client that sends the request on.
-_NOT_SENT = _HOP_BY_HOP | {"host", "expect", HISTORY.lower()}
+_NOT_SENT = _HOP_BY_HOP | {"host", "expect", HISTORY.lower(), TRIM.lower()}
 
 #: Where a body may have been rewritten or unpacked; its length is said anew.
 NOT_AS_IT_CAME = frozenset(("content-length", "content-encoding"))

@@ -87,6 +87,8 @@ def test_an_exchange_whose_messages_are_not_there_is_said(gone):
     done = Exchange(exchange_id(5, b"abcd"), "conv_1", parent=parent, detail=detail)
     whole = Snapshot(conversation("conv_1"), tuple(nodes.values()), exchanges=(done,))
     assert list(wrongs(whole, b"secret")) == []
+    by_hash = replace(done, detail=Detail(sent=Sent("cut", nodes["first that was sent"].hash)))
+    assert list(wrongs(replace(whole, exchanges=(by_hash,)), b"secret")) == []
 
     left = tuple(node for name, node in nodes.items() if name != gone)
     said = f"exchange 00000000000561626364: the message b2:{nodes[gone].id.hex()} that it names is not there"

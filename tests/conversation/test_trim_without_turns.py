@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from sidecar.prompt import fit as fitting
 from sidecar.prompt.fit import Full, Weighing, fit
+from sidecar.prompt.places import whole
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.trim import Budget, _whole, trim
+from sidecar.prompt.trim import Budget, trim
 from sidecar.prompt.weights import DEFAULT_WEIGHTS, NEUTRAL
 from tests.conversation.build import calls, message, raw, result, says, user
 
@@ -73,7 +74,7 @@ def test_a_cut_parts_no_call_from_its_result(first, apart, places):
     pairs = sorted(((call, call + more) for call, more in apart), key=lambda pair: pair[1])
     behind = sorted(at for at in places if at > first)
     told_slowly = tuple(at for at in behind if not any(_parts(at, first, pair) for pair in pairs))
-    assert _whole(behind, first, pairs) == told_slowly
+    assert whole(behind, first, pairs) == told_slowly
 
 
 def test_a_line_is_cut_as_often_as_it_takes_and_no_more(monkeypatch):

@@ -50,7 +50,7 @@ async def test_every_engines_refusal_heals(sidecar: Sidecar, upstream: Upstream,
     assert b"fits" in reply.body
     assert b"error" not in reply.body
     assert 1 <= int(reply.headers["X-Sidecar-Healed"]) == len(upstream.requests) - 1 <= 3
-    assert upstream.last.said == sent[-len(upstream.last.said) :]
+    assert upstream.last.said == [*sent[:2], *sent[2 - len(upstream.last.said) :]]
     assert int(reply.headers["X-Sidecar-Trimmed"]) == len(sent) - len(upstream.last.said)
     assert (await sidecar.only()).branches == [[*sent, "fits"]]
     assert await sidecar.metric("sidecar_overflows_total") == 1
@@ -122,6 +122,75 @@ async def test_a_bypass_and_a_task_are_not_touched(sidecar: Sidecar, upstream: U
     reply = await sidecar.ask(*turns(21), id="a", headers=headers)
     assert (reply.status, len(upstream.requests)) == (400, 1)
     assert "X-Sidecar-Healed" not in reply.headers
+
+
+@pytest.mark.parametrize("words", [engine.vllm, engine.litellm])
+@pytest.mark.parametrize("thin", [False, True])
+async def test_an_answer_of_more_than_half_the_window_costs_no_history(
+    sidecar: Sidecar, upstream: Upstream, words: Any, thin: bool
+):
+    """The prompt would be cut to nothing for the sake of an answer that is never so long."""
+    upstream.otherwise = Engine(4000, words)
+    for count in range(1, 9):
+        before = len(upstream.requests)
+        reply = await sidecar.ask(*turns(count)[-1 if thin else 0 :], id="a", max_tokens=3900)
+        refused = reply.status == words(1, 1, 1)[0]
+        assert refused or upstream.last.said[: 2 * count - 1] == turns(count), upstream.last.said
+        assert len(upstream.requests) - before == 1
+        if refused:
+            assert "X-Sidecar-Trimmed" not in reply.headers
+            break
+    assert refused
+    reply = await sidecar.ask(*turns(40), id="b", max_tokens=3900)
+    assert (reply.status, "X-Sidecar-Healed" in reply.headers) == (words(1, 1, 1)[0], False)
+
+
+async def test_where_only_the_prompt_is_counted_it_is_cut_to_half_the_window_at_least(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.otherwise = Engine(4000, engine.llama)
+    reply = await sidecar.ask(*turns(101), id="a", max_tokens=3990)
+    assert (reply.status, reply.headers["X-Sidecar-Healed"]) == (200, "1")
+    assert upstream.otherwise.tokens(upstream.last.json) > 700
+    assert upstream.last.json["max_tokens"] == 3990
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X-Sidecar-Trim": "off", "X-Conversation-ID": "a"}, {"X-Session-Affinity": "s1"}, {"session_id": "s1"}],
+)
+@pytest.mark.parametrize("how", ["whole", "in a stream"])
+async def test_an_agent_that_compacts_by_itself_sees_the_refusal(
+    sidecar: Sidecar, upstream: Upstream, headers: Any, how: str
+):
+    upstream.otherwise = Engine(1500, engine.openai, in_stream=how == "in a stream")
+    for _ in range(2):  # nor is the next one cut before it is sent
+        before = len(upstream.requests)
+        reply = await sidecar.ask(*turns(21), headers=headers, stream=how != "whole")
+        assert b"context_length_exceeded" in reply.body
+        assert len(upstream.requests) == before + 1
+        assert upstream.last.said == turns(21)
+
+
+async def test_a_chat_header_beside_an_agents_means_a_chat(sidecar: Sidecar, upstream: Upstream):
+    upstream.otherwise = Engine(1500, engine.openai)
+    reply = await sidecar.ask(*turns(21), headers={"X-Session-ID": "s1", "X-Conversation-ID": "a"})
+    assert (reply.status, reply.headers["X-Sidecar-Healed"]) == (200, "1")
+
+
+async def test_an_agent_named_by_a_session_header_sees_it_as_well(start: Start, upstream: Upstream):
+    sidecar = await start(session={"headers": ["X-Hermes-Session-Id"]})
+    upstream.otherwise = Engine(1500, engine.openai)
+    reply = await sidecar.ask(*turns(21), headers={"X-Hermes-Session-Id": "s1"})
+    assert (reply.status, len(upstream.requests)) == (400, 1)
+
+
+async def test_the_operator_may_have_every_refusal_passed_on(start: Start, upstream: Upstream):
+    sidecar = await start(trim={"on_overflow": "pass"})
+    upstream.otherwise = Engine(1500, engine.openai)
+    reply = await sidecar.ask(*turns(21), id="a")
+    assert (reply.status, len(upstream.requests)) == (400, 1)
+    assert reply.body == body_of(engine.openai(1500, upstream.otherwise.tokens(upstream.last.json), 0))
 
 
 @pytest.mark.parametrize("words", ALL)

@@ -148,7 +148,8 @@ async def test_the_second_one_is_made_of_the_first_and_of_what_was_left_out_sinc
 async def test_one_is_made_once_for_a_step_and_used_until_the_next(
     start: Start, upstream: Upstream, model: Model
 ):
-    sidecar = await start(trim={"max_turns": 8, "step": 0.5}, summary={"model": "small"})
+    trim = {"max_turns": 8, "step": 0.5, "keep_first_turn": False}
+    sidecar = await start(trim=trim, summary={"model": "small"})
     said = []
     for at in range(9, 13):
         await talk(sidecar, at, at)

@@ -51,8 +51,9 @@ async def test_the_cut_moves_in_steps(start: Start, upstream: Upstream):
     firsts = []
     for count in range(1, 30):
         await sidecar.ask(*turns(count), id="a")
-        firsts.append(upstream.last.said[0])
-    moves = sum(one != other for one, other in pairwise(firsts))
+        assert upstream.last.said[:2] == turns(count)[:2]  # the first turn stays
+        firsts.append(upstream.last.said[2:3])
+    moves = sum(one != other for one, other in pairwise(firsts[1:]))
     assert moves == 5  # 8 messages, 4 turns, at a time
 
 
@@ -74,7 +75,7 @@ async def test_tokens_are_estimated(start: Start, upstream: Upstream):
     sidecar = await start(trim={"max_input_tokens": 1000})
     long = [text + " or so" * 60 for text in turns(20)]
     reply = await sidecar.ask(*long, id="a")
-    assert upstream.last.said == long[-len(upstream.last.said) :]
+    assert upstream.last.said == [*long[:2], *long[2 - len(upstream.last.said) :]]
     # No more than the budget, and no less than it without a step and a turn.
     assert 1000 - 400 - 230 <= sum(len(each) / 4 for each in upstream.last.said) <= 1000
     assert int(reply.headers["X-Sidecar-Trimmed"]) == 39 - len(upstream.last.said)
@@ -99,10 +100,53 @@ async def test_a_result_never_goes_without_its_call(start: Start, upstream: Upst
     assert upstream.last.said == ["q2", "a2", "q3"]
 
 
-async def test_the_first_turn_may_be_kept(start: Start, upstream: Upstream):
-    sidecar = await start(trim={"max_messages": 5, "keep_first_turn": True})
-    await sidecar.ask(*turns(6), id="a")
-    assert upstream.last.said == ["q1", "a1", "q5", "a5", "q6"]
+@pytest.mark.parametrize(
+    ("limit", "keep", "stays"),
+    [
+        ({"max_messages": 5}, True, True),
+        ({"max_messages": 5}, "auto", False),  # two of five are more than a quarter
+        ({"max_messages": 9}, "auto", True),
+        ({"max_messages": 9}, False, False),
+        ({"max_turns": 3}, True, True),
+        ({"max_turns": 3}, "auto", False),
+        ({"max_turns": 4}, "auto", True),
+        ({"max_input_tokens": 100}, "auto", True),
+        ({"max_input_tokens": 100, "first_turn_share": 0.1}, "auto", False),
+        ({"max_input_tokens": 40}, "auto", False),
+        ({"max_input_tokens": 40}, True, True),
+    ],
+)
+async def test_the_first_turn_stays_unless_it_is_long_beside_the_budget(
+    start: Start, upstream: Upstream, limit: dict[str, Any], keep: Any, stays: bool
+):
+    sidecar = await start(trim={**limit, "keep_first_turn": keep, "step": 0.1})
+    sent = turns(30)
+    reply = await sidecar.ask(*sent, id="a")
+    said = upstream.last.said
+    assert said == [*sent[: 2 * stays], *sent[2 * stays - len(said) :]]
+    assert int(reply.headers["X-Sidecar-Trimmed"]) == len(sent) - len(said) > 40
+
+
+async def test_the_first_turn_goes_where_the_newest_would_not_fit_beside_it(start: Start, upstream: Upstream):
+    sidecar = await start(trim={"max_input_tokens": 1000})
+    task, newest = "the task " * 20, "word " * 860
+    reply = await sidecar.ask(task, "ok", "and", "ok", newest, id="a")
+    assert upstream.last.said == [newest]
+    assert "X-Sidecar-Over-Budget" not in reply.headers
+    await sidecar.ask(task, "ok", "and", "ok", "word " * 500, id="b")
+    assert upstream.last.said[0] == task
+
+
+async def test_a_client_may_have_one_request_go_whole(start: Start, upstream: Upstream):
+    sidecar = await start(trim={"max_turns": 1})
+    for headers, said in (({}, ["q3"]), ({"X-Sidecar-Trim": "Off"}, turns(3)), ({}, ["q3"])):
+        reply = await sidecar.ask(*turns(3), id="a", headers=headers)
+        assert upstream.last.said == said
+        assert "X-Sidecar-Trim" not in upstream.last.headers
+        assert ("X-Sidecar-Trimmed" in reply.headers) == (not headers)
+    reply = await sidecar.ask("q1", id="a", headers={"X-Sidecar-Trim": "yes"})
+    assert (reply.status, reply.json["error"]["code"]) == (400, "invalid_trim_mode")
+    assert reply.json["error"]["param"] == "X-Sidecar-Trim"
 
 
 async def test_a_temporary_chat_and_one_without_an_id_are_trimmed_too(start: Start, upstream: Upstream):
