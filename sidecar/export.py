@@ -1,15 +1,17 @@
 """Conversations as JSON Lines for programs and as Markdown for people.
 
-JSON Lines, one conversation a line, behind it a line for each of its exchanges, the oldest first; times are
-in Unix seconds:
+JSON Lines, one conversation a line, behind it a line for each of its threads and of its exchanges, the oldest
+first; times are in Unix seconds:
 
     {"conversation": {"id", "key", "tenant", "created_at", "updated_at"},
      "messages": [{"id", "parent", "role", "message", "source", "state", "message_id", "model",
                    "created_at"}]}
+    {"thread": {"conversation", "root", "head", "system", "model", "tools", "is_answered", ...}}
     {"exchange": {"conversation", "id", "began_at", "parent", "replies", "outcome", ...}}
 
-`message` is the message as first sent or produced; `parent` is null at a root. An exchange has the fields of
-`Exchange` and `Detail` in `sidecar/conversation/records.py`; `parent` and `replies` are ids of messages.
+`message` is the message as first sent or produced; `parent` is null at a root. A thread has the fields of
+`Thread` in `sidecar/conversation/records.py`, an exchange those of `Exchange` and `Detail` there; `root`,
+`head`, `parent` and `replies` are ids of messages, a thread's `system` is a list of messages.
 
 In Markdown all that was said is indented, which is code and never markup: no text can look like a heading, a
 message of its own or HTML. Control characters are spelled out in both (see `printable`).
@@ -24,7 +26,7 @@ from typing import Any, TextIO
 import msgspec
 
 from sidecar.conversation.message import read, text_of
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.records import Exchange, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.printable import in_json, printable
@@ -32,12 +34,13 @@ from sidecar.settings import Settings
 from sidecar.store import Store
 from sidecar.store_factory import open_existing
 
-__all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "write"]
+__all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "thread_as_json", "write"]
 
 _PAGE = 500  # exchanges read at once
 
-# Whether it is an object, and no more: a message keeps its numbers, however large they are.
+# Whether it is an object, or a list, and no more: a message keeps its numbers, however large they are.
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
@@ -56,6 +59,8 @@ async def write(settings: Settings, *, conversation: str | None, format: str, ou
                 continue
             out.write(render(whole.conversation, list(whole.nodes)))
             if format != "markdown":
+                oldest_first = sorted(whole.threads, key=lambda thread: thread.updated_at)
+                out.writelines([thread_as_json(each.id, one) for one in oldest_first])
                 out.writelines([exchange_as_json(one) for one in await _exchanges(store, each)])
             found += 1
     if conversation is not None and not found:
@@ -86,6 +91,30 @@ async def _exchanges(store: Store, conversation: Conversation) -> list[Exchange]
         if len(page) < _PAGE:
             return found[::-1]
         before = page[-1].id
+
+
+def thread_as_json(conversation: str, thread: Thread) -> str:
+    """One line of JSON."""
+    told = {"conversation": conversation} | {name: getattr(thread, name) for name in thread.__struct_fields__}
+    told |= {
+        "root": _name(thread.root),
+        "head": _name(thread.head) if thread.head is not None else None,
+        "system": _messages(conversation, thread),
+    }
+    return in_json(msgspec.json.encode({"thread": told}).decode()) + "\n"
+
+
+def _messages(conversation: str, thread: Thread) -> msgspec.Raw | None:
+    if thread.system is None:
+        return None
+    try:
+        _list(thread.system.decode())
+    except ValueError as error:
+        raise StoreUnavailable(
+            f"the thread of {_name(thread.root)} in conversation {conversation} is damaged: its system"
+            " messages are no JSON array"
+        ) from error
+    return _on_one_line(thread.system)
 
 
 def exchange_as_json(exchange: Exchange) -> str:

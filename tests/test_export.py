@@ -13,14 +13,14 @@ from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from sidecar.cli import main
-from sidecar.conversation.records import Exchange, exchange_id
+from sidecar.conversation.records import Exchange, Thread, exchange_id
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.export import as_json, as_markdown, export
+from sidecar.export import as_json, as_markdown, export, thread_as_json
 from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
 from tests.store.record import exchange as with_everything
-from tests.store.trees import chat, exchange, question, reply, talk, turn
+from tests.store.trees import chat, exchange, question, reply, talk, thread, turn
 
 
 @pytest.fixture
@@ -182,6 +182,57 @@ class TestJson:
         assert [each["id"] for each in kinds[1:1202]] == [each.id.hex() for each in many]
         assert (kinds[1202]["id"], kinds[1203]["conversation"]) == ("conv_b", "conv_b")
         assert "exchange" not in exported(settings, format="markdown")
+
+    def test_a_thread_is_one_line_of_exactly_this_shape(self, file, settings):
+        ask, answer = chat("hi", "hello")
+        root = thread(ask, answer, system=b'[{"role":"system",\r\n"content":"x","n":1e400}]', is_thin=True)
+        keep(file, turn(talk(), ask, answer, thread=root))
+        told = exported(settings)
+
+        conversation, line = lines(told)
+        assert list(conversation) == ["conversation", "messages"]
+        assert '"n":1e400' in told
+        del line["thread"]["system"][0]["n"]
+        assert line == {
+            "thread": {
+                "conversation": "conv_1",
+                "root": "b2:" + ask.id.hex(),
+                "head": "b2:" + answer.id.hex(),
+                "system": [{"role": "system", "content": "x"}],
+                "model": "demo",
+                "tools": ["search"],
+                "is_answered": True,
+                "is_thin": True,
+                "is_whole": False,
+                "updated_at": 1.0,
+            }
+        }
+        assert "search" not in exported(settings, format="markdown")
+
+    def test_what_is_not_known_of_a_thread_is_null(self):
+        (line,) = lines(thread_as_json("conv_1", Thread(b"root")))
+        told = line["thread"]
+        assert {told[name] for name in ("head", "system", "model")} == {None}
+        assert told["tools"] == []
+
+    def test_threads_stand_between_their_conversation_and_its_exchanges_the_oldest_first(
+        self, file, settings
+    ):
+        for id in ("conv_a", "conv_b"):
+            roots = [question(f"{number}") for number in range(9)]
+            told = [thread(root, updated_at=float(at * 5 % 9)) for at, root in enumerate(roots)]
+            keep(file, *(turn(talk(id), root, thread=each) for root, each in zip(roots, told, strict=True)))
+            keep(file, turn(talk(id), exchange=exchange(id, roots[0])))
+
+        kinds = [next(iter(line)) for line in lines(exported(settings))]
+        assert kinds == 2 * ["conversation", *["thread"] * 9, "exchange"]
+        times = [line["thread"]["updated_at"] for line in lines(exported(settings)) if "thread" in line]
+        assert times == 2 * sorted(map(float, range(9)))
+
+    @pytest.mark.parametrize("system", [b"", b"{}", b"[", b"\xff", b"[\xff]"])
+    def test_a_damaged_prompt_of_a_thread_is_said_by_its_name(self, system):
+        with pytest.raises(StoreUnavailable, match="the thread of b2:726f6f74 in conversation conv_1 is dam"):
+            thread_as_json("conv_1", Thread(b"root", system=system))
 
     def test_an_empty_store_exports_as_nothing(self, file, settings):
         keep(file)

@@ -74,8 +74,20 @@ def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:
     for exchange in whole.exchanges:
         for gone in [each for each in exchange.nodes if each not in named]:
             yield f"exchange {exchange.id.hex()}: the message b2:{gone.hex()} that it names is not there"
+    yield from _wrong_threads(whole, known)
     if whole.system is not None and about.system not in (None, chain.hash(None, whole.system[1])):
         yield "its system message is not the one of its digest"
+
+
+def _wrong_threads(whole: Snapshot, known: dict[bytes, Node]) -> Iterator[str]:
+    roots: dict[bytes | None, bytes] = {}
+    for node in known.values():
+        roots[node.id] = roots.get(node.parent, node.id)
+    for thread in whole.threads:
+        if roots.get(thread.root) != thread.root:
+            yield f"the thread of b2:{thread.root.hex()}: no path begins there"
+        elif thread.head is not None and roots.get(thread.head) != thread.root:
+            yield f"the thread of b2:{thread.root.hex()}: its head is not under it"
 
 
 def _wrong_with(node: Node, known: dict[bytes, Node], chain: Chain) -> Iterator[str]:

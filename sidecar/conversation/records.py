@@ -1,17 +1,20 @@
 """The values that stores keep and give back, besides messages: what all of them and their users speak of.
 
 An exchange is one request with its reply, and what was done to it: numbers, names, hashes and ids, but never
-a word of what was said. Whatever comes from outside (a model's name, a count, an error's code) goes through
-`name_of`, `count_of` or `code_of` on its way in, so that every store can keep it.
+a word of what was said. Whatever comes from outside (a model's name, a count, an error's code, the names of
+tools) goes through `name_of`, `count_of`, `code_of` or `tools_of` on its way in, so that every store can
+keep it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.tree import Conversation, Node
 
@@ -24,19 +27,23 @@ __all__ = [
     "Sent",
     "Snapshot",
     "Summary",
+    "Thread",
     "Turn",
     "code_of",
     "count_of",
     "detail_of",
     "exchange_id",
+    "joined",
     "name_of",
     "packed",
+    "tools_of",
 ]
 
 #: Bytes of an exchange's id that tell its time, and what a count may be at most (32 bits in PostgreSQL).
 _TIME_SIZE = 6
 _MAX_COUNT = (1 << 31) - 1
 _MAX_NAME = 200
+_MAX_TOOLS, _MAX_TOOL_NAME = 64, 64
 _CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 
@@ -198,6 +205,12 @@ def code_of(value: Any) -> str | None:
     return value if type(value) is str and _CODE.fullmatch(value) else None
 
 
+def tools_of(names: Iterable[Any]) -> tuple[str, ...]:
+    """Names of tools from outside as they can be kept: the first 64, of 64 characters at most."""
+    told = (name_of(each) for each in names)
+    return tuple(islice((name[:_MAX_TOOL_NAME] for name in told if name is not None), _MAX_TOOLS))
+
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Detail).decode
 
@@ -224,12 +237,58 @@ class Found(msgspec.Struct, frozen=True):
     is_tip: bool = False
 
 
+class Thread(msgspec.Struct, frozen=True):
+    """What one root and the messages under it are known by: what one thin client talks.
+
+    Of every root there is one; `joined` says what becomes of it when the root's next turn is recorded.
+    """
+
+    #: The root node's id.
+    root: bytes
+    #: The node behind which an append goes: its newest message that an upstream may see again.
+    head: bytes | None = None
+    #: The leading system messages (a JSON array), as last sent; None: none were sent.
+    system: bytes | None = None
+    #: As last asked for.
+    model: str | None = None
+    #: The names of the tools last sent; see `tools_of`.
+    tools: tuple[str, ...] = ()
+    #: It has a reply with a word or a finished call.
+    is_answered: bool = False
+    #: An append was answered in it.
+    is_thin: bool = False
+    #: A request held it, its final answer and a later question.
+    is_whole: bool = False
+    #: Unix seconds.
+    updated_at: float = 0.0
+
+
+def joined(old: Thread | None, new: Thread) -> Thread:
+    """What is kept of a root once `new` has been recorded after `old`.
+
+    `new` stands in place of `old`, with three exceptions: a `head` or `model` that it does not name stays as
+    it was, and what was once answered, thin or whole remains so. A `system` of None is no exception: it
+    says that none was sent.
+    """
+    if old is None:
+        return new
+    return replace(
+        new,
+        head=new.head if new.head is not None else old.head,
+        model=new.model if new.model is not None else old.model,
+        is_answered=new.is_answered or old.is_answered,
+        is_thin=new.is_thin or old.is_thin,
+        is_whole=new.is_whole or old.is_whole,
+    )
+
+
 class Turn(msgspec.Struct, frozen=True):
     """What one request and its reply add to a conversation.
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
     they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
-    conversation whose `tip` or `weights` is None keeps what it has. `exchange` is kept with them.
+    conversation whose `tip` or `weights` is None keeps what it has. `exchange` and `thread` are kept with
+    them, the latter as `joined` says.
     """
 
     conversation: Conversation
@@ -237,6 +296,7 @@ class Turn(msgspec.Struct, frozen=True):
     echoes: tuple[tuple[bytes, bytes], ...] = ()
     system: bytes | None = None
     exchange: Exchange | None = None
+    thread: Thread | None = None
 
     @property
     def after(self) -> bytes | None:
@@ -256,7 +316,8 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class ConversationStats(msgspec.Struct, frozen=True):
-    """What one conversation takes up; `size` in bytes: what was said, reported usage, exchanges' details."""
+    """What one conversation takes up; `size` in bytes: what was said, reported usage, exchanges' details,
+    threads' prompts."""
 
     id: str
     tenant: bytes
@@ -269,7 +330,7 @@ class ConversationStats(msgspec.Struct, frozen=True):
 
 class Snapshot(msgspec.Struct, frozen=True):
     """All that a store holds of one conversation. `nodes`: in the order in which they were recorded;
-    `exchanges`: in the order in which they began."""
+    `exchanges`: in the order in which they began; `threads`: in that of their roots' ids."""
 
     conversation: Conversation
     nodes: tuple[Node, ...] = ()
@@ -277,3 +338,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     system: tuple[bytes, bytes] | None = None
     summaries: tuple[Summary, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
+    threads: tuple[Thread, ...] = ()

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Turn
+from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Thread, Turn
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 
@@ -101,8 +101,15 @@ class Store(ABC):
         """The first and the last leading system messages seen (JSON arrays), or None."""
 
     @abstractmethod
+    async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
+        """What its roots are known by, the one updated last first, at most so many.
+
+        Of roots that an older version recorded there are none, until something is recorded under them.
+        """
+
+    @abstractmethod
     async def record(self, turn: Turn) -> None:
-        """Add a turn, with its exchange. When this returns, it is durable.
+        """Add a turn, with its exchange and its thread. When this returns, it is durable.
 
         One that goes on from a message which is not there, since it was deleted meanwhile, is not kept. An
         exchange without messages goes on from its parent.
@@ -182,14 +189,15 @@ class Store(ABC):
     @abstractmethod
     async def put(self, whole: Snapshot) -> None:
         """Keep a conversation that comes from elsewhere, durably. What is there already stays as it is;
-        what is told of the conversation as a whole is that of the one that was used last."""
+        what is told of the conversation as a whole is that of the one that was used last. A thread becomes
+        what it would be if both had been recorded, in the order of their times."""
 
     @abstractmethod
     async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         """Keep, in place of what is stored, what `change` makes of it, at one moment; for another seal.
 
-        Tenant, bodies, usages, system messages, texts of summaries and details of exchanges may differ, and
-        nothing else may.
+        Tenant, bodies, usages, system messages, texts of summaries, details of exchanges, and the system
+        messages, model and tools of threads may differ, and nothing else may.
         Returns whether there is such a conversation. `change` must be quick, and may run in another thread.
         """
 

@@ -10,9 +10,20 @@ from heapq import nlargest
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Turn, packed
+from sidecar.conversation.records import (
+    ConversationStats,
+    Exchange,
+    Found,
+    Snapshot,
+    Summary,
+    Thread,
+    Turn,
+    joined,
+    packed,
+)
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
+from sidecar.store.threads import size_of, together
 
 __all__ = ["MemoryStore"]
 
@@ -33,6 +44,7 @@ class _Kept:
     system: tuple[bytes, bytes] | None = None
     summaries: dict[bytes, Summary] = field(default_factory=dict)
     exchanges: dict[bytes, Exchange] = field(default_factory=dict)
+    threads: dict[bytes, Thread] = field(default_factory=dict)
 
     def named(self, hash: bytes) -> list[Node]:
         """The nodes of this hash, oldest first, or the one of which it is an echo."""
@@ -48,11 +60,13 @@ class _Kept:
             self.system,
             tuple(self.summaries[hash] for hash in sorted(self.summaries)),
             tuple(self.exchanges[id] for id in sorted(self.exchanges)),
+            tuple(self.threads[root] for root in sorted(self.threads)),
         )
 
     def size(self) -> int:
         said = sum(len(node.body) + len(node.usage or b"") for node in self.nodes.values())
-        return said + sum(len(packed(each.detail)) for each in self.exchanges.values())
+        said += sum(len(packed(each.detail)) for each in self.exchanges.values())
+        return said + sum(map(size_of, self.threads.values()))
 
 
 class MemoryStore(Store):
@@ -134,6 +148,11 @@ class MemoryStore(Store):
         kept = self._kept.get(conversation)
         return kept.system if kept else None
 
+    async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
+        kept = self._kept.get(conversation)
+        held = kept.threads.values() if kept else ()
+        return nlargest(limit, held, key=lambda each: (each.updated_at, each.root))
+
     async def record(self, turn: Turn) -> None:
         new = turn.conversation
         known = self._kept.get(new.id)
@@ -155,6 +174,8 @@ class MemoryStore(Store):
             kept.system = (kept.system[0] if kept.system else turn.system, turn.system)
         if turn.exchange is not None:
             kept.exchanges.setdefault(turn.exchange.id, turn.exchange)
+        if turn.thread is not None:
+            kept.threads[turn.thread.root] = joined(kept.threads.get(turn.thread.root), turn.thread)
 
     async def exchanges(
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
@@ -236,6 +257,8 @@ class MemoryStore(Store):
             kept.summaries.setdefault(summary.hash, summary)
         for exchange in whole.exchanges:
             kept.exchanges.setdefault(exchange.id, exchange)
+        for thread in whole.threads:
+            kept.threads[thread.root] = together(kept.threads.get(thread.root), thread)
 
     async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         kept = self._kept.get(conversation)
@@ -251,6 +274,7 @@ class MemoryStore(Store):
             alike[alike.index(old)] = now
         kept.summaries = {each.hash: each for each in new.summaries}
         kept.exchanges = {each.id: each for each in new.exchanges}
+        kept.threads = {each.root: each for each in new.threads}
         return True
 
     async def keep_secret(self, secret: bytes) -> None:

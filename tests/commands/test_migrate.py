@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
-from sidecar.export import as_json, exchange_as_json
+from sidecar.export import as_json, exchange_as_json, thread_as_json
 from sidecar.store import Store, make_store
 from tests.commands.conftest import talk as talks
 from tests.store.record import SECRET, fill
@@ -50,6 +50,7 @@ async def export(store):
     lines = []
     async for each in store.conversations():
         lines.append(as_json(each, await store.tree(each.id)))
+        lines += [thread_as_json(each.id, one) for one in await store.threads(each.id)]
         lines += [exchange_as_json(one) for one in await store.exchanges(each.tenant, each.id)]
     return sorted(lines)
 
@@ -67,7 +68,7 @@ async def test_everything_goes_along_and_back(stores, tmp_path, kind, other):
         assert second.secret == SECRET
         assert await everything(second) == await everything(first) == await everything(filled)
         assert await export(second) == await export(filled)
-        assert len(await export(second)) == 4 + 2
+        assert len(await export(second)) == 4 + 2 + 2
     finally:
         await filled.close()
 

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.records import Detail, Exchange, Sent, Snapshot, exchange_id
+from sidecar.conversation.records import Detail, Exchange, Sent, Snapshot, Thread, exchange_id
 from tests.commands.conftest import talk
-from tests.store.trees import reply
+from tests.store.trees import chat, reply
 from tests.store.trees import talk as conversation
 
 
@@ -93,6 +93,21 @@ def test_an_exchange_whose_messages_are_not_there_is_said(gone):
     left = tuple(node for name, node in nodes.items() if name != gone)
     said = f"exchange 00000000000561626364: the message b2:{nodes[gone].id.hex()} that it names is not there"
     assert list(wrongs(replace(whole, nodes=left), b"secret")) == [said]
+
+
+def test_a_thread_whose_root_or_head_is_not_there_is_said():
+    ask, answer, more = chat("hi", "hello", "and?")
+    other, so = chat("good day", "good evening")
+    whole = Snapshot(conversation("conv_1"), (ask, answer, more, other, so))
+    right = Thread(ask.id), Thread(ask.id, more.id), Thread(ask.id, ask.id), Thread(other.id, so.id)
+    assert list(wrongs(replace(whole, threads=right), b"secret")) == []
+
+    for root in (answer.id, b"gone"):
+        said = [f"the thread of b2:{root.hex()}: no path begins there"]
+        assert list(wrongs(replace(whole, threads=(Thread(root, more.id),)), b"secret")) == said
+    for head in (so.id, b"gone"):
+        said = [f"the thread of b2:{ask.id.hex()}: its head is not under it"]
+        assert list(wrongs(replace(whole, threads=(Thread(ask.id, head),)), b"secret")) == said
 
 
 def test_an_exchange_that_cannot_be_read_is_said(run, filled, file):

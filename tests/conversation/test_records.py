@@ -13,13 +13,16 @@ from sidecar.conversation.records import (
     Difference,
     Exchange,
     Sent,
+    Thread,
     Turn,
     code_of,
     count_of,
     detail_of,
     exchange_id,
+    joined,
     name_of,
     packed,
+    tools_of,
 )
 from tests.store.record import exchange as with_everything
 from tests.store.trees import chat, question, talk
@@ -148,3 +151,30 @@ class TestTurn:
         assert Turn(talk(), (), exchange=Exchange(b"id", "conv_1", parent=ASK.id)).after == ASK.id
         assert Turn(talk(), (), exchange=Exchange(b"id", "conv_1")).after is None
         assert Turn(talk(), ()).after is None
+
+
+class TestThread:
+    OLD = Thread(b"root", b"head", b"[1]", "demo", ("a", "b"), True, True, True, 2.0)
+
+    def test_the_first_of_a_root_is_kept_as_it_is(self):
+        assert joined(None, self.OLD) == self.OLD
+        assert joined(None, Thread(b"root")) == Thread(b"root")
+
+    def test_a_later_one_replaces_it(self):
+        new = Thread(b"root", b"tip", b"[2]", "other", ("c",), True, True, True, 1.0)
+        assert joined(self.OLD, new) == new
+
+    def test_what_a_later_one_does_not_name_stays_but_for_the_prompt_and_the_tools(self):
+        kept = Thread(b"root", b"head", None, "demo", (), True, True, True, 3.0)
+        assert joined(self.OLD, Thread(b"root", updated_at=3.0)) == kept
+
+    def test_joined_with_itself_it_is_the_same(self):
+        assert joined(self.OLD, self.OLD) == self.OLD
+
+    def test_names_of_tools_are_at_most_so_many_and_so_long(self):
+        assert tools_of(["search", "", None, 3, {"a": 1}, "read"]) == ("search", "read")
+        assert tools_of(f"tool {number}" for number in range(99)) == tuple(
+            f"tool {number}" for number in range(64)
+        )
+        assert tools_of(["x" * 65, "y" * 64, "\ud800\n"]) == ("x" * 64, "y" * 64, "\ufffd" * 2)
+        assert tools_of([]) == ()

@@ -45,6 +45,7 @@ _TABLES = (
     "system_prompt",
     "summary",
     "exchange",
+    "thread",
     "known_by",
     "append_lease",
     "learned",

@@ -18,7 +18,7 @@ from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Sum
 from sidecar.conversation.tree import Chain, Node
 from sidecar.store import SQLiteStore
 from sidecar.store.migrations import migrations
-from tests.store.trees import chat, question, reply, talk, turn
+from tests.store.trees import chat, question, reply, talk, thread, turn
 
 FOLDER = Path(__file__).parent / "recorded"
 SECRET = bytes(range(32))
@@ -41,7 +41,8 @@ async def fill(file: Path) -> None:
         about = replace(about, updated_at=2.5, system=Chain(tenant).hash(None, system))
         echoes = [(b"e" * 16, nodes[1].id)]
         await store.record(turn(about, *nodes, again, edited, answer, echoes=echoes, system=b"[]"))
-        await store.record(turn(about, exchange=exchange(id, edited, answer)))
+        whole = thread(edited, answer, system=system, is_thin=True, is_whole=True, updated_at=2.5)
+        await store.record(turn(about, exchange=exchange(id, edited, answer), thread=whole))
         await store.record(turn(about, system=system))
         await store.summarise(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sidecar.conversation.records import ConversationStats, Detail, Snapshot, Summary, packed
 from sidecar.store import MemoryStore
 from sidecar.store.encrypted.store import EncryptedStore
-from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, turn
 
 FRONT = b"f" * 16
 SUMMARY = Summary(FRONT, "They met.", "small", 1.5)
@@ -25,10 +25,11 @@ async def full(store, id="conv_1", **about):
     mine = talk(id, key="mine", tip=again.id, full=True, system=b"s", weights=b"w", **about)
     done = exchange(id, nodes[2], nodes[3]), exchange(id, nodes[0], again)
     echoes = ((b"e" * 16, nodes[1].id),)
-    await store.record(turn(mine, *nodes, again, echoes=echoes, system=b"[1]", exchange=done[0]))
+    root = thread(nodes[0], again)
+    await store.record(turn(mine, *nodes, again, echoes=echoes, system=b"[1]", exchange=done[0], thread=root))
     await store.record(turn(mine, system=b"[2]", exchange=done[1]))
     await store.summarise(id, SUMMARY)
-    return Snapshot(mine, (*nodes, again), echoes, (b"[1]", b"[2]"), (SUMMARY,), done)
+    return Snapshot(mine, (*nodes, again), echoes, (b"[1]", b"[2]"), (SUMMARY,), done, (root,))
 
 
 class TestHoldings:
@@ -99,6 +100,7 @@ class TestDelete:
         assert await store.whole("conv_1") is None
         assert await store.exchanges(TENANT, "conv_1") == []
         assert await store.exchange(TENANT, "conv_1", whole.exchanges[0].id) is None
+        assert await store.threads("conv_1") == []
         assert (await store.find(TENANT, ["conv_1"], hashes)).conversation is None
         assert await store.find_by_history(TENANT, hashes[1:2]) is None
         assert await store.candidates(TENANT, hashes, [node.digest for node in whole.nodes]) == {}
@@ -223,6 +225,7 @@ class TestWhole:
         done = exchange("conv_1", more)
         changed = replace(whole.exchanges[0], outcome="start")
         later = Snapshot(about, (*whole.nodes, more), (), (b"[1]", b"[4]"), (other,), (changed, done))
+        later = replace(later, threads=(thread(whole.nodes[0], more, updated_at=9.0),))
 
         await store.put(later)
 
@@ -247,6 +250,9 @@ class TestRewrite:
             system=(b"[a]", b"[b]"),
             summaries=(replace(SUMMARY, text="sealed"),),
             exchanges=tuple(replace(each, detail=Detail(finish="sealed")) for each in whole.exchanges),
+            threads=tuple(
+                replace(each, system=b"[c]", model="sealed", tools=("sealed",)) for each in whole.threads
+            ),
         )
         seen = []
 

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from sidecar.conversation.records import Snapshot
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import record as recording
 from sidecar.store.sqlite import store as sqlite
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
 
 
 @pytest.fixture
@@ -43,6 +44,7 @@ HOT = (
     "_SYSTEM",
     "_FIND_EXCHANGES",
     "_FIND_EXCHANGE",
+    "_FIND_THREADS",
     "_FIND_FRONTS",
     "_FIND_SUMMARY",
     "_ADD_CONVERSATION",
@@ -52,6 +54,7 @@ HOT = (
     "ADD_EXCHANGE",
     "_ADD_SYSTEM",
     "_ADD_SUMMARY",
+    "_ADD_THREAD",
 )
 
 
@@ -134,16 +137,36 @@ async def test_one_chat_that_says_ok_thousands_of_times_costs_no_more(store):
     assert costs[1] < costs[0] + 4 * 5000
 
 
+async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversation(store):
+    costs = []
+    for many in (100, 5000):
+        id = f"conv_{many}"
+        roots = [question(f"{many} {number}") for number in range(many)]
+        known = [thread(root, updated_at=float(at)) for at, root in enumerate(roots)]
+        await store.put(Snapshot(talk(id), tuple(roots), threads=tuple(known)))
+        again = turn(talk(id), thread=thread(roots[many // 2], updated_at=9000.0))
+        costs.append(
+            [
+                await steps_of(store, lambda store, again=again: store.record(again)),
+                await steps_of(store, lambda store, id=id: store.threads(id)),
+            ]
+        )
+
+    for few, lots in zip(*costs, strict=True):
+        assert 20 < lots < 1.3 * few
+
+
 async def ask(store, id, at):
     """One request: look up, then record a question and its reply."""
     found = await store.find(TENANT, [id], [b"n" * 16, at.hash])
     assert found.nodes == {at.hash: [at]}
     more = question(f"and after {at.id.hex()}?", at)
     answer = reply("so", more)
-    told = exchange(id, more, answer)
-    await store.record(
-        turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)], exchange=told)
+    told, echoes = exchange(id, more, answer), [(b"e" * 16, answer.id)]
+    whole = turn(
+        talk(id, tip=answer.id), more, answer, echoes=echoes, exchange=told, thread=thread(at, answer)
     )
+    await store.record(whole)
 
 
 async def steps_of(store, work):

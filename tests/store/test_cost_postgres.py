@@ -15,7 +15,7 @@ from sidecar.store.postgres import statements
 from sidecar.store.postgres.database import Database
 from sidecar.store.postgres.rows import number_of
 from sidecar.store.postgres.store import recording
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
 
 
 @pytest.fixture
@@ -51,7 +51,8 @@ async def request(store, id, at):
     more = question("and after that?", at)
     answer = reply("so", more)
     done = exchange(id, more, answer)
-    told = turn(talk(id, tip=answer.id), more, answer, echoes=[(b"e" * 16, answer.id)], exchange=done)
+    echoes, root = [(b"e" * 16, answer.id)], thread(at, answer)
+    told = turn(talk(id, tip=answer.id), more, answer, echoes=echoes, exchange=done, thread=root)
     query, values = recording(told, None)
     return finding, await pages(store, query, *values)
 
@@ -110,6 +111,38 @@ async def test_the_newest_exchanges_cost_the_same_in_a_long_conversation(store):
     assert 3 < costs[1] < 2 * costs[0]
 
 
+async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversation(store):
+    costs = []
+    for many in (100, 3000):
+        id = f"conv_{many}"
+        roots = [question(f"{many} {number}") for number in range(many)]
+        known = [thread(root, updated_at=float(at)) for at, root in enumerate(roots)]
+        await store.put(Snapshot(talk(id), tuple(roots), threads=tuple(known)))
+        found = await pages(store, statements.THREADS, number_of(id), 64)
+        query, values = recording(turn(talk(id), thread=thread(roots[5], updated_at=9000.0)), None)
+        costs.append((found, await pages(store, query, *values)))
+
+    for few, lots in zip(*costs, strict=True):
+        assert 3 < lots < few + 20  # every index may be a level deeper
+
+
+async def test_a_prompt_that_comes_again_is_not_written_again(store):
+    ask = question("hi")
+    long = json.dumps(list(range(20_000))).encode()
+
+    async def written(system):
+        before = await store._fetch("SELECT pg_table_size('thread')")
+        for _ in range(9):
+            await store.record(turn(talk(), ask, thread=thread(ask, system=system)))
+        after = await store._fetch("SELECT pg_table_size('thread')")
+        return after[0][0] - before[0][0]
+
+    first = await written(long)
+    assert first > 2 * 8192, "it is stored outside of its row"
+    assert await written(long) == 0
+    assert await written(long[:-1] + b" ]") > 0
+
+
 async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch):
     asked = []
     run = Database.run
@@ -120,18 +153,20 @@ async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch)
 
     monkeypatch.setattr(Database, "run", counts)
     nodes = chat("hi", "hello")
-    await store.record(turn(talk(), *nodes, system=b"[]", exchange=exchange("conv_1", *nodes)))
+    done, root = exchange("conv_1", *nodes), thread(*nodes)
+    await store.record(turn(talk(), *nodes, system=b"[]", exchange=done, thread=root))
     await store.find(TENANT, ["conv_1"], [nodes[1].hash])
     await store.find_by_history(TENANT, [nodes[1].hash])
     await store.candidates(TENANT, [nodes[0].hash], [nodes[1].digest])
     await store.path("conv_1", nodes[1].id)
     await store.tree("conv_1")
     await store.system("conv_1")
+    assert await store.threads("conv_1") == [root]
     await store.summary("conv_1", [nodes[0].hash])
     (only,) = await store.exchanges(TENANT, "conv_1")
     await store.exchange(TENANT, "conv_1", only.id)
 
-    assert len(asked) == 10
+    assert len(asked) == 11
 
 
 async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
@@ -152,6 +187,7 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
         "system_prompt": "conversation",
         "summary": "conversation",
         "exchange": "conversation",
+        "thread": "conversation",
         "append_lease": "conversation",
         "known_by": "hash",
         "learned": "name",  # a thousand rows at most

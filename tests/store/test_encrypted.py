@@ -7,13 +7,14 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Sent, Summary, packed
+from sidecar.conversation.records import Detail, Sent, Summary, Thread, packed
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore, make_store
 from sidecar.store.encrypted.cipher import ENCRYPTED, BlockVeil, Seal, TenantPseudonym, is_sealed
 from sidecar.store.encrypted.store import EncryptedStore
-from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, turn
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 FRONT = b"f" * 16
@@ -66,7 +67,8 @@ async def fill(store, id="conv_1", tenant=TENANT):
     about = talk(id, key="mine", tenant=tenant, tip=answer.id)
     detail = Detail((answer.id,), target="xyzzy target", sent=Sent("xyzzy rule"))
     done = exchange(id, ask, at=7, detail=detail)
-    await store.record(turn(about, ask, answer, system=b'["xyzzy system"]', exchange=done))
+    root = thread(ask, answer, system=b'["xyzzy prompt"]', model="xyzzy model", tools=("xyzzy tool",))
+    await store.record(turn(about, ask, answer, system=b'["xyzzy system"]', exchange=done, thread=root))
     await store.summarise(id, Summary(FRONT, "the xyzzy summary", "small", 1.0))
     return ask, answer
 
@@ -110,6 +112,8 @@ async def test_with_the_key_all_of_it_is_there(stores):
     (done,) = await store.exchanges(TENANT, "conv_1")
     assert (done.detail.target, done.detail.sent) == ("xyzzy target", Sent("xyzzy rule"))
     assert await store.exchange(TENANT, "conv_1", done.id) == done
+    (root,) = await store.threads("conv_1")
+    assert (root.system, root.model, root.tools) == (b'["xyzzy prompt"]', "xyzzy model", ("xyzzy tool",))
     assert [each.tenant async for each in store.conversations()] == [TENANT]
     assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
     assert [each.id async for each in store.holdings(tenant=OTHER_TENANT)] == []
@@ -194,6 +198,65 @@ async def test_an_exchange_that_was_changed_or_put_elsewhere_does_not_open(store
     with refused("changed, or is from elsewhere"):
         await store.exchanges(TENANT, "conv_1")
     assert len(await store.exchanges(OTHER_TENANT, "conv_2")) == 1
+
+
+@pytest.mark.parametrize(
+    "swap",
+    [
+        "UPDATE thread SET system = (SELECT system FROM thread WHERE number = 2) WHERE number = 1",
+        "UPDATE thread SET system = (SELECT system FROM thread WHERE number = 3) WHERE number = 1",
+        "UPDATE thread SET system = (SELECT first FROM system_prompt WHERE conversation = 1)"
+        " WHERE number = 1",
+        "UPDATE thread SET model = (SELECT model FROM thread WHERE number = 2) WHERE number = 1",
+        "UPDATE thread SET model = (SELECT tools ->> '$[0]' FROM thread WHERE number = 1) WHERE number = 1",
+        "UPDATE thread SET tools = (SELECT tools FROM thread WHERE number = 2) WHERE number = 1",
+        "UPDATE thread SET root = (SELECT id FROM message WHERE number = 2) WHERE number = 1",
+    ],
+)
+async def test_a_thread_that_was_changed_or_put_elsewhere_does_not_open(stores, swap):
+    store = await stores(OLD)
+    await fill(store)
+    other = question("good day")
+    await store.record(turn(talk(), other, thread=thread(other)))
+    await fill(store, "conv_2", OTHER_TENANT)
+    await stores.close()
+    stores.execute(swap)
+    store = await stores(OLD)
+
+    with refused("thread's (system|model|tools) of b2:[0-9a-f]{48} in conversation conv_1 is not what was"):
+        await store.threads("conv_1")
+    assert len(await store.threads("conv_2")) == 1
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE thread SET system = CAST('[]' AS BLOB)",
+        "UPDATE thread SET model = 'forged'",
+        "UPDATE thread SET tools = CAST('[]' AS BLOB)",
+        """UPDATE thread SET tools = CAST('["forged"]' AS BLOB)""",
+        """UPDATE thread SET tools = CAST(replace(tools, ']', ',"forged"]') AS BLOB)""",
+    ],
+)
+async def test_a_thread_of_somebody_without_the_key_is_not_believed(stores, forged):
+    await fill(await stores(OLD))
+    await stores.close()
+    stores.execute(forged)
+    store = await stores(OLD)
+
+    with refused("is not encrypted, and all of it was"):
+        await store.threads("conv_1")
+    with refused("is not encrypted, and all of it was"):
+        await store.whole("conv_1")
+
+
+async def test_an_encrypted_thread_keeps_what_the_next_turn_does_not_name(stores):
+    store = await stores(OLD)
+    ask, answer = await fill(store)
+    await store.record(turn(talk(), thread=Thread(ask.id, tools=())))
+
+    (now,) = await store.threads("conv_1")
+    assert now == Thread(ask.id, answer.id, None, "xyzzy model", (), is_answered=True)
 
 
 async def test_what_somebody_wrote_without_the_key_is_not_believed(stores):
@@ -416,6 +479,24 @@ class TestRotation:
 
         assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 1
         assert await (await stores(NEW)).exchanges(TENANT, "conv_1") == [done]
+
+    async def test_a_conversation_of_a_thread_alone_is_gone_over_as_well(self, stores):
+        root = thread(question("hi"))
+        await (await stores(OLD)).record(turn(talk(), thread=root))
+
+        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 1
+        store = await stores(NEW)
+        assert await store.threads("conv_1") == [root]
+        assert await store.reseal(lambda _: None) == 0
+
+    async def test_a_model_that_stayed_as_it_was_is_gone_over_as_well(self, stores):
+        root = thread(question("hi"))
+        await (await stores(OLD)).record(turn(talk(), thread=root))
+        store = await stores(NEW, OLD)
+        await store.record(turn(talk(), thread=replace(root, model=None)))
+
+        assert await store.reseal(lambda _: None) == 1
+        assert await (await stores(NEW)).threads("conv_1") == [root]
 
     async def test_broken_off_it_goes_on_with_what_is_left(self, stores):
         store = await stores(OLD)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.conversation.records import Summary
 from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
-from tests.store.trees import OTHER_TENANT, TENANT, chat, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, reply, talk, thread, turn
 
 KEY = bytes(range(32))
 FRONT = b"f" * 16
@@ -28,6 +28,10 @@ CELLS = [
     ("system_prompt", "first", 3),
     ("system_prompt", "last", 3),
     ("summary", "text", 3),
+    ("thread", "system", 3),
+    ("thread", "model", 3),
+    ("thread", "tools", 3),
+    ("thread", "root", 3),
     ("conversation", "tenant", 3),
     ("secret", "value", 1),
 ]
@@ -79,8 +83,9 @@ async def _fill(path):
     for id, tenant in TENANTS.items():
         ask, _ = chat(f"the question of {id}", "never mind", tenant=tenant)
         answer = reply("an answer", ask, tenant=tenant, usage=f'{{"of":"{id}"}}'.encode())
-        told = turn(talk(id, key=id, tenant=tenant, tip=answer.id), ask, answer, system=f'["{id}"]'.encode())
-        await store.record(told)
+        about, system = talk(id, key=id, tenant=tenant, tip=answer.id), f'["{id}"]'.encode()
+        root = thread(ask, answer, system=system, model=id, tools=(id,))
+        await store.record(turn(about, ask, answer, system=system, thread=root))
         await store.summarise(id, Summary(FRONT, f"summary of {id}", "small", 1.0))
     seen = await _everything(store)
     await store.close()
@@ -96,6 +101,7 @@ async def _everything(store):
             "tree": store.tree(id),
             "system": store.system(id),
             "summary": store.summary(id, [FRONT]),
+            "threads": store.threads(id),
             "find": store.find(tenant, [id], []),
             "by others": store.find(tenant[::-1], [id], []),
         }
@@ -128,7 +134,7 @@ def _tampered(path, places):
             if value is None or foreign is None:
                 continue
             new = foreign if change == "from elsewhere" else change(value, at, bit)
-            is_text = column == "text"
+            is_text = column in ("text", "model")
             new = new.decode("latin-1") if is_text and isinstance(new, bytes) else new
             new = new.encode("latin-1", "replace") if not is_text and isinstance(new, str) else new
             connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (new, rowid))

@@ -22,7 +22,7 @@ from sidecar.store.migrations import migrations
 from sidecar.store.postgres import schema
 from sidecar.store.postgres.rows import arrays_of, keys_of, node_of, number_of
 from tests.store.record import SECRET
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
 
 FILE = Path(__file__).parent / "recorded" / "postgres_1.statements"
 SQL = dict(re.findall(r"^-- name: (\w+)\n(.*?)(?=\n\n-- name: |\Z)", FILE.read_text("utf-8"), re.S | re.M))
@@ -142,11 +142,13 @@ async def test_a_database_of_schema_1_is_opened_exports_the_same_and_goes_on(bef
     assert store.secret == SECRET
     async for each in store.holdings():
         whole = await store.whole(each.id)
-        assert (whole.exchanges, list(wrongs(whole, store.secret))) == ((), [])
+        assert (whole.exchanges, whole.threads, list(wrongs(whole, store.secret))) == ((), (), [])
         more = question("more", whole.nodes[-1], tenant=each.tenant)
         done = exchange(each.id, more)
-        await store.record(turn(replace(whole.conversation, tip=more.id), more, exchange=done))
+        about, root = replace(whole.conversation, tip=more.id), thread(whole.nodes[0], more)
+        await store.record(turn(about, more, exchange=done, thread=root))
         assert await store.exchanges(each.tenant, each.id) == [done]
+        assert await store.threads(each.id) == [root]
 
 
 async def test_a_sidecar_of_before_goes_on_while_and_after_the_database_is_migrated(before, opened):
@@ -157,7 +159,8 @@ async def test_a_sidecar_of_before_goes_on_while_and_after_the_database_is_migra
     store = await opened()
     more, so = chat("and?", "so", under=answer)
     done = exchange("conv_1", more, so)
-    await store.record(turn(talk(tip=so.id), more, so, exchange=done))
+    root = thread(ask, so)
+    await store.record(turn(talk(tip=so.id), more, so, exchange=done, thread=root))
     assert await before.find("conv_1", so.hash) == [so.id]
     last = question("thanks", so)
     await before.record(turn(talk(tip=last.id), last))
@@ -165,6 +168,7 @@ async def test_a_sidecar_of_before_goes_on_while_and_after_the_database_is_migra
     assert await store.tree("conv_1") == await before.tree("conv_1") == [ask, answer, more, so, last]
     assert (await store.find(TENANT, ["conv_1"], [last.hash])).nodes == {last.hash: [last]}
     assert await store.exchanges(TENANT, "conv_1") == [done]
+    assert await store.threads("conv_1") == [root], "the older one writes none"
     assert await before.holdings() == ["conv_1"]
     await before.connection.execute(SQL["VACUUM"])
     await before.connection.execute(SQL["PROBE"])
@@ -192,8 +196,8 @@ async def test_both_record_into_one_conversation_at_once_and_nothing_is_lost(bef
     assert await store.exchanges(TENANT, "conv_1") == done[::-1]
 
 
-async def rows(before):
-    return await before.connection.fetchval("SELECT count(*) FROM exchange")
+async def rows(before, table="exchange"):
+    return await before.connection.fetchval(f"SELECT count(*) FROM {table}")
 
 
 async def test_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, opened):
@@ -222,6 +226,33 @@ async def test_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, op
     assert await store.exchanges(TENANT, "conv_2") == [other]
     await store.delete("conv_1")
     assert await rows(before) == 1
+
+
+async def test_a_thread_of_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, opened):
+    store = await opened()
+    ask, answer = chat("hi", "hello")
+    mine, other = (turn(talk(id), ask, answer, thread=thread(ask, answer)) for id in ("conv_1", "conv_2"))
+    await store.record(mine)
+    await store.record(other)
+
+    await before.delete("conv_1")
+    assert await store.threads("conv_1") == []
+    await before.record(turn(talk(), ask, answer))  # the same chat, begun anew
+    assert await store.threads("conv_1") == []
+    assert (await store.whole("conv_1")).threads == ()
+    again = thread(ask, model=None, is_answered=False)
+    await store.record(turn(talk(), thread=again))
+    await store.put(await store.whole("conv_1"))
+    assert await store.rewrite("conv_1", lambda whole: whole)
+    assert await store.threads("conv_1") == [again], "nothing of the one that is gone goes on in it"
+
+    assert await rows(before, "thread") == 3
+    await store.scrub(compact=False)
+    assert await rows(before, "thread") == 2
+    assert await store.threads("conv_1") == [again]
+    assert await store.threads("conv_2") == [thread(ask, answer)]
+    await store.delete("conv_1")
+    assert await rows(before, "thread") == 1
 
 
 async def test_a_rekey_goes_over_the_exchanges_that_are_there_and_what_was_left_behind_goes(before, opened):

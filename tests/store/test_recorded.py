@@ -17,7 +17,7 @@ from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
 from sidecar.store.sqlite.maintenance import NODE
 from tests.store.record import FOLDER, SECRET, exchange
-from tests.store.trees import talk
+from tests.store.trees import talk, thread
 
 NUMBERS = [number for number, _sql in migrations()]
 every_schema = pytest.mark.parametrize("number", NUMBERS)
@@ -101,6 +101,10 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
         )
         done = [exchange(about.id, nodes[5], nodes[6])] if number >= 5 else []
         assert await store.exchanges(tenant, about.id) == done
+        system = b'[{"role":"system","content":"Be kind to ada."}]'
+        about_root = {"system": system, "is_thin": True, "is_whole": True, "updated_at": 2.5}
+        known = [thread(nodes[5], nodes[6], **about_root)] if number >= 6 else []
+        assert await store.threads(about.id) == known
         assert await store.recall() == ({"tokens:demo": b'{"a":1}'} if number >= 4 else {})
         async for held in store.holdings():
             whole = await store.whole(held.id)

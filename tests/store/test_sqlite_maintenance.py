@@ -16,7 +16,7 @@ from sidecar.conversation.records import Detail, Sent, Snapshot
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import maintenance as life
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
 
 
 @pytest.fixture
@@ -52,7 +52,9 @@ async def fill(store, word):
             f"conv_{number}", ask, answer, outcome=name, model=f"{name}-1", error=name, detail=detail
         )
         about = talk(f"conv_{number}", key=f"{name}-{number}")
-        await store.record(turn(about, ask, answer, system=system, exchange=done))
+        prompt, tools = text(name, at * 53 % 7000, at).encode(), (name,) * (at % 9)
+        root = thread(tips[number][at % 2], answer, system=prompt, model=name * (at % 5), tools=tools)
+        await store.record(turn(about, ask, answer, system=system, exchange=done, thread=root))
     return [f"conv_{number}" for number in range(1, 20, 2)]
 
 
@@ -77,22 +79,25 @@ async def test_no_exchange_of_it_is_left_in_any_file(store, tmp_path, compact):
     ask = question("hi")
     for name in ("xyzzy", "harmless"):
         many = [exchange(name, ask, outcome=name, detail=Detail(target=f"{name}-2")) for _ in range(1500)]
-        await store.put(Snapshot(talk(name), (ask,), exchanges=tuple(many)))
-    assert words(tmp_path).count(b"xyzzy") > 1500
+        known = [thread(question(f"{name} {at}"), model=name, system=name.encode()) for at in range(500)]
+        await store.put(Snapshot(talk(name), (ask,), exchanges=tuple(many), threads=tuple(known)))
+    assert words(tmp_path).count(b"xyzzy") > 2500
 
     await store.delete("xyzzy")
     await store.scrub(compact=compact)
 
-    assert words(tmp_path).count(b"harmless") > 1500
+    assert words(tmp_path).count(b"harmless") > 2500
     assert words(tmp_path).count(b"xyzzy") == 0
     assert len(await store.exchanges(TENANT, "harmless", limit=2000)) == 1500
+    assert len(await store.threads("harmless", 2000)) == 500
 
 
-async def test_a_process_that_knows_no_exchanges_deletes_them_as_well(store, tmp_path):
+async def test_a_process_that_knows_no_exchanges_or_threads_deletes_them_as_well(store, tmp_path):
     """One of the version before, that had opened the file already."""
     ask, answer = chat("hi", "hello")
     done = exchange("conv_1", ask, answer, outcome="xyzzy")
-    await store.record(turn(talk(), ask, answer, exchange=done))
+    root = thread(ask, answer, system=b'["xyzzy"]')
+    await store.record(turn(talk(), ask, answer, exchange=done, thread=root))
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as before, before:
         before.execute("PRAGMA foreign_keys = ON")
         before.execute("PRAGMA secure_delete = ON")
@@ -104,6 +109,7 @@ async def test_a_process_that_knows_no_exchanges_deletes_them_as_well(store, tmp
     assert words(tmp_path).count(b"xyzzy") == 0
     await store.record(turn(talk(), ask, answer))
     assert await store.exchanges(TENANT, "conv_1") == []
+    assert await store.threads("conv_1") == []
 
 
 async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_path):
@@ -113,6 +119,17 @@ async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_p
     await store.scrub(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
+
+
+async def test_what_a_thread_was_sent_last_is_all_that_is_left_of_its_prompts(store, tmp_path):
+    ask = question("hi")
+    for system in (b"[1]", b'["xyzzy"]', b'["' + b"xyzzy" * 9000 + b'"]', b"[2]"):
+        await store.record(turn(talk(), ask, thread=thread(ask, system=system, tools=("xyzzy",) * 9)))
+    await store.record(turn(talk(), ask, thread=thread(ask, system=b"[3]")))
+    await store.scrub(compact=False)
+
+    assert words(tmp_path).count(b"xyzzy") == 0
+    assert await store.threads("conv_1") == [thread(ask, system=b"[3]")]
 
 
 async def test_compacting_gives_the_space_back(store, tmp_path):

@@ -25,8 +25,8 @@ from msgspec.structs import replace
 from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.records import Detail, Snapshot, Summary
-from sidecar.export import as_json, exchange_as_json
+from sidecar.conversation.records import Detail, Snapshot, Summary, Thread
+from sidecar.export import as_json, exchange_as_json, thread_as_json
 from sidecar.retention import prune
 from sidecar.settings import Retention
 from sidecar.store import MemoryStore, make_store
@@ -38,6 +38,24 @@ KEYS = [bytes([number]) * 32 for number in range(1, 4)]
 ids = st.sampled_from(sorted(CONVERSATIONS))
 places = st.integers(0, 7)
 words = st.sampled_from(["start", "continue", "retry"])
+#: What a turn tells of its root, but for the root, the head and the time.
+roots = st.tuples(
+    st.sampled_from([None, b"[1]", b'["' + b"long" * 3000 + b'"]']),
+    st.none() | words,
+    st.lists(words, max_size=3).map(tuple),
+    *[st.booleans()] * 3,
+)
+
+
+def thread_of(known, place, told, at):
+    """Of one of the roots there are, with a head somewhere."""
+    found = [node for node in known if node.parent is None]
+    if not found:
+        return None
+    head = known[place % len(known)].id if place % 3 else None
+    system, model, tools, is_answered, is_thin, is_whole = told
+    flags = is_answered, is_thin, is_whole
+    return Thread(found[place % len(found)].id, head, system, model, tools, *flags, at)
 
 
 class Stores(RuleBasedStateMachine):
@@ -76,7 +94,8 @@ class Stores(RuleBasedStateMachine):
             about = talk(id, key=id[-1], tenant=tenant, tip=nodes[-1].id)
             summary = Summary(nodes[1].hash, "They met.", "small", 0.5)
             echoes, done = ((ECHOES[0], nodes[1].id),), exchange(id, *nodes[2:], at=24)
-            wholes.append(Snapshot(about, nodes, echoes, (b"[0]", b"[0]"), (summary,), (done,)))
+            root = Thread(nodes[0].id, nodes[-1].id, b"[0]", "demo", ("a",), True)
+            wholes.append(Snapshot(about, nodes, echoes, (b"[0]", b"[0]"), (summary,), (done,), (root,)))
 
         async def put(store):
             for whole in wholes:
@@ -120,10 +139,12 @@ class Stores(RuleBasedStateMachine):
         self.time += 1
         return float(self.time // 2)
 
-    @rule(record=records, outcome=st.none() | words, place=places)
-    def record(self, record, outcome, place):
-        known = self.known(record[0])
-        told = as_turn(known, record, self.at())
+    @rule(record=records, outcome=st.none() | words, place=places, root=st.none() | roots)
+    def record(self, record, outcome, place, root):
+        known, at = self.known(record[0]), self.at()
+        told = as_turn(known, record, at)
+        if root is not None:
+            told = replace(told, thread=thread_of(known, place, root, at))
         if outcome is not None:  # of a few ids, so that some are there already
             parent = known[place % len(known)] if known else None
             done = exchange(record[0], parent, parent, at=place, outcome=outcome)
@@ -150,7 +171,9 @@ class Stores(RuleBasedStateMachine):
         tenant = CONVERSATIONS[id]
         nodes = chat(f"late {place}", "so", tenant=tenant, under=under)
         about = talk(id, key=id[-1], tenant=tenant, at=self.at(), tip=nodes[-1].id)
-        self.stashed.append(turn(about, *nodes, exchange=exchange(id, *nodes, at=16 + len(self.stashed))))
+        done = exchange(id, *nodes, at=16 + len(self.stashed))
+        root = thread_of([*known, *nodes], place, (None, "late", (), True, False, False), float(place))
+        self.stashed.append(turn(about, *nodes, exchange=done, thread=root))
 
     @precondition(lambda self: self.stashed)
     @rule(place=places)
@@ -186,6 +209,15 @@ class Stores(RuleBasedStateMachine):
         if found:
             assert self.all(lambda store: store.exchange(tenant, id, found[0].id)) == found[0]
             assert self.all(lambda store: store.exchange(other, id, found[0].id)) is None
+
+    @rule(id=ids, limit=st.integers(1, 4))
+    def read_threads(self, id, limit):
+        found = self.all(lambda store: store.threads(id, limit))
+        assert len(found) <= limit
+        every = self.all(lambda store: store.threads(id, 1000))
+        assert every[:limit] == found
+        whole = self.runner.run(self.model.whole(id))
+        assert sorted(every, key=lambda each: each.root) == list(whole.threads if whole else ())
 
     @rule(id=ids, age=st.none() | st.integers(0, 3))
     def delete(self, id, age):
@@ -223,6 +255,7 @@ class Stores(RuleBasedStateMachine):
                 nodes=tuple(replace(node, usage=usage) for node in whole.nodes),
                 summaries=tuple(replace(each, text=text) for each in whole.summaries),
                 exchanges=tuple(replace(each, detail=Detail(finish=text)) for each in whole.exchanges),
+                threads=tuple(replace(each, model=text, tools=(text, text)) for each in whole.threads),
             )
 
         self.all(lambda store: store.rewrite(id, change))
@@ -256,6 +289,7 @@ class Stores(RuleBasedStateMachine):
                 lines.append(as_json(each, await copy.tree(each.id)))
                 newest_first = await copy.exchanges(each.tenant, each.id)
                 lines += [exchange_as_json(one) for one in newest_first]
+                lines += [thread_as_json(each.id, one) for one in await copy.threads(each.id)]
                 assert await copy.whole(each.id) == await store.whole(each.id)
             return lines
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Exchange, Sent, Turn, exchange_id
+from sidecar.conversation.records import Detail, Exchange, Sent, Thread, Turn, exchange_id
 from sidecar.conversation.tree import Chain, Conversation, Node
 
 TENANT = b"tenant".ljust(16, b".")
@@ -46,8 +47,19 @@ def chat(*texts, tenant=TENANT, under=None):
     return nodes
 
 
-def turn(conversation, *nodes, echoes=(), system=None, exchange=None):
-    return Turn(conversation, nodes, tuple(echoes), system, exchange)
+def turn(conversation, *nodes, echoes=(), system=None, exchange=None, thread=None):
+    return Turn(conversation, nodes, tuple(echoes), system, exchange, thread)
+
+
+def thread(root, head=None, **about):
+    """What a root is known by that has been answered, of every field something."""
+    usual: dict[str, Any] = {
+        "system": b'[{"role":"system","content":"Be kind."}]',
+        "model": "demo",
+        "tools": ("search",),
+    }
+    usual |= {"is_answered": True, "updated_at": 1.0}
+    return replace(Thread(root.id, head.id if head else None), **(usual | about))
 
 
 def exchange(conversation, ask, answer=None, *, at=None, **about):

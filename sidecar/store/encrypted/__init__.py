@@ -1,5 +1,6 @@
 """Encryption at rest, around any other store.
 
 cipher    how content is encrypted with a key
+content   what is encrypted of each value, and to which place it is bound
 store     a store whose content is encrypted
 """

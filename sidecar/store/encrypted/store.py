@@ -1,8 +1,9 @@
 """A store in which what was said is sealed (see `seal`), around any other store.
 
-Rules: bodies, usage, system messages, summaries and the details of exchanges are sealed, and so is the secret
-that keys all hashes; tenants are veiled. Keys, ids, roles, models, times, sizes, the shape of the trees, and
-an exchange's outcome, status, error and counts stay readable, but cannot be changed beside its detail.
+Rules: bodies, usage, system messages, summaries, the details of exchanges, and the prompts, models and tools
+of threads are sealed, and so is the secret that keys all hashes; tenants are veiled. Keys, ids, roles, models
+of replies, times, sizes, the shape of the trees, and how each root is used stay readable, and so do an
+exchange's outcome, status, error and counts, but these cannot be changed beside its detail.
 Only `reseal` takes a store that was in use before it had a key (`takes_clear`), and nobody else does until it
 has gone over all of it. Nowhere else is anything believed that is not sealed, the secret included. A store
 that an earlier version served before `reseal` goes on as it was, until then.
@@ -16,17 +17,7 @@ from contextlib import AbstractAsyncContextManager
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import (
-    ConversationStats,
-    Detail,
-    Exchange,
-    Found,
-    Snapshot,
-    Summary,
-    Turn,
-    detail_of,
-    packed,
-)
+from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Thread, Turn
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import Store
@@ -38,12 +29,10 @@ from sidecar.store.encrypted.cipher import (
     changed_secret,
     is_sealed,
 )
-from sidecar.store.exchanges import columns_of
+from sidecar.store.encrypted.content import Content
 
 __all__ = ["EncryptedStore"]
 
-_BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
-_EXCHANGE = b"exchange"
 #: Where the secret is sealed; no conversation has this id.
 _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
 #: Bound into the seal of the secret where tenants have names by `Veil`, so that a version that knows
@@ -62,9 +51,9 @@ class EncryptedStore(Store):
         self._inner = inner
         self._inner.may_be_sealed = True
         self._seal = Seal(keys)
+        self._content = Content(self._seal)
         self._given = self.secret = secret.encode()
         self._takes_clear = takes_clear
-        self._mixed = True
         self._veils: type[TenantPseudonym | BlockVeil] = TenantPseudonym
 
     async def open(self) -> None:
@@ -81,10 +70,10 @@ class EncryptedStore(Store):
             self._unseal_secret(kept)
         else:
             # The one that was made just now lies in the store's log as it is: nothing hangs on it yet.
-            self._kept, self._mixed = secrets.token_bytes(len(kept)), False
+            self._kept, self._content.is_mixed = secrets.token_bytes(len(kept)), False
             async for held in self._inner.holdings(sized=False):
                 self._check_clear(len(held.tenant) == TENANT_SIZE)
-                self._kept, self._mixed = kept, True
+                self._kept, self._content.is_mixed = kept, True
             await self._lock()
         self._veil = self._veils(self._kept)
         self.secret = self._given or self._kept
@@ -94,8 +83,8 @@ class EncryptedStore(Store):
             told, self._veils = self._seal.open(sealed, _OF_SECRET, _BY_VEIL), TenantPseudonym
         except StoreUnavailable:
             told, self._veils = self._seal.open(sealed, _OF_SECRET), BlockVeil
-        self._mixed, self._kept = told[:1] == _MIXED, told[1:]
-        if self._mixed and self._veils is TenantPseudonym and not self._takes_clear:
+        self._content.is_mixed, self._kept = told[:1] == _MIXED, told[1:]
+        if self._content.is_mixed and self._veils is TenantPseudonym and not self._takes_clear:
             raise StoreUnavailable(
                 "the store is encrypted in part, since `sidecar rekey` was broken off: run it again"
             )
@@ -111,7 +100,7 @@ class EncryptedStore(Store):
             )
 
     async def _lock(self) -> None:
-        told = (_MIXED if self._mixed else _ALL_SEALED) + self._kept
+        told = (_MIXED if self._content.is_mixed else _ALL_SEALED) + self._kept
         place = (_BY_VEIL,) if self._veils is TenantPseudonym else ()
         await self._inner.keep_secret(self._seal.seal(told, _OF_SECRET, *place))
 
@@ -130,7 +119,7 @@ class EncryptedStore(Store):
                         held.id, lambda each: self._sealed(self._opened(each))
                     )
                 done(len(whole.nodes))
-        self._mixed = False
+        self._content.is_mixed = False
         await self._lock()
         return changed
 
@@ -174,23 +163,28 @@ class EncryptedStore(Store):
         return found
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
-        return self._open_nodes(conversation, await self._inner.path(conversation, node))
+        return self._content.open_nodes(conversation, await self._inner.path(conversation, node))
 
     async def tree(self, conversation: str) -> list[Node]:
-        return self._open_nodes(conversation, await self._inner.tree(conversation))
+        return self._content.open_nodes(conversation, await self._inner.tree(conversation))
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         found = await self._inner.system(conversation)
-        return self._open_system(conversation, found) if found else None
+        return self._content.open_system(conversation, found) if found else None
+
+    async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
+        found = await self._inner.threads(conversation, limit)
+        return [self._content.open_thread(conversation, each) for each in found]
 
     async def record(self, turn: Turn) -> None:
-        id = turn.conversation.id
+        id, content = turn.conversation.id, self._content
         sealed = replace(
             turn,
             conversation=self._veiled(turn.conversation),
-            nodes=tuple(self._seal_node(id, node) for node in turn.nodes),
-            system=self._seal.seal(turn.system, id, _SYSTEM) if turn.system is not None else None,
-            exchange=self._seal_exchange(id, turn.exchange) if turn.exchange is not None else None,
+            nodes=tuple(content.seal_node(id, node) for node in turn.nodes),
+            system=content.seal_system(id, turn.system) if turn.system is not None else None,
+            exchange=content.seal_exchange(id, turn.exchange) if turn.exchange is not None else None,
+            thread=content.seal_thread(id, turn.thread) if turn.thread is not None else None,
         )
         await self._inner.record(sealed)
 
@@ -200,14 +194,14 @@ class EncryptedStore(Store):
         for name in self._names(tenant):
             found = await self._inner.exchanges(name, conversation, limit=limit, before=before)
             if found:
-                return [self._open_exchange(conversation, each) for each in found]
+                return [self._content.open_exchange(conversation, each) for each in found]
         return []
 
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         for name in self._names(tenant):
             found = await self._inner.exchange(name, conversation, id)
             if found is not None:
-                return self._open_exchange(conversation, found)
+                return self._content.open_exchange(conversation, found)
         return None
 
     def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
@@ -215,10 +209,10 @@ class EncryptedStore(Store):
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         found = await self._inner.summary(conversation, hashes)
-        return self._open_summary(conversation, found) if found else None
+        return self._content.open_summary(conversation, found) if found else None
 
     async def summarise(self, conversation: str, summary: Summary) -> None:
-        await self._inner.summarise(conversation, self._seal_summary(conversation, summary))
+        await self._inner.summarise(conversation, self._content.seal_summary(conversation, summary))
 
     async def remember(self, name: str, value: bytes) -> None:
         await self._inner.remember(name, value)
@@ -269,13 +263,13 @@ class EncryptedStore(Store):
     def _names(self, tenant: bytes) -> tuple[bytes, ...]:
         """Under which names the store may have a tenant."""
         veiled = self._veil.veil(tenant)
-        return (veiled, tenant) if self._mixed else (veiled,)
+        return (veiled, tenant) if self._content.is_mixed else (veiled,)
 
     def _veiled(self, about: Conversation) -> Conversation:
         return replace(about, tenant=self._veil.veil(about.tenant))
 
     def _unveil(self, name: bytes) -> bytes | None:
-        if self._mixed and len(name) == TENANT_SIZE:
+        if self._content.is_mixed and len(name) == TENANT_SIZE:
             return name
         return self._veil.unveil(name)
 
@@ -287,93 +281,24 @@ class EncryptedStore(Store):
             )
         return replace(about, tenant=tenant)
 
-    def _seal_node(self, id: str, node: Node) -> Node:
-        usage = self._seal.seal(node.usage, id, node.id, _USAGE) if node.usage is not None else None
-        return replace(node, body=self._seal.seal(node.body, id, node.id, _BODY), usage=usage)
-
     def _open_found(self, found: Found, tenant: bytes) -> Found:
         if found.conversation is None:
             return found
         id = found.conversation.id
-        nodes = {hash: self._open_nodes(id, alike) for hash, alike in found.nodes.items()}
+        nodes = {hash: self._content.open_nodes(id, alike) for hash, alike in found.nodes.items()}
         return replace(found, conversation=replace(found.conversation, tenant=tenant), nodes=nodes)
 
-    def _open_nodes(self, id: str, nodes: Iterable[Node]) -> list[Node]:
-        return [self._open_node(id, node) for node in nodes]
-
-    def _open_node(self, id: str, node: Node) -> Node:
-        usage = self._open(node.usage, id, node.id, _USAGE) if node.usage is not None else None
-        return replace(node, body=self._open(node.body, id, node.id, _BODY), usage=usage)
-
-    def _open_system(self, id: str, system: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        return self._open(system[0], id, _SYSTEM), self._open(system[1], id, _SYSTEM)
-
-    def _seal_summary(self, id: str, summary: Summary) -> Summary:
-        return replace(summary, text=self._seal.seal_text(summary.text, id, summary.hash, _SUMMARY))
-
-    def _open_summary(self, id: str, summary: Summary) -> Summary:
-        if not self._seal.is_sealed_text(summary.text):
-            self._check_plain(id)
-            return summary
-        return replace(summary, text=self._seal.open_text(summary.text, id, summary.hash, _SUMMARY))
-
-    def _seal_exchange(self, id: str, exchange: Exchange) -> Exchange:
-        sealed = self._seal.seal(packed(exchange.detail), id, exchange.id, _EXCHANGE, columns_of(exchange))
-        return replace(exchange, detail=Detail(sealed=sealed))
-
-    def _open_exchange(self, id: str, exchange: Exchange) -> Exchange:
-        sealed = exchange.detail.sealed
-        if sealed is None:
-            self._check_plain(id)
-            return exchange
-        detail = self._seal.open(sealed, id, exchange.id, _EXCHANGE, columns_of(exchange))
-        return replace(exchange, detail=detail_of(detail))
-
-    def _open(self, data: bytes, id: str, *place: bytes) -> bytes:
-        if not is_sealed(data):
-            self._check_plain(id)
-            return data
-        return self._seal.open(data, id, *place)
-
-    def _check_plain(self, id: str) -> None:
-        if not self._mixed:
-            raise StoreUnavailable(
-                f"something in conversation {id} is not encrypted, and all of it was: who wrote it?"
-            )
-
     def _sealed(self, whole: Snapshot) -> Snapshot:
-        id, system = whole.conversation.id, whole.system
-        seal = self._seal.seal
-        return replace(
-            whole,
-            conversation=self._veiled(whole.conversation),
-            nodes=tuple(self._seal_node(id, node) for node in whole.nodes),
-            system=(seal(system[0], id, _SYSTEM), seal(system[1], id, _SYSTEM)) if system else None,
-            summaries=tuple(self._seal_summary(id, each) for each in whole.summaries),
-            exchanges=tuple(self._seal_exchange(id, each) for each in whole.exchanges),
-        )
+        return replace(self._content.sealed(whole), conversation=self._veiled(whole.conversation))
 
     def _opened(self, whole: Snapshot) -> Snapshot:
-        id = whole.conversation.id
         about = self._unveiled(whole.conversation)
         _check_that_all_are_its_own(about, whole.nodes)
-        return replace(
-            whole,
-            conversation=about,
-            nodes=tuple(self._open_nodes(id, whole.nodes)),
-            system=self._open_system(id, whole.system) if whole.system else None,
-            summaries=tuple(self._open_summary(id, each) for each in whole.summaries),
-            exchanges=tuple(self._open_exchange(id, each) for each in whole.exchanges),
-        )
+        return replace(self._content.opened(whole), conversation=about)
 
     def _is_newest(self, whole: Snapshot) -> bool:
-        pieces = [piece for node in whole.nodes for piece in (node.body, node.usage) if piece is not None]
-        pieces += [each.detail.sealed or b"" for each in whole.exchanges]
-        return (
-            self._veil.unveil(whole.conversation.tenant) is not None
-            and all(map(self._seal.is_newest, (*pieces, *(whole.system or ()))))
-            and all(self._seal.is_newest_text(each.text) for each in whole.summaries)
-        )
+        veiled = self._veil.unveil(whole.conversation.tenant) is not None
+        return veiled and self._content.is_newest(whole)
 
 
 def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:

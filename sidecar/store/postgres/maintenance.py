@@ -18,6 +18,7 @@ from sidecar.store.postgres.database import LONG, Connection, Database
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
+    NO_THREAD,
     arrays_of,
     conversation_of,
     exchange_row,
@@ -25,8 +26,10 @@ from sidecar.store.postgres.rows import (
     node_of,
     number_of,
     text,
+    thread_row,
 )
 from sidecar.store.postgres.statements import PUT, TREE
+from sidecar.store.threads import THREAD, thread_of, together
 
 __all__ = ["Life"]
 
@@ -39,7 +42,7 @@ _LISTED = f"""
     WHERE (born, number) > ($1, $2) AND born <= $3 %s
     ORDER BY born, number LIMIT $4"""
 _COUNTED = f"""
-    SELECT listed.*, counted.messages, counted.size + done.size FROM ({_LISTED}) listed
+    SELECT listed.*, counted.messages, counted.size + done.size + under.size FROM ({_LISTED}) listed
     CROSS JOIN LATERAL (
         SELECT count(*) AS messages,
             coalesce(sum(octet_length(m.body) + coalesce(octet_length(m.usage), 0)), 0)::bigint AS size
@@ -47,6 +50,9 @@ _COUNTED = f"""
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(octet_length(e.detail)), 0)::bigint AS size
         FROM exchange e WHERE e.conversation = listed.number AND e.born = listed.born) done
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(octet_length(t.tools) + coalesce(octet_length(t.system), 0)), 0)::bigint AS size
+        FROM thread t WHERE t.conversation = listed.number AND t.born = listed.born) under
     ORDER BY listed.born, listed.number"""
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
@@ -58,19 +64,22 @@ _DELETE = """
     named AS (DELETE FROM echo WHERE conversation = $1 RETURNING hash),
     prompted AS (DELETE FROM system_prompt WHERE conversation = $1),
     told AS (DELETE FROM summary WHERE conversation = $1),
-    done AS (DELETE FROM exchange WHERE conversation = $1)
+    done AS (DELETE FROM exchange WHERE conversation = $1),
+    under AS (DELETE FROM thread WHERE conversation = $1)
     DELETE FROM known_by k USING gone, (
         SELECT hash FROM said UNION SELECT digest FROM said WHERE source = 'upstream'
         UNION SELECT hash FROM named) keys
     WHERE k.hash = keys.hash AND k.born = gone.born AND k.conversation = $1"""
-# What a sidecar of before that table has left of conversations that it deleted.
+# What a sidecar of before these tables has left of conversations that it deleted.
 _DELETE_LEFT = """
-    DELETE FROM exchange e USING (
-        SELECT held.conversation, held.born FROM (SELECT DISTINCT conversation, born FROM exchange) held
+    DELETE FROM {0} e USING (
+        SELECT held.conversation, held.born FROM (SELECT DISTINCT conversation, born FROM {0}) held
         WHERE NOT EXISTS (
             SELECT FROM conversation c WHERE c.number = held.conversation AND c.born = held.born)) gone
     WHERE e.conversation = gone.conversation AND e.born = gone.born"""
-_TABLES = "conversation, message, echo, system_prompt, summary, exchange, known_by, append_lease, learned"
+_TABLES = (
+    "conversation, message, echo, system_prompt, summary, exchange, thread, known_by, append_lease, learned"
+)
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = $1 ORDER BY hash"
@@ -92,6 +101,13 @@ _PUT_EXCHANGE = f"""
     INSERT INTO exchange (conversation, born, {", ".join(EXCHANGE)})
     SELECT number, born, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 FROM conversation WHERE number = $1
     ON CONFLICT (conversation, born, id) DO NOTHING"""
+_THREAD = ", ".join(THREAD)
+_THREADS = f"SELECT {_THREAD} FROM thread WHERE conversation = $1 AND born = $2 ORDER BY root"
+_PUT_THREAD = f"""
+    INSERT INTO thread (conversation, born, {_THREAD})
+    SELECT number, born, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM conversation WHERE number = $1
+    ON CONFLICT (conversation, born, root) DO UPDATE SET
+        {", ".join(f"{each} = excluded.{each}" for each in THREAD)}"""
 _RESEAL_EXCHANGES = """
     UPDATE exchange e SET detail = n.detail FROM unnest($2::bytea[], $3::bytea[]) AS n (id, detail)
     WHERE e.conversation = $1 AND e.id = n.id"""
@@ -135,7 +151,8 @@ class Life(Store):
         await self._execute("DELETE FROM learned")
 
     async def scrub(self, *, compact: bool) -> None:
-        await self._execute(_DELETE_LEFT)
+        for table in ("exchange", "thread"):
+            await self._execute(_DELETE_LEFT.format(table))
         await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")
 
     async def whole(self, conversation: str) -> Snapshot | None:
@@ -210,6 +227,7 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
         return None
     system = await connection.fetchrow(_SYSTEM, number)
     exchanges = await connection.fetch(_EXCHANGES, number, row["born"], timeout=LONG)
+    threads = await connection.fetch(_THREADS, number, row["born"], timeout=LONG)
     return Snapshot(
         conversation=conversation_of(row),
         nodes=tuple(node_of(each) for each in await connection.fetch(TREE, number, timeout=LONG)),
@@ -217,6 +235,7 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
         system=(system[0], system[1]) if system else None,
         summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),
         exchanges=tuple(exchange_of(id, each) for each in exchanges),
+        threads=tuple(thread_of(id, each) for each in threads),
     )
 
 
@@ -227,7 +246,8 @@ async def _put(connection: Connection, whole: Snapshot) -> None:
     told = (each.updated_at, each.tip, each.full, each.system, each.weights)
     keys = keys_of(whole.nodes, echoes)
     added = (*arrays_of(whole.nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
-    await connection.fetchval(PUT, number, *told, *added, *NO_EXCHANGE, each.id, *about, timeout=LONG)
+    added += (*NO_EXCHANGE, *NO_THREAD)
+    await connection.fetchval(PUT, number, *told, *added, each.id, *about, timeout=LONG)
     if await connection.fetchval(_TELL, number, *about, *told) and whole.system is not None:
         await connection.execute(_PUT_SYSTEM, number, *whole.system)
     summaries = [
@@ -235,6 +255,12 @@ async def _put(connection: Connection, whole: Snapshot) -> None:
     ]
     await connection.executemany(_PUT_SUMMARY, summaries)
     await connection.executemany(_PUT_EXCHANGE, [(number, *exchange_row(one)) for one in whole.exchanges])
+    if whole.threads:
+        born = await connection.fetchval("SELECT born FROM conversation WHERE number = $1", number)
+        rows = await connection.fetch(_THREADS, number, born, timeout=LONG)
+        held = {row["root"]: thread_of(each.id, row) for row in rows}
+        rows = [(number, *thread_row(together(held.get(one.root), one))) for one in whole.threads]
+        await connection.executemany(_PUT_THREAD, rows)
 
 
 async def _rewrite(connection: Connection, new: Snapshot) -> None:
@@ -252,3 +278,4 @@ async def _rewrite(connection: Connection, new: Snapshot) -> None:
     )
     details = ([each.id for each in new.exchanges], [packed(each.detail) for each in new.exchanges])
     await connection.execute(_RESEAL_EXCHANGES, number, *details, timeout=LONG)
+    await connection.executemany(_PUT_THREAD, [(number, *thread_row(each)) for each in new.threads])

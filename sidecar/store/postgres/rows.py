@@ -7,14 +7,17 @@ from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.records import Exchange, Thread
 from sidecar.conversation.tree import Conversation, Node
-from sidecar.store.exchanges import EXCHANGE, row_of
+from sidecar.store import exchanges, threads
+from sidecar.store.exchanges import EXCHANGE
+from sidecar.store.threads import THREAD
 
 __all__ = [
     "CONVERSATION",
     "NODE",
     "NO_EXCHANGE",
+    "NO_THREAD",
     "arrays_of",
     "conversation_of",
     "exchange_row",
@@ -22,6 +25,7 @@ __all__ = [
     "node_of",
     "number_of",
     "text",
+    "thread_row",
 ]
 
 #: In the order of the fields of `Conversation` and `Node`.
@@ -43,6 +47,8 @@ NODE = (
 )
 #: In the place of the columns of an exchange.
 NO_EXCHANGE = (None,) * len(EXCHANGE)
+#: The same for a thread.
+NO_THREAD = (None,) * len(THREAD)
 _PERSON = b"sidecar/number"
 
 
@@ -98,4 +104,9 @@ def conversation_of(row: Sequence[Any]) -> Conversation:
 
 def exchange_row(exchange: Exchange) -> list[Any]:
     """The columns of an exchange."""
-    return [text(each) if type(each) is str else each for each in row_of(exchange)]
+    return [text(each) if type(each) is str else each for each in exchanges.row_of(exchange)]
+
+
+def thread_row(thread: Thread) -> list[Any]:
+    """The columns of a thread."""
+    return [text(each) if type(each) is str else each for each in threads.row_of(thread)]

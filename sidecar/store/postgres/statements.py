@@ -11,6 +11,7 @@ from __future__ import annotations
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES
 from sidecar.store.exchanges import EXCHANGE
 from sidecar.store.postgres.rows import CONVERSATION, NODE
+from sidecar.store.threads import THREAD
 
 __all__ = [
     "ADD_SUMMARY",
@@ -26,6 +27,7 @@ __all__ = [
     "RECORD_UNDER",
     "SUMMARY",
     "SYSTEM",
+    "THREADS",
     "TREE",
 ]
 
@@ -122,7 +124,7 @@ SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
 
 # $1 number, $2 time, $3 tip, $4 full, $5 digest of the system messages, $6 weights, $7 to $19 nodes,
 # $20 keys, $21 and $22 echoes, $23 system messages, $24 to $26 the lease: of what, whose, how long,
-# $27 to $37 an exchange.
+# $27 to $37 an exchange, $38 to $46 a thread. A prompt that is the same as before is not written again.
 _RECORD = f"""
     WITH held AS (
         UPDATE append_lease SET ends = clock_timestamp() + $26 * interval '1 second'
@@ -154,6 +156,16 @@ _RECORD = f"""
             $32::integer, $33::integer, $34::integer, $35::integer, $36::text, $37::bytea
         FROM talk WHERE $27::bytea IS NOT NULL
         ON CONFLICT (conversation, born, id) DO NOTHING
+    ), under AS (
+        INSERT INTO thread AS t (conversation, born, {", ".join(THREAD)})
+        SELECT talk.number, talk.born, $38::bytea, $39::bytea, $40::bytea, $41::text, $42::bytea,
+            $43::boolean, $44::boolean, $45::boolean, $46::float8
+        FROM talk WHERE $38::bytea IS NOT NULL
+        ON CONFLICT (conversation, born, root) DO UPDATE SET head = coalesce(excluded.head, t.head),
+            system = CASE WHEN t.system = excluded.system THEN t.system ELSE excluded.system END,
+            model = coalesce(excluded.model, t.model), tools = excluded.tools,
+            is_answered = t.is_answered OR excluded.is_answered, is_thin = t.is_thin OR excluded.is_thin,
+            is_whole = t.is_whole OR excluded.is_whole, updated_at = excluded.updated_at
     )
     SELECT $24::uuid IS NULL OR EXISTS (SELECT FROM held)"""
 _MAY = "($24::uuid IS NULL OR EXISTS (SELECT FROM held))"
@@ -161,23 +173,23 @@ _KEEPING = """
             updated_at = $2::float8, tip = coalesce($3::bytea, c.tip), "full" = c."full" OR $4::boolean,
             system = coalesce($5::bytea, c.system), weights = coalesce($6::bytea, c.weights),
             positions = c.positions + cardinality($7::bytea[])"""
-# $38 id, $39 tenant, $40 key, $41 when it was made.
+# $47 id, $48 tenant, $49 key, $50 when it was made.
 RECORD_BEGINNING = (
     _RECORD
     % f"""
         INSERT INTO conversation AS c
             (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
-        SELECT $1::uuid, $38, $39, $40, $41, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
+        SELECT $1::uuid, $47, $48, $49, $50, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
         ON CONFLICT (number) DO UPDATE SET {_KEEPING}
         RETURNING c.number, c.born, c.positions"""
 )
-# $38 the message that the first node goes on from. Not an upsert: a conversation deleted meanwhile stays so.
+# $47 the message that the first node goes on from. Not an upsert: a conversation deleted meanwhile stays so.
 RECORD_UNDER = (
     _RECORD
     % f"""
         UPDATE conversation AS c SET {_KEEPING}
         WHERE c.number = $1 AND {_MAY}
-        AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $38)
+        AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $47)
         RETURNING c.number, c.born, c.positions"""
 )
 
@@ -187,10 +199,18 @@ PUT = (
     % f"""
         INSERT INTO conversation AS c
             (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
-        SELECT $1::uuid, $38, $39, $40, $41, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
+        SELECT $1::uuid, $47, $48, $49, $50, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
         ON CONFLICT (number) DO UPDATE SET positions = c.positions + excluded.positions
         RETURNING c.number, c.born, c.positions"""
 )
+
+# $1 number, $2 how many.
+THREADS = f"""
+    SELECT {_of("t", THREAD)} FROM conversation c
+    CROSS JOIN LATERAL (
+        SELECT * FROM thread WHERE conversation = c.number AND born = c.born
+        ORDER BY updated_at DESC, root DESC LIMIT $2) t
+    WHERE c.number = $1 ORDER BY t.updated_at DESC, t.root DESC"""
 
 # $1 number, $2 tenant, $3 the id before which, $4 how many.
 EXCHANGES = f"""

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from sidecar.conversation.records import Exchange, Found, Summary, Turn
+from sidecar.conversation.records import Exchange, Found, Summary, Thread, Turn
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED
@@ -26,6 +26,7 @@ from sidecar.store.postgres.maintenance import Life
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
+    NO_THREAD,
     arrays_of,
     conversation_of,
     exchange_row,
@@ -33,8 +34,10 @@ from sidecar.store.postgres.rows import (
     node_of,
     number_of,
     text,
+    thread_row,
 )
 from sidecar.store.postgres.schema import migrate
+from sidecar.store.threads import thread_of
 from sidecar.store.url import Address
 
 __all__ = ["PostgresStore"]
@@ -102,6 +105,10 @@ class PostgresStore(Life):
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         rows = await self._fetch(sql.SYSTEM, number_of(conversation))
         return (rows[0][0], rows[0][1]) if rows else None
+
+    async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
+        rows = await self._fetch(sql.THREADS, number_of(conversation), limit)
+        return [thread_of(conversation, row) for row in rows]
 
     async def record(self, turn: Turn) -> None:
         lease = held.get()
@@ -190,6 +197,7 @@ def recording(turn: Turn, lease: Lease | None) -> tuple[str, list[Any]]:
     values += [*arrays_of(turn.nodes), keys_of(turn.nodes, echoes), list(echoes), list(echoes.values())]
     values += [turn.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
     values += exchange_row(turn.exchange) if turn.exchange is not None else NO_EXCHANGE
+    values += thread_row(turn.thread) if turn.thread is not None else NO_THREAD
     if turn.after is not None:
         return sql.RECORD_UNDER, [*values, turn.after]
     return sql.RECORD_BEGINNING, [*values, each.id, each.tenant, text(each.key), each.created_at]

@@ -26,6 +26,8 @@ from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_of, row_of
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
+from sidecar.store.threads import THREAD, thread_of, together
+from sidecar.store.threads import row_of as thread_row
 
 __all__ = ["ADD_ECHO", "ADD_EXCHANGE", "ADD_NODE", "CONVERSATION", "NODE", "Life", "conversation_of"]
 
@@ -54,14 +56,18 @@ _COUNTED = f"""
     SELECT c.number, c.id, c.tenant, c."key", c.created_at, c.updated_at, count(m.number),
         total(length(m.body) + coalesce(length(m.usage), 0))
             + (SELECT total(length(e.detail)) FROM exchange e WHERE e.conversation = c.number)
+            + (SELECT total(length(t.tools) + coalesce(length(t.system), 0)) FROM thread t
+                WHERE t.conversation = c.number)
     FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
 _DOOM = """
     UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
     WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
     RETURNING number"""
 _DOOMED = "SELECT number FROM conversation WHERE tenant = x''"
-_DELETE_EXCHANGES = """
-    DELETE FROM exchange WHERE number IN (SELECT number FROM exchange WHERE conversation = ? LIMIT ?)"""
+# In the order of the rows: rows at random that go one after another move others from page to page, and those
+# leave copies behind.
+_DELETE_SOME = """
+    DELETE FROM {0} WHERE number IN (SELECT number FROM {0} WHERE conversation = ? ORDER BY number LIMIT ?)"""
 _NEXT = "SELECT number, length(body) FROM message WHERE conversation = ? LIMIT ?"
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
@@ -69,6 +75,8 @@ _ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
 _SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = ?"
 _SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? ORDER BY hash"
 _EXCHANGES = f"SELECT {_EXCHANGE} FROM exchange WHERE conversation = ? ORDER BY id"
+_THREAD = ", ".join(THREAD)
+_THREADS = f"SELECT {_THREAD} FROM thread WHERE conversation = ? ORDER BY root"
 _PUT = f"""
     INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
     ON CONFLICT (id) DO UPDATE SET tenant = excluded.tenant, "key" = excluded."key",
@@ -79,12 +87,15 @@ _PUT_SYSTEM = "INSERT OR REPLACE INTO system_prompt (conversation, first, last) 
 _PUT_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (conversation, hash) DO NOTHING"""
+_KNOWN_THREAD = f"SELECT {_THREAD} FROM thread WHERE conversation = ? AND root = ?"
+_PUT_THREAD = f"""
+    INSERT OR REPLACE INTO thread (conversation, {_THREAD}) VALUES ({", ".join("?" * (1 + len(THREAD)))})"""
 
 T = TypeVar("T")
 
 _PAGE = 500  # conversations read at once
 _COUNTED_PAGE = 10  # the same, where their messages are counted as well
-_PORTION = 200  # messages, or exchanges, deleted in one step
+_PORTION = 200  # messages, exchanges or threads deleted in one step
 _PORTION_SIZE = 4 << 20  # and their bytes, which are all written anew
 _PATIENCE = 60.0  # seconds that long work waits for others
 _MOMENT = 0.05  # seconds that a wait may hold up others
@@ -240,8 +251,9 @@ def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
     connection.executemany("DELETE FROM message WHERE number = ?", numbers)
     if len(numbers) == _PORTION or size > _PORTION_SIZE:
         return True
-    if connection.execute(_DELETE_EXCHANGES, (conversation, _PORTION)).rowcount == _PORTION:
-        return True
+    for table in ("exchange", "thread"):
+        if connection.execute(_DELETE_SOME.format(table), (conversation, _PORTION)).rowcount == _PORTION:
+            return True
     for table in ("echo", "summary", "system_prompt"):
         connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
     connection.execute("DELETE FROM conversation WHERE number = ?", (conversation,))
@@ -292,6 +304,7 @@ def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
         system=connection.execute(_SYSTEM, number).fetchone(),
         summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
         exchanges=tuple(exchange_of(id, each) for each in connection.execute(_EXCHANGES, number)),
+        threads=tuple(thread_of(id, each) for each in connection.execute(_THREADS, number)),
     )
 
 
@@ -308,6 +321,10 @@ def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
     told = [(number, each.hash, each.text, each.model, each.created_at) for each in whole.summaries]
     connection.executemany(_PUT_SUMMARY, told)
     connection.executemany(ADD_EXCHANGE, [(number, *row_of(each)) for each in whole.exchanges])
+    for thread in whole.threads:
+        known = connection.execute(_KNOWN_THREAD, (number, thread.root)).fetchone()
+        held = thread_of(whole.conversation.id, known) if known else None
+        connection.execute(_PUT_THREAD, (number, *thread_row(together(held, thread))))
 
 
 def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite3.Connection) -> bool:
@@ -333,4 +350,5 @@ def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite
         "UPDATE exchange SET detail = ? WHERE conversation = ? AND id = ?",
         [(packed(each.detail), number, each.id) for each in new.exchanges],
     )
+    connection.executemany(_PUT_THREAD, [(number, *thread_row(each)) for each in new.threads])
     return True

@@ -12,6 +12,8 @@ from sidecar.conversation.tree import HASH_SIZE, ID_SIZE
 from sidecar.store.exchanges import row_of
 from sidecar.store.sqlite.maintenance import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
 from sidecar.store.sqlite.tip_cache import Left, TipCache
+from sidecar.store.threads import THREAD
+from sidecar.store.threads import row_of as thread_row
 
 __all__ = ["alike", "record"]
 
@@ -26,6 +28,13 @@ _ADD_CONVERSATION = f"""
 _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
+# The same as `joined`, without a look at what is there.
+_ADD_THREAD = f"""
+    INSERT INTO thread (conversation, {", ".join(THREAD)}) VALUES ({", ".join("?" * (1 + len(THREAD)))})
+    ON CONFLICT (conversation, root) DO UPDATE SET head = coalesce(excluded.head, head),
+        system = excluded.system, model = coalesce(excluded.model, model), tools = excluded.tools,
+        is_answered = max(is_answered, excluded.is_answered), is_thin = max(is_thin, excluded.is_thin),
+        is_whole = max(is_whole, excluded.is_whole), updated_at = excluded.updated_at"""
 _COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWEEN ? AND ?"
 
 
@@ -46,6 +55,8 @@ def record(connection: sqlite3.Connection, turn: Turn, tips: TipCache) -> Left |
         connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
     if turn.exchange is not None:
         connection.execute(ADD_EXCHANGE, (number, *row_of(turn.exchange)))
+    if turn.thread is not None:
+        connection.execute(_ADD_THREAD, (number, *thread_row(turn.thread)))
     if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
         return None
     tip = nodes[-1]

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sidecar.conversation.records import Exchange, Found, Summary, Turn
+from sidecar.conversation.records import Exchange, Found, Summary, Thread, Turn
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
@@ -28,6 +28,7 @@ from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Life, conversat
 from sidecar.store.sqlite.record import alike, record
 from sidecar.store.sqlite.reopen import Lasting, Renewal
 from sidecar.store.sqlite.tip_cache import TipCache
+from sidecar.store.threads import THREAD, thread_of
 
 __all__ = ["SQLiteStore"]
 
@@ -65,6 +66,9 @@ _FIND_EXCHANGES = f"""
 _FIND_EXCHANGE = f"""
     SELECT {", ".join(EXCHANGE)} FROM exchange
     WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?) AND id = ?"""
+_FIND_THREADS = f"""
+    SELECT {", ".join(THREAD)} FROM thread WHERE conversation = (SELECT number FROM conversation WHERE id = ?)
+    ORDER BY updated_at DESC, root DESC LIMIT ?"""
 _FIND_FRONTS = """
     SELECT number, hash FROM summary JOIN conversation ON number = conversation WHERE id = ?"""
 _FIND_SUMMARY = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? AND hash = ?"
@@ -165,6 +169,11 @@ class SQLiteStore(Life):
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         row = await self._reader.do(lambda reader: reader.execute(_SYSTEM, (conversation,)).fetchone())
         return (row[0], row[1]) if row else None
+
+    async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
+        values = (conversation, limit)
+        rows = await self._reader.do(lambda reader: reader.execute(_FIND_THREADS, values).fetchall())
+        return [thread_of(conversation, row) for row in rows]
 
     def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._turns.turn(name, wait)
