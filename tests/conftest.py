@@ -15,6 +15,34 @@ from tests.store.postgres import Server
 settings.register_profile("fuzz", derandomize=False, database=None, deadline=None)
 
 
+# The files that take longest, the longest first. They are started first: with one of them last, one worker
+# would run on alone for as long as it takes.
+_LONG = (
+    "proxy/path/test_isolation.py",
+    "proxy/faults/test_disk_faults.py",
+    "crash/test_kill9.py",
+    "proxy/path/test_overflow_retry.py",
+    "proxy/server/test_ceilings.py",
+    "proxy/server/test_slow_clients.py",
+    "proxy/path/test_summary.py",
+    "commands/test_import_hostile.py",
+    "crash/test_replicas.py",
+    "proxy/path/test_large.py",
+    "proxy/server/test_workers.py",
+    "guard/test_growth.py",
+    "proxy/server/test_doctor.py",
+    "proxy/server/test_shutdown.py",
+    "proxy/faults/test_postgres.py",
+    "store/test_twins.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first; all others stay in their order."""
+    place = {f"tests/{file}": at for at, file in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))
+
+
 @pytest.fixture
 def logging_as_it_was():
     root, tree = logging.getLogger(), logging.getLogger("sidecar")

@@ -65,9 +65,10 @@ class TestHoldings:
 
         assert await held(store) == [ConversationStats("conv_1", TENANT, None, 1.0, 1.0, 0, 0)]
 
-    @pytest.mark.parametrize("sized", [True, False])
-    async def test_many_come_oldest_first(self, store, sized):
-        ids = [f"conv_{number * 7919 % 1201}" for number in range(1201)]
+    # More than are read at once, which are fewer where their messages are counted as well.
+    @pytest.mark.parametrize(("sized", "many"), [(True, 61), (False, 601)])
+    async def test_many_come_oldest_first(self, store, sized, many):
+        ids = [f"conv_{number * 7919 % many}" for number in range(many)]
         for id in ids:
             await store.record(turn(talk(id), question("hi")))
 

@@ -12,7 +12,6 @@ import sqlite3
 import time
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -20,6 +19,7 @@ from aiohttp import ClientSession
 
 from sidecar.settings import Settings
 from tests.proxy.client import Sidecar, assert_error
+from tests.proxy.conftest import Start
 from tests.proxy.fault_injection import (
     UNPRIVILEGED,
     Fault,
@@ -160,11 +160,15 @@ async def test_a_log_that_is_cut_short_under_a_running_sidecar_is_got_over(
     assert integrity(file) == "ok"
 
 
-async def test_a_log_that_is_cut_anywhere_costs_its_end_and_nothing_else(upstream: Upstream, tmp_path: Path):
+async def test_a_log_that_is_cut_anywhere_costs_its_end_and_nothing_else(
+    start: Start, upstream: Upstream, tmp_path: Path
+):
     """As when the machine went down, and the disk had not told the truth about what was written."""
     original = tmp_path / "original"
     original.mkdir()
-    async with store_at(upstream, original) as (process, sidecar):
+    settings = Settings.model_validate({"store": f"sqlite:///{original}/sidecar.db"})
+    async with serving("--upstream", upstream.url, folder=original) as process, ClientSession() as http:
+        sidecar = Sidecar(process.url, settings, http)
         for number in range(20):
             await sidecar.ask(f"question {number}", id="thin")
         whole = (await sidecar.only()).texts
@@ -176,32 +180,15 @@ async def test_a_log_that_is_cut_anywhere_costs_its_end_and_nothing_else(upstrea
         folder = tmp_path / f"cut-{number}"
         shutil.copytree(original, folder)
         os.truncate(folder / log.name, chance.randrange(log.stat().st_size // 2, log.stat().st_size))
-        async with store_at(upstream, folder) as (_, sidecar):
-            left = [text for each in await sidecar.stored() for text in each.texts]
-            assert left == whole[: len(left)]
-            assert len(left) % 2 == 0, "no turn is there by half"
-            lengths.add(len(left))
-            await sidecar.ask("and?", id="thin")
-            assert (await sidecar.only()).branches == [[*left, "and?", "ok"]]
+        sidecar = await start(store=f"sqlite:///{folder}/sidecar.db")
+        left = [text for each in await sidecar.stored() for text in each.texts]
+        assert left == whole[: len(left)]
+        assert len(left) % 2 == 0, "no turn is there by half"
+        lengths.add(len(left))
+        await sidecar.ask("and?", id="thin")
+        assert (await sidecar.only()).branches == [[*left, "and?", "ok"]]
         assert integrity(folder / "sidecar.db") == "ok"
     assert len(lengths) > 1, "they were cut in several places"
-
-
-class store_at:
-    """A sidecar of its own on the store in `folder`."""
-
-    def __init__(self, upstream: Upstream, folder: Path) -> None:
-        self._serving = serving("--upstream", upstream.url, folder=folder)
-        self._settings = Settings.model_validate({"store": f"sqlite:///{folder}/sidecar.db"})
-
-    async def __aenter__(self) -> tuple[Process, Sidecar]:
-        process = await self._serving.__aenter__()
-        self._http = ClientSession()
-        return process, Sidecar(process.url, self._settings, self._http)
-
-    async def __aexit__(self, *error: Any) -> None:
-        await self._http.close()
-        await self._serving.__aexit__(*error)
 
 
 def integrity(file: Path) -> str:

@@ -81,7 +81,7 @@ async def test_a_whole_history_waits_for_its_commit_no_longer_than_the_limit(sta
         began = time.monotonic()
         reply = await sidecar.ask("hi", headers=OPEN_WEBUI, stream=True)
         assert (reply.status, reply.body.endswith(b"data: [DONE]\n\n")) == (200, True)
-        assert 0.3 <= time.monotonic() - began < 2
+        assert 0.3 <= time.monotonic() - began < 5
         assert await sidecar.metric("sidecar_store_failures_total") == 1
     await waiting(sidecar, 0)
     assert (await sidecar.only()).branches == [["hi", "ok"]]

@@ -15,7 +15,7 @@ from tests.proxy.client import CHAT, chat, eventually
 from tests.proxy.mock_upstream import Exchange, Upstream, says, sends, waits
 from tests.proxy.process import serving
 
-SIZE = 200 << 20
+SIZE = 96 << 20
 PIECE = os.urandom(1 << 20)
 WHOLE = hashlib.sha256(PIECE * (SIZE // len(PIECE))).hexdigest()
 # What the sockets and buffers of a hop may take.

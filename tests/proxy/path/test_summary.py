@@ -523,5 +523,5 @@ async def test_the_end_of_the_process_does_not_wait_for_a_summary(start: Start, 
         await talk(Sidecar(url, sidecar.settings, sidecar.http), 3, 3)
         await eventually(lambda: model.asked)
         began = time.monotonic()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert model.asked[0].gone.is_set()

@@ -23,6 +23,8 @@ from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams
 from tests.proxy.process import Process, serving
 
+# Seconds: `timeouts.shutdown` unless it is set: what waits in vain takes that long, on any machine.
+BY_DEFAULT = Settings().timeouts.shutdown
 HALF = event({"role": "assistant", "content": "half an"})
 REST = event({"content": " answer"}, finish="stop")
 BODY = json.dumps({"model": "m", "messages": chat("hi"), "stream": True}).encode()
@@ -89,7 +91,7 @@ async def test_a_stream_that_takes_too_long_is_kept_as_far_as_it_came(upstream: 
             began = time.monotonic()
             process.running.terminate()
             assert await ended(process) == 0
-            assert 0.3 <= time.monotonic() - began < 2
+            assert 0.3 <= time.monotonic() - began < BY_DEFAULT
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.content.read()
         assert await branches(tmp_path, http) == [["hi", "half an (partial)"]]
@@ -111,7 +113,7 @@ async def test_a_reply_that_is_read_on_for_nobody_does_not_hold_up_the_end(
         began = time.monotonic()
         process.running.terminate()
         assert await ended(process) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < BY_DEFAULT
         expected = ["hi", "half an (partial)"] if seen else ["hi"]
         assert await branches(tmp_path, http) == [expected]
 
@@ -150,7 +152,7 @@ async def test_a_second_signal_ends_it_at_once(upstream: Upstream, tmp_path: Pat
             began = time.monotonic()
             process.running.send_signal(second)
             assert await ended(process) == 128 + second
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < BY_DEFAULT
         assert await branches(tmp_path, http) == [["hi", "kept"]]
 
 
@@ -161,7 +163,7 @@ async def test_idle_connections_do_not_hold_up_the_end(upstream: Upstream, tmp_p
         began = time.monotonic()
         process.running.terminate()
         assert await ended(process) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < BY_DEFAULT
 
 
 async def complaint(folder: Path, *flags: str) -> str:

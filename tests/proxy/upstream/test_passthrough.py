@@ -271,7 +271,7 @@ async def test_a_client_that_leaves_during_an_upload_ends_it(sidecar: Sidecar, u
     writer.write(b"POST /v1/files HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nhalf")
     await started.wait()
     writer.close()
-    await eventually(upstream.last.gone.is_set, within=1)
+    await eventually(upstream.last.gone.is_set)
 
 
 async def test_a_client_that_waits_to_be_told_so_sends_its_body(sidecar: Sidecar, upstream: Upstream):

@@ -38,7 +38,7 @@ async def test_the_pause_doubles_from_try_to_try(start: Start, upstream: Upstrea
     await upstream.stop()
     began = time.monotonic()
     await sidecar.ask("hi")
-    assert 0.15 <= time.monotonic() - began < 1
+    assert 0.15 <= time.monotonic() - began < 5
 
 
 async def test_an_upstream_that_comes_up_meanwhile_answers(start: Start, upstream: Upstream):
