@@ -38,6 +38,11 @@ class Metrics:
             "Prompts that the upstream refused for their length; healed by a shorter one?",
             "healed",
         )
+        self.form_refusals = self._counter(
+            "form_refusals",
+            "Requests that the upstream refused for their form; healed by another one?",
+            "healed",
+        )
         self.replies = self._counter("replies", "Replies recorded, by state", "state")
         self.replies_cut = self._counter(
             "replies_cut", "Replies of which only the beginning was recorded, by the limit", "limit"

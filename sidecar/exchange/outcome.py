@@ -55,6 +55,7 @@ class Progress(msgspec.Struct):
     prompt: Prompt = Prompt()
     difference: Difference | None = None
     overflow_retries: int = 0
+    form_retries: int = 0
     status: int | None = None
     streamed: bool = False
     error: str | None = None
@@ -111,6 +112,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             shortened=prompt.shortened,
             summary=prompt.summary,
             overflow_retries=progress.overflow_retries,
+            form_retries=progress.form_retries,
             degraded=plan is not None and plan.degraded,
             silent_cut=answered.silent_cut,
             system=prompt.heads.system_hash,

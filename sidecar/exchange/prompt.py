@@ -68,6 +68,9 @@ class Prompt(msgspec.Struct, frozen=True):
     summed: int = 0
     summary: bytes | None = None
     over: tuple[str, ...] = ()
+    #: What was put in since the upstream demands it, and what stays out of what we add since it refuses it.
+    supplied: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     form: Sent | None = None
     #: Have its messages been measured, so that an estimate costs nothing more?
     is_measured: bool = False

@@ -43,5 +43,10 @@ class Form(msgspec.Struct, frozen=True):
     without: frozenset[str] = frozenset()
     as_sent: bool = False
 
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What stays out of what we add, in words."""
+        return ("all",) if self.as_sent else tuple(sorted(self.without))
+
 
 AS_USUAL = Form()

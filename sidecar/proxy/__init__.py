@@ -19,7 +19,9 @@ budget         how much of the history it may take along
 summary        what stands for the turns that are left out
 tasks          titles and the like: shortened, and done elsewhere if so set
 build          the request as it goes upstream
-overflow_retry a request that is refused for its length is cut and sent again
+overflow_retry a request that is refused for its length, cut
+form_retry     a request that is refused for its form, in another one
+retries        a refused request is sent again, before the client has seen a byte
 record         the copy into the store
 relay          the reply on its way to the client, with a copy kept
 forward        sending it on, and what becomes of it when the client leaves first

@@ -14,8 +14,11 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
 from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
+from sidecar.prompt.form import AS_USUAL, Form
+from sidecar.prompt.plain import plain, without
 from sidecar.prompt.rebuild import Outgoing, rebuilt, remembered
 from sidecar.prompt.summary import Missing
+from sidecar.prompt.supply import NOTHING_HELD, Held, supplied
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.services import Services
@@ -29,29 +32,40 @@ from sidecar.upstream.target import Target
 __all__ = ["UpstreamRequest", "compose"]
 
 
+class Revision(msgspec.Struct, frozen=True):
+    """How a request is composed, after what was learned or refused.
+
+    `ceiling`: what it may hold at most, in tokens as they are estimated by the weights of the day. `held`:
+    what there is to supply.
+    """
+
+    ceiling: int | None = None
+    form: Form = AS_USUAL
+    held: Held = NOTHING_HELD
+
+
+FIRST = Revision()
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True):
     """Body and headers for the upstream, and what is in them."""
 
     body: bytes
     headers: CIMultiDict[str]
     prompt: Prompt
-    #: How often the upstream found it too long before.
-    healed: int = 0
     #: Where it goes, if not to the default target.
     target: Target | None = None
     #: What has yet to be summed up.
     missing: Missing | None = None
     #: What the conversation is to keep of the weights that it was cut by, if it has not got it yet.
     weights: bytes | None = None
+    revision: Revision = FIRST
 
 
 async def compose(
-    services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, ceiling: int | None = None
+    services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, revision: Revision = FIRST
 ) -> UpstreamRequest:
-    """Put together what goes upstream.
-
-    `ceiling` is what it may hold at most, in tokens as they are estimated by the weights of the day.
-    """
+    """Put together what goes upstream."""
     if call.is_task:
         return _task(services, call, request)
     headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.kept_back)
@@ -59,22 +73,28 @@ async def compose(
         rename(services, request, headers, call.conversation_id)
         return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
     _readable_only(headers)
-    budget = budget_of(services, call, ceiling)
+    form = revision.form
+    if form.as_sent:
+        plan = _with_nothing_added(plan)
+    budget = budget_of(services, call, revision.ceiling)
     session = plan.conversation.id if plan.conversation else call.conversation_id
-    extra = add_session(services, call, request, headers, session)
-    as_it_came = not plan.steps and plan.line is None and plan.system is None
+    extra = _wanted(add_session(services, call, request, headers, session), form)
+    as_it_came = not plan.steps and plan.line is None and plan.system is None and not form.supplied
     if as_it_came and _surely_fits(services, call, plan, budget):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
         body = renamed(services, call.chat, session, _with(call, extra))
-        return UpstreamRequest(body, headers, _as_it_came(services, call, plan, budget))
-    system, line = _system(plan, call), _line(services, plan, call)
+        return UpstreamRequest(
+            body, headers, _as_it_came(services, call, plan, budget, form), revision=revision
+        )
+    system, line = _system(plan, call), _line(services, plan, call, revision)
     full = Full(line, system, call.chat.tools, room_for_summary(services, call, budget))
     weights = services.learned.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
-    fitted = fit(full, budget, Weighing(weights, call.chat.model, kept, fresh=ceiling is not None))
+    fitted = fit(full, budget, Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None))
     trimmed = fitted.trimmed
     summed = await summed_up(services, call, plan, line, trimmed, system)
-    sent = (*summed.system, *trimmed.kept)
+    # Shortened messages may have lost what was supplied.
+    sent = (*summed.system, *_supplied(trimmed.kept, call, revision))
     restored = sum(each.restored for each in sent)
     if restored or trimmed.dropped or trimmed.shortened:
         body = call.chat.with_messages([each.raw for each in sent], extra=extra)
@@ -95,9 +115,12 @@ async def compose(
             over=trimmed.over,
             form=_form(call, plan, line, trimmed),
             is_measured=budget.max_input_tokens is not None,
+            supplied=tuple(sorted(form.supplied)),
+            left_out=form.left_out,
         ),
         missing=summed.missing,
         weights=fitted.kept,
+        revision=revision,
     )
 
 
@@ -112,14 +135,15 @@ def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:
     )
 
 
-def _as_it_came(services: Services, call: ChatCall, plan: Plan, budget: Budget) -> Prompt:
-    chat, form = call.chat, AS_IT_CAME if plan.conversation else None
+def _as_it_came(services: Services, call: ChatCall, plan: Plan, budget: Budget, form: Form) -> Prompt:
+    chat = call.chat
     return replace(
         _prompt(services, call, plan),
         sent=chat.sent,
         leading=len(chat.system),
-        form=form,
+        form=AS_IT_CAME if plan.conversation else None,
         is_measured=not budget.unlimited,
+        left_out=form.left_out if form is not AS_USUAL else (),
     )
 
 
@@ -161,10 +185,35 @@ def _system(plan: Plan, call: ChatCall) -> list[Outgoing]:
     return [Outgoing("system", raw, restored=True) for raw in stored]
 
 
-def _line(services: Services, plan: Plan, call: ChatCall) -> list[Outgoing]:
+def _with_nothing_added(plan: Plan) -> Plan:
+    """The plan with nothing to restore. A client that sends only what is new still needs its history."""
+    return plan if plan.line is not None else replace(plan, steps=(), system=None)
+
+
+def _wanted(extra: dict[str, bytes], form: Form) -> dict[str, bytes]:
+    if form is AS_USUAL or not extra:
+        return extra
+    return {} if form.as_sent else {name: extra[name] for name in extra if name not in form.without}
+
+
+def _line(services: Services, plan: Plan, call: ChatCall, revision: Revision) -> Sequence[Outgoing]:
     """Everything after the leading system messages."""
+    line, form = _restored(services, plan, call, revision.form), revision.form
+    if form.without:
+        line = without(line, form.without)
+    return _supplied(line, call, revision)
+
+
+def _supplied(line: Sequence[Outgoing], call: ChatCall, revision: Revision) -> Sequence[Outgoing]:
+    wanted = revision.form.supplied
+    return supplied(line, wanted, revision.held, call.chat.model) if wanted else line
+
+
+def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> list[Outgoing]:
     chat, rules = call.chat, services.restore
     sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
+    if plan.line is not None and form.as_sent:
+        return plain(plan.line, sent)
     if plan.line is not None:
         return remembered(plan.line, sent, rules, chat.model)
     return rebuilt(sent, plan.steps, rules, call.chain, chat.model)

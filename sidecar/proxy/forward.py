@@ -12,9 +12,9 @@ from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import difference
 from sidecar.proxy.build import UpstreamRequest
-from sidecar.proxy.overflow_retry import send
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
+from sidecar.proxy.retries import send
 from sidecar.proxy.services import Services
 from sidecar.upstream.response import UpstreamResponse
 

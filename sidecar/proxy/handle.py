@@ -11,7 +11,8 @@ from sidecar.doctor import Sight
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Progress
-from sidecar.proxy.build import compose
+from sidecar.proxy.build import FIRST, compose
+from sidecar.proxy.form_retry import learned
 from sidecar.proxy.forward import forward
 from sidecar.proxy.load import load
 from sidecar.proxy.observers import answered, observed, response_headers, understood
@@ -53,7 +54,8 @@ async def _answer(
     services: Services, call: ChatCall, request: web.BaseRequest, progress: Progress, sight: Sight
 ) -> web.StreamResponse:
     progress.plan = plan = await load(services, call)  # and reconcile
-    composed = await compose(services, call, plan, request)  # rebuild and trim
+    revision = FIRST if services.forms.is_empty else await learned(services, call, plan)
+    composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
     upstream, composed = await forward(services, call, plan, composed, request, progress)
     if upstream.status < 400 and composed.target is None:

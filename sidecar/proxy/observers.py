@@ -47,6 +47,10 @@ def response_headers(progress: Progress) -> dict[str, str]:
         said["X-Sidecar-Summary"] = str(prompt.summed)
     if progress.overflow_retries:
         said["X-Sidecar-Healed"] = str(progress.overflow_retries)
+    if prompt.supplied:
+        said["X-Sidecar-Supplied"] = ", ".join(prompt.supplied)
+    if prompt.left_out:
+        said["X-Sidecar-Left-Out"] = ", ".join(prompt.left_out)
     if prompt.over:
         said["X-Sidecar-Over-Budget"] = ", ".join(prompt.over)
     if plan.degraded:
@@ -96,6 +100,8 @@ def log_line(exchange: Exchange) -> None:
             "input": exchange.input_tokens,
             "output": exchange.output_tokens,
             "cached": detail.cached_tokens,
+            "overflow_retries": detail.overflow_retries or None,
+            "form_retries": detail.form_retries or None,
             "differs": detail.difference.cause if detail.difference else None,
         }
         log.debug("exchange", extra={name: value for name, value in about.items() if value is not None})

@@ -1,37 +1,27 @@
-"""A request that the upstream finds too long is cut and sent again, before the client has seen a byte.
+"""A request that the upstream finds too long, cut so that it can be sent again.
 
 Rules: what a refusal tells of the model's window and of the prompt's tokens is learned, if it agrees with
-what was sent: many upstreams count nothing else, least of all in a stream. Each try is
-shorter than the one before, and there are `RETRIES` of them. The answer gets never more than half of the
-window, and what the client allows it is never changed: where the two cannot fit so, nothing is cut. Where no
-cut helps, the client gets the upstream's first answer byte for byte: it is about the request that the client
-made. So does a client that waits for that error, to compact its history by itself.
+what was sent: many upstreams count nothing else, least of all in a stream. Each try is shorter than the one
+before, and there are `RETRIES` of them. The answer gets never more than half of the window, and what the
+client allows it is never changed: where the two cannot fit so, nothing is cut. A client that waits for that
+error, to compact its history by itself, gets it.
 """
 
 from __future__ import annotations
-
-import logging
-import time
 
 from aiohttp import web
 from msgspec.structs import replace
 
 from sidecar.conversation.measure import Measure, measure_of_tools, total
 from sidecar.dialects.chat.overflow import Overflow
-from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.prompt.model_lists import SMALLEST_WINDOW
 from sidecar.proxy.budget import answer_room
 from sidecar.proxy.build import UpstreamRequest, compose
 from sidecar.proxy.services import Services
-from sidecar.upstream.overflow_probe import refusal
-from sidecar.upstream.response import UpstreamResponse
 
-__all__ = ["RETRIES", "send"]
-
-log = logging.getLogger("sidecar.proxy")
+__all__ = ["RETRIES", "heals", "shorter", "took"]
 
 RETRIES = 3
 # Of a prompt that is too long by an unknown length, so much is sent the next time.
@@ -42,102 +32,40 @@ _SAFE = 0.95
 _FAR_OFF = 4
 
 
-async def send(
-    services: Services,
-    call: ChatCall,
-    plan: Plan,
-    composed: UpstreamRequest,
-    request: web.BaseRequest,
-    progress: Progress,
-) -> tuple[UpstreamResponse, UpstreamRequest]:
-    """Send a request until it is short enough; gives the answer and what it is the answer to."""
-    progress.sent = time.monotonic()
-    first = await _sent(services, composed, request)
-    progress.head = time.monotonic()
-    if call.is_task or call.mode == "off" or not _heals(services, call):
-        return first, composed
-    try:
-        refused = await refusal(first)
-        if refused is None:
-            return first, composed
-        healed = await _healed(services, call, plan, composed, request, refused)
-    except BaseException:  # the client left: so must we
-        first.close()
-        raise
-    about = {"model": call.chat.model, "window": refused.limit, "sent": refused.sent}
-    if healed is None:
-        services.metrics.overflows.labels("no").inc()
-        log.warning("the upstream refused a prompt for its length, and no cut helped", extra=about)
-        return first, composed
-    first.close()
-    services.metrics.overflows.labels("yes").inc()
-    progress.head = time.monotonic()
-    progress.overflow_retries = about["retries"] = healed[1].healed
-    log.info("the upstream refused a prompt for its length, and took a shorter one", extra=about)
-    return healed
-
-
-def _heals(services: Services, call: ChatCall) -> bool:
+def heals(services: Services, call: ChatCall) -> bool:
+    """Is a refusal for length to be healed, and not the client's own business?"""
     return services.settings.trim.on_overflow == "heal" and call.may_be_cut and not call.awaits_refusal
 
 
-async def _healed(
+async def shorter(
     services: Services,
     call: ChatCall,
     plan: Plan,
     composed: UpstreamRequest,
     request: web.BaseRequest,
     refused: Overflow,
-) -> tuple[UpstreamResponse, UpstreamRequest] | None:
-    """The answer to a shorter request; None if there is none."""
-    for retry in range(1, RETRIES + 1):
-        sent = _measure(call, composed)
-        refused = _believable(refused, call, services.learned.weights(call.chat.model).tokens(sent))
-        services.learned.refused(call.chat.model, sent, refused.sent or _least(services, call, refused))
-        size = services.learned.weights(call.chat.model).tokens(sent)
-        if refused.limit is not None:
-            services.windows.learn(call.chat.model, call.identity.credential, refused.limit)
-            if _is_the_answers_fault(call, refused, size):
-                return None
-        ceiling = _ceiling(services, call, refused, size)
-        shorter = await compose(services, call, plan, request, ceiling)
-        if shorter.body == composed.body:
+) -> UpstreamRequest | None:
+    """The request in fewer tokens than were refused; None if there is none."""
+    sent = _measure(call, composed)
+    refused = _believable(refused, call, services.learned.weights(call.chat.model).tokens(sent))
+    services.learned.refused(call.chat.model, sent, refused.sent or _least(services, call, refused))
+    size = services.learned.weights(call.chat.model).tokens(sent)
+    if refused.limit is not None:
+        services.windows.learn(call.chat.model, call.identity.credential, refused.limit)
+        if _is_the_answers_fault(call, refused, size):
             return None
-        composed = shorter
-        try:
-            answer = await _sent(services, composed, request)
-        except SidecarError as error:
-            log.warning("a shorter prompt could not be sent", extra={"error": error.message})
-            return None
-        again = await _refused_again(answer)
-        if again is None and not _is_our_fault(answer.status):
-            if refused.limit is None:
-                _guess(services, call, ceiling)
-            return answer, replace(composed, healed=retry)
-        answer.close()
-        if again is None:
-            return None
-        refused = again
-    return None
+    revision = replace(composed.revision, ceiling=_ceiling(services, call, refused, size))
+    cut = await compose(services, call, plan, request, revision)
+    return None if cut.body == composed.body else cut
 
 
-async def _sent(services: Services, composed: UpstreamRequest, request: web.BaseRequest) -> UpstreamResponse:
-    target = composed.target or services.targets.default
-    path = target.chat_path(request.raw_path)
-    return await target.send("POST", path, composed.headers, composed.body)
-
-
-async def _refused_again(answer: UpstreamResponse) -> Overflow | None:
-    try:
-        return await refusal(answer)
-    except BaseException:
-        answer.close()
-        raise
-
-
-def _is_our_fault(status: int) -> bool:
-    """Does the upstream dislike the prompt that is left, where it had nothing else against the whole?"""
-    return 400 <= status < 500 and status not in (401, 403, 408, 429)
+def took(
+    services: Services, call: ChatCall, taken: UpstreamRequest, before: UpstreamRequest, refused: Overflow
+) -> None:
+    """A cut request has been taken, after one before it was refused so."""
+    size = services.learned.weights(call.chat.model).tokens(_measure(call, before))
+    if _believable(refused, call, size).limit is None and taken.revision.ceiling is not None:
+        _guess(services, call, taken.revision.ceiling)
 
 
 def _measure(call: ChatCall, composed: UpstreamRequest) -> Measure:

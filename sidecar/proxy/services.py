@@ -5,6 +5,7 @@ from __future__ import annotations
 from sidecar.access.places import places_of
 from sidecar.access.visitors import Visitors
 from sidecar.background.calibration import TokenCalibration
+from sidecar.background.learned_forms import LearnedForms
 from sidecar.background.model_windows import ModelWindows
 from sidecar.background.retention import RetentionJob
 from sidecar.background.summaries import Summarizer
@@ -61,6 +62,7 @@ class Services:
         self.open_requests = OpenRequests()
         self.windows = ModelWindows(settings, targets.default, self.tasks.spawn)
         self.learned = TokenCalibration(store, metrics, self.tasks.spawn, self.store_health.report)
+        self.forms = LearnedForms()
         self.summaries = Summarizer(
             settings.summary,
             targets.summary,

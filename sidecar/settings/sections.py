@@ -209,8 +209,7 @@ class Summary(Section):
     api_key: Key = Field(
         SecretStr(""),
         description="API key for `summary.upstream`, sent as a bearer token. If empty, the client's"
-        " credential"
-        " is sent to `upstream`, and none to any other.",
+        " credential is sent to `upstream`, and none to any other.",
     )
     proxy: Proxy = Field(
         SecretStr(""),
@@ -302,6 +301,9 @@ class Declaration(Section):
         DEMO,
         description="The OpenAI base URL (what stands before `/chat/completions`; without a path `/v1` is"
         " meant), or `demo`, a small server inside that shows what it was sent.",
+    )
+    upstream_agent: bool = Field(
+        False, description="`upstream` is an agent that runs tools: no refused request is sent to it again."
     )
     listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
     workers: Workers = Field(

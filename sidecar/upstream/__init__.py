@@ -5,7 +5,7 @@ content_encoding  which compressed bodies can be read
 headers           which headers travel on
 credentials       which credentials go to which target
 response          a response of which some bytes may have been read ahead
-overflow_probe    is a response a refusal for length?
+error_probe         is a response an error, and which?
 slots             which of the engine's slots a conversation is on
 target            one backend: URLs, retries, its session
 targets           which targets the settings name, and how each is reached

@@ -157,7 +157,9 @@ def test_the_table_of_what_can_be_learned_is_closed():
     assert {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER, "reasoning_content"} <= SUPPLIED
     assert "content" not in REMOVABLE
     assert "tool_calls" not in REMOVABLE
-    assert Form() == Form(frozenset(), frozenset(), as_sent=False)
+    assert Form().left_out == ()
+    assert Form(without=frozenset({"name", "audio"})).left_out == ("audio", "name")
+    assert Form(as_sent=True).left_out == ("all",)
 
 
 class TestPlain:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.upstream.overflow_probe import PATIENCE
+from sidecar.upstream.error_probe import PATIENCE
 from tests.conversation.refusals import REFUSALS
 from tests.proxy import engine
 from tests.proxy.client import CHAT, Sidecar, chat, eventually, named

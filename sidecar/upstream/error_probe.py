@@ -1,4 +1,4 @@
-"""Is an answer a refusal for length? Read as far as it takes to tell, and no further.
+"""Is an answer a refusal? Read as far as it takes to tell, and no further.
 
 Rules: an error's body is read whole, up to a limit; the head of an event stream until the first event that
 tells, and of any other answer until it does not begin like an error. Nothing is held back for longer than
@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 
 from sidecar.dialects.chat.first_event import Opening, Verdict
-from sidecar.dialects.chat.overflow import Overflow, recognised
 from sidecar.dialects.sse import is_stream
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 
-__all__ = ["PATIENCE", "refusal"]
+__all__ = ["PATIENCE", "error_of"]
 
 #: So long a client waits at most for the head of its answer on our account, in seconds.
 PATIENCE = 1.0
@@ -27,25 +26,21 @@ _NO_STREAM = (b"", b"{")  # which nearly every other answer begins with, and an 
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins
 
 
-async def refusal(answer: UpstreamResponse) -> Overflow | None:
-    """What the answer says about the length of the prompt; None if it does not refuse it for that."""
+async def error_of(answer: UpstreamResponse) -> bytes:
+    """The error that the answer is, in its body or in its first event; nothing if it is none."""
     answer.peek_nowait()
     first = _First(answer) if answer.status < 300 and _is_stream(answer) else None
     if first is not None and first.look() == "answer":
-        return None
+        return b""
     if first is None and answer.status < 300 and not _may_be_error(_plain(answer)):
-        return None  # as most, and nobody had to wait for it
+        return b""  # as most, and nobody had to wait for it
     try:
         async with asyncio.timeout(PATIENCE):
             if first is not None:
-                body = await first.error()
-            elif answer.status >= 300:
-                body = await _whole(answer)
-            else:
-                body = await _begun_as_error(answer)
+                return await first.error()
+            return await (_whole(answer) if answer.status >= 300 else _begun_as_error(answer))
     except STREAM_ERRORS:  # out of patience, or broken off: whoever relays it comes upon that again
-        return None
-    return recognised(answer.status, body) if body else None
+        return b""
 
 
 def _is_stream(answer: UpstreamResponse) -> bool:
