@@ -112,7 +112,7 @@ class Summarizer:
     async def _answer(self, path: str, headers: CIMultiDict[str], body: bytes) -> str:
         answer = await self._target.fetch("POST", path, headers, body, timeout=_PATIENCE, limit=_LARGEST)
         if answer.status != 200:
-            if recognised(answer.status, answer.body):
+            if recognised(answer.status, answer.body, body):
                 self._jobs.too_long()
             raise _Unusable(f"the model that sums up answered with status {answer.status}")
         text = _text(from_body(answer.body))

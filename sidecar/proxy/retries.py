@@ -122,7 +122,7 @@ class _Tries:
         """Why the answer is a refusal that another request may spare; None if it is none."""
         if not self.error:
             return None
-        overflow = recognised(self.answer.status, self.error)
+        overflow = recognised(self.answer.status, self.error, self.composed.body)
         if overflow is not None:
             return overflow if overflow_retry.heals(self.services, self.call) else None
         return form_refusal(self.answer.status, self.error)

@@ -20,7 +20,11 @@ __all__ = ["PATIENCE", "error_of"]
 PATIENCE = 1.0
 _LARGEST = 64 << 10  # bytes of an error
 
-_ERRORS = (b'{"error":', b'[{"error":')
+# How an error begins that is sent as if it were an answer, less its white space.
+_ERRORS = (
+    *(b'{"error":', b'[{"error":', b'{"errors":', b'{"object":"error"', b'{"type":"error"', b'{"detail":'),
+    *(b'{"message":', b'{"code":', b'{"success":false'),
+)
 _EVENTS = "text/event-stream"
 _NO_STREAM = (b"", b"{")  # which nearly every other answer begins with, and an error too
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins

@@ -3,16 +3,83 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
 from sidecar.dialects.chat.overflow import Overflow, recognised
 from tests.conversation.refusals import REFUSALS, WINDOW, openai, plain
+from tests.dialects import wordings
 
 
 @pytest.mark.parametrize(("status", "body", "numbers"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refusal_for_length_is_recognised_with_its_numbers(status, body, numbers):
     assert recognised(status, json.dumps(body).encode()) == Overflow(*numbers)
+
+
+WRAPPED = {
+    "message": lambda said: json.dumps({"error": {"message": said}}),
+    "a text alone": lambda said: said,
+    "error": lambda said: json.dumps({"error": said}),
+    "detail": lambda said: json.dumps({"detail": said}, ensure_ascii=False),
+    "a list of details": lambda said: json.dumps({"detail": [{"loc": ["body"], "msg": said}]}),
+    "flat": lambda said: json.dumps({"object": "error", "message": said, "code": 500}),
+    "errors": lambda said: json.dumps({"errors": [{"title": "Bad Request", "detail": said}]}),
+    "a list": lambda said: json.dumps([{"error": {"message": said}}, {}]),
+    "a wrapped one": lambda said: json.dumps(
+        {
+            "error": {
+                "message": f"litellm.APIError: ProxyException - {json.dumps({'error': {'message': said}})}"
+            }
+        }
+    ),
+    "in other words": lambda said: f"Something went wrong with the engine. {said}",
+    "a gateway's": lambda said: json.dumps({"success": False, "result": {"reason": {"text": said}}}),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("said", wordings.REFUSALS)
+def test_words_nobody_has_listed_are_known_by_what_they_mean(said, wrap):
+    assert recognised(400, wrap(said).encode()) == Overflow(*wordings.REFUSALS[said])
+
+
+@pytest.mark.parametrize("name", wordings.NAMES)
+@pytest.mark.parametrize("key", ["code", "type"])
+def test_a_name_is_enough(name, key):
+    assert recognised(400, json.dumps({"error": {"message": "Bad request", key: name}}).encode()) is not None
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+@pytest.mark.parametrize("said", wordings.NO_REFUSALS)
+def test_what_only_sounds_like_one_is_none(said, wrap):
+    assert recognised(400, wrap(said).encode()) is None
+
+
+@pytest.mark.parametrize("status", [400, 402, 404, 413, 418, 422, 429, 499, 500, 502, 503, 529])
+def test_an_error_of_any_status_may_be_one(status):
+    assert recognised(status, json.dumps(openai(QUOTED)).encode()) == Overflow(300, 99999)
+    assert recognised(status, b'{"error":{"message":"Rate limit reached","code":"rate_limit"}}') is None
+
+
+@pytest.mark.parametrize("status", [201, 301, 304])
+def test_what_is_no_error_is_none(status):
+    assert recognised(status, json.dumps(openai(QUOTED)).encode()) is None
+
+
+def test_long_texts_take_no_long_time():
+    for said in (
+        "tokens " * 9000,
+        "prompt " * 9000,
+        "a" * 90_000,
+        "context length " * 5000,
+        "[[" * 5000,
+        "1" * 9000,
+    ):
+        begun = time.process_time()
+        recognised(400, json.dumps({"error": {"message": said}}).encode(), said.encode())
+        recognised(400, said.encode())
+        assert time.process_time() - begun < 0.5
 
 
 QUOTED = f"{WINDOW} 300 tokens. However, your messages resulted in 99999 tokens."
@@ -24,6 +91,7 @@ NO_REFUSALS = {
     ),
     "words of the user's under another key": {"error": {"message": "bad input", "input": QUOTED}},
     "an echo of the request": {"error": {"message": "bad"}, "detail": QUOTED},
+    "words of the user's that speak of another limit": {"error": f"bad input: 'a rate limit? {QUOTED}'"},
     "a limit per minute": {
         "error": {
             "message": "Request too large for model `llama-3.1-8b-instant` in organization `org_x` service"
@@ -54,28 +122,39 @@ NO_REFUSALS = {
     "an empty error": {"error": {}},
     "odd fields": {"error": {"code": ["a"], "type": {}, "message": 1, "metadata": {"raw": 2}}},
     "odd metadata": {"error": {"message": "Provider returned error", "metadata": []}},
-    "a list of two": [{"error": "prompt is too long"}, {}],
     "a number": 7,
 }
 
 
 @pytest.mark.parametrize("body", NO_REFUSALS.values(), ids=NO_REFUSALS)
-def test_another_error_is_none(body):
-    assert recognised(400, json.dumps(body).encode()) is None
-
-
-@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 503, 504])
-def test_a_status_that_means_something_else_counts(status):
-    assert recognised(status, json.dumps(openai(QUOTED)).encode()) is None
+@pytest.mark.parametrize("ascii", [True, False])
+def test_another_error_is_none(body, ascii):
+    request = json.dumps({"messages": [{"role": "user", "content": f"Ä {QUOTED}"}]}, ensure_ascii=ascii)
+    assert recognised(400, json.dumps(body).encode(), request.encode()) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"error":', b"[" * 100_000])
-def test_what_is_not_json_is_none(body):
+def test_what_says_nothing_is_none(body):
     assert recognised(400, body) is None
 
 
 def test_a_code_is_enough_and_a_quoted_number_is_not_learned():
-    assert recognised(400, json.dumps(openai(f"Too long: {QUOTED}")).encode()) == Overflow()
+    refused = json.dumps(openai(f"Too long: {QUOTED}")).encode()
+    assert recognised(400, refused, QUOTED.encode()) == Overflow()
+    assert recognised(400, refused, b"another") == Overflow(300, 99999)
+
+
+def test_what_an_error_begins_with_is_its_own_though_the_user_has_said_it_as_well():
+    said = "prompt is too long: 209303 tokens > 200000 maximum"
+    refused = json.dumps(plain(f"litellm.BadRequestError: AnthropicException - {said}")).encode()
+    assert recognised(400, refused, said.encode()) == Overflow(200000, 209303)
+
+
+def test_a_quotation_that_speaks_of_money_hides_no_refusal():
+    asked = "what does the error about my quota and billing mean?"
+    refused = json.dumps(plain(f"prompt is too long: 209303 tokens > 200000 maximum (at '{asked}')")).encode()
+    assert recognised(400, refused, asked.encode()) == Overflow(200000, 209303)
+    assert recognised(400, refused) is None
 
 
 @pytest.mark.parametrize(
@@ -107,15 +186,15 @@ def test_digits_may_be_grouped():
     assert recognised(400, json.dumps(body).encode()) == Overflow(8192, 9001)
 
 
-def test_wrapping_without_end_is_given_up():
+def test_however_often_it_is_wrapped_it_is_the_same():
     message = "prompt is too long: 209303 tokens > 200000 maximum"
-    for _ in range(8):
+    for _ in range(6):
         message = json.dumps({"error": {"message": message}})
-    assert recognised(400, json.dumps({"error": {"message": message}}).encode()) is None
-    raw = "x"
-    for _ in range(8):
-        raw = json.dumps({"error": {"message": "Provider returned error", "metadata": {"raw": raw}}})
-    assert recognised(400, raw.encode()) is None
+        assert recognised(400, message.encode()) == Overflow(200000, 209303)
+    deep: object = "prompt is too long"
+    for _ in range(30):
+        deep = {"error": deep}
+    assert recognised(400, json.dumps(deep).encode()) is None  # nobody wraps so often
 
 
 def test_half_a_packed_error_is_none():

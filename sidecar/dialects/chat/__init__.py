@@ -2,8 +2,9 @@
 
     request      the body of a request: read it, write it back with other messages
     tasks        is this a background task of the front end?
-    overflow     refusals for length, and what they tell
     reading      one payload as clients read it, and the error in it
+    overflow_numbers  the window and the prompt in a refusal for length
+    overflow     refusals for length, known by what they mean
     form_refusal refusals for the form of a request, and what they demand
     first_event  does an event stream begin with an error?
     done_marker  where an event stream ends: what may go to the client before the reply is stored

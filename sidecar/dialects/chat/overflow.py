@@ -1,28 +1,32 @@
 """Refusals for length: which error of an upstream says that the prompt is too long, and what it tells.
 
-Owned rules: an error is taken for one by its `code` or `type`, or by words that stand at the very beginning
-of its message, where only the engine itself writes. What a message quotes further on may be the user's and
-tells nothing. A number counts only if it can be true: a window of at least `SMALLEST_WINDOW` tokens, and no
-larger than what was refused.
+Owned rules: an error is known by what it says, in any of its texts and names and whatever its status, not by
+a list of sentences: what is too long has to be the prompt or the context, measured in tokens or by the model.
+Limits of rate, quota, time, of the answer alone or of some other field are none. What an error quotes of the
+request is the user's and tells nothing, unless the error begins with it, where only the engine itself writes.
+A choice's content is never looked at.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-from sidecar.prompt.model_lists import SMALLEST_WINDOW
+from sidecar.dialects.chat.overflow_numbers import Overflow, Own, numbers_in, of_counts
+from sidecar.dialects.chat.reading import loads
 
 __all__ = ["Overflow", "recognised"]
 
-# 200: some send their error as if it were an answer. 500 and 502: llama.cpp once did, and proxies do.
-_STATUSES = frozenset((200, 400, 413, 422, 424, 500, 502))
-_DEEPEST = 4  # wrappings: a proxy of a proxy of an engine
-_LONGEST = 2000  # characters of a message that are looked at
-_LARGEST = 1 << 31
-
+_DEEPEST = 8  # lists and objects one in another
+_LONGEST = 4000  # characters of all texts together
+_SHORTEST_QUOTE = 10  # characters; less may be in any request
+# What holds the request, or an answer.
+_NOT_THE_ERRORS = frozenset(
+    ("choices", "input", "messages", "prompt", "request", "body", "content", "value", "param", "loc", "ctx")
+)
+_NAMES = frozenset(("code", "type", "status", "reason", "error_type", "error_code", "__type"))
 _CODES = frozenset(
     (
         "context_length_exceeded",
@@ -32,271 +36,210 @@ _CODES = frozenset(
         "context_exceeded",
     )
 )
-# A limit of tokens a minute, of a tool's description, of the answer: no cut of the history heals those.
-_OTHER_CODES = frozenset(("rate_limit_exceeded", "insufficient_quota", "string_above_max_length"))
 
 
-@dataclass(slots=True, frozen=True)
-class Overflow:
-    """A refusal for length. `limit` is the model's window, `sent` the prompt as the upstream counted it."""
-
-    limit: int | None = None
-    sent: int | None = None
-
-
-def recognised(status: int, body: bytes) -> Overflow | None:
+def recognised(status: int, body: bytes, request: bytes = b"") -> Overflow | None:
     """What an error says about the length of the prompt; None if it is about something else.
 
-    `status` is the HTTP status; 200 for an error inside of a stream. `body` is JSON.
+    `status` is the HTTP status; 200 for an error inside of an answer. `body` is JSON or text. `request`: the
+    body that was refused, to tell what is quoted from it.
     """
-    if status not in _STATUSES:
+    if status != 200 and status < 400:
         return None
     try:
-        data = json.loads(body)
+        error = loads(body)
     except (ValueError, RecursionError):
+        error = body[: 4 * _LONGEST].decode("utf-8", "replace")
+    if isinstance(error, dict) and error.get("choices"):
         return None
-    return _of_body(data, 0)
-
-
-def _of_body(data: Any, depth: int) -> Overflow | None:
-    if isinstance(data, list) and len(data) == 1:  # Google's
-        data = data[0]
-    if not isinstance(data, dict) or depth > _DEEPEST:
+    told = list(_texts(error, "", _DEEPEST))
+    names = {text for name, text in told if name in _NAMES}
+    text = "\n".join(text for name, text in told if name not in _NAMES)[:_LONGEST]
+    if _OTHER_SUBJECT.search(_without_quotes(text, request)) or any(map(_is_other, names)):
         return None
-    for key in ("error", "detail"):
-        inner = data.get(key)
-        if isinstance(inner, dict):
-            return _of_error(inner, depth)
-        if isinstance(inner, str):
-            return _of_message(inner, depth)
-    return _of_error(data, depth)
-
-
-def _of_error(error: dict[str, Any], depth: int) -> Overflow | None:
-    names = {error.get("code"), error.get("type")} if _are_names(error) else set()
-    if names & _OTHER_CODES:
-        return None
+    told_by = _Own(text, request)
     if names & _CODES:
-        told = _sound(_whole(error.get("n_ctx")), _whole(error.get("n_prompt_tokens")), None, None)
-        if told is not None and told.limit is not None:
-            return told
-    message = error.get("message")
-    found = _of_message(message, depth) if isinstance(message, str) else None
-    if found is None and (raw := _raw(error)) is not None:
-        found = _of_text(raw, depth + 1)
-    return found or (Overflow() if names & _CODES else None)
+        counts = _counts(error, _DEEPEST)
+        return counts if counts and counts.limit else numbers_in(text, told_by) or Overflow()
+    by_name = any(_speaks_of_length(_words_of(name), _always) for name in names)
+    return numbers_in(text, told_by) if by_name or _speaks_of_length(text, told_by) else None
 
 
-def _are_names(error: dict[str, Any]) -> bool:
-    return all(isinstance(error.get(key), str | int | None) for key in ("code", "type"))
+def _always(_start: int, _end: int) -> bool:
+    return True
 
 
-def _raw(error: dict[str, Any]) -> str | None:
-    """The provider's own error, where a router (OpenRouter) only says that there was one."""
-    metadata = error.get("metadata")
-    raw = metadata.get("raw") if isinstance(metadata, dict) else None
-    return raw if isinstance(raw, str) else None
+class _Own:
+    """Tells the upstream's own words in a text from what it quotes of the request."""
+
+    def __init__(self, text: str, request: bytes) -> None:
+        self._text = text
+        wrapping = _WRAPPING.match(text)
+        self._begin = wrapping.end() if wrapping else 0
+        self._request = request
+
+    def __call__(self, start: int, end: int) -> bool:
+        return start <= self._begin or not _is_in(self._text[start:end], self._request)
 
 
+def _is_in(passage: str, request: bytes) -> bool:
+    """Is this passage in a request, in either of the ways in which JSON can be written?"""
+    if len(passage) < _SHORTEST_QUOTE:
+        return False
+    forms = (json.dumps(passage, ensure_ascii=ascii)[1:-1].encode() for ascii in (True, False))
+    return any(form in request for form in forms)
+
+
+def _without_quotes(text: str, request: bytes) -> str:
+    """The text less the longer quotations that are in the request."""
+    return _QUOTATION.sub(lambda found: "" if _is_in(found[0][1:-1], request) else found[0], text)
+
+
+def _texts(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
+    """All texts in an error, each with the name that it goes by."""
+    if isinstance(value, str):
+        yield name, _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value[:_LONGEST])
+    elif not depth:
+        return
+    elif isinstance(value, list):
+        for each in value[:_LONGEST]:
+            yield from _texts(each, name, depth - 1)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key not in _NOT_THE_ERRORS:
+                yield from _texts(each, key, depth - 1)
+
+
+def _counts(value: Any, depth: int) -> Overflow | None:
+    """llama.cpp's, in fields of their own."""
+    if not depth or not isinstance(value, dict):
+        return None
+    if "n_ctx" in value:
+        return of_counts(value["n_ctx"], value.get("n_prompt_tokens"))
+    return next((found for each in value.values() if (found := _counts(each, depth - 1))), None)
+
+
+def _words_of(name: str) -> str:
+    """`ContextWindowExceededError` and `prompt_too_long` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|[_-]", " ", name[:200])
+
+
+def _is_other(name: str) -> bool:
+    return bool(_OTHER_SUBJECT.search(_words_of(name)))
+
+
+def _speaks_of_length(text: str, own: Own) -> bool:
+    for sentence in _SENTENCE.finditer(text):
+        about = sentence[0]
+        if _OF_THE_ANSWER.search(about) and not _OF_THE_PROMPT.search(about):
+            continue
+        for meaning in _MEANINGS:
+            for found in meaning.finditer(text, sentence.start(), sentence.end()):
+                if own(*found.span()):
+                    return True
+    return False
+
+
+# In an error that is packed into another's text.
+_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
+# Where the next begins with a capital; `Range [1, 8192].` and `gpt-4.1` go on.
+_SENTENCE = re.compile(r"(?:[^.!?;\n]|[.!?;](?!\s))+[.!?;\n]*")
+_QUOTATION = re.compile(r"\"[^\"]{10,}\"|'[^']{10,}'|`[^`]{10,}`")
 # What proxies write before the engine's words, again and again.
 _WRAPPING = re.compile(
     r"""(?: litellm\.\w+:\s | (?:[A-Za-z_]+\.)*[A-Za-z_]+(?:Error|Exception)(?::|\s-)\s
       | Context\sWindow\sError\s-\s | Error:\s | Error\scode:\s\d+\s-\s | <\d+>\s[\w.]+:\s
-      | Invalid\srequest:\s | The\smodel\sreturned\sthe\sfollowing\serrors:\s )+""",
+      | Invalid\srequest:\s | Provider\sreturned\serror\s
+      | The\smodel\sreturned\sthe\sfollowing\serrors:\s )+""",
     re.VERBOSE,
 )
-# Python's way to write an error's body, as far as its message.
-_WRITTEN = re.compile(r"""\{(?:'error':\ \{)?(?:'object':\ 'error',\ )?'message':\ ["']""", re.VERBOSE)
+
+# What no shorter prompt would change.
+_OTHER_SUBJECT = re.compile(
+    r"\bper[ -](?:min(?:ute)?|day|hour|second|month)\b|\b[tr]p[mdhs]\b|rate[ _-]?limit|too many requests"
+    r"|quota|billing|credits?\b|\bbalance\b|payment|can only afford|monthly|daily|subscription|upgrade your"
+    r"|api[ _-]?key|unauthori[sz]ed|forbidden|permission"
+    r"|deadline|timed? ?out|context cancell?ed|concurren|overloaded"
+    r"|above max length|(?:string|array|list|name|description|title|ur[il]|header|file|image|audio|video"
+    r"|schema|stop|suffix|metadata|user|id)\b['`\"]?[^.\n]{0,20} too (?:long|large|big|many)"
+    r"|(?:arguments?|names?|descriptions?|files?|images?|audios?|videos?) exceeds?"
+    r"|每分钟|频率|限流|余额|额度|欠费",
+    re.IGNORECASE,
+)
+
+_OF_THE_ANSWER = re.compile(
+    r"\bmax[ _](?:completion[ _]|output[ _]|new[ _])?tokens\b"
+    r"|(?:output|completion|new|generated|thinking) tokens|budget[ _]tokens|maximum output",
+    re.IGNORECASE,
+)
+_OF_THE_PROMPT = re.compile(
+    r"prompt|input|messages\b|context|histor|conversation|sequence length|request has", re.IGNORECASE
+)
+
+_TOO_LONG = r"too (?:long|large|big)"
+_EXCEEDS = (
+    r"(?:exceed\w*|overfl\w+|surpass\w*|(?:longer|larger|greater|bigger|more|higher) than|beyond|over the|"
+    r"too (?:long|large|big|small|short|many)|does(?:n't| not) fit|do(?:n't| not) fit|cannot fit|can't fit|"
+    r"not enough|insufficient|out of|r[au]n out|reached|is full|but (?:the|your|you)|however|>)"
+)
+# `context` alone is a word of every other sentence, and of Go's timeouts.
+_WINDOW = (
+    r"(?:context[ _-]*(?:length|window|size|limit|budget|capacity|space)|\bn_ctx\b"
+    r"|max[ _](?:model|seq|input)[ _]len\w*|session_len|sequence length|tokens? limit|max(?:imum)? context"
+    r"|max(?:imum)? (?:supported )?(?:model|sequence|prompt|input)(?: token)? (?:length|size)"
+    r"|max(?:imum)? (?:allowed )?(?:number of )?(?:input |prompt |context |total )?tokens"
+    r"|total tokens limit|length limit)"
+)
+_PROMPT = r"(?:prompts?|inputs?|messages?|conversation|(?:chat )?history|context|request|text|query|question)"
 
 
-def _of_message(message: str, depth: int) -> Overflow | None:
-    return _of_text(message[:_LONGEST].strip(), depth)
-
-
-def _of_text(text: str, depth: int) -> Overflow | None:
-    if wrapping := _WRAPPING.match(text):
-        text = text[wrapping.end() :]
-    if text[:2] in ("b'", 'b"'):
-        text = text[2:]
-    if text.startswith("{"):
-        return _of_packed(text, depth + 1)
-    for wording in _WORDINGS:
-        if found := wording.match(text):
-            return _told(found.groupdict())
-    return None
-
-
-def _of_packed(text: str, depth: int) -> Overflow | None:
-    """An error's body inside of an error's message."""
-    if depth > _DEEPEST:
-        return None
-    if written := _WRITTEN.match(text):
-        return _of_text(text[written.end() :], depth)
-    try:
-        data, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return _of_body(data, depth)
-
-
-def _told(numbers: dict[str, str | None]) -> Overflow | None:
-    def number(name: str) -> int | None:
-        digits = numbers.get(name)
-        return _whole(int(digits.replace(",", ""))) if digits else None
-
-    sent, answer, total = number("sent"), number("answer"), number("total")
-    for part in ("tools", "more"):
-        if sent is not None and (added := number(part)):
-            sent += added
-    if numbers.get("least"):  # vLLM counts no further than where it is too much already
-        sent = None
-    elif sent is None and total is not None:
-        sent = total - (answer or 0)
-    return _sound(number("limit"), sent, answer, total)
-
-
-def _sound(limit: int | None, sent: int | None, answer: int | None, total: int | None) -> Overflow | None:
-    """What is told, if it can be true; None if it contradicts itself, and is no refusal for length."""
-    if limit is None:
-        return Overflow()
-    if total is None and sent is not None:
-        total = sent + (answer or 0)
-    if total is not None and total < limit:
-        return None
-    if limit < SMALLEST_WINDOW or (sent is not None and sent < 1):
-        return Overflow()
-    return Overflow(limit, sent)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST else None
-
-
-def _n(name: str) -> str:
-    return rf"(?P<{name}>\d[\d,]{{0,12}})"
-
-
-def _wording(*parts: str) -> re.Pattern[str]:
+def _meaning(*parts: str) -> re.Pattern[str]:
     return re.compile("".join(parts), re.IGNORECASE)
 
 
-_ITS_WINDOW = rf"this (?:model|endpoint)'s maximum context length is {_n('limit')} tokens"
-
-#: How engines begin to say it, the more telling first.
-_WORDINGS = (
-    # OpenAI, Azure, DeepSeek, vLLM up to 0.8
-    _wording(
-        _ITS_WINDOW,
-        rf"\. however, you requested {_n('total')} tokens \({_n('sent')} in the messages,",
-        rf"(?: {_n('tools')} in the functions,)? {_n('answer')} in the completion\)",
+#: Each by itself is enough, within one sentence.
+_MEANINGS = (
+    _meaning(_WINDOW, r".{0,120}?", _EXCEEDS),
+    _meaning(_EXCEEDS, r".{0,120}?", _WINDOW),
+    # A statement about the window, in an error.
+    _meaning(r"max(?:imum)? (?:context|prompt|model|input|sequence) (?:length|size)(?: (?:is|of)|:| =) ?\d"),
+    _meaning(r"\d{3,} (?:max(?:imum)? )?context (?:length|size)"),
+    # The prompt is too long, and nothing is said of for what; or for the model.
+    _meaning(
+        rf"\b{_PROMPT}\b(?: (?:you \w+|that you \w+|\w+ed))?(?: \([^)]*\)| length)?"
+        rf"(?: (?:is|are|was|were|has become|have become))? {_TOO_LONG}"
+        r"(?:\s*$|\s*[.:;,(!<\"'\\]|,? (?:for|to fit|to process|to handle|by \d|and|please|try|than)"
+        r"(?!.{0,30}\bmoderat))",
     ),
-    _wording(
-        _ITS_WINDOW,
-        rf", however you requested {_n('total')} tokens \({_n('sent')} in your prompt;",
-        rf" {_n('answer')} for +the completion\)",
+    _meaning(rf"{_TOO_LONG} (?:a )?{_PROMPT}\b"),
+    # Tokens, too many of them.
+    _meaning(r"too many (?:input |prompt |total |context )?tokens"),
+    _meaning(
+        r"tokens?\b.{0,80}?(?:exceed\w*|(?:longer|larger|greater|more|higher) than|over|above|surpass\w*|>"
+        r"|must be <=).{0,60}?(?:max|limit|allow|context|window|capacity|\d{3,})"
     ),
-    _wording(_ITS_WINDOW, rf"\. however, your messages resulted in {_n('sent')} tokens"),
-    # OpenRouter
-    _wording(
-        _ITS_WINDOW,
-        rf"\. however, you requested about {_n('total')} tokens \({_n('sent')} of text input",
-        rf"(?:, {_n('tools')} of tool input)?(?:, {_n('more')} of image input)?",
-        rf"(?:, {_n('answer')} in the output)?\)",
+    _meaning(r"exceed\w*.{0,60}?\btokens?\b.{0,20}?(?:limit|max|window|allow|length)"),
+    _meaning(r"exceed\w*.{0,60}?(?:limit|max\w*|window).{0,40}?\btokens?\b"),
+    _meaning(r"\btokens? (?:limit|count|length)\b.{0,20}?(?:reached|exceeded|overflow)"),
+    _meaning(
+        rf"\b{_PROMPT}\b.{{0,80}}?(?:must|should|can|may)(?: not| only)? (?:have|be|contain)"
+        r".{0,40}?\btokens"
     ),
-    # vLLM since 0.9, since 0.10, since 0.15
-    _wording(
-        rf"'max_tokens' or 'max_completion_tokens' is too large: {_n('answer')}\. ",
-        _ITS_WINDOW,
-        rf" and your request has {_n('sent')} input tokens",
+    _meaning(
+        rf"{_PROMPT} .{{0,60}}?exceed\w*.{{0,60}}?(?:max\w* (?:length|size)|length limit|model|context)"
     ),
-    _wording(_ITS_WINDOW, rf"\. however, your request has {_n('sent')} input tokens"),
-    _wording(
-        _ITS_WINDOW,
-        rf"\. however, you requested {_n('answer')} output tokens and your prompt contains",
-        rf" (?P<least>at least )?{_n('sent')} input tokens,",
-        rf" for a total of (?:at least )?{_n('total')} tokens",
+    _meaning(r"max(?:imum)? (?:size|length)(?: is| of|:) ?\d+ tokens"),
+    _meaning(r"(?:input|prompt) (?:length|size|tokens?).{0,40}?\[\d+, ?\d+\]"),
+    _meaning(rf"\d tokens\b.{{0,60}}?\b(?:but|while|whereas) (?:the |your )?{_PROMPT}\b.{{0,40}}?\d"),
+    _meaning(r"context overfl\w+"),
+    # The cure, which is never said of anything else.
+    _meaning(
+        r"(?:reduc|shorten|decreas|trim|truncat)\w* (?:the |your )?"
+        r"(?:(?:length|size|number of tokens) (?:of|in) )?(?:the |your )?"
+        r"(?:messages|prompt|input|conversation|context|chat|history)"
     ),
-    _wording(
-        rf"(?P<least>you passed) {_n('sent')} input tokens and requested {_n('answer')} output tokens\. ",
-        rf"however, the model's context length is only {_n('limit')} tokens",
-    ),
-    _wording(
-        rf"the (?:\w+ )?prompt \((?:total )?length {_n('sent')}\) is longer than the maximum model length",
-        rf" of {_n('limit')}",
-    ),
-    _wording(_ITS_WINDOW),
-    _wording(
-        rf"input tokens exceed the configured limit of {_n('limit')} tokens\.",
-        rf"(?: your messages resulted in {_n('sent')} tokens)?",
-    ),
-    _wording(r"your input exceeds the context window of this model"),
-    # llama.cpp, llama-cpp-python
-    _wording(
-        rf"(?:the )?request (?:\({_n('sent')} tokens\) )?exceeds the available context size",
-        rf"(?: \({_n('limit')} tokens\))?",
-    ),
-    _wording(
-        rf"input (?:\({_n('sent')} tokens\) )?is larger than the max context size",
-        rf"(?: \({_n('limit')} tokens\))?",
-    ),
-    _wording(rf"requested tokens \({_n('sent')}\) exceed context window of {_n('limit')}"),
-    # LM Studio
-    _wording(
-        rf"trying to keep the first {_n('sent')} tokens when context the overflows\. however, the model is",
-        rf" loaded with context length of only {_n('limit')} tokens",
-    ),
-    _wording(
-        r"the number of tokens to keep from the initial prompt is greater than the context length",
-        rf"(?: \(n_keep: ?{_n('sent')} ?>= ?n_ctx: ?{_n('limit')}\))?",
-    ),
-    _wording(rf"reached context length of {_n('limit')} tokens with model"),
-    _wording(r"context size has been exceeded"),
-    # Ollama
-    _wording(r"(?:the )?input length exceeds (?:the|maximum) context length"),
-    _wording(r"prompt too long; exceeded (?:max )?context length"),
-    # Text Generation Inference
-    _wording(
-        rf"input validation error: `inputs` tokens \+ `max_new_tokens` must be <= {_n('limit')}\. ",
-        rf"given: {_n('sent')} `inputs` tokens and {_n('answer')} `max_new_tokens`",
-    ),
-    _wording(
-        rf"input validation error: `inputs` must have less than {_n('limit')} tokens\. given: {_n('sent')}"
-    ),
-    # Anthropic, Bedrock, Gemini
-    _wording(rf"prompt is too long: {_n('sent')} tokens > {_n('limit')} maximum"),
-    _wording(
-        r"input length and `max_tokens` exceed context limit:",
-        rf" {_n('sent')} \+ {_n('answer')} > {_n('limit')}",
-    ),
-    _wording(r"(?:prompt|input) is too long(?: for (?:the )?requested model)?\.?\s*$"),
-    _wording(
-        rf"the input token count (?:\({_n('sent')}\) )?exceeds the maximum number of tokens allowed",
-        rf" \({_n('limit')}\)",
-    ),
-    # Mistral, Groq, Cerebras, SGLang, xAI, Moonshot, DashScope, GitHub's, LiteLLM's own check
-    _wording(
-        rf"prompt contains {_n('sent')} tokens(?: and \d+ draft tokens)?,",
-        rf" too large for model with {_n('limit')} maximum context length",
-    ),
-    _wording(
-        r"please reduce the length of the messages or completion\.",
-        rf" current length is {_n('sent')} while limit is {_n('limit')}",
-    ),
-    _wording(
-        rf"the input \({_n('sent')} tokens\) is longer than the model's context length \({_n('limit')} t"
-    ),
-    _wording(
-        rf"requested token count exceeds the model's maximum context length of {_n('limit')} tokens\. ",
-        rf"you requested a total of {_n('total')} tokens: {_n('sent')} tokens from the input messages",
-        rf" and {_n('answer')} tokens for the completion",
-    ),
-    _wording(rf"input length \({_n('sent')} tokens\) exceeds the maximum allowed length \({_n('limit')} t"),
-    _wording(rf"this model's maximum prompt length is {_n('limit')} but the request contains {_n('sent')} t"),
-    _wording(rf"your request exceeded model token limit: {_n('limit')}(?: \(requested: {_n('total')}\))?"),
-    _wording(rf"range of input length should be \[1, {_n('limit')}\]"),
-    _wording(rf"prompt token count of {_n('sent')} exceeds the limit of {_n('limit')}"),
-    _wording(
-        r"context window exceeded for given call\.[^\n]{0,120}\n",
-        rf"Model=[^\n,]{{1,200}}, Max Input Tokens={_n('limit')}, Got={_n('sent')}",
-    ),
+    _meaning(r"(?:shorter|smaller) (?:prompt|input|context|conversation)|fewer (?:input )?tokens"),
+    # Chinese
+    _meaning(r"(?:上下文|输入|提示词?|对话|消息|prompt|tokens?).{0,24}?(?:超过|超出|超长|过长|太长|大于)"),
+    _meaning(r"(?:超过|超出|大于).{0,24}?(?:上下文|最大长度|长度限制|tokens?)"),
 )

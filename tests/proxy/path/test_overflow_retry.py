@@ -123,6 +123,57 @@ async def test_a_bypass_and_a_task_are_not_touched(sidecar: Sidecar, upstream: U
     assert "X-Sidecar-Healed" not in reply.headers
 
 
+ANYWHERE = {
+    "text": sends(b"The prompt has 9000 tokens, more than the context size of 8192.", status=400),
+    "a page": sends(b"<html><body>Error: prompt is too long</body></html>", status=502),
+    "too many requests": sends(b'{"error":{"message":"Maximum context length is 8192 tokens."}}', status=429),
+    "unavailable": sends(b'{"errors":[{"title":"context window exceeded"}]}', status=503),
+    "flat, as an answer": sends(b' { "object" : "error", "message": "context length exceeded", "code": 400}'),
+    "a detail, as an answer": sends(b'{"detail":"input is too long for the context window"}'),
+    "a message, as an answer": sends(b'{"message":"prompt is too long"}'),
+    "a code, as an answer": sends(b'{"code":1261,"msg":"Prompt \xe8\xb6\x85\xe9\x95\xbf"}'),
+    "a field": streams(b'error: {"code":400,"message":"exceeds the available context size"}\n\n'),
+    "an event": streams(b'event: error\ndata: {"message":"context length exceeded"}\n\n'),
+    "no data:": streams(b'{"error":{"message":"context length exceeded"}}\n\n'),
+    "no line end": streams(b'{"error":"context length exceeded"}'),
+    "behind a comment": streams(b': hello\n\ndata: {"error":{"code":"context_length_exceeded"}}\n\n'),
+}
+
+
+@pytest.mark.parametrize("how", ANYWHERE.values(), ids=ANYWHERE)
+async def test_a_refusal_is_known_wherever_an_error_says_it(sidecar: Sidecar, upstream: Upstream, how: Any):
+    upstream.will(how, says("fits"))
+    reply = await sidecar.ask(*turns(21), id="a", stream=how in [ANYWHERE[n] for n in list(ANYWHERE)[-5:]])
+    assert (reply.status, reply.headers.get("X-Sidecar-Healed")) == (200, "1")
+    assert len(upstream.last.said) < 41
+
+
+SAID = "prompt is too long: 9000 tokens > 8192 maximum"
+NO_REFUSAL = {
+    "an answer that explains it": sends(completion(SAID)),
+    "a choice beside an error": sends(
+        b'{"error":null,"choices":[{"message":{"content":"%b"}}]}' % SAID.encode()
+    ),
+    "a stream that explains it": streams(*told(SAID)),
+    "a choice and then an error": streams(
+        event({"content": "hi"}), b'data: {"error":{"message":"context length exceeded"}}\n\n'
+    ),
+    "a gateway's answer": sends(b'{"code":0,"message":"ok","data":{"x":1}}'),
+    "a rate": sends(b'{"error":{"message":"Too many tokens per minute"}}', status=429),
+    "a key": sends(b'{"error":{"message":"Incorrect API key provided"}}', status=401),
+}
+
+
+@pytest.mark.parametrize("how", NO_REFUSAL.values(), ids=NO_REFUSAL)
+async def test_what_is_no_refusal_for_length_goes_to_the_client_as_it_came(
+    sidecar: Sidecar, upstream: Upstream, how: Any
+):
+    upstream.will(how)
+    reply = await sidecar.ask(*turns(21), id="a")
+    assert len(upstream.requests) == 1
+    assert "X-Sidecar-Healed" not in reply.headers
+
+
 @pytest.mark.parametrize("words", [engine.vllm, engine.litellm])
 @pytest.mark.parametrize("thin", [False, True])
 async def test_an_answer_of_more_than_half_the_window_costs_no_history(
