@@ -12,7 +12,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
@@ -149,6 +149,8 @@ def repeated(line: Sequence[Node], path: Path, *, first_too: bool) -> int | None
     the first question of a chat of one turn.
     """
     asked = [message.digest for message in path.messages]
+    if line and line[-1].state == "partial":
+        line = line[:-1]  # a stopped answer may be asked for again
     told = [node.digest for node in line]
     if asked and told[-len(asked) :] == asked:
         return len(line)
@@ -174,15 +176,18 @@ class Resumed:
 def resumed(line: Sequence[Node], path: Path) -> Resumed:
     """Behind the tip, `line` being the path to it; tool results behind the call that they answer.
 
-    Whatever came after that call meanwhile: a result sent twice, one of two parallel results sent later,
-    or somebody else's question in between would else stand without its call, which upstreams refuse.
+    A result that is sent twice, or another one for a call that has one, goes there again, whatever came after
+    that. One whose call is still open goes behind the tip: what was said meanwhile stays.
     """
     asked = path.messages
     results = {message.digest: message for message in takewhile(lambda each: each.role == "tool", asked)}
     wanted = {str(message.fields.get("tool_call_id")) for message in results.values()}
     for at in range(len(line) - 1 if wanted else -1, -1, -1):
-        if line[at].role == "assistant" and wanted & set(call_ids(read(line[at].body))):
+        if line[at].role == "assistant" and (made := wanted & set(call_ids(read(line[at].body)))):
             behind = list(takewhile(lambda node: node.role == "tool", line[at + 1 :]))
+            answered = {str(read(node.body).get("tool_call_id")) for node in behind}
+            if at + len(behind) + 1 < len(line) and made - answered:
+                return _late(line, asked, results.keys())
             held = {node.digest for node in behind}
             return Resumed(
                 before=(*line[: at + 1], *(node for node in behind if node.digest not in results)),
@@ -190,6 +195,16 @@ def resumed(line: Sequence[Node], path: Path) -> Resumed:
                 new=tuple(message for message in asked if message.digest not in held),
             )
     return Resumed(tuple(line), line[-1], asked)
+
+
+def _late(line: Sequence[Node], asked: tuple[Message, ...], results: Set[bytes]) -> Resumed:
+    """Results for a call behind which something else was said: at the tip, or where they came before."""
+    held = {node.digest: at for at, node in enumerate(line) if node.role == "tool"}
+    new = tuple(message for message in asked if message.digest not in results or message.digest not in held)
+    if new:
+        return Resumed(tuple(line), line[-1], new)
+    last = max(held[digest] for digest in results)
+    return Resumed(tuple(node for node in line[:last] if node.digest not in results), line[last], ())
 
 
 def _is_named_question(node: Node) -> bool:

@@ -4,7 +4,10 @@ model_lists        what the upstreams' lists of models say of each model's windo
 weights            how many tokens a prompt has, by estimate
 calibration        what an upstream's counts teach of that estimate
 silent_truncation  did an upstream cut a prompt without saying so?
-rebuild            the messages that go upstream: stored ones where they say more, then the new
+sendable           a stored reply as a request may hold it, and as another model may read it
+call_results       which result answers which call
+rebuild            the messages of a client that sends them all: what it lost is put back
+thin_history       the history of a client that sends only what is new, valid for every template
 form               in which form goes what we add: what an upstream demands back, what it refuses
 supply             what is demanded, put in from what is stored
 plain              the same in fewer fields, or as plain text

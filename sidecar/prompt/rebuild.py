@@ -9,18 +9,19 @@ does, for every upstream refuses that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.measure import Measure, measure
 from sidecar.conversation.message import Fields, encode, read, without_reasoning
 from sidecar.conversation.reasoning import has_reasoning
 from sidecar.conversation.tree import Chain, Message, Node
+from sidecar.prompt.sendable import Thoughts
 from sidecar.prompt.weights import Weights
 
-__all__ = ["Outgoing", "Restore", "rebuilt", "remembered"]
+__all__ = ["Outgoing", "Reader", "Restore", "rebuilt"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -35,6 +36,21 @@ class Restore:
     def by_hash(self) -> bool:
         """Can the exact chain alone tell that nothing is to be restored? It covers what answers say."""
         return self.reasoning == "off" and not self.user_messages
+
+    def thoughts(self, *, is_maker: bool) -> Thoughts:
+        """How much reasoning of an old answer goes to the model that made it, or to another one."""
+        if self.reasoning == "off" or (self.reasoning == "same-model" and not is_maker):
+            return "none"
+        return "whole" if is_maker else "text"
+
+
+@dataclass(slots=True, frozen=True)
+class Reader:
+    """Who reads it: the model, as it is asked for, with which tools (JSON), and when (Unix seconds)."""
+
+    model: str | None = None
+    tools: bytes = b""
+    now: float = 0.0
 
 
 @dataclass(slots=True, frozen=True)
@@ -101,17 +117,7 @@ def rebuilt(
                 Outgoing(node.role, raw, restored=True, node=node.id)
                 for node, raw in zip(step, stored, strict=True)
             )
-    return _paired(line)
-
-
-def remembered(
-    line: Iterable[Node], sent: Iterable[Message], rules: Restore, model: str | None
-) -> list[Outgoing]:
-    """A stored path for a client that did not send it, and then what the client did send."""
-    stored = [
-        Outgoing(node.role, _sendable(node, rules, model), restored=True, node=node.id) for node in line
-    ]
-    return _paired([*stored, *(Outgoing(message.role, message.raw, message=message) for message in sent)])
+    return line
 
 
 def _restorable(step: Step, rules: Restore) -> bool:
@@ -142,61 +148,3 @@ def _reads_alike(chain: Chain, stored: bytes, sent: Message) -> bool:
     if other.exact is None or other.exact != sent.exact:
         return False
     return has_reasoning(sent.fields) or not has_reasoning(other.fields)
-
-
-def _paired(line: list[Outgoing]) -> list[Outgoing]:
-    """Restored tool calls that got no results go without them; what the client sent stays its own."""
-    kept: list[Outgoing] = []
-    for index, each in enumerate(line):
-        if each.restored and each.role == "assistant" and b'"tool_calls"' in each.raw:
-            answered = _answered_only(each, list(_results_after(line, index)))
-            if answered is not None:
-                kept.append(answered)
-        else:
-            kept.append(each)
-    return kept
-
-
-def _answered_only(each: Outgoing, results: list[str]) -> Outgoing | None:
-    fields = read(each.raw)
-    made = fields["tool_calls"]
-    if type(made) is not list:
-        return each
-    answered = set(results)
-    calls = [call for call in _named(made, results) if call["id"] in answered]
-    if calls == made:
-        return each
-    rest = {**fields, "tool_calls": calls}
-    if not calls:
-        del rest["tool_calls"]
-        if not rest.get("content"):
-            return None
-    return Outgoing(each.role, encode(rest), restored=True, node=each.node)
-
-
-def _named(calls: Iterable[object], results: Iterable[str]) -> Iterable[dict[str, Any]]:
-    """The calls that have an id, or get that of their result.
-
-    Some upstreams send none (llama.cpp #11992), or an empty one (Gemini): clients make one up and answer with
-    it. So results that name no call are those of the calls without a name, in their order.
-    """
-    made = [call for call in calls if isinstance(call, dict)]
-    known = {id for call in made if (id := _id_of(call))}
-    left = iter([id for id in results if id not in known])
-    for call in made:
-        id = _id_of(call) or next(left, None)
-        if id is not None:
-            yield call if call.get("id") == id else {**call, "id": id}
-
-
-def _id_of(call: dict[str, Any]) -> str | None:
-    id = call.get("id")
-    return str(id) if id != "" and isinstance(id, (str, int)) else None
-
-
-def _results_after(line: Sequence[Outgoing], index: int) -> Iterable[str]:
-    for each in (line[at] for at in range(index + 1, len(line))):
-        if each.role in ("user", "assistant"):
-            return
-        if each.role == "tool":
-            yield str(each.fields.get("tool_call_id") or "")

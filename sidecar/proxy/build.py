@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -16,9 +17,10 @@ from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
 from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
 from sidecar.prompt.plain import plain, without
-from sidecar.prompt.rebuild import Outgoing, rebuilt, remembered
+from sidecar.prompt.rebuild import Outgoing, Reader, rebuilt
 from sidecar.prompt.summary import Missing
 from sidecar.prompt.supply import NOTHING_HELD, Held, supplied
+from sidecar.prompt.thin_history import remembered
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.services import Services
@@ -215,7 +217,7 @@ def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> lis
     if plan.line is not None and form.as_sent:
         return plain(plan.line, sent)
     if plan.line is not None:
-        return remembered(plan.line, sent, rules, chat.model)
+        return remembered(plan.line, sent, rules, Reader(chat.model, chat.tools, time.time()))
     return rebuilt(sent, plan.steps, rules, call.chain, chat.model)
 
 

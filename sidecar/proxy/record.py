@@ -165,8 +165,11 @@ class Recording:
             if ended == "complete" or _says_something(reply)
         ]
         complete = [node for node in replies if node.state == "complete"]
-        # Asked again in vain, the conversation stays where it was: the answer before is still its answer.
-        tip = complete[0] if complete else asked_nodes[-1] if asked_nodes else None
+        # What a stopped answer said stands. Asked again in vain, the conversation stays where it was: the
+        # answer before is still its answer.
+        is_first = bool(asked_nodes) or (parent is not None and self.conversation.tip == parent.id)
+        stands = complete or [node for node in replies if node.state == "partial" and is_first]
+        tip = stands[0] if stands else asked_nodes[-1] if asked_nodes else None
         digest = self.composed.prompt.heads.system_hash
         system = None
         if digest is not None and digest != self.conversation.system:

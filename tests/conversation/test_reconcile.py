@@ -319,19 +319,29 @@ class TestResumed:
         stored = [user("hi"), calls("c1")]
         assert self.went_on(stored, result("c1")) == (stored, stored[-1], [result("c1")])
 
-    def test_a_result_that_comes_later_stands_beside_its_twin_and_not_behind_the_answer(self):
+    def test_a_result_that_comes_later_goes_on_behind_what_was_said_meanwhile(self):
         stored = [*self.ASKED, says("half")]
-        assert self.went_on(stored, result("c2")) == ([*self.ASKED], result("c1"), [result("c2")])
+        assert self.went_on(stored, result("c2")) == (stored, says("half"), [result("c2")])
+
+    def test_one_that_comes_before_anything_else_stands_beside_its_twin(self):
+        stored = [*self.ASKED]
+        assert self.went_on(stored, result("c2")) == (stored, result("c1"), [result("c2")])
+
+    def test_a_late_result_that_is_sent_again_is_told_once(self):
+        stored = [*self.ASKED, says("half"), result("c2"), says("done")]
+        assert self.went_on(stored, result("c2")) == (stored[:4], result("c2"), [])
+        new = [result("c2"), user("go on")]
+        assert self.went_on(stored, *new) == (stored, says("done"), new[1:])
 
     def test_a_result_that_is_sent_twice_is_told_once(self):
         stored = [*self.ASKED, result("c2"), says("done")]
         before = [*self.ASKED[:2], result("c2")]
         assert self.went_on(stored, result("c1")) == (before, result("c2"), [])
 
-    def test_a_question_in_between_does_not_part_a_result_from_its_call(self):
+    def test_what_was_said_while_a_tool_ran_stays(self):
         stored = [user("hi"), calls("c1"), user("and?"), says("well")]
         new = [result("c1"), user("go on")]
-        assert self.went_on(stored, *new) == (stored[:2], stored[1], new)
+        assert self.went_on(stored, *new) == (stored, stored[-1], new)
 
     def test_of_calls_with_the_same_id_the_last_is_answered(self):
         stored = [user("a"), calls("c"), result("c"), says("b"), user("d"), calls("c")]

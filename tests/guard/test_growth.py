@@ -14,7 +14,8 @@ from sidecar.conversation.reconcile import walk
 from sidecar.conversation.tree import Node, Tree
 from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.errors import BadRequest
-from sidecar.prompt.rebuild import Outgoing, Restore, rebuilt, remembered
+from sidecar.prompt.rebuild import Outgoing, Reader, Restore, rebuilt
+from sidecar.prompt.thin_history import remembered
 from sidecar.prompt.trim import Budget, trim
 from tests.conversation.build import CHAIN, NOBODY, calls, line, node, raw, request, result, says, user
 from tests.guard.growth import assert_linear
@@ -191,7 +192,7 @@ def test_stored_calls_are_paired_with_their_results():
     def make(n: int) -> list[Node]:
         return line(*(each for at in range(n) for each in (calls(f"c{at}"), result(f"c{at}"))))
 
-    assert_linear(make, lambda nodes: remembered(nodes, (), Restore(), "m"), 150, least=0.02)
+    assert_linear(make, lambda nodes: remembered(nodes, (), Restore(), Reader("m", b"[]")), 150, least=0.02)
 
 
 def test_a_chat_is_read_found_rebuilt_and_cut():

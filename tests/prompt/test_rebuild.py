@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.conversation.reasoning import has_reasoning
 from sidecar.conversation.reconcile import walk
-from sidecar.prompt.rebuild import Restore, rebuilt, remembered
+from sidecar.prompt.rebuild import Restore, rebuilt
 from tests.conversation.build import (
     CHAIN,
     NOBODY,
@@ -18,7 +18,6 @@ from tests.conversation.build import (
     line,
     message,
     node,
-    path_to,
     raw,
     request,
     result,
@@ -96,16 +95,6 @@ class TestAnswers:
         out = outgoing([user("hi"), says("Look. Done.")], [(root,), (call, found, broken)])
         assert raws(out) == [raw(user("hi")), raw(says("Look. Done."))]
 
-    def test_audio_that_the_upstream_keeps_goes_by_its_id(self):
-        heard = reply(says(None, audio={"id": "a1", "data": "AAAA", "transcript": "yes"}, x=1))
-        (out,) = remembered([heard], [], Restore(), None)
-        assert json.loads(out.raw) == says(None, audio={"id": "a1"}, x=1)
-
-    @pytest.mark.parametrize("audio", [{"id": "a1"}, {"data": "AAAA", "transcript": "yes"}, "odd"])
-    def test_audio_of_another_shape_goes_as_it_is(self, audio):
-        heard = reply(says(None, audio=audio))
-        assert raws(remembered([heard], [], Restore(), None)) == [heard.body]
-
 
 class TestReasoning:
     THOUGHT = says("yes", reasoning_content="so")
@@ -156,87 +145,8 @@ class TestUserMessages:
         assert one(user("hi"), node(self.STORED), rules) == (self.STORED, True)
 
 
-class TestUnansweredCalls:
-    def restored(self, call, *results):
-        """A stored call goes to an append client, with the results that there are."""
-        nodes = line(user("hi"), call, *results)
-        return [json.loads(each) for each in raws(remembered(nodes, sent_as(user("new")), Restore(), None))]
-
-    def test_a_call_without_its_result_goes_without_it(self):
-        assert self.restored(calls("a", "b", content="Look."), result("b")) == [
-            user("hi"),
-            calls("b", content="Look."),
-            result("b"),
-            user("new"),
-        ]
-
-    def test_a_message_that_says_nothing_else_does_not_go(self):
-        assert self.restored(calls("a")) == [user("hi"), user("new")]
-
-    def test_its_text_goes_if_it_has_one(self):
-        assert self.restored(calls("a", content="Look.")) == [user("hi"), says("Look."), user("new")]
-
-    def test_a_result_to_a_later_call_of_the_same_id_is_no_answer(self):
-        told = self.restored(calls("a", content="Look."), calls("a"), result("a"))
-        assert told == [user("hi"), says("Look."), calls("a"), result("a"), user("new")]
-
-    def test_the_results_may_be_what_the_client_sends(self):
-        nodes = line(user("hi"), calls("a"))
-        out = remembered(nodes, sent_as(result("a")), Restore(), None)
-        assert raws(out) == [raw(user("hi")), raw(calls("a")), raw(result("a"))]
-        assert [each.restored for each in out] == [True, True, False]
-
-    def test_other_messages_between_do_not_part_a_call_from_its_result(self):
-        note = {"role": "developer", "content": "note"}
-        assert self.restored(calls("a"), note, result("a"))[1:4] == [calls("a"), note, result("a")]
-
-    def test_calls_of_an_odd_shape_go_as_they_are(self):
-        odd = says("x", tool_calls={"function": {"name": "look"}})
-        assert self.restored(odd)[1] == odd
-
-    @pytest.mark.parametrize("id", [{}, {"id": ""}, {"id": None}, {"id": ["c"]}, {"id": {"call": 1}}])
-    def test_a_call_without_an_id_gets_that_of_its_result(self, id):
-        function = {"type": "function", "function": {"name": "look", "arguments": "{}"}}
-        made = says("x", tool_calls=[{**id, **function}, {"id": "b", **function}, {**id, **function}])
-        told = self.restored(made, result("made up"), result("b"), result("so is this"))
-        assert [call["id"] for call in told[1]["tool_calls"]] == ["made up", "b", "so is this"]
-
-    @pytest.mark.parametrize("id", [{}, {"id": ""}, {"id": ["c"]}])
-    def test_a_call_without_an_id_goes_without_a_result_like_others(self, id):
-        made = says("x", tool_calls=[{**id, "function": {"name": "look"}}, {"id": "b"}, "odd"])
-        assert self.restored(made, result("b"))[1]["tool_calls"] == [{"id": "b"}]
-        assert self.restored(made)[1] == says("x")
-
-    def test_an_empty_id_in_both_places_names_the_call_too(self):
-        made = says("x", tool_calls=[{"id": "", "function": {"name": "look"}}])
-        assert self.restored(made, result(""))[1] == made
-
-    def test_an_id_that_is_a_number_names_its_call(self):
-        made = says("x", tool_calls=[{"id": 7, "function": {"name": "look"}}])
-        assert self.restored(made, result("7"))[1]["tool_calls"][0]["id"] == "7"
-
-    def test_what_the_client_sent_is_its_own(self):
-        assert raws(outgoing([user("hi"), calls("a"), user("new")], [])) == [
-            raw(user("hi")),
-            raw(calls("a")),
-            raw(user("new")),
-        ]
-
-
 RULES = st.builds(Restore, st.booleans(), st.sampled_from(["off", "same-model", "always"]), st.booleans())
 QUICK = settings(max_examples=80, deadline=None)
-
-
-def unanswered(out):
-    """The restored calls that no tool message right behind them answers."""
-    for at, each in enumerate(out):
-        if each.restored and each.role == "assistant":
-            ids = {call["id"] for call in json.loads(each.raw).get("tool_calls", [])}
-            for later in out[at + 1 :]:
-                if later.role != "tool":
-                    break
-                ids.discard(json.loads(later.raw)["tool_call_id"])
-            yield from ids
 
 
 class TestAtRandom:
@@ -251,16 +161,6 @@ class TestAtRandom:
         assert raws(out)[-len(new) :] == new
         own = iter([raw(each) for each in sent])
         assert all(each.restored or each.raw in own for each in out)
-        assert list(unanswered(out)) == []
-
-    @QUICK
-    @given(st.data(), RULES)
-    def test_a_remembered_path_has_no_unanswered_call_and_ends_with_what_was_sent(self, data, rules):
-        chat, _ = grown(data, texts_of)
-        tip = data.draw(st.sampled_from(list(chat.nodes.values())))
-        out = remembered(path_to(chat.tree, tip), sent_as(user("new")), rules, "m")
-        assert (out[-1].raw, out[-1].restored) == (raw(user("new")), False)
-        assert list(unanswered(out)) == []
 
     @QUICK
     @given(st.data())

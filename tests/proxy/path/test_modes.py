@@ -184,7 +184,7 @@ async def test_appending_an_answer_does_not_make_it_a_client_of_whole_histories(
     assert len(upstream.last.said) == 7
 
 
-async def test_a_tool_result_goes_upstream_behind_its_call_whatever_came_after_it(
+async def test_a_late_tool_result_takes_its_call_along_and_nothing_said_meanwhile_is_lost(
     sidecar: Sidecar, upstream: Upstream
 ):
     called, ids = {"name": "f", "arguments": "{}"}, ("c1", "c2")
@@ -193,9 +193,12 @@ async def test_a_tool_result_goes_upstream_behind_its_call_whatever_came_after_i
     upstream.will(says(None, tool_calls=made), says("half"), says("well"), says("done"), says("again"))
     await sidecar.ask("hi", id="a")
     await sidecar.ask(results[0], id="a")
-    await sidecar.ask("somebody else's question", id="a")
+    await sidecar.ask("meanwhile", id="a")
+    before = upstream.last.json["messages"]
     reply = await sidecar.ask(results[1], id="a")
-    assert [each["role"] for each in upstream.last.json["messages"]] == ["user", "assistant", "tool", "tool"]
+    now = upstream.last.json["messages"]
+    late = {"role": "assistant", "content": "well", "tool_calls": made[1:]}
+    assert now == [*before, late, results[1]]
     assert reply.outcome == "append"
     assert (await sidecar.ask(results[1], id="a")).outcome == "retry"
-    assert upstream.last.json["messages"][2:] == results
+    assert upstream.last.json["messages"] == now

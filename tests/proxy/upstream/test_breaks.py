@@ -104,12 +104,45 @@ async def test_a_partial_reply_that_the_client_sends_back_is_gone_on_from(
     assert upstream.last.said == ["hi", "half an", "go on"]
 
 
-async def test_a_partial_reply_is_never_put_into_an_append(sidecar: Sidecar, upstream: Upstream):
+async def test_what_a_stopped_answer_said_stands_before_what_is_appended(
+    sidecar: Sidecar, upstream: Upstream
+):
     upstream.will(streams(HALF, asyncio.Event()))
     await leave_after(sidecar, HALF, "hi")
     await branches(sidecar, ["hi", "half an (partial)"])
-    await sidecar.ask("again", id="a")
-    assert upstream.last.said == ["hi", "again"]
+    await sidecar.ask("go on", id="a")
+    await sidecar.ask("and on", id="a")
+    assert upstream.last.said == ["hi", "half an", "go on", "ok", "and on"]
+
+
+async def test_a_question_whose_answer_was_stopped_may_be_asked_again(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(*(streams(HALF, asyncio.Event()) for _ in range(2)))
+    await leave_after(sidecar, HALF, "hi")
+    await branches(sidecar, ["hi", "half an (partial)"])
+    await leave_after(sidecar, HALF, "hi")
+    await branches(sidecar, ["hi", "half an (partial)"], ["hi", "half an (partial)"])
+    reply = await sidecar.ask("hi", id="a")
+    assert (reply.outcome, upstream.last.said) == ("retry", ["hi"])
+
+
+async def test_a_question_that_was_stopped_before_a_word_is_joined_with_the_next(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.will(says("ok"), streams(asyncio.Event()))
+    await sidecar.ask("hi", id="a")
+    await leave_after(sidecar, b"", "one", id="a")
+    await branches(sidecar, ["hi", "ok", "one"])
+    await sidecar.ask("two", id="a")
+    assert upstream.last.said == ["hi", "ok", "one\n\ntwo"]
+
+
+async def test_a_stopped_retry_leaves_the_answer_that_was_there(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("whole"), streams(HALF, asyncio.Event()))
+    await sidecar.ask("hi", id="a")
+    await leave_after(sidecar, HALF, "hi")
+    await branches(sidecar, ["hi", "whole"], ["hi", "half an (partial)"])
+    await sidecar.ask("go on", id="a")
+    assert upstream.last.said == ["hi", "whole", "go on"]
 
 
 async def test_a_reply_whose_end_the_client_did_not_wait_for_is_whole(sidecar: Sidecar, upstream: Upstream):
@@ -214,7 +247,7 @@ async def test_a_failed_reply_is_never_sent_upstream_again(sidecar: Sidecar, ups
     with pytest.raises(aiohttp.ClientPayloadError):
         await sidecar.ask("hi", id="a", stream=True)
     await sidecar.ask("again", id="a")
-    assert upstream.last.said == ["hi", "again"]
+    assert upstream.last.said == ["hi\n\nagain"]
 
 
 async def test_a_question_asked_again_in_vain_keeps_the_answer_that_it_had(
