@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.conversation.records import Exchange, Snapshot, exchange_id
 from sidecar.store import make_store
+from sidecar.store.encrypted.store import EncryptedStore
 from sidecar.store.postgres import statements
 from sidecar.store.postgres.database import Database
 from sidecar.store.postgres.rows import number_of
@@ -126,21 +127,28 @@ async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversatio
         assert 3 < lots < few + 20  # every index may be a level deeper
 
 
-async def test_a_prompt_that_comes_again_is_not_written_again(store):
-    ask = question("hi")
+@pytest.mark.parametrize("keys", [[], [bytes(32)]], ids=["plain", "encrypted"])
+async def test_a_prompt_that_comes_again_is_not_written_again(server, store, keys):
+    ask, inner = question("hi"), store
+    if keys:
+        inner = make_store(server.url(await server.database()))
+        store = EncryptedStore(inner, keys)
+        await store.open()
     long = json.dumps(list(range(20_000))).encode()
 
     async def written(system):
-        before = await store._fetch("SELECT pg_table_size('thread')")
+        before = await inner._fetch("SELECT pg_table_size('thread')")
         for _ in range(9):
             await store.record(turn(talk(), ask, thread=thread(ask, system=system)))
-        after = await store._fetch("SELECT pg_table_size('thread')")
+        after = await inner._fetch("SELECT pg_table_size('thread')")
         return after[0][0] - before[0][0]
 
     first = await written(long)
     assert first > 2 * 8192, "it is stored outside of its row"
     assert await written(long) == 0
     assert await written(long[:-1] + b" ]") > 0
+    if keys:
+        await store.close()
 
 
 async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch):

@@ -9,10 +9,11 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Sent, Summary, Thread, packed
+from sidecar.conversation.records import Detail, Sent, Snapshot, Summary, Thread, packed
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore, make_store
 from sidecar.store.encrypted.cipher import ENCRYPTED, BlockVeil, Seal, TenantPseudonym, is_sealed
+from sidecar.store.encrypted.content import Content
 from sidecar.store.encrypted.store import EncryptedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, turn
 
@@ -597,6 +598,39 @@ def test_the_same_words_never_look_alike():
     seal = Seal([OLD])
 
     assert len({seal.seal(b"said", "conv_1") for _ in range(100)}) == 100
+
+
+def test_what_comes_again_looks_the_same_in_its_place_alone():
+    seal, place = Seal([OLD]), ("conv_1", b"root", b"thread's system")
+    sealed = seal.seal_alike(b"xyzzy", *place)
+
+    assert seal.seal_alike(b"xyzzy", *place) == sealed == Seal([OLD, NEW]).seal_alike(b"xyzzy", *place)
+    assert seal.open(sealed, *place) == b"xyzzy"
+    text = seal.seal_text_alike("xyzzy", *place)
+    assert (text, seal.open_text(text, *place)) == (seal.seal_text_alike("xyzzy", *place), "xyzzy")
+    with refused("changed, or is from elsewhere"):
+        seal.open(sealed, "conv_1", b"root", b"thread's tools")
+    others = [
+        seal.seal_alike(b"xyzzy", "conv_2", b"root", b"thread's system"),
+        seal.seal_alike(b"xyzzy", "conv_1", b"rooth", b"thread's system"),
+        seal.seal_alike(b"xyzzy", "conv_1", b"root", b"thread's tools"),
+        seal.seal_alike(b"xyzzx", *place),
+        Seal([NEW]).seal_alike(b"xyzzy", *place),
+        seal.seal(b"xyzzy", *place),
+    ]
+    nonces = {each[11:23] for each in (sealed, *others)}
+    assert len(nonces) == 7, "no nonce comes twice with other words, or in another place"
+
+
+@pytest.mark.parametrize("field", ["system", "model", "tools"])
+def test_a_thread_with_one_piece_under_an_older_key_is_not_under_the_newest(field):
+    plain = thread(question("hi"))
+    old, new = (Content(Seal(keys)).seal_thread("conv_1", plain) for keys in ([OLD], [NEW]))
+    content, mixed = Content(Seal([NEW, OLD])), replace(new, **{field: getattr(old, field)})
+
+    assert content.is_newest(Snapshot(talk(), threads=(new,)))
+    assert not content.is_newest(Snapshot(talk(), threads=(mixed,)))
+    assert content.open_thread("conv_1", mixed) == plain
 
 
 def test_a_text_comes_back_whatever_is_in_it():

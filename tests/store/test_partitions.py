@@ -47,6 +47,17 @@ def test_it_answers_every_question_as_the_others_do(server, divided, history):
     asyncio.run(compare(history, server.url(divided)))
 
 
+async def test_every_table_that_grows_is_divided(server, divided):
+    connection = await asyncpg.connect(server.url(divided))
+    query = """SELECT relname FROM pg_class
+        WHERE relkind = $1::"char" AND NOT relispartition AND relnamespace = 'public'::regnamespace"""
+    tables = [{row[0] for row in await connection.fetch(query, kind.encode())} for kind in "pr"]
+    await connection.close()
+
+    assert tables[1] == {"append_lease", "learned", "secret", "sidecar_schema"}
+    assert {"conversation", "message", "exchange", "thread"} <= tables[0]
+
+
 async def test_a_request_goes_to_one_part_of_each_table(server, divided):
     store = PostgresStore(address_of(server.url(divided)))
     await store.open()

@@ -5,9 +5,11 @@
 - What is sealed opens only in the place that it was sealed for: a field of a message. Rows cannot be swapped.
 - A tenant is veiled: another name for it, always the same one, since tenants are looked for. Tenants key the
   hashes of messages, so whoever has the database alone can check no guess at what was said.
+- What comes again with every turn looks the same each time (`seal_alike`), so that a store that holds it need not
+  write it anew: its nonce is a keyed hash of itself and its place, another one wherever these are.
 - Whatever was changed, cut or moved is a `StoreUnavailable` that names the row, never another value.
 
-Version 1: `\\0seal1`, 4 bytes that name the key, 12 random bytes, the sealed ones, 16 bytes to verify them.
+Version 1: `\\0seal1`, 4 bytes that name the key, 12 bytes of nonce, the sealed ones, 16 bytes to verify them.
 """
 
 from __future__ import annotations
@@ -81,7 +83,20 @@ class Seal:
 
     def seal(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
         """`plain`, sealed for this place in this conversation."""
-        nonce = secrets.token_bytes(_NONCE_SIZE)
+        return self._sealed(secrets.token_bytes(_NONCE_SIZE), plain, conversation, place)
+
+    def seal_alike(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
+        """The same, and the same bytes each time: who sees two of them knows whether they say the same."""
+        key = blake2b(self._keys[self._first], digest_size=KEY_SIZE, person=b"sidecar/nonces").digest()
+        bound = _bound(conversation, (*place, plain))
+        return self._sealed(
+            blake2b(bound, digest_size=_NONCE_SIZE, key=key, person=b"sidecar/nonce").digest(),
+            plain,
+            conversation,
+            place,
+        )
+
+    def _sealed(self, nonce: bytes, plain: bytes, conversation: str, place: Sequence[bytes]) -> bytes:
         cipher = _cipher(self._keys[self._first], conversation)
         sealed: bytes = cipher.encrypt(nonce, plain, _bound(conversation, place))
         return _MARK + self._first + nonce + sealed
@@ -105,9 +120,12 @@ class Seal:
             raise _changed(conversation, place) from error
 
     def seal_text(self, plain: str, conversation: str, *place: bytes) -> str:
-        """The same for a text."""
-        sealed = self.seal(plain.encode("utf-8", "surrogatepass"), conversation, *place)
-        return _TEXT_MARK + base64.b64encode(sealed).decode()
+        """The same as `seal` for a text."""
+        return _as_text(self.seal(plain.encode("utf-8", "surrogatepass"), conversation, *place))
+
+    def seal_text_alike(self, plain: str, conversation: str, *place: bytes) -> str:
+        """The same as `seal_alike` for a text."""
+        return _as_text(self.seal_alike(plain.encode("utf-8", "surrogatepass"), conversation, *place))
 
     def open_text(self, sealed: str, conversation: str, *place: bytes) -> str:
         """The same for a text."""
@@ -180,6 +198,10 @@ class BlockVeil:
             return None
         decryptor = self._cipher.decryptor()
         return decryptor.update(name[1:]) + decryptor.finalize()
+
+
+def _as_text(sealed: bytes) -> str:
+    return _TEXT_MARK + base64.b64encode(sealed).decode()
 
 
 def _checked(tenant: bytes) -> bytes:

@@ -69,13 +69,14 @@ class Content:
         return replace(exchange, detail=detail_of(detail))
 
     def seal_thread(self, id: str, thread: Thread) -> Thread:
-        """Each of the three by itself, since a turn may leave the model as it is; the tools as one name."""
+        """Each of the three by itself, since a turn may leave the model as it is; the tools as one name. They
+        mostly are what they were a turn ago."""
         seal, root, system, model = self._seal, thread.root, thread.system, thread.model
         return replace(
             thread,
-            system=seal.seal(system, id, root, _PROMPT) if system is not None else None,
-            model=seal.seal_text(model, id, root, _MODEL) if model is not None else None,
-            tools=(seal.seal_text(_encode(thread.tools).decode(), id, root, _TOOLS),),
+            system=seal.seal_alike(system, id, root, _PROMPT) if system is not None else None,
+            model=seal.seal_text_alike(model, id, root, _MODEL) if model is not None else None,
+            tools=(seal.seal_text_alike(_encode(thread.tools).decode(), id, root, _TOOLS),),
         )
 
     def open_thread(self, id: str, thread: Thread) -> Thread:
