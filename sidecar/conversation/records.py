@@ -287,8 +287,9 @@ class Turn(msgspec.Struct, frozen=True):
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
     they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
-    conversation whose `tip` or `weights` is None keeps what it has. `exchange` and `thread` are kept with
-    them, the latter as `joined` says.
+    conversation whose `tip` or `weights` is None keeps what it has, and its `updated_at` never goes back.
+    `exchange` and `thread` are kept with them, the latter as `joined` says. `beside`: where an exchange comes
+    without messages, one of its conversation, which may have been deleted meanwhile.
     """
 
     conversation: Conversation
@@ -297,13 +298,14 @@ class Turn(msgspec.Struct, frozen=True):
     system: bytes | None = None
     exchange: Exchange | None = None
     thread: Thread | None = None
+    beside: bytes | None = None
 
     @property
     def after(self) -> bytes | None:
         """The message that it goes on from, which has to be there; None if it begins at a root."""
         if self.nodes:
             return self.nodes[0].parent
-        return self.exchange.parent if self.exchange else None
+        return (self.exchange.parent if self.exchange else None) or self.beside
 
 
 class Summary(msgspec.Struct, frozen=True):

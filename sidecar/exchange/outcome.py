@@ -56,6 +56,8 @@ class Progress(msgspec.Struct):
     difference: Difference | None = None
     overflow_retries: int = 0
     form_retries: int = 0
+    #: The configured name of the upstream that it went to.
+    target: str = "default"
     status: int | None = None
     streamed: bool = False
     error: str | None = None
@@ -99,6 +101,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
         Detail(
             replies=tuple(answered.replies),
             answered_by=name_of(answered.model),
+            target=progress.target,
             finish=code_of(answered.finish),
             head_ms=int((progress.head - began) * 1000) if progress.head else None,
             first_token_ms=int((progress.first - began) * 1000)

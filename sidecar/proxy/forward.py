@@ -75,6 +75,7 @@ def _begun(
     composed: UpstreamRequest,
 ) -> tuple[UpstreamResponse, UpstreamRequest]:
     """The upstream has begun to answer this: note what is known of that."""
+    progress.target = (composed.target or services.targets.default).name
     progress.status = upstream.status
     progress.streamed = upstream.content_type == "text/event-stream"
     progress.prompt = prompt = composed.prompt

@@ -92,6 +92,7 @@ def log_line(exchange: Exchange) -> None:
         about = {
             "outcome": exchange.outcome,
             "conversation": exchange.conversation,
+            "target": detail.target,
             "status": exchange.status,
             "error": exchange.error,
             "duration_ms": exchange.duration_ms,

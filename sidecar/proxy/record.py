@@ -104,6 +104,10 @@ class Recording:
         exchange = self._exchange(turn, assembled, ended, now)
         try:
             await self._store(replace(turn, exchange=exchange))
+        except StoreUnavailable as error:
+            # No row is left of it, for that is part of what could not be written; the log line says why.
+            exchange = replace(exchange, error=exchange.error or error.code)
+            raise
         finally:
             count(self.services.metrics, self.progress, exchange, time.monotonic())
             log_line(exchange)

@@ -2,7 +2,8 @@
 
 Rules: it is counted in any case. Where its conversation is in the store, it is kept there, in the
 background: no client waits for that, a store that fails is left alone, and if many wait to be written, those
-that come are dropped and counted.
+that come are dropped and counted. A conversation is in the store once it has a message: what failed before
+that is counted and logged alone, or a client that is always refused would fill the store with empty chats.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ def finish(services: Services, progress: Progress) -> None:
     exchange = exchange_of(progress, now, Answered(parent))
     count(services.metrics, progress, exchange, now)
     log_line(exchange)
-    if progress.plan is None or progress.plan.conversation is None or parent is None:
+    conversation = progress.plan.conversation if progress.plan is not None else None
+    # A request that begins at another root has no parent; its conversation is known by its tip.
+    if conversation is None or (beside := parent or conversation.tip) is None:
         return
     if services.store_health.is_failing or services.store.waiting()[1] >= _BEHIND:
         services.metrics.exchanges_dropped.inc()
         return
-    services.tasks.spawn(_keep(services, progress.plan.conversation, exchange))
+    services.tasks.spawn(_keep(services, conversation, exchange, beside))
 
 
 def _parent(progress: Progress) -> bytes | None:
@@ -53,9 +56,9 @@ def _parent(progress: Progress) -> bytes | None:
     return plan.parent.id if plan.parent is not None else None
 
 
-async def _keep(services: Services, conversation: Conversation, exchange: Exchange) -> None:
+async def _keep(services: Services, conversation: Conversation, exchange: Exchange, beside: bytes) -> None:
     # What is known of the conversation as a whole stays as it is.
-    turn = Turn(replace(conversation, tip=None, weights=None), (), exchange=exchange)
+    turn = Turn(replace(conversation, tip=None, weights=None), (), exchange=exchange, beside=beside)
     try:
         await services.store.record(turn)
     except StoreUnavailable as error:

@@ -163,7 +163,7 @@ class MemoryStore(Store):
         old = kept.conversation
         kept.conversation = replace(
             old,
-            updated_at=new.updated_at,
+            updated_at=max(old.updated_at, new.updated_at),
             tip=new.tip or old.tip,
             full=old.full or new.full,
             system=new.system or old.system,

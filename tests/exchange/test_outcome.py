@@ -66,6 +66,7 @@ def test_of_one_that_was_answered_all_is_known():
         prompt=prompt,
         difference=Difference(1, "grown"),
         overflow_retries=1,
+        target="eu",
         status=200,
         streamed=True,
     )
@@ -84,6 +85,7 @@ def test_of_one_that_was_answered_all_is_known():
         1000,
         None,
         Detail(
+            target="eu",
             replies=(b"reply",),
             answered_by="m-2026\ufffd",
             finish="stop",

@@ -148,3 +148,27 @@ def test_a_row_that_is_damaged_is_said_by_the_name_of_its_exchange():
         ):
             exchange_of("conv_1", (*columns[:-1], damaged))
     assert exchange_of("conv_1", columns) == done
+
+
+async def test_what_ends_late_does_not_make_its_conversation_older(store):
+    ask, answer = chat("hi", "hello")
+    await store.record(turn(talk(at=8.0), ask, answer))
+    await store.record(turn(talk(at=3.0), exchange=exchange("conv_1", ask)))
+    (held,) = [each async for each in store.holdings()]
+    assert held.updated_at == 8.0
+    await store.record(turn(talk(at=9.0), exchange=exchange("conv_1", ask)))
+    (held,) = [each async for each in store.holdings()]
+    assert held.updated_at == 9.0
+
+
+async def test_one_without_a_parent_stays_beside_a_message_and_does_not_bring_back_what_was_deleted(store):
+    ask = question("hi")
+    await store.record(turn(talk(), ask))
+    done = exchange("conv_1", None)
+    beside = replace(turn(talk(), exchange=done), beside=ask.id)
+
+    await store.record(beside)
+    assert await store.exchanges(TENANT, "conv_1") == [done]
+    await store.delete("conv_1")
+    await store.record(beside)
+    assert [each async for each in store.holdings()] == []

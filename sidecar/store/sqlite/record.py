@@ -21,8 +21,8 @@ _FIND_PARENT = """
     SELECT 1 FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
 _ADD_CONVERSATION = f"""
     INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
-    ON CONFLICT (id) DO UPDATE SET updated_at = excluded.updated_at, "full" = max("full", excluded."full"),
-        tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system),
+    ON CONFLICT (id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at),
+        "full" = max("full", excluded."full"), tip = coalesce(excluded.tip, tip), system = coalesce(excluded.system, system),
         weights = coalesce(excluded.weights, weights)
     RETURNING number, {CONVERSATION}"""
 _ADD_SYSTEM = """

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.errors import StoreUnavailable
 from sidecar.export import write
+from sidecar.store.sqlite.store import SQLiteStore
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import (
@@ -202,6 +204,32 @@ async def test_a_first_request_that_fails_is_counted_and_not_kept(sidecar: Sidec
     assert await sidecar.metric("sidecar_requests_total") == 2
     assert await sidecar.metric("sidecar_request_duration_seconds_count") == 2
     assert await sidecar.metric("sidecar_time_to_first_byte_seconds_count") == 1
+
+
+async def test_another_first_message_that_fails_is_kept_with_the_chat_that_is_there(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask("hi", headers=SIMPLE)
+    upstream.will(sends(b"{}", status=500))
+    await sidecar.ask("hello", headers=SIMPLE)
+    failed = (await rows(sidecar, 2))[1]
+    assert (failed["parent"], failed["status"], failed["outcome"]) == (None, 500, "unanchored")
+    assert [each["message"]["content"] for each in (await kept(sidecar))[0]] == ["hi", "ok"]
+
+
+async def test_of_a_reply_that_could_not_be_stored_the_log_says_why_and_no_row_is_left(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def fails(*_: object) -> None:
+        raise StoreUnavailable("full")
+
+    caplog.set_level("DEBUG", "sidecar.exchange")
+    with monkeypatch.context() as patched:
+        patched.setattr(SQLiteStore, "record", fails)
+        await sidecar.ask("hi", id="a")
+    (line,) = [vars(each) for each in caplog.records if each.name == "sidecar.exchange"]
+    assert (line["outcome"], line["target"], line["error"]) == ("start", "default", "store_unavailable")
+    assert await kept(sidecar) == ([], [])
 
 
 async def test_an_upstream_that_is_not_there(start: Start, upstream: Upstream):
