@@ -171,7 +171,8 @@ _RECORD = f"""
 _MAY = "($24::uuid IS NULL OR EXISTS (SELECT FROM held))"
 _KEEPING = """
             updated_at = greatest(c.updated_at, $2::float8), tip = coalesce($3::bytea, c.tip),
-            "full" = c."full" OR $4::boolean, system = coalesce($5::bytea, c.system), weights = coalesce($6::bytea, c.weights),
+            "full" = c."full" OR $4::boolean, system = coalesce($5::bytea, c.system),
+            weights = coalesce($6::bytea, c.weights),
             positions = c.positions + cardinality($7::bytea[])"""
 # $47 id, $48 tenant, $49 key, $50 when it was made.
 RECORD_BEGINNING = (
