@@ -5,8 +5,8 @@
 - What is sealed opens only in the place that it was sealed for: a field of a message. Rows cannot be swapped.
 - A tenant is veiled: another name for it, always the same one, since tenants are looked for. Tenants key the
   hashes of messages, so whoever has the database alone can check no guess at what was said.
-- What comes again with every turn looks the same each time (`seal_alike`), so that a store that holds it need not
-  write it anew: its nonce is a keyed hash of itself and its place, another one wherever these are.
+- What comes again with every turn looks the same each time (`seal_alike`), so that a store that holds it need
+  not write it anew: its nonce is a keyed hash of itself and its place, another one wherever these are.
 - Whatever was changed, cut or moved is a `StoreUnavailable` that names the row, never another value.
 
 Version 1: `\\0seal1`, 4 bytes that name the key, 12 bytes of nonce, the sealed ones, 16 bytes to verify them.
