@@ -91,6 +91,11 @@ class TokenCalibration:
         known = self._models.get(model or "")
         return known.state.weights if known else START.weights
 
+    def error(self, model: str | None, prompt: Measure) -> float:
+        """By which share the estimate of a prompt like this may be off."""
+        known = self._models.get(model or "", _UNKNOWN)
+        return known.state.error(prompt)
+
     def look(self, chat: ChatRequest, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
         """The tokens of a prompt by the estimate, and whether the upstream seems to have cut it silently.
 

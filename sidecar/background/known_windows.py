@@ -12,6 +12,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from sidecar.prompt.model_lists import Window
+
 __all__ = ["KnownWindows"]
 
 _LONGEST_NAME = 256  # characters; a longer one is no model's
@@ -23,7 +25,7 @@ _FOR_A_MODEL = 120  # bytes of one beside its name
 
 class _Told(msgspec.Struct):
     asked_at: float
-    windows: Mapping[str, int] = {}
+    windows: Mapping[str, Window] = {}
 
 
 class KnownWindows:
@@ -33,7 +35,7 @@ class KnownWindows:
         self._lists: OrderedDict[bytes, _Told] = OrderedDict()
         self._learned: OrderedDict[tuple[bytes, str], tuple[int, float]] = OrderedDict()
 
-    def listed(self, credential: bytes) -> Mapping[str, int]:
+    def listed(self, credential: bytes) -> Mapping[str, Window]:
         """What the list of models told this key; empty if nothing has."""
         told = self._lists.get(credential)
         return told.windows if told is not None else {}
@@ -50,7 +52,7 @@ class KnownWindows:
         while len(self._lists) > _MOST_LISTS:
             self._lists.popitem(last=False)
 
-    def hold(self, credential: bytes, windows: Mapping[str, int]) -> None:
+    def hold(self, credential: bytes, windows: Mapping[str, Window]) -> None:
         """A list has told this."""
         if (told := self._lists.get(credential)) is None:  # forgotten meanwhile
             return
@@ -71,9 +73,9 @@ class KnownWindows:
         while len(self._learned) > _MOST_LEARNED:
             self._learned.popitem(last=False)
 
-    def _distinct(self) -> list[Mapping[str, int]]:
+    def _distinct(self) -> list[Mapping[str, Window]]:
         return list({id(each.windows): each.windows for each in self._lists.values()}.values())
 
 
-def _size(windows: Mapping[str, int]) -> int:
+def _size(windows: Mapping[str, Window]) -> int:
     return sum(map(len, windows)) + _FOR_A_MODEL * len(windows)

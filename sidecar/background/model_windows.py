@@ -22,7 +22,7 @@ from sidecar.background.known_windows import KnownWindows
 from sidecar.background.tasks import Spawn
 from sidecar.conversation.message import encode
 from sidecar.errors import SidecarError
-from sidecar.prompt.model_lists import ANY, shown, windows
+from sidecar.prompt.model_lists import ANY, Window, shown, windows
 from sidecar.settings import ModelTrim, Settings
 from sidecar.upstream.target import Target
 
@@ -36,7 +36,8 @@ _AGAIN = 60.0  # seconds before a model that no list held, or a list that failed
 _SHOWN = 256  # characters of a model's name in the log
 _LARGEST = 8 << 20  # bytes of a list
 # Beside `/v1/models`: LM Studio's, Ollama's and LiteLLM's own lists.
-_OTHER_LISTS = ("/api/v0/models", "/api/ps", "/model/info")
+_RUNNING = "/api/ps"
+_OTHER_LISTS = ("/api/v0/models", _RUNNING, "/model/info")
 _SHOW = "/api/show"
 
 
@@ -57,16 +58,31 @@ class ModelWindows:
 
     def of(self, model: str | None, credential: bytes) -> int | None:
         """The model's window in tokens, as far as this credential (a hash) was told; None if it was not."""
+        shown = self.shown(model, credential)
+        if shown is not None:
+            return shown
+        listed = self._listed(model, credential)
+        return listed.tokens if listed is not None else None
+
+    def shown(self, model: str | None, credential: bytes) -> int | None:
+        """The window that the settings name, or a refusal has shown."""
         rule = self.rule(model)
         if rule is not None and rule.window is not None:
             return rule.window
-        name = model or ""
-        told = self._known.listed(credential)
-        listed = told.get(name) or told.get(ANY)
-        learned, at = self._known.learned(credential, name) or (None, 0.0)
+        learned, at = self._known.learned(credential, model or "") or (None, 0.0)
         if learned is None or time.time() - at > _LAPSES:
-            return listed
-        return min(learned, listed or learned)
+            return None
+        listed = self._listed(model, credential)
+        return min(learned, listed.tokens) if listed is not None else learned
+
+    def of_engine(self, model: str | None, credential: bytes) -> int | None:
+        """The window that the engine itself tells of the model that it runs; a catalogue is no engine."""
+        listed = self._listed(model, credential)
+        return listed.tokens if listed is not None and listed.by_engine else None
+
+    def _listed(self, model: str | None, credential: bytes) -> Window | None:
+        told = self._known.listed(credential)
+        return told.get(model or "") or told.get(ANY)
 
     def learn(self, model: str | None, credential: bytes, window: int) -> None:
         """A refusal has told this credential the window."""
@@ -105,15 +121,15 @@ class ModelWindows:
             log.info("the upstream tells windows", extra={"models": len(found)})
         self._known.hold(credential, found)
 
-    async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, int]:
+    async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, Window]:
         found = windows(await self._get("/v1/models", headers))
         for path in _OTHER_LISTS:
             if found:
                 break
-            found = windows(await self._get(path, headers))
-            if path == "/api/ps" and not found:
+            found = windows(await self._get(path, headers), running=path == _RUNNING)
+            if path == _RUNNING and not found:
                 body = await self._get(_SHOW, headers, {"model": model})
-                found = {model: window} if (window := shown(body)) else {}
+                found = {model: Window(window, by_engine=True)} if (window := shown(body)) else {}
         return found
 
     async def _get(self, path: str, headers: CIMultiDict[str], question: Any = None) -> bytes:

@@ -13,6 +13,7 @@ and are near enough: then another model answers under this name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -76,6 +77,14 @@ class Learning:
         if not self.reports:
             return DEFAULT_WEIGHTS
         return Weights(tuple(w * (1 + shift) for w, shift in zip(NEUTRAL.values, self.shifts, strict=True)))
+
+    def error(self, measure: Measure) -> float:
+        """By which share the estimate of a prompt like this may be off: twice what is expected."""
+        parts = [w * count for w, count in zip(NEUTRAL.values, measure, strict=True)]
+        estimate = sum(part * (1 + shift) for part, shift in zip(parts, self.shifts, strict=True))
+        if not estimate:
+            return 1.0
+        return 2 * math.sqrt(_foreseen(self.covariance, [part / estimate for part in parts], estimate)[1])
 
     def encoded(self) -> bytes:
         """As it is kept; of the covariance only one half, for both are alike."""

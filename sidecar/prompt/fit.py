@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.conversation.measure import Measure, measure_of_tools
@@ -100,17 +100,24 @@ def surely_fits(measure: Measure, tools: bytes, budget: Budget, weights: Weights
     if budget.max_messages is not None or budget.max_turns is not None or budget.max_input_tokens is None:
         return budget.unlimited
     around = weights.tokens(measure_of_tools(tools)) if tools else 0
-    return weights.most(measure) + around <= budget.max_input_tokens
+    return weights.most(measure) + around <= max(budget.max_input_tokens, budget.beyond or 0)
 
 
 def _trimmed(full: Full, line: Sequence[Outgoing], budget: Budget, weights: Weights) -> Trimmed:
     """The line cut so that there is room for a summary; without, where that makes it too long."""
+    if budget.beyond is not None and _tokens(full, line, weights) <= budget.beyond:
+        budget = replace(budget, max_input_tokens=None)
     if full.summary:
         place = full.system or (PLACE,)
         trimmed = trim(line, budget, system=place, tools=full.tools, weights=weights, reserved=full.summary)
         if not trimmed.over:
             return trimmed
     return trim(line, budget, system=full.system, tools=full.tools, weights=weights)
+
+
+def _tokens(full: Full, line: Sequence[Outgoing], weights: Weights) -> int:
+    around = weights.tokens(measure_of_tools(full.tools)) if full.tools else 0
+    return around + sum(each.tokens(weights) for each in (*full.system, *line))
 
 
 def _is_cut(trimmed: Trimmed) -> bool:

@@ -1,7 +1,8 @@
 """How long a prompt may be: what the upstreams' lists of models say of each model's window.
 
 Rule: what is loaded now counts before what the model could do, and of two that both hold the smaller one. A
-number that is no window (a switch, text, less than any chat needs) is none.
+number that is no window (a switch, text, less than any chat needs) is none. What an engine tells of the
+model that it runs is what that holds; what a catalogue tells is what it could hold somewhere.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["ANY", "SMALLEST_WINDOW", "shown", "windows"]
+__all__ = ["ANY", "SMALLEST_WINDOW", "Window", "shown", "windows"]
 
 #: Tokens. No model that chats has a smaller window.
 SMALLEST_WINDOW = 256
@@ -31,17 +32,27 @@ _FIELDS = (
     "max_context_length",
     "max_input_tokens",
 )
+_OF_ENGINES = _FIELDS[:2]
 _NUM_CTX = re.compile(r"^num_ctx\s+(\d{1,9})\s*$", re.MULTILINE)
 
 
-def windows(body: bytes) -> dict[str, int]:
+class Window(NamedTuple):
+    """A window in tokens. `by_engine`: told by the engine that runs the model, and no catalogue's."""
+
+    tokens: int
+    by_engine: bool
+
+
+def windows(body: bytes, *, running: bool = False) -> dict[str, Window]:
     """The window of each model in a list of models; without those of which nothing is said.
+
+    `running`: it is a list of what an engine runs.
 
     Reads `/v1/models` of vLLM, SGLang, llama.cpp, OpenRouter, Groq, Mistral and others, LM Studio's
     `/api/v0/models`, Ollama's `/api/ps` and LiteLLM's `/model/info`.
     """
     data = _object(body)
-    found: dict[str, int] = {}
+    found: dict[str, Window] = {}
     for key in ("data", "models"):
         entries = data.get(key)
         if not isinstance(entries, list):
@@ -49,10 +60,11 @@ def windows(body: bytes) -> dict[str, int]:
         for entry in entries[:_MODELS]:
             window = _of(entry) if isinstance(entry, dict) else None
             if window is not None:
+                window = window._replace(by_engine=window.by_engine or running)
                 for name in _names(entry):  # several deployments may go by one name
                     found[name] = min(window, found.get(name, window))
         if len(entries) == 1 and isinstance(entries[0], dict) and (only := _loaded(entries[0])):
-            found[ANY] = only
+            found[ANY] = Window(only, by_engine=True)
     return found
 
 
@@ -82,14 +94,15 @@ def _names(entry: dict[str, Any]) -> Iterator[str]:
             yield name.removesuffix(":latest")
 
 
-def _of(entry: dict[str, Any]) -> int | None:
-    loaded = _loaded(entry)
+def _of(entry: dict[str, Any]) -> Window | None:
+    loaded = _loaded(entry) or _first(entry, _OF_ENGINES)
     if loaded is not None:
-        return loaded
+        return Window(loaded, by_engine=True)
     told = _first(entry)
     provider, info, meta = (_inner(entry, key) for key in ("top_provider", "model_info", "meta"))
     every = [told, _first(provider), _first(info), _window(meta.get("n_ctx_train"))]
-    return min((each for each in every if each is not None), default=None)
+    least = min((each for each in every if each is not None), default=None)
+    return None if least is None else Window(least, by_engine=False)
 
 
 def _loaded(entry: dict[str, Any]) -> int | None:
@@ -102,8 +115,8 @@ def _inner(entry: dict[str, Any], key: str) -> dict[str, Any]:
     return inner if isinstance(inner, dict) else {}
 
 
-def _first(entry: dict[str, Any]) -> int | None:
-    return next((window for name in _FIELDS if (window := _window(entry.get(name))) is not None), None)
+def _first(entry: dict[str, Any], names: tuple[str, ...] = _FIELDS) -> int | None:
+    return next((window for name in names if (window := _window(entry.get(name))) is not None), None)
 
 
 def _window(value: Any) -> int | None:

@@ -47,15 +47,17 @@ class Budget:
     """Limits for what goes upstream; None is no limit.
 
     `max_messages` counts the leading system messages too. `max_input_tokens` is an estimate over the
-    messages and the list of tools. `step` is a share of the budget (of tokens: of what system messages
-    and tools leave of it), above 0 and at most 1, and makes whole messages, turns or tokens, rounded up:
-    less than one of them would move the cut with every turn. `keep_first_turn`: where `first_turn_share` is
-    set, only if that turn takes no larger share of any limit, and while the newest fits beside it.
+    messages and the list of tools; with `beyond` it counts only for a prompt of more tokens than that. `step`
+    is a share of the budget (of tokens: of what system messages and tools leave of it), above 0 and at most
+    1, and makes whole messages, turns or tokens, rounded up: less than one of them would move the cut with
+    every turn. `keep_first_turn`: where `first_turn_share` is set, only if that turn takes no larger share
+    of any limit, and while the newest fits beside it.
     """
 
     max_messages: int | None = None
     max_turns: int | None = None
     max_input_tokens: int | None = None
+    beyond: int | None = None
     step: float = 0.6
     keep_first_turn: bool = False
     first_turn_share: float | None = None

@@ -1,14 +1,17 @@
 """How much of the history one request may take upstream.
 
 Rule: what the settings say of its model counts before what they say of all; `auto` is nearly the model's
-window, less the room for the answer, and no limit until the window is known. A ceiling, set after a refusal
-for length, is never exceeded.
+window, less the room for the answer, and no limit until the window is known: from the settings or a refusal.
+A window that only the engine tells counts for a prompt that surely exceeds it, by more than the estimate's
+own error; one from a catalogue does not, for nobody knows what is behind that name. A ceiling, set after a
+refusal for length, is never exceeded.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from sidecar.conversation.measure import measure_of_tools, total
 from sidecar.exchange.call import ChatCall
 from sidecar.prompt.trim import Budget
 from sidecar.proxy.services import Services
@@ -31,21 +34,32 @@ def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) ->
     if rule is not None:
         limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
     tokens = limits["max_input_tokens"]
-    if tokens == "auto" and call.awaits_refusal:
-        tokens = None  # it waits for the refusal, and compacts its history by itself
-    elif tokens == "auto":
-        window = services.windows.of(call.chat.model, call.identity.credential)
-        tokens = None if window is None else int(window * _SURE) - answer_room(services, call, window)
+    beyond = None
+    if tokens == "auto":
+        tokens, beyond = _of_window(services, call)
     if ceiling is not None:
-        tokens = ceiling if tokens is None else min(tokens, ceiling)
+        tokens, beyond = ceiling if tokens is None else min(tokens, ceiling), None
     return Budget(
         max_messages=limits["max_messages"],
         max_turns=limits["max_turns"],
         max_input_tokens=tokens,
+        beyond=beyond,
         step=trim.step,
         keep_first_turn=bool(trim.keep_first_turn),
         first_turn_share=trim.first_turn_share if trim.keep_first_turn == "auto" else None,
     )
+
+
+def _of_window(services: Services, call: ChatCall) -> tuple[int | None, int | None]:
+    """The tokens that a window holds beside the answer, and how many a prompt has to exceed to be cut."""
+    if call.awaits_refusal:
+        return None, None  # it compacts its history by itself, once it is refused
+    model, credential = call.chat.model, call.identity.credential
+    window, beyond = services.windows.shown(model, credential), None
+    if window is None and (window := services.windows.of_engine(model, credential)) is not None:
+        measure = total([call.chat.measure, measure_of_tools(call.chat.tools)])
+        beyond = int(window * (1 + services.learned.error(model, measure)))
+    return (int(window * _SURE) - answer_room(services, call, window) if window else None), beyond
 
 
 def answer_room(services: Services, call: ChatCall, window: int) -> int:

@@ -48,7 +48,9 @@ class Trim(Section):
         "auto",
         description="Maximum number of tokens sent upstream, estimated; `none` for no limit. `auto` is the"
         " model's context window minus the space reserved for the answer, once the window is known: from"
-        " `trim.models`, the upstream's model list, or its refusal of a longer prompt.",
+        " `trim.models`, or the upstream's refusal of a longer prompt. Before a refusal a prompt is cut only"
+        " if the engine itself (no catalogue) tells the window of the model that it runs, and the prompt"
+        " surely exceeds it.",
     )
     answer_share: AnswerShare = Field(
         0.25,

@@ -227,3 +227,16 @@ def test_a_count_that_is_certain_is_learned_however_far_it_is_from_what_was_expe
     state = learned(state, prompt, 6000, certain=True)
     assert state.weights.tokens(prompt) == pytest.approx(6000, rel=0.05)
     assert state.refused == 0
+
+
+def test_the_error_of_an_estimate_shrinks_with_what_is_reported():
+    prompt = measure(raw(user("the river carried old letters " * 200)))
+    state, errors = START, [START.error(prompt)]
+    for _ in range(8):
+        state = learned(state, prompt, round(NEUTRAL.tokens(prompt) * 1.1))
+        errors.append(state.error(prompt))
+    assert 0.3 < errors[0] < 1
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.12
+    assert state.error(measure(b'{"role":"user","content":"1234567"}')) > errors[-1]
+    assert state.error(NOTHING) == 1

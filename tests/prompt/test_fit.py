@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -154,3 +155,20 @@ def test_a_prompt_surely_fits_where_all_of_it_together_is_estimated_to():
 
 def test_an_empty_line_has_no_turn():
     assert steady([], scaled(1), None, None).kept is None
+
+
+def test_a_limit_that_may_be_wrong_counts_only_for_a_prompt_far_beyond_it():
+    line = chat(60)
+    size = sum(each.tokens(scaled(1)) for each in line)
+    for beyond, is_cut in ((size, False), (size - 1, True)):
+        budget = replace(BUDGET, beyond=beyond)
+        done = fit(Full(line), budget, Weighing(scaled(1), "m"))
+        assert bool(done.trimmed.dropped) == (done.kept is not None) == is_cut
+        if is_cut:
+            assert done == fit(Full(line), BUDGET, Weighing(scaled(1), "m"))
+    tools = b'[{"type":"function","function":{"name":"look"}}]'
+    assert fit(Full(line, tools=tools), replace(BUDGET, beyond=size), Weighing(scaled(1))).trimmed.dropped
+    measure = total([each.measure for each in chat(4)])
+    most = scaled(1).most(measure)
+    assert surely_fits(measure, b"", Budget(max_input_tokens=most - 9, beyond=most), scaled(1))
+    assert not surely_fits(measure, b"", Budget(max_input_tokens=most - 9, beyond=most - 1), scaled(1))

@@ -87,7 +87,27 @@ LITELLM = {
     ],
 )
 def test_a_window_is_read_where_it_is_told(body, found):
-    assert windows(json.dumps(body).encode()) == found
+    told = windows(json.dumps(body).encode())
+    assert {name: window.tokens for name, window in told.items()} == found
+
+
+@pytest.mark.parametrize(
+    ("body", "engines"),
+    [
+        (VLLM, {"Qwen/Qwen3-32B"}),
+        (LLAMA, {"gemma", ANY}),
+        (OPENROUTER, set()),
+        (LM_STUDIO, {"qwen3"}),
+        (OLLAMA, set()),
+        (LITELLM, set()),
+        ({"data": [{"id": "groq", "context_window": 131072}]}, set()),
+        ({"data": [{"id": "old-llama", "meta": {"n_ctx_train": 8192}}]}, set()),
+    ],
+)
+def test_a_window_of_what_an_engine_runs_is_told_from_a_catalogues(body, engines):
+    told = json.dumps(body).encode()
+    assert {name for name, window in windows(told).items() if window.by_engine} == engines
+    assert all(window.by_engine for window in windows(told, running=True).values())
 
 
 @pytest.mark.parametrize(

@@ -96,11 +96,6 @@ async def test_llama_cpp_serves_its_model_under_any_name(start: Start, upstream:
         ("v0", b'{"data":[{"id":"m","loaded_context_length":4096}]}', ["/api/v0/models"]),
         ("ps", b'{"models":[{"name":"m:latest","context_length":4096}]}', ["/api/v0/models", "/api/ps"]),
         ("show", b'{"parameters":"num_ctx 4096"}', ["/api/v0/models", "/api/ps", "/api/show"]),
-        (
-            "info",
-            b'{"data":[{"model_name":"m","model_info":{"max_input_tokens":4096}}]}',
-            ["/api/v0/models", "/api/ps", "/api/show", "/model/info"],
-        ),
     ],
 )
 async def test_where_that_list_tells_nothing_others_are_asked(
@@ -113,6 +108,47 @@ async def test_where_that_list_tells_nothing_others_are_asked(
     assert await sent(sidecar, upstream) < 40
     if name == "show":
         assert next(each for each in upstream.requests if each.target == "/api/show").json == {"model": "m"}
+
+
+CATALOGUES = {
+    "OpenRouter": {"models": b'{"data":[{"id":"m","context_length":4096}]}'},
+    "Groq": {"models": b'{"data":[{"id":"m","context_window":4096}]}'},
+    "LM Studio, not loaded": {"models": NONE, "v0": b'{"data":[{"id":"m","max_context_length":4096}]}'},
+    "LiteLLM": {
+        "models": NONE,
+        "info": b'{"data":[{"model_name":"m","model_info":{"max_input_tokens":4096}}]}',
+    },
+}
+
+
+@pytest.mark.parametrize("lists", CATALOGUES.values(), ids=CATALOGUES)
+async def test_a_catalogue_cuts_nothing_before_a_refusal(start: Start, upstream: Upstream, lists: Any):
+    sidecar = await start(trim=ASKING)
+    tells(upstream, **lists)
+    await sent(sidecar, upstream)
+    last = "/v1/models" if len(lists) == 1 else "/api/v0/models" if "v0" in lists else "/model/info"
+    await eventually(lambda: last in asked_of(upstream))
+    await asyncio.sleep(0.05)
+    assert await sent(sidecar, upstream) == 201
+    upstream.will(sends(REFUSED, status=400))
+    assert await sent(sidecar, upstream) < 40
+    assert await sent(sidecar, upstream) < 40
+
+
+@pytest.mark.parametrize(("tokens", "is_cut"), [(3000, False), (4200, False), (9000, True)])
+async def test_an_engines_window_cuts_only_what_surely_exceeds_it(
+    start: Start, upstream: Upstream, tokens: int, is_cut: bool
+):
+    sidecar = await start(trim=ASKING)
+    tells(upstream, models=b'{"data":[{"id":"m","max_model_len":4000}]}')
+    await sent(sidecar, upstream)
+    await listed(upstream, "/v1/models")
+    long = turns(tokens // 180)  # by the estimate
+    for _ in range(2):
+        reply = await sidecar.ask(*long, headers={**KEY, "X-Conversation-ID": "b"})
+        assert ("X-Sidecar-Trimmed" in reply.headers) == is_cut
+        said = [each for each in upstream.requests if each.target.endswith("/chat/completions")][-1].said
+        assert (said != long) == is_cut
 
 
 BAD: dict[str, bytes | Answer] = {

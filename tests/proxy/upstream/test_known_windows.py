@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.background import known_windows
 from sidecar.background.known_windows import KnownWindows
-from sidecar.prompt.model_lists import SMALLEST_WINDOW
+from sidecar.prompt.model_lists import SMALLEST_WINDOW, Window
 from tests.proxy.client import Sidecar, eventually
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream, says, sends
@@ -106,13 +106,14 @@ def test_lists_that_are_alike_are_held_once_and_the_oldest_go(monkeypatch: pytes
     known = KnownWindows()
     for key in (b"a", b"b"):
         known.asking(key, 0.0)
-        known.hold(key, {"m": 1000})
+        known.hold(key, {"m": Window(1000, by_engine=True)})
     assert known.listed(b"a") is known.listed(b"b")
     known.asking(b"c", 1.0)
-    known.hold(b"c", {"m": 1, "n": 2, "o": 3})
+    three = {name: Window(at, by_engine=True) for at, name in enumerate("mno")}
+    known.hold(b"c", three)
     assert (known.listed(b"a"), known.asked_at(b"b")) == ({}, None)
-    assert known.listed(b"c") == {"m": 1, "n": 2, "o": 3}
-    known.hold(b"a", {"m": 1})  # it took too long
+    assert known.listed(b"c") == three
+    known.hold(b"a", three)  # it took too long
     assert known.listed(b"a") == {}
 
 
