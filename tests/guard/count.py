@@ -1,4 +1,4 @@
-"""The counts of the three works, and those that were put on record."""
+"""The counts of the three works and of an exchange by itself, and those that were put on record."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
 _RECORD = Path(__file__).parent / "baseline.json"
 _ROOT = Path(__file__).parents[2]
+#: What an exchange costs beside its row, its counters and histograms included; a part of each work.
+EXCHANGE = "exchange and histograms"
 #: The first ones fill caches.
 _UNCOUNTED = 2
 #: Now and then one has a timer in it.
@@ -64,7 +66,18 @@ async def counts(folder: Path, **environment: str) -> dict[str, int]:
         await made.connect(counting.port)
         found = {work.name: await _count(work, made, counting) for work in WORKS}
         made.close()
-        return found
+    return {**found, EXCHANGE: await _exchange(folder)}
+
+
+async def _exchange(folder: Path) -> int:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.guard.exchange"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=folder,
+        env={**plain_environment(), "PYTHONPATH": str(_ROOT)},
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    return int(said)
 
 
 async def _count(work: Work, made: Wire, counting: _Counting) -> int:
