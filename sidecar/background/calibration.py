@@ -104,13 +104,19 @@ class TokenCalibration:
         is_odd = not tokens or tokens * _FEW < len(chat.body)
         if not prompt.sent or not (is_odd or prompt.is_measured):
             return None, False
-        model = chat.model if len(chat.model or "") <= _LONGEST_NAME else None
-        known = self._models.get(model or "", _UNKNOWN)
-        is_own = prompt.form is not None and prompt.form.rule == "client" and not prompt.dropped
-        said = chat.measure if is_own else total([each.measure for each in prompt.sent])
-        measure = total([said, measure_of_tools(chat.tools)]) if chat.tools else said
+        known, measure = self._model_of(chat), _measure(chat, prompt)
         estimate = known.state.weights.tokens(measure)
         return estimate, bool(tokens and is_odd) and _is_cut(known, measure, tokens or 0)
+
+    def estimate(self, chat: ChatRequest, prompt: Prompt) -> int:
+        """The tokens of a prompt; 0 for one that nobody has to know."""
+        if not prompt.sent:
+            return 0
+        return self._model_of(chat).state.weights.tokens(_measure(chat, prompt))
+
+    def _model_of(self, chat: ChatRequest) -> _Model:
+        model = chat.model if len(chat.model or "") <= _LONGEST_NAME else None
+        return self._models.get(model or "", _UNKNOWN)
 
     def report(
         self, model: str | None, sent: Sequence[Measured], tools: bytes, tokens: int, size: int
@@ -195,7 +201,8 @@ class TokenCalibration:
         known.said_at = now
         log.warning(
             "the upstream seems to cut prompts silently: give it a longer context (Ollama: `num_ctx` of the "
-            "model, or OLLAMA_CONTEXT_LENGTH), or set `trim.max_input_tokens` to what it holds",
+            "model, or OLLAMA_CONTEXT_LENGTH), or set `trim.on_silent_cut` to `trim`, or "
+            "`trim.max_input_tokens` to what it holds",
             extra={"model": name, "estimated": estimate, "counted": tokens},
         )
 
@@ -220,6 +227,13 @@ class TokenCalibration:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._ending.wait()
+
+
+def _measure(chat: ChatRequest, prompt: Prompt) -> Measure:
+    """What went upstream."""
+    is_own = prompt.form is not None and prompt.form.rule == "client" and not prompt.dropped
+    said = chat.measure if is_own else total([each.measure for each in prompt.sent])
+    return total([said, measure_of_tools(chat.tools)]) if chat.tools else said
 
 
 def _is_cut(known: _Model, prompt: Measure, tokens: int) -> bool:

@@ -34,6 +34,7 @@ class KnownWindows:
     def __init__(self) -> None:
         self._lists: OrderedDict[bytes, _Told] = OrderedDict()
         self._learned: OrderedDict[tuple[bytes, str], tuple[int, float]] = OrderedDict()
+        self._cut: OrderedDict[tuple[bytes, str], tuple[int, float]] = OrderedDict()
 
     def listed(self, credential: bytes) -> Mapping[str, Window]:
         """What the list of models told this key; empty if nothing has."""
@@ -66,15 +67,36 @@ class KnownWindows:
 
     def learn(self, credential: bytes, model: str, window: int, now: float) -> None:
         """A refusal has told this."""
-        if len(model) > _LONGEST_NAME:
-            return
-        self._learned[credential, model] = (window, now)
-        self._learned.move_to_end((credential, model))
-        while len(self._learned) > _MOST_LEARNED:
-            self._learned.popitem(last=False)
+        _hold(self._learned, credential, model, window, now)
+
+    def cut(self, credential: bytes, model: str) -> tuple[int, float] | None:
+        """What the upstream counted of a longer prompt of this key, and when."""
+        return self._cut.get((credential, model))
+
+    def cut_silently(self, credential: bytes, model: str, counted: int | None, now: float) -> None:
+        """The upstream seems to have cut a prompt to so many tokens; None: it does so no more."""
+        if counted is None:
+            self._cut.pop((credential, model), None)
+        else:
+            _hold(self._cut, credential, model, counted, now)
 
     def _distinct(self) -> list[Mapping[str, Window]]:
         return list({id(each.windows): each.windows for each in self._lists.values()}.values())
+
+
+def _hold(
+    learned: OrderedDict[tuple[bytes, str], tuple[int, float]],
+    credential: bytes,
+    model: str,
+    tokens: int,
+    now: float,
+) -> None:
+    if len(model) > _LONGEST_NAME:
+        return
+    learned[credential, model] = (tokens, now)
+    learned.move_to_end((credential, model))
+    while len(learned) > _MOST_LEARNED:
+        learned.popitem(last=False)
 
 
 def _size(windows: Mapping[str, Window]) -> int:

@@ -91,6 +91,15 @@ class ModelWindows:
             log.info("a model's window was learned", extra={"model": name[:_SHOWN], "window": window})
         self._known.learn(credential, name, window, time.time())
 
+    def cut_silently(self, model: str | None, credential: bytes, counted: int | None) -> None:
+        """The upstream seems to have cut a prompt of this credential to so many tokens; None: no more."""
+        self._known.cut_silently(credential, model or "", counted, time.time())
+
+    def silent_cut(self, model: str | None, credential: bytes) -> int | None:
+        """The tokens to which the upstream has lately seemed to cut; None if it has not."""
+        counted, at = self._known.cut(credential, model or "") or (None, 0.0)
+        return counted if time.time() - at <= _LAPSES else None
+
     def look(self, model: str | None, credential: bytes, headers: Mapping[str, str]) -> None:
         """A request for this model was taken: ask for its window if that is due, and return at once.
 

@@ -55,6 +55,8 @@ class Progress(msgspec.Struct):
     prompt: Prompt = Prompt()
     difference: Difference | None = None
     overflow_retries: int = 0
+    #: What to say of an upstream that seems to cut such prompts silently; empty if it does not.
+    silent_cut: str = ""
     form_retries: int = 0
     #: The configured name of the upstream that it went to.
     target: str = "default"

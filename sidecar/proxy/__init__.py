@@ -22,6 +22,7 @@ build          the request as it goes upstream
 overflow_retry a request that is refused for its length, cut
 form_retry     a request that is refused for its form, in another one
 retries        a refused request is sent again, before the client has seen a byte
+silent_cut     an upstream that cuts prompts without saying so
 record         the copy into the store
 relay          the reply on its way to the client, with a copy kept
 forward        sending it on, and what becomes of it when the client leaves first

@@ -16,6 +16,7 @@ from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
 from sidecar.proxy.retries import send
 from sidecar.proxy.services import Services
+from sidecar.proxy.silent_cut import foreseen
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["forward"]
@@ -79,6 +80,7 @@ def _begun(
     progress.status = upstream.status
     progress.streamed = upstream.content_type == "text/event-stream"
     progress.prompt = prompt = composed.prompt
+    progress.silent_cut = foreseen(services, call, prompt)
     if plan.conversation is not None:
         if plan.outcome is not Outcome.START:
             progress.difference = difference(services.recent.prompt(plan.conversation.id), prompt)

@@ -53,6 +53,8 @@ def response_headers(progress: Progress) -> dict[str, str]:
         said["X-Sidecar-Left-Out"] = ", ".join(prompt.left_out)
     if prompt.over:
         said["X-Sidecar-Over-Budget"] = ", ".join(prompt.over)
+    if progress.silent_cut:
+        said["X-Sidecar-Silent-Cut"] = progress.silent_cut
     if plan.degraded:
         said[DEGRADED] = "store"
     return said

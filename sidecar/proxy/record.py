@@ -32,6 +32,7 @@ from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.observers import count, log_line
 from sidecar.proxy.services import Services
+from sidecar.proxy.silent_cut import counted
 from sidecar.random_ids import token
 from sidecar.upstream.content_encoding import COMPRESSED, coding_of, decompressed
 from sidecar.upstream.response import UpstreamResponse
@@ -134,6 +135,7 @@ class Recording:
         plan, tokens = self.plan, tokens_of(assembled.usage)
         progress.error = reason(ended, assembled, self.kept.cut_by)
         estimated, is_cut = self.services.learned.look(self.call.chat, prompt, tokens.input)
+        counted(self.services, self.call, tokens.input, is_cut=is_cut)
         return exchange_of(
             progress,
             now,

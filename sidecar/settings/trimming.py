@@ -85,6 +85,12 @@ class Trim(Section):
         description="With `trim.keep_first_turn` on `auto`: the share of each limit that the first turn may"
         " take.",
     )
+    on_silent_cut: Literal["warn", "trim"] = Field(
+        "warn",
+        description="When the upstream counts far fewer tokens than were sent, and so seems to cut prompts"
+        " silently: `warn` says so in a response header, a metric and the log, `trim` also fits the next"
+        " prompts to what it counted.",
+    )
     on_overflow: Literal["heal", "pass"] = Field(
         "heal",
         description="When the upstream refuses a prompt for its length: `heal` cuts it and sends it again,"
