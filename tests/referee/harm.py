@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from aiohttp import ClientError
@@ -78,6 +78,7 @@ async def harm(sidecar: Sidecar, upstream: Upstream, seed: int, steps: int) -> t
     chance = random.Random(seed)
     upstream.otherwise = answers = Answers(chance, failing=chance.choice([0.0, 0.1]))
     talkers = [_talker(chance, seed, number) for number in range(1, chance.randint(3, 8))]
+    _share_ids(chance, talkers)
     found: list[str] = []
     compared = 0
     for step in range(steps):
@@ -93,6 +94,8 @@ async def harm(sidecar: Sidecar, upstream: Upstream, seed: int, steps: int) -> t
         sent = upstream.requests[before:]
         compared += own is None
         message = _message(reply) if reply is not None else None
+        if talker.is_thin and talker.says_so and (lost := talker.told - words(sent[-1].json["messages"])):
+            found.append(f"seed {seed}, step {step} (thin): forgot {sorted(lost)}")
         for fault in _faults(talker, body, own is None, reply, sent, answers.is_spoilt):
             profile = body["model"]
             who = f"{'thin' if talker.is_thin else 'whole'}, {talker.habit}, id {talker.id}, {profile}"
@@ -121,6 +124,14 @@ def _talker(chance: random.Random, seed: int, number: int) -> Talker:
         talks_to,
         has_system=chance.random() < 0.3,
     )
+
+
+def _share_ids(chance: random.Random, talkers: list[Talker]) -> None:
+    """Sub-agents under the id of the chat that they work for, if they say what they send."""
+    for first, second in pairwise(talkers):
+        may_share = not (first.is_thin or second.is_thin) and first.says_so and second.says_so
+        if may_share and chance.random() < 0.4:
+            second.id = first.id
 
 
 def _faults(

@@ -49,7 +49,13 @@ class Talker:
     @property
     def headers(self) -> dict[str, str]:
         how = {"X-Sidecar-History": "append" if self.is_thin else "full"}
-        return {**(how if self.says_so else {}), **({"X-Conversation-ID": self.id} if self.id else {})}
+        named = {"X-Conversation-ID": self.id} if self.id else {}
+        return {**(how if self.says_so else {}), **named, "x-stainless-retry-count": self.chance.choice("01")}
+
+    @property
+    def told(self) -> set[str]:
+        """What was said on the way here, by the user and to the user."""
+        return words([each["content"] for each in self.history if each["role"] in ("user", "assistant")])
 
     def next(self) -> dict[str, Any]:
         """The body of its next request."""
@@ -62,9 +68,11 @@ class Talker:
         told = self.open if self.is_thin else [*map(self._copied, self.history), *self.open]
         if not self.is_thin and self.habit == "flattens":
             told = flattened(told)
+        if not self.is_thin and self.habit == "writes steps out":
+            told = written_out(told)
         system = [SYSTEM] if self.has_system else []
         body: dict[str, Any] = {"model": self.chance.choice(self.profiles), "messages": [*system, *told]}
-        if not body["model"].startswith("gemma"):
+        if not body["model"].startswith("gemma") and self.chance.random() < 0.9:
             body["tools"] = TOOLS
         if self.chance.random() < 0.5:
             body["stream"] = True
@@ -142,10 +150,20 @@ def flattened(messages: list[Fields]) -> list[Fields]:
     return told
 
 
+def written_out(messages: list[Fields]) -> list[Fields]:
+    """As smolagents does: steps as text, the results as what a user says."""
+    told = []
+    for each in messages:
+        if each["role"] == "tool":
+            told.append(user(f"Observation: {each['content']}"))
+        elif calls_of(each):
+            made = [call["function"]["arguments"] for call in calls_of(each)]
+            told.append(says(f"{each.get('content')} Calling look with {made}"))
+        else:
+            told.append(each)
+    return told
+
+
 def words(messages: Any) -> set[str]:
     """The words of chats in this."""
     return {found[0] for found in WORDS.finditer(json.dumps(messages))}
-
-
-def final(text: str) -> Fields:
-    return says(text)
