@@ -120,7 +120,7 @@ def _messages(conversation: str, thread: Thread) -> msgspec.Raw | None:
 def exchange_as_json(exchange: Exchange) -> str:
     """One line of JSON."""
     detail = {name: getattr(exchange.detail, name) for name in exchange.detail.__struct_fields__}
-    del detail["sealed"]
+    del detail["encrypted"]
     difference, sent = exchange.detail.difference, exchange.detail.sent
     told = {name: getattr(exchange, name) for name in exchange.__struct_fields__}
     told |= detail | {

@@ -17,20 +17,24 @@ from sidecar.store import Store, make_store
 __all__ = ["open_existing", "store_of"]
 
 
-def store_of(settings: Settings, *, takes_clear: bool = False) -> Store:
-    """The store of these settings. It still has to be opened. `takes_clear`: see `make_store`."""
+def store_of(settings: Settings, *, accept_plaintext: bool = False) -> Store:
+    """The store of these settings. It still has to be opened. `accept_plaintext`: see `make_store`."""
     secret = settings.secret.get_secret_value()
     shared = settings.workers > 1
     return make_store(
-        settings.store_path, secret=secret, keys=_keys(settings), shared=shared, takes_clear=takes_clear
+        settings.store_path,
+        secret=secret,
+        keys=_keys(settings),
+        shared=shared,
+        accept_plaintext=accept_plaintext,
     )
 
 
 @asynccontextmanager
-async def open_existing(settings: Settings, *, takes_clear: bool = False) -> AsyncIterator[Store]:
+async def open_existing(settings: Settings, *, accept_plaintext: bool = False) -> AsyncIterator[Store]:
     """The store of these settings, which has to be there, open while the body runs."""
     _check_that_it_is_there(settings.store_path)
-    store = store_of(settings, takes_clear=takes_clear)
+    store = store_of(settings, accept_plaintext=accept_plaintext)
     await store.open()
     try:
         yield store

@@ -24,11 +24,11 @@ def add_arguments(_parser: ArgumentParser) -> None:
 
 async def run(settings: Settings, _args: Namespace) -> int:
     """Re-encrypt every conversation, then overwrite what was readable."""
-    async with open_existing(settings, takes_clear=True) as store:
+    async with open_existing(settings, accept_plaintext=True) as store:
         if not isinstance(store, EncryptedStore):
             raise SidecarError("there is no key to encrypt with: set encryption.key or encryption.key_file")
         with Progress("checked messages") as progress:
-            changed = await store.reseal(progress.step)
+            changed = await store.re_encrypt(progress.step)
         await store.scrub(compact=True)
     sys.stderr.write(f"sidecar: encrypted {changed} conversations with the first key\n")
     return 0

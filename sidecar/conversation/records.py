@@ -100,7 +100,7 @@ class Detail(
         "tools": "T",
         "difference": "x",
         "sent": "u",
-        "sealed": "z",
+        "encrypted": "z",
     },
 ):
     """What a store keeps of an exchange as one piece, since nobody sorts by it.
@@ -110,7 +110,7 @@ class Detail(
     and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
     `dropped` and `shortened` count messages. `key_id`: the id of the client key that was used, never the key.
 
-    `sealed` is all of the rest, encrypted: within an encrypted store, and nowhere else.
+    `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
 
     #: The nodes that the reply became, one for each choice.
@@ -139,7 +139,7 @@ class Detail(
     tools: bytes | None = None
     difference: Difference | None = None
     sent: Sent | None = None
-    sealed: bytes | None = None
+    encrypted: bytes | None = None
 
 
 class Exchange(msgspec.Struct, frozen=True):

@@ -34,17 +34,19 @@ def make_store(
     secret: str = "",
     keys: Sequence[bytes] = (),
     shared: bool = False,
-    takes_clear: bool = False,
+    accept_plaintext: bool = False,
 ) -> Store:
     """The store for `Settings.store_path`: the path of a file, the URL of a PostgreSQL database, or None for
-    memory. With `keys` (32 bytes each) what is said is sealed. `shared`: by processes on this machine that
-    all write much. `takes_clear`: with keys, also one that is not sealed yet, for `reseal`. It still has to
-    be opened."""
+    memory. With `keys` (32 bytes each) what is said is encrypted. `shared`: by processes on this machine that
+    all write much. `accept_plaintext`: with keys, also one that is not encrypted yet, for `re_encrypt`. It
+    still has to be opened."""
     if keys:
         # Imported here, for the same reason as the driver below.
         from sidecar.store.encrypted.store import EncryptedStore
 
-        return EncryptedStore(make_store(path, shared=shared), keys, secret=secret, takes_clear=takes_clear)
+        return EncryptedStore(
+            make_store(path, shared=shared), keys, secret=secret, accept_plaintext=accept_plaintext
+        )
     if path is None:
         return MemoryStore(secret=secret)
     if is_postgres(path):

@@ -36,8 +36,8 @@ class Store(ABC):
 
     #: Keys the hashes of tenants and conversations; made once, and kept with the data. At least 16 bytes.
     secret: bytes
-    #: Set by whoever can open what is sealed in it (see `sealed`); others refuse a store that is.
-    may_be_sealed = False
+    #: Set by whoever can open what is encrypted in it (see `encrypted`); others refuse a store that is.
+    may_be_encrypted = False
 
     @abstractmethod
     async def open(self) -> None:
@@ -194,7 +194,7 @@ class Store(ABC):
 
     @abstractmethod
     async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
-        """Keep, in place of what is stored, what `change` makes of it, at one moment; for another seal.
+        """Keep, in place of what is stored, what `change` makes of it, at one moment; to re-encrypt it.
 
         Tenant, bodies, usages, system messages, texts of summaries, details of exchanges, and the system
         messages, model and tools of threads may differ, and nothing else may.

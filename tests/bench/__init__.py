@@ -17,7 +17,7 @@ The map, each module above those that use it:
     filled     a store with a million conversations
     typical    a chat as people have it in Open WebUI
     store      `./dev bench store`: what a request costs in the store, and what a chat takes up there
-    sealed     `./dev bench sealed`: what encryption costs
+    encrypted     `./dev bench encrypted`: what encryption costs
     crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash
     postgres   `./dev bench postgres`: what a request costs in PostgreSQL, and what a chat takes up there
     replicas   `./dev bench replicas`: the same with two sidecars on one PostgreSQL, and that killed too

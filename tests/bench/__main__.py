@@ -11,12 +11,12 @@ from pathlib import Path
 from tests.bench import (
     context,
     crash,
+    encrypted,
     estimate,
     full,
     guard,
     postgres,
     replicas,
-    sealed,
     slots,
     store,
     stripped,
@@ -36,7 +36,7 @@ _MEASURES = {
     "speed": speed.main,
     "guard": guard.main,
     "store": store.main,
-    "sealed": sealed.main,
+    "encrypted": encrypted.main,
 }
 
 

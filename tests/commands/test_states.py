@@ -43,7 +43,7 @@ def stores(tmp_path_factory):
     """A store in clear and one that is encrypted, each with a conversation; copied for every test."""
     folder = tmp_path_factory.mktemp("stores")
     talk(folder / "clear.db", ("a", "hi", {}))
-    talk(folder / "sealed.db", ("a", "hi", {}), encryption={"key": KEY})
+    talk(folder / "encrypted.db", ("a", "hi", {}), encryption={"key": KEY})
     return folder
 
 
@@ -72,12 +72,12 @@ STATES = {
     "a folder": (lambda _stores, file: file.mkdir(), ""),
     "another program's": (_another_program, ""),
     "newer": (_copied("clear.db", "PRAGMA user_version = 999"), ""),
-    "encrypted, without a key": (_copied("sealed.db"), ""),
-    "encrypted, with another key": (_copied("sealed.db"), OTHER_KEY),
+    "encrypted, without a key": (_copied("encrypted.db"), ""),
+    "encrypted, with another key": (_copied("encrypted.db"), OTHER_KEY),
     "in clear, with a key": (_copied("clear.db"), KEY),
-    "its secret in clear": (_copied("sealed.db", "UPDATE secret SET value = zeroblob(32)"), KEY),
+    "its secret in clear": (_copied("encrypted.db", "UPDATE secret SET value = zeroblob(32)"), KEY),
     "its secret cut": (
-        _copied("sealed.db", "UPDATE secret SET value = CAST(substr(value, 1, 20) AS BLOB)"),
+        _copied("encrypted.db", "UPDATE secret SET value = CAST(substr(value, 1, 20) AS BLOB)"),
         KEY,
     ),
 }
@@ -115,11 +115,11 @@ def test_it_is_said_in_one_line(stores, tmp_path, capsys, monkeypatch, state, co
 
 @pytest.mark.parametrize("tenant", ["", "00", "zz", "00" * 17, "ü", "\x1b[2J"])
 @pytest.mark.parametrize("command", [("conversations", "list"), ("delete", "--yes")])
-@pytest.mark.parametrize("kind", ["clear", "sealed"])
+@pytest.mark.parametrize("kind", ["clear", "encrypted"])
 def test_a_tenant_that_is_none_is_said(stores, tmp_path, capsys, monkeypatch, kind, command, tenant):
     file = tmp_path / "sidecar.db"
     _copied(f"{kind}.db")(stores, file)
-    monkeypatch.setenv("SIDECAR_ENCRYPTION__KEY", KEY if kind == "sealed" else "")
+    monkeypatch.setenv("SIDECAR_ENCRYPTION__KEY", KEY if kind == "encrypted" else "")
 
     code = main([*command, "--tenant", tenant, "--store", f"sqlite:///{file}"])
 

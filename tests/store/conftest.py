@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.store import make_store
 
-#: To seal a store with.
+#: To encrypt a store with.
 KEY = bytes(range(32))
 
 
@@ -18,13 +18,13 @@ def path(request, tmp_path):
     return None if request.param == "memory" else str(tmp_path / "sidecar.db")
 
 
-@pytest.fixture(params=["memory", "sqlite", "sealed", "postgres"])
+@pytest.fixture(params=["memory", "sqlite", "encrypted", "postgres"])
 def made(request, tmp_path):
-    """Each of them, and one that is sealed; not open yet."""
+    """Each of them, and one that is encrypted; not open yet."""
     if request.param == "postgres":
         return make_store(request.getfixturevalue("postgres_url"))
     path = None if request.param == "memory" else str(tmp_path / "sidecar.db")
-    return make_store(path, keys=[KEY] if request.param == "sealed" else [])
+    return make_store(path, keys=[KEY] if request.param == "encrypted" else [])
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class TestHoldings:
 
         (found,) = await held(store)
         assert replace(found, size=size) == ConversationStats("conv_1", TENANT, "mine", 1.0, 2.0, 2, size)
-        # A seal takes some bytes as well.
+        # Encryption takes some bytes as well.
         assert 0 <= found.size - size <= (3 * 64 if isinstance(store, EncryptedStore) else 0)
         assert await held(store, sized=False) == [ConversationStats("conv_1", TENANT, "mine", 1.0, 2.0)]
 
@@ -57,8 +57,8 @@ class TestHoldings:
 
         (after,) = await held(store)
         assert (after.messages, before.messages) == (1, 1)
-        sealed = 64 if isinstance(store, EncryptedStore) else 0
-        assert 0 <= after.size - before.size - len(packed(done.detail)) <= sealed
+        encrypted = 64 if isinstance(store, EncryptedStore) else 0
+        assert 0 <= after.size - before.size - len(packed(done.detail)) <= encrypted
 
     async def test_a_conversation_without_messages_holds_none(self, store):
         await store.record(turn(talk()))
@@ -237,36 +237,36 @@ class TestWhole:
 
 
 class TestRewrite:
-    async def test_another_seal_changes_what_is_sealed_and_nothing_else(self, store):
+    async def test_re_encryption_changes_what_is_encrypted_and_nothing_else(self, store):
         whole = await full(store)
         await full(store, "conv_2")
-        # A store that is sealed tells a tenant by the messages; it has the one inside rewrite its name.
+        # A store that is encrypted tells a tenant by the messages; it has the one inside rewrite its name.
         tenant, other = (
             (TENANT, OTHER_TENANT) if isinstance(store, EncryptedStore) else (OTHER_TENANT, TENANT)
         )
-        seal = replace(
+        changed = replace(
             whole,
             conversation=replace(whole.conversation, tenant=tenant),
             nodes=tuple(replace(node, body=b"b" + node.body, usage=b"u") for node in whole.nodes),
             system=(b"[a]", b"[b]"),
-            summaries=(replace(SUMMARY, text="sealed"),),
-            exchanges=tuple(replace(each, detail=Detail(finish="sealed")) for each in whole.exchanges),
+            summaries=(replace(SUMMARY, text="new"),),
+            exchanges=tuple(replace(each, detail=Detail(finish="new")) for each in whole.exchanges),
             threads=tuple(
-                replace(each, system=b"[c]", model="sealed", tools=("sealed",)) for each in whole.threads
+                replace(each, system=b"[c]", model="new", tools=("new",)) for each in whole.threads
             ),
         )
         seen = []
 
         def change(now):
             seen.append(now)
-            return seal
+            return changed
 
         assert await store.rewrite("conv_1", change)
 
         assert seen == [whole]
-        assert await store.whole("conv_1") == seal
+        assert await store.whole("conv_1") == changed
         assert (await store.find(tenant, ["conv_1"], [whole.nodes[2].hash])).nodes == {
-            whole.nodes[2].hash: [seal.nodes[2]]
+            whole.nodes[2].hash: [changed.nodes[2]]
         }
         assert (await store.find(other, ["conv_1"], [])).conversation is None
         assert (await store.whole("conv_2")).conversation.tenant == TENANT

@@ -155,8 +155,8 @@ async def test_they_count_in_what_a_conversation_takes_up(store):
     await store.record(turn(talk(), thread=told))
 
     ((after,), (empty,)) = ([each async for each in store.holdings()], before)
-    sealed = 128 if isinstance(store, EncryptedStore) else 0
-    assert 0 <= after.size - empty.size - size_of(told) <= sealed
+    encrypted = 128 if isinstance(store, EncryptedStore) else 0
+    assert 0 <= after.size - empty.size - size_of(told) <= encrypted
     assert size_of(told) > 9000
 
 

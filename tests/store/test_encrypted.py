@@ -12,7 +12,13 @@ from msgspec.structs import replace
 from sidecar.conversation.records import Detail, Sent, Snapshot, Summary, Thread, packed
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore, make_store
-from sidecar.store.encrypted.cipher import ENCRYPTED, BlockVeil, Seal, TenantPseudonym, is_sealed
+from sidecar.store.encrypted.cipher import (
+    ENCRYPTED,
+    BlockPseudonym,
+    ContentCipher,
+    TenantPseudonym,
+    is_encrypted,
+)
 from sidecar.store.encrypted.content import Content
 from sidecar.store.encrypted.store import EncryptedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, turn
@@ -43,11 +49,11 @@ class Stores:
         return b"".join(file.read_bytes() for file in sorted(self.folder.iterdir()))
 
     def mixed_by_an_earlier_version(self):
-        """As one left a store that was in use when it got a key: nothing is sealed but the secret."""
+        """As one left a store that was in use when it got a key: nothing is encrypted but the secret."""
         with closing(sqlite3.connect(self.path)) as connection, connection:
             (kept,) = connection.execute("SELECT value FROM secret").fetchone()
-            sealed = Seal([OLD]).seal(b"m" + kept, "\0secret")
-            connection.execute("UPDATE secret SET value = ?", (sealed,))
+            encrypted = ContentCipher([OLD]).encrypt(b"m" + kept, "\0secret")
+            connection.execute("UPDATE secret SET value = ?", (encrypted,))
 
     def execute(self, sql, *values):
         with closing(sqlite3.connect(self.path)) as connection, connection:
@@ -128,12 +134,12 @@ async def test_another_key_stops_the_start_and_says_which_one_is_missing(stores)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-async def test_without_a_key_a_sealed_store_is_not_opened(server, tmp_path, kind):
+async def test_without_a_key_a_encrypted_store_is_not_opened(server, tmp_path, kind):
     path = await server.store_url() if kind == "postgres" else str(tmp_path / "sidecar.db")
-    sealed = make_store(path, keys=[OLD])
-    await sealed.open()
-    await fill(sealed)
-    await sealed.close()
+    encrypted = make_store(path, keys=[OLD])
+    await encrypted.open()
+    await fill(encrypted)
+    await encrypted.close()
     plain = make_store(path)
     with refused("is encrypted: set encryption.key or encryption.key_file") as caught:
         await plain.open()
@@ -142,7 +148,7 @@ async def test_without_a_key_a_sealed_store_is_not_opened(server, tmp_path, kind
     assert caught.value.code == ENCRYPTED
 
 
-async def test_the_settings_secret_keys_the_hashes_and_the_kept_one_stays_sealed(stores):
+async def test_the_settings_secret_keys_the_hashes_and_the_kept_one_stays_encrypted(stores):
     store = await stores(OLD, secret="a secret of some length")
 
     assert store.secret == b"a secret of some length"
@@ -282,19 +288,19 @@ CLEAR_TENANTS = f"UPDATE conversation SET tenant = x'{TENANT.hex()}'"
 CLEAR_BODIES = f"UPDATE message SET body = x'{FORGED.hex()}'"
 
 
-class TestAStoreThatWasSealed:
-    @pytest.mark.parametrize("takes_clear", [False, True])
+class TestAStoreThatWasEncrypted:
+    @pytest.mark.parametrize("accept_plaintext", [False, True])
     @pytest.mark.parametrize(
         "changes", [[CLEAR_SECRET], [CLEAR_SECRET, CLEAR_BODIES], ["DELETE FROM secret"]]
     )
-    async def test_a_secret_that_is_not_sealed_is_not_taken(self, stores, changes, takes_clear):
+    async def test_a_secret_that_is_not_encrypted_is_not_taken(self, stores, changes, accept_plaintext):
         await _filled(stores, OLD)
         await stores.close()
         for each in changes:
             stores.execute(each)
 
         with refused("the secret of the store is not encrypted, and what it holds is"):
-            await stores(OLD, takes_clear=takes_clear)
+            await stores(OLD, accept_plaintext=accept_plaintext)
 
     async def test_all_of_it_in_clear_is_not_served(self, stores):
         await _filled(stores, OLD)
@@ -366,14 +372,14 @@ class TestAStoreThatWasSealed:
     async def test_an_earlier_version_knew_tenants_by_another_name_and_that_goes_on(self, stores):
         store = make_store(stores.path, keys=[OLD])
         assert isinstance(store, EncryptedStore)
-        store._veils = BlockVeil
+        store._pseudonym_type = BlockPseudonym
         await store.open()
         ask, answer = await fill(store)
         await store.close()
         for keys in ([OLD], [NEW, OLD], [NEW]):
             store = await stores(*keys)
             if len(keys) == 2:
-                assert await store.reseal(lambda _: None) == 1
+                assert await store.re_encrypt(lambda _: None) == 1
             assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
             assert (await store.whole("conv_1")).nodes == (ask, answer)
         await stores.close()
@@ -383,7 +389,7 @@ class TestAStoreThatWasSealed:
 
 
 class TestAStoreThatGetsAKey:
-    async def test_what_was_there_is_read_and_gone_on_from_and_what_is_new_is_sealed(self, stores):
+    async def test_what_was_there_is_read_and_gone_on_from_and_what_is_new_is_encrypted(self, stores):
         ask, answer = await fill(await stores())
         await stores.close()
         stores.mixed_by_an_earlier_version()
@@ -408,11 +414,11 @@ class TestAStoreThatGetsAKey:
         await fill(plain)
         secret = plain.secret
 
-        store = await stores(OLD, takes_clear=True)
+        store = await stores(OLD, accept_plaintext=True)
         assert store.secret == secret
         with refused("is encrypted: set"):
             await stores()
-        await (await stores(OLD, takes_clear=True)).reseal(lambda _: None)
+        await (await stores(OLD, accept_plaintext=True)).re_encrypt(lambda _: None)
         assert (await stores(OLD)).secret == secret
 
     async def test_only_who_encrypts_it_takes_it(self, stores):
@@ -420,12 +426,12 @@ class TestAStoreThatGetsAKey:
         for _ in range(2):
             with refused("is not encrypted, and there is a key: `sidecar rekey` encrypts it"):
                 await stores(OLD)
-        store = await stores(OLD, takes_clear=True)
+        store = await stores(OLD, accept_plaintext=True)
         assert await everything(store) == before
 
         with refused("encrypted in part, since `sidecar rekey` was broken off: run it again"):
             await stores(OLD)
-        await (await stores(OLD, takes_clear=True)).reseal(lambda _: None)
+        await (await stores(OLD, accept_plaintext=True)).re_encrypt(lambda _: None)
         assert await everything(await stores(OLD)) == before
 
     async def test_once_gone_over_nothing_of_it_can_be_read(self, stores):
@@ -433,10 +439,10 @@ class TestAStoreThatGetsAKey:
         await fill(store)
         await fill(store, "conv_2", OTHER_TENANT)
         before, secret = await everything(store), store.secret
-        store = await stores(OLD, takes_clear=True)
+        store = await stores(OLD, accept_plaintext=True)
         seen: list[int] = []
 
-        assert await store.reseal(seen.append) == 2
+        assert await store.re_encrypt(seen.append) == 2
         await store.scrub(compact=True)
 
         assert seen == [2, 2]
@@ -444,14 +450,14 @@ class TestAStoreThatGetsAKey:
         assert (b"xyzzy" in told, TENANT in told, OTHER_TENANT in told, secret in told) == (False,) * 4
         store = await stores(OLD)
         assert await everything(store) == before
-        assert await store.reseal(seen.append) == 0
+        assert await store.re_encrypt(seen.append) == 0
         stores.execute("UPDATE message SET body = ? WHERE number = 1", b'{"content":"forged"}')
         with refused("is not encrypted"):
             await store.tree("conv_1")
 
 
 class TestRotation:
-    async def test_all_keys_open_and_the_first_seals(self, stores):
+    async def test_all_keys_decrypt_and_the_first_encrypts(self, stores):
         _, answer = await fill(await stores(OLD))
         store = await stores(NEW, OLD)
         before = await everything(store)
@@ -469,7 +475,7 @@ class TestRotation:
         await fill(store, "conv_2", OTHER_TENANT)
         before = await everything(store)
 
-        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 2
+        assert await (await stores(NEW, OLD)).re_encrypt(lambda _: None) == 2
         assert await everything(await stores(NEW)) == before
         with refused("none of encryption.key"):
             await stores(OLD)
@@ -478,17 +484,17 @@ class TestRotation:
         done = exchange("conv_1", None)
         await (await stores(OLD)).record(turn(talk(), exchange=done))
 
-        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 1
+        assert await (await stores(NEW, OLD)).re_encrypt(lambda _: None) == 1
         assert await (await stores(NEW)).exchanges(TENANT, "conv_1") == [done]
 
     async def test_a_conversation_of_a_thread_alone_is_gone_over_as_well(self, stores):
         root = thread(question("hi"))
         await (await stores(OLD)).record(turn(talk(), thread=root))
 
-        assert await (await stores(NEW, OLD)).reseal(lambda _: None) == 1
+        assert await (await stores(NEW, OLD)).re_encrypt(lambda _: None) == 1
         store = await stores(NEW)
         assert await store.threads("conv_1") == [root]
-        assert await store.reseal(lambda _: None) == 0
+        assert await store.re_encrypt(lambda _: None) == 0
 
     async def test_a_model_that_stayed_as_it_was_is_gone_over_as_well(self, stores):
         root = thread(question("hi"))
@@ -496,7 +502,7 @@ class TestRotation:
         store = await stores(NEW, OLD)
         await store.record(turn(talk(), thread=replace(root, model=None)))
 
-        assert await store.reseal(lambda _: None) == 1
+        assert await store.re_encrypt(lambda _: None) == 1
         assert await (await stores(NEW)).threads("conv_1") == [root]
 
     async def test_broken_off_it_goes_on_with_what_is_left(self, stores):
@@ -513,10 +519,10 @@ class TestRotation:
                 raise asyncio.CancelledError
 
         with pytest.raises(asyncio.CancelledError):
-            await store.reseal(breaks_off)
+            await store.re_encrypt(breaks_off)
         store = await stores(NEW, OLD)
         assert await everything(store) == before
-        assert await store.reseal(lambda _: None) == 2
+        assert await store.re_encrypt(lambda _: None) == 2
         assert await everything(await stores(NEW)) == before
 
     async def test_what_is_recorded_meanwhile_stays(self, monkeypatch):
@@ -534,7 +540,7 @@ class TestRotation:
             return await rewrite(conversation, change)
 
         monkeypatch.setattr(inner, "rewrite", late)
-        assert await later.reseal(lambda _: None) == 1
+        assert await later.re_encrypt(lambda _: None) == 1
         assert (await later.tree("conv_1"))[-1] == more
 
     async def test_one_deleted_meanwhile_is_passed_over(self, monkeypatch):
@@ -547,10 +553,10 @@ class TestRotation:
             return None
 
         monkeypatch.setattr(inner, "whole", gone)
-        assert await store.reseal(lambda _: None) == 0
+        assert await store.re_encrypt(lambda _: None) == 0
 
 
-async def test_a_secret_from_elsewhere_is_kept_sealed(stores):
+async def test_a_secret_from_elsewhere_is_kept_encrypted(stores):
     store = await stores(OLD)
     await store.keep_secret(b"s" * 32)
     await fill(store)
@@ -561,7 +567,7 @@ async def test_a_secret_from_elsewhere_is_kept_sealed(stores):
     assert len(await store.tree("conv_1")) == 2
 
 
-async def test_a_copy_is_as_sealed_as_the_store(stores, tmp_path):
+async def test_a_copy_is_as_encrypted_as_the_store(stores, tmp_path):
     store = await stores(OLD)
     ask, answer = await fill(store)
     await store.backup(str(tmp_path / "copy.db"), lambda share: None)
@@ -584,93 +590,95 @@ async def test_it_says_what_waits_and_checks_like_the_store_inside(stores):
 
 
 def test_a_piece_opens_in_its_place_alone():
-    seal = Seal([OLD])
-    sealed = seal.seal(b"said", "conv_1", b"node", b"body")
+    cipher = ContentCipher([OLD])
+    encrypted = cipher.encrypt(b"said", "conv_1", b"node", b"body")
 
-    assert is_sealed(sealed)
-    assert seal.open(sealed, "conv_1", b"node", b"body") == b"said"
+    assert is_encrypted(encrypted)
+    assert cipher.decrypt(encrypted, "conv_1", b"node", b"body") == b"said"
     for place in (("conv_2", b"node", b"body"), ("conv_1", b"nod", b"ebody"), ("conv_1", b"node")):
         with refused("changed, or is from elsewhere"):
-            seal.open(sealed, *place)
+            cipher.decrypt(encrypted, *place)
 
 
 def test_the_same_words_never_look_alike():
-    seal = Seal([OLD])
+    cipher = ContentCipher([OLD])
 
-    assert len({seal.seal(b"said", "conv_1") for _ in range(100)}) == 100
+    assert len({cipher.encrypt(b"said", "conv_1") for _ in range(100)}) == 100
 
 
 def test_what_comes_again_looks_the_same_in_its_place_alone():
-    seal, place = Seal([OLD]), ("conv_1", b"root", b"thread's system")
-    sealed = seal.seal_alike(b"xyzzy", *place)
+    cipher, place = ContentCipher([OLD]), ("conv_1", b"root", b"thread's system")
+    encrypted = cipher.encrypt_deterministic(b"xyzzy", *place)
 
-    assert seal.seal_alike(b"xyzzy", *place) == sealed == Seal([OLD, NEW]).seal_alike(b"xyzzy", *place)
-    assert seal.open(sealed, *place) == b"xyzzy"
-    text = seal.seal_text_alike("xyzzy", *place)
-    assert (text, seal.open_text(text, *place)) == (seal.seal_text_alike("xyzzy", *place), "xyzzy")
+    assert cipher.encrypt_deterministic(b"xyzzy", *place) == encrypted
+    assert ContentCipher([OLD, NEW]).encrypt_deterministic(b"xyzzy", *place) == encrypted
+    assert cipher.decrypt(encrypted, *place) == b"xyzzy"
+    text = cipher.encrypt_text_deterministic("xyzzy", *place)
+    assert text == cipher.encrypt_text_deterministic("xyzzy", *place)
+    assert cipher.decrypt_text(text, *place) == "xyzzy"
     with refused("changed, or is from elsewhere"):
-        seal.open(sealed, "conv_1", b"root", b"thread's tools")
+        cipher.decrypt(encrypted, "conv_1", b"root", b"thread's tools")
     others = [
-        seal.seal_alike(b"xyzzy", "conv_2", b"root", b"thread's system"),
-        seal.seal_alike(b"xyzzy", "conv_1", b"rooth", b"thread's system"),
-        seal.seal_alike(b"xyzzy", "conv_1", b"root", b"thread's tools"),
-        seal.seal_alike(b"xyzzx", *place),
-        Seal([NEW]).seal_alike(b"xyzzy", *place),
-        seal.seal(b"xyzzy", *place),
+        cipher.encrypt_deterministic(b"xyzzy", "conv_2", b"root", b"thread's system"),
+        cipher.encrypt_deterministic(b"xyzzy", "conv_1", b"rooth", b"thread's system"),
+        cipher.encrypt_deterministic(b"xyzzy", "conv_1", b"root", b"thread's tools"),
+        cipher.encrypt_deterministic(b"xyzzx", *place),
+        ContentCipher([NEW]).encrypt_deterministic(b"xyzzy", *place),
+        cipher.encrypt(b"xyzzy", *place),
     ]
-    nonces = {each[11:23] for each in (sealed, *others)}
+    nonces = {each[11:23] for each in (encrypted, *others)}
     assert len(nonces) == 7, "no nonce comes twice with other words, or in another place"
 
 
 @pytest.mark.parametrize("field", ["system", "model", "tools"])
 def test_a_thread_with_one_piece_under_an_older_key_is_not_under_the_newest(field):
     plain = thread(question("hi"))
-    old, new = (Content(Seal(keys)).seal_thread("conv_1", plain) for keys in ([OLD], [NEW]))
-    content, mixed = Content(Seal([NEW, OLD])), replace(new, **{field: getattr(old, field)})
+    old, new = (Content(ContentCipher(keys)).encrypt_thread("conv_1", plain) for keys in ([OLD], [NEW]))
+    content, mixed = Content(ContentCipher([NEW, OLD])), replace(new, **{field: getattr(old, field)})
 
     assert content.is_newest(Snapshot(talk(), threads=(new,)))
     assert not content.is_newest(Snapshot(talk(), threads=(mixed,)))
-    assert content.open_thread("conv_1", mixed) == plain
+    assert content.decrypt_thread("conv_1", mixed) == plain
 
 
 def test_a_text_comes_back_whatever_is_in_it():
-    seal = Seal([OLD])
+    cipher = ContentCipher([OLD])
     for text in ("", "Grüße \N{GRINNING FACE}", "half \ud83d an emoji"):
-        assert seal.open_text(seal.seal_text(text, "c"), "c") == text
+        assert cipher.decrypt_text(cipher.encrypt_text(text, "c"), "c") == text
 
 
-@pytest.mark.parametrize("kind", [TenantPseudonym, BlockVeil])
+@pytest.mark.parametrize("kind", [TenantPseudonym, BlockPseudonym])
 def test_a_tenant_has_one_other_name_under_a_secret(kind):
-    veil = kind(b"s" * 32)
-    name = veil.veil(TENANT)
+    pseudonyms = kind(b"s" * 32)
+    name = pseudonyms.pseudonym(TENANT)
 
-    assert name == kind(b"s" * 32).veil(TENANT) != kind(b"t" * 32).veil(TENANT)
+    assert name == kind(b"s" * 32).pseudonym(TENANT) != kind(b"t" * 32).pseudonym(TENANT)
     assert TENANT not in name
-    assert veil.unveil(name) == TENANT
+    assert pseudonyms.tenant_of(name) == TENANT
     for other in (b"", b"\x01", b"\x02", TENANT, name[:-1], name + b"x", b"\x03" + name[1:]):
-        assert veil.unveil(other) is None
+        assert pseudonyms.tenant_of(other) is None
     with pytest.raises(ValueError, match="16 bytes"):
-        veil.veil(b"short")
+        pseudonyms.pseudonym(b"short")
 
 
-def test_the_seal_is_version_1():
+def test_what_is_encrypted_is_version_1():
     """Whoever changes it makes a version 2 that still opens this."""
     golden = "007365616c311bdde13f6e6e6e6e6e6e6e6e6e6e6e6e99e53be8a2cd192b45261d076124dd60ac4504a7"
-    sealed = bytes.fromhex(golden)
+    encrypted = bytes.fromhex(golden)
 
-    assert Seal([OLD]).open(sealed, "conv_1", b"node", b"body") == b"said"
-    assert BlockVeil(b"s" * 32).veil(TENANT).hex() == "016d9ec4e323368893052e6b0540b96c4a"
+    assert ContentCipher([OLD]).decrypt(encrypted, "conv_1", b"node", b"body") == b"said"
+    assert BlockPseudonym(b"s" * 32).pseudonym(TENANT).hex() == "016d9ec4e323368893052e6b0540b96c4a"
     assert (
-        TenantPseudonym(b"s" * 32).veil(TENANT).hex()
+        TenantPseudonym(b"s" * 32).pseudonym(TENANT).hex()
         == "02bb375859389322c5dc49bbd66a483273dbd6b45049521ee1b5e124f48f3e2da7"
     )
 
 
 def test_a_name_of_a_tenant_that_was_changed_is_nobodys():
-    veil = TenantPseudonym(b"s" * 32)
-    name = veil.veil(TENANT)
+    pseudonyms = TenantPseudonym(b"s" * 32)
+    name = pseudonyms.pseudonym(TENANT)
     for at in range(len(name)):
-        assert veil.unveil(name[:at] + bytes([name[at] ^ 1]) + name[at + 1 :]) is None
+        assert pseudonyms.tenant_of(name[:at] + bytes([name[at] ^ 1]) + name[at + 1 :]) is None
 
 
 async def test_a_postgresql_store_gets_a_key_and_another_one(server):
@@ -680,13 +688,13 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
     _, answer = await fill(plain)
     await plain.close()
     for keys in ([OLD], [NEW, OLD], [NEW]):
-        store = EncryptedStore(make_store(url), keys, takes_clear=True)
+        store = EncryptedStore(make_store(url), keys, accept_plaintext=True)
         await store.open()
         answer = reply(f"and {len(keys)}", answer)
         await store.record(turn(talk(), answer))
         assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
         if OLD in keys:
-            assert await store.reseal(lambda _: None) == 1
+            assert await store.re_encrypt(lambda _: None) == 1
             await store.scrub(compact=True)
         whole = await store.whole("conv_1")
         assert whole is not None
@@ -695,12 +703,12 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
         assert whole.conversation.tenant == TENANT
         await store.close()
     raw = make_store(url)
-    raw.may_be_sealed = True
+    raw.may_be_encrypted = True
     await raw.open()
     try:
         whole = await raw.whole("conv_1")
         assert whole is not None
-        assert all(is_sealed(node.body) for node in whole.nodes)
+        assert all(is_encrypted(node.body) for node in whole.nodes)
         assert whole.conversation.tenant != TENANT
     finally:
         await raw.close()

@@ -1,4 +1,4 @@
-"""Whatever is done to a sealed cell, what comes back is the right value or an error, never another value."""
+"""Whatever is done to an encrypted cell, what comes back is the right value or an error, never another."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def _everything(store):
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    path = tmp_path_factory.mktemp("sealed") / "sidecar.db"
+    path = tmp_path_factory.mktemp("encrypted") / "sidecar.db"
     return path, asyncio.run(_fill(str(path)))
 
 
@@ -168,7 +168,7 @@ def test_a_tampered_cell_is_right_or_an_error(filled, tmp_path_factory, places):
         if isinstance(value, StoreUnavailable):
             assert id in value.message
         elif what == "tree":
-            # What is not sealed may differ; what was said may not.
+            # What is not encrypted may differ; what was said may not.
             assert {node.id: (node.body, node.usage) for node in value} == {
                 node.id: (node.body, node.usage) for node in right[id, what]
             }

@@ -33,7 +33,7 @@ from sidecar.store import MemoryStore, make_store
 from tests.store.test_twins import CONVERSATIONS, ECHOES, as_turn, check_what_is_at_hand, records
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, talk, turn
 
-SEALED = 1  # which of the others is encrypted
+ENCRYPTED = 1  # which of the others is encrypted
 KEYS = [bytes([number]) * 32 for number in range(1, 4)]
 ids = st.sampled_from(sorted(CONVERSATIONS))
 places = st.integers(0, 7)
@@ -76,8 +76,8 @@ class Stores(RuleBasedStateMachine):
 
     async def open(self):
         path = Path(self.folder.name)
-        sealed = make_store(str(path / "sealed.db"), keys=KEYS[: self.keys][::-1])
-        self.others = [make_store(str(path / "plain.db")), sealed, make_store(self.postgres)]
+        encrypted = make_store(str(path / "encrypted.db"), keys=KEYS[: self.keys][::-1])
+        self.others = [make_store(str(path / "plain.db")), encrypted, make_store(self.postgres)]
         for store in self.others:
             await store.open()
 
@@ -274,7 +274,7 @@ class Stores(RuleBasedStateMachine):
             self.keys += rekeyed and self.keys < len(KEYS)
             await self.open()
             if rekeyed:
-                await self.others[SEALED].reseal(lambda _: None)
+                await self.others[ENCRYPTED].re_encrypt(lambda _: None)
             await self.compare()
 
         self.runner.run(work())
@@ -303,12 +303,14 @@ class Stores(RuleBasedStateMachine):
                 # The ids here are not keyed by a secret, which is what else would be said.
                 said = wrongs(await store.whole(held.id), store.secret)
                 assert [each for each in said if each.startswith(("exchange", "message"))] == []
-                told.append(replace(held, size=held.size * (store is not self.others[SEALED])))
+                told.append(replace(held, size=held.size * (store is not self.others[ENCRYPTED])))
             return told
 
         expected = self.runner.run(work(self.model))
         for store in self.others:
-            known = [replace(each, size=0) for each in expected] if store is self.others[SEALED] else expected
+            known = (
+                [replace(each, size=0) for each in expected] if store is self.others[ENCRYPTED] else expected
+            )
             assert self.runner.run(work(store)) == known, store
 
 

@@ -45,7 +45,7 @@ def test_memory_and_file_answer_every_question_alike(history):
 
 @settings(max_examples=12, deadline=None)
 @given(st.lists(records, max_size=8))
-def test_memory_and_a_sealed_file_answer_every_question_alike(history):
+def test_memory_and_a_encrypted_file_answer_every_question_alike(history):
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(compare(history, str(Path(folder) / "sidecar.db"), keys=[bytes(32)]))
 

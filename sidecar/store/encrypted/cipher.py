@@ -1,15 +1,16 @@
-"""How content is sealed: AES-256-GCM, each piece bound to its place.
+"""How content is encrypted: AES-256-GCM, each piece bound to its place.
 
-- Of several keys the first one seals, and all of them open.
-- A conversation has a key of its own, derived from that one, so that no number of messages wears a key out.
-- What is sealed opens only in the place that it was sealed for: a field of a message. Rows cannot be swapped.
-- A tenant is veiled: another name for it, always the same one, since tenants are looked for. Tenants key the
-  hashes of messages, so whoever has the database alone can check no guess at what was said.
-- What comes again with every turn looks the same each time (`seal_alike`), so that a store that holds it need
-  not write it anew: its nonce is a keyed hash of itself and its place, another one wherever these are.
-- Whatever was changed, cut or moved is a `StoreUnavailable` that names the row, never another value.
+- Of several keys the first one encrypts, and all of them decrypt.
+- A conversation has a key of its own, derived from that one, so that no number of messages exhausts a key.
+- A piece can be decrypted only in the place that it was encrypted for, a field of a message: rows cannot be
+  swapped.
+- A tenant has a deterministic pseudonym, so that it can be looked up. Tenants key the hashes of messages, so
+  nobody who has only the database can check a guess at what was said.
+- What comes again with every turn is encrypted deterministically (`encrypt_deterministic`), so that a store
+  that holds it need not write it again: its nonce is a keyed hash of the content and its place.
+- Whatever was changed, truncated or moved is a `StoreUnavailable` that names the row, never another value.
 
-Version 1: `\\0seal1`, 4 bytes that name the key, 12 bytes of nonce, the sealed ones, 16 bytes to verify them.
+Version 1: `\\0seal1`, 4 bytes that name the key, 12 bytes of nonce, the ciphertext, 16 bytes of tag.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ __all__ = [
     "ENCRYPTED",
     "KEY_SIZE",
     "TENANT_SIZE",
-    "BlockVeil",
-    "Seal",
+    "BlockPseudonym",
+    "ContentCipher",
     "TenantPseudonym",
     "changed_secret",
-    "is_sealed",
-    "refuse_sealed",
+    "is_encrypted",
+    "refuse_encrypted",
 ]
 
 KEY_SIZE = 32
@@ -45,18 +46,18 @@ _TEXT_MARK = "\x01seal1:"
 _NAME_SIZE, _NONCE_SIZE, _TAG_SIZE = 4, 12, 16
 _HEAD = len(_MARK) + _NAME_SIZE
 _SHORTEST = _HEAD + _NONCE_SIZE + _TAG_SIZE
-_BLOCK_VEILED, _VEILED = b"\x01", b"\x02"
+_BLOCK_PSEUDONYM, _PSEUDONYM = b"\x01", b"\x02"
 TENANT_SIZE = 16
 
 
-def is_sealed(data: bytes) -> bool:
-    """Was this sealed, with whatever key? JSON never begins so."""
+def is_encrypted(data: bytes) -> bool:
+    """Was this encrypted, with whatever key? JSON never begins so."""
     return data.startswith(_MARK)
 
 
-def refuse_sealed(secret: bytes, name: str) -> None:
-    """Raise `StoreUnavailable` for a store whose secret is sealed, opened by somebody without a key."""
-    if is_sealed(secret):
+def refuse_encrypted(secret: bytes, name: str) -> None:
+    """Raise `StoreUnavailable` for a store whose secret is encrypted, opened by somebody without a key."""
+    if is_encrypted(secret):
         raise StoreUnavailable(
             f"{name} is encrypted: set encryption.key or encryption.key_file to the key it was written with",
             code=ENCRYPTED,
@@ -64,15 +65,15 @@ def refuse_sealed(secret: bytes, name: str) -> None:
 
 
 def changed_secret() -> StoreUnavailable:
-    """The error for a store whose secret is not sealed, while what it holds is."""
+    """The error for a store whose secret is not encrypted, while what it holds is."""
     return StoreUnavailable(
         "the secret of the store is not encrypted, and what it holds is: somebody changed it; put a backup in"
         " its place"
     )
 
 
-class Seal:
-    """Seals and opens with these keys, 32 bytes each."""
+class ContentCipher:
+    """Encrypts and opens with these keys, 32 bytes each."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         from cryptography.exceptions import InvalidTag
@@ -81,31 +82,31 @@ class Seal:
         self._keys = {_name(key): key for key in keys}
         self._first = _name(keys[0])
 
-    def seal(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
-        """`plain`, sealed for this place in this conversation."""
-        return self._sealed(secrets.token_bytes(_NONCE_SIZE), plain, conversation, place)
+    def encrypt(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
+        """`plain`, encrypted for this place in this conversation."""
+        return self._encrypt(secrets.token_bytes(_NONCE_SIZE), plain, conversation, place)
 
-    def seal_alike(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
+    def encrypt_deterministic(self, plain: bytes, conversation: str, *place: bytes) -> bytes:
         """The same, and the same bytes each time: who sees two of them knows whether they say the same."""
         key = blake2b(self._keys[self._first], digest_size=KEY_SIZE, person=b"sidecar/nonces").digest()
         bound = _bound(conversation, (*place, plain))
-        return self._sealed(
+        return self._encrypt(
             blake2b(bound, digest_size=_NONCE_SIZE, key=key, person=b"sidecar/nonce").digest(),
             plain,
             conversation,
             place,
         )
 
-    def _sealed(self, nonce: bytes, plain: bytes, conversation: str, place: Sequence[bytes]) -> bytes:
+    def _encrypt(self, nonce: bytes, plain: bytes, conversation: str, place: Sequence[bytes]) -> bytes:
         cipher = _cipher(self._keys[self._first], conversation)
-        sealed: bytes = cipher.encrypt(nonce, plain, _bound(conversation, place))
-        return _MARK + self._first + nonce + sealed
+        encrypted: bytes = cipher.encrypt(nonce, plain, _bound(conversation, place))
+        return _MARK + self._first + nonce + encrypted
 
-    def open(self, sealed: bytes, conversation: str, *place: bytes) -> bytes:
-        """What was sealed for this place. Raises `StoreUnavailable` if that is not possible."""
-        if len(sealed) < _SHORTEST:
+    def decrypt(self, encrypted: bytes, conversation: str, *place: bytes) -> bytes:
+        """What was encrypted for this place. Raises `StoreUnavailable` if that is not possible."""
+        if len(encrypted) < _SHORTEST:
             raise _changed(conversation, place)
-        name, nonce = sealed[len(_MARK) : _HEAD], sealed[_HEAD : _HEAD + _NONCE_SIZE]
+        name, nonce = encrypted[len(_MARK) : _HEAD], encrypted[_HEAD : _HEAD + _NONCE_SIZE]
         key = self._keys.get(name)
         if key is None:
             raise StoreUnavailable(
@@ -113,43 +114,45 @@ class Seal:
                 " of encryption.key"
                 f" ({', '.join(each.hex() for each in self._keys)}): add that key behind the others"
             )
-        data = sealed[_HEAD + _NONCE_SIZE :]
+        data = encrypted[_HEAD + _NONCE_SIZE :]
         try:
             return bytes(_cipher(key, conversation).decrypt(nonce, data, _bound(conversation, place)))
         except self._invalid as error:
             raise _changed(conversation, place) from error
 
-    def seal_text(self, plain: str, conversation: str, *place: bytes) -> str:
-        """The same as `seal` for a text."""
-        return _as_text(self.seal(plain.encode("utf-8", "surrogatepass"), conversation, *place))
+    def encrypt_text(self, plain: str, conversation: str, *place: bytes) -> str:
+        """The same as `encrypt` for a text."""
+        return _as_text(self.encrypt(plain.encode("utf-8", "surrogatepass"), conversation, *place))
 
-    def seal_text_alike(self, plain: str, conversation: str, *place: bytes) -> str:
-        """The same as `seal_alike` for a text."""
-        return _as_text(self.seal_alike(plain.encode("utf-8", "surrogatepass"), conversation, *place))
+    def encrypt_text_deterministic(self, plain: str, conversation: str, *place: bytes) -> str:
+        """The same as `encrypt_deterministic` for a text."""
+        return _as_text(
+            self.encrypt_deterministic(plain.encode("utf-8", "surrogatepass"), conversation, *place)
+        )
 
-    def open_text(self, sealed: str, conversation: str, *place: bytes) -> str:
+    def decrypt_text(self, encrypted: str, conversation: str, *place: bytes) -> str:
         """The same for a text."""
         try:
-            data = base64.b64decode(sealed.removeprefix(_TEXT_MARK), validate=True)
+            data = base64.b64decode(encrypted.removeprefix(_TEXT_MARK), validate=True)
         except ValueError as error:
             raise _changed(conversation, place) from error
-        return self.open(data, conversation, *place).decode("utf-8", "surrogatepass")
+        return self.decrypt(data, conversation, *place).decode("utf-8", "surrogatepass")
 
-    def is_newest(self, sealed: bytes) -> bool:
-        """Is it sealed with the first key?"""
-        return sealed[:_HEAD] == _MARK + self._first
+    def is_newest(self, encrypted: bytes) -> bool:
+        """Is it encrypted with the first key?"""
+        return encrypted[:_HEAD] == _MARK + self._first
 
-    def is_newest_text(self, sealed: str) -> bool:
-        """Is it sealed with the first key?"""
+    def is_newest_text(self, encrypted: str) -> bool:
+        """Is it encrypted with the first key?"""
         try:
-            return self.is_sealed_text(sealed) and self.is_newest(
-                binascii.a2b_base64(sealed[len(_TEXT_MARK) :])
+            return self.is_encrypted_text(encrypted) and self.is_newest(
+                binascii.a2b_base64(encrypted[len(_TEXT_MARK) :])
             )
         except ValueError:  # whoever opens it says what is wrong with it
             return False
 
-    def is_sealed_text(self, text: str) -> bool:
-        """Was this sealed, with whatever key?"""
+    def is_encrypted_text(self, text: str) -> bool:
+        """Was this encrypted, with whatever key?"""
         return text.startswith(_TEXT_MARK)
 
 
@@ -163,20 +166,20 @@ class TenantPseudonym:
         self._invalid = InvalidTag
         self._cipher = AESSIV(blake2b(digest_size=64, key=secret[:64], person=b"sidecar/siv").digest())
         #: The name in the store of a tenant. It is longer than a tenant, and so never one.
-        self.veil = lru_cache(maxsize=1024)(self._veil)
+        self.pseudonym = lru_cache(maxsize=1024)(self._pseudonym)
 
-    def _veil(self, tenant: bytes) -> bytes:
-        return _VEILED + self._cipher.encrypt(_checked(tenant), None)
+    def _pseudonym(self, tenant: bytes) -> bytes:
+        return _PSEUDONYM + self._cipher.encrypt(_checked(tenant), None)
 
-    def unveil(self, name: bytes) -> bytes | None:
+    def tenant_of(self, name: bytes) -> bytes | None:
         """The tenant of a name in the store; None for what was never made here."""
         try:
-            return self._cipher.decrypt(name[1:], None) if name[:1] == _VEILED else None
+            return self._cipher.decrypt(name[1:], None) if name[:1] == _PSEUDONYM else None
         except (self._invalid, ValueError):
             return None
 
 
-class BlockVeil:
+class BlockPseudonym:
     """The same as it was in the first stores: AES on the one block that a tenant is. It does not show whether
     a name was changed; the hashes of messages do, which are keyed by the tenant."""
 
@@ -186,22 +189,22 @@ class BlockVeil:
         key = blake2b(digest_size=KEY_SIZE, key=secret[:64], person=b"sidecar/veil").digest()
         # A tenant is one block, and no two are the same: here this mode is what is wanted, a permutation.
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - one block, see above
-        self.veil = lru_cache(maxsize=1024)(self._veil)
+        self.pseudonym = lru_cache(maxsize=1024)(self._pseudonym)
 
-    def _veil(self, tenant: bytes) -> bytes:
+    def _pseudonym(self, tenant: bytes) -> bytes:
         encryptor = self._cipher.encryptor()
-        return _BLOCK_VEILED + encryptor.update(_checked(tenant)) + encryptor.finalize()
+        return _BLOCK_PSEUDONYM + encryptor.update(_checked(tenant)) + encryptor.finalize()
 
-    def unveil(self, name: bytes) -> bytes | None:
+    def tenant_of(self, name: bytes) -> bytes | None:
         """The tenant of a name in the store; None for what was never made here."""
-        if name[:1] != _BLOCK_VEILED or len(name) != 1 + TENANT_SIZE:
+        if name[:1] != _BLOCK_PSEUDONYM or len(name) != 1 + TENANT_SIZE:
             return None
         decryptor = self._cipher.decryptor()
         return decryptor.update(name[1:]) + decryptor.finalize()
 
 
-def _as_text(sealed: bytes) -> str:
-    return _TEXT_MARK + base64.b64encode(sealed).decode()
+def _as_text(encrypted: bytes) -> str:
+    return _TEXT_MARK + base64.b64encode(encrypted).decode()
 
 
 def _checked(tenant: bytes) -> bytes:

@@ -1,12 +1,12 @@
-"""A store in which what was said is sealed (see `seal`), around any other store.
+"""A store in which what was said is encrypted (see `cipher`), around any other store.
 
 Rules: bodies, usage, system messages, summaries, the details of exchanges, and the prompts, models and tools
-of threads are sealed, and so is the secret that keys all hashes; tenants are veiled. Keys, ids, roles, models
-of replies, times, sizes, the shape of the trees, and how each root is used stay readable, and so do an
-exchange's outcome, status, error and counts, but these cannot be changed beside its detail.
-Only `reseal` takes a store that was in use before it had a key (`takes_clear`), and nobody else does until it
-has gone over all of it. Nowhere else is anything believed that is not sealed, the secret included. A store
-that an earlier version served before `reseal` goes on as it was, until then.
+of threads are encrypted, and so is the secret that keys all hashes; tenants are stored under pseudonyms.
+Keys, ids, roles, models of replies, times, sizes, the shape of the trees, and how each root is used stay
+readable, and so do an exchange's outcome, status, error and counts, but these cannot be changed without its
+detail. Only `re_encrypt` takes a store that was in use before it had a key (`accept_plaintext`), and nobody
+else does until it has gone over all of it. Apart from that, nothing is trusted that is not encrypted, the
+secret included. A store that an earlier version served before `re_encrypt` goes on as it was, until then.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.encrypted.cipher import (
     TENANT_SIZE,
-    BlockVeil,
-    Seal,
+    BlockPseudonym,
+    ContentCipher,
     TenantPseudonym,
     changed_secret,
-    is_sealed,
+    is_encrypted,
 )
 from sidecar.store.encrypted.content import Content
 
 __all__ = ["EncryptedStore"]
 
-#: Where the secret is sealed; no conversation has this id.
+#: Where the secret is encrypted; no conversation has this id.
 _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
-#: Bound into the seal of the secret where tenants have names by `Veil`, so that a version that knows
-#: `BlockVeil` alone refuses the store and does not find it empty.
-_BY_VEIL = b"2"
-#: How far the store is sealed, kept with the secret: some of it (as earlier versions served it), or all.
-_MIXED, _ALL_SEALED = b"m", b"s"
+#: Bound to the encrypted secret where tenants are named by `TenantPseudonym`, so that a version that knows
+#: `BlockPseudonym` alone refuses the store and does not find it empty.
+_BY_PSEUDONYM = b"2"
+#: How far the store is encrypted, kept with the secret: some of it (as earlier versions served it), or all.
+_MIXED, _ALL_ENCRYPTED = b"m", b"s"
 
 
 class EncryptedStore(Store):
-    """`inner`, which must not have been given a secret, sealed with the first of `keys`."""
+    """`inner`, which must not have been given a secret, encrypted with the first of `keys`."""
 
     def __init__(
-        self, inner: Store, keys: Sequence[bytes], *, secret: str = "", takes_clear: bool = False
+        self, inner: Store, keys: Sequence[bytes], *, secret: str = "", accept_plaintext: bool = False
     ) -> None:
         self._inner = inner
-        self._inner.may_be_sealed = True
-        self._seal = Seal(keys)
-        self._content = Content(self._seal)
+        self._inner.may_be_encrypted = True
+        self._cipher = ContentCipher(keys)
+        self._content = Content(self._cipher)
         self._given = self.secret = secret.encode()
-        self._takes_clear = takes_clear
-        self._veils: type[TenantPseudonym | BlockVeil] = TenantPseudonym
+        self._accept_plaintext = accept_plaintext
+        self._pseudonym_type: type[TenantPseudonym | BlockPseudonym] = TenantPseudonym
 
     async def open(self) -> None:
         await self._inner.open()
@@ -66,8 +66,8 @@ class EncryptedStore(Store):
 
     async def _unlock(self) -> None:
         kept = self._inner.secret
-        if is_sealed(kept):
-            self._unseal_secret(kept)
+        if is_encrypted(kept):
+            self._decrypt_secret(kept)
         else:
             # The one that was made just now lies in the store's log as it is: nothing hangs on it yet.
             self._kept, self._content.is_mixed = secrets.token_bytes(len(kept)), False
@@ -75,37 +75,39 @@ class EncryptedStore(Store):
                 self._check_clear(len(held.tenant) == TENANT_SIZE)
                 self._kept, self._content.is_mixed = kept, True
             await self._lock()
-        self._veil = self._veils(self._kept)
+        self._pseudonyms = self._pseudonym_type(self._kept)
         self.secret = self._given or self._kept
 
-    def _unseal_secret(self, sealed: bytes) -> None:
+    def _decrypt_secret(self, encrypted: bytes) -> None:
         try:
-            told, self._veils = self._seal.open(sealed, _OF_SECRET, _BY_VEIL), TenantPseudonym
+            told = self._cipher.decrypt(encrypted, _OF_SECRET, _BY_PSEUDONYM)
+            self._pseudonym_type = TenantPseudonym
         except StoreUnavailable:
-            told, self._veils = self._seal.open(sealed, _OF_SECRET), BlockVeil
+            told = self._cipher.decrypt(encrypted, _OF_SECRET)
+            self._pseudonym_type = BlockPseudonym
         self._content.is_mixed, self._kept = told[:1] == _MIXED, told[1:]
-        if self._content.is_mixed and self._veils is TenantPseudonym and not self._takes_clear:
+        if self._content.is_mixed and self._pseudonym_type is TenantPseudonym and not self._accept_plaintext:
             raise StoreUnavailable(
                 "the store is encrypted in part, since `sidecar rekey` was broken off: run it again"
             )
 
     def _check_clear(self, is_clear: bool) -> None:
-        """Raise `StoreUnavailable` unless a store whose secret is not sealed may be taken."""
+        """Raise `StoreUnavailable` unless a store whose secret is not encrypted may be taken."""
         if not is_clear:
             raise changed_secret()
-        if not self._takes_clear:
+        if not self._accept_plaintext:
             raise StoreUnavailable(
                 "the store is not encrypted, and there is a key: `sidecar rekey` encrypts it. If it was"
                 " encrypted before, somebody changed it: put a backup in its place"
             )
 
     async def _lock(self) -> None:
-        told = (_MIXED if self._content.is_mixed else _ALL_SEALED) + self._kept
-        place = (_BY_VEIL,) if self._veils is TenantPseudonym else ()
-        await self._inner.keep_secret(self._seal.seal(told, _OF_SECRET, *place))
+        told = (_MIXED if self._content.is_mixed else _ALL_ENCRYPTED) + self._kept
+        place = (_BY_PSEUDONYM,) if self._pseudonym_type is TenantPseudonym else ()
+        await self._inner.keep_secret(self._cipher.encrypt(told, _OF_SECRET, *place))
 
-    async def reseal(self, done: Callable[[int], None]) -> int:
-        """Seal with the first key whatever is not; returns how many conversations that changed.
+    async def re_encrypt(self, done: Callable[[int], None]) -> int:
+        """Encrypt with the first key whatever is not; returns how many conversations that changed.
 
         `done` is told of each conversation, with how many messages it has. Broken off, it goes on with what
         is left when it is called again.
@@ -116,7 +118,7 @@ class EncryptedStore(Store):
             if whole is not None:
                 if not self._is_newest(whole):
                     changed += await self._inner.rewrite(
-                        held.id, lambda each: self._sealed(self._opened(each))
+                        held.id, lambda each: self._encrypted(self._decrypted(each))
                     )
                 done(len(whole.nodes))
         self._content.is_mixed = False
@@ -141,11 +143,11 @@ class EncryptedStore(Store):
             found = await self._inner.find(name, ids, hashes)
             if found.conversation is not None:
                 break
-        return self._open_found(found, tenant)
+        return self._decrypt_found(found, tenant)
 
     def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
         found = self._inner.at_hand(self._names(tenant)[0], ids, hashes)
-        return found and self._open_found(found, tenant)
+        return found and self._decrypt_found(found, tenant)
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
         for name in self._names(tenant):
@@ -163,30 +165,30 @@ class EncryptedStore(Store):
         return found
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
-        return self._content.open_nodes(conversation, await self._inner.path(conversation, node))
+        return self._content.decrypt_nodes(conversation, await self._inner.path(conversation, node))
 
     async def tree(self, conversation: str) -> list[Node]:
-        return self._content.open_nodes(conversation, await self._inner.tree(conversation))
+        return self._content.decrypt_nodes(conversation, await self._inner.tree(conversation))
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         found = await self._inner.system(conversation)
-        return self._content.open_system(conversation, found) if found else None
+        return self._content.decrypt_system(conversation, found) if found else None
 
     async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
         found = await self._inner.threads(conversation, limit)
-        return [self._content.open_thread(conversation, each) for each in found]
+        return [self._content.decrypt_thread(conversation, each) for each in found]
 
     async def record(self, turn: Turn) -> None:
         id, content = turn.conversation.id, self._content
-        sealed = replace(
+        encrypted = replace(
             turn,
-            conversation=self._veiled(turn.conversation),
-            nodes=tuple(content.seal_node(id, node) for node in turn.nodes),
-            system=content.seal_system(id, turn.system) if turn.system is not None else None,
-            exchange=content.seal_exchange(id, turn.exchange) if turn.exchange is not None else None,
-            thread=content.seal_thread(id, turn.thread) if turn.thread is not None else None,
+            conversation=self._with_pseudonym(turn.conversation),
+            nodes=tuple(content.encrypt_node(id, node) for node in turn.nodes),
+            system=content.encrypt_system(id, turn.system) if turn.system is not None else None,
+            exchange=content.encrypt_exchange(id, turn.exchange) if turn.exchange is not None else None,
+            thread=content.encrypt_thread(id, turn.thread) if turn.thread is not None else None,
         )
-        await self._inner.record(sealed)
+        await self._inner.record(encrypted)
 
     async def exchanges(
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
@@ -194,14 +196,14 @@ class EncryptedStore(Store):
         for name in self._names(tenant):
             found = await self._inner.exchanges(name, conversation, limit=limit, before=before)
             if found:
-                return [self._content.open_exchange(conversation, each) for each in found]
+                return [self._content.decrypt_exchange(conversation, each) for each in found]
         return []
 
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         for name in self._names(tenant):
             found = await self._inner.exchange(name, conversation, id)
             if found is not None:
-                return self._content.open_exchange(conversation, found)
+                return self._content.decrypt_exchange(conversation, found)
         return None
 
     def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
@@ -209,10 +211,10 @@ class EncryptedStore(Store):
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         found = await self._inner.summary(conversation, hashes)
-        return self._content.open_summary(conversation, found) if found else None
+        return self._content.decrypt_summary(conversation, found) if found else None
 
     async def summarise(self, conversation: str, summary: Summary) -> None:
-        await self._inner.summarise(conversation, self._content.seal_summary(conversation, summary))
+        await self._inner.summarise(conversation, self._content.encrypt_summary(conversation, summary))
 
     async def remember(self, name: str, value: bytes) -> None:
         await self._inner.remember(name, value)
@@ -222,14 +224,14 @@ class EncryptedStore(Store):
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         async for each in self._inner.conversations(name):
-            yield self._unveiled(each)
+            yield self._with_tenant(each)
 
     async def holdings(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
         for whose in self._names(tenant) if tenant is not None else (None,):
             async for each in self._inner.holdings(tenant=whose, name=name, sized=sized):
-                yield replace(each, tenant=self._unveil(each.tenant) or b"")
+                yield replace(each, tenant=self._tenant_of(each.tenant) or b"")
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         return await self._inner.delete(conversation, unless_after=unless_after)
@@ -242,19 +244,19 @@ class EncryptedStore(Store):
 
     async def whole(self, conversation: str) -> Snapshot | None:
         found = await self._inner.whole(conversation)
-        return self._opened(found) if found else None
+        return self._decrypted(found) if found else None
 
     async def put(self, whole: Snapshot) -> None:
-        await self._inner.put(self._sealed(whole))
+        await self._inner.put(self._encrypted(whole))
 
     async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         return await self._inner.rewrite(
-            conversation, lambda whole: self._sealed(change(self._opened(whole)))
+            conversation, lambda whole: self._encrypted(change(self._decrypted(whole)))
         )
 
     async def keep_secret(self, secret: bytes) -> None:
         self._kept = self.secret = secret
-        self._veil = self._veils(secret)
+        self._pseudonyms = self._pseudonym_type(secret)
         await self._lock()
 
     async def backup(self, file: str, progress: Callable[[float], None]) -> None:
@@ -262,43 +264,43 @@ class EncryptedStore(Store):
 
     def _names(self, tenant: bytes) -> tuple[bytes, ...]:
         """Under which names the store may have a tenant."""
-        veiled = self._veil.veil(tenant)
-        return (veiled, tenant) if self._content.is_mixed else (veiled,)
+        name = self._pseudonyms.pseudonym(tenant)
+        return (name, tenant) if self._content.is_mixed else (name,)
 
-    def _veiled(self, about: Conversation) -> Conversation:
-        return replace(about, tenant=self._veil.veil(about.tenant))
+    def _with_pseudonym(self, about: Conversation) -> Conversation:
+        return replace(about, tenant=self._pseudonyms.pseudonym(about.tenant))
 
-    def _unveil(self, name: bytes) -> bytes | None:
+    def _tenant_of(self, name: bytes) -> bytes | None:
         if self._content.is_mixed and len(name) == TENANT_SIZE:
             return name
-        return self._veil.unveil(name)
+        return self._pseudonyms.tenant_of(name)
 
-    def _unveiled(self, about: Conversation) -> Conversation:
-        tenant = self._unveil(about.tenant)
+    def _with_tenant(self, about: Conversation) -> Conversation:
+        tenant = self._tenant_of(about.tenant)
         if tenant is None:
             raise StoreUnavailable(
                 f"the tenant of conversation {about.id} is not what was written there: it was changed"
             )
         return replace(about, tenant=tenant)
 
-    def _open_found(self, found: Found, tenant: bytes) -> Found:
+    def _decrypt_found(self, found: Found, tenant: bytes) -> Found:
         if found.conversation is None:
             return found
         id = found.conversation.id
-        nodes = {hash: self._content.open_nodes(id, alike) for hash, alike in found.nodes.items()}
+        nodes = {hash: self._content.decrypt_nodes(id, alike) for hash, alike in found.nodes.items()}
         return replace(found, conversation=replace(found.conversation, tenant=tenant), nodes=nodes)
 
-    def _sealed(self, whole: Snapshot) -> Snapshot:
-        return replace(self._content.sealed(whole), conversation=self._veiled(whole.conversation))
+    def _encrypted(self, whole: Snapshot) -> Snapshot:
+        return replace(self._content.encrypted(whole), conversation=self._with_pseudonym(whole.conversation))
 
-    def _opened(self, whole: Snapshot) -> Snapshot:
-        about = self._unveiled(whole.conversation)
+    def _decrypted(self, whole: Snapshot) -> Snapshot:
+        about = self._with_tenant(whole.conversation)
         _check_that_all_are_its_own(about, whole.nodes)
-        return replace(self._content.opened(whole), conversation=about)
+        return replace(self._content.decrypted(whole), conversation=about)
 
     def _is_newest(self, whole: Snapshot) -> bool:
-        veiled = self._veil.unveil(whole.conversation.tenant) is not None
-        return veiled and self._content.is_newest(whole)
+        is_known = self._pseudonyms.tenant_of(whole.conversation.tenant) is not None
+        return is_known and self._content.is_newest(whole)
 
 
 def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:

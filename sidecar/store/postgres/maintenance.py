@@ -1,4 +1,4 @@
-"""A PostgreSQL store's life besides requests: what is held, deleted, taken over and sealed anew.
+"""A PostgreSQL store's life besides requests: what is held, deleted, taken over and encrypted anew.
 
 Rules: a conversation is deleted in one transaction, which holds up nobody but who writes to that very
 conversation. What was deleted is gone for every query at once; `scrub` has the server take it from its
@@ -108,10 +108,10 @@ _PUT_THREAD = f"""
     SELECT number, born, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM conversation WHERE number = $1
     ON CONFLICT (conversation, born, root) DO UPDATE SET
         {", ".join(f"{each} = excluded.{each}" for each in THREAD)}"""
-_RESEAL_EXCHANGES = """
+_RE_ENCRYPT_EXCHANGES = """
     UPDATE exchange e SET detail = n.detail FROM unnest($2::bytea[], $3::bytea[]) AS n (id, detail)
     WHERE e.conversation = $1 AND e.id = n.id"""
-_RESEAL = """
+_RE_ENCRYPT = """
     UPDATE message m SET body = n.body, usage = n.usage
     FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS n (id, body, usage)
     WHERE m.conversation = $1 AND m.id = n.id"""
@@ -269,7 +269,7 @@ async def _rewrite(connection: Connection, new: Snapshot) -> None:
         "UPDATE conversation SET tenant = $2 WHERE number = $1", number, new.conversation.tenant
     )
     columns = ([each.id for each in new.nodes], [each.body for each in new.nodes])
-    await connection.execute(_RESEAL, number, *columns, [each.usage for each in new.nodes], timeout=LONG)
+    await connection.execute(_RE_ENCRYPT, number, *columns, [each.usage for each in new.nodes], timeout=LONG)
     if new.system is not None:
         await connection.execute(_PUT_SYSTEM, number, *new.system)
     await connection.executemany(
@@ -277,5 +277,5 @@ async def _rewrite(connection: Connection, new: Snapshot) -> None:
         [(number, each.hash, text(each.text)) for each in new.summaries],
     )
     details = ([each.id for each in new.exchanges], [packed(each.detail) for each in new.exchanges])
-    await connection.execute(_RESEAL_EXCHANGES, number, *details, timeout=LONG)
+    await connection.execute(_RE_ENCRYPT_EXCHANGES, number, *details, timeout=LONG)
     await connection.executemany(_PUT_THREAD, [(number, *thread_row(each)) for each in new.threads])

@@ -17,7 +17,7 @@ from sidecar.conversation.records import Exchange, Found, Summary, Thread, Turn
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED
-from sidecar.store.encrypted.cipher import refuse_sealed
+from sidecar.store.encrypted.cipher import refuse_encrypted
 from sidecar.store.exchanges import LAST_EXCHANGE, exchange_of
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
@@ -165,8 +165,8 @@ class PostgresStore(Life):
 
     async def _prepare(self, connection: Connection) -> None:
         kept = await migrate(connection, f"the store {self._database.address.shown}")
-        if not self.may_be_sealed:
-            refuse_sealed(kept, f"the store {self._database.address.shown}")
+        if not self.may_be_encrypted:
+            refuse_encrypted(kept, f"the store {self._database.address.shown}")
         self.secret = self.secret or kept
         if await connection.fetchval("SHOW synchronous_commit") == "off":
             log.warning(

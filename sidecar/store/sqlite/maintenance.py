@@ -1,4 +1,4 @@
-"""A SQLite store's life besides requests: what is held, deleted, copied and sealed anew.
+"""A SQLite store's life besides requests: what is held, deleted, copied and encrypted anew.
 
 Rules: what is deleted is overwritten with zeros (`secure_delete`, also for what `record` replaces), and is
 gone from the write-ahead log once `scrub` returns. A conversation that is being deleted has another id and

@@ -20,7 +20,7 @@ from sidecar.conversation.records import Exchange, Found, Summary, Thread, Turn
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
-from sidecar.store.encrypted.cipher import refuse_sealed
+from sidecar.store.encrypted.cipher import refuse_encrypted
 from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_of
 from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import Turns
@@ -248,8 +248,8 @@ class SQLiteStore(Life):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             kept = _kept_secret(connection)
-            if not self.may_be_sealed:
-                refuse_sealed(kept, f"the store {self._file}")
+            if not self.may_be_encrypted:
+                refuse_encrypted(kept, f"the store {self._file}")
             self.secret = self._given or kept
             with connection:
                 connection.execute("BEGIN IMMEDIATE")

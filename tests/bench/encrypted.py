@@ -29,7 +29,7 @@ _WORK = ("find", "record a turn", "load a chat")
 
 async def main(arguments: list[str], folder: Path) -> None:
     parser = argparse.ArgumentParser(
-        prog="./dev bench sealed", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="./dev bench encrypted", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--chats", type=int, default=50, help=f"of {typical.TURNS} turns")
     chats = parser.parse_args(arguments).chats
