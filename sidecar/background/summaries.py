@@ -2,7 +2,8 @@
 
 Rules: what is asked goes to the configured model as a question of the sidecar's own, without any id, so that
 no agent takes it for a turn and no second sidecar for a chat. The client's credential goes with it only to
-the upstream to which it went anyway. Whatever goes wrong is counted and said, without what was in it.
+the upstream to which it went anyway. What is no summary is asked for once more, with more room, and then
+dropped. Whatever goes wrong is counted and said, without what was in it.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from multidict import CIMultiDict
 from sidecar import __version__
 from sidecar.background.summary_jobs import SummaryJobs
 from sidecar.background.tasks import Spawn
-from sidecar.conversation.message import read, visible_text
+from sidecar.conversation.message import Fields, read, visible_text
 from sidecar.conversation.records import Summary
 from sidecar.dialects.chat.assembly import Assembled, from_body
 from sidecar.dialects.chat.overflow import recognised
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.prompt.summary import Missing, clipped, measure
-from sidecar.prompt.summary_question import pieces, question
+from sidecar.prompt.summary_question import MORE_ROOM, fault_of, pieces, question
 from sidecar.settings.sections import Summary as SummarySettings
 from sidecar.store import Store
 from sidecar.upstream.headers import HISTORY
@@ -83,8 +84,7 @@ class Summarizer:
         fronts = [each for each in missing.fronts if each.end > missing.told]
         try:
             for piece in pieces(missing.line, missing.told, fronts, room)[:_PIECES]:
-                body = question(rules.prompt, rules.model, before, piece.text, rules.max_tokens)
-                answer = await self._answer(path, headers, body)
+                answer = await self._answer(path, headers, before, piece.text)
                 before = clipped(answer, rules.max_tokens)
                 summary = Summary(piece.front.hash, before, rules.model, time.time())
                 await self._store.summarise(missing.conversation, summary)
@@ -109,16 +109,25 @@ class Summarizer:
         left = window - measure(rules.prompt) - 2 * rules.max_tokens - _AROUND
         return min(_MOST_ROOM, max(left, window // 4))
 
-    async def _answer(self, path: str, headers: CIMultiDict[str], body: bytes) -> str:
+    async def _answer(self, path: str, headers: CIMultiDict[str], before: str, text: str) -> str:
+        """A summary; asked for once more, with more room, where the first answer is none."""
+        rules, fault = self._rules, ""
+        for room in (1, MORE_ROOM):
+            body = question(rules.prompt, rules.model, before, text, rules.max_tokens, room)
+            answer, finish = await self._asked(path, headers, body)
+            fault = fault_of(answer, finish, rules.max_tokens)
+            if not fault:
+                return visible_text(answer)
+        raise _Unusable(f"the model that sums up {fault}")
+
+    async def _asked(self, path: str, headers: CIMultiDict[str], body: bytes) -> tuple[Fields, str | None]:
+        """The message that it answers with, and why that ended."""
         answer = await self._target.fetch("POST", path, headers, body, timeout=_PATIENCE, limit=_LARGEST)
         if answer.status != 200:
             if recognised(answer.status, answer.body, body):
                 self._jobs.too_long()
             raise _Unusable(f"the model that sums up answered with status {answer.status}")
-        text = _text(from_body(answer.body))
-        if not text:
-            raise _Unusable("the model that sums up answered without a text")
-        return text
+        return _message(from_body(answer.body))
 
 
 def _headers(request: web.BaseRequest, target: Target) -> CIMultiDict[str]:
@@ -135,10 +144,11 @@ def _headers(request: web.BaseRequest, target: Target) -> CIMultiDict[str]:
     return headers
 
 
-def _text(answer: Assembled) -> str:
+def _message(answer: Assembled) -> tuple[Fields, str | None]:
     if answer.error is not None or not answer.replies:
-        return ""
+        raise _Unusable("the model that sums up answered without a text")
+    reply = answer.replies[0]
     try:
-        return visible_text(read(answer.replies[0].message))
+        return read(reply.message), reply.finish_reason
     except ValueError:  # a number beyond all range, nesting without end
-        return ""
+        raise _Unusable("the model that sums up answered with what cannot be read") from None

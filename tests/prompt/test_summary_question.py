@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.summary import fronts, measure
-from sidecar.prompt.summary_question import pieces, question, transcript
+from sidecar.prompt.summary_question import MORE_ROOM, fault_of, pieces, question, transcript
 from tests.conversation.build import calls, raw, request, result, says, user
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -112,3 +112,41 @@ class TestQuestion:
     def test_the_first_has_no_summary(self):
         asked = json.loads(question("Sum up.", "small", "", "User: hi", 1))["messages"][1]
         assert asked == {"role": "user", "content": "<conversation>\nUser: hi\n</conversation>"}
+
+    def test_more_room_asks_for_no_more_words(self):
+        first = json.loads(question("Sum up.", "small", "", "User: hi", 400))
+        more = json.loads(question("Sum up.", "small", "", "User: hi", 400, MORE_ROOM))
+        assert more == {**first, "max_tokens": 1600}
+
+
+class TestFaults:
+    @pytest.mark.parametrize("finish", ["stop", "STOP", "end_turn", "eos"])
+    def test_a_text_that_came_to_its_end_is_a_summary(self, finish):
+        for text in (
+            "They met.",
+            "{not JSON",
+            "[1] They met.",
+            '{"they": "met"}',
+            "<think>so</think>They met.",
+        ):
+            assert fault_of({"role": "assistant", "content": text}, finish, 100) == ""
+
+    @pytest.mark.parametrize(
+        ("fields", "finish", "fault"),
+        [
+            ({"content": "They met"}, "length", "did not come to its end"),
+            ({"content": "They met"}, None, "did not come to its end"),
+            ({"content": "They met", "tool_calls": [{}]}, "stop", "called a tool"),
+            ({"content": None, "function_call": {"name": "f"}}, "stop", "called a tool"),
+            ({"content": None}, "stop", "answered without a text"),
+            ({"content": "<think>They met"}, "stop", "answered without a text"),
+            ({"content": "<|tool_call|>f"}, "stop", "answered with no prose"),
+            ({"content": '{"name": "f", "arguments": {}}'}, "stop", "answered with no prose"),
+            ({"content": "They met. " * 60}, "stop", "wrote more than was asked for"),
+        ],
+    )
+    def test_what_is_none_is_told(self, fields, finish, fault):
+        assert fault_of({"role": "assistant", **fields}, finish, 100) == fault
+
+    def test_a_little_more_is_none_to_speak_of(self):
+        assert fault_of({"role": "assistant", "content": "They met. " * 48}, "stop", 100) == ""

@@ -24,7 +24,6 @@ from tests.proxy.mock_upstream import (
     Exchange,
     Received,
     Upstream,
-    completion,
     cuts,
     says,
     sends,
@@ -247,15 +246,13 @@ async def test_a_slow_model_delays_nothing_and_is_asked_once_at_a_time(
     [
         sends(b'{"error": {"message": "q1 is bad"}}', status=500),
         sends(b"q1", status=200),
-        sends(completion("")),
-        sends(completion("<think>q1")),
         sends(b'{"choices": [{"message": {"role": "assistant", "content": "x", "n": 1e999}}]}'),
         sends(b'{"error": {"message": "q1"}}', status=200),
         sends(b" " * (3 << 20)),
         cuts(),
         sends(b"{", "cut", headers={**JSON}),
     ],
-    ids=["500", "no JSON", "empty", "only thoughts", "odd", "error", "endless", "cut", "half"],
+    ids=["500", "no JSON", "odd", "error", "endless", "cut", "half"],
 )
 async def test_a_failing_model_fails_no_request_and_is_asked_again_by_a_later_one(
     start: Start, upstream: Upstream, model: Model, answer: Answer, caplog: pytest.LogCaptureFixture
@@ -274,6 +271,49 @@ async def test_a_failing_model_fails_no_request_and_is_asked_again_by_a_later_on
     await after(sidecar, made=1, failed=1)
     await talk(sidecar, 5, 5)
     assert chats(upstream)[-1].said[0].startswith(HEADING)
+
+
+CALLS = [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+NO_SUMMARIES = {
+    "cut off by its length": says("They met and then they", finish="length"),
+    "no reason to end": sends(b'{"choices":[{"message":{"role":"assistant","content":"They met."}}]}'),
+    "a call": says("They met.", tool_calls=CALLS),
+    "a call that ends as one": says(None, finish="tool_calls", tool_calls=CALLS),
+    "an older call": says("They met.", function_call={"name": "f", "arguments": "{}"}),
+    "a call as text": says('{"name": "f", "arguments": {}}'),
+    "a call in tags": says('<tool_call>{"name": "f"}</tool_call>'),
+    "nothing": says(""),
+    "only thoughts": says("<think>They met and q1"),
+    "only thoughts, in their own field": says("", reasoning_content="They met."),
+    "thoughts that did not end": says("", finish="length", reasoning_content="They met and q1"),
+    "another's channel": says("<|channel|>analysis<|message|>They met."),
+    "far too much": says("A long story. " * 2000),
+}
+
+
+@pytest.mark.parametrize("answer", NO_SUMMARIES.values(), ids=NO_SUMMARIES)
+async def test_what_is_no_summary_is_asked_for_once_more_with_more_room_and_then_dropped_and_said(
+    start: Start, upstream: Upstream, model: Model, answer: Answer, caplog: pytest.LogCaptureFixture
+):
+    sidecar = await start(**ONE_TURN_AT_A_TIME)
+    model.script = [answer, says("They met.")]
+    await talk(sidecar, 3, 3)
+    await after(sidecar, made=1)
+    first, second = (each.json for each in model.asked)
+    assert second["messages"] == first["messages"]
+    assert second["max_tokens"] >= 2 * first["max_tokens"]
+    await talk(sidecar, 4, 4)
+    assert chats(upstream)[-1].said[0] == with_summary("They met.")
+    await over(sidecar, model, before=1)
+
+    model.script = [answer, answer]
+    before = len(model.asked)
+    await talk(sidecar, 5, 5)
+    await after(sidecar, made=2, failed=1)
+    assert len(model.asked) == before + 2
+    assert "a summary could not be made" in [each.getMessage() for each in caplog.records]
+    await talk(sidecar, 6, 6)
+    assert chats(upstream)[-1].said[0].startswith(HEADING)  # the one before still stands
 
 
 async def test_the_more_often_it_fails_the_later_it_is_asked_again(start: Start, model: Model):
@@ -311,7 +351,7 @@ async def test_the_tokens_of_a_long_summary_are_within_the_budget(
     start: Start, upstream: Upstream, model: Model
 ):
     sidecar = await start(trim={"max_input_tokens": 1500}, summary={"model": "small", "max_tokens": 200})
-    model.script = [says("A long story. " * 2000)] * 9
+    model.script = [says("A long story. " * 66)] * 9
     for at in range(1, 30):
         reply = await sidecar.ask(*turns(at, " word" * 30), id="a")
         await over(sidecar, model)
