@@ -7,8 +7,9 @@ client's new version, and what could be the echo of two different messages is th
 
 - An assistant message echoes a whole stored answer (one reply, or several with tool messages between)
   when its visible text is the visible text of that answer.
-- One that makes tool calls echoes a single reply with the same text that made these calls, and maybe more:
-  clients drop calls that got no result.
+- One that makes tool calls echoes a single reply that made these calls, and maybe more: clients drop calls
+  that got no result, and the text beside calls. A call is the same by its id, name and arguments alone. Of
+  several replies those with the same text.
 - An assistant message echoes a *partial* reply when its text is a beginning of it: what the client
   had seen when it stopped.
 - A user message echoes the stored one when one text contains the other, **and** the answer that
@@ -60,9 +61,10 @@ def echoed_answers(tree: Tree, parent: Node | None, sent: Message, effort: Effor
     found: list[Step] = []
     for reply in _replies(tree, parent, effort):
         effort.look(len(calls))
-        if calls <= effort.calls(reply) and _told((reply, None), text, _NOTHING, effort)[0]:
+        if calls <= effort.calls(reply):
             found.append((reply,))
-    return found
+    alike = [step for step in found if _told((step[0], None), text, _NOTHING, effort)[0]]
+    return alike or found
 
 
 def echoed_questions(tree: Tree, parent: Node | None, sent: Message, effort: Effort) -> list[Step]:

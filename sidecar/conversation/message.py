@@ -26,11 +26,13 @@ from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without
 __all__ = [
     "Fields",
     "both_forms",
+    "call_form",
     "call_forms",
     "call_ids",
     "encode",
     "exact_form",
     "is_plain",
+    "is_text",
     "is_too_deep",
     "normal_form",
     "read",
@@ -85,7 +87,7 @@ def text_of(fields: Fields) -> str:
     if type(content) is str:
         return content
     if type(content) is list:
-        return "\n".join(part["text"] for part in content if _is_text(part))
+        return "\n".join(part["text"] for part in content if is_text(part))
     return ""
 
 
@@ -174,19 +176,20 @@ def _is_empty(value: Any) -> bool:
     return value is None or (type(value) in (str, list, dict) and not value)
 
 
-def _is_text(part: Any) -> bool:
+def is_text(part: Any) -> bool:
+    """Is this part of a content a text?"""
     return type(part) is dict and part.get("type") == "text" and type(part.get("text")) is str
 
 
 def _merged(parts: list[Any], of_text: Callable[[str], str]) -> Any:
     """Parts with the images by their bytes; a list of nothing but text is the text itself."""
-    if all(map(_is_text, parts)):
+    if all(map(is_text, parts)):
         return "\n".join(part["text"] for part in parts)
     return [_part(part, of_text) for part in parts]
 
 
 def _part(part: Any, of_text: Callable[[str], str]) -> Any:
-    if _is_text(part):
+    if is_text(part):
         return {"text": of_text(part["text"])}
     if type(part) is dict and type(part.get("image_url")) is dict:
         image = part["image_url"]
@@ -266,6 +269,17 @@ def call_ids(fields: Fields) -> Iterable[str]:
 
 
 def call_forms(fields: Fields) -> frozenset[bytes]:
-    """The tool calls that the message makes, each in its normal form."""
+    """The tool calls that the message makes, each by what makes it that call: id, name and arguments."""
     made = fields.get("tool_calls")
-    return frozenset(_encode(_tool_call_value(call)) for call in made) if type(made) is list else frozenset()
+    return frozenset(map(call_form, made)) if type(made) is list else frozenset()
+
+
+def call_form(call: Any) -> bytes:
+    """The bytes that are equal for two calls exactly when they are the same one: id, name and arguments as a
+    JSON value, whatever other fields a client has lost."""
+    if type(call) is not dict:
+        return _encode(call)
+    told: Any = call.get("function")
+    if type(told) is dict:
+        told = (told.get("name"), _argument_value(told.get("arguments") or ""))
+    return _encode((call.get("id") or None, told or call.get("custom")))

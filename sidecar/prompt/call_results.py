@@ -50,15 +50,20 @@ class Call:
     result: int = -1
 
     @property
+    def name(self) -> str:
+        """Of the tool that is called."""
+        return str(self._called.get("name") or "tool")
+
+    @property
     def in_words(self) -> str:
         """As a text, for where no calls go."""
-        called = self.made.get("function")
-        if not isinstance(called, dict):
-            called = self.made.get("custom")
-        if not isinstance(called, dict):
-            return "tool"
-        given = called.get("arguments", called.get("input", ""))
-        return f"{called.get('name', 'tool')}({given})"
+        called = self._called
+        return f"{self.name}({called.get('arguments', called.get('input', ''))})" if called else self.name
+
+    @property
+    def _called(self) -> dict[str, Any]:
+        told = (self.made.get(kind) for kind in ("function", "custom"))
+        return next((each for each in told if isinstance(each, dict)), {})
 
 
 @dataclass(slots=True)

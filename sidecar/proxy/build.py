@@ -216,9 +216,10 @@ def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> lis
     sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
     if plan.line is not None and form.as_sent:
         return plain(plan.line, sent)
+    reader = Reader(chat.model, chat.tools, time.time())
     if plan.line is not None:
-        return remembered(plan.line, sent, rules, Reader(chat.model, chat.tools, time.time()))
-    return rebuilt(sent, plan.steps, rules, call.chain, chat.model)
+        return remembered(plan.line, sent, rules, reader)
+    return rebuilt(sent, plan.steps, rules, reader)
 
 
 def _readable_only(headers: CIMultiDict[str]) -> None:

@@ -30,6 +30,7 @@ from sidecar.conversation.tree import Conversation, Node, Tree
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
+from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
@@ -183,7 +184,8 @@ async def _reconcile(services: Services, call: ChatCall, found: Found, conversat
         return Plan(Outcome.START, _fresh(call, _of_its_own(services, call)), None, chat.path.messages)
     plan = _plan(call, conversation, place, is_tip=is_tip)
     system = await _system(services, call, conversation, appending=False)
-    return replace(plan, steps=steps if _may_restore(call) else (), system=system)
+    steps = await without_dropped(store, conversation, chat.path, steps) if _may_restore(call) else ()
+    return replace(plan, steps=steps, system=system)
 
 
 def _plan(call: ChatCall, conversation: Conversation, place: Place, *, is_tip: bool) -> Plan:

@@ -107,9 +107,21 @@ class TestEchoedCalls:
         assert echoed(nodes, calls("a", content="Let me look.", arguments='{"a":3}')) == []
         assert echoed(nodes, calls("b", content="Let me look.")) == []
 
-    def test_the_same_calls_under_another_text_are_no_echo(self):
+    def test_the_same_calls_under_another_text_are_one(self):
         nodes = line(user("hi"), calls("a", "b", content="Let me look."))
-        assert echoed(nodes, calls("a", content="I look.")) == []
+        assert echoed(nodes, calls("a", content="")) == [(nodes[1],)]
+
+    def test_of_two_replies_with_the_same_calls_the_one_with_the_same_text_is_meant(self):
+        root = node(user("hi"))
+        one, two = (node(calls("a", content=text), root, nonce=at) for at, text in enumerate(("one", "two")))
+        assert echoed([root, one, two], calls("a", content="two ", arguments='{"a":2.0}')) == [(two,)]
+        assert echoed([root, one, two], calls("a")) == [(one,), (two,)]
+
+    def test_a_call_is_the_same_whatever_fields_the_client_has_lost(self):
+        signed = calls("a")
+        signed["tool_calls"][0]["extra_content"] = {"google": {"thought_signature": "s"}}
+        nodes = line(user("hi"), signed)
+        assert echoed(nodes, calls("a")) == [(nodes[1],)]
 
 
 class TestEchoedQuestions:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.conversation.message import (
+    call_form,
     call_forms,
     call_ids,
     exact_form,
@@ -264,9 +265,18 @@ class TestCalls:
         assert list(call_ids(told)) == ["a", "b"]
         assert list(call_ids(says("", tool_calls="odd"))) == []
 
-    def test_the_forms_of_calls_are_those_of_the_normal_form(self):
+    def test_a_call_is_known_by_its_id_its_name_and_its_arguments(self):
         assert call_forms(calls("a", arguments='{"a":2}')) < call_forms(calls("a", "b"))
         assert call_forms(says("hi")) == frozenset()
+        (call,) = calls("a")["tool_calls"]
+        assert call_form({**call, "index": 0, "extra_content": {"a": 1}}) == call_form(call)
+        assert call_form({**call, "function": {"name": "look"}}) != call_form(call)
+        assert call_form({**call, "id": ""}) == call_form({**call, "id": None}) != call_form(call)
+
+    def test_so_is_one_of_another_kind_or_of_none(self):
+        run, look = ({"id": "a", "custom": {"name": name, "input": "x"}} for name in ("run", "look"))
+        assert call_form(run) != call_form(look)
+        assert call_form("odd") != call_form({"id": "a", "function": "odd"})
 
 
 class TestDepth:

@@ -35,15 +35,23 @@ def going_on(tree, node):
 def says_the_same(sent, line):
     replies = [json.loads(each.body) for each in line if each.role == "assistant"]
     text, texts = visible_text(sent), [visible_text(each) for each in replies]
-    if call_forms(sent):
-        if len(line) > 1 or not call_forms(sent) <= call_forms(replies[0]):
-            return False
-    elif not text:
-        return False
     if len(line) == 1 and line[0].state == "partial":
         return texts[0].startswith(text)
     told = [each for each in texts if each]
     return text == texts[-1] or text in {join.join(told) for join in ("", "\n", "\n\n", " ")}
+
+
+def makes_the_same_calls(sent, line):
+    return len(line) == 1 and call_forms(sent) <= call_forms(json.loads(line[0].body))
+
+
+def answers_of(tree, parent, sent):
+    """A message with calls is known by its calls; by its text only among several."""
+    found = answers(tree, parent)
+    if not call_forms(sent):
+        return [line for line in found if visible_text(sent) and says_the_same(sent, line)]
+    found = [line for line in found if makes_the_same_calls(sent, line)]
+    return [line for line in found if says_the_same(sent, line)] or found
 
 
 def steps_of(tree, parent, sent):
@@ -52,7 +60,7 @@ def steps_of(tree, parent, sent):
     if equal:
         return equal, True
     if sent.role == "assistant":
-        return [line for line in answers(tree, parent) if says_the_same(sent.fields, line)], False
+        return answers_of(tree, parent, sent.fields), False
     text = text_of(sent.fields).strip()
     if sent.role != "user" or not text:
         return [], False

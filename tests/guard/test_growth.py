@@ -195,6 +195,9 @@ def test_stored_calls_are_paired_with_their_results():
     assert_linear(make, lambda nodes: remembered(nodes, (), Restore(), Reader("m", b"[]")), 150, least=0.02)
 
 
+TOOLS = b'[{"type":"function","function":{"name":"look"}}]'
+
+
 def test_a_chat_is_read_found_rebuilt_and_cut():
     def make(n: int) -> tuple[bytes, Tree]:
         told = [
@@ -208,7 +211,7 @@ def test_a_chat_is_read_found_rebuilt_and_cut():
         asked = parse(body, CHAIN)
         found = walk(tree, asked.path, NOBODY)
         assert len(found.steps) + 1 == len(asked.path)
-        line = rebuilt(asked.path.messages, found.steps, Restore(), CHAIN, "m")
+        line = rebuilt(asked.path.messages, found.steps, Restore(), Reader(None, TOOLS))
         trim(line, Budget(max_input_tokens=500))
 
     assert_linear(make, run, 50, least=0.02)

@@ -41,11 +41,15 @@ async def test_what_a_client_drops_and_a_model_demands_comes_back(
 ):
     upstream.otherwise = strict = model(NAMED[name], steps=2)
     client = await looped(sidecar, id=id)
-    # Refused once: every further request of the conversation is right at the first try.
-    assert 1 <= len(strict.refusals) <= 2
     assert len(upstream.requests) == len(client.replies) + len(strict.refusals)
-    healed = [each for each in client.replies if "X-Sidecar-Supplied" in each.headers]
-    assert len(healed) >= len(client.replies) - 2
+    if name == "gemini-3" and id:
+        # A signature is a part of its call, and is put back without being asked for.
+        assert not strict.refusals
+    else:
+        # Refused once: every further request of the conversation is right at the first try.
+        assert 1 <= len(strict.refusals) <= 2
+        healed = [each for each in client.replies if "X-Sidecar-Supplied" in each.headers]
+        assert len(healed) >= len(client.replies) - 2
     taken = json.loads(strict.taken[-1])["messages"]
     if name.startswith("deepseek") or name == "kimi":
         assert all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -166,7 +167,7 @@ async def test_tool_steps_that_open_webui_respells_are_restored(sidecar: Sidecar
     await sidecar.ask("add", headers=template("m1", "u1"))
     echo = {"role": "assistant", "content": "", "tool_calls": [RESPELLED]}
     reply = await sidecar.ask("add", echo, RESULT, headers=template("m1", "u1"))
-    original = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    original = {"role": "assistant", "content": "", "tool_calls": [CALL]}
     assert upstream.last.said == ["add", original, RESULT]
     assert reply.headers["X-Sidecar-Restored"] == "1"
     answer = {"role": "assistant", "content": "It is 5"}
@@ -176,17 +177,51 @@ async def test_tool_steps_that_open_webui_respells_are_restored(sidecar: Sidecar
     assert len((await sidecar.only()).branches) == 1
 
 
+ADD = [{"type": "function", "function": {"name": "add"}}]
+CALLED = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+
+
 async def test_tool_steps_that_a_client_flattened_are_restored(sidecar: Sidecar, upstream: Upstream):
     upstream.will(says(None, tool_calls=[CALL]), says("It is 5"), says("Sure"), says("Bye"))
-    await sidecar.ask("add", id="a")
-    await sidecar.ask(RESULT, id="a")
-    reply = await sidecar.ask("add", "It is 5", "sure?", id="a")
+    await sidecar.ask("add", id="a", tools=ADD)
+    await sidecar.ask(RESULT, id="a", tools=ADD)
+    reply = await sidecar.ask("add", "It is 5", "sure?", id="a", tools=ADD)
     assert reply.outcome == "continue"
-    assert reply.headers["X-Sidecar-Restored"] == "3"
-    original = {"role": "assistant", "content": None, "tool_calls": [CALL]}
-    assert upstream.last.said == ["add", original, RESULT, "It is 5", "sure?"]
-    await sidecar.ask("add", "It is 5", "sure?", "Sure", "bye", id="a")
-    assert upstream.last.said == ["add", original, RESULT, "It is 5", "sure?", "Sure", "bye"]
+    assert reply.headers["X-Sidecar-Restored"] == "2"
+    assert upstream.last.said == ["add", CALLED, RESULT, "It is 5", "sure?"]
+    await sidecar.ask("add", "It is 5", "sure?", "Sure", "bye", id="a", tools=ADD)
+    assert upstream.last.said == ["add", CALLED, RESULT, "It is 5", "sure?", "Sure", "bye"]
+    # No calls go into a request that has no such tools, nor to another model.
+    others: list[dict[str, Any]] = [{}, {"tools": ADD, "model": "other"}]
+    for other in others:
+        await sidecar.ask("add", "It is 5", "sure?", "Sure", "and?", id="a", **other)
+        assert upstream.last.said == ["add", "It is 5", "sure?", "Sure", "and?"]
+
+
+async def test_tool_steps_that_a_client_drops_after_it_has_carried_them_stay_away(
+    sidecar: Sidecar, upstream: Upstream
+):
+    """It meant to: context editing, a hand-off to another agent."""
+    replies = [says(None, tool_calls=[CALL]) if at % 2 == 0 else says(f"It is {at}") for at in range(6)]
+    upstream.will(*replies, says("once more"), says("flat"))
+    carried: list[Any] = []
+    for at in range(3):
+        carried += [{"role": "user", "content": f"add {at}"}]
+        await sidecar.ask(*carried, id="a", tools=ADD)
+        carried += [CALLED, RESULT]
+        await sidecar.ask(*carried, id="a", tools=ADD)
+        carried += [{"role": "assistant", "content": f"It is {2 * at + 1}"}]
+    # Of the newest answer nobody can tell yet.
+    dropped = [each for each in carried if not isinstance(each, dict) or each["role"] != "tool"]
+    dropped = [each for each in dropped if each != CALLED]
+    for asked in ("and?", "or?"):
+        dropped += [{"role": "user", "content": asked}]
+        await sidecar.ask(*dropped, id="a", tools=ADD)
+        sent = upstream.last.json["messages"]
+        assert [each for each in sent if each not in (CALLED, RESULT)] == dropped
+        assert sent[:5] == dropped[:5]
+        assert sent[5:7] == [CALLED, RESULT]
+        dropped += [{"role": "assistant", "content": {"and?": "once more", "or?": "flat"}[asked]}]
 
 
 async def test_parallel_models_share_a_chat_and_go_on_from_the_chosen_answer(

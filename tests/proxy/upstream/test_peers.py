@@ -33,9 +33,10 @@ async def test_a_stream_is_kept_when_its_events_are_split_across_reads(sidecar: 
 
 async def test_tool_messages_are_not_dropped(sidecar: Sidecar, upstream: Upstream):
     upstream.will(says(None, tool_calls=[CALL]), says("It is 5"), says("Yes"))
-    await sidecar.ask("add", id="a")
-    await sidecar.ask(RESULT, id="a")
-    await sidecar.ask("sure?", id="a")
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    await sidecar.ask("add", id="a", tools=tools)
+    await sidecar.ask(RESULT, id="a", tools=tools)
+    await sidecar.ask("sure?", id="a", tools=tools)
     assistant = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     assert upstream.last.said == ["add", assistant, RESULT, "It is 5", "sure?"]
     assert [each["role"] for each in (await sidecar.only()).messages] == [
