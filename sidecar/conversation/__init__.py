@@ -3,6 +3,7 @@
     reasoning        under which names and in which tags it comes, and what is left without it
     message          one message: its JSON, its normal form, its visible text
     measure          what an estimate of its tokens counts in it
+    likeness         when are two prompts nearly the same, and two questions?
     tree             the tree of a conversation: nodes, chain hashes, ids
     records          the values that stores keep of a conversation, besides its messages
     pieces           how much is in a JSON text, found without reading it

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+import msgspec
 from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.effort import Effort
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.identity import conversation_id as named_id
+from sidecar.conversation.likeness import are_near_prompts
+from sidecar.conversation.message import text_of
 from sidecar.conversation.reconcile import (
     Outcome,
     Place,
@@ -212,12 +215,24 @@ def _named(call: ChatCall) -> frozenset[str]:
 async def _system(
     services: Services, call: ChatCall, conversation: Conversation, *, appending: bool
 ) -> bytes | None:
-    """What stands in for the leading system messages: the first if pinned, the last if none were sent."""
+    """What stands in for the leading system messages: the last ones if none were sent; the first if pinned,
+    and what was sent is the same but for a clock. A prompt that is another one is the client's."""
     pinned = services.settings.restore.system_prompt == "pin" and _may_restore(call)
-    if not pinned and not (appending and not call.chat.system):
+    lacking = appending and not call.chat.system
+    if not lacking and not (pinned and call.chat.system):
         return None
     stored = await services.store.system(conversation.id)
-    return stored[0 if pinned else 1] if stored else None
+    if stored is None:
+        return None
+    first, last = stored
+    if not pinned:
+        return last
+    told = _text(last if lacking else b"[" + b",".join([each.raw for each in call.chat.system]) + b"]")
+    return first if are_near_prompts(_text(first), told) else last if lacking else None
+
+
+def _text(system: bytes) -> str:
+    return "\n".join(text_of(fields) for fields in msgspec.json.decode(system))
 
 
 def _is_faithful(services: Services, call: ChatCall, place: Place, node: Node) -> bool:

@@ -179,10 +179,12 @@ class History(Section):
 
 
 class Restore(Section):
-    """What of the stored messages goes upstream in place of the client's echo."""
+    """What is put back that the client's copy of a message has lost."""
 
     answers: bool = Field(
-        True, description="Send tool calls, tool results and arguments as they were produced."
+        True,
+        description="Put back what clients lose of answers: tool calls with their results, signatures, "
+        "the spelling of arguments.",
     )
     reasoning: Literal["off", "same-model", "always"] = Field(
         "off",
@@ -190,11 +192,11 @@ class Restore(Section):
     )
     user_messages: bool = Field(
         False,
-        description="Send earlier user messages as they were first sent, with the documents they contained.",
+        description="Put back the documents that earlier user messages were first sent with.",
     )
     system_prompt: Literal["client", "pin"] = Field(
         "client",
-        description="`pin` keeps the conversation's first system message, against clocks in prompts.",
+        description="`pin` keeps the first system message of a chat where only clocks, dates or ids differ.",
     )
 
 

@@ -118,6 +118,38 @@ async def test_pin_keeps_the_first_system_message(start: Start, upstream: Upstre
     assert upstream.last.said == ["It is 10:02.", "hi"]
 
 
+async def test_pin_is_against_clocks_and_leaves_another_prompt_alone(start: Start, upstream: Upstream):
+    sidecar = await start(restore={"system_prompt": "pin"})
+    ok = {"role": "assistant", "content": "ok"}
+    await sidecar.ask(system("You are Anna, a cook. It is 12:00."), user("hi"), id="a")
+    await sidecar.ask(system("You are Bob, a lawyer. It is 12:01."), user("hi"), ok, user("and?"), id="a")
+    assert upstream.last.said[0] == "You are Bob, a lawyer. It is 12:01."
+    await sidecar.ask(user("a page"), ok, user("and?"), id="a", headers=history("full"))
+    assert upstream.last.said == ["a page", "ok", "and?"]
+    await sidecar.ask(system("You are Anna, a cook. It is 12:02."), user("hi"), ok, user("so?"), id="a")
+    assert upstream.last.said[0] == "You are Anna, a cook. It is 12:00."
+
+
+async def test_pin_gives_a_request_that_brings_no_prompt_the_one_that_goes_on(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start(restore={"system_prompt": "pin"})
+    append = history("append")
+    await sidecar.ask(system("You are Anna. It is 12:00."), user("hi"), id="a", headers=append)
+    await sidecar.ask(system("You are Anna. It is 12:01."), user("two"), id="a", headers=append)
+    await sidecar.ask(user("three"), id="a", headers=append)
+    assert upstream.last.said[0] == "You are Anna. It is 12:00."
+    await sidecar.ask(
+        system("Sum it all up for me, please, in one line."), user("four"), id="a", headers=append
+    )
+    await sidecar.ask(user("five"), id="a", headers=append)
+    assert upstream.last.said[0] == "Sum it all up for me, please, in one line."
+
+
+def system(text: str) -> dict[str, Any]:
+    return {"role": "system", "content": text}
+
+
 async def test_by_default_the_system_message_is_the_clients(sidecar: Sidecar, upstream: Upstream):
     await sidecar.ask(SYSTEM, user("hi"), id="a")
     await sidecar.ask(LATER, user("hi"), {"role": "assistant", "content": "ok"}, user("and?"), id="a")

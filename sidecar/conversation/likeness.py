@@ -1,0 +1,63 @@
+"""When are two prompts nearly the same, and two questions?
+
+Prompts carry clocks, dates and ids that change with every request: these are passed over. Of the other words
+nine in ten of the longer prompt have to be in the other one too; of a question three in four, numbers passed
+over. Fewer than four words have to be equal. Words are counted, not aligned: this takes time that grows with
+the texts alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from fractions import Fraction
+
+__all__ = ["are_near_prompts", "are_near_questions"]
+
+_OF_A_PROMPT = Fraction(9, 10)
+_OF_A_QUESTION = Fraction(3, 4)
+_FEW = 4
+_LONG = 16  # characters, from which on a word with a digit in it is an id
+
+_WORD = re.compile(r"\w++(?:[:./+-]\w++)*+")
+_DAYS = "mon|tues|wednes|thurs|fri|satur|sun"
+_MONTHS = (
+    "january|february|march|april|may|june|july|august|september|october|november|december"
+    "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
+)
+# A time of day, a date or a year, the day in a date, the name of a day or a month.
+_CLOCK = re.compile(
+    rf"\d{{1,2}}:\d\d(?::\d\d)?(?:[.+-][\d:]+)?[a-z]*|\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}(?:t[\d:.+-]+z?)?"
+    rf"|(?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th)?|(?:{_DAYS})day|{_MONTHS}|[ap]m|utc|gmt",
+)
+
+
+def are_near_prompts(one: str, other: str) -> bool:
+    """Is it the same prompt, at another time?"""
+    return one == other or _share(_told(one), _told(other), _OF_A_PROMPT)
+
+
+def are_near_questions(one: str, other: str) -> bool:
+    """Is it the same question, in slightly other words?"""
+    return one == other or _share(_asked(one), _asked(other), _OF_A_QUESTION)
+
+
+def _told(text: str) -> Counter[str]:
+    return Counter(word for word in _WORD.findall(text.lower()) if not _is_of_the_moment(word))
+
+
+def _is_of_the_moment(word: str) -> bool:
+    if _CLOCK.fullmatch(word):
+        return True
+    return len(word) >= _LONG and not word.isalpha() and any(map(str.isdigit, word))
+
+
+def _asked(text: str) -> Counter[str]:
+    return Counter(word for word in _WORD.findall(text.lower()) if not word.isdigit())
+
+
+def _share(one: Counter[str], other: Counter[str], least: Fraction) -> bool:
+    longer = max(one.total(), other.total())
+    if longer < _FEW:
+        return one == other
+    return (one & other).total() >= least * longer
