@@ -70,6 +70,7 @@ def service(seen: Seen) -> Iterator[Finding]:
         yield hint("history_off", "Nothing is kept (history.mode = off).", "Set it to auto to keep chats.")
     yield from _refusals(seen)
     yield from _upstream_says(seen)
+    yield from _forms(seen)
 
 
 def _nothing(seen: Seen) -> Finding:
@@ -124,4 +125,23 @@ def _upstream_says(seen: Seen) -> Iterator[Finding]:
             "The backend answered 404: it does not know the path, or the model.",
             "`upstream` (SIDECAR_UPSTREAM) is the base URL as you would give it to an SDK, most often"
             " ending in /v1.",
+        )
+
+
+def _forms(seen: Seen) -> Iterator[Finding]:
+    """What the backend takes only in another form; so prompts differ from what the client sent."""
+    if supplied := sorted({name for each in seen.chats for name in each.supplied}):
+        yield hint(
+            "client_drops_fields",
+            f"The backend demands what the client has dropped of its answers: {', '.join(supplied)}."
+            " The sidecar puts it in.",
+            "Nothing to do. A client that sends its answers again as they came saves the first refusal of"
+            " each chat.",
+        )
+    if left_out := sorted({name for each in seen.chats for name in each.left_out}):
+        yield hint(
+            "backend_refuses_fields",
+            f"The backend refuses what the sidecar adds to a request: {', '.join(left_out)}. It stays out.",
+            "If that is `reasoning…`, set restore.reasoning = off; if it is the field of session.body_field,"
+            " empty that setting.",
         )

@@ -82,6 +82,9 @@ class Sight:
     #: The code of the sidecar's own error.
     refusal: str = ""
     degraded: bool = False
+    #: What the upstream demands back, and what it refuses of what we add, by their names.
+    supplied: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     def __enter__(self) -> Sight:
         return self

@@ -135,6 +135,7 @@ def answered(sight: Sight, progress: Progress) -> None:
     sight.outcome = plan.outcome.value
     sight.status = progress.status or 0
     sight.degraded = plan.degraded
+    sight.supplied, sight.left_out = progress.prompt.supplied, progress.prompt.left_out
     if plan.conversation is not None:
         sight.conversation = hash(plan.conversation.id)
 

@@ -126,6 +126,29 @@ async def test_it_is_said_in_the_exchange_and_in_a_metric(sidecar: Sidecar, upst
     assert [each.get("form_retries", 0) for each in await rows(sidecar, 2)] == [0, 1]
 
 
+async def findings(sidecar: Sidecar) -> dict[str, str]:
+    found = (await sidecar.send("GET", "/-/doctor")).json["findings"]
+    return {each["code"]: each["found"] for each in found}
+
+
+async def test_the_doctor_tells_what_is_demanded(sidecar: Sidecar, upstream: Upstream):
+    upstream.otherwise = model(profiles.KIMI)
+    await looped(sidecar, turns=1)
+    told = await findings(sidecar)
+    assert "reasoning_content" in told["client_drops_fields"]
+    assert "backend_refuses_fields" not in told
+
+
+async def test_the_doctor_tells_what_is_refused(start: Start, upstream: Upstream):
+    sidecar = await start(restore={"reasoning": "always"})
+    upstream.otherwise = Strict(profiles.GROQ, says("ok", **THOUGHT))
+    for question in ("one", "two"):
+        await sidecar.ask(question, id="b")
+    told = await findings(sidecar)
+    assert "reasoning_content" in told["backend_refuses_fields"]
+    assert "client_drops_fields" not in told
+
+
 async def test_what_was_never_there_gets_a_placeholder_that_stays_the_same(
     sidecar: Sidecar, upstream: Upstream
 ):
