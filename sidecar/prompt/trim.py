@@ -57,10 +57,10 @@ class Budget:
     max_messages: int | None = None
     max_turns: int | None = None
     max_input_tokens: int | None = None
-    beyond: int | None = None
     step: float = 0.6
     keep_first_turn: bool = False
     first_turn_share: float | None = None
+    beyond: int | None = None
 
     @property
     def unlimited(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
 
@@ -113,6 +114,34 @@ class TestWhatIsNeverCut:
         budget = Budget(max_turns=3, step=0.1, keep_first_turn=True)
         assert texts(trim(chat(5), budget)) == ["q0", "a0", "q3", "a3", "q4", "a4"]
         assert trim(chat(5), budget).dropped == 4
+
+    @pytest.mark.parametrize(
+        ("budget", "stays"),
+        [
+            (Budget(max_turns=4), True),
+            (Budget(max_turns=3), False),
+            (Budget(max_messages=8), True),
+            (Budget(max_messages=7), False),
+            (Budget(max_input_tokens=60), True),
+            (Budget(max_input_tokens=30), False),
+            (Budget(max_turns=4, max_messages=7), False),
+        ],
+    )
+    def test_it_stays_while_it_takes_no_more_than_its_share_of_each_limit(self, budget, stays):
+        asked = replace(budget, step=0.1, keep_first_turn=True, first_turn_share=0.25)
+        kept = texts(trim(chat(20), asked))
+        assert kept[-1] == "a19"
+        assert ("q0" in kept) == ("a0" in kept) == stays
+        assert "q0" in texts(trim(chat(20), replace(asked, first_turn_share=None)))
+
+    def test_it_goes_where_the_newest_turn_does_not_fit_beside_it(self):
+        newest = told(user("word " * 300))
+        size = estimate(newest[0].raw)
+        asked = Budget(max_input_tokens=size + 5, keep_first_turn=True, first_turn_share=0.25)
+        assert trim([*chat(3), *newest], asked) == Trimmed(tuple(newest), 6, cut=6)
+        hopeless = replace(asked, max_input_tokens=size - 5)  # then it changes nothing
+        kept = trim([*chat(3), *newest], hopeless)
+        assert (texts(kept)[0], kept.over) == ("q0", ("max_input_tokens",))
 
     def test_the_first_turn_may_be_the_newest(self):
         assert trim(chat(1), Budget(max_messages=1, keep_first_turn=True)).over == ("max_messages",)
