@@ -16,7 +16,7 @@ from sidecar.conversation.records import ConversationStats
 from sidecar.settings import Retention
 from sidecar.store import Store
 
-__all__ = ["deleted", "doomed", "prune"]
+__all__ = ["deleted", "expired", "prune"]
 
 _DAY = 86400.0
 _AT_ONCE = 64  # conversations deleted together
@@ -43,10 +43,10 @@ async def prune(
 
     `seen` is told of each that is looked at; `pause`: seconds between two steps.
     """
-    found = doomed(store, rules, now, seen, pause=pause)
+    found = expired(store, rules, now, seen, pause=pause)
     count = await deleted(store, found, at_once=1 if pause else _AT_ONCE)
     if count:
-        await store.scrub(compact=False)
+        await store.purge(compact=False)
     return count
 
 
@@ -77,7 +77,7 @@ async def deleted(
     return count + await delete()
 
 
-async def doomed(
+async def expired(
     store: Store,
     rules: Retention,
     now: float,
@@ -92,7 +92,7 @@ async def doomed(
     sized = rules.max_bytes is not None
     step = _COUNTED_STEP if sized else _STEP
     number = 0
-    async for each in store.holdings(sized=sized):
+    async for each in store.conversation_stats(sized=sized):
         seen(each)
         if rules.max_days is not None and each.updated_at < now - rules.max_days * _DAY:
             yield each.id, each.updated_at

@@ -59,7 +59,7 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
     number = None if last is None else int(last[:9])
     # Counting thousands of requests takes a while, in which others are served.
-    said = await asyncio.to_thread(report, services.settings, services.sights, number, store, upstream)
+    said = await asyncio.to_thread(report, services.settings, services.samples, number, store, upstream)
     return web.json_response(said)
 
 

@@ -29,7 +29,7 @@ async def run(settings: Settings, args: Namespace) -> int:
 
 
 async def _only(store: Store, name: str) -> str:
-    found = [each.id async for each in store.holdings(name=name, sized=False)]
+    found = [each.id async for each in store.conversation_stats(name=name, sized=False)]
     if not found:
         raise SidecarError(f"there is no conversation {name!r}")
     if len(found) > 1:

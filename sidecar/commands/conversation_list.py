@@ -33,7 +33,7 @@ async def run(settings: Settings, args: Namespace) -> int:
         tenant = None if selector.is_empty else selector.tenant_in(settings, store.secret)
         if args.format == "text":
             out.write(_COLUMNS.format("id", "key", "tenant", "used last (UTC)", "messages", "bytes"))
-        async for each in store.holdings(tenant=tenant):
+        async for each in store.conversation_stats(tenant=tenant):
             out.write(_as_json(each) if args.format == "jsonl" else _as_text(each))
     return 0
 

@@ -52,7 +52,7 @@ async def run(settings: Settings, args: Namespace) -> int:
         raise Unconfirmed("name a tenant with --user, --credential or --tenant, or give --all")
     async with open_existing(settings) as store:
         tenant = selector.tenant_in(settings, store.secret) if selector else None
-        found = [each.id async for each in store.holdings(tenant=tenant, sized=False)]
+        found = [each.id async for each in store.conversation_stats(tenant=tenant, sized=False)]
         if selector is not None and not found:
             raise SidecarError(
                 "there is no conversation of this tenant; `sidecar conversations list` shows all"
@@ -74,7 +74,7 @@ async def delete(store: Store, found: Sequence[str], *, compact: bool) -> None:
     with Progress("deleted", len(found)) as progress:
         count = await deleted(store, all_of_them(), progress.step)
     sys.stderr.write("sidecar: shrinking the file ...\n" if compact and count > 1000 else "")
-    await store.scrub(compact=compact)
+    await store.purge(compact=compact)
     sys.stderr.write(f"sidecar: deleted {number(count)}\n")
 
 

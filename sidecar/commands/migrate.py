@@ -54,7 +54,7 @@ async def _as_it_is(source: Settings) -> Settings:
     plain = source.model_copy(update={"encryption": Encryption()})
     try:
         async with open_existing(plain) as store:
-            async for held in store.holdings(sized=False):
+            async for held in store.conversation_stats(sized=False):
                 if len(held.tenant) != TENANT_SIZE:
                     raise changed_secret()
             return plain
@@ -67,14 +67,14 @@ async def _as_it_is(source: Settings) -> Settings:
 async def copied(old: Store, new: Store, progress: Progress) -> tuple[int, int]:
     """Copy all; returns how many conversations and messages that were."""
     if new.secret != old.secret:
-        async for held in new.holdings(sized=False):
+        async for held in new.conversation_stats(sized=False):
             raise SidecarError(
                 f"the store to copy to holds conversations under another secret (such as {held.id}): take an"
                 " empty one"
             )
         await new.keep_secret(old.secret)
     conversations = messages = 0
-    async for held in old.holdings(sized=False):
+    async for held in old.conversation_stats(sized=False):
         whole = await old.whole(held.id)
         if whole is not None:  # else it was deleted meanwhile
             await new.put(whole)

@@ -8,7 +8,7 @@ from argparse import ArgumentParser, Namespace
 
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
-from sidecar.retention import doomed, prune
+from sidecar.retention import expired, prune
 from sidecar.settings import Settings
 from sidecar.store_factory import open_existing
 
@@ -33,11 +33,11 @@ async def run(settings: Settings, args: Namespace) -> int:
         with Progress("checked conversations") as progress:
             now = time.time()
             if args.dry_run:
-                seen = [id async for id, _ in doomed(store, rules, now, lambda _: progress.step())]
+                seen = [id async for id, _ in expired(store, rules, now, lambda _: progress.step())]
                 count = len(seen)
             else:
                 count = await prune(store, rules, now, lambda _: progress.step())
         if args.compact and not args.dry_run:
-            await store.scrub(compact=True)
+            await store.purge(compact=True)
     sys.stderr.write(f"sidecar: {'would delete' if args.dry_run else 'deleted'} {count} conversations\n")
     return 0

@@ -29,6 +29,6 @@ async def run(settings: Settings, _args: Namespace) -> int:
             raise SidecarError("there is no key to encrypt with: set encryption.key or encryption.key_file")
         with Progress("checked messages") as progress:
             changed = await store.re_encrypt(progress.step)
-        await store.scrub(compact=True)
+        await store.purge(compact=True)
     sys.stderr.write(f"sidecar: encrypted {changed} conversations with the first key\n")
     return 0

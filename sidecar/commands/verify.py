@@ -32,7 +32,7 @@ async def run(settings: Settings, _args: Namespace) -> int:
     conversations = messages = wrong = 0
     async with open_existing(settings) as store:
         with Progress("verified conversations") as progress:
-            async for held in store.holdings(sized=False):
+            async for held in store.conversation_stats(sized=False):
                 progress.step()
                 try:
                     whole = await store.whole(held.id)

@@ -2,19 +2,19 @@
 
 The map, each module above those that use it:
 
-    sights      what is remembered of a request: how it named itself, never what it said
-    seen        the remembered requests under the settings in force, counted
+    samples     what is remembered of each request: how it named itself, never what it said
+    evidence    the remembered requests under the settings in force, counted
     finding     one thing to know, its cause and its cure
     advice      the words for what has to be set, most of it in Open WebUI
     chats, messages, tenants, service      the findings, topic by topic
-    findings    all of them, the gravest first
+    findings    all of them, the most serious first
     report      the examination as JSON, for `/-/doctor`
     text        that JSON for people
     ask         fetching it from a running sidecar
 
-Only `ask` touches the network; `proxy/observers.py` fills the sights.
+Only `ask` touches the network; `proxy/observers.py` fills the samples.
 """
 
-from sidecar.doctor.sights import Sight, Sights
+from sidecar.doctor.samples import RequestSample, RequestSamples
 
-__all__ = ["Sight", "Sights"]
+__all__ = ["RequestSample", "RequestSamples"]

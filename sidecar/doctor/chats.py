@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from sidecar.doctor.advice import HEADERS, SIMPLE
+from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
-from sidecar.doctor.seen import Seen, many
-from sidecar.doctor.sights import EMPTY, UNFILLED, Sight
+from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSample
 
 __all__ = ["chats"]
 
@@ -16,7 +16,7 @@ __all__ = ["chats"]
 _BEGINNINGS = 4
 
 
-def chats(seen: Seen) -> Iterator[Finding]:
+def chats(seen: Evidence) -> Iterator[Finding]:
     """What there is to say about the ids of chats."""
     yield from _unfilled(seen)
     yield from _refused(seen)
@@ -28,11 +28,11 @@ def chats(seen: Seen) -> Iterator[Finding]:
     yield from _one_for_all(seen)
 
 
-def _is_unfilled(seen: Seen, sight: Sight) -> bool:
-    return any(seen.state(sight, name) == UNFILLED for name in seen.settings.identity.headers)
+def _is_unfilled(seen: Evidence, sample: RequestSample) -> bool:
+    return any(seen.state(sample, name) == UNFILLED for name in seen.settings.identity.headers)
 
 
-def _unfilled(seen: Seen) -> Iterator[Finding]:
+def _unfilled(seen: Evidence) -> Iterator[Finding]:
     for name in seen.settings.identity.headers:
         if number := seen.unfilled(seen.chats, name):
             yield change(
@@ -47,7 +47,7 @@ def _unfilled(seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _refused(seen: Seen) -> Iterator[Finding]:
+def _refused(seen: Evidence) -> Iterator[Finding]:
     if number := sum(each.refusal == "invalid_conversation_id" for each in seen.chats):
         yield change(
             "chat_id_refused",
@@ -57,7 +57,7 @@ def _refused(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _none(seen: Seen, known: list[Sight]) -> Finding:
+def _none(seen: Evidence, known: list[RequestSample]) -> Finding:
     """Not one request named its chat: why?"""
     elsewhere = Counter(name for each in known for name in each.elsewhere)
     if elsewhere:
@@ -90,7 +90,7 @@ def _none(seen: Seen, known: list[Sight]) -> Finding:
 _WHO = ("X-OpenWebUI-User-Id", "X-OpenWebUI-User-Jwt", "X-OpenWebUI-Auth-Type")
 
 
-def _elsewhere(seen: Seen, name: str, number: int) -> Finding:
+def _elsewhere(seen: Evidence, name: str, number: int) -> Finding:
     headers = ",".join((*seen.settings.identity.headers, name))
     return change(
         "chat_id_elsewhere",
@@ -103,7 +103,7 @@ def _elsewhere(seen: Seen, name: str, number: int) -> Finding:
     )
 
 
-def _no_open_webui(seen: Seen, known: list[Sight]) -> Finding:
+def _no_open_webui(seen: Evidence, known: list[RequestSample]) -> Finding:
     found = f"None of {many(len(known), 'request')} names its conversation." + _consequence(seen)
     headers = seen.settings.identity.headers
     if not headers:
@@ -112,7 +112,7 @@ def _no_open_webui(seen: Seen, known: list[Sight]) -> Finding:
     return (change if seen.settings.identity.fallback == "none" else hint)("no_chat_id", found, cure)
 
 
-def _consequence(seen: Seen) -> str:
+def _consequence(seen: Evidence) -> str:
     if seen.settings.history.mode == "off":
         return ""
     return {
@@ -122,7 +122,7 @@ def _consequence(seen: Seen) -> str:
     }[seen.settings.identity.fallback]
 
 
-def _some(seen: Seen, known: list[Sight]) -> Finding:
+def _some(seen: Evidence, known: list[RequestSample]) -> Finding:
     total = sum(bool(each.mode) for each in seen.chats)
     whose = ", ".join(sorted({seen.client(each) for each in known}))
     cure = (
@@ -133,7 +133,7 @@ def _some(seen: Seen, known: list[Sight]) -> Finding:
     return hint("some_without_chat_id", f"{len(known)} of {total} requests name no chat ({whose}).", cure)
 
 
-def _one_for_all(seen: Seen) -> Iterator[Finding]:
+def _one_for_all(seen: Evidence) -> Iterator[Finding]:
     """One id that somebody wrote down instead of the chat's own."""
     kept = [
         each for each in seen.understood if not each.task and seen.id_header(each) and each.kind == "chat"

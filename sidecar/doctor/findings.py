@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from sidecar.doctor.chats import chats
+from sidecar.doctor.evidence import Evidence
 from sidecar.doctor.finding import Finding
 from sidecar.doctor.messages import messages
-from sidecar.doctor.seen import Seen
 from sidecar.doctor.service import arrival, service
 from sidecar.doctor.tenants import tenants
 
 __all__ = ["findings", "fine"]
 
 
-def findings(seen: Seen) -> list[Finding]:
+def findings(seen: Evidence) -> list[Finding]:
     """What there is to say, in the order in which to act on it."""
     found = [*arrival(seen), *service(seen), *chats(seen), *messages(seen), *tenants(seen)]
     return sorted(found, key=lambda each: each.level != "change")
 
 
-def fine(seen: Seen) -> list[str]:
+def fine(seen: Evidence) -> list[str]:
     """What was looked at, and nothing found."""
     named = bool(seen.id_headers)
     looked_at = (

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from sidecar.doctor.advice import HEADERS, variable
+from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
-from sidecar.doctor.seen import Seen, many
-from sidecar.doctor.sights import ALIASES, Sight
+from sidecar.doctor.samples import ALIASES, RequestSample
 
 __all__ = ["messages"]
 
@@ -18,7 +18,7 @@ _TURNS = 6
 _SUSPECTS = 2
 
 
-def messages(seen: Seen) -> Iterator[Finding]:
+def messages(seen: Evidence) -> Iterator[Finding]:
     """What there is to say about the ids of messages, and about tasks."""
     yield from _task_unfilled(seen)
     yield from _ids_unfilled(seen)
@@ -40,7 +40,7 @@ def messages(seen: Seen) -> Iterator[Finding]:
         yield from _no_tasks(seen, front)
 
 
-def _task_unfilled(seen: Seen) -> Iterator[Finding]:
+def _task_unfilled(seen: Evidence) -> Iterator[Finding]:
     name = seen.settings.tasks.header
     if number := seen.unfilled(seen.chats, name):
         yield change(
@@ -53,7 +53,7 @@ def _task_unfilled(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _ids_unfilled(seen: Seen) -> Iterator[Finding]:
+def _ids_unfilled(seen: Evidence) -> Iterator[Finding]:
     names = [name for name in seen.message_id_headers if seen.unfilled(seen.chats, name)]
     if names:
         wanted = ", ".join(variable(seen.settings, name) for name in names)
@@ -67,7 +67,7 @@ def _ids_unfilled(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _other_names(seen: Seen, front: list[Sight]) -> Finding | None:
+def _other_names(seen: Evidence, front: list[RequestSample]) -> Finding | None:
     """The same headers under the names that other guides give them."""
     read = {name.lower() for name in (*seen.message_id_headers, seen.settings.tasks.header)}
     missed = {
@@ -86,7 +86,7 @@ def _other_names(seen: Seen, front: list[Sight]) -> Finding | None:
     )
 
 
-def _chat_id_only(seen: Seen, front: list[Sight]) -> Finding:
+def _chat_id_only(seen: Evidence, front: list[RequestSample]) -> Finding:
     known = sum(each.task == "opening" for each in front)
     tasks = f"the {many(known, 'task')}" if known else "tasks"
     return hint(
@@ -99,7 +99,9 @@ def _chat_id_only(seen: Seen, front: list[Sight]) -> Finding:
     )
 
 
-def _incomplete(seen: Seen, front: list[Sight], ids: list[str], marked: bool) -> Iterator[Finding]:
+def _incomplete(
+    seen: Evidence, front: list[RequestSample], ids: list[str], marked: bool
+) -> Iterator[Finding]:
     missing = [name for name in seen.message_id_headers if name not in ids]
     if missing:
         wanted = ", ".join(variable(seen.settings, name) for name in missing)
@@ -122,7 +124,7 @@ def _incomplete(seen: Seen, front: list[Sight], ids: list[str], marked: bool) ->
         )
 
 
-def _all_tasks(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
+def _all_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
     header = seen.settings.tasks.header
     by_header = [each for each in front if each.task == "header"]
     if len(by_header) == len(front) >= _TURNS and not seen.unfilled(front, header):
@@ -134,7 +136,7 @@ def _all_tasks(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
         )
 
 
-def _no_tasks(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
+def _no_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
     """Without the mark an edited prompt is taken for a turn, and all that shows is the shape."""
     turns = [each for each in front if not each.task and each.kind == "chat"]
     alike = Counter(

@@ -8,23 +8,25 @@ from typing import Any
 
 from sidecar import __version__
 from sidecar.doctor.advice import connection_headers
+from sidecar.doctor.evidence import Evidence
 from sidecar.doctor.findings import findings, fine
-from sidecar.doctor.seen import Seen
-from sidecar.doctor.sights import EMPTY, UNFILLED, Sights
+from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSamples
 from sidecar.settings import Settings
 
 __all__ = ["report"]
 
 
-def report(settings: Settings, sights: Sights, last: int | None, store: str, upstream: str) -> dict[str, Any]:
+def report(
+    settings: Settings, samples: RequestSamples, last: int | None, store: str, upstream: str
+) -> dict[str, Any]:
     """What was seen of the last requests (all that are remembered where `last` is None), and what to do."""
-    seen = Seen(settings, sights.last(last), sights.models_listed, store, upstream)
+    seen = Evidence(settings, samples.last(last), samples.models_listed, store, upstream)
     found = findings(seen)
     return {
         "sidecar": __version__,
         "ok": not any(each.level == "change" for each in found),
         "fine": fine(seen),
-        "requests": _requests(seen, sights),
+        "requests": _requests(seen, samples),
         "chat_id": _chat_id(seen),
         "message_ids": {name: seen.filled(name) for name in seen.message_id_headers},
         "tasks": _tasks(seen),
@@ -39,13 +41,13 @@ def report(settings: Settings, sights: Sights, last: int | None, store: str, ups
     }
 
 
-def _requests(seen: Seen, sights: Sights) -> dict[str, Any]:
+def _requests(seen: Evidence, samples: RequestSamples) -> dict[str, Any]:
     now = time.time()
     return {
         "chats": len(seen.chats),
         "remembered_at_most": seen.settings.doctor.remember,
         "newest_seconds_ago": round(now - seen.chats[-1].at) if seen.chats else None,
-        "running_seconds": round(now - sights.since),
+        "running_seconds": round(now - samples.since),
         "clients": dict(Counter(map(seen.client, seen.chats)).most_common(5)),
         "other_apis": dict(seen.others),
         "models_listed": seen.models_listed,
@@ -53,7 +55,7 @@ def _requests(seen: Seen, sights: Sights) -> dict[str, Any]:
     }
 
 
-def _chat_id(seen: Seen) -> dict[str, Any]:
+def _chat_id(seen: Evidence) -> dict[str, Any]:
     headers = seen.settings.identity.headers
     return {
         "headers": dict(seen.id_headers),
@@ -67,7 +69,7 @@ def _chat_id(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _tasks(seen: Seen) -> dict[str, Any]:
+def _tasks(seen: Evidence) -> dict[str, Any]:
     header = seen.settings.tasks.header
     return {
         "header": header,
@@ -77,7 +79,7 @@ def _tasks(seen: Seen) -> dict[str, Any]:
     }
 
 
-def _tenant(seen: Seen) -> dict[str, Any]:
+def _tenant(seen: Evidence) -> dict[str, Any]:
     rules = seen.settings.tenant
     users = Counter(name for each in seen.chats if (name := seen.user_header(each)))
     credentials = Counter(name for each in seen.chats if (name := seen.credential_header(each)))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
-from sidecar.doctor.seen import Seen, many
 
 __all__ = ["arrival", "service"]
 
@@ -29,7 +29,7 @@ _API_CURES = {
 }
 
 
-def arrival(seen: Seen) -> Iterator[Finding]:
+def arrival(seen: Evidence) -> Iterator[Finding]:
     """Does anything arrive that can be read?"""
     if seen.settings.doctor.remember == 0:
         yield hint(
@@ -44,7 +44,7 @@ def arrival(seen: Seen) -> Iterator[Finding]:
             yield change("api_not_read", *_unread(api, number))
 
 
-def service(seen: Seen) -> Iterator[Finding]:
+def service(seen: Evidence) -> Iterator[Finding]:
     """Is what arrives served, and can it be kept?"""
     if seen.store != "writable":
         yield change(
@@ -73,7 +73,7 @@ def service(seen: Seen) -> Iterator[Finding]:
     yield from _forms(seen)
 
 
-def _nothing(seen: Seen) -> Finding:
+def _nothing(seen: Evidence) -> Finding:
     if seen.others:
         return change("nothing_received", "No chat has arrived by the API that is read.", "See below.")
     if seen.models_listed:
@@ -101,14 +101,14 @@ def _unread(api: str, number: int) -> tuple[str, str]:
     return found, _API_CURES.get(api, "Let the client use …/v1/chat/completions if its chats are to be kept.")
 
 
-def _refusals(seen: Seen) -> Iterator[Finding]:
+def _refusals(seen: Evidence) -> Iterator[Finding]:
     codes = Counter(each.refusal for each in seen.chats if each.refusal and each.refusal not in _EXPLAINED)
     for code, number in codes.most_common():
         cure = _CURES.get(code, "The sidecar's log and the client's error say which request it was.")
         yield hint("refused", f"{many(number, 'request')} ended with an error of the sidecar: {code}.", cure)
 
 
-def _upstream_says(seen: Seen) -> Iterator[Finding]:
+def _upstream_says(seen: Evidence) -> Iterator[Finding]:
     """What the newest answer shows; those before it may be from before a change."""
     answered = [each.status for each in seen.chats if each.status and not each.refusal]
     if not answered:
@@ -128,7 +128,7 @@ def _upstream_says(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _forms(seen: Seen) -> Iterator[Finding]:
+def _forms(seen: Evidence) -> Iterator[Finding]:
     """What the backend takes only in another form; so prompts differ from what the client sent."""
     if supplied := sorted({name for each in seen.chats for name in each.supplied}):
         yield hint(

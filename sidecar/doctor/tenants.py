@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.doctor.advice import HEADERS, SIMPLE, variable
+from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
-from sidecar.doctor.seen import Seen, many
-from sidecar.doctor.sights import Sight
+from sidecar.doctor.samples import RequestSample
 
 __all__ = ["tenants"]
 
@@ -15,7 +15,7 @@ _JWT = "FORWARD_USER_INFO_HEADER_JWT_SECRET"
 _SECRET = "SIDECAR_TENANT__USER_JWT_SECRET"  # noqa: S105 - the name of a setting
 
 
-def tenants(seen: Seen) -> Iterator[Finding]:
+def tenants(seen: Evidence) -> Iterator[Finding]:
     """What there is to say about who is told from whom."""
     rules = seen.settings.tenant
     yield from _token_refused(seen)
@@ -43,7 +43,7 @@ def tenants(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _token_refused(seen: Seen) -> Iterator[Finding]:
+def _token_refused(seen: Evidence) -> Iterator[Finding]:
     if number := sum(each.refusal == "invalid_user_token" for each in seen.chats):
         header = seen.settings.tenant.user_jwt_header
         yield change(
@@ -55,7 +55,7 @@ def _token_refused(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _token_missing(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
+def _token_missing(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
     header = seen.settings.tenant.user_jwt_header
     missing = [each for each in front if not seen.user_header(each)]
     if missing:
@@ -69,12 +69,12 @@ def _token_missing(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
         )
 
 
-def _ignored(seen: Seen, front: list[Sight]) -> bool:
+def _ignored(seen: Evidence, front: list[RequestSample]) -> bool:
     token = seen.settings.tenant.user_jwt_header
     return any(seen.sent([each], token) and not seen.user_header(each) for each in front)
 
 
-def _token_ignored(seen: Seen) -> Finding:
+def _token_ignored(seen: Evidence) -> Finding:
     return change(
         "user_token_ignored",
         f"Open WebUI names its users in {seen.settings.tenant.user_jwt_header}, signed, and the sidecar"
@@ -83,7 +83,7 @@ def _token_ignored(seen: Seen) -> Finding:
     )
 
 
-def _unfilled(seen: Seen) -> Iterator[Finding]:
+def _unfilled(seen: Evidence) -> Iterator[Finding]:
     for name in seen.settings.tenant.user_headers:
         if number := seen.unfilled(seen.chats, name):
             yield change(
@@ -96,7 +96,7 @@ def _unfilled(seen: Seen) -> Iterator[Finding]:
             )
 
 
-def _front(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
+def _front(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
     without = [each for each in front if not seen.user_header(each)]
     if not without or any(seen.unfilled(without, name) for name in seen.settings.tenant.user_headers):
         return
@@ -111,7 +111,7 @@ def _front(seen: Seen, front: list[Sight]) -> Iterator[Finding]:
         )
 
 
-def _one_tenant(seen: Seen, front: list[Sight]) -> Finding:
+def _one_tenant(seen: Evidence, front: list[RequestSample]) -> Finding:
     names = seen.settings.tenant.user_headers
     share = "share one credential" if any(map(seen.credential_header, front)) else "have no credential"
     found = (

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sidecar.doctor.seen import many
+from sidecar.doctor.evidence import many
 
 __all__ = ["text"]
 

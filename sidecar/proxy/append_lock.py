@@ -52,7 +52,7 @@ class AppendLocks:
         try:
             async with asyncio.timeout_at(end):
                 await stack.enter_async_context(lock)
-            await stack.enter_async_context(self._store.in_turn(conversation, max(0.0, end - clock())))
+            await stack.enter_async_context(self._store.append_lock(conversation, max(0.0, end - clock())))
         except TimeoutError:
             raise ConversationBusy(
                 "another message to this conversation is still being answered "

@@ -7,7 +7,7 @@ import time
 
 from aiohttp import web
 
-from sidecar.doctor import Sight
+from sidecar.doctor import RequestSample
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Progress
@@ -30,12 +30,12 @@ async def turn(services: Services, request: web.BaseRequest) -> web.StreamRespon
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     progress = Progress(int(time.time() * 1000), time.monotonic(), token(4))
     try:
-        with observed(services, request) as sight, services.bodies.hold() as held:
+        with observed(services, request) as sample, services.bodies.hold() as held:
             progress.call = call = await receive(services, request, held, progress)
-            understood(services, sight, call)
+            understood(services, sample, call)
             try:
                 async with services.appends.turn(call.place_in_line):
-                    return await _answer(services, call, request, progress, sight)
+                    return await _answer(services, call, request, progress, sample)
             except SidecarError as error:
                 error.conversation = call.identity.key
                 raise
@@ -51,7 +51,7 @@ async def turn(services: Services, request: web.BaseRequest) -> web.StreamRespon
 
 
 async def _answer(
-    services: Services, call: ChatCall, request: web.BaseRequest, progress: Progress, sight: Sight
+    services: Services, call: ChatCall, request: web.BaseRequest, progress: Progress, sample: RequestSample
 ) -> web.StreamResponse:
     progress.plan = plan = await load(services, call)  # and reconcile
     revision = FIRST if services.forms.is_empty else await learned(services, call, plan)
@@ -60,7 +60,7 @@ async def _answer(
     upstream, composed = await forward(services, call, plan, composed, request, progress)
     if upstream.status < 400 and composed.target is None:
         services.windows.look(call.chat.model, call.identity.credential, request.headers)
-    answered(sight, progress)
+    answered(sample, progress)
     said = response_headers(progress)
     recording = recording_of(services, call, plan, upstream, composed, progress)
     if recording is None:

@@ -73,7 +73,7 @@ def _at_hand(services: Services, call: ChatCall) -> Plan | None:
         return None
     if services.settings.restore.system_prompt == "pin":
         return None
-    found = services.store.at_hand(call.identity.tenant, (call.conversation_id,), _hashes(call))
+    found = services.store.find_cached(call.identity.tenant, (call.conversation_id,), _hashes(call))
     if found is None or found.conversation is None:
         return None
     place = _settled(call, found)

@@ -1,7 +1,7 @@
 """Who is told of an exchange: the client by headers, the counters, the log, and `sidecar doctor`.
 
 Rules: they read what is known of it (`exchange/outcome.py`) and find nothing out by themselves. The doctor
-is told nothing that could not be read aloud; see `doctor/sights.py`.
+is told nothing that could not be read aloud; see `doctor/samples.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import logging
 from aiohttp import web
 
 from sidecar.conversation.records import Exchange
-from sidecar.doctor import Sight
-from sidecar.doctor.sights import CHAT, FILLED
+from sidecar.doctor import RequestSample
+from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.metrics import Metrics
@@ -110,34 +110,34 @@ def log_line(exchange: Exchange) -> None:
         log.debug("exchange", extra={name: value for name, value in about.items() if value is not None})
 
 
-def observed(services: Services, request: web.BaseRequest) -> Sight:
+def observed(services: Services, request: web.BaseRequest) -> RequestSample:
     """The doctor's sample of a chat request, to be entered: an error that ends it is seen as well."""
-    return services.sights.see(CHAT, request.headers)
+    return services.samples.see(CHAT, request.headers)
 
 
-def understood(services: Services, sight: Sight, call: ChatCall) -> None:
+def understood(services: Services, sample: RequestSample, call: ChatCall) -> None:
     """The request has been read."""
     chat, identity = call.chat, call.identity
-    sight.kind = identity.kind.value
-    sight.mode = call.mode
-    sight.tenant = hash(identity.tenant)
-    sight.conversation = hash(call.conversation_id) if call.conversation_id else 0
-    sight.single = len(chat.path) == 1 and not chat.tools and not chat.prefill
+    sample.kind = identity.kind.value
+    sample.mode = call.mode
+    sample.tenant = hash(identity.tenant)
+    sample.conversation = hash(call.conversation_id) if call.conversation_id else 0
+    sample.single = len(chat.path) == 1 and not chat.tools and not chat.prefill
     if call.is_task:
-        mark = sight.states.get(services.settings.tasks.header.lower())
-        sight.task = "header" if mark == FILLED else "opening"
+        mark = sample.states.get(services.settings.tasks.header.lower())
+        sample.task = "header" if mark == FILLED else "opening"
 
 
-def answered(sight: Sight, progress: Progress) -> None:
+def answered(sample: RequestSample, progress: Progress) -> None:
     """The upstream has begun to answer."""
     plan = progress.plan
     assert plan is not None
-    sight.outcome = plan.outcome.value
-    sight.status = progress.status or 0
-    sight.degraded = plan.degraded
-    sight.supplied, sight.left_out = progress.prompt.supplied, progress.prompt.left_out
+    sample.outcome = plan.outcome.value
+    sample.status = progress.status or 0
+    sample.degraded = plan.degraded
+    sample.supplied, sample.left_out = progress.prompt.supplied, progress.prompt.left_out
     if plan.conversation is not None:
-        sight.conversation = hash(plan.conversation.id)
+        sample.conversation = hash(plan.conversation.id)
 
 
 def passed_by(services: Services, request: web.BaseRequest) -> None:
@@ -145,7 +145,7 @@ def passed_by(services: Services, request: web.BaseRequest) -> None:
     if request.method == "POST":
         for end in _UNREAD:
             if request.path.endswith(end):
-                services.sights.see(end, request.headers)
+                services.samples.see(end, request.headers)
                 return
     elif request.path.endswith("/models"):
-        services.sights.models_listed += 1
+        services.samples.models_listed += 1

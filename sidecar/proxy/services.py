@@ -11,7 +11,7 @@ from sidecar.background.retention import RetentionJob
 from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import Most
-from sidecar.doctor import Sights
+from sidecar.doctor import RequestSamples
 from sidecar.metrics import Metrics
 from sidecar.prompt.rebuild import Restore
 from sidecar.proxy.append_lock import AppendLocks
@@ -48,7 +48,7 @@ class Services:
         self.bodies = Bodies(limits.bodies_in_flight, limits.max_body, limits.body_wait)
         #: For what is kept of the replies that are being relayed.
         self.replies = Room(limits.replies_in_flight)
-        self.sights = Sights(settings)
+        self.samples = RequestSamples(settings)
         self.appends = AppendLocks(settings.history.append_wait, store)
         self.restore = Restore(
             answers=settings.restore.answers,

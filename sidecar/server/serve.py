@@ -23,7 +23,7 @@ from aiohttp import web
 from sidecar import __version__
 from sidecar.admin import health
 from sidecar.aiohttp_internals.server import SpecialRequest
-from sidecar.doctor.sights import CHAT
+from sidecar.doctor.samples import CHAT
 from sidecar.errors import NotFound, SidecarError
 from sidecar.metrics import Metrics
 from sidecar.proxy.handle import turn
@@ -60,9 +60,9 @@ def serve(settings: Settings) -> int:
 
 
 def _serve_by_many(settings: Settings) -> int:
-    crew = listening(settings)
-    address = _address(settings, crew[0].clients[0].getsockname()[1])
-    workers = Workers(settings, crew, _be_worker, _say)
+    worker_sockets = listening(settings)
+    address = _address(settings, worker_sockets[0].clients[0].getsockname()[1])
+    workers = Workers(settings, worker_sockets, _be_worker, _say)
     return workers.run(lambda: print(_ready_line(settings, address), flush=True))
 
 

@@ -42,19 +42,19 @@ def _shared(listen: str, name: str, workers: int) -> list[list[socket.socket]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
-        crew: list[list[socket.socket]] = [[] for _ in range(workers)]
+        worker_sockets: list[list[socket.socket]] = [[] for _ in range(workers)]
         for family, address in addresses:
             # Alone at first: sockets that share would share with another sidecar's as well.
             _bound(family, (address[0], port, *address[2:]), shared=False).close()
-            for sockets in crew:
+            for sockets in worker_sockets:
                 sockets.append(_bound(family, (address[0], port, *address[2:]), shared=True))
                 port = sockets[-1].getsockname()[1]
-        for sockets in crew:
+        for sockets in worker_sockets:
             for each in sockets:
                 each.listen(BACKLOG)
     except OSError as error:
         raise cannot_listen(listen, name, error) from error
-    return crew
+    return worker_sockets
 
 
 def cannot_listen(listen: str, name: str, error: OSError) -> SidecarError:

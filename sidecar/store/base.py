@@ -62,7 +62,7 @@ class Store(ABC):
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         """The first of the conversations `ids` that is this tenant's, and the first of `hashes` in it."""
 
-    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+    def find_cached(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
         """What `find` gives, if that is known without asking; None if it is not.
 
         What another process has recorded a moment ago may be missing. `ids` are not empty.
@@ -126,7 +126,7 @@ class Store(ABC):
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         """The exchange of this id, or None."""
 
-    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         """Hold the turn to append that `name` stands for, against other processes that share this store.
 
         Raises `TimeoutError` if it cannot be had within `wait` (seconds). What is recorded while it is held
@@ -155,7 +155,7 @@ class Store(ABC):
         """Every conversation, oldest first; with `name` those with this id or this client's key."""
 
     @abstractmethod
-    def holdings(
+    def conversation_stats(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
         """What every conversation takes up, oldest first, read in small steps.
@@ -176,7 +176,7 @@ class Store(ABC):
         """Delete all that `remember` has kept."""
 
     @abstractmethod
-    async def scrub(self, *, compact: bool) -> None:
+    async def purge(self, *, compact: bool) -> None:
         """See to it that nothing is left of what was deleted, also where the last deletion was broken off.
 
         With `compact` the space is given back as well, which may take long and hold up whoever writes.

@@ -214,7 +214,7 @@ class MemoryStore(Store):
             if name is None or name in (kept.conversation.id, kept.conversation.key):
                 yield kept.conversation
 
-    async def holdings(
+    async def conversation_stats(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
         for kept in list(self._kept.values()):
@@ -240,7 +240,7 @@ class MemoryStore(Store):
     async def forget(self) -> None:
         self._learned.clear()
 
-    async def scrub(self, *, compact: bool) -> None:
+    async def purge(self, *, compact: bool) -> None:
         """Nothing is left."""
 
     async def whole(self, conversation: str) -> Snapshot | None:

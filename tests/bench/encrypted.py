@@ -41,7 +41,7 @@ async def main(arguments: list[str], folder: Path) -> None:
     spent = await _spent(stores, chats)
     rows = []
     for name, store in stores.items():
-        await store.scrub(compact=True)
+        await store.purge(compact=True)
         await store.close()
         cells = [f"{median(spent[name, each]):,.0f} ({fmean(spent[name, each]):,.0f})" for each in _WORK]
         rows.append([name, *cells, f"{files[name].stat().st_size / 1e6:.2f} MB"])

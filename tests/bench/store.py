@@ -114,7 +114,7 @@ async def _exchanges(folder: Path, requests: int) -> None:
             cost = (await _timed(partial(store.record, told)))[0]
             if len(keeps) == 2:
                 spent[keep].append(cost)
-        await store.scrub(compact=False)
+        await store.purge(compact=False)
         await store.close()
         sizes[keeps] = file.stat().st_size / (number + 1)
         file.unlink()

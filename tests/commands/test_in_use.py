@@ -50,7 +50,7 @@ async def test_turns_are_recorded_while_others_are_deleted_copied_and_verified(f
 
     store = SQLiteStore(str(file))
     await store.open()
-    kept = {each.key: each.messages async for each in store.holdings()}
+    kept = {each.key: each.messages async for each in store.conversation_stats()}
     await store.close()
     assert kept == {f"of-{user}": 2 * number for user, number in seen.items()}
     assert b"xyzzy" not in b"".join(each.read_bytes() for each in tmp_path.glob("sidecar.db*"))

@@ -42,7 +42,7 @@ async def copy(old, new):
 
 
 async def everything(store):
-    wholes = [await store.whole(each.id) async for each in store.holdings()]
+    wholes = [await store.whole(each.id) async for each in store.conversation_stats()]
     return sorted(wholes, key=lambda whole: whole.conversation.id), await store.recall()
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
-from sidecar.retention import doomed, prune
+from sidecar.retention import expired, prune
 from sidecar.settings import Retention
 from sidecar.store import MemoryStore
 from tests.commands.conftest import talk as talks
@@ -33,7 +33,7 @@ async def add(store, sizes, tenant, prefix):
 
 
 async def kept(store):
-    return [each.id async for each in store.holdings()]
+    return [each.id async for each in store.conversation_stats()]
 
 
 async def test_what_was_used_long_ago_goes():
@@ -78,7 +78,7 @@ async def test_the_order_in_which_they_began_does_not_matter():
     for id, day in (("a", 3), ("b", 1), ("c", 2)):
         await store.record(turn(replace(talk(id), updated_at=day * DAY), question("hi")))
 
-    assert [id async for id, _ in doomed(store, Retention(max_conversations=1), 9 * DAY)] == ["b", "c"]
+    assert [id async for id, _ in expired(store, Retention(max_conversations=1), 9 * DAY)] == ["b", "c"]
 
 
 async def test_all_rules_count_together():
@@ -107,8 +107,8 @@ async def test_one_that_is_used_meanwhile_stays():
             await store.record(turn(about, question("and?")))
             return await store.delete(conversation, unless_after=unless_after)
 
-        def holdings(self, **which):
-            return store.holdings(**which)
+        def conversation_stats(self, **which):
+            return store.conversation_stats(**which)
 
     assert await prune(Used(), Retention(max_days=1), 5 * DAY) == 0
     assert await kept(store) == ["conv_1", "conv_2"]
@@ -194,10 +194,10 @@ async def test_a_store_that_fails_is_counted_and_tried_again():
     tasks: list[asyncio.Task[None]] = []
 
     class Failing(MemoryStore):
-        def holdings(self, **which):
+        def conversation_stats(self, **which):
             if not failures:
                 raise StoreUnavailable("the disk is full")
-            return store.holdings(**which)
+            return store.conversation_stats(**which)
 
         async def delete(self, conversation, **which):
             return await store.delete(conversation, **which)

@@ -154,10 +154,10 @@ async def test_what_ends_late_does_not_make_its_conversation_older(store):
     ask, answer = chat("hi", "hello")
     await store.record(turn(talk(at=8.0), ask, answer))
     await store.record(turn(talk(at=3.0), exchange=exchange("conv_1", ask)))
-    (held,) = [each async for each in store.holdings()]
+    (held,) = [each async for each in store.conversation_stats()]
     assert held.updated_at == 8.0
     await store.record(turn(talk(at=9.0), exchange=exchange("conv_1", ask)))
-    (held,) = [each async for each in store.holdings()]
+    (held,) = [each async for each in store.conversation_stats()]
     assert held.updated_at == 9.0
 
 
@@ -171,4 +171,4 @@ async def test_one_without_a_parent_stays_beside_a_message_and_does_not_bring_ba
     assert await store.exchanges(TENANT, "conv_1") == [done]
     await store.delete("conv_1")
     await store.record(beside)
-    assert [each async for each in store.holdings()] == []
+    assert [each async for each in store.conversation_stats()] == []

@@ -15,7 +15,7 @@ SUMMARY = Summary(FRONT, "They met.", "small", 1.5)
 
 
 async def held(store, **which):
-    return [each async for each in store.holdings(**which)]
+    return [each async for each in store.conversation_stats(**which)]
 
 
 async def full(store, id="conv_1", **about):
@@ -172,7 +172,7 @@ class TestDelete:
         await full(store, "conv_2")
         await store.delete("conv_2")
 
-        await store.scrub(compact=compact)
+        await store.purge(compact=compact)
 
         assert await store.whole("conv_1") == whole
         await store.probe()

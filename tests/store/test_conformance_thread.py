@@ -150,11 +150,11 @@ async def test_of_a_thousand_none_is_left_after_the_conversation_is_deleted(stor
 async def test_they_count_in_what_a_conversation_takes_up(store):
     ask = question("hi")
     await store.record(turn(talk(), ask))
-    before = [each async for each in store.holdings()]
+    before = [each async for each in store.conversation_stats()]
     told = thread(ask, system=b"[" + b" " * 9000 + b"]")
     await store.record(turn(talk(), thread=told))
 
-    ((after,), (empty,)) = ([each async for each in store.holdings()], before)
+    ((after,), (empty,)) = ([each async for each in store.conversation_stats()], before)
     encrypted = 128 if isinstance(store, EncryptedStore) else 0
     assert 0 <= after.size - empty.size - size_of(told) <= encrypted
     assert size_of(told) > 9000

@@ -88,7 +88,7 @@ async def _filled(stores, *keys):
 
 
 async def everything(store):
-    return [await store.whole(each.id) async for each in store.holdings(sized=False)]
+    return [await store.whole(each.id) async for each in store.conversation_stats(sized=False)]
 
 
 def refused(error):
@@ -122,8 +122,8 @@ async def test_with_the_key_all_of_it_is_there(stores):
     (root,) = await store.threads("conv_1")
     assert (root.system, root.model, root.tools) == (b'["xyzzy prompt"]', "xyzzy model", ("xyzzy tool",))
     assert [each.tenant async for each in store.conversations()] == [TENANT]
-    assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
-    assert [each.id async for each in store.holdings(tenant=OTHER_TENANT)] == []
+    assert [each.id async for each in store.conversation_stats(tenant=TENANT)] == ["conv_1"]
+    assert [each.id async for each in store.conversation_stats(tenant=OTHER_TENANT)] == []
 
 
 async def test_another_key_stops_the_start_and_says_which_one_is_missing(stores):
@@ -332,7 +332,7 @@ class TestAStoreThatWasEncrypted:
 
         with refused("conversation conv_1 is not "):
             await store.whole("conv_1")
-        assert {each.id async for each in store.holdings()} == {"conv_1", "conv_2"}
+        assert {each.id async for each in store.conversation_stats()} == {"conv_1", "conv_2"}
 
     async def test_a_tenant_that_cannot_be_told_hides_no_other_conversation(self, stores):
         await _filled(stores, OLD)
@@ -340,7 +340,7 @@ class TestAStoreThatWasEncrypted:
         stores.execute("UPDATE conversation SET tenant = zeroblob(33) WHERE id = 'conv_1'")
         store = await stores(OLD)
 
-        assert [each.tenant async for each in store.holdings()] == [b"", OTHER_TENANT]
+        assert [each.tenant async for each in store.conversation_stats()] == [b"", OTHER_TENANT]
 
     @pytest.mark.parametrize("length", [*range(8), 10, 11, 15, 23, 24, 38, 39, 40])
     async def test_a_value_that_was_cut_is_an_error(self, stores, length):
@@ -380,7 +380,7 @@ class TestAStoreThatWasEncrypted:
             store = await stores(*keys)
             if len(keys) == 2:
                 assert await store.re_encrypt(lambda _: None) == 1
-            assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_1"]
+            assert [each.id async for each in store.conversation_stats(tenant=TENANT)] == ["conv_1"]
             assert (await store.whole("conv_1")).nodes == (ask, answer)
         await stores.close()
         stores.execute("UPDATE conversation SET tenant = CAST(x'01' || zeroblob(16) AS BLOB)")
@@ -404,7 +404,7 @@ class TestAStoreThatGetsAKey:
         await store.record(turn(talk(), more))
         assert await store.tree("conv_1") == [ask, answer, more]
         await fill(store, "conv_2")
-        assert [each.id async for each in store.holdings(tenant=TENANT)] == ["conv_2", "conv_1"]
+        assert [each.id async for each in store.conversation_stats(tenant=TENANT)] == ["conv_2", "conv_1"]
         assert (await store.summary("conv_1", [FRONT])).text == "the xyzzy summary"
         assert b"plugh" not in stores.words()
         assert b"xyzzy" in stores.words()
@@ -443,7 +443,7 @@ class TestAStoreThatGetsAKey:
         seen: list[int] = []
 
         assert await store.re_encrypt(seen.append) == 2
-        await store.scrub(compact=True)
+        await store.purge(compact=True)
 
         assert seen == [2, 2]
         told = stores.words()
@@ -585,7 +585,7 @@ async def test_it_says_what_waits_and_checks_like_the_store_inside(stores):
     assert store.waiting() == (0, 0)
     await store.check()
     await store.probe()
-    async with store.in_turn("a", 1.0):
+    async with store.append_lock("a", 1.0):
         pass
 
 
@@ -695,7 +695,7 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
         assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
         if OLD in keys:
             assert await store.re_encrypt(lambda _: None) == 1
-            await store.scrub(compact=True)
+            await store.purge(compact=True)
         whole = await store.whole("conv_1")
         assert whole is not None
         assert [node.body for node in whole.nodes[:1]] == [question("the xyzzy question").body]

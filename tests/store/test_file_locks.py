@@ -1,4 +1,4 @@
-"""Turns to append in a file, among processes of which some are killed."""
+"""Locks to append, in a file, among processes of which some are killed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import StoreUnavailable
-from sidecar.store.sqlite.file_locks import Turns
+from sidecar.store.sqlite.file_locks import FileLocks
 
 HOLD = """
 import asyncio, sys
-from sidecar.store.sqlite.file_locks import Turns
+from sidecar.store.sqlite.file_locks import FileLocks
 
 async def hold(file, name):
-    async with Turns(file).turn(name, 5):
+    async with FileLocks(file).turn(name, 5):
         print("held", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
@@ -28,10 +28,10 @@ asyncio.run(hold(*sys.argv[1:]))
 
 WRITE = """
 import pathlib, sys
-from sidecar.store.sqlite.file_locks import Turns
+from sidecar.store.sqlite.file_locks import FileLocks
 
 print("begun", flush=True)
-with Turns(sys.argv[1]).writing():
+with FileLocks(sys.argv[1]).writing():
     pathlib.Path(sys.argv[2]).touch()
 """
 
@@ -53,12 +53,12 @@ async def held_by_another(file: Path, name: str) -> AsyncIterator[asyncio.subpro
 
 @pytest.fixture
 def turns(tmp_path: Path):
-    turns = Turns(str(tmp_path / "turns"))
+    turns = FileLocks(str(tmp_path / "turns"))
     yield turns
     turns.close()
 
 
-async def test_a_turn_that_another_process_holds_is_waited_for(turns: Turns, tmp_path: Path):
+async def test_a_turn_that_another_process_holds_is_waited_for(turns: FileLocks, tmp_path: Path):
     async with held_by_another(tmp_path / "turns", "a") as process:
         with pytest.raises(TimeoutError):
             async with turns.turn("a", 0.05):
@@ -69,26 +69,26 @@ async def test_a_turn_that_another_process_holds_is_waited_for(turns: Turns, tmp
             pass
 
 
-async def test_a_turn_of_another_conversation_is_free(turns: Turns, tmp_path: Path):
+async def test_a_turn_of_another_conversation_is_free(turns: FileLocks, tmp_path: Path):
     async with held_by_another(tmp_path / "turns", "a"), turns.turn("b", 0):
         pass
 
 
-async def test_what_was_given_back_can_be_had_by_another_process(turns: Turns, tmp_path: Path):
+async def test_what_was_given_back_can_be_had_by_another_process(turns: FileLocks, tmp_path: Path):
     async with turns.turn("a", 0):
         pass
     async with held_by_another(tmp_path / "turns", "a"):
         pass
 
 
-async def test_a_process_that_is_killed_holds_no_turn(turns: Turns, tmp_path: Path):
+async def test_a_process_that_is_killed_holds_no_turn(turns: FileLocks, tmp_path: Path):
     async with held_by_another(tmp_path / "turns", "a") as process:
         process.kill()
         async with turns.turn("a", 5):
             pass
 
 
-async def test_who_wants_to_write_waits_until_the_other_process_has_written(turns: Turns, tmp_path: Path):
+async def test_who_wants_to_write_waits_until_the_other_process_has_written(turns: FileLocks, tmp_path: Path):
     written = tmp_path / "written"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
@@ -105,7 +105,7 @@ async def test_who_wants_to_write_waits_until_the_other_process_has_written(turn
     process.stdin.close()
 
 
-async def test_what_is_held_when_the_store_closes_is_given_back(turns: Turns, tmp_path: Path):
+async def test_what_is_held_when_the_store_closes_is_given_back(turns: FileLocks, tmp_path: Path):
     async with turns.turn("a", 0):
         turns.close()
         async with held_by_another(tmp_path / "turns", "a"):
@@ -114,5 +114,5 @@ async def test_what_is_held_when_the_store_closes_is_given_back(turns: Turns, tm
 
 async def test_a_file_that_cannot_be_made_is_a_store_that_cannot_be_used(tmp_path: Path):
     with pytest.raises(StoreUnavailable, match="No such file"):
-        async with Turns(str(tmp_path / "nowhere" / "turns")).turn("a", 0):
+        async with FileLocks(str(tmp_path / "nowhere" / "turns")).turn("a", 0):
             pass

@@ -33,7 +33,7 @@ async def test_one_after_the_other(replicas):
     log = []
 
     async def append(number):
-        async with replicas[number % 2].in_turn("conv_1", 10.0):
+        async with replicas[number % 2].append_lock("conv_1", 10.0):
             log.append(("in", number))
             await asyncio.sleep(0.01)
             log.append(("out", number))
@@ -45,46 +45,46 @@ async def test_one_after_the_other(replicas):
 
 
 async def test_conversations_do_not_wait_for_each_other(replicas):
-    async with replicas[0].in_turn("conv_1", 0.0), replicas[1].in_turn("conv_2", 0.0):
+    async with replicas[0].append_lock("conv_1", 0.0), replicas[1].append_lock("conv_2", 0.0):
         pass
 
 
 async def test_who_would_wait_too_long_is_told(replicas):
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         with pytest.raises(TimeoutError):
-            async with replicas[1].in_turn("conv_1", 0.1):
+            async with replicas[1].append_lock("conv_1", 0.1):
                 raise AssertionError
         with pytest.raises(TimeoutError):
-            async with replicas[1].in_turn("conv_1", 0.0):
+            async with replicas[1].append_lock("conv_1", 0.0):
                 raise AssertionError
 
 
 async def test_a_turn_is_given_back_at_its_end_also_after_an_error(server, postgres_url, replicas):
     async def fail():
-        async with replicas[0].in_turn("conv_1", 1.0):
+        async with replicas[0].append_lock("conv_1", 1.0):
             assert await leases(server, postgres_url) == "SELECT 1"
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert await leases(server, postgres_url) == "SELECT 0"
-    async with replicas[1].in_turn("conv_1", 0.0):
+    async with replicas[1].append_lock("conv_1", 0.0):
         pass
 
 
 async def test_it_is_renewed_for_as_long_as_the_request_runs(replicas):
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         with pytest.raises(TimeoutError):
-            async with replicas[1].in_turn("conv_1", 1.5):  # more than two leases
+            async with replicas[1].append_lock("conv_1", 1.5):  # more than two leases
                 raise AssertionError
 
 
 async def test_who_leaves_while_waiting_leaves_nothing_behind(server, postgres_url, replicas):
     async def wait():
-        async with replicas[1].in_turn("conv_1", 10.0):
+        async with replicas[1].append_lock("conv_1", 10.0):
             raise AssertionError
 
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         waiting = asyncio.ensure_future(wait())
         await asyncio.sleep(0.1)
         waiting.cancel()
@@ -101,9 +101,9 @@ async def test_a_dead_replica_keeps_its_turn_only_for_the_time_of_the_lease(repl
     clock = asyncio.get_running_loop().time
     begun = clock()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(dead.in_turn("conv_1", 1.0))
+        await stack.enter_async_context(dead.append_lock("conv_1", 1.0))
         await dead.close()
-        async with replicas[0].in_turn("conv_1", 5.0):
+        async with replicas[0].append_lock("conv_1", 5.0):
             assert 0.3 < clock() - begun < 3.0
 
 
@@ -115,8 +115,8 @@ async def test_what_is_recorded_under_a_lost_turn_is_refused_whole(replicas, mon
     late, later = question("late", answer), question("later", answer)
     monkeypatch.setattr(hung._leases, "_renew", lambda lease: asyncio.sleep(60))
 
-    async with hung.in_turn("conv_1", 1.0):
-        async with other.in_turn("conv_1", 5.0):
+    async with hung.append_lock("conv_1", 1.0):
+        async with other.append_lock("conv_1", 5.0):
             await other.record(turn(talk(tip=later.id), later))
         told = turn(talk(tip=late.id), late, reply("so", late), echoes=[(b"e" * 16, late.id)], system=b"[]")
         with pytest.raises(StoreUnavailable, match="the turn to append was lost"):
@@ -135,8 +135,8 @@ async def test_a_new_conversation_is_not_begun_under_a_lost_turn_either(replicas
     hung, other = replicas
     monkeypatch.setattr(hung._leases, "_renew", lambda lease: asyncio.sleep(60))
 
-    async with hung.in_turn("conv_1", 1.0):
-        async with other.in_turn("conv_1", 5.0):
+    async with hung.append_lock("conv_1", 1.0):
+        async with other.append_lock("conv_1", 5.0):
             pass
         with pytest.raises(StoreUnavailable):
             await hung.record(turn(talk(), question("hi")))
@@ -147,7 +147,7 @@ async def test_a_new_conversation_is_not_begun_under_a_lost_turn_either(replicas
 async def test_a_task_that_the_request_started_records_under_its_turn(replicas):
     ask = question("hi")
 
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         recording = asyncio.create_task(replicas[0].record(turn(talk(), ask)))
         await recording
 
@@ -162,9 +162,9 @@ async def test_what_goes_on_after_the_request_is_recorded_all_the_same(replicas)
         await ended.wait()
         await replicas[0].record(turn(talk(), question(text)))
 
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         late = asyncio.create_task(record("late"))
-    async with replicas[1].in_turn("conv_1", 1.0):
+    async with replicas[1].append_lock("conv_1", 1.0):
         ended.set()
         await late
 
@@ -172,7 +172,7 @@ async def test_what_goes_on_after_the_request_is_recorded_all_the_same(replicas)
 
 
 async def test_a_turn_that_ends_while_it_is_recorded_takes_nothing_along(replicas, monkeypatch):
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         lease = held.get()
         assert lease is not None
         await replicas[0]._leases._release(lease)
@@ -207,10 +207,10 @@ async def test_recording_renews(replicas, monkeypatch):
     monkeypatch.setattr(replicas[0]._leases, "_renew", lambda lease: asyncio.sleep(60))
 
     async def wait():
-        async with replicas[1].in_turn("conv_1", 1.2):
+        async with replicas[1].append_lock("conv_1", 1.2):
             raise AssertionError
 
-    async with replicas[0].in_turn("conv_1", 1.0):
+    async with replicas[0].append_lock("conv_1", 1.0):
         waiting = asyncio.ensure_future(wait())
         for number in range(12):
             await asyncio.sleep(0.1)
@@ -221,5 +221,5 @@ async def test_recording_renews(replicas, monkeypatch):
 
 async def test_stores_of_one_process_have_nobody_to_wait_for():
     store = make_store(None)
-    async with store.in_turn("conv_1", 0.0), store.in_turn("conv_1", 0.0):
+    async with store.append_lock("conv_1", 0.0), store.append_lock("conv_1", 0.0):
         pass

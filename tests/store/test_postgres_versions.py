@@ -60,13 +60,13 @@ class Before:
             assert await self.connection.fetchval(SQL["HOLD"], number_of(id)) is not None
             await self.connection.execute(SQL["DELETE"], number_of(id))
 
-    async def holdings(self):
+    async def conversation_stats(self):
         rows = await self.connection.fetch(SQL["COUNTED"], -1, number_of(""), 1 << 62, 500)
         return [row["id"] for row in rows]
 
     async def export(self):
         told = []
-        for id in await self.holdings():
+        for id in await self.conversation_stats():
             about = talk(id)
             told.append(as_json(about, await self.tree(id)) + as_markdown(about, await self.tree(id)))
         return told
@@ -123,7 +123,7 @@ async def fill(before):
 
 async def exported(store):
     told = []
-    async for each in store.holdings(sized=False):
+    async for each in store.conversation_stats(sized=False):
         tree = await store.tree(each.id)
         told.append(as_json(talk(each.id), tree) + as_markdown(talk(each.id), tree))
     return told
@@ -140,7 +140,7 @@ async def test_a_database_of_schema_1_is_opened_exports_the_same_and_goes_on(bef
     assert await before.connection.fetchval("SELECT version FROM sidecar_schema") == newest
     assert await exported(store) == told
     assert store.secret == SECRET
-    async for each in store.holdings():
+    async for each in store.conversation_stats():
         whole = await store.whole(each.id)
         assert (whole.exchanges, whole.threads, list(wrongs(whole, store.secret))) == ((), (), [])
         more = question("more", whole.nodes[-1], tenant=each.tenant)
@@ -169,7 +169,7 @@ async def test_a_sidecar_of_before_goes_on_while_and_after_the_database_is_migra
     assert (await store.find(TENANT, ["conv_1"], [last.hash])).nodes == {last.hash: [last]}
     assert await store.exchanges(TENANT, "conv_1") == [done]
     assert await store.threads("conv_1") == [root], "the older one writes none"
-    assert await before.holdings() == ["conv_1"]
+    assert await before.conversation_stats() == ["conv_1"]
     await before.connection.execute(SQL["VACUUM"])
     await before.connection.execute(SQL["PROBE"])
 
@@ -220,7 +220,7 @@ async def test_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, op
     assert await store.exchanges(TENANT, "conv_1") == [again]
 
     assert await rows(before) == 3
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
     assert await rows(before) == 2
     assert await store.exchanges(TENANT, "conv_1") == [again]
     assert await store.exchanges(TENANT, "conv_2") == [other]
@@ -247,7 +247,7 @@ async def test_a_thread_of_what_a_sidecar_of_before_deletes_is_gone_for_everybod
     assert await store.threads("conv_1") == [again], "nothing of the one that is gone goes on in it"
 
     assert await rows(before, "thread") == 3
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
     assert await rows(before, "thread") == 2
     assert await store.threads("conv_1") == [again]
     assert await store.threads("conv_2") == [thread(ask, answer)]
@@ -269,5 +269,5 @@ async def test_a_rekey_goes_over_the_exchanges_that_are_there_and_what_was_left_
     assert await store.rewrite("conv_1", lambda whole: replace(whole, exchanges=(changed,)))
 
     assert await store.exchanges(TENANT, "conv_1") == [changed]
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
     assert await rows(before) == 1

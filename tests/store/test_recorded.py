@@ -106,7 +106,7 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
         known = [thread(nodes[5], nodes[6], **about_root)] if number >= 6 else []
         assert await store.threads(about.id) == known
         assert await store.recall() == ({"tokens:demo": b'{"a":1}'} if number >= 4 else {})
-        async for held in store.holdings():
+        async for held in store.conversation_stats():
             whole = await store.whole(held.id)
             assert whole is not None
             assert list(wrongs(whole, store.secret)) == []

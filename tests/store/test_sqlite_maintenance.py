@@ -65,7 +65,7 @@ async def test_no_word_of_it_is_left_in_any_file(store, tmp_path, compact):
 
     for id in ids:
         await store.delete(id)
-    await store.scrub(compact=compact)
+    await store.purge(compact=compact)
 
     assert words(tmp_path).count(b"harmless") > 150
     assert words(tmp_path).count(b"xyzzy") == 0
@@ -84,7 +84,7 @@ async def test_no_exchange_of_it_is_left_in_any_file(store, tmp_path, compact):
     assert words(tmp_path).count(b"xyzzy") > 2500
 
     await store.delete("xyzzy")
-    await store.scrub(compact=compact)
+    await store.purge(compact=compact)
 
     assert words(tmp_path).count(b"harmless") > 2500
     assert words(tmp_path).count(b"xyzzy") == 0
@@ -104,7 +104,7 @@ async def test_a_process_that_knows_no_exchanges_or_threads_deletes_them_as_well
         for table in ("message", "echo", "summary", "system_prompt"):
             before.execute(f"DELETE FROM {table} WHERE conversation = 1")
         before.execute("DELETE FROM conversation WHERE number = 1")
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
     await store.record(turn(talk(), ask, answer))
@@ -116,7 +116,7 @@ async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_p
     await store.record(turn(talk(), question("hi"), system=b"[1]"))
     await store.record(turn(talk(), system=b'["xyzzy"]'))
     await store.record(turn(talk(), system=b"[2]"))
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
 
@@ -126,7 +126,7 @@ async def test_what_a_thread_was_sent_last_is_all_that_is_left_of_its_prompts(st
     for system in (b"[1]", b'["xyzzy"]', b'["' + b"xyzzy" * 9000 + b'"]', b"[2]"):
         await store.record(turn(talk(), ask, thread=thread(ask, system=system, tools=("xyzzy",) * 9)))
     await store.record(turn(talk(), ask, thread=thread(ask, system=b"[3]")))
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
     assert await store.threads("conv_1") == [thread(ask, system=b"[3]")]
@@ -136,7 +136,7 @@ async def test_compacting_gives_the_space_back(store, tmp_path):
     for id in await fill(store, "xyzzy"):
         await store.delete(id)
     before = (tmp_path / "sidecar.db").stat().st_size
-    await store.scrub(compact=True)
+    await store.purge(compact=True)
 
     assert (tmp_path / "sidecar.db").stat().st_size < 0.7 * before
     assert (tmp_path / "sidecar.db-wal").stat().st_size == 0
@@ -152,17 +152,17 @@ async def test_a_deletion_that_was_broken_off_is_found_by_nobody_and_ended_by_th
         raise StoreUnavailable("the power is gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(life.Life, "_delete_doomed", breaks_off)
+        patched.setattr(life.Maintenance, "_delete_expired", breaks_off)
         with pytest.raises(StoreUnavailable):
             await store.delete("conv_1")
 
-    assert [each async for each in store.holdings()] == []
+    assert [each async for each in store.conversation_stats()] == []
     assert [each async for each in store.conversations()] == []
     assert await store.find_by_history(talk().tenant, [nodes[1].hash]) is None
     assert await store.whole("deleted:1") is None
     assert await store.rewrite("deleted:1", lambda whole: whole) is False
     assert words(tmp_path).count(b"xyzzy") > 500
-    await store.scrub(compact=False)
+    await store.purge(compact=False)
     assert words(tmp_path).count(b"xyzzy") == 0
 
 
@@ -194,7 +194,7 @@ async def test_a_backup_is_whole_while_turns_are_recorded(store, tmp_path):
     copy = SQLiteStore(str(file))
     await copy.open()
     try:
-        kept = [each.id async for each in copy.holdings(sized=False)]
+        kept = [each.id async for each in copy.conversation_stats(sized=False)]
         assert len(kept) >= 20
         assert copy.secret == store.secret
         for id in kept:
@@ -267,7 +267,7 @@ async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, t
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):
-            await store.scrub(compact=True)
+            await store.purge(compact=True)
 
 
 async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(store, tmp_path):
@@ -276,7 +276,7 @@ async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(sto
         other.execute("BEGIN")
         other.execute("SELECT * FROM message").fetchall()
         await store.record(turn(talk(), question("and?")))
-        scrubbing = asyncio.ensure_future(store.scrub(compact=False))
+        scrubbing = asyncio.ensure_future(store.purge(compact=False))
         for number in range(10):
             await asyncio.wait_for(store.record(turn(talk(), question(f"{number}"))), 3)
             await asyncio.sleep(0.05)
@@ -294,4 +294,4 @@ async def test_a_log_that_somebody_still_reads_is_said_to_be_there(store, tmp_pa
         other.execute("SELECT * FROM message").fetchall()
         await store.record(turn(talk(), question("and?")))
         with pytest.raises(StoreUnavailable, match="while others read"):
-            await store.scrub(compact=False)
+            await store.purge(compact=False)

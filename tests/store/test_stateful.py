@@ -228,7 +228,7 @@ class Stores(RuleBasedStateMachine):
     def prune(self, most, compact):
         rules = Retention(max_conversations=most)
         self.all(lambda store: prune(store, rules, float(self.time)))
-        self.all(lambda store: store.scrub(compact=compact))
+        self.all(lambda store: store.purge(compact=compact))
 
     @rule(id=ids, gone=st.booleans())
     def take_a_snapshot(self, id, gone):
@@ -299,7 +299,7 @@ class Stores(RuleBasedStateMachine):
     def list_and_verify(self):
         async def work(store):
             told = []
-            async for held in store.holdings():
+            async for held in store.conversation_stats():
                 # The ids here are not keyed by a secret, which is what else would be said.
                 said = wrongs(await store.whole(held.id), store.secret)
                 assert [each for each in said if each.startswith(("exchange", "message"))] == []

@@ -12,8 +12,8 @@ import pytest
 
 from sidecar.store import make_store
 from sidecar.store.sqlite import tip_cache as tips
-from sidecar.store.sqlite.file_locks import Turns
-from sidecar.store.sqlite.tip_cache import Left, TipCache
+from sidecar.store.sqlite.file_locks import FileLocks
+from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
 from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
 
 ID = "conv_1"
@@ -39,9 +39,9 @@ async def store(opened):
     return await opened()
 
 
-def at_hand(store, *nodes, tenant=TENANT):
+def find_cached(store, *nodes, tenant=TENANT):
     """The tip that is known without asking, of a request that ends with these."""
-    found = store.at_hand(tenant, [ID], [node.hash for node in reversed(nodes)])
+    found = store.find_cached(tenant, [ID], [node.hash for node in reversed(nodes)])
     if found is None:
         return None
     assert found.is_tip
@@ -51,13 +51,13 @@ def at_hand(store, *nodes, tenant=TENANT):
 
 async def test_where_a_turn_ended_is_known_without_asking(store):
     first, answer = chat("hi", "ok")
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
     await store.record(turn(talk(), first, answer))
     second = question("and?", answer)
-    assert at_hand(store, first, answer, second) == answer
+    assert find_cached(store, first, answer, second) == answer
     await store.record(turn(talk(tip=answer.id), second, last := reply("yes", second)))
-    assert at_hand(store, first, answer, second, last) == last
-    assert at_hand(store, first, answer) is None  # asked again, or a branch: there is more than the tip
+    assert find_cached(store, first, answer, second, last) == last
+    assert find_cached(store, first, answer) is None  # asked again, or a branch: there is more than the tip
 
 
 async def test_what_is_at_hand_is_the_conversation_as_it_is_stored(store):
@@ -65,7 +65,7 @@ async def test_what_is_at_hand_is_the_conversation_as_it_is_stored(store):
     await store.record(turn(talk(system=b"s", full=True), first, answer))
     await store.record(turn(talk(), second := question("and?", answer), last := reply("yes", second)))
     hashes = [last.hash]
-    found = store.at_hand(TENANT, [ID], hashes)
+    found = store.find_cached(TENANT, [ID], hashes)
     assert found == await store.find(TENANT, [ID], hashes)
     assert (found.conversation.system, found.conversation.full) == (b"s", True)
 
@@ -73,8 +73,8 @@ async def test_what_is_at_hand_is_the_conversation_as_it_is_stored(store):
 async def test_nobody_finds_another_tenants_tip(store):
     first, answer = chat("hi", "ok")
     await store.record(turn(talk(), first, answer))
-    assert at_hand(store, answer, tenant=OTHER_TENANT) is None
-    assert store.at_hand(TENANT, ["conv_2"], [answer.hash]) is None
+    assert find_cached(store, answer, tenant=OTHER_TENANT) is None
+    assert store.find_cached(TENANT, ["conv_2"], [answer.hash]) is None
 
 
 async def test_answers_that_read_alike_are_not_at_hand(store):
@@ -82,26 +82,26 @@ async def test_answers_that_read_alike_are_not_at_hand(store):
     await store.record(turn(talk(), first, answer))
     await store.record(turn(talk(), other := reply("ok", first)))
     assert other.hash == answer.hash
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
     # Nor what follows one of them: after the other it would read the same.
     await store.record(turn(talk(), second := question("and?", answer), reply("yes", second)))
     await store.record(turn(talk(), second := question("and?", other), last := reply("yes", second)))
-    assert at_hand(store, first, answer, second, last) is None
+    assert find_cached(store, first, answer, second, last) is None
 
 
 async def test_two_answers_at_once_are_not_at_hand(store):
     first = question("hi")
     await store.record(turn(talk(), first, one := reply("ok", first), two := reply("well", first)))
-    assert at_hand(store, first, one) is at_hand(store, first, two) is None
+    assert find_cached(store, first, one) is find_cached(store, first, two) is None
 
 
 async def test_a_chat_that_began_in_another_process_is_at_hand_after_its_next_turn(opened):
     first, answer = chat("hi", "ok")
     await (await opened()).record(turn(talk(), first, answer))
     store = await opened()
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
     await store.record(turn(talk(), second := question("and?", answer), last := reply("yes", second)))
-    assert at_hand(store, first, answer, second, last) == last
+    assert find_cached(store, first, answer, second, last) == last
 
 
 async def test_nothing_is_at_hand_once_another_process_has_written(opened):
@@ -109,12 +109,12 @@ async def test_nothing_is_at_hand_once_another_process_has_written(opened):
     first, answer = chat("hi", "ok")
     await store.record(turn(talk(), first, answer))
     await other.record(turn(talk("conv_2"), question("hello")))
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
     await store.record(turn(talk("conv_3"), question("hello")))
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
     second = question("and?", answer)
     await store.record(turn(talk(), second, last := reply("yes", second)))
-    assert at_hand(store, last) == last
+    assert find_cached(store, last) == last
 
 
 async def test_another_process_is_noticed_within_a_moment(opened, monkeypatch):
@@ -122,10 +122,10 @@ async def test_another_process_is_noticed_within_a_moment(opened, monkeypatch):
     store, other = await opened(), await opened()
     first, answer = chat("hi", "ok")
     await store.record(turn(talk(), first, answer))
-    assert at_hand(store, first, answer) == answer
+    assert find_cached(store, first, answer) == answer
     await other.delete(ID)
     await asyncio.sleep(0.06)
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
 
 
 async def test_nothing_is_at_hand_of_a_file_in_whose_place_another_has_come(store, tmp_path):
@@ -133,15 +133,15 @@ async def test_nothing_is_at_hand_of_a_file_in_whose_place_another_has_come(stor
     await store.record(turn(talk(), first, answer))
     (tmp_path / "new").touch()
     os.replace(tmp_path / "new", tmp_path / "sidecar.db")
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
 
 
 async def test_two_answers_that_read_alike_to_a_question_that_had_none_are_not_at_hand(store):
     await store.record(turn(talk(), first := question("hi")))
-    assert at_hand(store, first) == first
+    assert find_cached(store, first) == first
     answers = [reply("ok", first), reply("ok", first)]
     await asyncio.gather(*(store.record(turn(talk(), each)) for each in answers))
-    assert at_hand(store, first, answers[1]) is None
+    assert find_cached(store, first, answers[1]) is None
 
 
 async def test_what_a_program_without_a_stamp_deleted_is_noticed_when_a_turn_is_recorded(store, tmp_path):
@@ -152,14 +152,14 @@ async def test_what_a_program_without_a_stamp_deleted_is_noticed_when_a_turn_is_
         other.execute("DELETE FROM conversation")
     await store.record(turn(talk(), second := question("and?", answer), reply("yes", second)))
     assert await store.whole(ID) is None
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
 
 
 async def test_nothing_is_at_hand_without_the_file_that_others_find(store, tmp_path):
     first, answer = chat("hi", "ok")
     await store.record(turn(talk(), first, answer))
     (tmp_path / "sidecar.db-turns").unlink()
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
 
 
 @pytest.mark.parametrize("change", ["delete", "rewrite", "put"])
@@ -173,7 +173,7 @@ async def test_nothing_is_at_hand_once_anything_was_deleted_or_replaced(store, c
         await store.rewrite(ID, lambda each: each)
     else:
         await store.put(whole)
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
 
 
 async def test_a_turn_under_a_message_that_another_process_deleted_is_not_kept(opened):
@@ -191,13 +191,13 @@ async def test_without_the_file_beside_the_store_nothing_is_at_hand_and_all_is_k
     await store.open()
     first, answer = chat("hi", "ok")
     await store.record(turn(talk(), first, answer))
-    assert at_hand(store, first, answer) is None
+    assert find_cached(store, first, answer) is None
     assert [node.id for node in await store.tree(ID)] == [first.id, answer.id]
     await store.close()
 
 
 def test_of_more_than_there_is_room_for_the_oldest_go(tmp_path):
-    turns = Turns(str(tmp_path / "turns"))
+    turns = FileLocks(str(tmp_path / "turns"))
     held = TipCache(str(tmp_path), turns, room=3000)
     with closing(sqlite3.connect(":memory:")) as connection:
         held.begin(connection)
@@ -217,7 +217,7 @@ def test_of_more_than_there_is_room_for_the_oldest_go(tmp_path):
     "told", [{"usage": b"x" * 4000}, {"model": "x" * 1000}, {"finish_reason": "x" * 1000}]
 )
 def test_what_an_upstream_tells_of_its_answer_takes_room_as_well(tmp_path, told):
-    turns = Turns(str(tmp_path / "turns"))
+    turns = FileLocks(str(tmp_path / "turns"))
     held = TipCache(str(tmp_path), turns, room=4000)
     with closing(sqlite3.connect(":memory:")) as connection:
         held.begin(connection)
@@ -234,13 +234,13 @@ def test_what_an_upstream_tells_of_its_answer_takes_room_as_well(tmp_path, told)
 
 def test_what_was_recorded_before_something_was_deleted_is_not_held_after_it(tmp_path):
     """The reply of the writing thread may come late."""
-    turns = Turns(str(tmp_path / "turns"))
+    turns = FileLocks(str(tmp_path / "turns"))
     held = TipCache(str(tmp_path), turns)
     with closing(sqlite3.connect(":memory:")) as connection:
         held.begin(connection)
     tip = reply("ok", question("hi"))
     left = held.left(talk(), tip)
-    assert isinstance(left, Left)
+    assert isinstance(left, CachedTip)
     held.forget()
     held.keep(ID, left)
     assert held.find(TENANT, [ID], [tip.hash]) is None

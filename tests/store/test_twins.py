@@ -85,7 +85,7 @@ async def check_what_is_at_hand(store, id, nodes):
         while node is not None:
             hashes.append(node.hash)
             node = above.get(node.parent)
-        found = store.at_hand(tenant, [id], hashes)
+        found = store.find_cached(tenant, [id], hashes)
         assert found is None or found == await store.find(tenant, [id], hashes)
 
 

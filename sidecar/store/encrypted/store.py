@@ -71,7 +71,7 @@ class EncryptedStore(Store):
         else:
             # The one that was made just now lies in the store's log as it is: nothing hangs on it yet.
             self._kept, self._content.is_mixed = secrets.token_bytes(len(kept)), False
-            async for held in self._inner.holdings(sized=False):
+            async for held in self._inner.conversation_stats(sized=False):
                 self._check_clear(len(held.tenant) == TENANT_SIZE)
                 self._kept, self._content.is_mixed = kept, True
             await self._lock()
@@ -113,7 +113,7 @@ class EncryptedStore(Store):
         is left when it is called again.
         """
         changed = 0
-        async for held in self._inner.holdings(sized=False):
+        async for held in self._inner.conversation_stats(sized=False):
             whole = await self._inner.whole(held.id)
             if whole is not None:
                 if not self._is_newest(whole):
@@ -145,8 +145,8 @@ class EncryptedStore(Store):
                 break
         return self._decrypt_found(found, tenant)
 
-    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
-        found = self._inner.at_hand(self._names(tenant)[0], ids, hashes)
+    def find_cached(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+        found = self._inner.find_cached(self._names(tenant)[0], ids, hashes)
         return found and self._decrypt_found(found, tenant)
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
@@ -206,8 +206,8 @@ class EncryptedStore(Store):
                 return self._content.decrypt_exchange(conversation, found)
         return None
 
-    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
-        return self._inner.in_turn(name, wait)
+    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._inner.append_lock(name, wait)
 
     async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         found = await self._inner.summary(conversation, hashes)
@@ -226,11 +226,11 @@ class EncryptedStore(Store):
         async for each in self._inner.conversations(name):
             yield self._with_tenant(each)
 
-    async def holdings(
+    async def conversation_stats(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
         for whose in self._names(tenant) if tenant is not None else (None,):
-            async for each in self._inner.holdings(tenant=whose, name=name, sized=sized):
+            async for each in self._inner.conversation_stats(tenant=whose, name=name, sized=sized):
                 yield replace(each, tenant=self._tenant_of(each.tenant) or b"")
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
@@ -239,8 +239,8 @@ class EncryptedStore(Store):
     async def forget(self) -> None:
         await self._inner.forget()
 
-    async def scrub(self, *, compact: bool) -> None:
-        await self._inner.scrub(compact=compact)
+    async def purge(self, *, compact: bool) -> None:
+        await self._inner.purge(compact=compact)
 
     async def whole(self, conversation: str) -> Snapshot | None:
         found = await self._inner.whole(conversation)

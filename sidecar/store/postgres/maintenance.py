@@ -1,7 +1,7 @@
 """A PostgreSQL store's life besides requests: what is held, deleted, taken over and encrypted anew.
 
 Rules: a conversation is deleted in one transaction, which holds up nobody but who writes to that very
-conversation. What was deleted is gone for every query at once; `scrub` has the server take it from its
+conversation. What was deleted is gone for every query at once; `purge` has the server take it from its
 pages. What its log, its backups and its replicas keep, and for how long, is for whoever runs the server.
 """
 
@@ -31,7 +31,7 @@ from sidecar.store.postgres.rows import (
 from sidecar.store.postgres.statements import PUT, TREE
 from sidecar.store.threads import THREAD, thread_of, together
 
-__all__ = ["Life"]
+__all__ = ["Maintenance"]
 
 _ABOUT = ", ".join(CONVERSATION)
 _PAGE = 500
@@ -117,7 +117,7 @@ _RE_ENCRYPT = """
     WHERE m.conversation = $1 AND m.id = n.id"""
 
 
-class Life(Store):
+class Maintenance(Store):
     """Half of `PostgresStore`."""
 
     _database: Database
@@ -126,7 +126,7 @@ class Life(Store):
         async for row in self._listed(_LISTED, _PAGE, None, name):
             yield conversation_of(row)
 
-    async def holdings(
+    async def conversation_stats(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
         query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_LISTED, _PAGE)
@@ -150,7 +150,7 @@ class Life(Store):
     async def forget(self) -> None:
         await self._execute("DELETE FROM learned")
 
-    async def scrub(self, *, compact: bool) -> None:
+    async def purge(self, *, compact: bool) -> None:
         for table in ("exchange", "thread"):
             await self._execute(_DELETE_LEFT.format(table))
         await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")

@@ -22,7 +22,7 @@ from sidecar.store.exchanges import LAST_EXCHANGE, exchange_of
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
 from sidecar.store.postgres.lease import Lease, Leases, held
-from sidecar.store.postgres.maintenance import Life
+from sidecar.store.postgres.maintenance import Maintenance
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
@@ -54,7 +54,7 @@ _FORGET = """
 _RECALL = "SELECT name, value FROM learned ORDER BY number"
 
 
-class PostgresStore(Life):
+class PostgresStore(Maintenance):
     """A store in the database at `address`; its tables are made if they are not there."""
 
     def __init__(self, address: Address, *, secret: str = "") -> None:
@@ -75,7 +75,7 @@ class PostgresStore(Life):
     async def probe(self) -> None:
         await self._database.run(lambda connection: connection.execute(sql.PROBE), patient=False)
 
-    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._leases.turn(name, wait)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:

@@ -19,14 +19,14 @@ from contextlib import asynccontextmanager, contextmanager
 
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["Turns"]
+__all__ = ["FileLocks"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks at a turn that another holds
 _BYTES = 7  # offsets in a file are signed and have eight
 _WRITES = 1 << 8 * _BYTES  # no conversation's
 
 
-class Turns:
+class FileLocks:
     """The turns that this process holds, in `file`, which is made when it is needed first."""
 
     #: The bytes of a stamp.

@@ -1,8 +1,8 @@
 """A SQLite store's life besides requests: what is held, deleted, copied and encrypted anew.
 
 Rules: what is deleted is overwritten with zeros (`secure_delete`, also for what `record` replaces), and is
-gone from the write-ahead log once `scrub` returns. A conversation that is being deleted has another id and
-no tenant from the first step on, so that nobody finds half of it, and the next `scrub` goes on with one
+gone from the write-ahead log once `purge` returns. A conversation that is being deleted has another id and
+no tenant from the first step on, so that nobody finds half of it, and the next `purge` goes on with one
 whose deletion was broken off.
 """
 
@@ -29,7 +29,7 @@ from sidecar.store.sqlite.worker import Worker
 from sidecar.store.threads import THREAD, thread_of, together
 from sidecar.store.threads import row_of as thread_row
 
-__all__ = ["ADD_ECHO", "ADD_EXCHANGE", "ADD_NODE", "CONVERSATION", "NODE", "Life", "conversation_of"]
+__all__ = ["ADD_ECHO", "ADD_EXCHANGE", "ADD_NODE", "CONVERSATION", "NODE", "Maintenance", "conversation_of"]
 
 # Both in the order of the fields of what is stored.
 CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
@@ -102,7 +102,7 @@ _MOMENT = 0.05  # seconds that a wait may hold up others
 _TICK = 0.2  # seconds
 
 
-class Life(Store):
+class Maintenance(Store):
     """Half of `SQLiteStore`."""
 
     _file: str
@@ -110,7 +110,7 @@ class Life(Store):
     _tips: TipCache
     _reader: Worker
 
-    async def holdings(
+    async def conversation_stats(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
         query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_HELD, _PAGE)
@@ -128,15 +128,15 @@ class Life(Store):
         values = {"id": conversation, "unless_after": unless_after}
         found, left = await self._change(partial(_begin_deletion, values))
         if left is not None:
-            await self._delete_doomed(left)
+            await self._delete_expired(left)
         return found
 
     async def forget(self) -> None:
         await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
 
-    async def scrub(self, *, compact: bool) -> None:
+    async def purge(self, *, compact: bool) -> None:
         for (number,) in await self._reader.do(partial(_rows, _DOOMED, {})):
-            await self._delete_doomed(number)
+            await self._delete_expired(number)
         await self._beside(_compact if compact else _checkpoint)
 
     async def whole(self, conversation: str) -> Snapshot | None:
@@ -179,7 +179,7 @@ class Life(Store):
         finally:
             self._tips.forget()
 
-    async def _delete_doomed(self, number: int) -> None:
+    async def _delete_expired(self, number: int) -> None:
         while await self._writer.do(partial(_delete_portion, number)):
             pass
 
@@ -234,10 +234,10 @@ def _size(connection: sqlite3.Connection) -> int:
 
 def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection) -> tuple[bool, int | None]:
     """Was there one, and its number if some of it is left? A short one goes at once."""
-    doomed = connection.execute(_DOOM, values).fetchone()
-    if doomed is None:
+    expired = connection.execute(_DOOM, values).fetchone()
+    if expired is None:
         return False, None
-    return True, doomed[0] if _delete_portion(doomed[0], connection) else None
+    return True, expired[0] if _delete_portion(expired[0], connection) else None
 
 
 def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:

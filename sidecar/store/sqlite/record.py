@@ -11,7 +11,7 @@ from sidecar.conversation.records import Turn
 from sidecar.conversation.tree import HASH_SIZE, ID_SIZE
 from sidecar.store.exchanges import row_of
 from sidecar.store.sqlite.maintenance import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
-from sidecar.store.sqlite.tip_cache import Left, TipCache
+from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
 from sidecar.store.threads import THREAD
 from sidecar.store.threads import row_of as thread_row
 
@@ -38,7 +38,7 @@ _ADD_THREAD = f"""
 _COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWEEN ? AND ?"
 
 
-def record(connection: sqlite3.Connection, turn: Turn, tips: TipCache) -> Left | None:
+def record(connection: sqlite3.Connection, turn: Turn, tips: TipCache) -> CachedTip | None:
     """Add a turn, unless it goes on from a message that is not there. For `Tips.keep`."""
     id, nodes = turn.conversation.id, turn.nodes
     after = turn.after

@@ -20,7 +20,7 @@ from typing import TypeVar
 from sidecar.errors import StoreUnavailable
 from sidecar.store.sqlite.worker import Job, Worker
 
-__all__ = ["Lasting", "Renewal"]
+__all__ = ["Renewal", "ReopeningWorker"]
 
 log = logging.getLogger("sidecar.store")
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Renewal:
     def __init__(self) -> None:
         #: Only a store that was opened, and is not closed, is opened anew.
         self.is_wanted = False
-        self.workers: list[Lasting] = []
+        self.workers: list[ReopeningWorker] = []
         #: What the file failed to give last, until it gives it.
         self.failed: Job | None = None
         self._running: asyncio.Task[None] | None = None
@@ -74,7 +74,7 @@ class Renewal:
             self._running = None
 
 
-class Lasting(Worker):
+class ReopeningWorker(Worker):
     """A worker on `file` that gets over what happens to the file, together with the others of `renewal`."""
 
     def __init__(

@@ -23,10 +23,10 @@ from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
 from sidecar.store.encrypted.cipher import refuse_encrypted
 from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_of
 from sidecar.store.migrations import migrate
-from sidecar.store.sqlite.file_locks import Turns
-from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Life, conversation_of
+from sidecar.store.sqlite.file_locks import FileLocks
+from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Maintenance, conversation_of
 from sidecar.store.sqlite.record import alike, record
-from sidecar.store.sqlite.reopen import Lasting, Renewal
+from sidecar.store.sqlite.reopen import Renewal, ReopeningWorker
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.threads import THREAD, thread_of
 
@@ -92,7 +92,7 @@ _NEWER_THAN_ALL = 1 << 62
 _PATIENCE = 5.0  # seconds to wait for another process's lock
 
 
-class SQLiteStore(Life):
+class SQLiteStore(Maintenance):
     """A store in the SQLite file `file`, made if it is not there (its folder has to be). `shared`: with
     processes that write as much as this one."""
 
@@ -101,7 +101,7 @@ class SQLiteStore(Life):
         self.secret = secret.encode()
         self._given = self.secret
         self._renewal = Renewal()
-        self._turns = Turns(f"{file}-turns")
+        self._turns = FileLocks(f"{file}-turns")
         self._tips = TipCache(file, self._turns)
         self._writer = self._worker("writer", self._connect_to_write, commits=True)
         self._reader = self._worker("reader", self._connect, commits=False)
@@ -140,7 +140,7 @@ class SQLiteStore(Life):
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
 
-    def at_hand(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
+    def find_cached(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
         return self._tips.find(tenant, ids, hashes)
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
@@ -175,7 +175,7 @@ class SQLiteStore(Life):
         rows = await self._reader.do(lambda reader: reader.execute(_FIND_THREADS, values).fetchall())
         return [thread_of(conversation, row) for row in rows]
 
-    def in_turn(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._turns.turn(name, wait)
 
     async def record(self, turn: Turn) -> None:
@@ -223,9 +223,11 @@ class SQLiteStore(Life):
             if row is not None:  # deleted meanwhile
                 yield conversation_of(row)
 
-    def _worker(self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool) -> Lasting:
+    def _worker(
+        self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool
+    ) -> ReopeningWorker:
         name = f"sidecar-store-{name}"
-        return Lasting(name, connect, commits=commits, file=self._file, renewal=self._renewal)
+        return ReopeningWorker(name, connect, commits=commits, file=self._file, renewal=self._renewal)
 
     def _connect(self) -> sqlite3.Connection:
         # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.

@@ -22,9 +22,9 @@ import msgspec
 from sidecar.conversation.records import Found
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.sqlite.file_locks import Turns
+from sidecar.store.sqlite.file_locks import FileLocks
 
-__all__ = ["Left", "TipCache"]
+__all__ = ["CachedTip", "TipCache"]
 
 _ROOM = 16 << 20  # bytes of messages that are held
 _FOR_ALL_ELSE = 1024  # bytes that a conversation takes besides; its ids are short
@@ -32,7 +32,7 @@ _PER_CHARACTER = 4  # bytes that one takes at most
 _MOMENT = 0.02  # seconds between two looks at the stamp
 
 
-class Left(msgspec.Struct, frozen=True):
+class CachedTip(msgspec.Struct, frozen=True):
     """How a turn left its conversation, in the era in which it was recorded."""
 
     conversation: Conversation
@@ -43,13 +43,13 @@ class Left(msgspec.Struct, frozen=True):
 class TipCache:
     """The tips of conversations; used by the event loop, and by the writing thread where it is said."""
 
-    def __init__(self, file: str, turns: Turns, room: int = _ROOM) -> None:
+    def __init__(self, file: str, turns: FileLocks, room: int = _ROOM) -> None:
         self._file = file
         self._turns = turns
         self._stamp = secrets.token_bytes(turns.STAMP)
         #: Another object after every event that makes what is held doubtful; None while that cannot be told.
         self._era: object | None = None
-        self._held: OrderedDict[str, Left] = OrderedDict()
+        self._held: OrderedDict[str, CachedTip] = OrderedDict()
         self._room = room
         self._taken = 0
         self._looked = 0.0
@@ -70,7 +70,7 @@ class TipCache:
             return None
         return Found(left.conversation, {hash: [left.tip]}, is_tip=True)
 
-    def keep(self, conversation: str, left: Left | None) -> None:
+    def keep(self, conversation: str, left: CachedTip | None) -> None:
         """Hold how a turn has left its conversation; None if that cannot be told by one tip."""
         before = self._held.pop(conversation, None)
         if before is not None:
@@ -107,9 +107,9 @@ class TipCache:
         left = self._held.get(conversation)
         return left is not None and left.era is self._era and left.tip.id == node
 
-    def left(self, conversation: Conversation, tip: Node) -> Left | None:
+    def left(self, conversation: Conversation, tip: Node) -> CachedTip | None:
         """In the writing thread: what to `keep` of a turn that is being recorded."""
-        return Left(conversation, tip, self._era) if self._era is not None else None
+        return CachedTip(conversation, tip, self._era) if self._era is not None else None
 
     def _is_alone(self) -> bool:
         now = time.monotonic()
@@ -129,7 +129,7 @@ class TipCache:
         return found.st_dev, found.st_ino
 
 
-def _size(left: Left) -> int:
+def _size(left: CachedTip) -> int:
     """In bytes of memory, about; what an upstream may make as long as it likes counts in full."""
     tip = left.tip
     told = len(tip.model or "") + len(tip.finish_reason or "")

@@ -13,7 +13,7 @@ import pytest
 from multidict import CIMultiDict
 
 from sidecar.doctor.advice import connection_headers
-from sidecar.doctor.sights import CHAT, FILLED, Sight, Sights, product
+from sidecar.doctor.samples import CHAT, FILLED, RequestSample, RequestSamples, product
 from sidecar.settings import Settings
 from tests.docs import README as README_FILE
 from tests.proxy.client import Sidecar
@@ -357,16 +357,16 @@ def test_of_a_user_agent_only_the_names_of_products_are_kept(said: str, name: st
 
 
 def test_what_clients_call_themselves_and_their_headers_takes_little_memory():
-    sights = Sights(Settings.model_validate({"upstream": "http://127.0.0.1:1/v1"}))
+    samples = RequestSamples(Settings.model_validate({"upstream": "http://127.0.0.1:1/v1"}))
     product.cache_clear()
 
-    def see(number: int) -> Sight:
+    def see(number: int) -> RequestSample:
         # Of each it is still seen what it means.
         many = {f"{'X' * 60}-{number}-{at}": "" for at in range(200)}
         long = {f"X-{number}-" + "x" * 20_000: ""}
         named = {"User-Agent": f"node {number} " + "x" * 20_000, "X-Conversation-ID": "a", "X-Thread": "b"}
-        sights.see(CHAT, CIMultiDict({**named, **many}))
-        return sights.see(CHAT, CIMultiDict({**named, **long}))
+        samples.see(CHAT, CIMultiDict({**named, **many}))
+        return samples.see(CHAT, CIMultiDict({**named, **long}))
 
     see(0)
     tracemalloc.start()

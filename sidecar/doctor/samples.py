@@ -1,6 +1,6 @@
 """What is remembered of a request: how it named its chat, its messages, its user. Bounded, and cheap.
 
-Rule: a sight holds no text, no id, no credential, no user. Of a header it keeps whether it was there and
+Rule: a sample holds no text, no id, no credential, no user. Of a header it keeps whether it was there and
 whether it meant anything; conversations and tenants are salted hashes of this process, only to be counted.
 """
 
@@ -28,8 +28,8 @@ __all__ = [
     "FILLED",
     "OPEN_WEBUI",
     "UNFILLED",
-    "Sight",
-    "Sights",
+    "RequestSample",
+    "RequestSamples",
     "product",
 ]
 
@@ -59,7 +59,7 @@ _MANY, _LONG = 100, 4000  # headers of a request, and the characters of their na
 
 
 @dataclass(slots=True)
-class Sight:
+class RequestSample:
     """One request. Written to until its answer has begun; `status` 0 means that none has."""
 
     at: float
@@ -86,7 +86,7 @@ class Sight:
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 
-    def __enter__(self) -> Sight:
+    def __enter__(self) -> RequestSample:
         return self
 
     def __exit__(
@@ -96,7 +96,7 @@ class Sight:
             self.status, self.refusal = error.status, error.code
 
 
-class Sights:
+class RequestSamples:
     """The last requests, as many as `doctor.remember` says."""
 
     def __init__(self, settings: Settings) -> None:
@@ -106,17 +106,17 @@ class Sights:
         self._ids = frozenset(name.lower() for name in settings.identity.headers)
         self._no_id = frozenset(("", *settings.identity.no_id))
         self._watched = watched(settings)
-        self._sights: deque[Sight] = deque(maxlen=settings.doctor.remember)
+        self._samples: deque[RequestSample] = deque(maxlen=settings.doctor.remember)
         # A client sends the same names every time; looking through them once leaves a microsecond a request.
         self._telling = lru_cache(maxsize=256)(self._told_by)
 
-    def last(self, number: int | None = None) -> list[Sight]:
+    def last(self, number: int | None = None) -> list[RequestSample]:
         """The newest requests, oldest first; all that are remembered without a number."""
-        sights = list(self._sights)
-        return sights if number is None else sights[-number:]
+        samples = list(self._samples)
+        return samples if number is None else samples[-number:]
 
-    def see(self, api: str, headers: Mapping[str, str]) -> Sight:
-        """Remember a request; what becomes of it is written into the sight that this gives."""
+    def see(self, api: str, headers: Mapping[str, str]) -> RequestSample:
+        """Remember a request; what becomes of it is written into the sample that this gives."""
         names = tuple(headers)
         is_usual = len(names) <= _MANY and sum(map(len, names)) <= _LONG
         known, alike = self._telling(names) if is_usual else self._told_by(names)
@@ -128,9 +128,11 @@ class Sights:
             for name in known
         }
         elsewhere = tuple(name for name in alike if headers[name]) if alike else ()
-        sight = Sight(time.time(), api, product(headers.get("User-Agent", "")[:_READ]), states, elsewhere)
-        self._sights.append(sight)
-        return sight
+        sample = RequestSample(
+            time.time(), api, product(headers.get("User-Agent", "")[:_READ]), states, elsewhere
+        )
+        self._samples.append(sample)
+        return sample
 
     def _told_by(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of the names of a request's headers those that are watched, and those like that of a chat id."""
@@ -152,7 +154,7 @@ def _state(value: str, no_id: Collection[str]) -> int:
 
 
 def watched(settings: Settings) -> frozenset[str]:
-    """The headers of which a sight tells, in lower case."""
+    """The headers of which a sample tells, in lower case."""
     identity, tenant = settings.identity, settings.tenant
     named = (
         *identity.headers,
