@@ -97,6 +97,54 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
         number for number in range(50) if forms.of(place(f"c{number}", b"t%d" % number, f"m{number}")).without
     ]
     assert known == list(range(40, 50))
-    assert len(forms._tenants.kept) == len(forms._models.kept) == 10
+    assert len(forms._votes.kept) == 10
     forms.learn(place(model="m" * 257), NO_REASONING)
     assert forms.of(place(model="m" * 257)) is AS_USUAL
+
+
+def test_what_one_process_has_learned_another_takes_over():
+    clock = Clock()
+    here, there = LearnedForms(clock), LearnedForms(clock)
+    here.learn(place("c"), NO_REASONING)
+    there.learn(place("d"), NO_REASONING)
+    there.merge(here.dump())
+    assert there.of(place("c")) == there.of(place("e")) == NO_REASONING
+    assert here.of(place("e")) is AS_USUAL
+    assert b"default" not in here.dump()
+
+
+def test_what_was_cleared_stays_so_when_others_tell_of_it_and_what_was_learned_since_counts():
+    clock = Clock()
+    here, there = LearnedForms(clock), LearnedForms(clock)
+    for conversation in ("c", "d"):
+        here.learn(place(conversation), NO_REASONING)
+    there.merge(here.dump())
+    clock.now += 1
+    assert there.taken(place("x"), ["reasoning"])
+    assert not there.taken(place("x"), ["reasoning"])
+    there.merge(here.dump())
+    assert there.of(place("e")) is AS_USUAL
+    here.merge(there.dump())
+    assert here.of(place("e")) is AS_USUAL
+    clock.now += 1
+    for conversation in ("c", "d"):
+        here.learn(place(conversation), NO_REASONING)
+    here.merge(there.dump())
+    assert here.of(place("e")) == NO_REASONING
+
+
+def test_what_is_kept_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(learned_forms, "_MOST_KEPT", 10)
+    forms = LearnedForms()
+    for number in range(200):
+        forms.learn(place(f"c{number}", b"t%d" % number, f"m{number}"), NO_REASONING)
+    assert len(forms.dump()) < 4000
+    again = LearnedForms()
+    again.merge(forms.dump())
+    assert again.of(place("c199", b"t199", "m199")) == NO_REASONING
+
+
+@pytest.mark.parametrize("told", [b"", b"{}", b'[["odd"]]', b"[1]"])
+def test_what_is_none_of_it_is_refused(told: bytes):
+    with pytest.raises(ValueError, match=r"JSON|Expected|truncated"):
+        LearnedForms().merge(told)

@@ -3,6 +3,7 @@
 tasks          the only place where such work begins, so that somebody waits for it
 calibration    what the upstream's token counts teach, model by model
 learned_forms  which form of what we add an upstream takes
+shared_forms   the same, kept in the store and shared by its processes
 known_windows  which credential was told what of a model's context window
 model_windows  what is known of each model's context window
 summary_jobs   which summaries are being made, and which failed

@@ -4,14 +4,20 @@ Rules: what one conversation has learned counts for it at once, for its tenant a
 and for the model and its target after two tenants (there only words of a closed table: fields, never whether
 anything is added at all). It is about the model by its name and its target together. An answer to a request
 that had a refused field in what we added clears what was learned against it; after a day it is tried anew.
+
+It is known by digests alone: what is kept of it names no conversation and no tenant.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from itertools import islice
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from sidecar.prompt.form import AS_USUAL, Form
 
@@ -22,6 +28,7 @@ _ENOUGH = 2  # conversations of a tenant, or tenants
 _LONGEST_NAME = 256  # characters; a longer one is no model's
 _MOST_CONVERSATIONS = 10_000
 _MOST_VOTES = 2_000  # for each of the tenants, and of the models
+_MOST_KEPT = 500  # of each, where others are told of it
 _AS_SENT = "="
 
 Key = TypeVar("Key")
@@ -37,24 +44,33 @@ class Place(NamedTuple):
     target: str
 
 
+class _Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What others are told: conversations with their words and times; votes, and what has cleared them."""
+
+    conversations: tuple[tuple[str, frozenset[str], float], ...] = ()
+    votes: tuple[tuple[str, str, str, float], ...] = ()
+    cleared: tuple[tuple[str, str, float], ...] = ()
+
+
 class LearnedForms:
     """By conversation, by tenant and by model; those that were learned longest ago are forgotten first."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._conversations: OrderedDict[tuple[str, str, str], tuple[frozenset[str], float]] = OrderedDict()
-        self._tenants = _Votes()
-        self._models = _Votes()
+        self._conversations: OrderedDict[str, tuple[frozenset[str], float]] = OrderedDict()
+        self._votes = _Votes()
 
     @property
     def is_empty(self) -> bool:
         """Has nothing been learned yet?"""
-        return not self._conversations
+        return not self._conversations and not self._votes.kept
 
     def of(self, place: Place) -> Form:
         """In which form what we add is to go."""
-        words: set[str] = set()
-        for learned in (self._own(place), self._of_tenant(place), self._of_model(place)):
+        since = self._now() - _FOR
+        own, at = self._conversations.get(_conversation(place), (frozenset(), 0.0))
+        words = set(own) if at > since else set()
+        for learned in (self._votes.carried(about, since) for about in (_tenant(place), _model(place))):
             words |= {word for word in learned if _opposite(word) not in words}
         return _form(words) if words else AS_USUAL
 
@@ -63,56 +79,88 @@ class LearnedForms:
         if len(place.model) > _LONGEST_NAME:
             return
         now, words = self._now(), frozenset(_words(form))
-        _put(self._conversations, place[1:], (words, now), _MOST_CONVERSATIONS)
+        _put(self._conversations, _conversation(place), (words, now), _MOST_CONVERSATIONS)
         for word in words:
-            self._tenants.vote((place.tenant, place.model, place.target), word, place.conversation, now)
+            self._votes.vote(_tenant(place), word, _conversation(place), now)
             if word != _AS_SENT:
-                self._models.vote((place.model, place.target), word, place.tenant, now)
+                self._votes.vote(_model(place), word, _tenant(place), now)
 
-    def taken(self, place: Place, added: Iterable[str]) -> None:
-        """A request was taken that had these fields in what we added to it."""
-        for word in (_AS_SENT, *(f"-{name}" for name in added)):
-            self._tenants.clear((place.tenant, place.model, place.target), word)
-            self._models.clear((place.model, place.target), word)
+    def taken(self, place: Place, added: Iterable[str]) -> bool:
+        """A request was taken that had these fields in what we added to it; has that cleared anything?"""
+        words, now = (_AS_SENT, *(f"-{name}" for name in added)), self._now()
+        abouts = _tenant(place), _model(place)
+        return sum(self._votes.clear(about, word, now) for word in words for about in abouts) > 0
 
     def is_doubted(self, place: Place) -> bool:
         """Is there anything that a request's success could clear?"""
-        tenant = (place.tenant, place.model, place.target)
-        return tenant in self._tenants.kept or (place.model, place.target) in self._models.kept
+        return _tenant(place) in self._votes.kept or _model(place) in self._votes.kept
 
-    def _own(self, place: Place) -> frozenset[str]:
-        words, at = self._conversations.get(place[1:], (frozenset(), 0.0))
-        return words if at > self._now() - _FOR else frozenset()
+    def dump(self) -> bytes:
+        """The newest of it, for other processes and for later."""
+        newest = islice(reversed(self._conversations.items()), _MOST_KEPT)
+        conversations = [(key, words, at) for key, (words, at) in newest]
+        votes, cleared = self._votes.newest(_MOST_KEPT)
+        return msgspec.json.encode(_Kept(tuple(conversations[::-1]), votes, cleared))
 
-    def _of_tenant(self, place: Place) -> Iterator[str]:
-        return self._tenants.carried((place.tenant, place.model, place.target), self._now() - _FOR)
-
-    def _of_model(self, place: Place) -> Iterator[str]:
-        return self._models.carried((place.model, place.target), self._now() - _FOR)
+    def merge(self, told: bytes) -> None:
+        """Take over what another process has learned. Raises `ValueError` for what is none of it."""
+        kept = msgspec.json.decode(told, type=_Kept)
+        for key, words, at in kept.conversations:
+            if at > self._conversations.get(key, (words, 0.0))[1]:
+                _put(self._conversations, key, (words, at), _MOST_CONVERSATIONS)
+        for about, word, at in kept.cleared:
+            self._votes.clear(about, word, at)
+        for about, word, voter, at in kept.votes:
+            self._votes.vote(about, word, voter, at)
 
 
 class _Votes:
     """Who has learned which word, and when; as many voters of each as are asked for."""
 
     def __init__(self) -> None:
-        self.kept: OrderedDict[Hashable, dict[str, OrderedDict[Hashable, float]]] = OrderedDict()
+        self.kept: OrderedDict[str, dict[str, OrderedDict[str, float]]] = OrderedDict()
+        self._cleared: OrderedDict[tuple[str, str], float] = OrderedDict()
 
-    def vote(self, about: Hashable, word: str, voter: Hashable, now: float) -> None:
+    def vote(self, about: str, word: str, voter: str, at: float) -> None:
+        """It counts, unless something has cleared it since."""
+        if at <= self._cleared.get((about, word), 0.0):
+            return
         words = self.kept.get(about, {})
-        _put(words.setdefault(word, OrderedDict()), voter, now, _ENOUGH)
+        voters = words.setdefault(word, OrderedDict())
+        if at > voters.get(voter, 0.0):
+            _put(voters, voter, at, _ENOUGH)
         _put(self.kept, about, words, _MOST_VOTES)
 
-    def clear(self, about: Hashable, word: str) -> None:
-        words = self.kept.get(about)
-        if words is not None and word in words:
-            del words[word]
-        if words is not None and not words:
-            del self.kept[about]
+    def clear(self, about: str, word: str, at: float) -> bool:
+        """Votes until then count no longer; were there any?"""
+        words = self.kept.get(about, {})
+        if any(voted > at for voted in words.get(word, {}).values()):
+            return False
+        was_there = words.pop(word, None) is not None
+        if was_there:
+            _put(self._cleared, (about, word), at, _MOST_VOTES)
+            if not words:
+                del self.kept[about]
+        return was_there
 
-    def carried(self, about: Hashable, since: float) -> Iterator[str]:
+    def carried(self, about: str, since: float) -> Iterator[str]:
+        """What enough voters have learned."""
         for word, voters in self.kept.get(about, {}).items():
             if sum(at > since for at in voters.values()) >= _ENOUGH:
                 yield word
+
+    def newest(
+        self, most: int
+    ) -> tuple[tuple[tuple[str, str, str, float], ...], tuple[tuple[str, str, float], ...]]:
+        """The votes about the newest, and what was cleared last."""
+        votes = [
+            (about, word, voter, at)
+            for about, words in islice(reversed(self.kept.items()), most)
+            for word, voters in words.items()
+            for voter, at in voters.items()
+        ]
+        cleared = [(*key, at) for key, at in islice(reversed(self._cleared.items()), most)]
+        return tuple(votes[::-1]), tuple(cleared[::-1])
 
 
 def _put(table: OrderedDict[Key, Value], key: Key, value: Value, most: int) -> None:
@@ -120,6 +168,23 @@ def _put(table: OrderedDict[Key, Value], key: Key, value: Value, most: int) -> N
     table.move_to_end(key)
     while len(table) > most:
         table.popitem(last=False)
+
+
+def _conversation(place: Place) -> str:
+    return _digest(place.conversation, place.model, place.target)
+
+
+def _tenant(place: Place) -> str:
+    return _digest(place.tenant.hex(), "", place.model, place.target)
+
+
+def _model(place: Place) -> str:
+    return _digest("", "", "", place.model, place.target)
+
+
+def _digest(*parts: str) -> str:
+    named = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return blake2b(named, digest_size=12, person=b"sidecar/forms").hexdigest()
 
 
 def _words(form: Form) -> Iterator[str]:

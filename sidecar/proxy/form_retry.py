@@ -68,8 +68,9 @@ def ended(
     """No more requests are sent for it: learn from what was taken, if anything was."""
     form, place = composed.revision.form, _place(call, plan)
     if form == first:
-        if is_taken and place is not None and services.forms.is_doubted(place):
-            services.forms.taken(place, _added(composed))
+        is_doubted = is_taken and place is not None and services.forms.is_doubted(place)
+        if is_doubted and place is not None and services.forms.taken(place, _added(composed)):
+            services.shared_forms.changed()
         return
     about = {"model": call.chat.model, "supplied": sorted(form.supplied), "left_out": sorted(form.without)}
     if not is_taken:
@@ -80,6 +81,7 @@ def ended(
     log.info("the upstream refused the form of a request, and took another", extra=about)
     if place is not None:
         services.forms.learn(place, form)
+        services.shared_forms.changed()
 
 
 def _candidates(form: Form, refused: FormRefusal, removable: frozenset[str]) -> Iterator[Form]:

@@ -8,6 +8,7 @@ from sidecar.background.calibration import TokenCalibration
 from sidecar.background.learned_forms import LearnedForms
 from sidecar.background.model_windows import ModelWindows
 from sidecar.background.retention import RetentionJob
+from sidecar.background.shared_forms import SharedForms
 from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import Most
@@ -63,6 +64,7 @@ class Services:
         self.windows = ModelWindows(settings, targets.default, self.tasks.spawn)
         self.learned = TokenCalibration(store, metrics, self.tasks.spawn, self.store_health.report)
         self.forms = LearnedForms()
+        self.shared_forms = SharedForms(store, self.forms, self.tasks.spawn, self.store_health.report)
         self.summaries = Summarizer(
             settings.summary,
             targets.summary,
@@ -83,6 +85,7 @@ class Services:
         self.windows.stop()
         self.learned.stop()
         self.summaries.stop()
+        self.shared_forms.stop()
         self.pruning.stop()
         await self.tasks.finish(timeout)
 

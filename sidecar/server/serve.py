@@ -119,6 +119,7 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)
         await services.learned.load()
+        await services.shared_forms.start()
         services.pruning.start()
         server = runner(_handler(services, _answer), settings)
         await server.setup()

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.background import shared_forms
+from sidecar.store import make_store
 from tests.proxy.client import CHAT, Sidecar, named
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import JSON, Received, Upstream, says, sends, streams
@@ -232,6 +234,32 @@ async def test_what_two_chats_have_learned_a_third_knows(sidecar: Sidecar, upstr
     assert len(strict.refusals) == 3
     await looped(sidecar, turns=1, id="e", headers={"Authorization": "Bearer other"})
     assert len(strict.refusals) == 4
+
+
+async def test_it_is_known_after_a_restart_and_to_other_processes_within_seconds(
+    start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shared_forms, "_EVERY", 0.1)
+    upstream.otherwise = strict = model(profiles.DEEPSEEK)
+    first, second = await start(), await start()
+    for id in ("a", "b"):
+        await looped(first, turns=1, id=id)
+    await asyncio.sleep(0.5)
+    for sidecar, id in ((second, "c"), (await start(), "d")):
+        await looped(sidecar, turns=1, id=id)
+    assert len(strict.refusals) == 2
+
+
+async def test_what_the_store_holds_under_that_name_may_be_anything(
+    start: Start, upstream: Upstream, caplog: pytest.LogCaptureFixture
+):
+    store = make_store((await start()).settings.store_path)
+    await store.open()
+    await store.remember("forms", b"odd")
+    await store.close()
+    upstream.otherwise = model(profiles.DEEPSEEK)
+    await looped(await start(), turns=1)
+    assert "cannot be read" in caplog.text
 
 
 async def test_a_refused_history_goes_as_plain_text(start: Start, upstream: Upstream):
