@@ -2,8 +2,8 @@
 
 Prompts carry clocks, dates and ids that change with every request: these are passed over. Of the other words
 nine in ten of the longer prompt have to be in the other one too; of a question three in four, numbers passed
-over. Fewer than four words have to be equal. Words are counted, not aligned: this takes time that grows with
-the texts alone.
+over. Fewer than four words have to be equal. Words are counted, not aligned (those of a short question have to
+stand in the same order): this takes time that grows with the texts alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = ["are_near_prompts", "are_near_questions"]
 _OF_A_PROMPT = Fraction(9, 10)
 _OF_A_QUESTION = Fraction(3, 4)
 _FEW = 4
+_SHORT = 32  # words of a question
 _LONG = 16  # characters, from which on a word with a digit in it is an id
 
 _WORD = re.compile(r"\w++(?:[:./+-]\w++)*+")
@@ -39,7 +40,10 @@ def are_near_prompts(one: str, other: str) -> bool:
 
 def are_near_questions(one: str, other: str) -> bool:
     """Is it the same question, in slightly other words?"""
-    return one == other or _share(_asked(one), _asked(other), _OF_A_QUESTION)
+    if one == other:
+        return True
+    words, others = _asked(one), _asked(other)
+    return _share(Counter(words), Counter(others), _OF_A_QUESTION) and _in_order(words, others)
 
 
 def _told(text: str) -> Counter[str]:
@@ -52,8 +56,26 @@ def _is_of_the_moment(word: str) -> bool:
     return len(word) >= _LONG and not word.isalpha() and any(map(str.isdigit, word))
 
 
-def _asked(text: str) -> Counter[str]:
-    return Counter(word for word in _WORD.findall(text.lower()) if not word.isdigit())
+def _asked(text: str) -> list[str]:
+    words = _WORD.findall(text.lower())
+    # "step 2" and "step 3" are two, however few the words are without the numbers.
+    return [word for word in words if not word.isdigit()] if len(words) >= _FEW else words
+
+
+def _in_order(words: list[str], others: list[str]) -> bool:
+    """Do the words in common stand in the same order? Asked of few words alone: of many it is seldom chance.
+
+    "My name is Ada" and "What is my name" have three words of four in common, and are no edit of each other.
+    """
+    longer = max(len(words), len(others))
+    if longer > _SHORT:
+        return True
+    common = [0] * (len(others) + 1)  # the longest common subsequence, by dynamic programming
+    for word in words:
+        before = common[:]
+        for at, other in enumerate(others):
+            common[at + 1] = before[at] + 1 if word == other else max(before[at + 1], common[at])
+    return common[-1] >= _OF_A_QUESTION * longer
 
 
 def _share(one: Counter[str], other: Counter[str], least: Fraction) -> bool:

@@ -52,6 +52,7 @@ class Outcome(StrEnum):
     EXTEND = "extend"
     APPEND = "append"
     UNANCHORED = "unanchored"
+    ALONE = "alone"
     TASK = "task"
     BYPASS = "bypass"
 

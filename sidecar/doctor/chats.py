@@ -133,13 +133,17 @@ def _some(seen: Evidence, known: list[RequestSample]) -> Finding:
     return hint("some_without_chat_id", f"{len(known)} of {total} requests name no chat ({whose}).", cure)
 
 
+# A request that goes on from nothing that is stored, though there is something.
+_ANEW = ("unanchored", "alone")
+
+
 def _one_for_all(seen: Evidence) -> Iterator[Finding]:
     """One id that somebody wrote down instead of the chat's own."""
     kept = [
         each for each in seen.understood if not each.task and seen.id_header(each) and each.kind == "chat"
     ]
-    beginnings = sum(each.single or each.outcome == "unanchored" for each in kept)
-    anew = sum(each.outcome == "unanchored" for each in kept)
+    beginnings = sum(each.single or each.outcome in _ANEW for each in kept)
+    anew = sum(each.outcome in _ANEW for each in kept)
     if len({each.conversation for each in kept}) == 1 and anew >= _BEGINNINGS and anew * 2 >= beginnings:
         name = seen.id_headers.most_common(1)[0][0]
         yield change(

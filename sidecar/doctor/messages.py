@@ -140,7 +140,9 @@ def _no_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
     """Without the mark an edited prompt is taken for a turn, and all that shows is the shape."""
     turns = [each for each in front if not each.task and each.kind == "chat"]
     alike = Counter(
-        each.conversation for each in turns if each.single and each.outcome in ("unanchored", "append")
+        each.conversation
+        for each in turns
+        if each.single and each.outcome in ("unanchored", "append", "alone")
     )
     suspects = sum(number for number in alike.values() if number >= _SUSPECTS)
     if suspects:

@@ -1,4 +1,4 @@
-"""A chat request, once it has been read: who asks, about what, and what is known of its client by that."""
+"""A chat request, once it has been read: of which kind it is, who asks, and about what."""
 
 from __future__ import annotations
 
@@ -6,37 +6,71 @@ from typing import Literal
 
 import msgspec
 
-from sidecar.conversation.identity import Identity
+from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.chat.request import ChatRequest
 
-__all__ = ["ChatCall", "Mode"]
+__all__ = ["Call", "ChatCall", "Mode", "TaskCall", "UnrecordedCall", "brings_no_history"]
 
 Mode = Literal["auto", "full", "append", "off"]
 
 
+class TaskCall(msgspec.Struct, frozen=True):
+    """A background task of a front end, such as a title: it leaves no trace in any history."""
+
+    identity: Identity
+    chat: ChatRequest
+    conversation_id: str | None
+    #: What `X-Sidecar-History` said of it, which changes nothing.
+    mode: Mode
+
+
+class UnrecordedCall(msgspec.Struct, frozen=True):
+    """A request that goes as it came and is not kept: `X-Sidecar-History: off`."""
+
+    identity: Identity
+    chat: ChatRequest
+    conversation_id: str | None
+    mode: Mode = "off"
+
+
 class ChatCall(msgspec.Struct, frozen=True):
-    """A chat request, understood."""
+    """A request about a conversation, or about a temporary chat of which nothing is kept."""
 
     identity: Identity
     chain: Chain
     chat: ChatRequest
     mode: Mode
-    is_task: bool
     #: Under which the upstream and the client know the conversation; None until one is found or made.
     conversation_id: str | None
-    #: Does it show that its client sends the whole history?
-    is_full: bool
-    #: Could it be from a client that sends only what is new?
-    may_append: bool
-    #: Does it take part in a history at all?
-    is_kept: bool
+    #: Nothing in it alone shows that its client sends the whole history: it may rely on the store.
+    brings_no_history: bool
+    #: The client says that it sends this again, which it has sent before (`x-stainless-retry-count`).
+    is_sent_again: bool = False
     #: May anything be cut from it, or from what is sent again after a refusal?
     may_be_cut: bool = True
     #: Does its client wait for a refusal for length, to compact the history by itself?
     awaits_refusal: bool = False
 
     @property
-    def place_in_line(self) -> str | None:
-        """The conversation to which requests have to be served one after another; None if this need not."""
-        return self.conversation_id if self.may_append and self.is_kept else None
+    def is_temporary(self) -> bool:
+        """Nothing of it may be kept."""
+        return self.identity.kind is Kind.TEMPORARY
+
+    @property
+    def is_named(self) -> bool:
+        """It names a chat of its own: only into such a request anything may be put."""
+        return self.identity.key is not None and self.identity.kind is Kind.CHAT
+
+
+def brings_no_history(identity: Identity, chat: ChatRequest, mode: Mode) -> bool:
+    """Does nothing in a request show that its client sends the whole history? It may rely on the store."""
+    if identity.key is None or identity.kind is not Kind.CHAT or not len(chat.path):
+        return False
+    if mode == "append":
+        return True
+    shows_history = chat.prefill or chat.last_answer or identity.sends_history
+    return mode == "auto" and not shows_history and not identity.by_agent
+
+
+Call = TaskCall | UnrecordedCall | ChatCall

@@ -6,15 +6,16 @@ from operator import is_
 
 from sidecar.conversation.tree import Node
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import RecordedPlan
 
 __all__ = ["new_nodes"]
 
 
-def new_nodes(call: ChatCall, plan: Plan, now: float) -> list[Node]:
+def new_nodes(call: ChatCall, plan: RecordedPlan, arrived: float) -> list[Node]:
     """The request's new messages, as nodes under the place where the request continues.
 
-    `now`: Unix seconds. Their ids do not depend on it: those of a request that is sent again are the same.
+    `arrived`: when the request did, in Unix seconds. Their ids do not depend on it: those of a request that
+    is sent again are the same.
     """
     nodes: list[Node] = []
     parent, chain, path = plan.parent, call.chain, call.chat.path
@@ -31,14 +32,14 @@ def new_nodes(call: ChatCall, plan: Plan, now: float) -> list[Node]:
             message.raw,
             source="client",
             state="complete",
-            created_at=now,
+            created_at=arrived,
             message_id=call.identity.user_message_id if newest and message.role == "user" else None,
         )
         nodes.append(parent)
     return nodes
 
 
-def _told(call: ChatCall, plan: Plan, at: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+def _told(call: ChatCall, plan: RecordedPlan, at: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """The hashes of the new messages, chain and exact chain, where the client has told them: as far
     as its path is the stored one up to their place. Nothing of a chain that is not."""
     path, parent = call.chat.path, plan.parent

@@ -14,7 +14,7 @@ import msgspec
 from sidecar.conversation.records import Detail, Difference, Exchange, code_of, exchange_id, name_of
 from sidecar.conversation.tree import State
 from sidecar.dialects.chat.assembly import Assembled
-from sidecar.exchange.call import ChatCall
+from sidecar.exchange.call import Call
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import Prompt
 from sidecar.exchange.usage import NO_TOKENS, Tokens
@@ -50,7 +50,7 @@ class Progress(msgspec.Struct):
     sent: float = 0.0
     head: float = 0.0
     first: float = 0.0
-    call: ChatCall | None = None
+    call: Call | None = None
     plan: Plan | None = None
     prompt: Prompt = Prompt()
     difference: Difference | None = None

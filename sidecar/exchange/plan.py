@@ -1,4 +1,4 @@
-"""What to do with a request, once the store has told what it knows of it."""
+"""What to do with a request: where in the stored tree it continues, and what goes before its messages."""
 
 from __future__ import annotations
 
@@ -8,23 +8,55 @@ from sidecar.conversation.echo import Step
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Conversation, Message, Node
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "RecordedPlan", "Thin", "Unrecorded", "Whole"]
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What to do with a request.
+class Unrecorded(msgspec.Struct, frozen=True):
+    """It goes on, and nothing of it is kept. `degraded`: because the store fails."""
 
-    `conversation` is None where nothing is kept. `steps` are the stored nodes that the first messages of
-    the request stand for, where they may have to be restored. `line` is the stored path that goes before
-    the messages of a client that sends only what is new. `new` is what will be recorded under `parent`.
+    outcome: Outcome
+    degraded: bool = False
+
+    @property
+    def conversation(self) -> None:
+        """None: it is part of none."""
+        return None
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """A request that brings its history, or has none.
+
+    `new` is what will be recorded under `parent`. `steps` are the stored nodes that the first messages of the
+    request stand for, where they may have to be restored.
     """
 
     outcome: Outcome
-    conversation: Conversation | None = None
+    conversation: Conversation
     parent: Node | None = None
     new: tuple[Message, ...] = ()
     steps: tuple[Step, ...] = ()
-    line: tuple[Node, ...] | None = None
     #: The leading system messages (a JSON array) that stand in for the request's own; None: none do.
     system: bytes | None = None
     degraded: bool = False
+    #: Its history was not looked for to the end: comparing more would have cost too much.
+    is_given_up: bool = False
+    #: The id of the root that it is under, where that is stored and known; None for a new one.
+    root: bytes | None = None
+
+
+class Thin(msgspec.Struct, frozen=True):
+    """A request of a client that sends only what is new. `line` is the stored path that goes before it."""
+
+    outcome: Outcome
+    conversation: Conversation
+    parent: Node
+    new: tuple[Message, ...]
+    line: tuple[Node, ...]
+    system: bytes | None = None
+    degraded: bool = False
+    #: The id of the root of the thread that it belongs to.
+    root: bytes | None = None
+
+
+RecordedPlan = Whole | Thin
+Plan = Unrecorded | Whole | Thin

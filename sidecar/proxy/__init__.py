@@ -3,6 +3,7 @@
 append_lock    one append to a conversation at a time
 request_cache  the last request of each conversation, to compare the next with
 open_requests  requests that are being answered
+running        what is being answered now, for clients that send only what is new
 room           memory that requests share
 bodies         how much memory all bodies may take together
 body           a request's body, as it arrives, and unpacked
@@ -18,8 +19,8 @@ load           what the store knows about it, and where it continues
 session        under which name the upstream knows the conversation
 budget         how much of the history it may take along
 summary        what stands for the turns that are left out
-tasks          titles and the like: shortened, and done elsewhere if so set
 build          the request as it goes upstream
+tasks          titles and the like: shortened, and done elsewhere if so set
 overflow_retry a request that is refused for its length, cut
 form_retry     a request that is refused for its form, in another one
 retries        a refused request is sent again, before the client has seen a byte

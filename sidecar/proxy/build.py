@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from sidecar.conversation.records import Sent
-from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.call import ChatCall, UnrecordedCall
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
 from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
@@ -26,12 +26,11 @@ from sidecar.proxy.budget import budget_of
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import is_wanted, room_for_summary, summed_up
-from sidecar.proxy.tasks import task
 from sidecar.upstream.content_encoding import READABLE
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
 
-__all__ = ["UpstreamRequest", "compose"]
+__all__ = ["UpstreamRequest", "as_it_came", "compose"]
 
 
 class Revision(msgspec.Struct, frozen=True):
@@ -64,16 +63,18 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     revision: Revision = FIRST
 
 
+def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseRequest) -> UpstreamRequest:
+    """What goes upstream of a request in which nothing is to be changed."""
+    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.kept_back)
+    rename(services, request, headers, call.conversation_id)
+    return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
+
+
 async def compose(
     services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, revision: Revision = FIRST
 ) -> UpstreamRequest:
     """Put together what goes upstream."""
-    if call.is_task:
-        return _task(services, call, request)
     headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.kept_back)
-    if call.mode == "off":
-        rename(services, request, headers, call.conversation_id)
-        return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
     _readable_only(headers)
     form = revision.form
     if form.as_sent:
@@ -81,8 +82,7 @@ async def compose(
     budget = budget_of(services, call, revision.ceiling)
     session = plan.conversation.id if plan.conversation else call.conversation_id
     extra = _wanted(add_session(services, call, request, headers, session), form)
-    as_it_came = not plan.steps and plan.line is None and plan.system is None and not form.supplied
-    if as_it_came and _surely_fits(services, call, plan, budget):
+    if not _may_restore(plan) and not form.supplied and _surely_fits(services, call, plan, budget):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
         body = renamed(services, call.chat, session, _with(call, extra))
         return UpstreamRequest(
@@ -153,14 +153,19 @@ def _form(call: ChatCall, plan: Plan, line: Sequence[Outgoing], trimmed: Trimmed
     """Which stored messages go, and in which form; None where nothing is kept."""
     if plan.conversation is None:
         return None
-    return sent_of(line, trimmed, call.chain, call.chat.path, plan.line)
+    before = plan.line if isinstance(plan, Thin) else None
+    return sent_of(line, trimmed, call.chain, call.chat.path, before)
 
 
-def _task(services: Services, call: ChatCall, request: web.BaseRequest) -> UpstreamRequest:
-    made = task(services, call, request)
-    return UpstreamRequest(
-        made.body, made.headers, Prompt(shortened=int(made.is_shorter)), target=made.target
-    )
+def _may_restore(plan: Plan) -> bool:
+    """May something of the store stand in what goes upstream?"""
+    match plan:
+        case Unrecorded():
+            return False
+        case Whole():
+            return bool(plan.steps) or plan.system is not None
+        case Thin():
+            return True
 
 
 def _surely_fits(services: Services, call: ChatCall, plan: Plan, budget: Budget) -> bool:
@@ -179,7 +184,7 @@ def _with(call: ChatCall, extra: dict[str, bytes]) -> bytes:
 def _system(plan: Plan, call: ChatCall) -> list[Outgoing]:
     """The leading system messages: the client's, or the conversation's own where those stand in for them."""
     own = [Outgoing(each.role, each.raw) for each in call.chat.system]
-    if plan.system is None:
+    if isinstance(plan, Unrecorded) or plan.system is None:
         return own
     stored = [bytes(raw) for raw in msgspec.json.decode(plan.system, type=list[msgspec.Raw])]
     if stored == [each.raw for each in own]:
@@ -189,7 +194,7 @@ def _system(plan: Plan, call: ChatCall) -> list[Outgoing]:
 
 def _with_nothing_added(plan: Plan) -> Plan:
     """The plan with nothing to restore. A client that sends only what is new still needs its history."""
-    return plan if plan.line is not None else replace(plan, steps=(), system=None)
+    return replace(plan, steps=(), system=None) if isinstance(plan, Whole) else plan
 
 
 def _wanted(extra: dict[str, bytes], form: Form) -> dict[str, bytes]:
@@ -214,12 +219,16 @@ def _supplied(line: Sequence[Outgoing], call: ChatCall, revision: Revision) -> S
 def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> list[Outgoing]:
     chat, rules = call.chat, services.restore
     sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
-    if plan.line is not None and form.as_sent:
-        return plain(plan.line, sent)
     reader = Reader(chat.model, chat.tools, time.time())
-    if plan.line is not None:
-        return remembered(plan.line, sent, rules, reader)
-    return rebuilt(sent, plan.steps, rules, reader)
+    match plan:
+        case Thin() if form.as_sent:
+            return plain(plan.line, sent)
+        case Thin():
+            return remembered(plan.line, sent, rules, reader)
+        case Whole():
+            return rebuilt(sent, plan.steps, rules, reader)
+        case Unrecorded():
+            return rebuilt(sent, (), rules, reader)
 
 
 def _readable_only(headers: CIMultiDict[str]) -> None:

@@ -22,7 +22,7 @@ from sidecar.conversation.tree import Node
 from sidecar.dialects.chat.form_refusal import FormRefusal
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
 from sidecar.prompt.form import EVERY_ANSWER, REMOVABLE, Form
 from sidecar.prompt.supply import NOTHING_HELD, Held, held
 from sidecar.proxy.build import FIRST, Revision, UpstreamRequest, compose
@@ -117,13 +117,15 @@ def _place(call: ChatCall, plan: Plan) -> Place | None:
 
 async def _held(services: Services, call: ChatCall, plan: Plan) -> Held:
     """What is stored on the path of the request, as far as anything of it may be given back."""
-    if plan.line is not None:
+    if isinstance(plan, Unrecorded):
+        return NOTHING_HELD
+    if isinstance(plan, Thin):
         return held(plan.line)
     path: list[Node] = []
     try:
         async with asyncio.timeout(services.settings.timeouts.store):
             for node in _ends(call, plan):
-                if plan.conversation is not None and all(each.id != node for each in path):
+                if all(each.id != node for each in path):
                     path += await services.store.path(plan.conversation.id, node)
     except (StoreUnavailable, TimeoutError) as error:
         services.store_health.report("read", error)
@@ -133,13 +135,13 @@ async def _held(services: Services, call: ChatCall, plan: Plan) -> Held:
     return known if is_named else Held(by_call=known.by_call)
 
 
-def _ends(call: ChatCall, plan: Plan) -> Iterator[bytes]:
+def _ends(call: ChatCall, plan: Whole) -> Iterator[bytes]:
     """The ends of the stored paths that count; without an id only of one that was sent word for word.
 
     A request under an id may bring calls, or results of calls, that stand behind the place where it goes on.
     """
     is_named = call.identity.key is not None
-    if is_named and plan.conversation is not None and plan.conversation.tip is not None:
+    if is_named and plan.conversation.tip is not None:
         yield plan.conversation.tip
     if plan.parent is not None and (is_named or plan.parent.hash in call.chat.path.hashes):
         yield plan.parent.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from aiohttp import web
 
@@ -19,7 +20,7 @@ from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import foreseen
 from sidecar.upstream.response import UpstreamResponse
 
-__all__ = ["forward"]
+__all__ = ["forward", "send_once"]
 
 
 async def forward(
@@ -43,6 +44,19 @@ async def forward(
     except asyncio.CancelledError:
         await asyncio.wait((services.tasks.spawn(_unseen(services, call, plan, progress, task)),))
         raise
+
+
+async def send_once(
+    services: Services, composed: UpstreamRequest, request: web.BaseRequest, progress: Progress
+) -> UpstreamResponse:
+    """Send what is none of a conversation; what the upstream says of it is the answer."""
+    progress.sent, progress.prompt = time.monotonic(), composed.prompt
+    target = composed.target or services.targets.default
+    path = target.chat_path(request.raw_path)
+    upstream = await target.send("POST", path, composed.headers, composed.body)
+    progress.head, progress.status = time.monotonic(), upstream.status
+    progress.streamed = upstream.content_type == "text/event-stream"
+    return upstream
 
 
 async def _unseen(

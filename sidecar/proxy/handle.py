@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from sidecar.conversation.reconcile import Outcome
 from sidecar.doctor import RequestSample
 from sidecar.errors import SidecarError
-from sidecar.exchange.call import ChatCall
+from sidecar.exchange.call import ChatCall, TaskCall, UnrecordedCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Progress
-from sidecar.proxy.build import FIRST, compose
+from sidecar.exchange.plan import Plan, Thin, Unrecorded
+from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
 from sidecar.proxy.form_retry import learned
-from sidecar.proxy.forward import forward
+from sidecar.proxy.forward import forward, send_once
 from sidecar.proxy.load import load
 from sidecar.proxy.observers import answered, observed, response_headers, understood
 from sidecar.proxy.receive import receive
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import relay, relay_recorded
 from sidecar.proxy.services import Services
+from sidecar.proxy.tasks import task
 from sidecar.proxy.unrecorded import finish
 from sidecar.random_ids import token
 
-__all__ = ["turn"]
+__all__ = ["handle"]
 
 
-async def turn(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+async def handle(services: Services, request: web.BaseRequest) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     progress = Progress(int(time.time() * 1000), time.monotonic(), token(4))
     try:
@@ -34,8 +38,15 @@ async def turn(services: Services, request: web.BaseRequest) -> web.StreamRespon
             progress.call = call = await receive(services, request, held, progress)
             understood(services, sample, call)
             try:
-                async with services.appends.turn(call.place_in_line):
-                    return await _answer(services, call, request, progress, sample)
+                match call:
+                    case ChatCall():
+                        return await _chat(services, call, request, progress, sample)
+                    case TaskCall():
+                        composed = task(services, call, request)
+                        return await _pass_on(services, Outcome.TASK, composed, request, progress, sample)
+                    case UnrecordedCall():
+                        composed = as_it_came(services, call, request)
+                        return await _pass_on(services, Outcome.BYPASS, composed, request, progress, sample)
             except SidecarError as error:
                 error.conversation = call.identity.key
                 raise
@@ -50,15 +61,80 @@ async def turn(services: Services, request: web.BaseRequest) -> web.StreamRespon
             finish(services, progress)
 
 
-async def _answer(
+async def _pass_on(
+    services: Services,
+    outcome: Outcome,
+    composed: UpstreamRequest,
+    request: web.BaseRequest,
+    progress: Progress,
+    sample: RequestSample,
+) -> web.StreamResponse:
+    """What is none of a conversation: sent once, as it is, and not recorded."""
+    progress.plan = Unrecorded(outcome)
+    upstream = await send_once(services, composed, request, progress)
+    answered(sample, progress)
+    return await relay(request, upstream, response_headers(progress), progress)
+
+
+async def _chat(
     services: Services, call: ChatCall, request: web.BaseRequest, progress: Progress, sample: RequestSample
 ) -> web.StreamResponse:
-    progress.plan = plan = await load(services, call)  # and reconcile
+    """One request about a conversation; others may have to know of it while it is answered."""
+    if not call.brings_no_history:
+        plan = await load(services, call)
+        if not isinstance(plan, Thin):
+            return await _answer(services, call, plan, request, progress, sample)
+    with services.running.entered(call) as is_unseen:
+        return await _in_line(services, call, request, progress, sample, is_unseen=is_unseen)
+
+
+async def _in_line(
+    services: Services,
+    call: ChatCall,
+    request: web.BaseRequest,
+    progress: Progress,
+    sample: RequestSample,
+    *,
+    is_unseen: bool,
+) -> web.StreamResponse:
+    """Those of one thread that rely on the store are answered one after another."""
+    plan = await load(services, call, is_unseen=is_unseen)
+    name = _in_line_for(call, plan)
+    if name is None:
+        return await _answer(services, call, plan, request, progress, sample)
+    async with AsyncExitStack() as line:
+        held: set[str] = set()
+        while name is not None and name not in held:
+            await line.enter_async_context(services.appends.turn(name))
+            held.add(name)
+            plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
+            name = _in_line_for(call, plan)
+        return await _answer(services, call, plan, request, progress, sample)
+
+
+def _in_line_for(call: ChatCall, plan: Plan) -> str | None:
+    """What it has to wait for: the thread that it goes on in, or, if it says so, the one that it begins."""
+    if isinstance(plan, Thin):
+        return plan.conversation.id if plan.root is None else f"{plan.conversation.id}-{plan.root.hex()}"
+    if call.mode == "append" and call.brings_no_history and not isinstance(plan, Unrecorded):
+        return plan.conversation.id
+    return None
+
+
+async def _answer(
+    services: Services,
+    call: ChatCall,
+    plan: Plan,
+    request: web.BaseRequest,
+    progress: Progress,
+    sample: RequestSample,
+) -> web.StreamResponse:
+    progress.plan = plan
     revision = FIRST if services.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
     upstream, composed = await forward(services, call, plan, composed, request, progress)
-    if upstream.status < 400 and composed.target is None:
+    if upstream.status < 400:
         services.windows.look(call.chat.model, call.identity.credential, request.headers)
     answered(sample, progress)
     said = response_headers(progress)

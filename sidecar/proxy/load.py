@@ -1,7 +1,6 @@
-"""What the store knows about a request, and where in its tree the request continues.
+"""What the store knows about a request, for the decision what it is (`exchange/decide.py`).
 
-Usually one look-up (see `conversation/reconcile.py`); a tree is loaded only where that does not tell,
-a path only where something on it has to be restored.
+Usually one look-up; threads, a path or a tree are loaded only where the decision needs them.
 """
 
 from __future__ import annotations
@@ -9,30 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 
-import msgspec
 from msgspec.structs import replace
 
-from sidecar.conversation.echo import Step
-from sidecar.conversation.effort import Effort
-from sidecar.conversation.identity import Kind
 from sidecar.conversation.identity import conversation_id as named_id
-from sidecar.conversation.likeness import are_near_prompts
-from sidecar.conversation.message import text_of
-from sidecar.conversation.reconcile import (
-    Outcome,
-    Place,
-    outcome_of,
-    places,
-    repeated,
-    resumed,
-    settled,
-    walk,
-)
+from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found
-from sidecar.conversation.tree import Conversation, Node, Tree
+from sidecar.conversation.tree import Conversation, Tree
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.decide import at_hand, decide, hashes
+from sidecar.exchange.needs import Decision, Known, NeedPath, NeedSystem, NeedThreads, NeedTree
+from sidecar.exchange.plan import Plan, Unrecorded, Whole
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
 from sidecar.proxy.services import Services
@@ -46,46 +32,35 @@ _DEGRADED = 0.25
 _REFUSED = 1.0
 
 
-async def load(services: Services, call: ChatCall) -> Plan:
-    """Find out what the request is. Raises `StoreUnavailable` for one that cannot do without the store."""
-    if call.is_task:
-        return Plan(Outcome.TASK)
-    if not call.is_kept or not (len(call.chat.path) or call.chat.prefill):
-        return Plan(Outcome.BYPASS)
+async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -> Plan:
+    """Find out what the request is. Raises `StoreUnavailable` for one that cannot do without the store.
+
+    `is_unseen`: its client has sent the very same before, and has not seen the end of an answer.
+    """
+    if call.is_temporary or not (len(call.chat.path) or call.chat.prefill):
+        return Unrecorded(Outcome.BYPASS)
     if (plan := _at_hand(services, call)) is not None:
         return plan
-    must_keep = call.may_append or services.settings.history.if_store_fails == "refuse"
+    must_keep = call.brings_no_history or services.settings.history.if_store_fails == "refuse"
     try:
         degraded = services.store_health.is_failing and not await _writable_again(services, must_keep)
-        plan = await _in_time(services, call, degraded)
+        plan = await _in_time(services, call, degraded, is_unseen)
     except StoreUnavailable as error:
         services.store_health.report("read", error)
         if must_keep:
             raise
-        return Plan(Outcome.BYPASS, degraded=True)
+        return Unrecorded(Outcome.BYPASS, degraded=True)
+    if isinstance(plan, Whole) and plan.is_given_up:
+        given_up(services)
     return replace(plan, degraded=True) if degraded else plan
 
 
 def _at_hand(services: Services, call: ChatCall) -> Plan | None:
-    """What to do with the usual turn, which goes on where this process has recorded the one before; None for
-    any other. What appends has to find what another process recorded just now."""
-    if call.conversation_id is None or call.may_append or services.store_health.is_failing:
+    """The usual turn, which goes on where this process has recorded the one before."""
+    if call.conversation_id is None or call.brings_no_history or services.store_health.is_failing:
         return None
-    if services.settings.restore.system_prompt == "pin":
-        return None
-    found = services.store.find_cached(call.identity.tenant, (call.conversation_id,), _hashes(call))
-    if found is None or found.conversation is None:
-        return None
-    place = _settled(call, found)
-    if place is None or place.node is None or not _is_faithful(services, call, place, place.node):
-        return None
-    return _plan(call, found.conversation, place, is_tip=found.is_tip)
-
-
-def _hashes(call: ChatCall) -> list[bytes]:
-    """Where the request may continue, the deepest first."""
-    hashes = call.chat.path.hashes
-    return [hashes[position - 1] for position in places(call.chat.path)]
+    found = services.store.find_cached(call.identity.tenant, (call.conversation_id,), hashes(call))
+    return at_hand(call, found, services.rules)
 
 
 async def _writable_again(services: Services, must_keep: bool) -> bool:
@@ -99,30 +74,54 @@ async def _writable_again(services: Services, must_keep: bool) -> bool:
     return True
 
 
-async def _in_time(services: Services, call: ChatCall, degraded: bool) -> Plan:
+async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen: bool) -> Plan:
     limit = services.settings.timeouts.store
     try:
         async with asyncio.timeout(min(_REFUSED, limit) if degraded else limit):
-            return await _load(services, call)
+            if call.brings_no_history:
+                await services.running.written(call.conversation_id)
+            return await _load(services, call, is_unseen)
     except TimeoutError as error:
         services.store_health.timed_out()
         raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error
 
 
-async def _load(services: Services, call: ChatCall) -> Plan:
-    store, chat = services.store, call.chat
+async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     ids = await _ids(services, call)
     if ids is None:
-        return Plan(Outcome.BYPASS)
-    found = await store.find(call.identity.tenant, ids, _hashes(call)) if ids else Found()
-    conversation = found.conversation
-    if conversation is None:
-        at = 1 if call.identity.by_agent and ids else 0  # the first one has the name itself
-        fresh = _fresh(call, ids[at] if ids else "conv_" + token(16).hex())
-        return Plan(Outcome.START, fresh, None, chat.path.messages)
-    if call.may_append and (call.mode == "append" or not conversation.full) and conversation.tip is not None:
-        return await _append(services, call, conversation, conversation.tip)
-    return await _reconcile(services, call, found, conversation)
+        return Unrecorded(Outcome.BYPASS)
+    found = await services.store.find(call.identity.tenant, ids, hashes(call)) if ids else Found()
+    at = 1 if call.identity.by_agent and ids else 0  # the first one has the name itself
+    known = Known(
+        found,
+        _fresh(call, ids[at] if ids else "conv_" + token(16).hex()),
+        _fresh(call, ids[0]) if at else None,
+        services.running.others(call),
+        is_unseen,
+    )
+    conversation = found.conversation or known.fresh
+    plan = await _decided(services, conversation.id, decide(call, known, services.rules))
+    if isinstance(plan, Whole) and plan.steps:
+        steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
+        return replace(plan, steps=steps)
+    return plan
+
+
+async def _decided(services: Services, conversation: str, decision: Decision) -> Plan:
+    """Fetch what the decision needs until it is one."""
+    store = services.store
+    while True:
+        match decision:
+            case NeedThreads(given):
+                decision = given(await store.threads(conversation))
+            case NeedTree(given):
+                decision = given(Tree(await store.tree(conversation)))
+            case NeedPath(node, given):
+                decision = given(await store.path(conversation, node))
+            case NeedSystem(given):
+                decision = given(await store.system(conversation))
+            case plan:
+                return plan
 
 
 async def _ids(services: Services, call: ChatCall) -> list[str] | None:
@@ -153,95 +152,3 @@ def _of_its_own(services: Services, call: ChatCall) -> str:
 def _fresh(call: ChatCall, id: str) -> Conversation:
     now = time.time()
     return Conversation(id, call.identity.tenant, call.identity.key, created_at=now, updated_at=now)
-
-
-async def _append(services: Services, call: ChatCall, conversation: Conversation, tip: bytes) -> Plan:
-    line = await services.store.path(conversation.id, tip)
-    system = await _system(services, call, conversation, appending=True)
-    told = repeated(line, call.chat.path, first_too=call.mode == "auto")
-    if told is not None:
-        known = line[:told]
-        before = known[: len(known) - len(call.chat.path)]
-        return Plan(Outcome.RETRY, conversation, known[-1], line=tuple(before), system=system)
-    on = resumed(line, call.chat.path)
-    outcome = Outcome.APPEND if on.new else Outcome.RETRY
-    return Plan(outcome, conversation, on.parent, on.new, line=on.before, system=system)
-
-
-async def _reconcile(services: Services, call: ChatCall, found: Found, conversation: Conversation) -> Plan:
-    chat, store = call.chat, services.store
-    place = _settled(call, found)
-    steps: tuple[Step, ...] = ()
-    is_tip = found.is_tip
-    if place is None:
-        tree = Tree(await store.tree(conversation.id))
-        match = walk(tree, chat.path, _named(call), Effort(services.most))
-        if match.is_given_up:
-            given_up(services)
-        place, steps = match.place, match.steps
-        is_tip = not tree.children(place.node)
-    elif place.node is not None and not _is_faithful(services, call, place, place.node):
-        path = Tree(await store.path(conversation.id, place.node.id))
-        steps = walk(path, chat.path, _named(call), Effort(services.most)).steps
-    if place.node is None and call.identity.by_agent:
-        return Plan(Outcome.START, _fresh(call, _of_its_own(services, call)), None, chat.path.messages)
-    plan = _plan(call, conversation, place, is_tip=is_tip)
-    system = await _system(services, call, conversation, appending=False)
-    steps = await without_dropped(store, conversation, chat.path, steps) if _may_restore(call) else ()
-    return replace(plan, steps=steps, system=system)
-
-
-def _plan(call: ChatCall, conversation: Conversation, place: Place, *, is_tip: bool) -> Plan:
-    """To go on at a place up to which there is nothing to restore."""
-    return Plan(
-        outcome=outcome_of(
-            call.chat.path, place, extends=call.chat.prefill is not None, stored=True, is_tip=is_tip
-        ),
-        conversation=conversation,
-        parent=place.node,
-        new=call.chat.path.messages[place.position :],
-    )
-
-
-def _settled(call: ChatCall, found: Found) -> Place | None:
-    return settled(call.chat.path, found.nodes, _named(call))
-
-
-def _named(call: ChatCall) -> frozenset[str]:
-    """The ids by which the client calls its newest question and the answer before that."""
-    return frozenset(each for each in (call.identity.parent_id, call.identity.user_message_id) if each)
-
-
-async def _system(
-    services: Services, call: ChatCall, conversation: Conversation, *, appending: bool
-) -> bytes | None:
-    """What stands in for the leading system messages: the last ones if none were sent; the first if pinned,
-    and what was sent is the same but for a clock. A prompt that is another one is the client's."""
-    pinned = services.settings.restore.system_prompt == "pin" and _may_restore(call)
-    lacking = appending and not call.chat.system
-    if not lacking and not (pinned and call.chat.system):
-        return None
-    stored = await services.store.system(conversation.id)
-    if stored is None:
-        return None
-    first, last = stored
-    if not pinned:
-        return last
-    told = _text(last if lacking else b"[" + b",".join([each.raw for each in call.chat.system]) + b"]")
-    return first if are_near_prompts(_text(first), told) else last if lacking else None
-
-
-def _text(system: bytes) -> str:
-    return "\n".join(text_of(fields) for fields in msgspec.json.decode(system))
-
-
-def _is_faithful(services: Services, call: ChatCall, place: Place, node: Node) -> bool:
-    """Is there nothing to restore up to this place?"""
-    if not _may_restore(call):
-        return True
-    return services.restore.by_hash and node.exact == call.chat.path.exacts[place.position - 1]
-
-
-def _may_restore(call: ChatCall) -> bool:
-    """Nothing is ever put into a request that names no conversation, or one that mixes several."""
-    return call.identity.key is not None and call.identity.kind is Kind.CHAT

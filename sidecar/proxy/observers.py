@@ -13,7 +13,7 @@ from aiohttp import web
 from sidecar.conversation.records import Exchange
 from sidecar.doctor import RequestSample
 from sidecar.doctor.samples import CHAT, FILLED
-from sidecar.exchange.call import ChatCall
+from sidecar.exchange.call import Call, TaskCall
 from sidecar.exchange.outcome import Progress
 from sidecar.metrics import Metrics
 from sidecar.proxy.services import Services
@@ -115,7 +115,7 @@ def observed(services: Services, request: web.BaseRequest) -> RequestSample:
     return services.samples.see(CHAT, request.headers)
 
 
-def understood(services: Services, sample: RequestSample, call: ChatCall) -> None:
+def understood(services: Services, sample: RequestSample, call: Call) -> None:
     """The request has been read."""
     chat, identity = call.chat, call.identity
     sample.kind = identity.kind.value
@@ -123,7 +123,7 @@ def understood(services: Services, sample: RequestSample, call: ChatCall) -> Non
     sample.tenant = hash(identity.tenant)
     sample.conversation = hash(call.conversation_id) if call.conversation_id else 0
     sample.single = len(chat.path) == 1 and not chat.tools and not chat.prefill
-    if call.is_task:
+    if isinstance(call, TaskCall):
         mark = sample.states.get(services.settings.tasks.header.lower())
         sample.task = "header" if mark == FILLED else "opening"
 

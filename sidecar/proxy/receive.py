@@ -12,7 +12,6 @@ from sidecar.access.places import names_of, parameters_of, refuse_doubled
 from sidecar.access.tenancy import who_asks
 from sidecar.conversation.identity import (
     Identity,
-    Kind,
     conversation_id,
     is_named,
     key_of,
@@ -20,10 +19,10 @@ from sidecar.conversation.identity import (
     kind_of,
 )
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.chat.request import ChatRequest, parse
+from sidecar.dialects.chat.request import parse
 from sidecar.dialects.chat.tasks import is_task
 from sidecar.errors import BadRequest
-from sidecar.exchange.call import ChatCall, Mode
+from sidecar.exchange.call import Call, ChatCall, Mode, TaskCall, UnrecordedCall, brings_no_history
 from sidecar.exchange.outcome import Progress
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
@@ -35,10 +34,11 @@ __all__ = ["receive"]
 
 # By these alone agents name their chats that compact a history by themselves, once it is refused.
 _AGENTS = ("X-Session-Affinity", "X-Session-ID", "session_id")
+_RETRY_COUNT = "x-stainless-retry-count"
 _MODES = ("auto", "full", "append", "off")
 
 
-async def receive(services: Services, request: web.BaseRequest, held: Held, progress: Progress) -> ChatCall:
+async def receive(services: Services, request: web.BaseRequest, held: Held, progress: Progress) -> Call:
     """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
     settings = services.settings
     identity = _identify(services, request)
@@ -51,24 +51,30 @@ async def receive(services: Services, request: web.BaseRequest, held: Held, prog
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
-    task = is_task(mark, chat, settings.tasks.openings)
-    if not task:  # a task comes under the chat's id, and is not what its next turn begins with
-        services.recent.keep(name, chat)
-    full = mode != "append" and bool(chat.prefill or chat.last_answer or identity.sends_history)
+    if is_task(mark, chat, settings.tasks.openings):
+        return TaskCall(identity, chat, name, mode)
+    # A task comes under the chat's id, and is not what its next turn begins with.
+    services.recent.keep(name, chat)
+    if mode == "off":
+        return UnrecordedCall(identity, chat, name)
     return ChatCall(
-        identity=identity,
-        chain=chain,
-        chat=chat,
-        mode=mode,
-        is_task=task,
-        conversation_id=name,
-        is_full=full,
-        may_append=_may_append(identity, chat, mode, full=full),
-        is_kept=not task and mode != "off" and identity.kind is not Kind.TEMPORARY,
+        identity,
+        chain,
+        chat,
+        mode,
+        name,
+        brings_no_history(identity, chat, mode),
+        is_sent_again=_is_sent_again(request),
         may_be_cut=_may_be_cut(request),
         awaits_refusal=identity.by_agent
         or (identity.key is None and any(name in request.headers for name in _AGENTS)),
     )
+
+
+def _is_sent_again(request: web.BaseRequest) -> bool:
+    """OpenAI's SDKs count their retries, and say so with every request: 0 for the first."""
+    count = request.headers.get(_RETRY_COUNT)
+    return count is not None and count.isdecimal() and int(count[:9]) > 0
 
 
 def _may_be_cut(request: web.BaseRequest) -> bool:
@@ -77,12 +83,6 @@ def _may_be_cut(request: web.BaseRequest) -> bool:
     if said is not None and said.strip().lower() != "off":
         raise BadRequest(f"{TRIM} can only be off", code="invalid_trim_mode", param=TRIM)
     return said is None
-
-
-def _may_append(identity: Identity, chat: ChatRequest, mode: Mode, *, full: bool) -> bool:
-    if identity.key is None or identity.kind is not Kind.CHAT or not len(chat.path):
-        return False
-    return mode == "append" or (mode == "auto" and not full and not identity.by_agent)
 
 
 def _identify(services: Services, request: web.BaseRequest) -> Identity:

@@ -26,7 +26,8 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of, reason
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
+from sidecar.exchange.threads import thread_after
 from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
@@ -55,7 +56,7 @@ class Recording:
 
     services: Services
     call: ChatCall
-    plan: Plan
+    plan: RecordedPlan
     conversation: Conversation
     composed: UpstreamRequest
     progress: Progress
@@ -68,7 +69,8 @@ class Recording:
         """Would the client miss this turn in the next, since it may send only what is new?"""
         if self.services.settings.history.if_store_fails == "refuse":
             return True
-        return self.plan.line is not None or (self.call.may_append and not self.conversation.full)
+        begins = isinstance(self.plan, Whole) and self.plan.parent is None
+        return isinstance(self.plan, Thin) or (begins and self.call.brings_no_history)
 
     @property
     def may_be_late(self) -> bool:
@@ -131,7 +133,7 @@ class Recording:
         """What happened, in one value; `now` is when the reply had come."""
         progress, prompt, nodes = self.progress, self.composed.prompt, turn.nodes
         replies = [node.id for node in nodes if node.source == "upstream"]
-        call = [node.id for node in nodes if node.source == "client"]
+        asked = [node.id for node in nodes if node.source == "client"]
         plan, tokens = self.plan, tokens_of(assembled.usage)
         progress.error = reason(ended, assembled, self.kept.cut_by)
         estimated, is_cut = self.services.learned.look(self.call.chat, prompt, tokens.input)
@@ -140,7 +142,7 @@ class Recording:
             progress,
             now,
             Answered(
-                call[-1] if call else plan.parent.id if plan.parent else None,
+                asked[-1] if asked else plan.parent.id if plan.parent else None,
                 replies,
                 assembled.model,
                 next((each.finish_reason for each in assembled.replies if each.finish_reason), None),
@@ -162,7 +164,7 @@ class Recording:
 
     def _turn(self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State) -> Turn:
         now = time.time()
-        asked_nodes = new_nodes(self.call, self.plan, now)
+        asked_nodes = new_nodes(self.call, self.plan, self.progress.when / 1000)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
         cut: State | None = "partial" if self.kept.cut_by else None  # more may have come than was kept
         replies = [
@@ -176,6 +178,7 @@ class Recording:
         is_first = bool(asked_nodes) or (parent is not None and self.conversation.tip == parent.id)
         stands = complete or [node for node in replies if node.state == "partial" and is_first]
         tip = stands[0] if stands else asked_nodes[-1] if asked_nodes else None
+        thread = thread_after(self.call, self.plan, asked_nodes, replies, tip, now)
         digest = self.composed.prompt.heads.system_hash
         system = None
         if digest is not None and digest != self.conversation.system:
@@ -188,7 +191,7 @@ class Recording:
             before.created_at,
             updated_at=now,
             tip=tip.id if tip else None,
-            full=self.call.is_full,
+            full=self.call.identity.sends_history or (thread is not None and thread.is_whole),
             system=digest,
             weights=self.composed.weights,
         )
@@ -197,6 +200,7 @@ class Recording:
             nodes=(*asked_nodes, *replies),
             echoes=self._echoes(asked_nodes, replies),
             system=system,
+            thread=thread,
         )
 
     def _readable(self, reply: Reply) -> Message | None:
@@ -241,7 +245,7 @@ class Recording:
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
         """Under which hashes the client will name these nodes, where its own chain has left ours."""
         path, chain = self.call.chat.path, self.call.chain
-        if self.plan.line is not None or not path.hashes:
+        if isinstance(self.plan, Thin) or not path.hashes:
             return ()
         nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
         known = zip(reversed(path.hashes), reversed(nodes), strict=False)
@@ -260,7 +264,7 @@ def recording_of(
     progress: Progress,
 ) -> Recording | None:
     """What keeps the reply to what was composed; None for one that has no place in a history."""
-    if plan.conversation is None or upstream.status >= 300:
+    if isinstance(plan, Unrecorded) or upstream.status >= 300:
         return None
     limits, coding = services.settings.limits, coding_of(upstream.headers)
     compact = compacted if coding not in COMPRESSED else None

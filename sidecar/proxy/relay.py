@@ -184,6 +184,7 @@ class _Relay:
         context = self._recording.services
         if self._commit is None and context.settings.history.on_disconnect == "finish":
             self._commit = context.tasks.spawn(read_on(self._upstream, self._recording))
+            context.running.is_being_written(self._recording.conversation.id, self._commit)
         elif self._commit is None:
             self._upstream.close()
         return self._start_commit("partial")
@@ -207,7 +208,9 @@ class _Relay:
     async def _send(self, end: _End, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand out what was held back."""
         held, end.held = end.held, b""
-        self._start_commit("complete")  # if it may be later than that
+        commit = self._start_commit("complete")  # if it may be later than that
+        if not commit.done():
+            self._recording.services.running.is_being_written(self._recording.conversation.id, commit)
         await self._response.prepare(self._request)  # if it has not begun
         await send(held)
 
@@ -264,10 +267,14 @@ async def _done(task: asyncio.Task[None], patience: float) -> None:
 
 async def read_on(upstream: UpstreamResponse, recording: Recording) -> None:
     """Keep a reply that no client waits for any more, to its end or to that of the process."""
+    services = recording.services
     reading = asyncio.ensure_future(_rest(upstream, recording))
-    stopping = asyncio.ensure_future(recording.services.tasks.stopping.wait())
-    await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping = asyncio.ensure_future(services.tasks.stopping.wait())
+    with services.running.left_behind(recording.conversation.id) as end:
+        ended = asyncio.ensure_future(end.wait())
+        await asyncio.wait((reading, stopping, ended), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    ended.cancel()
     if not reading.done():
         reading.cancel()
     await asyncio.wait((reading,))

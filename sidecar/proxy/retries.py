@@ -49,7 +49,7 @@ async def send(
     progress.sent = time.monotonic()
     first = await _answer(services, composed, request)
     progress.head = time.monotonic()
-    if call.is_task or call.mode == "off" or services.settings.upstream_agent:
+    if services.settings.upstream_agent:
         return first, composed
     try:
         error = await error_of(first)

@@ -13,6 +13,7 @@ from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import Most
 from sidecar.doctor import RequestSamples
+from sidecar.exchange.needs import Rules
 from sidecar.metrics import Metrics
 from sidecar.prompt.rebuild import Restore
 from sidecar.proxy.append_lock import AppendLocks
@@ -20,6 +21,7 @@ from sidecar.proxy.bodies import Bodies
 from sidecar.proxy.open_requests import OpenRequests
 from sidecar.proxy.request_cache import RequestCache
 from sidecar.proxy.room import Room
+from sidecar.proxy.running import RunningRequests
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.settings import Settings
 from sidecar.store import Store
@@ -56,8 +58,14 @@ class Services:
             reasoning=settings.restore.reasoning,
             user_messages=settings.restore.user_messages,
         )
-        #: What one request's history may be compared with.
-        self.most = Most(settings.limits.recognition_messages, settings.limits.recognition_bytes)
+        #: By what a request is decided on.
+        self.rules = Rules(
+            by_hash=self.restore.by_hash,
+            pins=settings.restore.system_prompt == "pin",
+            # What one request's history may be compared with.
+            most=Most(settings.limits.recognition_messages, settings.limits.recognition_bytes),
+        )
+        self.running = RunningRequests()
         self.tasks = BackgroundTasks()
         self.store_health = StoreHealth(store, metrics, self.tasks.spawn)
         self.open_requests = OpenRequests()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from sidecar.conversation.identity import Kind
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Plan, Thin
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.summary import Missing, fitting, fronts, room, with_summary
 from sidecar.prompt.trim import Budget, Trimmed
@@ -73,13 +73,13 @@ def is_wanted(services: Services, call: ChatCall) -> bool:
     """Is what is cut from this request to be summed up?"""
     if not services.settings.summary.model or call.identity.key is None:
         return False
-    return call.is_kept and call.identity.kind is Kind.CHAT
+    return call.identity.kind is Kind.CHAT
 
 
 def _path(call: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
     """Roles and hashes of the messages as the client names them; of the stored ones where it sent none."""
     path = call.chat.path
-    if plan.line is None:
+    if not isinstance(plan, Thin):
         return [(each.role, hash) for each, hash in zip(path.messages, path.hashes, strict=True)]
     found = [(node.role, node.hash) for node in plan.line]
     for message in path.messages:

@@ -7,34 +7,25 @@ of the client's headers only those go that are about the content, and of its URL
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.conversation.message import encode
 from sidecar.dialects.chat.tasks import shorter_task
-from sidecar.exchange.call import ChatCall
+from sidecar.exchange.call import TaskCall
+from sidecar.exchange.prompt import Prompt
+from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import rename, renamed
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
 
-__all__ = ["Task", "task"]
+__all__ = ["task"]
 
 _ABOUT_THE_CONTENT = frozenset(("accept", "accept-encoding", "content-type", "user-agent"))
 
 
-class Task(NamedTuple):
-    """What goes upstream for a task; `target` is None where that is the default one."""
-
-    body: bytes
-    headers: CIMultiDict[str]
-    target: Target | None
-    is_shorter: bool
-
-
-def task(services: Services, call: ChatCall, request: web.BaseRequest) -> Task:
+def task(services: Services, call: TaskCall, request: web.BaseRequest) -> UpstreamRequest:
     """Put together what goes upstream."""
     settings = services.settings
     changed: dict[str, bytes] = {}
@@ -45,14 +36,14 @@ def task(services: Services, call: ChatCall, request: web.BaseRequest) -> Task:
     if settings.tasks.model:
         changed["model"] = encode(settings.tasks.model)
     body = renamed(services, call.chat, call.conversation_id, call.chat.with_values(changed))
+    prompt = Prompt(shortened=int(shorter is not None))
     target = services.targets.tasks
     if target is None:
-        return Task(body, _headers(services, call, request), None, shorter is not None)
-    headers = _headers_elsewhere(services, call, request, target)
-    return Task(body, headers, target, shorter is not None)
+        return UpstreamRequest(body, _headers(services, call, request), prompt)
+    return UpstreamRequest(body, _headers_elsewhere(services, call, request, target), prompt, target=target)
 
 
-def _headers(services: Services, call: ChatCall, request: web.BaseRequest) -> CIMultiDict[str]:
+def _headers(services: Services, call: TaskCall, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = services.settings
     ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
     left = {*NOT_AS_IT_CAME, *services.kept_back, *(name.lower() for name in ids)}
@@ -63,7 +54,7 @@ def _headers(services: Services, call: ChatCall, request: web.BaseRequest) -> CI
 
 
 def _headers_elsewhere(
-    services: Services, call: ChatCall, request: web.BaseRequest, target: Target
+    services: Services, call: TaskCall, request: web.BaseRequest, target: Target
 ) -> CIMultiDict[str]:
     settings = services.settings
     wanted = {*_ABOUT_THE_CONTENT, *target.takes}

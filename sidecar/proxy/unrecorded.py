@@ -17,8 +17,10 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange, Turn
 from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of
+from sidecar.exchange.plan import Unrecorded
 from sidecar.proxy.observers import count, log_line
 from sidecar.proxy.services import Services
 
@@ -49,7 +51,7 @@ def finish(services: Services, progress: Progress) -> None:
 def _parent(progress: Progress) -> bytes | None:
     """The newest stored message that the request ended with; None if there is none."""
     plan, call = progress.plan, progress.call
-    if plan is None or call is None:
+    if plan is None or isinstance(plan, Unrecorded) or not isinstance(call, ChatCall):
         return None
     if plan.outcome is Outcome.RETRY and plan.new:
         return new_nodes(call, plan, 0.0)[-1].id  # what is asked again is stored, under this id

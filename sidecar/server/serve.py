@@ -26,7 +26,7 @@ from sidecar.aiohttp_internals.server import SpecialRequest
 from sidecar.doctor.samples import CHAT
 from sidecar.errors import NotFound, SidecarError
 from sidecar.metrics import Metrics
-from sidecar.proxy.handle import turn
+from sidecar.proxy.handle import handle
 from sidecar.proxy.observers import passed_by
 from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.services import Services
@@ -271,7 +271,7 @@ def _handler(services: Services, answer: _Answer) -> Handler:
 async def _answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
     services.visitors.look(request)
     if request.method == "POST" and request.path.endswith(CHAT):
-        return await turn(services, request)
+        return await handle(services, request)
     own = await _own(services, request, at_admin=False)
     if own is not None:
         return own

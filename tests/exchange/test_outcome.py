@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from msgspec.structs import replace
 
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
@@ -13,7 +12,7 @@ from sidecar.dialects.chat.assembly import from_json
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Whole
 from sidecar.exchange.prompt import Heads, Prompt
 from sidecar.exchange.usage import Tokens
 from tests.conversation.build import CHAIN, TENANT, node, request, says, user
@@ -28,11 +27,8 @@ def call(*messages, **about):
         chain=CHAIN,
         chat=request(*messages, model="m"),
         mode="auto",
-        is_task=False,
         conversation_id="conv_1",
-        is_full=False,
-        may_append=False,
-        is_kept=True,
+        brings_no_history=False,
     )
 
 
@@ -62,7 +58,7 @@ def test_of_one_that_was_answered_all_is_known():
         head=5.5,
         first=5.75,
         call=call(user("hi")),
-        plan=Plan(Outcome.CONTINUE, TALK, degraded=True),
+        plan=Whole(Outcome.CONTINUE, TALK, degraded=True),
         prompt=prompt,
         difference=Difference(1, "grown"),
         overflow_retries=1,
@@ -154,7 +150,7 @@ ANSWER = node(says("hello"), ASK, nonce=1)
 
 def test_new_messages_follow_the_place_where_the_request_continues():
     asked = call(user("hi"), says("hello"), user("and?"), user_message_id="u2")
-    plan = Plan(Outcome.CONTINUE, TALK, ANSWER, asked.chat.path.messages[2:])
+    plan = Whole(Outcome.CONTINUE, TALK, ANSWER, asked.chat.path.messages[2:])
     (new,) = new_nodes(asked, plan, 7.0)
     assert (new.parent, new.hash, new.created_at) == (ANSWER.id, asked.chat.path.hashes[2], 7.0)
     assert (new.exact, new.message_id) == (ANSWER.exact, "u2")
@@ -162,7 +158,7 @@ def test_new_messages_follow_the_place_where_the_request_continues():
 
 def test_under_a_place_that_the_client_tells_otherwise_they_have_hashes_of_their_own():
     asked = call(user("hi"), says("HELLO, edited"), user("and?"))
-    plan = Plan(Outcome.CONTINUE, TALK, ANSWER, asked.chat.path.messages[2:])
+    plan = Whole(Outcome.CONTINUE, TALK, ANSWER, asked.chat.path.messages[2:])
     (new,) = new_nodes(asked, plan, 7.0)
     assert new.parent == ANSWER.id
     assert new.hash == CHAIN.hash(ANSWER.hash, asked.chat.path.messages[2].digest)
@@ -170,19 +166,12 @@ def test_under_a_place_that_the_client_tells_otherwise_they_have_hashes_of_their
 
 def test_at_a_root_they_have_no_parent_and_the_same_ids_each_time():
     asked = call(user("hi"), user("there"))
-    first, second = new_nodes(asked, Plan(Outcome.START, TALK, None, asked.chat.path.messages), 7.0)
+    first, second = new_nodes(asked, Whole(Outcome.START, TALK, None, asked.chat.path.messages), 7.0)
     assert (first.parent, first.id, second.parent) == (None, ASK.id, first.id)
 
 
 def test_messages_that_the_plan_took_from_elsewhere_are_hashed_anew():
     asked = call(user("and?"))
     other = request(user("hi")).path.messages
-    (new,) = new_nodes(asked, Plan(Outcome.APPEND, TALK, None, other), 7.0)
+    (new,) = new_nodes(asked, Whole(Outcome.APPEND, TALK, None, other), 7.0)
     assert new.id == ASK.id
-
-
-def test_only_what_may_be_an_append_waits_for_the_one_before_it():
-    asked = call(user("hi"))
-    assert asked.place_in_line is None
-    assert replace(asked, may_append=True).place_in_line == "conv_1"
-    assert replace(asked, may_append=True, is_kept=False).place_in_line is None

@@ -19,7 +19,7 @@ from sidecar.conversation.tree import Chain, Conversation
 from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Answered, Progress, exchange_of
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Whole
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, difference, heads
 from sidecar.exchange.usage import tokens_of
 from sidecar.metrics import Metrics
@@ -52,13 +52,10 @@ def made(messages: int = 5) -> Callable[[], None]:
         chain=chain,
         chat=chat,
         mode="auto",
-        is_task=False,
         conversation_id="conv_1",
-        is_full=True,
-        may_append=False,
-        is_kept=True,
+        brings_no_history=False,
     )
-    plan = Plan(Outcome.CONTINUE, Conversation("conv_1", TENANT, "a", 1.0, 1.0))
+    plan = Whole(Outcome.CONTINUE, Conversation("conv_1", TENANT, "a", 1.0, 1.0))
     before = Prompt("m", old.path.messages, heads=heads(chain, (), b"", None), form=AS_IT_CAME)
     metrics, recent = Metrics(), RequestCache(1 << 20)
 

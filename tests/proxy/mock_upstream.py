@@ -196,6 +196,8 @@ class Upstream:
     otherwise: Answer = field(default_factory=says)
     #: Answer before the request's body is read; the answer reads it.
     reads_lazily: bool = False
+    #: What it is to answer is for chats alone; whatever else is asked gets `otherwise`.
+    only_chats: bool = False
     connections: int = 0
     port: int = 0
     #: Serves https where it is given.
@@ -260,7 +262,8 @@ class Upstream:
             writer.close()
 
     async def _answer(self, exchange: Exchange) -> None:
-        answer = self._script.popleft() if self._script else self.otherwise
+        is_meant = not self.only_chats or exchange.request.target.endswith("/chat/completions")
+        answer = self._script.popleft() if self._script and is_meant else self.otherwise
         work = asyncio.ensure_future(answer(exchange))
         left = asyncio.ensure_future(exchange.request.gone.wait())
         try:

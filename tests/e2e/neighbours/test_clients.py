@@ -42,6 +42,7 @@ def calls(id: str, arguments: str) -> Any:
 
 
 def script(upstream: Upstream) -> None:
+    upstream.only_chats = True  # a neighbour may ask for the models at any time
     upstream.will(says("Hello Ada."), calls("rome", ROME), says("Warm."), calls("oslo", OSLO))
     upstream.will(says("Warm too."), says("You are Ada."))
 

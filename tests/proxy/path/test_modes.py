@@ -100,7 +100,7 @@ async def test_bodies_go_upstream_as_they_are_where_nothing_is_restored(sidecar:
 async def test_what_is_not_touched_keeps_its_order_and_spelling(sidecar: Sidecar, upstream: Upstream):
     await sidecar.ask("hi", id="a")
     body = b'{"z": 1.50,"messages" : [{"role": "user",  "content":"\\u00e9"}], "a":{"k":1e3, "b":[ ]}}'
-    await sidecar.send("POST", CHAT, data=body, headers=named("a"))
+    await sidecar.send("POST", CHAT, data=body, headers={**named("a"), "X-Sidecar-History": "append"})
     sent = upstream.last.body
     assert list(upstream.last.json) == ["z", "messages", "a"]
     for kept in (b"1.50", b'{"role": "user",  "content":"\\u00e9"}', b'{"k":1e3, "b":[ ]}'):
@@ -175,7 +175,8 @@ async def test_reasoning_comes_back_as_set(
     sidecar = await start(restore={"reasoning": rule})
     upstream.will(says("fine", **THOUGHT))
     await sidecar.ask("hi", id="a")
-    await sidecar.ask(*(["hi", "fine", "and?"] if whole else ["and?"]), id="a", model=model)
+    said = {"X-Conversation-ID": "a", "X-Sidecar-History": "full" if whole else "append"}
+    await sidecar.ask(*(["hi", "fine", "and?"] if whole else ["and?"]), headers=said, model=model)
     expected: Any = {"role": "assistant", "content": "fine", **THOUGHT} if comes_back else "fine"
     assert upstream.last.said == ["hi", expected, "and?"]
 

@@ -108,7 +108,10 @@ async def test_append(sidecar: Sidecar, upstream: Upstream):
     await sidecar.ask({"role": "system", "content": "Be brief."}, {"role": "user", "content": "1"}, id="a")
     reply = await sidecar.ask("2", id="a", stream=True)
     assert (reply.outcome, reply.headers["X-Sidecar-Restored"]) == ("append", "3")
-    await sidecar.ask({"role": "system", "content": "Be long."}, {"role": "user", "content": "3"}, id="a")
+    said = {"X-Conversation-ID": "a", "X-Sidecar-History": "append"}
+    await sidecar.ask(
+        {"role": "system", "content": "Be long."}, {"role": "user", "content": "3"}, headers=said
+    )
     assert upstream.last.said == ["Be long.", "1", "one", "2", "two", "3"]
     await sidecar.ask("4", id="a")
     assert upstream.last.said == ["Be long.", "1", "one", "2", "two", "3", "three", "4"]
@@ -249,7 +252,7 @@ async def test_parallel_models_share_a_chat_and_go_on_from_the_chosen_answer(
 
 
 async def test_an_append_that_waits_too_long_is_told_so(start: Start, upstream: Upstream):
-    sidecar = await start(history={"append_wait": 0.1})
+    sidecar = await start(history={"append_wait": 0.1, "mode": "append"})
     gate = asyncio.Event()
     upstream.will(streams(event({"content": "one"}), gate, event({}, finish="stop")))
     first = asyncio.create_task(sidecar.ask("1", id="a", stream=True))
@@ -258,7 +261,8 @@ async def test_an_append_that_waits_too_long_is_told_so(start: Start, upstream: 
     error = assert_error(await sidecar.ask("2", id="a"), 409, "conversation_busy", type="conflict_error")
     assert "history.append_wait" in error["message"]
     assert (await sidecar.ask("2", id="b")).status == 200
-    assert (await sidecar.ask("1", headers={"X-OpenWebUI-Chat-Id": "a"})).status == 200
+    whole = {"X-Conversation-ID": "a", "X-Sidecar-History": "full"}
+    assert (await sidecar.ask("1", headers=whole)).status == 200
     gate.set()
     await first
     assert (await sidecar.ask("3", id="a")).status == 200

@@ -104,7 +104,8 @@ async def test_without_an_id_and_in_a_temporary_chat_it_heals_too(sidecar: Sidec
         )
 
 
-async def test_a_client_that_sends_only_what_is_new_is_healed(sidecar: Sidecar, upstream: Upstream):
+async def test_a_client_that_sends_only_what_is_new_is_healed(start: Start, upstream: Upstream):
+    sidecar = await start(history={"mode": "append"})  # questions that are alike look like edits of one
     upstream.otherwise = Engine(1500)
     healed = 0
     for question in turns(30)[::2]:
@@ -183,7 +184,8 @@ async def test_an_answer_of_more_than_half_the_window_costs_no_history(
     upstream.otherwise = Engine(4000, words)
     for count in range(1, 9):
         before = len(upstream.requests)
-        reply = await sidecar.ask(*turns(count)[-1 if thin else 0 :], id="a", max_tokens=3900)
+        said = {"X-Conversation-ID": "a", "X-Sidecar-History": "append" if thin else "full"}
+        reply = await sidecar.ask(*turns(count)[-1 if thin else 0 :], headers=said, max_tokens=3900)
         refused = reply.status == words(1, 1, 1)[0]
         assert refused or upstream.last.said[: 2 * count - 1] == turns(count), upstream.last.said
         assert len(upstream.requests) - before == 1

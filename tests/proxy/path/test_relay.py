@@ -206,14 +206,27 @@ async def test_with_after_end_the_client_does_not_wait_for_the_store(start: Star
     with slow(sidecar):
         for stream in (False, True):
             async with asyncio.timeout(2):
-                reply = await sidecar.ask("hi", id="a", stream=stream)
+                reply = await sidecar.ask("hi", id=str(stream), stream=stream)
             assert b"ok" in reply.body
     for _ in range(200):
         found = await sidecar.stored()
-        if found and len(found[0].branches) == 2:
+        if len(found) == 2:
             break
         await asyncio.sleep(0.01)
-    assert (await sidecar.only()).branches == [["hi", "ok"], ["hi", "ok"]]
+    assert [each.branches for each in found] == [[["hi", "ok"]], [["hi", "ok"]]]
+
+
+async def test_with_after_end_the_next_message_of_the_chat_waits_for_the_one_before(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start(history={"commit": "after_end"})
+    with slow(sidecar):
+        await sidecar.ask("hi", id="a")
+        next = asyncio.create_task(sidecar.ask("and?", id="a"))
+        await asyncio.sleep(0.1)
+        assert len(upstream.requests) == 1
+    assert (await next).outcome == "append"
+    assert upstream.last.said == ["hi", "ok", "and?"]
 
 
 async def test_a_stream_without_its_done_is_whole(sidecar: Sidecar, upstream: Upstream):

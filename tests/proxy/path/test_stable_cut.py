@@ -23,7 +23,7 @@ async def test_between_two_steps_only_the_end_of_the_prompt_changes(
     start: Start, upstream: Upstream, elsewhere: bool
 ):
     upstream.otherwise = tells(unsteady)
-    settings = {"trim": {"max_input_tokens": 1500}}
+    settings = {"trim": {"max_input_tokens": 1500}, "history": {"mode": "append"}}
     sidecar = await start(**settings)
     for turn in range(TURNS):
         await sidecar.ask(f"question {turn} {words(18)}", id="a")

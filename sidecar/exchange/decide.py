@@ -1,0 +1,219 @@
+"""Whole, thin or alone? What a request is, decided from what it holds and from what is stored.
+
+The evidence, in this order: what the client says; what shows that it brings its history (its front end, or
+stored messages at its beginning); results of calls that are open in one thread; and, last, that it brings
+nothing but new words for a thread whose prompt, tools and model it has. Whatever is left is *alone*: it goes
+as it came, under a root of its own.
+
+Nothing here reads a store. Where more has to be known, the answer is a *need*: whoever can, fetches it and
+hands it to `given`, which decides on. Most requests need nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from sidecar.conversation.effort import Effort
+from sidecar.conversation.likeness import are_near_questions
+from sidecar.conversation.message import read, visible_text
+from sidecar.conversation.reconcile import (
+    Outcome,
+    Place,
+    places,
+    walk,
+)
+from sidecar.conversation.records import Found, Thread
+from sidecar.conversation.tree import Message, Node, Tree
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.needs import Case, Decision, Known, NeedPath, NeedThreads, NeedTree, Rules, case_of
+from sidecar.exchange.plan import RecordedPlan, Whole
+from sidecar.exchange.thin import in_thread, said_thin
+from sidecar.exchange.threads import (
+    fitting,
+    holds_a_turn,
+    names_of_tools,
+)
+from sidecar.exchange.whole import alone, is_faithful, matched, onward, whole
+
+__all__ = ["at_hand", "decide", "hashes"]
+
+
+def hashes(call: ChatCall) -> list[bytes]:
+    """Where the request may continue, the deepest first."""
+    told = call.chat.path.hashes
+    return [told[position - 1] for position in places(call.chat.path)]
+
+
+def at_hand(call: ChatCall, found: Found | None, rules: Rules) -> RecordedPlan | None:
+    """What to do with the usual turn, which goes on where this process has recorded the one before; None for
+    any other. What relies on the store has to find what another process recorded just now."""
+    if found is None or found.conversation is None or call.brings_no_history or rules.pins:
+        return None
+    case = case_of(call, Known(found, found.conversation), rules, found.conversation)
+    place = case.place
+    if place is None or place.node is None or not _shows_history(call, place):
+        return None
+    return onward(case, place, found.is_tip) if is_faithful(case, place, place.node) else None
+
+
+def decide(call: ChatCall, known: Known, rules: Rules) -> Decision:
+    """What to do with a request, or what has to be known first."""
+    conversation = known.found.conversation
+    if conversation is None:
+        return Whole(Outcome.START, known.fresh, None, call.chat.path.messages)
+    case = case_of(call, known, rules, conversation)
+    if call.mode == "append" and call.is_named and len(call.chat.path):
+        return NeedThreads(partial(said_thin, case))
+    if _shows_history(call, case.place):
+        return whole(case)
+    return NeedThreads(partial(_by_evidence, case))
+
+
+def _shows_history(call: ChatCall, place: Place | None) -> bool:
+    """Does it bring its history, as far as the client and the hashes of its messages tell?"""
+    if not call.is_named or call.mode == "full" or call.identity.sends_history or call.identity.by_agent:
+        return True
+    # It begins with a stored root and goes on from it.
+    return place is not None and place.node is not None and len(call.chat.path) > 1
+
+
+def _by_evidence(case: Case, threads: Sequence[Thread]) -> Decision:
+    path = case.call.chat.path
+    threads = _known_threads(case, threads)
+    if path.last_answer or case.call.chat.prefill or _results(path.messages):
+        return NeedTree(partial(_by_tree, case, threads))
+    return _by_thread(case, threads, None)
+
+
+def _known_threads(case: Case, threads: Sequence[Thread]) -> Sequence[Thread]:
+    """Those that an older version recorded are not known: the conversation then has one, up to its tip."""
+    conversation = case.conversation
+    if threads or conversation.tip is None or conversation.full:
+        return threads
+    return [Thread(b"", conversation.tip, is_answered=True, is_thin=True)]
+
+
+def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
+    path = case.call.chat.path
+    match = walk(tree, path, case.named, Effort(case.rules.most))
+    place = match.place
+    if match.is_given_up or (place.node is not None and (place.anchored or holds_a_turn(path.messages))):
+        return matched(case, tree, match)
+    thread = _with_open_calls(tree, threads, _results(path.messages))
+    if thread is not None and _may_be_thin(case, threads, thread):
+        return in_thread(case, thread, path_of(tree, thread.head), by_results=True)
+    return _by_thread(case, threads, tree)
+
+
+def _may_be_thin(case: Case, threads: Sequence[Thread], thread: Thread) -> bool:
+    known_as_whole = any(each.is_whole for each in threads) or (not threads and case.conversation.full)
+    return thread.is_thin or not known_as_whole
+
+
+def _results(messages: Sequence[Message]) -> frozenset[str]:
+    """The ids of the calls whose results it brings."""
+    return frozenset(str(each.fields.get("tool_call_id")) for each in messages if each.role == "tool")
+
+
+def _with_open_calls(tree: Tree, threads: Sequence[Thread], wanted: frozenset[str]) -> Thread | None:
+    """The thread in which these calls are open; None if there is none, or more than one."""
+    if not wanted:
+        return None
+    roots: set[bytes] = set()
+    for node in tree.nodes:
+        if node.role == "assistant" and _has_open(tree, node, wanted):
+            roots.add(path_of(tree, node.id)[0].id)
+    if len(roots) != 1:
+        return None
+    (root,) = roots
+    return next((each for each in threads if each.root in (root, b"")), None)
+
+
+def _has_open(tree: Tree, node: Node, wanted: frozenset[str]) -> bool:
+    """Does a reply make one of these calls, and is it without its result?
+
+    Some upstreams send calls without an id (llama.cpp #11992), for which clients make one up.
+    """
+    made = read(node.body).get("tool_calls")
+    calls = [each for each in made if isinstance(each, dict)] if isinstance(made, list) else []
+    if not calls:
+        return False
+    named = {str(id) for each in calls if (id := each.get("id")) != "" and isinstance(id, str | int)}
+    answered = {str(read(each.body).get("tool_call_id")) for each in _results_behind(tree, node)}
+    nameless = len(calls) - len(named) - len(answered - named)
+    return bool((wanted & named) - answered) or (nameless > 0 and bool(wanted - named - answered))
+
+
+def _results_behind(tree: Tree, node: Node) -> list[Node]:
+    found: list[Node] = []
+    waiting = [each for each in tree.children(node) if each.role == "tool"]
+    while waiting:
+        each = waiting.pop()
+        found.append(each)
+        waiting.extend(child for child in tree.children(each) if child.role == "tool")
+    return found
+
+
+def path_of(tree: Tree, id: bytes | None) -> list[Node]:
+    by_id = {each.id: each for each in tree.nodes}
+    line: list[Node] = []
+    while id is not None and (node := by_id.get(id)) is not None:
+        line.append(node)
+        id = node.parent
+    return line[::-1]
+
+
+def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Decision:
+    """Is there one thread whose new words these may be?"""
+    group = fitting(threads, case.call)
+    thin = [each for each in group if each.is_thin]
+    if thin:
+        thread = thin[0]
+    elif len(group) == 1:
+        thread = group[0]
+    elif 1 < len(group) <= _FEW_ROOTS:
+        if tree is None:
+            return NeedTree(partial(_by_thread, case, threads))
+        newest = _of_several(group, tree)
+        if newest is None:
+            return alone(case)
+        thread = newest
+    else:
+        return alone(case)
+    if thread.head is None or not _may_be_thin(case, threads, thread):
+        return alone(case)
+    if not _has_its_tools(case.call, thread):
+        return alone(case)
+    if tree is not None:
+        return in_thread(case, thread, path_of(tree, thread.head))
+    return NeedPath(thread.head, partial(in_thread, case, thread))
+
+
+#: More roots under one prompt, none of which was gone on from, are parallel workers.
+_FEW_ROOTS = 4
+
+
+def _of_several(group: Sequence[Thread], tree: Tree) -> Thread | None:
+    """Of several roots under one prompt the newest, if they are one question, asked again or edited, or two
+    that a user sent at once; None for parallel workers."""
+    by_id = {each.id: each for each in tree.nodes}
+    roots = [by_id[each.root] for each in group if each.root in by_id]
+    if not roots:
+        return None
+    questions = [visible_text(read(each.body)) for each in roots]
+    answered = next((each for each in group if each.is_answered), None)
+    if all(are_near_questions(questions[0], each) for each in questions[1:]):
+        return answered
+    first = group[-1]
+    if len(group) == len(roots) == _TWO and roots[0].created_at < first.updated_at:
+        return answered
+    return None
+
+
+_TWO = 2
+
+
+def _has_its_tools(call: ChatCall, thread: Thread) -> bool:
+    own = names_of_tools(call)
+    return not own or not thread.tools or not set(own).isdisjoint(thread.tools)

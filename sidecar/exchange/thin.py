@@ -1,0 +1,151 @@
+"""New words behind the head of a thread: where they go on, and what of them is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from sidecar.conversation.likeness import are_near_questions
+from sidecar.conversation.message import read, visible_text
+from sidecar.conversation.reconcile import (
+    Outcome,
+)
+from sidecar.conversation.records import Thread
+from sidecar.conversation.tree import Message, Node
+from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem
+from sidecar.exchange.plan import RecordedPlan, Thin
+from sidecar.exchange.threads import (
+    fitting,
+    same_prompt,
+    system_of,
+)
+from sidecar.exchange.whole import alone, pinned
+
+__all__ = ["in_thread", "said_thin"]
+
+
+def said_thin(case: Case, threads: Sequence[Thread]) -> Decision:
+    """The client says that it sends only what is new: to the thread of its prompt, else to the newest."""
+    if not threads and case.conversation.tip is None:
+        return alone(case)
+    known = threads or [Thread(b"", case.conversation.tip, is_answered=True, is_thin=True)]
+    with_head = [each for each in known if each.head is not None]
+    chosen = [each for each in fitting(with_head, case.call) if each.is_answered] or with_head
+    if not chosen:
+        return alone(case)
+    thread = next((each for each in chosen if each.is_thin), chosen[0])
+    assert thread.head is not None
+    return NeedPath(thread.head, partial(in_thread, case, thread, is_said=True))
+
+
+def in_thread(
+    case: Case, thread: Thread, line: Sequence[Node], *, is_said: bool = False, by_results: bool = False
+) -> Decision:
+    """As new words behind this line, the path to the head of a thread, if they are."""
+    messages = case.call.chat.path.messages
+    if not line:
+        return alone(case)
+    start = _newest_turn(line)
+    again = _overlap(line, start, messages)
+    new = messages[again.count :]
+    if not is_said and not by_results and not _may_go_on(case, thread, line, new):
+        return alone(case)
+    end = again.at + again.count
+    if not new:
+        return _repeated(case, thread, line, again)
+    if again.count and end < len(line):  # it goes on from an inner message: all of it is said anew
+        again, new = _Overlap(start, 0), messages
+    before = line if not again.count else line[: again.at]
+    return _thin(case, thread, Outcome.APPEND, line[-1], tuple(new), before)
+
+
+def _may_go_on(case: Case, thread: Thread, line: Sequence[Node], new: Sequence[Message]) -> bool:
+    """Are these new words of a user, for a thread of a client that sends only such?"""
+    return all(each.role == "user" for each in new) and (thread.is_thin or _is_first(case, thread, line))
+
+
+def _repeated(case: Case, thread: Thread, line: Sequence[Node], again: _Overlap) -> Decision:
+    """It is word for word what was asked last: asked again, or said again?"""
+    call, end = case.call, again.at + again.count
+    behind = line[end:]
+    if call.chat.prefill is not None and not again.count and line[-1].role == "assistant" and len(line) > 1:
+        return _thin(case, thread, Outcome.EXTEND, line[-2], (), line[:-1])
+    unanswered = not behind or behind[-1].state != "complete" or behind[-1].role != "assistant"
+    # Results are given once, and a prefill goes on from what is there.
+    is_once = call.chat.prefill is not None or all(each.role != "user" for each in call.chat.path.messages)
+    if again.count and (unanswered or is_once or call.is_sent_again or case.known.is_unseen):
+        outcome = Outcome.EXTEND if call.chat.prefill is not None else Outcome.RETRY
+        return _thin(case, thread, outcome, line[end - 1], (), line[: again.at])
+    return _thin(case, thread, Outcome.APPEND, line[-1], call.chat.path.messages, line)
+
+
+def _thin(
+    case: Case,
+    thread: Thread,
+    outcome: Outcome,
+    parent: Node,
+    new: tuple[Message, ...],
+    line: Sequence[Node],
+) -> Decision:
+    root = thread.root or line[0].id if line else thread.root or parent.id
+    plan = Thin(outcome, case.conversation, parent, new, tuple(line), root=root)
+    if case.call.chat.system:
+        return NeedSystem(partial(pinned, case, plan)) if case.rules.pins else plan
+    if not thread.root:
+        return NeedSystem(partial(_with_last_prompt, case, plan))
+    plan = msgspec.structs.replace(plan, system=thread.system)
+    return NeedSystem(partial(pinned, case, plan)) if case.rules.pins else plan
+
+
+def _with_last_prompt(case: Case, plan: Thin, stored: tuple[bytes, bytes] | None) -> RecordedPlan:
+    """Without a prompt of its own it gets the last of the conversation, where its thread's is not known."""
+    plan = msgspec.structs.replace(plan, system=stored[1] if stored else None)
+    return pinned(case, plan, stored) if case.rules.pins else plan
+
+
+def _newest_turn(line: Sequence[Node]) -> int:
+    """Where the newest turn of a line begins: at its question, or the first of several in a row."""
+    at = len(line)
+    while at and line[at - 1].role != "user":
+        at -= 1
+    while at > 1 and line[at - 2].role == "user":
+        at -= 1
+    return max(0, at - 1)
+
+
+class _Overlap(msgspec.Struct, frozen=True):
+    """So many messages at the beginning of a request are those of a line from `at` on."""
+
+    at: int
+    count: int
+
+
+def _overlap(line: Sequence[Node], start: int, messages: Sequence[Message]) -> _Overlap:
+    """The longest front of the request that repeats a part of the newest turn; the latest such part."""
+    best = _Overlap(start, 0)
+    for at in range(start, len(line)):
+        count = 0
+        while (
+            count < len(messages)
+            and at + count < len(line)
+            and line[at + count].digest == messages[count].digest
+        ):
+            count += 1
+        if count and count >= best.count:
+            best = _Overlap(at, count)
+    return best
+
+
+def _is_first(case: Case, thread: Thread, line: Sequence[Node]) -> bool:
+    """May these be the first new words behind a root from which nobody went on yet? Then more has to hold."""
+    call = case.call
+    if thread.model != call.chat.model:
+        return False
+    question = visible_text(call.chat.path.messages[-1].fields) if len(call.chat.path) else ""
+    if are_near_questions(question, visible_text(read(line[0].body))):
+        return False
+    return not any(
+        same_prompt(each.system, system_of(call)) and not each.is_same(call) for each in case.known.running
+    )

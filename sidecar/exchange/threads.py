@@ -1,0 +1,175 @@
+"""The threads of a conversation: to which of them may a request belong, and what is kept of one.
+
+A thread is a root with its prompt and what is under it. Two requests are of one thread only if their prompts,
+the leading system messages, are equal or nearly so; having none counts as a prompt of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from sidecar.conversation.likeness import are_near_prompts
+from sidecar.conversation.message import call_ids, visible_text
+from sidecar.conversation.records import Thread, name_of, tools_of
+from sidecar.conversation.tree import Message, Node
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import RecordedPlan, Thin
+
+__all__ = [
+    "Running",
+    "fitting",
+    "holds_a_turn",
+    "names_of_tools",
+    "prompt_text",
+    "running",
+    "same_prompt",
+    "system_of",
+    "thread_after",
+]
+
+#: A client that sends its whole history has shown it after so many questions.
+_SHOWN = 2
+
+_read_list = msgspec.json.Decoder(list[Any]).decode
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A request that is being answered: its prompt, and what it asks."""
+
+    system: bytes | None
+    path: bytes
+
+    def is_same(self, call: ChatCall) -> bool:
+        """Is it this very request, sent twice?"""
+        return self == running(call)
+
+
+def running(call: ChatCall) -> Running:
+    """What others have to know of a request while it is being answered."""
+    told = call.chat.path.hashes
+    return Running(system_of(call), told[-1] if told else b"")
+
+
+def system_of(call: ChatCall) -> bytes | None:
+    """The leading system messages of a request, as a JSON array; None if it has none."""
+    system = call.chat.system
+    return b"[" + b",".join([each.raw for each in system]) + b"]" if system else None
+
+
+def prompt_text(system: bytes | None) -> str:
+    """The words of leading system messages (a JSON array)."""
+    if system is None:
+        return ""
+    try:
+        messages = _read_list(system)
+    except (ValueError, RecursionError):
+        return ""
+    return "\n".join(visible_text(each) for each in messages if isinstance(each, dict))
+
+
+def same_prompt(one: bytes | None, other: bytes | None) -> bool:
+    """Are they one prompt, but for a clock in it?"""
+    if one is None or other is None:
+        return one is other
+    return one == other or are_near_prompts(prompt_text(one), prompt_text(other))
+
+
+def fitting(threads: Sequence[Thread], call: ChatCall) -> list[Thread]:
+    """The roots of the one prompt to which the request may belong, the newest first; none if unclear."""
+    own = system_of(call)
+    equal = [each for each in threads if each.system == own or not each.root]
+    if equal:
+        return equal
+    prompts = {each.system for each in threads}
+    if own is None:
+        return list(threads) if len(prompts) == 1 else []
+    near = {each for each in prompts if each is not None and same_prompt(each, own)}
+    if len(near) != 1:
+        return []
+    return [each for each in threads if each.system in near]
+
+
+def names_of_tools(call: ChatCall) -> tuple[str, ...]:
+    """The names of the tools that a request brings, as far as they are kept."""
+    if not call.chat.tools:
+        return ()
+    try:
+        tools = _read_list(call.chat.tools)
+    except (ValueError, RecursionError):
+        return ()
+    return tools_of(each["function"].get("name") for each in tools if _is_function(each))
+
+
+def _is_function(tool: Any) -> bool:
+    return isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+
+
+def thread_after(
+    call: ChatCall,
+    plan: RecordedPlan,
+    asked: Sequence[Node],
+    replies: Sequence[Node],
+    head: Node | None,
+    now: float,
+) -> Thread | None:
+    """What is kept of the thread of a request that has been answered; None where that tells nothing new.
+
+    `asked`: its new nodes; `head`: behind which of all these the next one goes; `now`: Unix seconds. A front
+    end that always sends its history needs no threads, nor does a chat whose client has shown that it does.
+    """
+    if not call.is_named or call.identity.sends_history:
+        return None
+    path = call.chat.path
+    root = _root(call, plan, asked)
+    if root is None or (not isinstance(plan, Thin) and _has_shown_itself(call)):
+        return None
+    is_thin = isinstance(plan, Thin)
+    is_answered = any(node.state != "failed" for node in replies)
+    return Thread(
+        root,
+        head.id if head is not None else None,
+        plan.system if is_thin and not call.chat.system else system_of(call),
+        name_of(call.chat.model),
+        names_of_tools(call),
+        is_answered=is_answered,
+        is_thin=is_thin and is_answered,
+        is_whole=not is_thin and holds_a_turn(path.messages),
+        updated_at=now,
+    )
+
+
+def _root(call: ChatCall, plan: RecordedPlan, asked: Sequence[Node]) -> bytes | None:
+    if plan.parent is None:
+        return asked[0].id if asked else None
+    if plan.root is not None:
+        return plan.root
+    path, at = call.chat.path, len(call.chat.path) - len(plan.new)
+    if at and path.hashes[at - 1] == plan.parent.hash:
+        return call.chain.message_id(None, path.messages[0].digest, path.hashes[0])
+    return None
+
+
+def _has_shown_itself(call: ChatCall) -> bool:
+    """Does it hold more questions than those after which nothing new is told of its client?"""
+    questions = 0
+    for each in call.chat.path.messages:
+        questions += each.role == "user"
+        if questions > _SHOWN:
+            return True
+    return False
+
+
+def holds_a_turn(messages: Sequence[Message]) -> bool:
+    """Does it hold a question, its final answer and a question behind it?"""
+    asked = answered = False
+    for each in messages:
+        if each.role == "user":
+            if answered:
+                return True
+            asked = True
+        elif each.role == "assistant" and not call_ids(each.fields):
+            answered = asked
+    return False

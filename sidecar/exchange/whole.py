@@ -1,0 +1,107 @@
+"""Where the history continues that a request brings, or that it does not continue at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from sidecar.conversation.echo import Step
+from sidecar.conversation.effort import Effort
+from sidecar.conversation.reconcile import (
+    Match,
+    Outcome,
+    Place,
+    outcome_of,
+    walk,
+)
+from sidecar.conversation.tree import Node, Tree
+from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem, NeedTree
+from sidecar.exchange.plan import RecordedPlan, Thin, Whole
+from sidecar.exchange.threads import (
+    same_prompt,
+    system_of,
+)
+
+__all__ = ["alone", "is_faithful", "matched", "onward", "pinned", "whole"]
+
+
+def whole(case: Case) -> Decision:
+    place, known = case.place, case.known
+    if place is None:
+        return NeedTree(partial(_whole_by_content, case))
+    if place.node is not None and not is_faithful(case, place, place.node):
+        return NeedPath(place.node.id, partial(_whole_on_path, case, place))
+    return settled_whole(case, place, (), known.found.is_tip)
+
+
+def _whole_on_path(case: Case, place: Place, path: Sequence[Node]) -> Decision:
+    """Something on the path to the place may have to be restored: what stands for which message?"""
+    steps = walk(Tree(path), case.call.chat.path, case.named, Effort(case.rules.most)).steps
+    return settled_whole(case, place, steps, case.known.found.is_tip)
+
+
+def _whole_by_content(case: Case, tree: Tree) -> Decision:
+    return matched(case, tree, walk(tree, case.call.chat.path, case.named, Effort(case.rules.most)))
+
+
+def matched(case: Case, tree: Tree, match: Match) -> Decision:
+    place = match.place
+    is_tip = not tree.children(place.node)
+    return settled_whole(case, place, match.steps, is_tip, is_given_up=match.is_given_up)
+
+
+def settled_whole(
+    case: Case, place: Place, steps: tuple[Step, ...], is_tip: bool, *, is_given_up: bool = False
+) -> Decision:
+    call = case.call
+    if place.node is None and call.identity.by_agent and case.known.of_its_own is not None:
+        return Whole(Outcome.START, case.known.of_its_own, None, call.chat.path.messages)
+    plan = msgspec.structs.replace(
+        onward(case, place, is_tip),
+        steps=steps if call.is_named else (),
+        is_given_up=is_given_up,
+        root=steps[0][0].id if steps and place.anchored else None,
+    )
+    if not (case.rules.pins and call.is_named and call.chat.system):
+        return plan
+    return NeedSystem(partial(pinned, case, plan))
+
+
+def onward(case: Case, place: Place, is_tip: bool) -> Whole:
+    """To go on at a place up to which there is nothing to restore."""
+    chat = case.call.chat
+    extends = chat.prefill is not None
+    return Whole(
+        outcome=outcome_of(chat.path, place, extends=extends, stored=True, is_tip=is_tip),
+        conversation=case.conversation,
+        parent=place.node,
+        new=chat.path.messages[place.position :],
+    )
+
+
+def pinned(case: Case, plan: Whole | Thin, stored: tuple[bytes, bytes] | None) -> RecordedPlan:
+    """With the first prompt of the conversation, where the request's is the same but for a clock."""
+    if stored is None:
+        return plan
+    own = system_of(case.call) or plan.system
+    if own is not None and not same_prompt(stored[0], own):
+        return plan
+    return msgspec.structs.replace(plan, system=stored[0])
+
+
+def is_faithful(case: Case, place: Place, node: Node) -> bool:
+    """Is there nothing to restore up to this place?"""
+    if not case.call.is_named:
+        return True
+    return case.rules.by_hash and node.exact == case.call.chat.path.exacts[place.position - 1]
+
+
+def alone(case: Case) -> Decision:
+    """It goes as it came, under a root of its own; a root that is there already is asked again."""
+    call, place = case.call, case.place
+    if place is not None and place.node is not None:
+        return settled_whole(case, place, (), case.known.found.is_tip)
+    outcome = Outcome.EXTEND if call.chat.prefill else Outcome.ALONE
+    return Whole(outcome, case.conversation, None, call.chat.path.messages)

@@ -1,0 +1,92 @@
+"""The requests that are being answered now, by conversation: what a client that sends only what is new may be
+waiting for, and what it has sent without seeing the end of the answer.
+
+Of this process alone: it tells two messages sent at once, and a message that is sent again, from new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.threads import Running, running
+
+__all__ = ["RunningRequests"]
+
+_MOST_UNSEEN = 4096  # conversations
+
+
+class RunningRequests:
+    """Those of the clients whose requests do not say by themselves that they bring their history."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, list[Running]] = {}
+        self._unseen: OrderedDict[str, Running] = OrderedDict()
+        self._commits: dict[str, asyncio.Task[None]] = {}
+        self._left: dict[str, list[asyncio.Event]] = {}
+
+    @contextmanager
+    def entered(self, call: ChatCall) -> Iterator[bool]:
+        """For as long as a request is answered; gives whether its client has sent it before, and has seen no
+        end of an answer to it."""
+        name = call.conversation_id or ""
+        mine = running(call)
+        there = self._running.setdefault(name, [])
+        again = mine in there or self._unseen.get(name) == mine
+        there.append(mine)
+        try:
+            yield again
+        except (asyncio.CancelledError, ConnectionResetError):
+            self._unseen[name] = mine
+            if len(self._unseen) > _MOST_UNSEEN:
+                self._unseen.popitem(last=False)
+            raise
+        else:
+            self._unseen.pop(name, None)
+        finally:
+            there.remove(mine)
+            if not there:
+                del self._running[name]
+
+    def others(self, call: ChatCall) -> tuple[Running, ...]:
+        """What else is being answered in this conversation."""
+        if not call.brings_no_history:
+            return ()
+        there = list(self._running.get(call.conversation_id or "", ()))
+        mine = running(call)
+        if mine in there:
+            there.remove(mine)
+        return tuple(there)
+
+    def is_being_written(self, conversation: str, commit: asyncio.Task[None]) -> None:
+        """Its client has seen the end of a turn that is still on its way into the store."""
+        self._commits[conversation] = commit
+        commit.add_done_callback(lambda done: self._written(conversation, done))
+
+    @contextmanager
+    def left_behind(self, conversation: str) -> Iterator[asyncio.Event]:
+        """For as long as a reply is read whose client has left; the event tells that it must end now."""
+        end = asyncio.Event()
+        there = self._left.setdefault(conversation, [])
+        there.append(end)
+        try:
+            yield end
+        finally:
+            there.remove(end)
+            if not there:
+                del self._left[conversation]
+
+    async def written(self, conversation: str | None) -> None:
+        """Wait until what its client has seen of a conversation is stored; what it has left is ended."""
+        for end in self._left.get(conversation or "", ()):
+            end.set()
+        commit = self._commits.get(conversation or "")
+        if commit is not None:
+            await asyncio.wait((commit,))
+
+    def _written(self, conversation: str, commit: asyncio.Task[None]) -> None:
+        if self._commits.get(conversation) is commit:
+            del self._commits[conversation]
