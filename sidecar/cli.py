@@ -1,8 +1,8 @@
 """`sidecar serve | check-config | export | doctor`, and the commands of `sidecar.commands`.
 
-Rule: what goes wrong is said in one line for each mistake, never in a traceback. Exit codes: 0 done,
-1 it failed, 2 the command line or the settings are wrong (`check-config`: 1, finding that is its job).
-`doctor`: 0 nothing has to be changed, 1 something has, 2 the sidecar could not be asked.
+Rule: each mistake is reported in one line, never as a traceback. Exit codes: 0 success, 1 failure,
+2 the command line or the settings are wrong (`check-config`: 1, since finding that is its job).
+`doctor`: 0 nothing needs to change, 1 something does, 2 the sidecar could not be reached.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = arguments.pop("run")
     try:
         code: int = run(arguments)
-        # A reader that left is noticed here and not in the interpreter's last breath.
+        # A closed pipe is noticed here and not when the interpreter exits.
         sys.stdout.flush()
         return code
     except SettingsError as error:
@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # the rule above; where it came from is for whoever looks for the fault
         log.debug("the command failed", exc_info=error)
         _complain(
-            f"the sidecar has a fault of its own here ({type(error).__name__}): report it, with what"
-            " SIDECAR_LOGS__LEVEL=debug says"
+            f"this is a bug in the sidecar ({type(error).__name__}): please report it, with the output of"
+            " SIDECAR_LOGS__LEVEL=debug"
         )
     return 1
 
@@ -79,24 +79,29 @@ def _parser() -> argparse.ArgumentParser:
     store = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[config])
     store.add_argument("--store", metavar="URL", help='"sqlite:///PATH", "postgresql://…" or "memory:"')
     serving = argparse.ArgumentParser(add_help=False, allow_abbrev=False, parents=[store])
-    serving.add_argument("--upstream", metavar="URL|demo", help="OpenAI base URL, or the demo server inside")
-    serving.add_argument("--listen", metavar="HOST:PORT", help="where to serve; port 0 takes any free one")
-    serving.add_argument("--workers", metavar="N", help="how many processes serve")
+    serving.add_argument(
+        "--upstream", metavar="URL|demo", help="OpenAI base URL, or `demo` for the built-in demo server"
+    )
+    serving.add_argument(
+        "--listen", metavar="HOST:PORT", help="address to listen on; port 0 picks a free one"
+    )
+    serving.add_argument("--workers", metavar="N", help="number of worker processes")
 
     parser = argparse.ArgumentParser(
         prog="sidecar",
         description="A reverse proxy that gives stateless chat requests a memory.",
-        epilog="Every setting can also be an environment variable (SIDECAR_...) or stand in the file.",
+        epilog="Every setting can also be set by an environment variable (SIDECAR_...) or in the file.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    serve = commands.add_parser(
-        "serve", parents=[serving], help="serve until told to stop", allow_abbrev=False
-    )
+    serve = commands.add_parser("serve", parents=[serving], help="serve until stopped", allow_abbrev=False)
     serve.set_defaults(run=_serve)
     check = commands.add_parser(
-        "check-config", parents=[serving], help="report every mistake in the settings", allow_abbrev=False
+        "check-config",
+        parents=[serving],
+        help="validate the settings and report every mistake",
+        allow_abbrev=False,
     )
     check.set_defaults(run=_check_config)
     export = commands.add_parser("export", parents=[store], help="print conversations", allow_abbrev=False)
@@ -106,12 +111,12 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser(
         "doctor",
         parents=[config],
-        help="what the clients really send, and what to change",
+        help="show what clients really send, and what to change",
         allow_abbrev=False,
     )
     doctor.add_argument("--url", metavar="URL", help="the running sidecar (default: where `listen` says)")
-    doctor.add_argument("--last", metavar="N", type=_number, help="look at the newest N requests alone")
-    doctor.add_argument("--json", action="store_true", help="the report as JSON")
+    doctor.add_argument("--last", metavar="N", type=_number, help="only look at the newest N requests")
+    doctor.add_argument("--json", action="store_true", help="print the report as JSON")
     doctor.set_defaults(run=_doctor)
     parsers.add(commands, config, store, _load)
     return parser

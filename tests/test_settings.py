@@ -201,7 +201,7 @@ class TestMistakes:
             ('[timeouts]\nidle = "10m"', '"10m" is not a number'),
             ("[retries]\nattempts = 0", "0 is too small"),
             ("[limits]\nmax_body = -1", "-1 is too small"),
-            ('[restore]\nanswers = "perhaps"', '"perhaps" is a switch; write true or false'),
+            ('[restore]\nanswers = "perhaps"', '"perhaps" is not a boolean; write true or false'),
             ("upstream = 8080", "8080 is not text; put it in quotes"),
             ("[logs]\nlevel = 3", "3 is not one of 'debug', 'info'"),
             ('[identity]\nheaders = "X-A"', '"X-A" is not a list; write ["…", "…"]'),

@@ -1,14 +1,13 @@
 """`/-/live`, `/-/ready`, `/-/metrics`, `/-/doctor`: for orchestrators and operators.
 
-Live: the process answers. Ready: a turn could be recorded now (200, else 503). Whether the upstream can
-be reached is told, not required: a model that is being restarted is no reason to take the sidecar away.
+Live: the process answers. Ready: a reply could be recorded now (200, else 503). Whether the upstream is
+reachable is reported but not required: a model that is being restarted is no reason to stop the sidecar.
+`/-/ready` reports only the state of both; the reason is in the log.
 
-Of both `/-/ready` tells the kind alone: why it is so stands in the log.
-
-Whoever reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token` says
-where and for whom `/-/metrics` and `/-/doctor` are. So none of them names a tenant, a conversation, a user or
-a credential, or repeats what somebody said: they give counts, settings' names and names of headers and
-programs. Pages of other sites cannot read them: no answer allows another origin.
+Anybody who reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token`
+restricts `/-/metrics` and `/-/doctor`. So none of them names a tenant, a conversation, a user or a
+credential, or repeats content: they give counts, names of settings, and names of headers and programs. Web
+pages of other sites cannot read them: no response allows another origin.
 """
 
 from __future__ import annotations

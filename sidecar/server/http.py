@@ -91,7 +91,7 @@ async def admit(request: web.BaseRequest) -> None:
 
 
 def body_failed(error: Exception, settings: Settings) -> SidecarError:
-    """What a client is told whose request's body did not come as it should."""
+    """The error for a request whose body did not arrive as it should."""
     failure: SidecarError = BadRequest("the framing of the body is broken", code="invalid_http")
     if isinstance(error, RequestBodyTimeout):
         patience = settings.timeouts.request_body
@@ -107,7 +107,7 @@ def _unclear(message: str) -> BadRequest:
 def _refusal(settings: Settings, status: int, error: BaseException | None) -> web.Response:
     """The answer to a request that could not be read. What aiohttp says of it quotes the client's bytes."""
     limit, patience = settings.limits.header_block, settings.timeouts.request_head
-    failure: SidecarError = BadRequest("this is no HTTP request that can be read", code="invalid_http")
+    failure: SidecarError = BadRequest("this is not a valid HTTP request", code="invalid_http")
     if isinstance(error, HeaderBlockTooLarge) or type(error).__name__ == "LineTooLong":
         failure = HeadersTooLarge(
             f"the header block is larger than `limits.header_block` = {limit} bytes, or has more than"

@@ -1,8 +1,8 @@
 """Several processes on one port: a parent that serves nothing, and its workers, which share one store.
 
-Rules: it is ready once all workers serve, and says so once. A worker that ends without being told to is said,
-and started anew on the socket of the old one, so that connections that wait there are served. A signal to
-stop goes to all workers; the parent ends when they have. Workers whose parent is gone stop by themselves.
+Rules: it is ready once all workers serve, and says so once. A worker that exits unexpectedly is logged and
+restarted on the same socket, so that connections that wait there are served. A signal to stop goes to all
+workers; the parent exits after them. Workers whose parent is gone stop by themselves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SOON = 5.0  # seconds: a worker that ends earlier than that is started anew onl
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _TICK = 60.0  # seconds
 
-#: Serves on these sockets until told to stop, or until the pipe (a descriptor) ends; says when it serves.
+#: Serves on these sockets until stopped, or until the pipe (a descriptor) closes; reports when it serves.
 Work = Callable[[Settings, Sockets, int, Callable[[], object]], None]
 
 
@@ -139,7 +139,7 @@ class Workers:
             self._end_all(signal.SIGTERM)
             return
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        log.error("a worker ended and is started anew", extra={"worker": number, "pid": pid, "by": how})
+        log.error("a worker exited and is restarted", extra={"worker": number, "pid": pid, "by": how})
         pause = 0.0
         if lived < _SOON:
             pause = min(2 * self._pauses.get(number, _FIRST_PAUSE / 2), _LONGEST_PAUSE)

@@ -2,22 +2,22 @@
 
 The map, each module above those that use it:
 
-    values           what a single value may look like, and the sentence to say when it does not
+    values           types of single values, and the sentence for a value that does not fit
     credentials      where clients and gateways put keys
     openings         how known background tasks begin
-    prompts          what a model is told that is to sum up
+    prompts          the default instructions for the summary model
     section          what every section is
-    access           the sections on who may come near
+    access           the sections on access
     keeping          the sections on what is kept
     certificates     files with certificates and keys
     target           the section on how the upstream is reached
-    connections      what is in other sections on connections of clients
-    limits           the section on how large things may be
+    connections      the limits and timeouts of client connections
+    limits           the section on sizes and memory
     trimming         the section on how much history goes upstream
     sections         the settings with their defaults and meanings, section by section
-    contradictions   which of them cannot be had together
-    model            all of it as one value that can work
-    exposed          files with secrets that others can read
+    contradictions   which settings exclude each other
+    model            all settings as one validated value
+    exposed          warnings about files with secrets that others can read
     load             flag, environment, file, default: the only reader of the environment
     describe         the README's table and `config/sidecar.toml`, generated from the declaration
 

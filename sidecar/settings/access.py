@@ -1,4 +1,4 @@
-"""The sections on who may come near: web pages, and whoever looks after the sidecar."""
+"""The sections on access: from web pages, and to the pages for operators."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ __all__ = ["Access", "Admin"]
 
 
 class Access(Section):
-    """Which web pages may talk to the sidecar through a browser. Programs may always."""
+    """Which web pages may send requests through a browser. Programs always may."""
 
     hosts: tuple[HostName, ...] = Field(
         (),
-        description="Names, without a port, by which the sidecar is called beside addresses, names without a"
-        " dot (a container's) and those of local networks; another one gets 421. Empty: only on loopback,"
-        " where it may be the name of a web page that points here. `*` for any.",
+        description="Host names, without a port, to accept besides IP addresses, names without a dot (a"
+        " container's) and those of local networks; requests for any other name get 421. If empty, only"
+        " requests on loopback are checked, where a web page's own name may point here. `*` accepts any.",
     )
     origins: tuple[Origin, ...] = Field(
         (),
-        description="Web pages of other sites, such as `https://chat.example.com`, that may send requests for"
-        " which a browser does not ask first: neither JSON nor a credential; others get 403. `*` for any.",
+        description="Origins of other sites' web pages, such as `https://chat.example.com`, that may send"
+        " requests without a CORS preflight (neither JSON nor a credential); others get 403. `*` for any.",
     )
 
 
 class Admin(Section):
-    """Where `/-/metrics` and `/-/doctor` are, and for whom."""
+    """Where `/-/metrics` and `/-/doctor` are served, and to whom."""
 
     listen: ListenOrNone = Field(
         "",
-        description="A second HOST:PORT, for `/-/metrics` and `/-/doctor` alone; empty: they are on that of"
-        " `listen`. `/-/live` and `/-/ready` are on both.",
+        description="A second HOST:PORT that serves `/-/metrics` and `/-/doctor` instead of `listen`; empty:"
+        " they are served on `listen`. `/-/live` and `/-/ready` are served on both.",
     )
     token: Secret = Field(
         SecretStr(""),
-        description="Whoever reads these two pages has to send it as a bearer token; empty: anybody may.",
+        description="Bearer token that these two pages require; if empty, they require none.",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from sidecar.settings.section import Section
-from sidecar.settings.values import Snapshot, Wait
+from sidecar.settings.values import PositiveInt, Wait
 
 __all__ = ["ConnectionLimits", "ConnectionTimeouts"]
 
@@ -13,16 +13,16 @@ __all__ = ["ConnectionLimits", "ConnectionTimeouts"]
 class ConnectionLimits(Section):
     """How much of a connection is read, and how many there may be."""
 
-    header_block: Snapshot = Field(
+    header_block: PositiveInt = Field(
         64 * 1024,
         description="Largest header block of a request, request line included, in bytes; above it 431.",
     )
-    connections: Snapshot = Field(
+    connections: PositiveInt = Field(
         10_000,
         description="How many connections of clients may be open, for each worker. Beyond that the oldest"
         " idle one is closed, and where none is idle the new one gets 503.",
     )
-    websocket_message: Snapshot = Field(
+    websocket_message: PositiveInt = Field(
         16 * 1024 * 1024,
         description="Largest message of a WebSocket, in either direction, in bytes; a larger one ends it with"
         " 1009.",

@@ -1,53 +1,53 @@
-"""How large things may be, and how much memory they may take together: the section `limits`."""
+"""The section `limits`: sizes of requests and replies, and the memory they may take together."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from sidecar.settings.connections import ConnectionLimits
-from sidecar.settings.values import Seconds, Snapshot
+from sidecar.settings.values import PositiveInt, Seconds
 
 
 class Limits(ConnectionLimits):
-    """How large things may be."""
+    """Limits of size, number and memory."""
 
-    max_body: Snapshot = Field(
+    max_body: PositiveInt = Field(
         64 * 1024 * 1024,
-        description="Largest body of a chat request, in bytes; above it 413. Other paths: no limit.",
+        description="Maximum body of a chat request, in bytes; above it 413. Other paths have no limit.",
     )
-    max_messages: Snapshot = Field(
+    max_messages: PositiveInt = Field(
         20_000,
-        description="Most messages of a chat request; above it 400. A body may hold 16 times as many strings,"
-        " lists and objects.",
+        description="Maximum number of messages in a chat request; more get 400. A body may hold 16 times as"
+        " many strings, lists and objects.",
     )
-    recognition_messages: Snapshot = Field(
+    recognition_messages: PositiveInt = Field(
         50_000,
-        description="To find where a request goes on that is not stored word for word, at most so many stored"
-        " messages are compared with it; then it is kept as a branch of its own.",
+        description="Maximum number of stored messages to compare with a request that is not stored word for"
+        " word, to find where it continues; beyond that it becomes a branch of its own.",
     )
-    recognition_bytes: Snapshot = Field(
+    recognition_bytes: PositiveInt = Field(
         16 * 1024 * 1024,
         description="The same in bytes of their text; a message that is only read counts a quarter.",
     )
-    bodies_in_flight: Snapshot = Field(
+    bodies_in_flight: PositiveInt = Field(
         192 * 1024 * 1024,
-        description="How many bytes the bodies of all chat requests under way may have in one process, in"
+        description="Maximum total size of the bodies of all chat requests in flight in one process, in"
         " bytes. Bodies above a MiB may take half of it, or `limits.max_body`.",
     )
     body_wait: Seconds = Field(
         5.0, description="How long a request waits for room for its body, in seconds; then 503."
     )
-    unpack_ratio: Snapshot = Field(
+    unpack_ratio: PositiveInt = Field(
         100,
-        description="How many times its own size a compressed body may unpack to, above a MiB; above it 413.",
+        description="Maximum compression ratio of a body that decompresses to more than a MiB; above it 413.",
     )
-    max_reply: Snapshot = Field(
+    max_reply: PositiveInt = Field(
         16 * 1024 * 1024,
-        description="How much of one reply is recorded, in bytes; of a stream its words count, and little"
-        " else. A longer one reaches the client whole; its beginning is recorded, as `partial`.",
+        description="Maximum size of a recorded reply, in bytes; of a stream little more than its words"
+        " counts. A longer reply reaches the client whole; its beginning is recorded, as `partial`.",
     )
-    replies_in_flight: Snapshot = Field(
+    replies_in_flight: PositiveInt = Field(
         128 * 1024 * 1024,
-        description="How much memory all replies being relayed may take in one process, in bytes, beside the"
-        " first MiB of each. Beyond it only the beginning of a reply is recorded.",
+        description="Maximum memory for all replies being relayed in one process, in bytes, besides the first"
+        " MiB of each. Beyond it only the beginning of a reply is recorded.",
     )

@@ -1,4 +1,4 @@
-"""What models are told to do, unless the settings say something else."""
+"""Default instructions for models."""
 
 from __future__ import annotations
 

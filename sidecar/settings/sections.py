@@ -35,10 +35,10 @@ from sidecar.settings.values import (
     Opening,
     OtherUpstream,
     Parameter,
+    PositiveInt,
     Prefix,
     Seconds,
     Secret,
-    Snapshot,
     Store,
     Upstream,
     Wait,
@@ -84,7 +84,7 @@ class Identity(Section):
 
 
 class Tenant(Section):
-    """Whose conversations these are. Two tenants never share anything."""
+    """Which tenant a conversation belongs to. Tenants never share anything."""
 
     mode: Literal["credential+user", "credential", "user", "fixed"] = Field(
         "credential+user",
@@ -153,7 +153,7 @@ class Tasks(Section):
 
 
 class History(Section):
-    """What is kept, and when."""
+    """What is recorded, and when."""
 
     mode: Literal["auto", "full", "append", "off"] = Field(
         "auto",
@@ -179,11 +179,11 @@ class History(Section):
 
 
 class Restore(Section):
-    """What is put back that the client's copy of a message has lost."""
+    """What is restored that the client's copy of a message has lost."""
 
     answers: bool = Field(
         True,
-        description="Put back what clients lose of answers: tool calls with their results, signatures, "
+        description="Restore what clients lose of answers: tool calls with their results, signatures, "
         "the spelling of arguments.",
     )
     reasoning: Literal["off", "same-model", "always"] = Field(
@@ -192,7 +192,7 @@ class Restore(Section):
     )
     user_messages: bool = Field(
         False,
-        description="Put back the documents that earlier user messages were first sent with.",
+        description="Restore the documents that earlier user messages were first sent with.",
     )
     system_prompt: Literal["client", "pin"] = Field(
         "client",
@@ -201,7 +201,7 @@ class Restore(Section):
 
 
 class Summary(Section):
-    """A model's summary in place of the turns that are left out for length; off without a model."""
+    """Summaries, made by a model, of the turns that are dropped for length; off without a model."""
 
     model: str = Field(
         "",
@@ -218,7 +218,7 @@ class Summary(Section):
         description="URL of the HTTP proxy to reach `summary.upstream` through, as `target.proxy` is.",
     )
     prompt: str = Field(SUMMARY_PROMPT, description="Instructions for that model.")
-    max_tokens: Snapshot = Field(
+    max_tokens: PositiveInt = Field(
         400,
         description="Maximum length of a summary, in tokens. That much is reserved in every prompt with a"
         " token limit, though never more than a quarter of it.",
@@ -226,12 +226,13 @@ class Summary(Section):
 
 
 class Session(Section):
-    """The stable session id that the upstream gets, header from the client or not."""
+    """The stable session id that is sent upstream, whether or not the client sends an id."""
 
     headers: tuple[HeaderToSend, ...] = Field(
         ("X-Conversation-ID",),
-        description="Headers in which the upstream gets the conversation's id, such as `X-Session-ID`. What a"
-        " client puts into one that is not among `identity.headers` names its chat, and goes no further.",
+        description="Request headers that carry the conversation's id to the upstream, such as"
+        " `X-Session-ID`. A client's own value in one that is not among `identity.headers` names its chat and"
+        " is not passed on.",
     )
     opaque: bool = Field(
         False,
@@ -240,9 +241,8 @@ class Session(Section):
     )
     body_field: BodyField = Field(
         "",
-        description="Field of the request body in which the upstream gets that id, such as"
-        " `prompt_cache_key`; empty for none. What the client sets there itself stays, unless"
-        " `session.opaque` is set.",
+        description="Field of the request body that carries the id to the upstream, such as"
+        " `prompt_cache_key`; empty for none. A client's own value is kept, unless `session.opaque` is set.",
     )
     slots: Count = Field(
         0,
@@ -266,21 +266,21 @@ class Timeouts(ConnectionTimeouts):
         description="Timeout for the store, in seconds, after which it counts as failing.",
     )
     shutdown: Seconds = Field(
-        8.0, description="How long open requests may continue once the process is told to stop, in seconds."
+        8.0, description="How long requests in flight may continue after a signal to stop, in seconds."
     )
 
 
 class Retries(Section):
     """Retries of connections that failed; never of a request that the upstream may have begun to work on."""
 
-    attempts: Snapshot = Field(3, description="Total attempts, including the first.")
+    attempts: PositiveInt = Field(3, description="Total attempts, including the first.")
     backoff: Seconds = Field(
         0.2, description="Pause before the second attempt, in seconds; it doubles with every attempt."
     )
 
 
 class Doctor(Section):
-    """What `sidecar doctor` can look back on: how requests named themselves, never what they said."""
+    """What `sidecar doctor` remembers: how requests identified themselves, never their content."""
 
     remember: Count = Field(500, description="How many recent requests to keep in memory; 0 for none.")
 

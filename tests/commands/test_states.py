@@ -138,7 +138,7 @@ def test_what_nobody_thought_of_is_one_line_as_well(monkeypatch, capsys):
     assert main(["verify", "--store", "postgresql://x@127.0.0.1:1/x"]) == 1
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert "a fault of its own here (KeyError)" in err
+    assert "this is a bug in the sidecar (KeyError)" in err
     assert "s3cret" not in err
 
 

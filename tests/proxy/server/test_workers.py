@@ -135,7 +135,7 @@ async def test_a_worker_that_is_killed_is_said_and_started_anew_and_its_counts_s
         assert upstream.last.said == ["hi", "ok", "and now?"]
         process.running.terminate()
         _, complained = await process.running.communicate()
-        assert complained.count(b"a worker ended and is started anew") == 2
+        assert complained.count(b"a worker exited and is restarted") == 2
         assert b'by="signal 9"' in complained
 
 
