@@ -52,8 +52,8 @@ async def shorter(
     size = services.learned.weights(call.chat.model).tokens(sent)
     if refused.limit is not None:
         services.windows.learn(call.chat.model, call.identity.credential, refused.limit)
-        if _is_the_answers_fault(call, refused, size):
-            return None
+    if _is_the_answers_fault(call, refused, size):
+        return None
     revision = replace(composed.revision, ceiling=_ceiling(services, call, refused, size))
     cut = await compose(services, call, plan, request, revision)
     return None if cut.body == composed.body else cut
@@ -79,13 +79,16 @@ def _believable(refused: Overflow, call: ChatCall, size: int) -> Overflow:
         fits = size / _FAR_OFF <= refused.sent <= size * _FAR_OFF
     else:
         fits = refused.limit is None or refused.limit <= size * _FAR_OFF + (call.chat.max_tokens or 0)
-    return refused if fits else Overflow()
+    return refused if fits else Overflow(with_answer=refused.with_answer)
 
 
 def _is_the_answers_fault(call: ChatCall, refused: Overflow, size: int) -> bool:
-    """Does the prompt take no more than its half of the window, and the answer more than the other?"""
-    half = (refused.limit or 0) // 2
-    return (call.chat.max_tokens or 0) > half >= (refused.sent or size)
+    """Would the answer need more than half of the window, whatever is left of the prompt?"""
+    answer = call.chat.max_tokens or 0
+    if refused.limit is None:  # prompt and answer are more than the window together
+        return refused.with_answer and answer > size
+    half = refused.limit // 2
+    return answer > half and (refused.with_answer or half >= (refused.sent or size))
 
 
 def _ceiling(services: Services, call: ChatCall, refused: Overflow, size: int) -> int:

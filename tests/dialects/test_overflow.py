@@ -62,6 +62,28 @@ def test_an_error_of_any_status_may_be_one(status):
     assert recognised(status, b'{"error":{"message":"Rate limit reached","code":"rate_limit"}}') is None
 
 
+@pytest.mark.parametrize(
+    ("name", "with_answer"),
+    [
+        ("vllm up to 0.8", True),
+        ("vllm 0.9", True),
+        ("vllm 0.16", True),
+        ("groq", True),
+        ("tgi", True),
+        ("anthropic, with the answer", True),
+        ("llama.cpp", False),
+        ("ollama", False),
+        ("openai, messages", False),
+        ("anthropic", False),
+    ],
+)
+def test_it_is_told_whether_the_answer_counts_as_well(name, with_answer):
+    status, body, _ = REFUSALS[name]
+    found = recognised(status, json.dumps(body).encode())
+    assert found is not None
+    assert found.with_answer == with_answer
+
+
 @pytest.mark.parametrize("status", [201, 301, 304])
 def test_what_is_no_error_is_none(status):
     assert recognised(status, json.dumps(openai(QUOTED)).encode()) is None

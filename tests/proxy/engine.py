@@ -100,6 +100,8 @@ class Engine:
     per_character: float = 0.3
     in_stream: bool = False
     counts: bool = False
+    #: Whether the tokens that are asked for count, if not by its words.
+    counts_answer: bool = False
 
     def tokens(self, body: Any) -> int:
         return int(sum(len(json.dumps(each)) for each in body["messages"]) * self.per_character)
@@ -107,7 +109,7 @@ class Engine:
     async def __call__(self, exchange: Exchange) -> None:
         body = exchange.request.json
         sent, answer = self.tokens(body), body.get("max_tokens", 0)
-        if sent + answer * (self.words in WITH_ANSWER) <= self.window:
+        if sent + answer * (self.counts_answer or self.words in WITH_ANSWER) <= self.window:
             told = {**json.loads(completion("fits")), "usage": {"prompt_tokens": sent}}
             await (sends(json.dumps(told).encode()) if self.counts else says("fits"))(exchange)
             return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from sidecar.dialects.chat.overflow_numbers import Overflow, Own, numbers_in, of_counts
@@ -57,12 +58,16 @@ def recognised(status: int, body: bytes, request: bytes = b"") -> Overflow | Non
     text = "\n".join(text for name, text in told if name not in _NAMES)[:_LONGEST]
     if _OTHER_SUBJECT.search(_without_quotes(text, request)) or any(map(_is_other, names)):
         return None
-    told_by = _Own(text, request)
+    found = _found(error, text, names, _Own(text, request))
+    return found and replace(found, with_answer=bool(_WITH_THE_ANSWER.search(text)))
+
+
+def _found(error: Any, text: str, names: set[str], own: Own) -> Overflow | None:
     if names & _CODES:
         counts = _counts(error, _DEEPEST)
-        return counts if counts and counts.limit else numbers_in(text, told_by) or Overflow()
+        return counts if counts and counts.limit else numbers_in(text, own) or Overflow()
     by_name = any(_speaks_of_length(_words_of(name), _always) for name in names)
-    return numbers_in(text, told_by) if by_name or _speaks_of_length(text, told_by) else None
+    return numbers_in(text, own) if by_name or _speaks_of_length(text, own) else None
 
 
 def _always(_start: int, _end: int) -> bool:
@@ -171,6 +176,9 @@ _OF_THE_ANSWER = re.compile(
     r"\bmax[ _](?:completion[ _]|output[ _]|new[ _])?tokens\b"
     r"|(?:output|completion|new|generated|thinking) tokens|budget[ _]tokens|maximum output",
     re.IGNORECASE,
+)
+_WITH_THE_ANSWER = re.compile(
+    r"completion|max[ _](?:completion_|new_|output_)?tokens|output|new_tokens|generat", re.IGNORECASE
 )
 _OF_THE_PROMPT = re.compile(
     r"prompt|input|messages\b|context|histor|conversation|sequence length|request has", re.IGNORECASE

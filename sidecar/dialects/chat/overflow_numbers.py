@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
-
-import msgspec
 
 from sidecar.prompt.model_lists import SMALLEST_WINDOW
 
@@ -23,11 +22,16 @@ _LARGEST = 1 << 31
 Own = Callable[[int, int], bool]
 
 
-class Overflow(msgspec.Struct, frozen=True):
-    """A refusal for length. `limit` is the model's window, `sent` the prompt as the upstream counted it."""
+@dataclass(slots=True, frozen=True)
+class Overflow:
+    """A refusal for length. `limit` is the model's window, `sent` the prompt as the upstream counted it.
+
+    `with_answer`: it says that the answer that was asked for counts as well.
+    """
 
     limit: int | None = None
     sent: int | None = None
+    with_answer: bool = field(default=False, compare=False)
 
 
 def of_counts(limit: Any, sent: Any) -> Overflow | None:

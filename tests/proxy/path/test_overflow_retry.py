@@ -175,13 +175,18 @@ async def test_what_is_no_refusal_for_length_goes_to_the_client_as_it_came(
     assert "X-Sidecar-Healed" not in reply.headers
 
 
-@pytest.mark.parametrize("words", [engine.vllm, engine.litellm])
+def vague(window: int, sent: int, answer: int) -> tuple[int, Any]:
+    """No numbers, and the answer counts."""
+    return engine.groq(window, sent, answer)
+
+
+@pytest.mark.parametrize("words", [engine.vllm, engine.vllm_at_least, engine.litellm, vague])
 @pytest.mark.parametrize("thin", [False, True])
 async def test_an_answer_of_more_than_half_the_window_costs_no_history(
     sidecar: Sidecar, upstream: Upstream, words: Any, thin: bool
 ):
     """The prompt would be cut to nothing for the sake of an answer that is never so long."""
-    upstream.otherwise = Engine(4000, words)
+    upstream.otherwise = Engine(4000, words, counts_answer=True)
     for count in range(1, 9):
         before = len(upstream.requests)
         said = {"X-Conversation-ID": "a", "X-Sidecar-History": "append" if thin else "full"}
