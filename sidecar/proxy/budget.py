@@ -22,6 +22,8 @@ __all__ = ["answer_room", "budget_of"]
 # estimate's error, which is about as large.
 _SURE = 0.98
 
+_PARTS = 16
+
 _LIMITS = ("max_messages", "max_turns", "max_input_tokens")
 
 
@@ -63,6 +65,10 @@ def _of_window(services: Services, call: ChatCall) -> tuple[int | None, int | No
 
 
 def answer_room(services: Services, call: ChatCall, window: int) -> int:
-    """The tokens of a window that are kept for the answer: never more than half of it."""
+    """The tokens of a window that are kept for the answer: never more than half of it.
+
+    In whole parts of the window: `max_tokens` may be another with every request, and the cut must not.
+    """
     share = int(window * services.settings.trim.answer_share)
-    return min(call.chat.max_tokens or share, window // 2)
+    part = max(1, window // _PARTS)
+    return min(-(-(call.chat.max_tokens or share) // part) * part, window // 2)

@@ -219,6 +219,13 @@ async def test_the_room_for_the_answer_is_what_is_asked_for_else_a_share_and_at_
     assert quarter / small == pytest.approx(7500 / 9900, abs=0.05)
 
 
+async def test_a_little_more_for_the_answer_moves_no_cut(start: Start, upstream: Upstream):
+    sidecar = await start(trim={"models": [{"match": "*", "window": 10_000}], "step": 0.01})
+    sizes = [await sent(sidecar, upstream, max_tokens=tokens) for tokens in (1260, 1400, 1870, 1880)]
+    assert len(set(sizes[:3])) == 1
+    assert sizes[3] < sizes[0]
+
+
 async def test_the_share_can_be_set(start: Start, upstream: Upstream):
     rules = {"models": [{"match": "*", "window": 10_000}], "step": 0.01}
     tenth = await sent(await start(trim={**rules, "answer_share": 0.1}), upstream)
