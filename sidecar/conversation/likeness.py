@@ -2,8 +2,8 @@
 
 Prompts carry clocks, dates and ids that change with every request: these are passed over. Of the other words
 nine in ten of the longer prompt have to be in the other one too; of a question three in four, numbers passed
-over. Fewer than four words have to be equal. Words are counted, not aligned (those of a short question have to
-stand in the same order): this takes time that grows with the texts alone.
+over. Fewer than four words have to be equal. Words are counted, not aligned (those of a short question have
+to stand in the same order): this takes time that grows with the texts alone.
 """
 
 from __future__ import annotations
