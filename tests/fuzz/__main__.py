@@ -13,10 +13,11 @@ from pathlib import Path
 
 from tests.fuzz import cancels, replies, wire
 from tests.fuzz.process import Findings
+from tests.referee import __main__ as chats
 
 _ROOT = Path(__file__).parents[2]
 #: Shares of the time.
-_WIRE, _CANCELS, _STREAMS, _PROPERTIES = 0.35, 0.2, 0.15, 0.3
+_WIRE, _CANCELS, _STREAMS, _CHATS, _PROPERTIES = 0.3, 0.15, 0.1, 0.2, 0.25
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="sidecar-fuzz-") as folder:
             parts[name] = asyncio.run(run(seconds * share, options.seed, Path(folder)))
     parts["streams"] = replies.run(seconds * _STREAMS, options.seed)
+    parts["chats"] = chats.run(seconds * _CHATS, options.seed)
     parts["properties"] = _properties(seconds * _PROPERTIES, options.seed)
     for name, found in parts.items():
         print(f"{name}: {found.tried} tried, {len(found.faults)} faults")

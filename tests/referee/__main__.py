@@ -17,6 +17,7 @@ from aiohttp import ClientSession, DummyCookieJar
 
 from sidecar.server.serve import running
 from sidecar.settings import Settings
+from tests.fuzz.process import Findings
 from tests.proxy.client import Sidecar
 from tests.proxy.mock_upstream import Upstream
 from tests.referee.harm import harm
@@ -30,18 +31,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--once", action="store_true", help="send nothing anew: is the first form right?")
     options = parser.parse_args(arguments)
-    return asyncio.run(_run(options.minutes * 60, options.seed, once=options.once))
+    found = run(options.minutes * 60, options.seed, once=options.once)
+    for fault in found.faults:
+        print(fault)
+    print(f"--seed {options.seed}: {found.tried} requests compared, {len(found.faults)} faults")
+    return 1 if found.faults else 0
 
 
-async def _run(seconds: float, seed: int, *, once: bool) -> int:
-    end, runs, compared, faults = time.monotonic() + seconds, 0, 0, 0
-    while not runs or time.monotonic() < end:
-        found, some = await _one(seed + runs, once=once)
-        runs, compared, faults = runs + 1, compared + some, faults + len(found)
-        for fault in found:
-            print(fault, flush=True)
-    print(f"{runs} runs from --seed {seed}, {compared} requests compared, {faults} faults")
-    return 1 if faults else 0
+def run(seconds: float, seed: int, *, once: bool = False) -> Findings:
+    """Let clients talk for so long, at least for one run; `tried` are the requests that were compared."""
+    end, found = time.monotonic() + seconds, Findings()
+    while not found.tried or time.monotonic() < end:
+        faults, compared = asyncio.run(_one(seed, once=once))
+        found.tried += compared
+        found.faults += faults
+        seed += 1
+    return found
 
 
 async def _one(seed: int, *, once: bool) -> tuple[list[str], int]:
