@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from sidecar.conversation.message import encode, read, text_of, visible_text
+from msgspec.structs import replace
+
+from sidecar.conversation.message import encode, read, text_of
 from sidecar.conversation.tree import Message, Node
-from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.rebuild import Outgoing, Reader, Restore
+from sidecar.prompt.thin_history import remembered
 
 __all__ = ["plain", "without"]
 
@@ -34,65 +37,34 @@ def _rest(call: Any, names: frozenset[str]) -> Any:
     return {name: value for name, value in call.items() if name not in names}
 
 
-def plain(before: Sequence[Node], sent: Sequence[Message]) -> list[Outgoing]:
+def plain(before: Iterable[Node], sent: Iterable[Message]) -> list[Outgoing]:
     """A stored history as user and assistant in turn, of nothing but text, and then what the client sent.
 
-    The call that its first messages answer goes as it was made.
+    The steps of the newest turn go with the result that the request brings, with nothing but what every
+    upstream knows.
     """
-    history = list(before)
-    asking: list[Node] = []
-    if sent and sent[0].role == "tool":
-        while history and history[-1].role == "tool":
-            asking.insert(0, history.pop())
-        if history and history[-1].role == "assistant":
-            asking.insert(0, history.pop())
-    line = list(_joined(history))
-    line += [Outgoing(node.role, _bare(node), restored=True, node=node.id) for node in asking]
-    return [*line, *(Outgoing(each.role, each.raw, message=each) for each in sent)]
+    history = [_text_only(node, at) for at, node in enumerate(before) if node.role in _IN_TURN]
+    return [_bare(each) for each in remembered(history, sent, Restore(), _NOBODY)]
 
 
-def _joined(history: Iterable[Node]) -> Iterator[Outgoing]:
-    """One message for those of one role that follow one another; none for results and empty answers."""
-    last: Node | None = None
-    texts: list[str] = []
-    for node in history:
-        text = _said(node)
-        if not text:
-            continue
-        if last is not None and last.role != node.role:
-            yield _text(last, texts)
-            texts = []
-        last = node
-        texts.append(text)
-    if last is not None:
-        yield _text(last, texts)
+#: A model that has made none of the answers, and has no tools.
+_NOBODY = Reader("")
+_IN_TURN = frozenset(("user", "assistant", "tool"))
+_KNOWN = ("role", "content", "tool_calls", "tool_call_id")
 
 
-def _said(node: Node) -> str:
-    if node.role not in ("user", "assistant"):
-        return ""
-    fields = read(node.body)
-    return visible_text(fields) if node.role == "assistant" else text_of(fields).strip()
+def _text_only(node: Node, at: int) -> Node:
+    """A stored question without pictures and the like; `at` parts it from those around it."""
+    node = replace(node, created_at=float(at))
+    if node.role != "user":
+        return node
+    return replace(node, body=encode({"role": "user", "content": text_of(read(node.body)).strip()}))
 
 
-def _text(node: Node, texts: Sequence[str]) -> Outgoing:
-    raw = encode({"role": node.role, "content": "\n\n".join(texts)})
-    return Outgoing(node.role, raw, restored=True, node=node.id)
-
-
-_OF_A_STEP = ("role", "content", "tool_calls", "tool_call_id")
-
-
-def _bare(node: Node) -> bytes:
-    """A call, or its result, with nothing but what every upstream knows."""
-    fields = read(node.body)
-    kept = {name: fields[name] for name in _OF_A_STEP if name in fields}
-    if isinstance(kept.get("tool_calls"), list):
-        kept["tool_calls"] = [_bare_call(call) for call in kept["tool_calls"]]
-    return encode(kept)
-
-
-def _bare_call(call: Any) -> Any:
-    if not isinstance(call, dict):
-        return call
-    return {name: call[name] for name in ("id", "type", "function") if name in call}
+def _bare(each: Outgoing) -> Outgoing:
+    if not each.restored or each.role == "user":
+        return each
+    kept = {name: each.fields[name] for name in _KNOWN if name in each.fields}
+    if isinstance(kept.get("content"), str):
+        kept["content"] = kept["content"].strip()
+    return Outgoing(each.role, encode(kept), restored=True, node=each.node)

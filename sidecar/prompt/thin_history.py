@@ -7,6 +7,7 @@ in turn, no answer without words, and every call directly before its result:
 - questions of several requests with nothing between them are joined; one that was sent again stands once;
 - a call goes with its result or not at all. A result that comes after something else was said takes its call
   along: the call joins the answer before it, so that everything sent before stays as it was;
+- a step to which no answer came is written out as text before the next question;
 - a call whose arguments broke off goes only if the request itself brings its result;
 - a request without tools gets the text of earlier answers, and their steps as text where they have none;
 - reasoning goes to the model that made it: in the newest turn, and with every call, for models refuse a call
@@ -115,6 +116,8 @@ class _History:
                 self._answer(at, each)
                 if not has_words(each.read()):
                     continue
+            if each.role == "user":
+                _close_step(told, each)
             if not (told and _joined(told[-1], each)):
                 told.append(each)
         return told
@@ -132,7 +135,7 @@ class _History:
             fields = _without(fields, "tool_calls")
         if "function_call" in fields and not self._is_answered_in_the_old_form(at):
             fields = _without(fields, "function_call")
-        if calls and not self._is_maker(each.node):
+        if calls and not self._is_maker(each.node) and all(call.result < self.stored for call in calls):
             fields = {**fields, "tool_calls": [self._renamed(call, each.node) for call in calls]}
         if fields != each.read():
             each.put(fields)
@@ -142,8 +145,8 @@ class _History:
 
     def _renamed(self, call: Call, maker: Node) -> dict[str, Any]:
         """Another model's call, under an id that this one takes; its result goes under the same."""
-        made = sendable_call(call.made, is_maker=maker.source == "client")
-        if call.result < self.stored and maker.source == "upstream":
+        made = sendable_call(call.made, is_maker=False)
+        if call.result < self.stored:
             made["id"] = neutral_id(made["id"], maker.id)
             result = self.said[call.result]
             result.put({**result.read(), "tool_call_id": made["id"]})
@@ -204,6 +207,23 @@ class _History:
         self.pairs.left_out.discard(last)
         self.said[last].role = "assistant"
         self.said[last].put({"role": "assistant", "content": "\n".join(told)})
+
+
+def _close_step(told: list[_Said], question: _Said) -> None:
+    """A step to which no answer came is written out before the next question: templates want one there."""
+    results: list[_Said] = []
+    while told and told[-1].role == "tool" and told[-1].node and not _are_of_one_request(told[-1], question):
+        results.append(told.pop())
+    answer = told[-1] if told else None
+    if not results or answer is None or answer.node is None or not answer.read().get("tool_calls"):
+        told.extend(reversed(results))
+        return
+    found = {str(each.read().get("tool_call_id")): text_of(each.read()) for each in results}
+    calls = [Call(call, 0, 0) for call in answer.read()["tool_calls"]]
+    steps = "\n".join(
+        f"{call.in_words}: {found[call.made['id']]}" for call in calls if call.made["id"] in found
+    )
+    answer.put({"role": "assistant", "content": _together(text_of(answer.read()), steps)})
 
 
 def _without(fields: Fields, field: str) -> Fields:

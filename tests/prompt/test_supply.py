@@ -175,7 +175,7 @@ class TestPlain:
             says(""),
         )
         out = [json.loads(each.raw) for each in plain(before, [message(user("well?"))])]
-        assert out == [user("hi\n\nthere"), says("Look.\n\nDone."), user("and?"), user("well?")]
+        assert out == [user("hi\n\nthere"), says("Look.\n\nDone."), user("and?\n\nwell?")]
 
     def test_the_calls_that_the_new_messages_answer_go_as_they_were_made(self):
         made = signed(calls("c", "d") | THOUGHT, SIGNED, None)
@@ -183,16 +183,18 @@ class TestPlain:
         out = [json.loads(each.raw) for each in plain(before, [message(result("d"))])]
         assert out == [user("hi"), calls("c", "d"), result("c"), result("d")]
 
-    @pytest.mark.parametrize("before", [[], [user("hi")], [user("hi"), result("d")]])
-    def test_results_whose_call_is_nowhere_go_as_they_came(self, before):
-        out = [json.loads(each.raw) for each in plain(line(*before), [message(result("d"))])]
-        assert out == [*before, result("d")]
+    @pytest.mark.parametrize("before", [[], [result("d")], [says(None, tool_calls=["odd"])]])
+    def test_a_result_whose_call_is_nowhere_goes_as_it_came(self, before):
+        out = [json.loads(each.raw) for each in plain(line(user("hi"), *before), [message(result("d"))])]
+        assert out == [user("hi"), result("d")]
 
-    def test_an_odd_call_stays_odd(self):
-        before = line(says(None, tool_calls=["odd"]))
-        out = [json.loads(each.raw) for each in plain(before, [message(result("d"))])]
-        assert out == [says(None, tool_calls=["odd"]), result("d")]
-        assert [json.loads(each.raw) for each in plain(line(user("hi")), [])] == [user("hi")]
+    def test_pictures_of_the_history_stay_out_and_those_that_are_new_go(self):
+        picture = {"type": "image_url", "image_url": {"url": "https://host/a.png"}}
+        asked = user([{"type": "text", "text": "what is it? "}, picture])
+        before = line(asked, says("A cat."), asked)
+        out = [json.loads(each.raw) for each in plain(before, [message(user([picture]))])]
+        text = {"type": "text", "text": "what is it?"}
+        assert out == [user("what is it?"), says("A cat."), user([text, picture])]
 
 
 class TestWithout:

@@ -50,6 +50,8 @@ def fault(messages):
             if each["tool_call_id"] not in waiting:
                 return f"{at}: a result without its call"
             waiting.remove(each["tool_call_id"])
+        elif role == "user" and before == "tool":
+            return f"{at}: a question behind a result"
         elif waiting:
             return f"{at}: calls without results"
         elif role == before and role in ("user", "assistant"):
@@ -107,7 +109,7 @@ class TestAnswers:
 
     def test_an_answer_before_a_call_takes_the_call(self):
         nodes = stored(user("hi"), calls("b", content="Look."), calls("a"), result("a"))
-        assert told(nodes, user("new"))[1:3] == [calls("a", content="Look."), result("a")]
+        assert told(nodes)[1:] == [calls("a", content="Look."), result("a")]
 
     def test_audio_goes_as_its_transcript_when_it_has_expired(self):
         spoken = says(None, audio={"id": "a", "data": "AA", "expires_at": 10, "transcript": "yes"})
@@ -154,7 +156,7 @@ class TestQuestions:
 
 class TestCalls:
     def test_a_call_without_its_result_goes_without_it(self):
-        nodes = stored(user("hi"), calls("a", "b", content="Look."), result("b"))
+        nodes = stored(user("hi"), calls("a", "b", content="Look."), result("b"), says("yes"))
         assert told(nodes, user("new"))[1:3] == [calls("b", content="Look."), result("b")]
 
     def test_its_text_goes_if_it_has_one(self):
@@ -239,6 +241,22 @@ class TestCalls:
     def test_other_messages_between_do_not_part_a_call_from_its_result(self):
         note = {"role": "developer", "content": "note"}
         assert told(stored(user("hi"), calls("a"), note, result("a")))[1:] == [calls("a"), note, result("a")]
+
+    def test_a_step_to_which_no_answer_came_is_written_out_before_the_next_question(self):
+        nodes = stored(
+            user("hi"), calls("a"), result("a"), calls("c", "d", content="Look."), result("d"), result("c")
+        )
+        step = says('Look.\n\nlook({"a": 2}): found\nlook({"a": 2}): found')
+        assert told(nodes, user("new"))[1:] == [calls("a"), result("a"), step, user("new")]
+
+    def test_a_result_and_a_question_of_one_request_stay_as_they_came(self):
+        nodes = stored(user("hi"), calls("a"), result("a"), user("so?"), together=2)
+        assert told(nodes) == [user("hi"), calls("a"), result("a"), user("so?")]
+        assert told(nodes[:2], result("a"), user("so?")) == told(nodes)
+
+    def test_a_result_without_a_call_of_ours_before_it_stays(self):
+        nodes = stored(user("hi"), calls("c"), {"role": "developer", "content": "note"}, result("c"))
+        assert told(nodes, user("new"))[2:] == [json.loads(nodes[2].body), result("c"), user("new")]
 
     def test_the_clients_own_pair_stays_its_own(self):
         own = (calls("c"), result("c"))
@@ -352,8 +370,17 @@ class TestAnotherModel:
         now = told(stored(user("hi"), self.SIGNED), result("call_PTLP"), reader=self.OTHER)
         assert now[1:] == [calls("call_PTLP"), result("call_PTLP")]
 
+    def test_so_does_a_late_one_and_one_beside_it(self):
+        nodes = stored(user("hi"), self.SIGNED, user("x"), says("Noted."))
+        assert told(nodes, result("call_PTLP"), reader=self.OTHER)[1:] == [
+            says("Noted.", tool_calls=calls("call_PTLP")["tool_calls"]),
+            result("call_PTLP"),
+        ]
+        nodes = stored(user("hi"), calls("a", "b"), result("a"))
+        assert told(nodes, result("b"), reader=self.OTHER)[1:] == [calls("a", "b"), result("a"), result("b")]
+
     def test_what_the_client_itself_said_for_a_model_is_no_models(self):
-        nodes = [node(user("hi")), *(line(user("hi"), calls("c"), result("c"))[1:])]
+        nodes = line(user("hi"), calls("c"), result("c"), says("yes"))
         nodes = changed(nodes, 1, source="client")
         assert told(nodes, user("new"), reader=self.OTHER)[1] == calls("c")
 
