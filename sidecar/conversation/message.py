@@ -2,12 +2,14 @@
 
 *Normal form* answers "is this the same message?": role, text without outer white space and without
 reasoning, tool calls with their arguments as JSON values, images by their bytes, unknown fields as
-they are. Null and empty fields do not count, for SDKs add and drop them.
+they are. Null and empty fields do not count, for SDKs add and drop them; nor do marks that move from one
+message to the next between requests, `cache_control` (Anthropic's prompt caching, also through LiteLLM and
+OpenRouter), on a message, a part or a call.
 
 *Exact form* answers "would the upstream see the same thing?": as above, but white space and the
 spelling of tool arguments count. Reasoning does not, since by default it is not sent again.
 
-Both forms are bytes, made for hashing (see `history.Chain`), and part of the versioned contract that
+Both forms are bytes, made for hashing (see `tree.Chain`), and part of the versioned contract that
 the golden values in the tests pin.
 """
 
@@ -43,7 +45,9 @@ __all__ = [
 
 Fields = Mapping[str, Any]
 
-_STRUCTURED = frozenset(("role", "content", "tool_calls"))
+_MARK = "cache_control"
+_STRUCTURED = frozenset(("role", "content", "tool_calls", _MARK))
+_NOT_OF_A_CALL = frozenset(("index", _MARK))
 
 # Lists and objects one in another. What can be read at all differs between interpreters (Python 3.11 ends a
 # little below 1,000, with the whole stack counted) and they may share a store: so it is the same for all.
@@ -191,6 +195,8 @@ def _merged(parts: list[Any], of_text: Callable[[str], str]) -> Any:
 def _part(part: Any, of_text: Callable[[str], str]) -> Any:
     if is_text(part):
         return {"text": of_text(part["text"])}
+    if type(part) is dict and _MARK in part:
+        part = {name: value for name, value in part.items() if name != _MARK}
     if type(part) is dict and type(part.get("image_url")) is dict:
         image = part["image_url"]
         return {**part, "image_url": {**image, "url": _image(image.get("url"))}}
@@ -228,7 +234,9 @@ def _tool_call(call: Any, of_arguments: Any) -> Any:
     """`index` belongs to the stream and not to the call; a missing type means `function`."""
     if type(call) is not dict:
         return call
-    kept = {name: value for name, value in call.items() if name != "index" and not _is_empty(value)}
+    kept = {
+        name: value for name, value in call.items() if name not in _NOT_OF_A_CALL and not _is_empty(value)
+    }
     kept.setdefault("type", "function")
     function = kept.get("function")
     if type(function) is dict and "arguments" in function:

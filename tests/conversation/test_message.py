@@ -166,6 +166,21 @@ class TestSayingTheSame:
         made = {"id": "c", "function": {"name": "look", "arguments": '{"a":2}'}, "index": 0}
         assert same(says(None, tool_calls=[made]), calls("c"))
 
+    def test_marks_of_a_cache_that_move_between_requests_do_not_count(self):
+        mark = {"cache_control": {"type": "ephemeral"}}
+        image = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+        made = calls("c")
+        marked = {**made, "tool_calls": [{**each, **mark} for each in made["tool_calls"]]}
+        for plain, with_mark in (
+            (user("hi"), user("hi", **mark)),
+            (user([{"type": "text", "text": "hi"}]), user([{"type": "text", "text": "hi", **mark}])),
+            (user([image]), user([{**image, **mark}])),
+            (made, marked),
+            (result("c"), {**result("c"), **mark}),
+        ):
+            assert same(plain, with_mark)
+            assert alike(plain, with_mark)
+
     def test_null_fields_of_the_function_do_not_count(self):
         function = {"name": "look", "arguments": '{"a":2}', "parsed_arguments": None}
         assert same(says(None, tool_calls=[{"id": "c", "function": function}]), calls("c"))
