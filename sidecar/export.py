@@ -1,13 +1,12 @@
 """Conversations as JSON Lines for programs and as Markdown for people.
 
-JSON Lines, one conversation a line, behind it a line for each of its threads and of its exchanges, the oldest
-first; times are in Unix seconds:
+JSON Lines, one conversation a line with all that is kept of it, the oldest first; times are in Unix seconds:
 
     {"conversation": {"id", "key", "tenant", "created_at", "updated_at"},
      "messages": [{"id", "parent", "role", "message", "source", "state", "message_id", "model",
-                   "created_at"}]}
-    {"thread": {"conversation", "root", "head", "system", "model", "tools", "is_answered", ...}}
-    {"exchange": {"conversation", "id", "began_at", "parent", "replies", "outcome", ...}}
+                   "created_at"}],
+     "threads": [{"root", "head", "system", "model", "tools", "is_answered", ...}],
+     "exchanges": [{"id", "began_at", "parent", "replies", "outcome", ...}]}
 
 `message` is the message as first sent or produced; `parent` is null at a root. A thread has the fields of
 `Thread` in `sidecar/conversation/records.py`, an exchange those of `Exchange` and `Detail` there; `root`,
@@ -21,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -31,12 +31,9 @@ from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.printable import in_json, printable
 from sidecar.settings import Settings
-from sidecar.store import Store
 from sidecar.store_factory import open_existing
 
-__all__ = ["as_json", "as_markdown", "exchange_as_json", "export", "thread_as_json", "write"]
-
-_PAGE = 500  # exchanges read at once
+__all__ = ["as_json", "as_markdown", "export", "write"]
 
 # Whether it is an object, or a list, and no more: a message keeps its numbers, however large they are.
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -50,25 +47,28 @@ def export(settings: Settings, *, conversation: str | None, format: str, out: Te
 
 async def write(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
     """`export`, within a running loop."""
-    render = as_markdown if format == "markdown" else as_json
     found = 0
     async with open_existing(settings) as store:
         async for each in store.conversations(conversation):
             whole = await store.whole(each.id)
             if whole is None:  # it was deleted meanwhile
                 continue
-            out.write(render(whole.conversation, list(whole.nodes)))
-            if format != "markdown":
-                oldest_first = sorted(whole.threads, key=lambda thread: thread.updated_at)
-                out.writelines([thread_as_json(each.id, one) for one in oldest_first])
-                out.writelines([exchange_as_json(one) for one in await _exchanges(store, each)])
+            if format == "markdown":
+                out.write(as_markdown(whole.conversation, list(whole.nodes)))
+            else:
+                out.write(as_json(whole.conversation, whole.nodes, whole.threads, whole.exchanges))
             found += 1
     if conversation is not None and not found:
         raise SidecarError(f"there is no conversation {conversation!r} in {settings.store_shown}")
     return 0
 
 
-def as_json(conversation: Conversation, nodes: list[Node]) -> str:
+def as_json(
+    conversation: Conversation,
+    nodes: Sequence[Node],
+    threads: Sequence[Thread] = (),
+    exchanges: Sequence[Exchange] = (),
+) -> str:
     """One line of JSON."""
     about = {
         "id": conversation.id,
@@ -77,31 +77,22 @@ def as_json(conversation: Conversation, nodes: list[Node]) -> str:
         "created_at": conversation.created_at,
         "updated_at": conversation.updated_at,
     }
-    line = {"conversation": about, "messages": [_message(conversation, node) for node in nodes]}
+    oldest_first = sorted(threads, key=lambda thread: thread.updated_at)
+    line = {
+        "conversation": about,
+        "messages": [_message(conversation, node) for node in nodes],
+        "threads": [_thread(conversation.id, each) for each in oldest_first],
+        "exchanges": [_exchange(each) for each in exchanges],
+    }
     return in_json(msgspec.json.encode(line).decode()) + "\n"
 
 
-async def _exchanges(store: Store, conversation: Conversation) -> list[Exchange]:
-    """All of them, the oldest first."""
-    found: list[Exchange] = []
-    before = None
-    while True:
-        page = await store.exchanges(conversation.tenant, conversation.id, limit=_PAGE, before=before)
-        found += page
-        if len(page) < _PAGE:
-            return found[::-1]
-        before = page[-1].id
-
-
-def thread_as_json(conversation: str, thread: Thread) -> str:
-    """One line of JSON."""
-    told = {"conversation": conversation} | {name: getattr(thread, name) for name in thread.__struct_fields__}
-    told |= {
+def _thread(conversation: str, thread: Thread) -> dict[str, Any]:
+    return {name: getattr(thread, name) for name in thread.__struct_fields__} | {
         "root": _name(thread.root),
         "head": _name(thread.head) if thread.head is not None else None,
         "system": _messages(conversation, thread),
     }
-    return in_json(msgspec.json.encode({"thread": told}).decode()) + "\n"
 
 
 def _messages(conversation: str, thread: Thread) -> msgspec.Raw | None:
@@ -117,8 +108,7 @@ def _messages(conversation: str, thread: Thread) -> msgspec.Raw | None:
     return _on_one_line(thread.system)
 
 
-def exchange_as_json(exchange: Exchange) -> str:
-    """One line of JSON."""
+def _exchange(exchange: Exchange) -> dict[str, Any]:
     detail = {name: getattr(exchange.detail, name) for name in exchange.detail.__struct_fields__}
     del detail["encrypted"]
     difference, sent = exchange.detail.difference, exchange.detail.sent
@@ -136,10 +126,10 @@ def exchange_as_json(exchange: Exchange) -> str:
             "exceptions": {_name(node): form for node, form in sent.exceptions},
         },
     }
-    del told["detail"]
+    del told["detail"], told["conversation"]
     for name in ("summary", "system", "tools"):
         told[name] = told[name].hex() if told[name] is not None else None
-    return in_json(msgspec.json.encode({"exchange": told}).decode()) + "\n"
+    return told
 
 
 def as_markdown(conversation: Conversation, nodes: list[Node]) -> str:

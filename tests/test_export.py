@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from sidecar.cli import main
 from sidecar.conversation.records import Exchange, Thread, exchange_id
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.export import as_json, as_markdown, export, thread_as_json
+from sidecar.export import as_json, as_markdown, export
 from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
@@ -104,6 +104,8 @@ class TestJson:
                         "created_at": 2.5,
                     },
                 ],
+                "threads": [],
+                "exchanges": [],
             }
         ]
 
@@ -112,18 +114,17 @@ class TestJson:
 
         assert [line["conversation"]["id"] for line in lines(exported(settings))] == ["conv_b", "conv_a"]
 
-    def test_an_exchange_is_one_line_of_exactly_this_shape(self, file, settings):
+    def test_an_exchange_has_exactly_this_shape(self, file, settings):
         ask, answer = chat("hi", "hello")
         done = with_everything("conv_1", ask, answer)
         keep(file, turn(talk(), ask, answer, exchange=done))
 
         asked, answered = ("b2:" + node.id.hex() for node in (ask, answer))
-        conversation, line = lines(exported(settings))
-        assert list(conversation) == ["conversation", "messages"]
-        assert line == {
-            "exchange": {
+        (line,) = lines(exported(settings))
+        assert list(line) == ["conversation", "messages", "threads", "exchanges"]
+        assert line["exchanges"] == [
+            {
                 "id": "018bcfe5680061626364",
-                "conversation": "conv_1",
                 "parent": asked,
                 "outcome": "branch",
                 "model": "demo",
@@ -157,13 +158,13 @@ class TestJson:
                 "sent": {"rule": "cut", "first": asked, "exceptions": {answered: "out"}},
                 "began_at": 1_700_000_000.0,
             }
-        }
+        ]
 
     def test_what_is_not_known_of_an_exchange_is_null(self, file, settings):
         keep(file, turn(talk(), exchange=Exchange(exchange_id(1500, b"abcd"), "conv_1")))
 
-        _, line = lines(exported(settings))
-        told = line["exchange"]
+        (line,) = lines(exported(settings))
+        (told,) = line["exchanges"]
         assert (told["began_at"], told["target"], told["replies"], told["restored"]) == (
             1.5,
             "default",
@@ -172,30 +173,28 @@ class TestJson:
         )
         assert {told[name] for name in ("parent", "model", "status", "sent", "difference", "tools")} == {None}
 
-    def test_exchanges_follow_their_conversation_the_oldest_first(self, file, settings):
+    def test_exchanges_stand_with_their_conversation_the_oldest_first(self, file, settings):
         many = [exchange("conv_a", None, at=at) for at in range(1201)]
         keep(file, *(turn(talk("conv_a"), exchange=each) for each in many[::-1]))
         keep(file, turn(talk("conv_b"), exchange=exchange("conv_b", None)))
 
-        kinds = [next(iter(line.values())) for line in lines(exported(settings))]
-        assert [each["id"] for each in kinds if "outcome" not in each] == ["conv_a", "conv_b"]
-        assert [each["id"] for each in kinds[1:1202]] == [each.id.hex() for each in many]
-        assert (kinds[1202]["id"], kinds[1203]["conversation"]) == ("conv_b", "conv_b")
+        one, other = lines(exported(settings))
+        assert [each["conversation"]["id"] for each in (one, other)] == ["conv_a", "conv_b"]
+        assert [each["id"] for each in one["exchanges"]] == [each.id.hex() for each in many]
+        assert len(other["exchanges"]) == 1
         assert "exchange" not in exported(settings, format="markdown")
 
-    def test_a_thread_is_one_line_of_exactly_this_shape(self, file, settings):
+    def test_a_thread_has_exactly_this_shape(self, file, settings):
         ask, answer = chat("hi", "hello")
         root = thread(ask, answer, system=b'[{"role":"system",\r\n"content":"x","n":1e400}]', is_thin=True)
         keep(file, turn(talk(), ask, answer, thread=root))
         told = exported(settings)
 
-        conversation, line = lines(told)
-        assert list(conversation) == ["conversation", "messages"]
+        (line,) = lines(told)
         assert '"n":1e400' in told
-        del line["thread"]["system"][0]["n"]
-        assert line == {
-            "thread": {
-                "conversation": "conv_1",
+        del line["threads"][0]["system"][0]["n"]
+        assert line["threads"] == [
+            {
                 "root": "b2:" + ask.id.hex(),
                 "head": "b2:" + answer.id.hex(),
                 "system": [{"role": "system", "content": "x"}],
@@ -206,33 +205,30 @@ class TestJson:
                 "is_whole": False,
                 "updated_at": 1.0,
             }
-        }
+        ]
         assert "search" not in exported(settings, format="markdown")
 
     def test_what_is_not_known_of_a_thread_is_null(self):
-        (line,) = lines(thread_as_json("conv_1", Thread(b"root")))
-        told = line["thread"]
+        (line,) = lines(as_json(talk(), [], [Thread(b"root")]))
+        (told,) = line["threads"]
         assert {told[name] for name in ("head", "system", "model")} == {None}
         assert told["tools"] == []
 
-    def test_threads_stand_between_their_conversation_and_its_exchanges_the_oldest_first(
-        self, file, settings
-    ):
+    def test_threads_stand_with_their_conversation_the_oldest_first(self, file, settings):
         for id in ("conv_a", "conv_b"):
             roots = [question(f"{number}") for number in range(9)]
             told = [thread(root, updated_at=float(at * 5 % 9)) for at, root in enumerate(roots)]
             keep(file, *(turn(talk(id), root, thread=each) for root, each in zip(roots, told, strict=True)))
             keep(file, turn(talk(id), exchange=exchange(id, roots[0])))
 
-        kinds = [next(iter(line)) for line in lines(exported(settings))]
-        assert kinds == 2 * ["conversation", *["thread"] * 9, "exchange"]
-        times = [line["thread"]["updated_at"] for line in lines(exported(settings)) if "thread" in line]
-        assert times == 2 * sorted(map(float, range(9)))
+        for line in lines(exported(settings)):
+            assert [each["updated_at"] for each in line["threads"]] == sorted(map(float, range(9)))
+            assert len(line["exchanges"]) == 1
 
     @pytest.mark.parametrize("system", [b"", b"{}", b"[", b"\xff", b"[\xff]"])
     def test_a_damaged_prompt_of_a_thread_is_said_by_its_name(self, system):
         with pytest.raises(StoreUnavailable, match="the thread of b2:726f6f74 in conversation conv_1 is dam"):
-            thread_as_json("conv_1", Thread(b"root", system=system))
+            as_json(talk(), [], [Thread(b"root", system=system)])
 
     def test_an_empty_store_exports_as_nothing(self, file, settings):
         keep(file)
@@ -420,10 +416,10 @@ async def test_one_can_export_while_a_server_writes(settings):
             before = seen
             text = await asyncio.to_thread(exported, settings)
             told = lines(text) if text else []
-            trees = [line["messages"] for line in told if "messages" in line]
+            trees = [line["messages"] for line in told]
             assert all(len(tree) % 2 == 0 for tree in trees), "a question and its reply come together"
             assert sum(map(len, trees)) >= 2 * before
         await asyncio.gather(*clients)
         told = lines(await asyncio.to_thread(exported, settings))
-        assert sum(len(line.get("messages", ())) for line in told) == 100
-        assert sum("exchange" in line for line in told) == 50
+        assert sum(len(line["messages"]) for line in told) == 100
+        assert sum(len(line["exchanges"]) for line in told) == 50

@@ -131,9 +131,10 @@ def test_one_is_shown(run, filled):
 
     assert code == 0
     assert out.startswith("# g-1\n\n## 1. user\n\n    Something harmless.")
-    conversation, *exchanges = run("conversations", "show", "g-1", "--format", "jsonl")[1].splitlines()
-    assert json.loads(conversation)["conversation"]["key"] == "g-1"
-    assert [json.loads(line)["exchange"]["outcome"] for line in exchanges] == ["start"]
+    (line,) = run("conversations", "show", "g-1", "--format", "jsonl")[1].splitlines()
+    told = json.loads(line)
+    assert told["conversation"]["key"] == "g-1"
+    assert [each["outcome"] for each in told["exchanges"]] == ["start"]
     assert run("conversations", "show", "g-9")[0] == 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.errors import SidecarError
-from sidecar.export import as_json, exchange_as_json, thread_as_json
+from sidecar.export import as_json
 from sidecar.store import Store, make_store
 from tests.commands.conftest import talk as talks
 from tests.store.record import SECRET, fill
@@ -49,9 +50,8 @@ async def everything(store):
 async def export(store):
     lines = []
     async for each in store.conversations():
-        lines.append(as_json(each, await store.tree(each.id)))
-        lines += [thread_as_json(each.id, one) for one in await store.threads(each.id)]
-        lines += [exchange_as_json(one) for one in await store.exchanges(each.tenant, each.id)]
+        exchanges = await store.exchanges(each.tenant, each.id)
+        lines.append(as_json(each, await store.tree(each.id), await store.threads(each.id), exchanges))
     return sorted(lines)
 
 
@@ -68,7 +68,9 @@ async def test_everything_goes_along_and_back(stores, tmp_path, kind, other):
         assert second.secret == SECRET
         assert await everything(second) == await everything(first) == await everything(filled)
         assert await export(second) == await export(filled)
-        assert len(await export(second)) == 4 + 2 + 2
+        told = [json.loads(line) for line in await export(second)]
+        counts = [sum(len(each[name]) for each in told) for name in ("threads", "exchanges")]
+        assert (len(told), counts) == (4, [2, 2])
     finally:
         await filled.close()
 

@@ -37,10 +37,9 @@ def test_a_sidecar_with_a_key_does_all_it_does_without_one(run, file, with_keys)
     assert (code, out) == (1, "")
     assert "is encrypted: set encryption.key or encryption.key_file" in err
     with_keys(FIRST)
-    lines = [json.loads(line) for line in run("export")[1].splitlines()]
-    exported = [line for line in lines if "messages" in line]
+    exported = [json.loads(line) for line in run("export")[1].splitlines()]
     assert [len(each["messages"]) for each in exported] == [4, 2]
-    assert [line["exchange"]["outcome"] for line in lines if "exchange" in line] == [
+    assert [each["outcome"] for line in exported for each in line["exchanges"]] == [
         "start",
         "append",
         "start",

@@ -43,6 +43,8 @@ class Stored:
 
     conversation: dict[str, Any]
     messages: list[dict[str, Any]]
+    threads: list[dict[str, Any]]
+    exchanges: list[dict[str, Any]]
 
     @property
     def key(self) -> str | None:

@@ -26,7 +26,7 @@ from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.commands.verify import wrongs
 from sidecar.conversation.records import Detail, Snapshot, Summary, Thread
-from sidecar.export import as_json, exchange_as_json, thread_as_json
+from sidecar.export import as_json
 from sidecar.retention import prune
 from sidecar.settings import Retention
 from sidecar.store import MemoryStore, make_store
@@ -286,10 +286,9 @@ class Stores(RuleBasedStateMachine):
             await copied(store, copy, Progress("copied", out=io.StringIO()))
             lines = []
             async for each in store.conversations():
-                lines.append(as_json(each, await copy.tree(each.id)))
-                newest_first = await copy.exchanges(each.tenant, each.id)
-                lines += [exchange_as_json(one) for one in newest_first]
-                lines += [thread_as_json(each.id, one) for one in await copy.threads(each.id)]
+                exchanges = await copy.exchanges(each.tenant, each.id)
+                threads = await copy.threads(each.id)
+                lines.append(as_json(each, await copy.tree(each.id), threads, exchanges))
                 assert await copy.whole(each.id) == await store.whole(each.id)
             return lines
 

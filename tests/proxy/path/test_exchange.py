@@ -56,7 +56,7 @@ async def kept(sidecar: Sidecar) -> tuple[list[dict[str, Any]], list[dict[str, A
     await write(sidecar.settings, conversation=None, format="jsonl", out=out)  # type: ignore[arg-type] # a text stream
     told = [json.loads(line) for text in out.lines for line in text.splitlines()]
     messages = [each for line in told for each in line.get("messages", ())]
-    return messages, [line["exchange"] for line in told if "exchange" in line]
+    return messages, [each for line in told for each in line["exchanges"]]
 
 
 async def rows(sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
