@@ -102,7 +102,7 @@ def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
         return matched(case, tree, match)
     thread = _with_open_calls(tree, threads, _results(path.messages))
     if thread is not None and _may_be_thin(case, threads, thread):
-        return in_thread(case, thread, path_of(tree, thread.head), by_results=True)
+        return in_thread(case, thread, _path_of(tree, thread.head), by_results=True)
     return _by_thread(case, threads, tree)
 
 
@@ -120,10 +120,12 @@ def _with_open_calls(tree: Tree, threads: Sequence[Thread], wanted: frozenset[st
     """The thread in which these calls are open; None if there is none, or more than one."""
     if not wanted:
         return None
+    root_of: dict[bytes, bytes] = {}
     roots: set[bytes] = set()
-    for node in tree.nodes:
-        if node.role == "assistant" and _has_open(tree, node, wanted):
-            roots.add(path_of(tree, node.id)[0].id)
+    for node in tree.nodes:  # parents before children
+        root = root_of[node.id] = root_of.get(node.parent or b"", node.id)
+        if node.role == "assistant" and b'"tool_calls"' in node.body and _has_open(tree, node, wanted):
+            roots.add(root)
     if len(roots) != 1:
         return None
     (root,) = roots
@@ -155,7 +157,7 @@ def _results_behind(tree: Tree, node: Node) -> list[Node]:
     return found
 
 
-def path_of(tree: Tree, id: bytes | None) -> list[Node]:
+def _path_of(tree: Tree, id: bytes | None) -> list[Node]:
     by_id = {each.id: each for each in tree.nodes}
     line: list[Node] = []
     while id is not None and (node := by_id.get(id)) is not None:
@@ -186,7 +188,7 @@ def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Deci
     if not _has_its_tools(case.call, thread):
         return alone(case)
     if tree is not None:
-        return in_thread(case, thread, path_of(tree, thread.head))
+        return in_thread(case, thread, _path_of(tree, thread.head))
     return NeedPath(thread.head, partial(in_thread, case, thread))
 
 

@@ -9,9 +9,7 @@ import msgspec
 
 from sidecar.conversation.likeness import are_near_questions
 from sidecar.conversation.message import read, visible_text
-from sidecar.conversation.reconcile import (
-    Outcome,
-)
+from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Message, Node
 from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem
@@ -24,6 +22,10 @@ from sidecar.exchange.threads import (
 from sidecar.exchange.whole import alone, pinned
 
 __all__ = ["in_thread", "said_thin"]
+
+
+#: With more at once it is no chat of one user; each is compared.
+_MOST_RUNNING = 16
 
 
 def said_thin(case: Case, threads: Sequence[Thread]) -> Decision:
@@ -123,19 +125,34 @@ class _Overlap(msgspec.Struct, frozen=True):
 
 
 def _overlap(line: Sequence[Node], start: int, messages: Sequence[Message]) -> _Overlap:
-    """The longest front of the request that repeats a part of the newest turn; the latest such part."""
-    best = _Overlap(start, 0)
+    """The longest front of the request that repeats a part of the newest turn; the latest such part.
+
+    In time that grows with the two alone, by Knuth, Morris and Pratt: a turn may say the same over and over.
+    """
+    sent = [each.digest for each in messages]
+    borders = _borders(sent)
+    best, count = _Overlap(start, 0), 0
     for at in range(start, len(line)):
-        count = 0
-        while (
-            count < len(messages)
-            and at + count < len(line)
-            and line[at + count].digest == messages[count].digest
-        ):
+        if count == len(sent):
+            count = borders[count - 1] if count else 0
+        while count and sent[count] != line[at].digest:
+            count = borders[count - 1]
+        if sent and sent[count] == line[at].digest:
             count += 1
         if count and count >= best.count:
-            best = _Overlap(at, count)
+            best = _Overlap(at - count + 1, count)
     return best
+
+
+def _borders(sent: Sequence[bytes]) -> list[int]:
+    """For each front of it the longest shorter front that is also its end."""
+    borders, count = [0] * len(sent), 0
+    for at in range(1, len(sent)):
+        while count and sent[at] != sent[count]:
+            count = borders[count - 1]
+        count += sent[at] == sent[count]
+        borders[at] = count
+    return borders
 
 
 def _is_first(case: Case, thread: Thread, line: Sequence[Node]) -> bool:
@@ -146,6 +163,7 @@ def _is_first(case: Case, thread: Thread, line: Sequence[Node]) -> bool:
     question = visible_text(call.chat.path.messages[-1].fields) if len(call.chat.path) else ""
     if are_near_questions(question, visible_text(read(line[0].body))):
         return False
-    return not any(
-        same_prompt(each.system, system_of(call)) and not each.is_same(call) for each in case.known.running
+    others = case.known.running
+    return len(others) <= _MOST_RUNNING and not any(
+        same_prompt(each.system, system_of(call)) and not each.is_same(call) for each in others
     )

@@ -30,6 +30,8 @@ __all__ = [
     "thread_after",
 ]
 
+#: The newest ones; each that is compared takes what reading it takes.
+_MOST_PROMPTS = 8
 #: A client that sends its whole history has shown it after so many questions.
 _SHOWN = 2
 
@@ -86,7 +88,8 @@ def fitting(threads: Sequence[Thread], call: ChatCall) -> list[Thread]:
     prompts = {each.system for each in threads}
     if own is None:
         return list(threads) if len(prompts) == 1 else []
-    near = {each for each in prompts if each is not None and same_prompt(each, own)}
+    newest = list(dict.fromkeys(each.system for each in threads if each.system is not None))[:_MOST_PROMPTS]
+    near = {each for each in newest if same_prompt(each, own)}
     if len(near) != 1:
         return []
     return [each for each in threads if each.system in near]

@@ -28,18 +28,19 @@ __all__ = ["alone", "is_faithful", "matched", "onward", "pinned", "whole"]
 
 
 def whole(case: Case) -> Decision:
+    """Where the history continues that the request brings."""
     place, known = case.place, case.known
     if place is None:
         return NeedTree(partial(_whole_by_content, case))
     if place.node is not None and not is_faithful(case, place, place.node):
         return NeedPath(place.node.id, partial(_whole_on_path, case, place))
-    return settled_whole(case, place, (), known.found.is_tip)
+    return _settled_whole(case, place, (), known.found.is_tip)
 
 
 def _whole_on_path(case: Case, place: Place, path: Sequence[Node]) -> Decision:
     """Something on the path to the place may have to be restored: what stands for which message?"""
     steps = walk(Tree(path), case.call.chat.path, case.named, Effort(case.rules.most)).steps
-    return settled_whole(case, place, steps, case.known.found.is_tip)
+    return _settled_whole(case, place, steps, case.known.found.is_tip)
 
 
 def _whole_by_content(case: Case, tree: Tree) -> Decision:
@@ -47,12 +48,13 @@ def _whole_by_content(case: Case, tree: Tree) -> Decision:
 
 
 def matched(case: Case, tree: Tree, match: Match) -> Decision:
+    """The same, once it has been looked for in the tree by its content."""
     place = match.place
     is_tip = not tree.children(place.node)
-    return settled_whole(case, place, match.steps, is_tip, is_given_up=match.is_given_up)
+    return _settled_whole(case, place, match.steps, is_tip, is_given_up=match.is_given_up)
 
 
-def settled_whole(
+def _settled_whole(
     case: Case, place: Place, steps: tuple[Step, ...], is_tip: bool, *, is_given_up: bool = False
 ) -> Decision:
     call = case.call
@@ -102,6 +104,6 @@ def alone(case: Case) -> Decision:
     """It goes as it came, under a root of its own; a root that is there already is asked again."""
     call, place = case.call, case.place
     if place is not None and place.node is not None:
-        return settled_whole(case, place, (), case.known.found.is_tip)
+        return _settled_whole(case, place, (), case.known.found.is_tip)
     outcome = Outcome.EXTEND if call.chat.prefill else Outcome.ALONE
     return Whole(outcome, case.conversation, None, call.chat.path.messages)

@@ -10,14 +10,32 @@ from copy import copy
 import pytest
 
 from sidecar.conversation.effort import Effort, Most
+from sidecar.conversation.identity import Identity
 from sidecar.conversation.reconcile import walk
-from sidecar.conversation.tree import Node, Tree
+from sidecar.conversation.records import Found, Thread
+from sidecar.conversation.tree import Conversation, Node, Tree
 from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.errors import BadRequest
+from sidecar.exchange.call import ChatCall, Mode, brings_no_history
+from sidecar.exchange.decide import decide
+from sidecar.exchange.needs import Known, NeedPath, NeedSystem, NeedThreads, NeedTree, Rules
+from sidecar.exchange.plan import Thin, Whole
 from sidecar.prompt.rebuild import Outgoing, Reader, Restore, rebuilt
 from sidecar.prompt.thin_history import remembered
 from sidecar.prompt.trim import Budget, trim
-from tests.conversation.build import CHAIN, NOBODY, calls, line, node, raw, request, result, says, user
+from tests.conversation.build import (
+    CHAIN,
+    NOBODY,
+    TENANT,
+    calls,
+    line,
+    node,
+    raw,
+    request,
+    result,
+    says,
+    user,
+)
 from tests.guard.growth import assert_linear
 
 
@@ -215,3 +233,40 @@ def test_a_chat_is_read_found_rebuilt_and_cut():
         trim(line, Budget(max_input_tokens=500))
 
     assert_linear(make, run, 50, least=0.02)
+
+
+def _decided(given: tuple[Tree, ChatCall, list[Thread]]) -> None:
+    tree, asked, threads = given
+    conversation = Conversation("conv_1", b"t" * 16, "a", 1.0, 1.0)
+    decision = decide(asked, Known(Found(conversation), conversation), Rules(most=Most(10**9, 10**12)))
+    while not isinstance(decision, Whole | Thin):
+        match decision:
+            case NeedThreads(given_):
+                decision = given_(threads)
+            case NeedTree(given_):
+                decision = given_(tree)
+            case NeedPath(_, given_):
+                decision = given_(tree.nodes)
+            case NeedSystem(given_):
+                decision = given_(None)
+
+
+def _asks(*messages: dict[str, object], mode: Mode = "auto") -> ChatCall:
+    asked, identity = request(*messages, model="m"), Identity(TENANT, "a")
+    return ChatCall(identity, CHAIN, asked, mode, "conv_1", brings_no_history(identity, asked, mode))
+
+
+def _many_open_calls(n: int) -> tuple[Tree, ChatCall, list[Thread]]:
+    nodes = line(user("go"), *(calls("c1") for _ in range(n)))
+    return Tree(nodes), _asks(result("c1"), result("c2")), [Thread(nodes[0].id, nodes[-1].id, is_thin=True)]
+
+
+def _the_same_again_and_again(n: int) -> tuple[Tree, ChatCall, list[Thread]]:
+    nodes = line(user("go"), *([user("a")] * (2 * n)))
+    asked = _asks(*([user("a")] * n), user("b"), *([user("a")] * n), mode="append")
+    return Tree(nodes), asked, [Thread(nodes[0].id, nodes[-1].id, is_thin=True)]
+
+
+@pytest.mark.parametrize("make", [_many_open_calls, _the_same_again_and_again])
+def test_what_a_request_is_gets_decided(make: Callable[[int], tuple[Tree, ChatCall, list[Thread]]]):
+    assert_linear(make, _decided, 150, least=0.02)

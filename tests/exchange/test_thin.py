@@ -1,0 +1,29 @@
+"""What of a request is there already: its longest front that is a part of the newest turn."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.exchange.thin import _overlap
+from tests.conversation.build import line, request, user
+
+words = st.lists(st.sampled_from("ab"), max_size=8)
+
+
+def by_hand(stored: list[str], sent: list[str]) -> tuple[int, int]:
+    """Every place tried, in time that grows with the square."""
+    best = (0, 0)
+    for at in range(len(stored)):
+        count = 0
+        while count < min(len(sent), len(stored) - at) and stored[at + count] == sent[count]:
+            count += 1
+        if count and count >= best[1]:
+            best = (at, count)
+    return best
+
+
+@given(words, words)
+def test_the_longest_front_is_found_wherever_it_stands(stored: list[str], sent: list[str]):
+    found = _overlap(line(*map(user, stored)), 0, request(*map(user, sent)).path.messages)
+    assert (found.at, found.count) == by_hand(stored, sent)
