@@ -12,16 +12,14 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import takewhile
 
 import msgspec
 
 from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
 from sidecar.conversation.effort import Effort, TooMuch
-from sidecar.conversation.message import call_ids, read
 from sidecar.conversation.tree import Message, Node, Path, Tree
 
 __all__ = [
@@ -29,11 +27,8 @@ __all__ = [
     "Match",
     "Outcome",
     "Place",
-    "Resumed",
     "outcome_of",
     "places",
-    "repeated",
-    "resumed",
     "settled",
     "walk",
 ]
@@ -140,72 +135,6 @@ def outcome_of(path: Path, place: Place, *, extends: bool, stored: bool, is_tip:
     if place.position == end:
         return Outcome.RETRY
     return Outcome.CONTINUE if is_tip else Outcome.BRANCH
-
-
-def repeated(line: Sequence[Node], path: Path, *, first_too: bool) -> int | None:
-    """For a client that sends only what is new: is this, word for word, what it sent before?
-
-    `line` is the path to the tip. Returns how many of its messages go up to the repeated ones, None if
-    the request says something new. A question that has no answer yet is repeated; so is, if `first_too`,
-    the first question of a chat of one turn.
-    """
-    asked = [message.digest for message in path.messages]
-    if line and line[-1].state == "partial":
-        line = line[:-1]  # a stopped answer may be asked for again
-    told = [node.digest for node in line]
-    if asked and told[-len(asked) :] == asked:
-        return len(line)
-    later_questions = any(node.role == "user" for node in line[len(asked) :])
-    if first_too and asked and told[: len(asked)] == asked and not later_questions:
-        return len(asked)
-    return None
-
-
-@dataclass(slots=True, frozen=True)
-class Resumed:
-    """Where a request goes on that sends only what is new.
-
-    `before`: the stored messages that go upstream in front of it. `parent`: the last one that is stored.
-    `new`: those of the request's messages that are not stored there yet.
-    """
-
-    before: tuple[Node, ...]
-    parent: Node
-    new: tuple[Message, ...]
-
-
-def resumed(line: Sequence[Node], path: Path) -> Resumed:
-    """Behind the tip, `line` being the path to it; tool results behind the call that they answer.
-
-    A result that is sent twice, or another one for a call that has one, goes there again, whatever came after
-    that. One whose call is still open goes behind the tip: what was said meanwhile stays.
-    """
-    asked = path.messages
-    results = {message.digest: message for message in takewhile(lambda each: each.role == "tool", asked)}
-    wanted = {str(message.fields.get("tool_call_id")) for message in results.values()}
-    for at in range(len(line) - 1 if wanted else -1, -1, -1):
-        if line[at].role == "assistant" and (made := wanted & set(call_ids(read(line[at].body)))):
-            behind = list(takewhile(lambda node: node.role == "tool", line[at + 1 :]))
-            answered = {str(read(node.body).get("tool_call_id")) for node in behind}
-            if at + len(behind) + 1 < len(line) and made - answered:
-                return _late(line, asked, results.keys())
-            held = {node.digest for node in behind}
-            return Resumed(
-                before=(*line[: at + 1], *(node for node in behind if node.digest not in results)),
-                parent=line[at + len(behind)],
-                new=tuple(message for message in asked if message.digest not in held),
-            )
-    return Resumed(tuple(line), line[-1], asked)
-
-
-def _late(line: Sequence[Node], asked: tuple[Message, ...], results: Set[bytes]) -> Resumed:
-    """Results for a call behind which something else was said: at the tip, or where they came before."""
-    held = {node.digest: at for at, node in enumerate(line) if node.role == "tool"}
-    new = tuple(message for message in asked if message.digest not in results or message.digest not in held)
-    if new:
-        return Resumed(tuple(line), line[-1], new)
-    last = max(held[digest] for digest in results)
-    return Resumed(tuple(node for node in line[:last] if node.digest not in results), line[last], ())
 
 
 def _is_named_question(node: Node) -> bool:

@@ -17,6 +17,7 @@ from types import TracebackType
 from multidict import istr
 
 from sidecar.conversation.identity import is_named
+from sidecar.dialects import chat
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 
@@ -37,7 +38,7 @@ __all__ = [
 ABSENT, EMPTY, UNFILLED, FILLED = range(4)
 
 #: The API of the requests that are read; others have the end of their path for a name.
-CHAT = "/chat/completions"
+CHAT = chat.PATH
 
 #: Headers by which Open WebUI shows, whatever the sidecar is told to read.
 OPEN_WEBUI = ("X-OpenWebUI-User-Id", "X-OpenWebUI-User-Jwt", "X-OpenWebUI-Auth-Type", "X-OpenWebUI-Chat-Id")

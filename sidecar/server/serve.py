@@ -23,7 +23,7 @@ from aiohttp import web
 from sidecar import __version__
 from sidecar.admin import health
 from sidecar.aiohttp_internals.server import SpecialRequest
-from sidecar.doctor.samples import CHAT
+from sidecar.dialects import chat
 from sidecar.errors import NotFound, SidecarError
 from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle
@@ -270,7 +270,7 @@ def _handler(services: Services, answer: _Answer) -> Handler:
 
 async def _answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
     services.visitors.look(request)
-    if request.method == "POST" and request.path.endswith(CHAT):
+    if request.method == "POST" and request.path.endswith(chat.PATH):
         return await handle(services, request)
     own = await _own(services, request, at_admin=False)
     if own is not None:

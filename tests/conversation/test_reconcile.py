@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from sidecar.conversation.message import read
 from sidecar.conversation.reconcile import (
     MAX_PLACES,
     NOWHERE,
@@ -15,8 +14,6 @@ from sidecar.conversation.reconcile import (
     Place,
     outcome_of,
     places,
-    repeated,
-    resumed,
     settled,
     walk,
 )
@@ -257,29 +254,6 @@ class TestOutcome:
         assert outcome_of(asked.path, place, extends=extends, stored=stored, is_tip=is_tip) is outcome
 
 
-class TestRepeated:
-    LINE = line(user("hi"), says("hello"))
-
-    def test_the_first_question_of_a_chat_of_one_turn_is_sent_again(self):
-        assert repeated(self.LINE, request(user("hi ")).path, first_too=True) == 1
-        assert repeated(self.LINE, request(user("hi")).path, first_too=False) is None
-
-    def test_a_question_without_an_answer_is_sent_again(self):
-        nodes = line(*TALK[:3])
-        assert repeated(nodes, request(user("more")).path, first_too=False) == 3
-        assert repeated(nodes, request(user("hi")).path, first_too=True) is None
-
-    @pytest.mark.parametrize("asked", [[user("else")], [], [user("hi"), user("again")]])
-    def test_anything_else_is_new(self, asked):
-        assert repeated(self.LINE, request(*asked).path, first_too=True) is None
-
-    def test_the_first_question_in_a_longer_chat_is_new(self):
-        assert repeated(line(*TALK), request(user("hi")).path, first_too=True) is None
-
-    def test_nothing_is_repeated_where_nothing_was_said(self):
-        assert repeated([], request(user("hi")).path, first_too=True) is None
-
-
 class TestAChat:
     def test_regenerate_edit_and_branch_switch_make_one_tree(self):
         chat = Recorded()
@@ -302,50 +276,3 @@ class TestAChat:
         chat.tell(request(*flat), says("bye"))
         assert settled(request(*flat).path, chat.found(request(*flat)), NOBODY) is not None
         assert walk(Tree(list(chat.nodes.values())), request(*flat).path, NOBODY).place.position == 3
-
-
-class TestResumed:
-    ASKED = (user("hi"), calls("c1", "c2"), result("c1"))
-
-    def went_on(self, stored, *asked):
-        on = resumed(line(*stored), request(*asked).path)
-        said = [read(each.body) for each in on.before]
-        return said, read(on.parent.body), [each.fields for each in on.new]
-
-    def test_a_question_goes_on_behind_the_tip(self):
-        assert self.went_on(TALK, user("new")) == (TALK, TALK[-1], [user("new")])
-
-    def test_a_result_behind_its_call_goes_on_there(self):
-        stored = [user("hi"), calls("c1")]
-        assert self.went_on(stored, result("c1")) == (stored, stored[-1], [result("c1")])
-
-    def test_a_result_that_comes_later_goes_on_behind_what_was_said_meanwhile(self):
-        stored = [*self.ASKED, says("half")]
-        assert self.went_on(stored, result("c2")) == (stored, says("half"), [result("c2")])
-
-    def test_one_that_comes_before_anything_else_stands_beside_its_twin(self):
-        stored = [*self.ASKED]
-        assert self.went_on(stored, result("c2")) == (stored, result("c1"), [result("c2")])
-
-    def test_a_late_result_that_is_sent_again_is_told_once(self):
-        stored = [*self.ASKED, says("half"), result("c2"), says("done")]
-        assert self.went_on(stored, result("c2")) == (stored[:4], result("c2"), [])
-        new = [result("c2"), user("go on")]
-        assert self.went_on(stored, *new) == (stored, says("done"), new[1:])
-
-    def test_a_result_that_is_sent_twice_is_told_once(self):
-        stored = [*self.ASKED, result("c2"), says("done")]
-        before = [*self.ASKED[:2], result("c2")]
-        assert self.went_on(stored, result("c1")) == (before, result("c2"), [])
-
-    def test_what_was_said_while_a_tool_ran_stays(self):
-        stored = [user("hi"), calls("c1"), user("and?"), says("well")]
-        new = [result("c1"), user("go on")]
-        assert self.went_on(stored, *new) == (stored, stored[-1], new)
-
-    def test_of_calls_with_the_same_id_the_last_is_answered(self):
-        stored = [user("a"), calls("c"), result("c"), says("b"), user("d"), calls("c")]
-        assert self.went_on(stored, result("c", "other")) == (stored, stored[-1], [result("c", "other")])
-
-    def test_a_result_that_nobody_asked_for_goes_on_behind_the_tip(self):
-        assert self.went_on(TALK, result("x")) == (TALK, TALK[-1], [result("x")])

@@ -19,3 +19,10 @@
 Relaying and assembling are two readings of the same bytes. `done_marker` looks at what passes and changes
 nothing in it; `assembly` reads the kept bytes once, when the stream is over.
 """
+
+from __future__ import annotations
+
+__all__ = ["PATH"]
+
+#: How the path of a request of this API ends.
+PATH = "/chat/completions"

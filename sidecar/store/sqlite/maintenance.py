@@ -196,7 +196,7 @@ class Maintenance(Store):
                 connection.interrupt()
                 await asyncio.wait([running], timeout=_TICK)
             connection.close()
-        error = running.exception()
+            error = running.exception()  # looked at in any case: asyncio complains of what nobody has seen
         if isinstance(error, sqlite3.Error):
             raise StoreUnavailable(f"the store failed: {error}") from error
         running.result()
