@@ -28,3 +28,10 @@ def test_what_is_five_per_cent_away_is_told():
         len(record),
         len(record),
     ]
+
+
+def test_of_another_version_only_what_is_dearer_is_told():
+    _, record = count.on_record()
+    dearer = {name: round(number * 1.4) for name, number in record.items()}
+    cheaper = {name: round(number * 0.4) for name, number in record.items()}
+    assert [len(count.differences(each, record, 0.3)) for each in (dearer, cheaper)] == [len(record), 0]
