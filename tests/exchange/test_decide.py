@@ -191,6 +191,10 @@ class TestThin:
         plan = decided(call(result("c1")), [*one, *two], [thread(one), thread(two)])
         assert plan.outcome is Outcome.ALONE
 
+    def test_a_list_of_no_calls_opens_nothing(self):
+        nodes = line(MALTA, says("Valletta.", tool_calls=[]))
+        assert decided(call(result("c1")), nodes, [thread(nodes)]).outcome is Outcome.ALONE
+
     def test_results_that_are_there_already_open_nothing(self):
         nodes = line(MALTA, calls("c1"), result("c1"), says("done"))
         plan = decided(call(result("c1", "other")), nodes, [thread(nodes)])
