@@ -105,6 +105,12 @@ class TestWithoutLooking:
         plan = decided(call(ROME, **about), TOLD, [thread(TOLD, is_thin=True)])
         assert isinstance(plan, Whole)
 
+    def test_of_answers_that_read_alike_the_one_that_the_client_names_is_gone_on_from(self):
+        ask = node(MALTA)
+        one, two = (node(VALLETTA, ask, nonce=at, message_id=f"m-{at}") for at in (1, 2))
+        asked = call(MALTA, VALLETTA, user("And?"), sends_history=True, parent_id="m-1")
+        assert decided(asked, [ask, one, two]).parent == one
+
     def test_a_new_chat_under_an_agents_header_is_a_conversation_of_its_own(self):
         own = replace(FRESH, id="conv_own")
         plan = decided(call(ROME, by_agent=True), TOLD, of_its_own=own)

@@ -76,6 +76,12 @@ class TestAfter:
         again = call(*(each for at in range(3) for each in (user(str(at)), says("x"))), user("new"))
         assert thread_after(again, plan, TOLD[2:3], TOLD[3:], None, 5.0) is None
 
+    def test_with_its_third_question_nothing_new_is_told_of_it(self):
+        nodes = line(user("hi"), says("hello"), user("and?"), says("well"), user("so?"))
+        asked = call(user("hi"), says("hello"), user("and?"), says("well"), user("so?"))
+        plan = Whole(Outcome.CONTINUE, TALK, nodes[3], asked.chat.path.messages[4:])
+        assert thread_after(asked, plan, nodes[4:], [], None, 5.0) is None
+
     def test_the_root_of_an_echo_is_known_from_its_steps_or_not_at_all(self):
         asked = call(user("hi there"), says("hello"), user("and?"))
         plan = Whole(Outcome.CONTINUE, TALK, TOLD[1], asked.chat.path.messages[2:])
