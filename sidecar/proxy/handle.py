@@ -82,23 +82,23 @@ async def _chat(
     """One request about a conversation; others may have to know of it while it is answered."""
     if not call.brings_no_history:
         plan = await load(services, call)
-        if not isinstance(plan, Thin):
-            return await _answer(services, call, plan, request, progress, sample)
+        return await _in_line(services, call, plan, request, progress, sample)
     with services.running.entered(call) as is_unseen:
-        return await _in_line(services, call, request, progress, sample, is_unseen=is_unseen)
+        plan = await load(services, call, is_unseen=is_unseen)
+        return await _in_line(services, call, plan, request, progress, sample, is_unseen=is_unseen)
 
 
 async def _in_line(
     services: Services,
     call: ChatCall,
+    plan: Plan,
     request: web.BaseRequest,
     progress: Progress,
     sample: RequestSample,
     *,
-    is_unseen: bool,
+    is_unseen: bool = False,
 ) -> web.StreamResponse:
     """Those of one thread that rely on the store are answered one after another."""
-    plan = await load(services, call, is_unseen=is_unseen)
     name = _in_line_for(call, plan)
     if name is None:
         return await _answer(services, call, plan, request, progress, sample)

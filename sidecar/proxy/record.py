@@ -27,7 +27,7 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
-from sidecar.exchange.threads import thread_after
+from sidecar.exchange.threads import system_of, thread_after
 from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
@@ -182,7 +182,7 @@ class Recording:
         digest = self.composed.prompt.heads.system_hash
         system = None
         if digest is not None and digest != self.conversation.system:
-            system = b"[" + b",".join([each.raw for each in self.call.chat.system]) + b"]"
+            system = system_of(self.call)
         before = self.conversation
         conversation = Conversation(
             before.id,

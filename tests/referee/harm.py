@@ -146,7 +146,8 @@ def _faults(
     said = words(sent[-1].json["messages"])
     if lost := words(body["messages"]) - said:
         yield f"lost {sorted(lost)}: {_shown(sent[-1].json['messages'])}"
-    if foreign := {each for each in said if WORDS.fullmatch(each)[1] != str(talker.number)}:  # type: ignore[index]
+    own = str(talker.number)
+    if foreign := {each for each in said if (of := WORDS.fullmatch(each)) is None or of[1] != own}:
         yield f"words of another chat: {sorted(foreign)}"
     if not talker.is_thin and (back := said & talker.gone - words(body["messages"])):
         yield f"taken back, and there again: {sorted(back)}"
