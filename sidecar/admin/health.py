@@ -30,7 +30,7 @@ log = logging.getLogger("sidecar.proxy")
 _PATIENCE = 2.0  # seconds: probes of orchestrators give up after a few
 
 
-async def live(_context: Services, _request: web.BaseRequest) -> web.StreamResponse:
+async def live(_services: Services, _request: web.BaseRequest) -> web.StreamResponse:
     """The process answers."""
     return web.json_response({"live": True, "version": __version__})
 
@@ -58,13 +58,15 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
     number = None if last is None else int(last[:9])
     # Counting thousands of requests takes a while, in which others are served.
-    said = await asyncio.to_thread(report, services.settings, services.samples, number, store, upstream)
+    said = await asyncio.to_thread(
+        report, services.settings, services.requests.samples, number, store, upstream
+    )
     return web.json_response(said)
 
 
 async def _store(services: Services) -> str:
     try:
-        await services.store_health.probe(_PATIENCE)
+        await services.background.store_health.probe(_PATIENCE)
         await asyncio.wait_for(services.store.check(), _PATIENCE)
     except StoreUnavailable as error:
         return _told(services, "store", "failing", error.message)
@@ -87,8 +89,8 @@ async def _upstream(services: Services) -> str:
 
 def _told(services: Services, what: str, state: str, reason: str = "") -> str:
     """The state, once said in the log when it has become another: probes come every few seconds."""
-    if services.states.get(what) != state and (reason or what in services.states):
+    if services.requests.states.get(what) != state and (reason or what in services.requests.states):
         level = logging.WARNING if reason else logging.INFO
         log.log(level, f"the {what} is {state}", extra={"reason": reason} if reason else {})
-    services.states[what] = state
+    services.requests.states[what] = state
     return state

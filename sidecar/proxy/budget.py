@@ -31,7 +31,7 @@ def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) ->
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
     if not call.may_be_cut:
         return Budget()
-    rule, trim = services.windows.rule(call.chat.model), services.settings.trim
+    rule, trim = services.background.windows.rule(call.chat.model), services.settings.trim
     limits: dict[str, Any] = {name: getattr(trim, name) for name in _LIMITS}
     if rule is not None:
         limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
@@ -57,10 +57,10 @@ def _of_window(services: Services, call: ChatCall) -> tuple[int | None, int | No
     if call.awaits_refusal:
         return None, None  # it compacts its history by itself, once it is refused
     model, credential = call.chat.model, call.identity.credential
-    window, beyond = services.windows.shown(model, credential), None
-    if window is None and (window := services.windows.of_engine(model, credential)) is not None:
+    window, beyond = services.background.windows.shown(model, credential), None
+    if window is None and (window := services.background.windows.of_engine(model, credential)) is not None:
         measure = total([call.chat.measure, measure_of_tools(call.chat.tools)])
-        beyond = int(window * (1 + services.learned.error(model, measure)))
+        beyond = int(window * (1 + services.background.calibration.error(model, measure)))
     return (int(window * _SURE) - answer_room(services, call, window) if window else None), beyond
 
 

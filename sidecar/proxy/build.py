@@ -65,7 +65,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseRequest) -> UpstreamRequest:
     """What goes upstream of a request in which nothing is to be changed."""
-    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.kept_back)
+    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.requests.kept_back)
     rename(services, request, headers, call.conversation_id)
     return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
 
@@ -74,7 +74,7 @@ async def compose(
     services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, revision: Revision = FIRST
 ) -> UpstreamRequest:
     """Put together what goes upstream."""
-    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.kept_back)
+    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.requests.kept_back)
     _readable_only(headers)
     form = revision.form
     if form.as_sent:
@@ -90,7 +90,7 @@ async def compose(
         )
     system, line = _system(plan, call), _line(services, plan, call, revision)
     full = Full(line, system, call.chat.tools, room_for_summary(services, call, budget))
-    weights = services.learned.weights(call.chat.model)
+    weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
     fitted = fit(full, budget, Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None))
     trimmed = fitted.trimmed
@@ -130,7 +130,7 @@ def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:
     """What is told of a prompt whatever is in it; no hashes where nothing is kept."""
     if plan.conversation is None:
         return Prompt(call.chat.model)
-    before = services.recent.prompt(plan.conversation.id)
+    before = services.requests.cache.prompt(plan.conversation.id)
     chat = call.chat
     return Prompt(
         chat.model, heads=heads(call.chain, chat.system, chat.tools, before.heads if before else None)
@@ -174,7 +174,9 @@ def _surely_fits(services: Services, call: ChatCall, plan: Plan, budget: Budget)
         return True
     if (plan.conversation and plan.conversation.weights) or is_wanted(services, call):
         return False  # once cut, a chat is cut by the weights that it keeps
-    return surely_fits(call.chat.measure, call.chat.tools, budget, services.learned.weights(call.chat.model))
+    return surely_fits(
+        call.chat.measure, call.chat.tools, budget, services.background.calibration.weights(call.chat.model)
+    )
 
 
 def _with(call: ChatCall, extra: dict[str, bytes]) -> bytes:
@@ -217,7 +219,7 @@ def _supplied(line: Sequence[Outgoing], call: ChatCall, revision: Revision) -> S
 
 
 def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> list[Outgoing]:
-    chat, rules = call.chat, services.restore
+    chat, rules = call.chat, services.requests.restore
     sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
     reader = Reader(chat.model, chat.tools, time.time())
     match plan:

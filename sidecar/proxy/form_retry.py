@@ -35,8 +35,8 @@ log = logging.getLogger("sidecar.proxy")
 
 async def learned(services: Services, call: ChatCall, plan: Plan) -> Revision:
     """How a request is to be composed at once, by what earlier ones have taught."""
-    place = None if services.forms.is_empty else _place(call, plan)
-    form = services.forms.of(place) if place is not None else FIRST.form
+    place = None if services.background.forms.is_empty else _place(call, plan)
+    form = services.background.forms.of(place) if place is not None else FIRST.form
     if form == FIRST.form:
         return FIRST
     return Revision(form=form, held=await _held(services, call, plan) if form.supplied else NOTHING_HELD)
@@ -68,9 +68,9 @@ def ended(
     """No more requests are sent for it: learn from what was taken, if anything was."""
     form, place = composed.revision.form, _place(call, plan)
     if form == first:
-        is_doubted = is_taken and place is not None and services.forms.is_doubted(place)
-        if is_doubted and place is not None and services.forms.taken(place, _added(composed)):
-            services.shared_forms.changed()
+        is_doubted = is_taken and place is not None and services.background.forms.is_doubted(place)
+        if is_doubted and place is not None and services.background.forms.taken(place, _added(composed)):
+            services.background.shared_forms.changed()
         return
     about = {"model": call.chat.model, "supplied": sorted(form.supplied), "left_out": sorted(form.without)}
     if not is_taken:
@@ -80,8 +80,8 @@ def ended(
     services.metrics.form_refusals.labels("as_sent" if form.as_sent else "yes").inc()
     log.info("the upstream refused the form of a request, and took another", extra=about)
     if place is not None:
-        services.forms.learn(place, form)
-        services.shared_forms.changed()
+        services.background.forms.learn(place, form)
+        services.background.shared_forms.changed()
 
 
 def _candidates(form: Form, refused: FormRefusal, removable: frozenset[str]) -> Iterator[Form]:
@@ -128,7 +128,7 @@ async def _held(services: Services, call: ChatCall, plan: Plan) -> Held:
                 if all(each.id != node for each in path):
                     path += await services.store.path(plan.conversation.id, node)
     except (StoreUnavailable, TimeoutError) as error:
-        services.store_health.report("read", error)
+        services.background.store_health.report("read", error)
         return NOTHING_HELD
     is_named = call.identity.key is not None
     known = held(path, calls_only=not is_named)

@@ -42,7 +42,7 @@ async def forward(
     try:
         return _begun(services, call, plan, progress, *await asyncio.shield(task))
     except asyncio.CancelledError:
-        await asyncio.wait((services.tasks.spawn(_unseen(services, call, plan, progress, task)),))
+        await asyncio.wait((services.background.tasks.spawn(_unseen(services, call, plan, progress, task)),))
         raise
 
 
@@ -67,7 +67,7 @@ async def _unseen(
     sending: asyncio.Future[tuple[UpstreamResponse, UpstreamRequest]],
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
-    stopping = asyncio.ensure_future(services.tasks.stopping.wait())
+    stopping = asyncio.ensure_future(services.background.tasks.stopping.wait())
     await asyncio.wait((sending, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not sending.done():
@@ -97,6 +97,6 @@ def _begun(
     progress.silent_cut = foreseen(services, call, prompt)
     if plan.conversation is not None:
         if plan.outcome is not Outcome.START:
-            progress.difference = difference(services.recent.prompt(plan.conversation.id), prompt)
-        services.recent.went(plan.conversation.id, call.chat, prompt)
+            progress.difference = difference(services.requests.cache.prompt(plan.conversation.id), prompt)
+        services.requests.cache.went(plan.conversation.id, call.chat, prompt)
     return upstream, composed

@@ -34,7 +34,7 @@ async def handle(services: Services, request: web.BaseRequest) -> web.StreamResp
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     progress = Progress(int(time.time() * 1000), time.monotonic(), token(4))
     try:
-        with observed(services, request) as sample, services.bodies.hold() as held:
+        with observed(services, request) as sample, services.requests.bodies.hold() as held:
             progress.call = call = await receive(services, request, held, progress)
             understood(services, sample, call)
             try:
@@ -83,7 +83,7 @@ async def _chat(
     if not call.brings_no_history:
         plan = await load(services, call)
         return await _in_line(services, call, plan, request, progress, sample)
-    with services.running.entered(call) as is_unseen:
+    with services.requests.running.entered(call) as is_unseen:
         plan = await load(services, call, is_unseen=is_unseen)
         return await _in_line(services, call, plan, request, progress, sample, is_unseen=is_unseen)
 
@@ -105,7 +105,7 @@ async def _in_line(
     async with AsyncExitStack() as line:
         held: set[str] = set()
         while name is not None and name not in held:
-            await line.enter_async_context(services.appends.turn(name))
+            await line.enter_async_context(services.requests.append_locks.turn(name))
             held.add(name)
             plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
             name = _in_line_for(call, plan)
@@ -130,18 +130,18 @@ async def _answer(
     sample: RequestSample,
 ) -> web.StreamResponse:
     progress.plan = plan
-    revision = FIRST if services.forms.is_empty else await learned(services, call, plan)
+    revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
     upstream, composed = await forward(services, call, plan, composed, request, progress)
     if upstream.status < 400:
-        services.windows.look(call.chat.model, call.identity.credential, request.headers)
+        services.background.windows.look(call.chat.model, call.identity.credential, request.headers)
     answered(sample, progress)
     said = response_headers(progress)
     recording = recording_of(services, call, plan, upstream, composed, progress)
     if recording is None:
         return await relay(request, upstream, said, progress)
     response = await relay_recorded(request, upstream, said, recording)  # assemble and record
-    if composed.missing is not None and not services.store_health.is_failing:
-        services.summaries.begin(composed.missing, request, call.identity.credential)
+    if composed.missing is not None and not services.background.store_health.is_failing:
+        services.background.summaries.begin(composed.missing, request, call.identity.credential)
     return response

@@ -43,10 +43,12 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
         return plan
     must_keep = call.brings_no_history or services.settings.history.if_store_fails == "refuse"
     try:
-        degraded = services.store_health.is_failing and not await _writable_again(services, must_keep)
+        degraded = services.background.store_health.is_failing and not await _writable_again(
+            services, must_keep
+        )
         plan = await _in_time(services, call, degraded, is_unseen)
     except StoreUnavailable as error:
-        services.store_health.report("read", error)
+        services.background.store_health.report("read", error)
         if must_keep:
             raise
         return Unrecorded(Outcome.BYPASS, degraded=True)
@@ -57,16 +59,16 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
 
 def _at_hand(services: Services, call: ChatCall) -> Plan | None:
     """The usual turn, which goes on where this process has recorded the one before."""
-    if call.conversation_id is None or call.brings_no_history or services.store_health.is_failing:
+    if call.conversation_id is None or call.brings_no_history or services.background.store_health.is_failing:
         return None
     found = services.store.find_cached(call.identity.tenant, (call.conversation_id,), hashes(call))
-    return at_hand(call, found, services.rules)
+    return at_hand(call, found, services.requests.rules)
 
 
 async def _writable_again(services: Services, must_keep: bool) -> bool:
     """Has the store recovered? Raises `StoreUnavailable` if not and the request cannot do without."""
     try:
-        await services.store_health.probe(_REFUSED if must_keep else _DEGRADED)
+        await services.background.store_health.probe(_REFUSED if must_keep else _DEGRADED)
     except StoreUnavailable:
         if must_keep:
             raise
@@ -79,10 +81,10 @@ async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen
     try:
         async with asyncio.timeout(min(_REFUSED, limit) if degraded else limit):
             if call.brings_no_history:
-                await services.running.written(call.conversation_id)
+                await services.requests.running.written(call.conversation_id)
             return await _load(services, call, is_unseen)
     except TimeoutError as error:
-        services.store_health.timed_out()
+        services.background.store_health.timed_out()
         raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error
 
 
@@ -96,11 +98,11 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
         found,
         _fresh(call, ids[at] if ids else "conv_" + token(16).hex()),
         _fresh(call, ids[0]) if at else None,
-        services.running.others(call),
+        services.requests.running.others(call),
         is_unseen,
     )
     conversation = found.conversation or known.fresh
-    plan = await _decided(services, conversation.id, decide(call, known, services.rules))
+    plan = await _decided(services, conversation.id, decide(call, known, services.requests.rules))
     if isinstance(plan, Whole) and plan.steps:
         steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
         return replace(plan, steps=steps)

@@ -112,7 +112,7 @@ def log_line(exchange: Exchange) -> None:
 
 def observed(services: Services, request: web.BaseRequest) -> RequestSample:
     """The doctor's sample of a chat request, to be entered: an error that ends it is seen as well."""
-    return services.samples.see(CHAT, request.headers)
+    return services.requests.samples.see(CHAT, request.headers)
 
 
 def understood(services: Services, sample: RequestSample, call: Call) -> None:
@@ -145,7 +145,7 @@ def passed_by(services: Services, request: web.BaseRequest) -> None:
     if request.method == "POST":
         for end in _UNREAD:
             if request.path.endswith(end):
-                services.samples.see(end, request.headers)
+                services.requests.samples.see(end, request.headers)
                 return
     elif request.path.endswith("/models"):
-        services.samples.models_listed += 1
+        services.requests.samples.models_listed += 1

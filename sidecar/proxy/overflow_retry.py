@@ -47,11 +47,15 @@ async def shorter(
 ) -> UpstreamRequest | None:
     """The request in fewer tokens than were refused; None if there is none."""
     sent = _measure(call, composed)
-    refused = _believable(refused, call, services.learned.weights(call.chat.model).tokens(sent))
-    services.learned.refused(call.chat.model, sent, refused.sent or _least(services, call, refused))
-    size = services.learned.weights(call.chat.model).tokens(sent)
+    refused = _believable(
+        refused, call, services.background.calibration.weights(call.chat.model).tokens(sent)
+    )
+    services.background.calibration.refused(
+        call.chat.model, sent, refused.sent or _least(services, call, refused)
+    )
+    size = services.background.calibration.weights(call.chat.model).tokens(sent)
     if refused.limit is not None:
-        services.windows.learn(call.chat.model, call.identity.credential, refused.limit)
+        services.background.windows.learn(call.chat.model, call.identity.credential, refused.limit)
     if _is_the_answers_fault(call, refused, size):
         return None
     revision = replace(composed.revision, ceiling=_ceiling(services, call, refused, size))
@@ -63,7 +67,7 @@ def took(
     services: Services, call: ChatCall, taken: UpstreamRequest, before: UpstreamRequest, refused: Overflow
 ) -> None:
     """A cut request has been taken, after one before it was refused so."""
-    size = services.learned.weights(call.chat.model).tokens(_measure(call, before))
+    size = services.background.calibration.weights(call.chat.model).tokens(_measure(call, before))
     if _believable(refused, call, size).limit is None and taken.revision.ceiling is not None:
         _guess(services, call, taken.revision.ceiling)
 
@@ -120,4 +124,4 @@ def _guess(services: Services, call: ChatCall, ceiling: int) -> None:
     share = services.settings.trim.answer_share
     answer = min(call.chat.max_tokens or int(ceiling * share / (1 - share)), ceiling)
     if ceiling + answer >= SMALLEST_WINDOW:
-        services.windows.learn(call.chat.model, call.identity.credential, ceiling + answer)
+        services.background.windows.learn(call.chat.model, call.identity.credential, ceiling + answer)

@@ -19,7 +19,7 @@ async def passthrough(services: Services, request: web.BaseRequest) -> web.Strea
     if is_websocket(request):
         return await websocket(services, request)
     body = (lambda: _body(request)) if request.body_exists else None
-    headers = to_upstream(request.headers, without=services.kept_back)
+    headers = to_upstream(request.headers, without=services.requests.kept_back)
     upstream = await services.targets.default.send(request.method, request.raw_path, headers, body)
     return await relay(request, upstream, {})
 

@@ -47,14 +47,14 @@ async def receive(services: Services, request: web.BaseRequest, held: Held, prog
     progress.received = time.monotonic()
     chain = Chain(identity.tenant)
     name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
-    chat = parse(body, chain, services.recent.last(name), settings.limits.max_messages)
+    chat = parse(body, chain, services.requests.cache.last(name), settings.limits.max_messages)
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
     if is_task(mark, chat, settings.tasks.openings):
         return TaskCall(identity, chat, name, mode)
     # A task comes under the chat's id, and is not what its next turn begins with.
-    services.recent.keep(name, chat)
+    services.requests.cache.keep(name, chat)
     if mode == "off":
         return UnrecordedCall(identity, chat, name)
     return ChatCall(
@@ -86,13 +86,13 @@ def _may_be_cut(request: web.BaseRequest) -> bool:
 
 
 def _identify(services: Services, request: web.BaseRequest) -> Identity:
-    settings, places, headers = services.settings, services.places, request.headers
+    settings, places, headers = services.settings, services.requests.places, request.headers
     rules, header = settings.identity, headers.get
     names = names_of(headers)
     refuse_doubled(places, headers, names)
     target = request.raw_path
     call = parameters_of(places, target) if "?" in target else None
-    page = services.visitors.foreign_page(request)
+    page = services.requests.visitors.foreign_page(request)
     tenant, credential = who_asks(settings, places, services.store.secret, headers, names, call, page)
     key = key_of(header, rules.headers, rules.no_id)
     by_agent = key is None and (key := key_of_agent(header, places.own, rules.no_id)) is not None

@@ -119,15 +119,17 @@ class Recording:
         try:
             await self.services.store.record(turn)
         except StoreUnavailable as error:
-            self.services.store_health.could_not_write(error)
+            self.services.background.store_health.could_not_write(error)
             raise
-        self.services.store_health.wrote()
+        self.services.background.store_health.wrote()
         self.progress.recorded = [node.state for node in turn.nodes if node.source == "upstream"]
         sent, exchange = self.composed.prompt.sent, turn.exchange
         if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
             chat = self.call.chat
             size = len(self.composed.body)
-            self.services.learned.report(chat.model, sent, chat.tools, exchange.input_tokens, size)
+            self.services.background.calibration.report(
+                chat.model, sent, chat.tools, exchange.input_tokens, size
+            )
 
     def _exchange(self, turn: Turn, assembled: Assembled, ended: State, now: float) -> Exchange:
         """What happened, in one value; `now` is when the reply had come."""
@@ -136,7 +138,7 @@ class Recording:
         asked = [node.id for node in nodes if node.source == "client"]
         plan, tokens = self.plan, tokens_of(assembled.usage)
         progress.error = reason(ended, assembled, self.kept.cut_by)
-        estimated, is_cut = self.services.learned.look(self.call.chat, prompt, tokens.input)
+        estimated, is_cut = self.services.background.calibration.look(self.call.chat, prompt, tokens.input)
         counted(self.services, self.call, tokens.input, is_cut=is_cut)
         return exchange_of(
             progress,
@@ -268,7 +270,7 @@ def recording_of(
         return None
     limits, coding = services.settings.limits, coding_of(upstream.headers)
     compact = compacted if coding not in COMPRESSED else None
-    kept = Kept(limits.max_reply, services.replies, compact)
+    kept = Kept(limits.max_reply, services.requests.replies, compact)
     progress.is_recorded = True
     streamed = progress.streamed
     return Recording(services, call, plan, plan.conversation, composed, progress, kept, streamed, coding)

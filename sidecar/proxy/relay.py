@@ -181,10 +181,10 @@ class _Relay:
 
     def client_left(self) -> asyncio.Task[None]:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
-        context = self._recording.services
-        if self._commit is None and context.settings.history.on_disconnect == "finish":
-            self._commit = context.tasks.spawn(read_on(self._upstream, self._recording))
-            context.running.is_being_written(self._recording.conversation.id, self._commit)
+        services = self._recording.services
+        if self._commit is None and services.settings.history.on_disconnect == "finish":
+            self._commit = services.background.tasks.spawn(read_on(self._upstream, self._recording))
+            services.requests.running.is_being_written(self._recording.conversation.id, self._commit)
         elif self._commit is None:
             self._upstream.close()
         return self._start_commit("partial")
@@ -210,21 +210,23 @@ class _Relay:
         held, end.held = end.held, b""
         commit = self._start_commit("complete")  # if it may be later than that
         if not commit.done():
-            self._recording.services.running.is_being_written(self._recording.conversation.id, commit)
+            self._recording.services.requests.running.is_being_written(
+                self._recording.conversation.id, commit
+            )
         await self._response.prepare(self._request)  # if it has not begun
         await send(held)
 
     async def _keep(self, ended: State) -> bool:
         """Commit once; False if a client that relies on it must be told that it failed."""
-        context = self._recording.services
-        limit = context.settings.timeouts.store
+        services = self._recording.services
+        limit = services.settings.timeouts.store
         commit = self._start_commit(ended)
         try:
             await _done(commit, limit)
             self._waited = True
             if not commit.done():
                 error = StoreUnavailable(f"a turn was not written within `timeouts.store` = {limit:g} s")
-                context.store_health.could_not_write(error)
+                services.background.store_health.could_not_write(error)
                 raise error
             commit.result()
         except Exception as error:  # logged where it arose; it must not end up in the middle of a response
@@ -240,7 +242,7 @@ class _Relay:
 
     def _start_commit(self, ended: State) -> asyncio.Task[None]:
         if self._commit is None:
-            self._commit = self._recording.services.tasks.spawn(self._recording.commit(ended))
+            self._commit = self._recording.services.background.tasks.spawn(self._recording.commit(ended))
         return self._commit
 
 
@@ -269,8 +271,8 @@ async def read_on(upstream: UpstreamResponse, recording: Recording) -> None:
     """Keep a reply that no client waits for any more, to its end or to that of the process."""
     services = recording.services
     reading = asyncio.ensure_future(_rest(upstream, recording))
-    stopping = asyncio.ensure_future(services.tasks.stopping.wait())
-    with services.running.left_behind(recording.conversation.id) as end:
+    stopping = asyncio.ensure_future(services.background.tasks.stopping.wait())
+    with services.requests.running.left_behind(recording.conversation.id) as end:
         ended = asyncio.ensure_future(end.wait())
         await asyncio.wait((reading, stopping, ended), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()

@@ -56,7 +56,7 @@ async def send(
     except BaseException:  # the client left: so must we
         first.close()
         raise
-    if not error and services.forms.is_empty:
+    if not error and services.background.forms.is_empty:
         return first, composed  # as most
     tries = _Tries(services, call, plan, request, first, composed, error)
     try:
@@ -112,7 +112,7 @@ class _Tries:
                 break
         if self.overflow is not None:
             self._end_of_cuts(is_taken=cause is None and not _is_refusal(self.answer.status))
-        if self.requests > 1 or not self.services.forms.is_empty:
+        if self.requests > 1 or not self.services.background.forms.is_empty:
             form_retry.ended(self.services, self.call, self.plan, self.composed, first, self._is_taken(cause))
 
     def _is_taken(self, cause: _Cause | None) -> bool:

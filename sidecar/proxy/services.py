@@ -28,73 +28,88 @@ from sidecar.store import Store
 from sidecar.upstream.slots import Slots
 from sidecar.upstream.targets import Targets
 
-__all__ = ["Services"]
+__all__ = ["Background", "Requests", "Services"]
 
-_RECENT = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
+_CACHED = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
 
 
 class Services:
-    """Settings, store, targets, metrics, and what is known of them."""
+    """Settings, store, targets and metrics; the requests of this worker; its work in the background."""
 
     def __init__(self, settings: Settings, store: Store, targets: Targets, metrics: Metrics) -> None:
         self.settings = settings
         self.store = store
         self.targets = targets
         self.metrics = metrics
+        self.requests = Requests(settings, store)
+        self.background = Background(settings, store, targets, metrics)
+
+
+class Requests:
+    """By what requests are told apart and decided on, what those under way share, and what is remembered."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        limits, restore = settings.limits, settings.restore
         self.places = places_of(settings)
         self.visitors = Visitors(settings, self.places)
         chat = settings.identity.headers if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came.
         self.kept_back = frozenset(name.lower() for name in (*self.places.own, *chat))
-        self.recent = RequestCache(_RECENT)
-        limits = settings.limits
-        self.bodies = Bodies(limits.bodies_in_flight, limits.max_body, limits.body_wait)
-        #: For what is kept of the replies that are being relayed.
-        self.replies = Room(limits.replies_in_flight)
-        self.samples = RequestSamples(settings)
-        self.appends = AppendLocks(settings.history.append_wait, store)
         self.restore = Restore(
-            answers=settings.restore.answers,
-            reasoning=settings.restore.reasoning,
-            user_messages=settings.restore.user_messages,
+            answers=restore.answers, reasoning=restore.reasoning, user_messages=restore.user_messages
         )
         #: By what a request is decided on.
         self.rules = Rules(
             by_hash=self.restore.by_hash,
-            pins=settings.restore.system_prompt == "pin",
+            pins=restore.system_prompt == "pin",
             # What one request's history may be compared with.
-            most=Most(settings.limits.recognition_messages, settings.limits.recognition_bytes),
+            most=Most(limits.recognition_messages, limits.recognition_bytes),
         )
+        self.bodies = Bodies(limits.bodies_in_flight, limits.max_body, limits.body_wait)
+        #: For what is kept of the replies that are being relayed.
+        self.replies = Room(limits.replies_in_flight)
+        self.append_locks = AppendLocks(settings.history.append_wait, store)
         self.running = RunningRequests()
-        self.tasks = BackgroundTasks()
-        self.store_health = StoreHealth(store, metrics, self.tasks.spawn)
-        self.open_requests = OpenRequests()
-        self.windows = ModelWindows(settings, targets.default, self.tasks.spawn)
-        self.learned = TokenCalibration(store, metrics, self.tasks.spawn, self.store_health.report)
-        self.forms = LearnedForms()
-        self.shared_forms = SharedForms(store, self.forms, self.tasks.spawn, self.store_health.report)
-        self.summaries = Summarizer(
-            settings.summary,
-            targets.summary,
-            store,
-            self.store_health.report,
-            # What is known of windows is what the default target told.
-            self.windows.of if settings.summary_base is None else _unknown,
-            metrics,
-            self.tasks.spawn,
-        )
+        self.open = OpenRequests()
+        self.cache = RequestCache(_CACHED)
         self.slots = Slots(settings.session.slots)
-        self.pruning = RetentionJob(store, settings.retention, self.tasks.spawn, self.store_health.report)
-        #: What `/-/ready` last told of store and upstream.
+        self.samples = RequestSamples(settings)
+        #: What `/-/ready` last said of store and upstream.
         self.states: dict[str, str] = {}
 
-    async def finish(self, timeout: float) -> None:
-        """Stop the jobs and wait for work in the background; after `timeout` (seconds) tell it to end."""
+
+class Background:
+    """The work that no request waits for, and what it has found out."""
+
+    def __init__(self, settings: Settings, store: Store, targets: Targets, metrics: Metrics) -> None:
+        self.tasks = BackgroundTasks()
+        spawn = self.tasks.spawn
+        self.store_health = StoreHealth(store, metrics, spawn)
+        report = self.store_health.report
+        self.windows = ModelWindows(settings, targets.default, spawn)
+        self.calibration = TokenCalibration(store, metrics, spawn, report)
+        self.forms = LearnedForms()
+        self.shared_forms = SharedForms(store, self.forms, spawn, report)
+        # What is known of windows is what the default target told.
+        window_of = self.windows.of if settings.summary_base is None else _unknown
+        self.summaries = Summarizer(
+            settings.summary, targets.summary, store, report, window_of, metrics, spawn
+        )
+        self.retention = RetentionJob(store, settings.retention, spawn, report)
+
+    async def start(self) -> None:
+        """Load what was learned before, and start the jobs. Needs an open store."""
+        await self.calibration.load()
+        await self.shared_forms.start()
+        self.retention.start()
+
+    async def stop(self, timeout: float) -> None:
+        """Stop the jobs and wait for those that run; after `timeout` (seconds) tell them to end."""
         self.windows.stop()
-        self.learned.stop()
+        self.calibration.stop()
         self.summaries.stop()
         self.shared_forms.stop()
-        self.pruning.stop()
+        self.retention.stop()
         await self.tasks.finish(timeout)
 
 

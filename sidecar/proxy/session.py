@@ -75,6 +75,6 @@ def _fields(services: Services, call: ChatCall, session: str) -> Iterator[tuple[
     if rules.body_field and call.identity.kind is Kind.CHAT:
         yield rules.body_field, encode(session)
     if rules.slots:
-        yield "id_slot", encode(services.slots.of(session))
+        yield "id_slot", encode(services.requests.slots.of(session))
     if rules.cache_prompt:
         yield "cache_prompt", b"true"

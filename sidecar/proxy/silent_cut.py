@@ -21,19 +21,19 @@ def counted(services: Services, call: ChatCall, tokens: int | None, *, is_cut: b
         return
     model, credential = call.chat.model, call.identity.credential
     if is_cut:
-        services.windows.cut_silently(model, credential, tokens)
+        services.background.windows.cut_silently(model, credential, tokens)
         if services.settings.trim.on_silent_cut == "trim" and tokens >= SMALLEST_WINDOW:
-            services.windows.learn(model, credential, tokens)
-    elif (known := services.windows.silent_cut(model, credential)) is not None and tokens > known:
-        services.windows.cut_silently(model, credential, None)
+            services.background.windows.learn(model, credential, tokens)
+    elif (known := services.background.windows.silent_cut(model, credential)) is not None and tokens > known:
+        services.background.windows.cut_silently(model, credential, None)
 
 
 def foreseen(services: Services, call: ChatCall, prompt: Prompt) -> str:
     """What to say of a prompt that the upstream is likely to cut, for it cut another; else nothing."""
-    known = services.windows.silent_cut(call.chat.model, call.identity.credential)
+    known = services.background.windows.silent_cut(call.chat.model, call.identity.credential)
     if known is None:
         return ""
-    estimated = services.learned.estimate(call.chat, prompt)
+    estimated = services.background.calibration.estimate(call.chat, prompt)
     if estimated <= known:
         return ""
     return (

@@ -49,7 +49,7 @@ async def summed_up(
     try:
         known = await services.store.summary(plan.conversation.id, [each.hash for each in reversed(found)])
     except StoreUnavailable as error:
-        services.store_health.report("summary", error)
+        services.background.store_health.report("summary", error)
         return without
     front = next((each for each in found if known is not None and each.hash == known.hash), None)
     missing = None

@@ -46,7 +46,7 @@ def task(services: Services, call: TaskCall, request: web.BaseRequest) -> Upstre
 def _headers(services: Services, call: TaskCall, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = services.settings
     ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
-    left = {*NOT_AS_IT_CAME, *services.kept_back, *(name.lower() for name in ids)}
+    left = {*NOT_AS_IT_CAME, *services.requests.kept_back, *(name.lower() for name in ids)}
     headers = to_upstream(request.headers, without=left)
     if settings.tasks.forward_id:
         rename(services, request, headers, call.conversation_id)
@@ -61,7 +61,7 @@ def _headers_elsewhere(
     if settings.tasks.forward_id:
         wanted.update(name.lower() for name in (*settings.identity.headers, *settings.session.headers))
     left = {name.lower() for name in request.headers} - wanted
-    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | services.kept_back)
+    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | services.requests.kept_back)
     if settings.tasks.forward_id:
         rename(services, request, headers, call.conversation_id)
     return headers

@@ -42,10 +42,10 @@ def finish(services: Services, progress: Progress) -> None:
     # A request that begins at another root has no parent; its conversation is known by its tip.
     if conversation is None or (beside := parent or conversation.tip) is None:
         return
-    if services.store_health.is_failing or services.store.waiting()[1] >= _BEHIND:
+    if services.background.store_health.is_failing or services.store.waiting()[1] >= _BEHIND:
         services.metrics.exchanges_dropped.inc()
         return
-    services.tasks.spawn(_keep(services, conversation, exchange, beside))
+    services.background.tasks.spawn(_keep(services, conversation, exchange, beside))
 
 
 def _parent(progress: Progress) -> bytes | None:
@@ -64,6 +64,6 @@ async def _keep(services: Services, conversation: Conversation, exchange: Exchan
     try:
         await services.store.record(turn)
     except StoreUnavailable as error:
-        services.store_health.could_not_write(error)
+        services.background.store_health.could_not_write(error)
     else:
-        services.store_health.wrote()
+        services.background.store_health.wrote()

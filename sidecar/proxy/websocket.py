@@ -54,7 +54,7 @@ async def websocket(services: Services, request: web.BaseRequest) -> web.StreamR
     ]
     # aiohttp takes this for the first size that is too large.
     largest = services.settings.limits.websocket_message + 1
-    headers = to_upstream(request.headers, without=_HANDSHAKE | services.kept_back)
+    headers = to_upstream(request.headers, without=_HANDSHAKE | services.requests.kept_back)
     upstream = await services.targets.default.websocket(request.raw_path, headers, offered, largest)
     if isinstance(upstream, UpstreamResponse):  # it does not agree, or knows another place
         return await relay(request, upstream, {})

@@ -118,9 +118,7 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         targets = targets_of(settings, metrics)
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)
-        await services.learned.load()
-        await services.shared_forms.start()
-        services.pruning.start()
+        await services.background.start()
         server = runner(_handler(services, _answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)
@@ -146,9 +144,9 @@ async def _end(runner: web.ServerRunner, services: Services) -> None:
     await asyncio.sleep(0)  # requests that came before the end begin to be answered
     if runner.server is not None:
         runner.server.pre_shutdown()
-    await services.open_requests.finish(end - clock())
+    await services.requests.open.finish(end - clock())
     await runner.cleanup()
-    await services.finish(max(0.0, end - clock()))
+    await services.background.stop(max(0.0, end - clock()))
 
 
 async def _serve(
@@ -239,7 +237,7 @@ async def _listen(
 def _handler(services: Services, answer: _Answer) -> Handler:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
-        task = services.open_requests.begin()
+        task = services.requests.open.begin()
         try:
             if type(request) is SpecialRequest:
                 await admit(request)
@@ -257,7 +255,7 @@ def _handler(services: Services, answer: _Answer) -> Handler:
             log.exception("an unexpected error", extra={"path": request.path})
             failure = SidecarError("the sidecar failed; its log says why")
         finally:
-            services.open_requests.end(task)
+            services.requests.open.end(task)
         headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else {}
         if failure.status == 401:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2
@@ -269,7 +267,7 @@ def _handler(services: Services, answer: _Answer) -> Handler:
 
 
 async def _answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
-    services.visitors.look(request)
+    services.requests.visitors.look(request)
     if request.method == "POST" and request.path.endswith(chat.PATH):
         return await handle(services, request)
     own = await _own(services, request, at_admin=False)
@@ -294,6 +292,6 @@ async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) 
     if (page := _OPEN.get(request.path)) is not None:
         return await page(services, request)
     if (page := _ADMIN.get(request.path)) is not None:
-        services.visitors.admit(request, at_admin=at_admin)
+        services.requests.visitors.admit(request, at_admin=at_admin)
         return await page(services, request)
     return None
