@@ -20,7 +20,7 @@ __all__ = ["configure"]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
-_LONGEST = 500  # characters of one field
+_MAX_FIELD_LENGTH = 500  # characters of one field
 _CREDENTIAL = re.compile(r"\b(Bearer\s+|sk-)[\w.~+/=-]{8,}", re.IGNORECASE)
 # Some clients put their key there, under names and in spellings without end; the rest of it is no loss.
 _QUERY = re.compile(r"\?[^\s?\"'<>=]{0,100}=[^\s\"'<>]*")
@@ -98,9 +98,9 @@ def _time(record: logging.LogRecord) -> str:
 
 def _short(value: Any) -> Any:
     """The value; a long text, which only a client or an upstream can have written, by its beginning."""
-    if not isinstance(value, str) or len(value) <= _LONGEST:
+    if not isinstance(value, str) or len(value) <= _MAX_FIELD_LENGTH:
         return value
-    return f"{value[:_LONGEST]}… ({len(value)} characters)"
+    return f"{value[:_MAX_FIELD_LENGTH]}… ({len(value)} characters)"
 
 
 def _shown(value: Any) -> str:

@@ -19,8 +19,8 @@ from sidecar.store import Store
 __all__ = ["deleted", "expired", "prune"]
 
 _DAY = 86400.0
-_AT_ONCE = 64  # conversations deleted together
-_STEP, _COUNTED_STEP = 500, 10  # conversations looked at between two pauses
+_DELETE_BATCH = 64  # conversations deleted together
+_BATCH, _COUNTED_BATCH = 500, 10  # conversations looked at between two pauses
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ async def prune(
     `seen` is told of each that is looked at; `pause`: seconds between two steps.
     """
     found = expired(store, rules, now, seen, pause=pause)
-    count = await deleted(store, found, at_once=1 if pause else _AT_ONCE)
+    count = await deleted(store, found, at_once=1 if pause else _DELETE_BATCH)
     if count:
         await store.purge(compact=False)
     return count
@@ -55,7 +55,7 @@ async def deleted(
     found: AsyncIterator[tuple[str, float | None]],
     done: Callable[[int], None] = lambda _: None,
     *,
-    at_once: int = _AT_ONCE,
+    at_once: int = _DELETE_BATCH,
 ) -> int:
     """Delete these, several at a time, since a store writes together what comes together; returns how many.
 
@@ -90,7 +90,7 @@ async def expired(
         return
     tenants: dict[bytes, _Tenant] = {}
     sized = rules.max_bytes is not None
-    step = _COUNTED_STEP if sized else _STEP
+    step = _COUNTED_BATCH if sized else _BATCH
     number = 0
     async for each in store.conversation_stats(sized=sized):
         seen(each)

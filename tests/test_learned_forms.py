@@ -88,8 +88,8 @@ def test_after_a_day_it_is_tried_anew():
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(learned_forms, "_MOST_CONVERSATIONS", 10)
-    monkeypatch.setattr(learned_forms, "_MOST_VOTES", 10)
+    monkeypatch.setattr(learned_forms, "_MAX_CONVERSATIONS", 10)
+    monkeypatch.setattr(learned_forms, "_MAX_VOTES", 10)
     forms = LearnedForms()
     for number in range(50):
         forms.learn(place(f"c{number}", b"t%d" % number, f"m{number}"), NO_REASONING)
@@ -134,7 +134,7 @@ def test_what_was_cleared_stays_so_when_others_tell_of_it_and_what_was_learned_s
 
 
 def test_what_is_kept_of_it_is_bounded(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(learned_forms, "_MOST_KEPT", 10)
+    monkeypatch.setattr(learned_forms, "_MAX_SHARED", 10)
     forms = LearnedForms()
     for number in range(200):
         forms.learn(place(f"c{number}", b"t%d" % number, f"m{number}"), NO_REASONING)

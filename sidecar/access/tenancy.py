@@ -16,7 +16,7 @@ from sidecar.settings import Settings
 
 __all__ = ["needs", "tenant_by", "who_asks"]
 
-_LONGEST_TOKEN = 16_384  # characters; what a signed user takes is a few hundred
+_MAX_TOKEN_LENGTH = 16_384  # characters; what a signed user takes is a few hundred
 
 Header = Callable[[str], str | None]
 
@@ -86,7 +86,7 @@ def _user(settings: Settings, header: Header) -> str | None:
 
 def _signed(token: str, key: str) -> str | None:
     """The user that a token names; None where it is not what its issuer should have sent."""
-    if len(token) > _LONGEST_TOKEN or not token.isascii():
+    if len(token) > _MAX_TOKEN_LENGTH or not token.isascii():
         return None
     try:
         claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub"]})

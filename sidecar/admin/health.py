@@ -27,7 +27,7 @@ __all__ = ["doctor", "live", "metrics", "ready"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_PATIENCE = 2.0  # seconds: probes of orchestrators give up after a few
+_PROBE_TIMEOUT = 2.0  # seconds: probes of orchestrators give up after a few
 
 
 async def live(_services: Services, _request: web.BaseRequest) -> web.StreamResponse:
@@ -66,12 +66,12 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
 
 async def _store(services: Services) -> str:
     try:
-        await services.background.store_health.probe(_PATIENCE)
-        await asyncio.wait_for(services.store.check(), _PATIENCE)
+        await services.background.store_health.probe(_PROBE_TIMEOUT)
+        await asyncio.wait_for(services.store.check(), _PROBE_TIMEOUT)
     except StoreUnavailable as error:
         return _told(services, "store", "failing", error.message)
     except TimeoutError:
-        return _told(services, "store", "failing", f"it could not be read within {_PATIENCE:g} s")
+        return _told(services, "store", "failing", f"it could not be read within {_PROBE_TIMEOUT:g} s")
     return _told(services, "store", "writable")
 
 
@@ -79,7 +79,7 @@ async def _upstream(services: Services) -> str:
     """Any answer is enough: which paths an upstream has, and for whom, is not known here."""
     try:
         await services.targets.default.fetch(
-            "HEAD", "/", CIMultiDict(), timeout=_PATIENCE, limit=0, attempts=1
+            "HEAD", "/", CIMultiDict(), timeout=_PROBE_TIMEOUT, limit=0, attempts=1
         )
     except SidecarError as error:
         reason = "; ".join(filter(None, (error.message, error.logged.get("cure"))))

@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from sidecar.aiohttp_internals.bodies import break_off
 
 __all__ = [
-    "MOST_HEADERS",
+    "MAX_HEADERS",
     "Bounds",
     "HeaderBlockTimeout",
     "HeaderBlockTooLarge",
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 # Requests that may wait on a connection behind the one that is answered; then reading stops.
-_WAITING = 4
+_MAX_PIPELINED = 4
 # Headers of a request. A small one takes ten times its bytes in memory; clients send some dozens.
-MOST_HEADERS = 1000
+MAX_HEADERS = 1000
 _TOO_MANY_HEADERS = "Too many headers received"  # in aiohttp's words
 # Seconds in which a client that is turned away may read why, and how many may at once.
 _TURNED_AWAY, _MOST_TURNED_AWAY = 0.5, 64
@@ -51,7 +51,7 @@ class Bounds:
 
 
 class HeaderBlockTooLarge(HttpProcessingError):
-    """The request line and the headers are more than `Bounds.header_block` bytes, or `MOST_HEADERS`."""
+    """The request line and the headers are more than `Bounds.header_block` bytes, or `MAX_HEADERS`."""
 
     code = 431
 
@@ -78,10 +78,10 @@ class RequestParser(HttpRequestParser):
             size,
             max_line_size=bounds.header_block,
             max_field_size=bounds.header_block,
-            max_headers=MOST_HEADERS,
+            max_headers=MAX_HEADERS,
             payload_exception=RequestPayloadError,
             auto_decompress=False,
-            max_msg_queue_size=_WAITING,
+            max_msg_queue_size=_MAX_PIPELINED,
         )
         self._connection = connection
         self._clock = loop.time
@@ -170,8 +170,8 @@ class ServerConnection(web.RequestHandler):
         self._watch: asyncio.TimerHandle | None = None
         self.is_watched = False
         # aiohttp reads 32 requests ahead, whatever their size.
-        self._max_msg_queue_size = _WAITING
-        self._msg_queue_resume_size = _WAITING // 2
+        self._max_msg_queue_size = _MAX_PIPELINED
+        self._msg_queue_resume_size = _MAX_PIPELINED // 2
         self._parser = RequestParser(self, loop, bounds, self._read_bufsize)
 
     @property

@@ -33,15 +33,15 @@ __all__ = ["TokenCalibration"]
 log = logging.getLogger("sidecar.proxy")
 
 _NAME = "tokens:"
-_SOON = 0.05  # seconds until a report is read
+_READ_DELAY = 0.05  # seconds until a report is read
 _EVERY = 30.0  # seconds between two writes
-_WELL = 50  # reports after which a model is known well
-_PAUSE = 1.0  # seconds from then on between two that are read
-_SAID_FOR = 3600.0  # seconds until the same is said again of a model
-_MOST = 500  # models
-_MOST_WAITING = 1000  # reports
-_MOST_BYTES = 32 << 20  # of the prompts that they hold; the newest report may have more
-_LONGEST_NAME = 256
+_WELL_KNOWN_AFTER = 50  # reports after which a model is known well
+_READ_INTERVAL = 1.0  # seconds from then on between two that are read
+_LOG_INTERVAL = 3600.0  # seconds until the same is said again of a model
+_MAX_MODELS = 500  # models
+_MAX_PENDING = 1000  # reports
+_MAX_PENDING_BYTES = 32 << 20  # of the prompts that they hold; the newest report may have more
+_MAX_NAME_LENGTH = 256
 # A prompt of more bytes for each token that was counted is looked at: it may have been cut.
 _FEW = 5
 
@@ -83,7 +83,7 @@ class TokenCalibration:
                 state = Learning.decoded(value)
                 if state is None:
                     log.warning("what was learned of a model cannot be read", extra={"learned": name})
-                elif len(self._models) < _MOST:
+                elif len(self._models) < _MAX_MODELS:
                     self._models[name.removeprefix(_NAME)] = _Model(state)
 
     def weights(self, model: str | None) -> Weights:
@@ -115,7 +115,7 @@ class TokenCalibration:
         return self._model_of(chat).state.weights.tokens(_measure(chat, prompt))
 
     def _model_of(self, chat: ChatRequest) -> _Model:
-        model = chat.model if len(chat.model or "") <= _LONGEST_NAME else None
+        model = chat.model if len(chat.model or "") <= _MAX_NAME_LENGTH else None
         return self._models.get(model or "", _UNKNOWN)
 
     def report(
@@ -125,21 +125,23 @@ class TokenCalibration:
 
         `size` is what the messages and tools take, in bytes. Where too much waits, the oldest is not read.
         """
-        if len(model or "") > _LONGEST_NAME or not self._is_wanted(model or ""):
+        if len(model or "") > _MAX_NAME_LENGTH or not self._is_wanted(model or ""):
             return
         self._reports.append((model or "", tuple(sent), tools, tokens, size))
         self._waiting += size
-        while len(self._reports) > 1 and (self._waiting > _MOST_BYTES or len(self._reports) > _MOST_WAITING):
+        while len(self._reports) > 1 and (
+            self._waiting > _MAX_PENDING_BYTES or len(self._reports) > _MAX_PENDING
+        ):
             self._waiting -= self._reports.popleft()[-1]
         if self._reading is None or self._reading.done():
             self._reading = self._spawn(self._read())
 
     def _is_wanted(self, name: str) -> bool:
         known = self._models.get(name)
-        if known is None or known.state.reports < _WELL:
+        if known is None or known.state.reports < _WELL_KNOWN_AFTER:
             return True
         now = time.monotonic()
-        if known.heard_at is not None and now - known.heard_at < _PAUSE:
+        if known.heard_at is not None and now - known.heard_at < _READ_INTERVAL:
             return False
         known.heard_at = now
         return True
@@ -161,7 +163,7 @@ class TokenCalibration:
 
         Some engines stop counting where the window ends, so a count below the estimate teaches nothing.
         """
-        if len(model or "") > _LONGEST_NAME:
+        if len(model or "") > _MAX_NAME_LENGTH:
             return
         known = self._known(model or "")
         if tokens > known.state.weights.tokens(prompt):
@@ -170,7 +172,7 @@ class TokenCalibration:
     def _known(self, name: str) -> _Model:
         known = self._models.pop(name, None) or _Model()
         self._models[name] = known  # the newest stand last
-        while len(self._models) > _MOST:
+        while len(self._models) > _MAX_MODELS:
             del self._models[next(iter(self._models))]
         return known
 
@@ -186,7 +188,7 @@ class TokenCalibration:
         self._ending.set()
 
     async def _read(self) -> None:
-        await self._pause(_SOON)
+        await self._pause(_READ_DELAY)
         while self._reports:
             model, sent, tools, tokens, size = self._reports.popleft()
             self._waiting -= size
@@ -196,7 +198,7 @@ class TokenCalibration:
     def _cut_silently(self, name: str, known: _Model, estimate: int, tokens: int) -> None:
         self._metrics.silently_cut.inc()  # the log names the model; clients make names up
         now = time.monotonic()
-        if known.said_at is not None and now - known.said_at < _SAID_FOR:
+        if known.said_at is not None and now - known.said_at < _LOG_INTERVAL:
             return
         known.said_at = now
         log.warning(

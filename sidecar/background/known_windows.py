@@ -16,10 +16,10 @@ from sidecar.prompt.model_lists import Window
 
 __all__ = ["KnownWindows"]
 
-_LONGEST_NAME = 256  # characters; a longer one is no model's
-_MOST_LEARNED = 1000  # pairs of key and model
-_MOST_LISTS = 4096  # keys
-_ROOM = 8 << 20  # bytes of lists
+_MAX_NAME_LENGTH = 256  # characters; a longer one is no model's
+_MAX_LEARNED = 1000  # pairs of key and model
+_MAX_LISTS = 4096  # keys
+_MAX_LISTS_SIZE = 8 << 20  # bytes of lists
 _FOR_A_MODEL = 120  # bytes of one beside its name
 
 
@@ -50,7 +50,7 @@ class KnownWindows:
         """This key's list is being asked for; what it told before counts until it has told again."""
         self._lists[credential] = _Told(now, self.listed(credential))
         self._lists.move_to_end(credential)
-        while len(self._lists) > _MOST_LISTS:
+        while len(self._lists) > _MAX_LISTS:
             self._lists.popitem(last=False)
 
     def hold(self, credential: bytes, windows: Mapping[str, Window]) -> None:
@@ -58,7 +58,7 @@ class KnownWindows:
         if (told := self._lists.get(credential)) is None:  # forgotten meanwhile
             return
         told.windows = next((each for each in self._distinct() if each == windows), windows)
-        while len(self._lists) > 1 and sum(map(_size, self._distinct())) > _ROOM:
+        while len(self._lists) > 1 and sum(map(_size, self._distinct())) > _MAX_LISTS_SIZE:
             self._lists.popitem(last=False)
 
     def learned(self, credential: bytes, model: str) -> tuple[int, float] | None:
@@ -91,11 +91,11 @@ def _hold(
     tokens: int,
     now: float,
 ) -> None:
-    if len(model) > _LONGEST_NAME:
+    if len(model) > _MAX_NAME_LENGTH:
         return
     learned[credential, model] = (tokens, now)
     learned.move_to_end((credential, model))
-    while len(learned) > _MOST_LEARNED:
+    while len(learned) > _MAX_LEARNED:
         learned.popitem(last=False)
 
 

@@ -23,12 +23,12 @@ from sidecar.prompt.form import AS_USUAL, Form
 
 __all__ = ["LearnedForms", "Place"]
 
-_FOR = 86400.0  # seconds that it counts
-_ENOUGH = 2  # conversations of a tenant, or tenants
-_LONGEST_NAME = 256  # characters; a longer one is no model's
-_MOST_CONVERSATIONS = 10_000
-_MOST_VOTES = 2_000  # for each of the tenants, and of the models
-_MOST_KEPT = 500  # of each, where others are told of it
+_TTL = 86400.0  # seconds that it counts
+_MIN_VOTES = 2  # conversations of a tenant, or tenants
+_MAX_NAME_LENGTH = 256  # characters; a longer one is no model's
+_MAX_CONVERSATIONS = 10_000
+_MAX_VOTES = 2_000  # for each of the tenants, and of the models
+_MAX_SHARED = 500  # of each, where others are told of it
 _AS_SENT = "="
 
 Key = TypeVar("Key")
@@ -67,7 +67,7 @@ class LearnedForms:
 
     def of(self, place: Place) -> Form:
         """In which form what we add is to go."""
-        since = self._now() - _FOR
+        since = self._now() - _TTL
         own, at = self._conversations.get(_conversation(place), (frozenset(), 0.0))
         words = set(own) if at > since else set()
         for learned in (self._votes.carried(about, since) for about in (_tenant(place), _model(place))):
@@ -76,10 +76,10 @@ class LearnedForms:
 
     def learn(self, place: Place, form: Form) -> None:
         """A request was taken in this form, after it had been refused in another."""
-        if len(place.model) > _LONGEST_NAME:
+        if len(place.model) > _MAX_NAME_LENGTH:
             return
         now, words = self._now(), frozenset(_words(form))
-        _put(self._conversations, _conversation(place), (words, now), _MOST_CONVERSATIONS)
+        _put(self._conversations, _conversation(place), (words, now), _MAX_CONVERSATIONS)
         for word in words:
             self._votes.vote(_tenant(place), word, _conversation(place), now)
             if word != _AS_SENT:
@@ -97,9 +97,9 @@ class LearnedForms:
 
     def dump(self) -> bytes:
         """The newest of it, for other processes and for later."""
-        newest = islice(reversed(self._conversations.items()), _MOST_KEPT)
+        newest = islice(reversed(self._conversations.items()), _MAX_SHARED)
         conversations = [(key, words, at) for key, (words, at) in newest]
-        votes, cleared = self._votes.newest(_MOST_KEPT)
+        votes, cleared = self._votes.newest(_MAX_SHARED)
         return msgspec.json.encode(_Kept(tuple(conversations[::-1]), votes, cleared))
 
     def merge(self, told: bytes) -> None:
@@ -107,7 +107,7 @@ class LearnedForms:
         kept = msgspec.json.decode(told, type=_Kept)
         for key, words, at in kept.conversations:
             if at > self._conversations.get(key, (words, 0.0))[1]:
-                _put(self._conversations, key, (words, at), _MOST_CONVERSATIONS)
+                _put(self._conversations, key, (words, at), _MAX_CONVERSATIONS)
         for about, word, at in kept.cleared:
             self._votes.clear(about, word, at)
         for about, word, voter, at in kept.votes:
@@ -128,8 +128,8 @@ class _Votes:
         words = self.kept.get(about, {})
         voters = words.setdefault(word, OrderedDict())
         if at > voters.get(voter, 0.0):
-            _put(voters, voter, at, _ENOUGH)
-        _put(self.kept, about, words, _MOST_VOTES)
+            _put(voters, voter, at, _MIN_VOTES)
+        _put(self.kept, about, words, _MAX_VOTES)
 
     def clear(self, about: str, word: str, at: float) -> bool:
         """Votes until then count no longer; were there any?"""
@@ -138,7 +138,7 @@ class _Votes:
             return False
         was_there = words.pop(word, None) is not None
         if was_there:
-            _put(self._cleared, (about, word), at, _MOST_VOTES)
+            _put(self._cleared, (about, word), at, _MAX_VOTES)
             if not words:
                 del self.kept[about]
         return was_there
@@ -146,7 +146,7 @@ class _Votes:
     def carried(self, about: str, since: float) -> Iterator[str]:
         """What enough voters have learned."""
         for word, voters in self.kept.get(about, {}).items():
-            if sum(at > since for at in voters.values()) >= _ENOUGH:
+            if sum(at > since for at in voters.values()) >= _MIN_VOTES:
                 yield word
 
     def newest(

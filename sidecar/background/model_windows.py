@@ -30,11 +30,11 @@ __all__ = ["ModelWindows"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_LAPSES = 24 * 3600.0  # seconds until what a refusal taught is doubted
-_PATIENCE = 5.0  # seconds for one answer
-_AGAIN = 60.0  # seconds before a model that no list held, or a list that failed, is asked for again
-_SHOWN = 256  # characters of a model's name in the log
-_LARGEST = 8 << 20  # bytes of a list
+_LEARNED_TTL = 24 * 3600.0  # seconds until what a refusal taught is doubted
+_TIMEOUT = 5.0  # seconds for one answer
+_RETRY_AFTER = 60.0  # seconds before a model that no list held, or a list that failed, is asked for again
+_MAX_LOGGED_NAME = 256  # characters of a model's name in the log
+_MAX_LIST_SIZE = 8 << 20  # bytes of a list
 # Beside `/v1/models`: LM Studio's, Ollama's and LiteLLM's own lists.
 _RUNNING = "/api/ps"
 _OTHER_LISTS = ("/api/v0/models", _RUNNING, "/model/info")
@@ -70,7 +70,7 @@ class ModelWindows:
         if rule is not None and rule.window is not None:
             return rule.window
         learned, at = self._known.learned(credential, model or "") or (None, 0.0)
-        if learned is None or time.time() - at > _LAPSES:
+        if learned is None or time.time() - at > _LEARNED_TTL:
             return None
         listed = self._listed(model, credential)
         return min(learned, listed.tokens) if listed is not None else learned
@@ -88,7 +88,9 @@ class ModelWindows:
         """A refusal has told this credential the window."""
         name = model or ""
         if self.of(name, credential) != window:
-            log.info("a model's window was learned", extra={"model": name[:_SHOWN], "window": window})
+            log.info(
+                "a model's window was learned", extra={"model": name[:_MAX_LOGGED_NAME], "window": window}
+            )
         self._known.learn(credential, name, window, time.time())
 
     def cut_silently(self, model: str | None, credential: bytes, counted: int | None) -> None:
@@ -98,7 +100,7 @@ class ModelWindows:
     def silent_cut(self, model: str | None, credential: bytes) -> int | None:
         """The tokens to which the upstream has lately seemed to cut; None if it has not."""
         counted, at = self._known.cut(credential, model or "") or (None, 0.0)
-        return counted if time.time() - at <= _LAPSES else None
+        return counted if time.time() - at <= _LEARNED_TTL else None
 
     def look(self, model: str | None, credential: bytes, headers: Mapping[str, str]) -> None:
         """A request for this model was taken: ask for its window if that is due, and return at once.
@@ -109,7 +111,7 @@ class ModelWindows:
             return
         told, asked_at = self._known.listed(credential), self._known.asked_at(credential)
         known = (model or "") in told or ANY in told
-        wait = self._refresh if known else min(self._refresh, _AGAIN)
+        wait = self._refresh if known else min(self._refresh, _RETRY_AFTER)
         now = time.monotonic()
         if asked_at is not None and now - asked_at < wait:
             return
@@ -150,7 +152,7 @@ class ModelWindows:
             method, body = "POST", encode(question)
         try:
             answer = await self._target.fetch(
-                method, path, sent, body, timeout=_PATIENCE, limit=_LARGEST, attempts=1
+                method, path, sent, body, timeout=_TIMEOUT, limit=_MAX_LIST_SIZE, attempts=1
             )
         except SidecarError as error:
             log.debug("no list of models", extra={"path": path, "error": error.message, **error.logged})

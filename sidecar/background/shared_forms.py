@@ -20,7 +20,7 @@ __all__ = ["SharedForms"]
 log = logging.getLogger("sidecar.proxy")
 
 _NAME = "forms"
-_SOON = 0.1  # seconds until a change is written
+_WRITE_DELAY = 0.1  # seconds until a change is written
 _EVERY = 5.0  # seconds between two looks
 
 
@@ -69,7 +69,7 @@ class SharedForms:
                 log.warning("what was learned of refusals cannot be read", extra={"learned": _NAME})
 
     async def _write(self) -> None:
-        await asyncio.sleep(_SOON)
+        await asyncio.sleep(_WRITE_DELAY)
         try:
             await self._take_over()  # else what another process has written a moment ago would be lost
             self._seen = self._forms.dump()

@@ -35,11 +35,11 @@ __all__ = ["Summarizer"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_PATIENCE = 300.0  # seconds for one answer
-_LARGEST = 1 << 20  # bytes of one
-_PIECES = 8  # in one job; what is left waits for the next request
-_MOST_ROOM = 16_000  # tokens of one question
-_AROUND = 64  # what chat templates and our own words around a question take
+_TIMEOUT = 300.0  # seconds for one answer
+_MAX_ANSWER_SIZE = 1 << 20  # bytes of one
+_MAX_PIECES = 8  # in one job; what is left waits for the next request
+_MAX_INPUT_BUDGET = 16_000  # tokens of one question
+_TEMPLATE_TOKENS = 64  # what chat templates and our own words around a question take
 
 
 class _Unusable(SidecarError):
@@ -83,7 +83,7 @@ class Summarizer:
         before = missing.known.text if missing.known else ""
         fronts = [each for each in missing.fronts if each.end > missing.told]
         try:
-            for piece in pieces(missing.line, missing.told, fronts, room)[:_PIECES]:
+            for piece in pieces(missing.line, missing.told, fronts, room)[:_MAX_PIECES]:
                 answer = await self._answer(path, headers, before, piece.text)
                 before = clipped(answer, rules.max_tokens)
                 summary = Summary(piece.front.hash, before, rules.model, time.time())
@@ -106,8 +106,8 @@ class Summarizer:
         if window is None:
             return self._jobs.room
         # Beside them stand the prompt, the summary so far and the answer.
-        left = window - measure(rules.prompt) - 2 * rules.max_tokens - _AROUND
-        return min(_MOST_ROOM, max(left, window // 4))
+        left = window - measure(rules.prompt) - 2 * rules.max_tokens - _TEMPLATE_TOKENS
+        return min(_MAX_INPUT_BUDGET, max(left, window // 4))
 
     async def _answer(self, path: str, headers: CIMultiDict[str], before: str, text: str) -> str:
         """A summary; asked for once more, with more room, where the first answer is none."""
@@ -122,7 +122,9 @@ class Summarizer:
 
     async def _asked(self, path: str, headers: CIMultiDict[str], body: bytes) -> tuple[Fields, str | None]:
         """The message that it answers with, and why that ended."""
-        answer = await self._target.fetch("POST", path, headers, body, timeout=_PATIENCE, limit=_LARGEST)
+        answer = await self._target.fetch(
+            "POST", path, headers, body, timeout=_TIMEOUT, limit=_MAX_ANSWER_SIZE
+        )
         if answer.status != 200:
             if recognised(answer.status, answer.body, body):
                 self._jobs.too_long()

@@ -14,13 +14,13 @@ from sidecar.background.tasks import Spawn
 
 __all__ = ["SummaryJobs"]
 
-_AT_ONCE = 4
-_LONGEST_PAUSE = 32  # requests
-_MOST = 1000  # conversations whose failures are remembered
+_MAX_CONCURRENT = 4
+_MAX_BACKOFF = 32  # requests
+_MAX_REMEMBERED_FAILURES = 1000  # conversations whose failures are remembered
 # Tokens. With the summary so far, the prompt and the answer they fit into the smallest window in use, 4096,
 # of which Ollama says nothing when it cuts what is longer.
-_ROOM = 3000
-_LEAST_ROOM = 200
+_INPUT_BUDGET = 3000
+_MIN_INPUT_BUDGET = 200
 
 
 class SummaryJobs:
@@ -33,11 +33,11 @@ class SummaryJobs:
         self._failed: dict[str, tuple[int, int]] = {}
         self._stopped = False
         #: What a question may hold where the window is not known.
-        self.room = _ROOM
+        self.room = _INPUT_BUDGET
 
     def begin(self, conversation: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start this work, unless it has to wait for a later request."""
-        if self._stopped or conversation in self._jobs or len(self._jobs) >= _AT_ONCE:
+        if self._stopped or conversation in self._jobs or len(self._jobs) >= _MAX_CONCURRENT:
             return
         times, left = self._failed.get(conversation, (0, 0))
         if left:
@@ -51,13 +51,13 @@ class SummaryJobs:
         times, _ = self._failed.pop(conversation, (0, 0))
         if well:
             return
-        self._failed[conversation] = times + 1, min(2**times, _LONGEST_PAUSE) - 1
-        if len(self._failed) > _MOST:
+        self._failed[conversation] = times + 1, min(2**times, _MAX_BACKOFF) - 1
+        if len(self._failed) > _MAX_REMEMBERED_FAILURES:
             del self._failed[next(iter(self._failed))]
 
     def too_long(self) -> None:
         """A question was refused for its length."""
-        self.room = max(_LEAST_ROOM, self.room // 2)
+        self.room = max(_MIN_INPUT_BUDGET, self.room // 2)
 
     def stop(self) -> None:
         """The process ends: a later one makes what is not made now."""

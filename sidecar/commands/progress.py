@@ -12,8 +12,8 @@ from typing import Self, TextIO
 
 __all__ = ["Progress"]
 
-_ON_TERMINAL = 0.2  # seconds between two lines
-_ELSEWHERE = 5.0
+_TERMINAL_INTERVAL = 0.2  # seconds between two lines
+_LOG_INTERVAL = 5.0
 
 
 class Progress:
@@ -23,7 +23,7 @@ class Progress:
         self._what, self._total = what, total
         self._out = sys.stderr if out is None else out
         self._on_terminal = self._out.isatty()
-        self._pause = _ON_TERMINAL if self._on_terminal else _ELSEWHERE
+        self._pause = _TERMINAL_INTERVAL if self._on_terminal else _LOG_INTERVAL
         self._count = 0
         self._next = time.monotonic() + self._pause
         self._shown = False

@@ -16,16 +16,16 @@ from functools import cached_property
 from sidecar.conversation.message import Fields, call_forms, read, text_of, visible_text
 from sidecar.conversation.tree import Message, Node
 
-__all__ = ["MOST", "Effort", "Most", "TooMuch"]
+__all__ = ["DEFAULT_LIMITS", "Effort", "EffortLimits", "TooMuch"]
 
 #: CPython finds a text in a longer one of this many characters in linear time, whatever the two are.
-_LINEAR = 30_000
+_LINEAR_FROM = 30_000
 #: In a shorter one it may take as many steps as the product of the lengths; so many of them count as a byte.
-_STEPS = 64
+_STEPS_PER_BYTE = 64
 #: Reading JSON is so much quicker than comparing what stands in it.
-_READING = 4
+_READ_SPEEDUP = 4
 #: Comparing a value in a call's arguments takes as long as so many bytes.
-_VALUE = 32
+_COST_OF_VALUE = 32
 
 
 class TooMuch(Exception):
@@ -33,22 +33,22 @@ class TooMuch(Exception):
 
 
 @dataclass(slots=True, frozen=True)
-class Most:
+class EffortLimits:
     """The limits of one recognition: stored messages that are looked at, and bytes of them."""
 
     messages: int = 50_000
     bytes: int = 16 << 20
 
 
-MOST = Most()
+DEFAULT_LIMITS = EffortLimits()
 
 
 class Effort:
     """What is left of a recognition's limits, and what has been read so far."""
 
-    def __init__(self, most: Most = MOST) -> None:
-        self._messages = most.messages
-        self._bytes = most.bytes
+    def __init__(self, limits: EffortLimits = DEFAULT_LIMITS) -> None:
+        self._messages = limits.messages
+        self._bytes = limits.bytes
         self._visible: dict[bytes, str] = {}
         self._asked: dict[bytes, str] = {}
         self._calls: dict[bytes, frozenset[bytes]] = {}
@@ -92,7 +92,7 @@ class Effort:
         calls = self._calls.get(node.id)
         if calls is None:
             body = node.body
-            self.compare(_VALUE * (body.count(b",") + body.count(b"[") + body.count(b"{")))
+            self.compare(_COST_OF_VALUE * (body.count(b",") + body.count(b"[") + body.count(b"{")))
             calls = self._calls[node.id] = call_forms(self._read(node))
         return calls
 
@@ -103,11 +103,11 @@ class Effort:
         if whole.startswith(part) or whole.endswith(part):
             return True
         size = len(whole)
-        self.compare(size if size >= _LINEAR else max(size, size * len(part) // _STEPS))
+        self.compare(size if size >= _LINEAR_FROM else max(size, size * len(part) // _STEPS_PER_BYTE))
         return part in whole
 
     def _read(self, node: Node) -> Fields:
-        self.compare(len(node.body) // _READING)
+        self.compare(len(node.body) // _READ_SPEEDUP)
         return read(node.body)
 
 

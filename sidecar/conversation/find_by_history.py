@@ -24,7 +24,7 @@ __all__ = ["MAX_MESSAGES", "Clues", "clues", "continues", "hashes", "with_prefil
 #: So many messages are looked through for one request, over all conversations.
 MAX_MESSAGES = 5_000
 # Clues of each sort. The last turns are enough: one message that is no echo names the conversation.
-_MOST = 4
+_MAX_CLUES = 4
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,9 +53,9 @@ def hashes(path: Path) -> list[bytes]:
 def clues(path: Path) -> Clues:
     """Where to look for the history of this request, if it is an echo."""
     end = path.last_answer
-    fronts = path.hashes[max(0, end - 1 - _MOST) : end - 1]
+    fronts = path.hashes[max(0, end - 1 - _MAX_CLUES) : end - 1]
     answers = [each.digest for each in path.messages[:end] if each.role == "assistant"]
-    return Clues(fronts[::-1], list(dict.fromkeys(reversed(answers)))[:_MOST])
+    return Clues(fronts[::-1], list(dict.fromkeys(reversed(answers)))[:_MAX_CLUES])
 
 
 def continues(tree: Tree, path: Path, effort: Effort | None = None) -> bool:

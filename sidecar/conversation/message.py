@@ -51,7 +51,7 @@ _NOT_OF_A_CALL = frozenset(("index", _MARK))
 
 # Lists and objects one in another. What can be read at all differs between interpreters (Python 3.11 ends a
 # little below 1,000, with the whole stack counted) and they may share a store: so it is the same for all.
-_DEEPEST = 200
+_MAX_DEPTH = 200
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
@@ -77,12 +77,12 @@ def is_too_deep(raw: bytes) -> bool:
 
     A conversation with such a message in it would be stuck for ever.
     """
-    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
+    if raw.count(b"[") + raw.count(b"{") <= _MAX_DEPTH:
         return False
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(raw.split(b'"')[::2]).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _DEEPEST
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _MAX_DEPTH
 
 
 def text_of(fields: Fields) -> str:

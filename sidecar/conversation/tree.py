@@ -46,7 +46,7 @@ HASH_SIZE = 16
 ID_SIZE = 24
 _PERSON = b"sidecar/1"
 _SPOKEN = frozenset(("assistant", "tool", "function"))
-_FEW = 8  # messages are as quickly compared as looked up
+_SCAN_UP_TO = 8  # messages are as quickly compared as looked up
 
 Source = Literal["client", "upstream"]
 State = Literal["complete", "partial", "failed"]
@@ -227,7 +227,7 @@ class Tree:
     def alike(self, node: Node | None, digest: bytes) -> Sequence[Node]:
         """The messages under `node` with this digest, oldest first."""
         children = self.children(node)
-        if len(children) <= _FEW:
+        if len(children) <= _SCAN_UP_TO:
             return [child for child in children if child.digest == digest]
         parent = node.id if node else None
         if parent not in self._alike:

@@ -14,7 +14,7 @@ from sidecar.settings.values import EVERY_INTERFACE, listen_address
 
 __all__ = ["CannotAsk", "address", "ask", "base"]
 
-_PATIENCE = 15.0  # seconds; the sidecar itself waits for its upstream for two
+_TIMEOUT = 15.0  # seconds; the sidecar itself waits for its upstream for two
 
 
 class CannotAsk(SidecarError):
@@ -42,7 +42,7 @@ def ask(url: str, last: int | None = None, token: str = "") -> dict[str, Any]:
         # No proxy of the environment: what is asked is a server nearby.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         asked = urllib.request.Request(f"{url}/-/doctor{query}", headers=_headers(token))  # noqa: S310 - http, see `base`
-        with opener.open(asked, timeout=_PATIENCE) as response:
+        with opener.open(asked, timeout=_TIMEOUT) as response:
             said = response.read()
     except urllib.error.HTTPError as error:
         if error.code == 401:

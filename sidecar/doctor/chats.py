@@ -13,7 +13,7 @@ from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSample
 __all__ = ["chats"]
 
 # So often one conversation has to begin anew before it looks like several chats under one id.
-_BEGINNINGS = 4
+_MIN_RESTARTS = 4
 
 
 def chats(seen: Evidence) -> Iterator[Finding]:
@@ -134,7 +134,7 @@ def _some(seen: Evidence, known: list[RequestSample]) -> Finding:
 
 
 # A request that goes on from nothing that is stored, though there is something.
-_ANEW = ("unanchored", "alone")
+_RESTARTED = ("unanchored", "alone")
 
 
 def _one_for_all(seen: Evidence) -> Iterator[Finding]:
@@ -142,9 +142,9 @@ def _one_for_all(seen: Evidence) -> Iterator[Finding]:
     kept = [
         each for each in seen.understood if not each.task and seen.id_header(each) and each.kind == "chat"
     ]
-    beginnings = sum(each.single or each.outcome in _ANEW for each in kept)
-    anew = sum(each.outcome in _ANEW for each in kept)
-    if len({each.conversation for each in kept}) == 1 and anew >= _BEGINNINGS and anew * 2 >= beginnings:
+    beginnings = sum(each.single or each.outcome in _RESTARTED for each in kept)
+    anew = sum(each.outcome in _RESTARTED for each in kept)
+    if len({each.conversation for each in kept}) == 1 and anew >= _MIN_RESTARTS and anew * 2 >= beginnings:
         name = seen.id_headers.most_common(1)[0][0]
         yield change(
             "one_chat_id_for_all",

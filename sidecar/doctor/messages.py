@@ -13,9 +13,9 @@ from sidecar.doctor.samples import ALIASES, RequestSample
 __all__ = ["messages"]
 
 # Open WebUI asks for a title after the first turn; so many turns without a task are odd.
-_TURNS = 6
+_TURNS_WITHOUT_TASK = 6
 # A second task in a chat can be no title of a chat that was begun twice.
-_SUSPECTS = 2
+_MIN_SUSPECTS = 2
 
 
 def messages(seen: Evidence) -> Iterator[Finding]:
@@ -127,7 +127,7 @@ def _incomplete(
 def _all_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
     header = seen.settings.tasks.header
     by_header = [each for each in front if each.task == "header"]
-    if len(by_header) == len(front) >= _TURNS and not seen.unfilled(front, header):
+    if len(by_header) == len(front) >= _TURNS_WITHOUT_TASK and not seen.unfilled(front, header):
         yield change(
             "only_tasks",
             f"All {len(front)} requests say in {header} that they are background tasks: nothing is kept.",
@@ -144,7 +144,7 @@ def _no_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
         for each in turns
         if each.single and each.outcome in ("unanchored", "append", "alone")
     )
-    suspects = sum(number for number in alike.values() if number >= _SUSPECTS)
+    suspects = sum(number for number in alike.values() if number >= _MIN_SUSPECTS)
     if suspects:
         yield hint(
             "tasks_missed",
@@ -154,7 +154,7 @@ def _no_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
             f"If so, {HEADERS}, or list how your prompts begin in tasks.openings.",
             by_headers=True,
         )
-    elif len(turns) == len(front) >= _TURNS:
+    elif len(turns) == len(front) >= _TURNS_WITHOUT_TASK:
         yield hint(
             "no_task_seen",
             f"Among {len(front)} requests there is no title, tag or follow-up. That is right if Open WebUI"

@@ -54,8 +54,8 @@ ALIASES = {
 _LIKE_A_CHAT_ID = re.compile(r"chat|conversation|thread|session|dialog", re.IGNORECASE)
 _PRODUCT = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z_-]{0,23})(?=[/\s]|$)")
 _COMMENT = re.compile(r"\([^)]*\)?")
-_MOST_NAMES, _LONGEST_NAME = 3, 60
-_READ = 200  # characters of a User-Agent
+_MAX_PRODUCTS, _MAX_PRODUCT_LENGTH = 3, 60
+_MAX_USER_AGENT = 200  # characters of a User-Agent
 _MANY, _LONG = 100, 4000  # headers of a request, and the characters of their names: more are not remembered
 
 
@@ -130,7 +130,7 @@ class RequestSamples:
         }
         elsewhere = tuple(name for name in alike if headers[name]) if alike else ()
         sample = RequestSample(
-            time.time(), api, product(headers.get("User-Agent", "")[:_READ]), states, elsewhere
+            time.time(), api, product(headers.get("User-Agent", "")[:_MAX_USER_AGENT]), states, elsewhere
         )
         self._samples.append(sample)
         return sample
@@ -143,9 +143,9 @@ class RequestSamples:
         alike = [
             name
             for lower, name in lowered.items()
-            if lower not in self._ids and len(name) <= _LONGEST_NAME and _LIKE_A_CHAT_ID.search(name)
+            if lower not in self._ids and len(name) <= _MAX_PRODUCT_LENGTH and _LIKE_A_CHAT_ID.search(name)
         ]
-        return known, tuple(alike[:_MOST_NAMES])
+        return known, tuple(alike[:_MAX_PRODUCTS])
 
 
 def _state(value: str, no_id: Collection[str]) -> int:

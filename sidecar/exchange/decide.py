@@ -96,7 +96,7 @@ def _known_threads(case: Case, threads: Sequence[Thread]) -> Sequence[Thread]:
 
 def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
     path = case.call.chat.path
-    match = walk(tree, path, case.named, Effort(case.rules.most))
+    match = walk(tree, path, case.named, Effort(case.rules.effort))
     place = match.place
     if match.is_given_up or (place.node is not None and (place.anchored or holds_a_turn(path.messages))):
         return matched(case, tree, match)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sidecar.conversation.effort import Most
+from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.reconcile import (
     Place,
     settled,
@@ -68,7 +68,7 @@ class Rules(msgspec.Struct, frozen=True):
     by_hash: bool = True
     #: Is the first system prompt kept, against clocks in it?
     pins: bool = False
-    most: Most = Most()
+    effort: EffortLimits = EffortLimits()
 
 
 class Known(msgspec.Struct, frozen=True):

@@ -22,7 +22,7 @@ from sidecar.prompt.trim import Trimmed
 __all__ = ["AS_IT_CAME", "Heads", "Prompt", "Sendable", "difference", "heads", "sent_of"]
 
 #: At most so many nodes are named as exceptions: more would be no exception.
-_MOST_EXCEPTIONS = 32
+_MAX_EXCEPTIONS = 32
 #: The client's own bytes, all of them.
 AS_IT_CAME = Sent("client")
 
@@ -166,7 +166,7 @@ def sent_of(
         exceptions = [(node.id, "out") for node in before if node.id not in there]
     if trimmed.shortened and (last := name(trimmed.shorter - 1)) is not None:
         exceptions.append((last, "short"))
-    return Sent(rule, first, tuple(exceptions[-_MOST_EXCEPTIONS:]))
+    return Sent(rule, first, tuple(exceptions[-_MAX_EXCEPTIONS:]))
 
 
 def _hash(each: Outgoing, chain: Chain, path: Path, before: Sequence[Node] | None) -> bytes | None:

@@ -25,7 +25,7 @@ __all__ = ["in_thread", "said_thin"]
 
 
 #: With more at once it is no chat of one user; each is compared.
-_MOST_RUNNING = 16
+_MAX_RUNNING = 16
 
 
 def said_thin(case: Case, threads: Sequence[Thread]) -> Decision:
@@ -164,6 +164,6 @@ def _is_first(case: Case, thread: Thread, line: Sequence[Node]) -> bool:
     if are_near_questions(question, visible_text(read(line[0].body))):
         return False
     others = case.known.running
-    return len(others) <= _MOST_RUNNING and not any(
+    return len(others) <= _MAX_RUNNING and not any(
         same_prompt(each.system, system_of(call)) and not each.is_same(call) for each in others
     )

@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 #: The newest ones; each that is compared takes what reading it takes.
-_MOST_PROMPTS = 8
+_MAX_PROMPTS = 8
 #: A client that sends its whole history has shown it after so many questions.
-_SHOWN = 2
+_QUESTIONS_UNTIL_SHOWN = 2
 
 _read_list = msgspec.json.Decoder(list[Any]).decode
 
@@ -88,7 +88,7 @@ def fitting(threads: Sequence[Thread], call: ChatCall) -> list[Thread]:
     prompts = {each.system for each in threads}
     if own is None:
         return list(threads) if len(prompts) == 1 else []
-    newest = list(dict.fromkeys(each.system for each in threads if each.system is not None))[:_MOST_PROMPTS]
+    newest = list(dict.fromkeys(each.system for each in threads if each.system is not None))[:_MAX_PROMPTS]
     near = {each for each in newest if same_prompt(each, own)}
     if len(near) != 1:
         return []
@@ -160,7 +160,7 @@ def _has_shown_itself(call: ChatCall) -> bool:
     questions = 0
     for each in call.chat.path.messages:
         questions += each.role == "user"
-        if questions > _SHOWN:
+        if questions > _QUESTIONS_UNTIL_SHOWN:
             return True
     return False
 

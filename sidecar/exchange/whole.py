@@ -39,12 +39,12 @@ def whole(case: Case) -> Decision:
 
 def _whole_on_path(case: Case, place: Place, path: Sequence[Node]) -> Decision:
     """Something on the path to the place may have to be restored: what stands for which message?"""
-    steps = walk(Tree(path), case.call.chat.path, case.named, Effort(case.rules.most)).steps
+    steps = walk(Tree(path), case.call.chat.path, case.named, Effort(case.rules.effort)).steps
     return _settled_whole(case, place, steps, case.known.found.is_tip)
 
 
 def _whole_by_content(case: Case, tree: Tree) -> Decision:
-    return matched(case, tree, walk(tree, case.call.chat.path, case.named, Effort(case.rules.most)))
+    return matched(case, tree, walk(tree, case.call.chat.path, case.named, Effort(case.rules.effort)))
 
 
 def matched(case: Case, tree: Tree, match: Match) -> Decision:

@@ -40,11 +40,11 @@ _RETURNS = 0.02  # of the first covariance, after each report
 _BOUNDS = (-0.9, 5.0)
 
 # Shares of the estimate between which a count is believed, however little is known.
-_LEAST, _MOST = 0.4, 3.0
+_MIN_SHARE, _MAX_SHARE = 0.4, 3.0
 _DEVIATIONS = 4.0
 _STUBBORN = 12
 _NEAR = (0.6, 1.7)
-_LARGEST = 1 << 31
+_MAX_COUNT = 1 << 31
 
 
 def _first_covariance() -> tuple[tuple[float, ...], ...]:
@@ -122,14 +122,14 @@ def learned(state: Learning, measure: Measure, tokens: object, *, certain: bool 
 
     `certain`: the count is no accident, however far it is from what was expected.
     """
-    if type(tokens) is not int or not 0 < tokens < _LARGEST or measure == NOTHING:
+    if type(tokens) is not int or not 0 < tokens < _MAX_COUNT or measure == NOTHING:
         return state
     parts = [w * count for w, count in zip(NEUTRAL.values, measure, strict=True)]
     estimate = sum(part * (1 + shift) for part, shift in zip(parts, state.shifts, strict=True))
     shares = [part / estimate for part in parts]
     off = tokens / estimate - 1
     gains, spread = _foreseen(state.covariance, shares, estimate)
-    if off * off > _DEVIATIONS**2 * spread or not _LEAST <= 1 + off <= _MOST:
+    if off * off > _DEVIATIONS**2 * spread or not _MIN_SHARE <= 1 + off <= _MAX_SHARE:
         refused = state.refused + 1
         if not certain and (refused < _STUBBORN or not _NEAR[0] <= 1 + off <= _NEAR[1]):
             return replace(state, refused=refused)

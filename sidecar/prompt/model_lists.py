@@ -19,9 +19,9 @@ SMALLEST_WINDOW = 256
 #: Stands for every name: llama.cpp serves its one model under whatever name it is asked for.
 ANY = "*"
 
-_MOST = 1 << 31
-_MODELS = 20_000
-_LONGEST_NAME = 256
+_MAX_WINDOW = 1 << 31
+_MAX_MODELS = 20_000
+_MAX_NAME_LENGTH = 256
 # Loaded by LM Studio; vLLM and SGLang; Ollama, OpenRouter, Together, Moonshot; Groq; Mistral and LM Studio;
 # Anthropic and LiteLLM.
 _FIELDS = (
@@ -57,7 +57,7 @@ def windows(body: bytes, *, running: bool = False) -> dict[str, Window]:
         entries = data.get(key)
         if not isinstance(entries, list):
             continue
-        for entry in entries[:_MODELS]:
+        for entry in entries[:_MAX_MODELS]:
             window = _of(entry) if isinstance(entry, dict) else None
             if window is not None:
                 window = window._replace(by_engine=window.by_engine or running)
@@ -89,7 +89,7 @@ def _object(body: bytes) -> dict[str, Any]:
 def _names(entry: dict[str, Any]) -> Iterator[str]:
     for key in ("id", "model_name", "name", "model"):
         name = entry.get(key)
-        if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME:
+        if isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH:
             yield name
             yield name.removesuffix(":latest")
 
@@ -120,4 +120,4 @@ def _first(entry: dict[str, Any], names: tuple[str, ...] = _FIELDS) -> int | Non
 
 
 def _window(value: Any) -> int | None:
-    return value if isinstance(value, int) and SMALLEST_WINDOW <= value < _MOST else None
+    return value if isinstance(value, int) and SMALLEST_WINDOW <= value < _MAX_WINDOW else None

@@ -14,7 +14,7 @@ from sidecar.prompt.weights import NEUTRAL
 
 __all__ = ["NO_CEILING", "SilentCeiling", "is_far_too_small"]
 
-_LARGE = 1000  # tokens; in less, an image or a template can make any difference
+_MIN_PROMPT = 1000  # tokens; in less, an image or a template can make any difference
 _FAR = 0.6
 _LEARNED = 3  # reports
 _ALIKE = 0.005
@@ -41,7 +41,7 @@ class SilentCeiling:
     def after(self, prompt: Measure, tokens: int) -> SilentCeiling:
         """What to expect after a prompt has been counted. More `hits`: this one has hit the ceiling."""
         size = NEUTRAL.tokens(prompt)
-        if tokens <= _LARGE or abs(tokens - self.tokens) > _ALIKE * self.tokens:
+        if tokens <= _MIN_PROMPT or abs(tokens - self.tokens) > _ALIKE * self.tokens:
             return SilentCeiling(tokens, size)
         if size < self.size * _GROWN:
             return self
@@ -56,4 +56,4 @@ def is_far_too_small(state: Learning, measure: Measure, tokens: int) -> bool:
     if state.reports < _LEARNED:
         return False
     estimate = state.weights.tokens(measure)
-    return estimate > _LARGE and 0 < tokens < _FAR * estimate
+    return estimate > _MIN_PROMPT and 0 < tokens < _FAR * estimate

@@ -41,7 +41,7 @@ HEADING = (
 #: Stands for the system message that a summary makes where there is none, so that its room is counted.
 PLACE = Outgoing("system", encode({"role": "system", "content": ""}))
 
-_LEAST = 16  # tokens; less says nothing
+_MIN_SUMMARY = 16  # tokens; less says nothing
 _ELLIPSIS = "…"
 
 
@@ -96,7 +96,7 @@ def room(max_tokens: int, limit: int | None) -> int:
 def fitting(text: str, room: int) -> str:
     """As much of a summary as the room takes; nothing if that would be too little."""
     most = room - _FRAME
-    return clipped(text, most) if most >= _LEAST else ""
+    return clipped(text, most) if most >= _MIN_SUMMARY else ""
 
 
 def measure(text: str) -> int:

@@ -35,10 +35,10 @@ from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
 __all__ = ["Budget", "Trimmed", "trim"]
 
 #: Of what a step leaves of the room, shortened messages may fill this share.
-_SHORT = Fraction(1, 2)
+_SHORTENED_SHARE = Fraction(1, 2)
 #: Where a step is made from the room, the room is counted in such parts of the limit: tools and system
 #: messages come and go, and the grid of the steps must not shift with each of them.
-_PARTS = 16
+_GRID = 16
 _SMALLER = (1, 2, 4, 8)
 
 
@@ -280,10 +280,10 @@ class _Tokens:
         They move forward together, so far apart that what was made shorter fills its share of the room.
         What is taken away thus depends on the old end of the line alone, and is no less when it has grown.
         """
-        part = math.ceil(self.limit / _PARTS)
+        part = math.ceil(self.limit / _GRID)
         base = max(part, self.room // part * part)
         excess = sums.whole[-1] - self.room
-        shared = int((base - base * Fraction(str(self.step))) * _SHORT)
+        shared = int((base - base * Fraction(str(self.step))) * _SHORTENED_SHARE)
         places = [at for at in (shape.first, *shape.cuts) if at >= least]
         shortened = [sums.short[at] for at in places]
         end = max(shape.last_call, least)

@@ -15,7 +15,7 @@ from sidecar.errors import TooManyBodies
 
 __all__ = ["Bodies", "Held"]
 
-_SMALL = 1 << 20  # bytes
+_SMALL_BODY = 1 << 20  # bytes
 
 
 class Bodies:
@@ -35,14 +35,14 @@ class Bodies:
 
     def take(self, held: Held, size: int) -> bool:
         """Let this body have so many bytes in all, if nobody of its kind stands in line."""
-        is_large = size > _SMALL
+        is_large = size > _SMALL_BODY
         if self._waiting and any(each.is_large == is_large for each in self._waiting):
             return False
         return self._give(held, size)
 
     async def wait(self, held: Held, size: int) -> None:
         """Stand in line for it. Raises `TooManyBodies`."""
-        waiter = _Waiter(held, size, size > _SMALL, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(held, size, size > _SMALL_BODY, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._wait):
@@ -57,7 +57,7 @@ class Bodies:
     def give_back(self, held: Held) -> None:
         """This body is needed no more."""
         self._taken -= held.size
-        if held.size > _SMALL:
+        if held.size > _SMALL_BODY:
             self._taken_by_large -= held.size
         held.size = 0
         if self._waiting:
@@ -67,8 +67,8 @@ class Bodies:
         more = size - held.size
         if self._taken + more > self._size:
             return False
-        if size > _SMALL:
-            large = size - (held.size if held.size > _SMALL else 0)
+        if size > _SMALL_BODY:
+            large = size - (held.size if held.size > _SMALL_BODY else 0)
             if self._taken_by_large + large > self._size_of_large:
                 return False
             self._taken_by_large += large
@@ -104,8 +104,8 @@ class Held:
 
         Waits for room. Raises `TooManyBodies`.
         """
-        if max(size, declared) > _SMALL:
-            size = max(declared, -(-size // _SMALL) * _SMALL)
+        if max(size, declared) > _SMALL_BODY:
+            size = max(declared, -(-size // _SMALL_BODY) * _SMALL_BODY)
         if size > self.size and not self._bodies.take(self, size):
             await self._bodies.wait(self, size)
 

@@ -20,9 +20,9 @@ from sidecar.upstream.content_encoding import COMPRESSED, Decompressor, coding_o
 
 __all__ = ["body_of"]
 
-_ALWAYS = 1 << 20  # bytes
-_AT_ONCE = 512 << 10  # unpacked bytes after which others have their turn
-_LONGEST_NAME = 60  # of a coding that is told
+_FREE_SIZE = 1 << 20  # bytes
+_YIELD_AFTER = 512 << 10  # unpacked bytes after which others have their turn
+_MAX_NAME_LENGTH = 60  # of a coding that is told
 
 
 async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> bytes:
@@ -30,7 +30,7 @@ async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> b
     limit, coding = settings.limits.max_body, coding_of(request.headers)
     if coding != "identity" and coding not in COMPRESSED:
         raise BadRequest(
-            f"the body has the unknown Content-Encoding {coding[:_LONGEST_NAME]}",
+            f"the body has the unknown Content-Encoding {coding[:_MAX_NAME_LENGTH]}",
             code="invalid_content_encoding",
         )
     declared, content = request.content_length or 0, request.content
@@ -60,19 +60,19 @@ async def _arrived(request: web.BaseRequest, first: bytes, limit: int, held: Hel
 
 async def _unpacked(packed: bytes, coding: str, settings: Settings, held: Held) -> bytes:
     limit, ratio = settings.limits.max_body, settings.limits.unpack_ratio
-    unpacker, pieces, size, at_once = Decompressor(coding), list[bytes](), 0, _AT_ONCE
+    unpacker, pieces, size, at_once = Decompressor(coding), list[bytes](), 0, _YIELD_AFTER
     try:
         for piece in unpacker.pieces(packed):
             size += len(piece)
             if size > limit:
                 raise _too_large(limit)
-            if size > _ALWAYS and size > ratio * len(packed):
+            if size > _FREE_SIZE and size > ratio * len(packed):
                 raise BodyTooLarge(
                     f"the body unpacks to more than `limits.unpack_ratio` = {ratio:g} times its bytes"
                 )
             pieces.append(piece)
             if size >= at_once:
-                at_once += _AT_ONCE
+                at_once += _YIELD_AFTER
                 await held.reach(len(packed) + size)
                 await asyncio.sleep(0)
     except ValueError as error:

@@ -20,9 +20,9 @@ __all__ = ["answer_room", "budget_of"]
 
 # What is estimated to fit to the last token is refused every other time. The rest of the window is for the
 # estimate's error, which is about as large.
-_SURE = 0.98
+_SAFETY = 0.98
 
-_PARTS = 16
+_GRID = 16
 
 _LIMITS = ("max_messages", "max_turns", "max_input_tokens")
 
@@ -61,7 +61,7 @@ def _of_window(services: Services, call: ChatCall) -> tuple[int | None, int | No
     if window is None and (window := services.background.windows.of_engine(model, credential)) is not None:
         measure = total([call.chat.measure, measure_of_tools(call.chat.tools)])
         beyond = int(window * (1 + services.background.calibration.error(model, measure)))
-    return (int(window * _SURE) - answer_room(services, call, window) if window else None), beyond
+    return (int(window * _SAFETY) - answer_room(services, call, window) if window else None), beyond
 
 
 def answer_room(services: Services, call: ChatCall, window: int) -> int:
@@ -70,5 +70,5 @@ def answer_room(services: Services, call: ChatCall, window: int) -> int:
     In whole parts of the window: `max_tokens` may be another with every request, and the cut must not.
     """
     share = int(window * services.settings.trim.answer_share)
-    part = max(1, window // _PARTS)
+    part = max(1, window // _GRID)
     return min(-(-(call.chat.max_tokens or share) // part) * part, window // 2)

@@ -32,7 +32,7 @@ async def recognised(services: Services, call: ChatCall) -> str | None:
     candidates = await store.candidates(tenant, where.hashes, where.digests)
     if sum(candidates.values()) > MAX_MESSAGES:
         return None
-    effort = Effort(services.requests.rules.most)  # one for all of them
+    effort = Effort(services.requests.rules.effort)  # one for all of them
     try:
         found = [id for id in candidates if continues(Tree(await store.tree(id)), history, effort)]
     except TooMuch:

@@ -14,7 +14,7 @@ from sidecar.proxy.room import Room
 
 __all__ = ["ALL_REPLIES", "MAX_REPLY", "Kept"]
 
-_STEP = 1 << 20  # bytes
+_GROWTH_STEP = 1 << 20  # bytes
 _END = b"\n\n"
 #: The settings that may be the reason for keeping only the beginning.
 MAX_REPLY, ALL_REPLIES = "limits.max_reply", "limits.replies_in_flight"
@@ -40,7 +40,7 @@ class Kept:
 
     def __init__(self, limit: int, room: Room, compact: Callable[[bytes], bytes] | None = None) -> None:
         self.data = bytearray()
-        self.mark = min(_STEP, limit)
+        self.mark = min(_GROWTH_STEP, limit)
         #: The setting that was the reason for keeping only the beginning; empty where all is kept.
         self.cut_by = ""
         self._compact = compact
@@ -58,8 +58,8 @@ class Kept:
         if self._compact is not None:
             self._shorten(self._compact)
         # Half a step at least is to come before the next look.
-        while len(self.data) > self.mark - _STEP // 2:
-            step = min(_STEP, self._limit - self.mark)
+        while len(self.data) > self.mark - _GROWTH_STEP // 2:
+            step = min(_GROWTH_STEP, self._limit - self.mark)
             if not step and len(self.data) <= self.mark:
                 return False
             if not step:

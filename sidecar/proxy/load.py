@@ -28,8 +28,8 @@ __all__ = ["load"]
 
 # Seconds that a request waits for a store of which it is known that it fails: one that brings its
 # history is answered all the same, one that does not is told at once.
-_DEGRADED = 0.25
-_REFUSED = 1.0
+_TIMEOUT_WITH_HISTORY = 0.25
+_TIMEOUT_WITHOUT_HISTORY = 1.0
 
 
 async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -> Plan:
@@ -68,7 +68,9 @@ def _at_hand(services: Services, call: ChatCall) -> Plan | None:
 async def _writable_again(services: Services, must_keep: bool) -> bool:
     """Has the store recovered? Raises `StoreUnavailable` if not and the request cannot do without."""
     try:
-        await services.background.store_health.probe(_REFUSED if must_keep else _DEGRADED)
+        await services.background.store_health.probe(
+            _TIMEOUT_WITHOUT_HISTORY if must_keep else _TIMEOUT_WITH_HISTORY
+        )
     except StoreUnavailable:
         if must_keep:
             raise
@@ -79,7 +81,7 @@ async def _writable_again(services: Services, must_keep: bool) -> bool:
 async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen: bool) -> Plan:
     limit = services.settings.timeouts.store
     try:
-        async with asyncio.timeout(min(_REFUSED, limit) if degraded else limit):
+        async with asyncio.timeout(min(_TIMEOUT_WITHOUT_HISTORY, limit) if degraded else limit):
             if call.brings_no_history:
                 await services.requests.running.written(call.conversation_id)
             return await _load(services, call, is_unseen)

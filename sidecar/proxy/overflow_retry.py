@@ -2,7 +2,7 @@
 
 Rules: what a refusal tells of the model's window and of the prompt's tokens is learned, if it agrees with
 what was sent: many upstreams count nothing else, least of all in a stream. Each try is shorter than the one
-before, and there are `RETRIES` of them. The answer gets never more than half of the window, and what the
+before, and there are `MAX_RETRIES` of them. The answer gets never more than half of the window, and what the
 client allows it is never changed: where the two cannot fit so, nothing is cut. A client that waits for that
 error, to compact its history by itself, gets it.
 """
@@ -21,15 +21,15 @@ from sidecar.proxy.budget import answer_room
 from sidecar.proxy.build import UpstreamRequest, compose
 from sidecar.proxy.services import Services
 
-__all__ = ["RETRIES", "heals", "shorter", "took"]
+__all__ = ["MAX_RETRIES", "heals", "shorter", "took"]
 
-RETRIES = 3
+MAX_RETRIES = 3
 # Of a prompt that is too long by an unknown length, so much is sent the next time.
-_SHORTER = 0.7
+_SHRINK = 0.7
 # Where it is known, a little less than what would just fit: chat templates are not counted evenly.
-_SAFE = 0.95
+_MARGIN = 0.95
 # An estimate is off by less than this, or the number is not about this prompt.
-_FAR_OFF = 4
+_MAX_ERROR_FACTOR = 4
 
 
 def heals(services: Services, call: ChatCall) -> bool:
@@ -80,9 +80,11 @@ def _measure(call: ChatCall, composed: UpstreamRequest) -> Measure:
 def _believable(refused: Overflow, call: ChatCall, size: int) -> Overflow:
     """Without numbers that have nothing to do with what was sent: an error may be made to lie."""
     if refused.sent is not None:
-        fits = size / _FAR_OFF <= refused.sent <= size * _FAR_OFF
+        fits = size / _MAX_ERROR_FACTOR <= refused.sent <= size * _MAX_ERROR_FACTOR
     else:
-        fits = refused.limit is None or refused.limit <= size * _FAR_OFF + (call.chat.max_tokens or 0)
+        fits = refused.limit is None or refused.limit <= size * _MAX_ERROR_FACTOR + (
+            call.chat.max_tokens or 0
+        )
     return refused if fits else Overflow(with_answer=refused.with_answer)
 
 
@@ -97,13 +99,13 @@ def _is_the_answers_fault(call: ChatCall, refused: Overflow, size: int) -> bool:
 
 def _ceiling(services: Services, call: ChatCall, refused: Overflow, size: int) -> int:
     """How much may be sent the next time, in estimated tokens; less than the last time in any case."""
-    shorter = int(size * _SHORTER)
+    shorter = int(size * _SHRINK)
     if refused.limit is None:
         return shorter
     room = _room(services, call, refused)
     if refused.sent is None:
         return min(shorter, room)
-    known = int(size * room / refused.sent * _SAFE)
+    known = int(size * room / refused.sent * _MARGIN)
     return known if known < size else shorter
 
 

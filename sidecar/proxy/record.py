@@ -42,10 +42,10 @@ __all__ = ["Recording", "recording_of"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_BEHIND = 256  # turns that wait to be written
+_MAX_PENDING_WRITES = 256  # turns that wait to be written
 _OF_A_PREFILL = frozenset(("prefix", "partial"))  # flags of the request, and nothing of the answer
-_LONG = 256 << 10  # bytes of a reply that take a while to read
-_TIMES = 32  # as many bytes a packed one may well have
+_LARGE_REPLY = 256 << 10  # bytes of a reply that take a while to read
+_MAX_RATIO = 32  # as many bytes a packed one may well have
 
 _Said = tuple[Assembled, list[tuple[Reply, Message]]]
 
@@ -76,7 +76,7 @@ class Recording:
     def may_be_late(self) -> bool:
         """May the client see the end before it is stored? Not if the store cannot keep up with that."""
         if self.services.settings.history.commit == "after_end":
-            return self.services.store.waiting()[1] < _BEHIND
+            return self.services.store.waiting()[1] < _MAX_PENDING_WRITES
         # The store is known to fail, and the client has been told.
         return self.plan.degraded and not self.is_relied_on
 
@@ -92,7 +92,7 @@ class Recording:
 
     async def _commit(self, ended: State) -> None:
         now, data = time.monotonic(), self.kept.take()
-        if len(data) * (_TIMES if self.coding in COMPRESSED else 1) > _LONG:
+        if len(data) * (_MAX_RATIO if self.coding in COMPRESSED else 1) > _LARGE_REPLY:
             assembled, replies = await asyncio.to_thread(self._read, data)
         else:
             assembled, replies = self._read(data)

@@ -34,9 +34,9 @@ __all__ = ["read_on", "relay", "relay_recorded"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_LOOKED_THROUGH = 64 << 20  # unpacked bytes of a packed stream in which its end is looked for
-_LONGEST_ERROR = 64 << 10  # bytes of an error in which its code is looked for
-_LONGEST_HELD = 64 << 10  # packed bytes that may wait to be told from its end
+_MAX_SEARCHED = 64 << 20  # unpacked bytes of a packed stream in which its end is looked for
+_MAX_ERROR_SIZE = 64 << 10  # bytes of an error in which its code is looked for
+_MAX_HELD = 64 << 10  # packed bytes that may wait to be told from its end
 
 
 async def relay(
@@ -98,10 +98,10 @@ class _ErrorWatch:
         self._body = b""
 
     def __call__(self, piece: bytes) -> _ErrorWatch:
-        if len(self._body) <= _LONGEST_ERROR:
+        if len(self._body) <= _MAX_ERROR_SIZE:
             self._body += piece
         if not piece:
-            self._progress.error = error_code(decompressed(self._body, self._coding, _LONGEST_ERROR)[0])
+            self._progress.error = error_code(decompressed(self._body, self._coding, _MAX_ERROR_SIZE)[0])
         return self
 
 
@@ -323,7 +323,7 @@ class _PackedEnding:
         self.done = False
         self._unpacker: Decompressor | None = Decompressor(coding)
         self._unpacked = Ending()
-        self._left = _LOOKED_THROUGH
+        self._left = _MAX_SEARCHED
 
     def feed(self, chunk: bytes) -> bytes:
         """What may go to the client now: all that unpacks to nothing which has to wait."""
@@ -331,7 +331,7 @@ class _PackedEnding:
         if self._left >= 0 and not self.done:
             self._look(chunk, pieces)
             self.done = self._unpacked.done
-        if self.done or (self._left >= 0 and self._unpacked.held and len(pieces) <= _LONGEST_HELD):
+        if self.done or (self._left >= 0 and self._unpacked.held and len(pieces) <= _MAX_HELD):
             pieces, self.held = b"", pieces
         return pieces
 

@@ -17,8 +17,8 @@ from sidecar.exchange.prompt import Prompt
 
 __all__ = ["RequestCache"]
 
-_LONGEST_NAME = 256  # characters; a longer one is no model's
-_OF_ONE = 100  # bytes of memory for a message beside its own
+_MAX_NAME_LENGTH = 256  # characters; a longer one is no model's
+_MEMORY_PER_MESSAGE = 100  # bytes of memory for a message beside its own
 
 
 class RequestCache:
@@ -54,7 +54,7 @@ class RequestCache:
         elif prompt.form is not None and prompt.form.rule == "client":
             weight = request.weight
         else:
-            weight = sum([len(each.raw) + _OF_ONE for each in prompt.sent])
+            weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
         self._hold(conversation, _Held(old.request, prompt, old.request_weight, weight))
 
     def _pop(self, conversation: str) -> _Held:
@@ -85,4 +85,4 @@ _NOTHING = _Held()
 
 
 def _has_long_name(of: ChatRequest | Prompt | None) -> bool:
-    return of is not None and of.model is not None and len(of.model) > _LONGEST_NAME
+    return of is not None and of.model is not None and len(of.model) > _MAX_NAME_LENGTH

@@ -132,7 +132,7 @@ class _Tries:
         if isinstance(cause, FormRefusal):
             return await form_retry.in_another_form(*about, cause, self.sent)
         self.overflow = cause
-        if self.cuts == overflow_retry.RETRIES:
+        if self.cuts == overflow_retry.MAX_RETRIES:
             return None
         self.refused = self.composed
         return await overflow_retry.shorter(*about, cause)

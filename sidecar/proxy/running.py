@@ -16,7 +16,7 @@ from sidecar.exchange.threads import Running, running
 
 __all__ = ["RunningRequests"]
 
-_MOST_UNSEEN = 4096  # conversations
+_MAX_UNSEEN = 4096  # conversations
 
 
 class RunningRequests:
@@ -41,7 +41,7 @@ class RunningRequests:
             yield again
         except (asyncio.CancelledError, ConnectionResetError):
             self._unseen[name] = mine
-            if len(self._unseen) > _MOST_UNSEEN:
+            if len(self._unseen) > _MAX_UNSEEN:
                 self._unseen.popitem(last=False)
             raise
         else:

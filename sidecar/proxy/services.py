@@ -11,7 +11,7 @@ from sidecar.background.retention import RetentionJob
 from sidecar.background.shared_forms import SharedForms
 from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
-from sidecar.conversation.effort import Most
+from sidecar.conversation.effort import EffortLimits
 from sidecar.doctor import RequestSamples
 from sidecar.exchange.needs import Rules
 from sidecar.metrics import Metrics
@@ -30,7 +30,7 @@ from sidecar.upstream.targets import Targets
 
 __all__ = ["Background", "Requests", "Services"]
 
-_CACHED = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
+_REQUEST_CACHE_SIZE = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
 
 
 class Services:
@@ -63,7 +63,7 @@ class Requests:
             by_hash=self.restore.by_hash,
             pins=restore.system_prompt == "pin",
             # What one request's history may be compared with.
-            most=Most(limits.recognition_messages, limits.recognition_bytes),
+            effort=EffortLimits(limits.recognition_messages, limits.recognition_bytes),
         )
         self.bodies = Bodies(limits.bodies_in_flight, limits.max_body, limits.body_wait)
         #: For what is kept of the replies that are being relayed.
@@ -71,7 +71,7 @@ class Requests:
         self.append_locks = AppendLocks(settings.history.append_wait, store)
         self.running = RunningRequests()
         self.open = OpenRequests()
-        self.cache = RequestCache(_CACHED)
+        self.cache = RequestCache(_REQUEST_CACHE_SIZE)
         self.slots = Slots(settings.session.slots)
         self.samples = RequestSamples(settings)
         #: What `/-/ready` last said of store and upstream.

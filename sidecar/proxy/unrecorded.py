@@ -28,7 +28,7 @@ __all__ = ["finish"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_BEHIND = 256  # writes that wait
+_MAX_PENDING_WRITES = 256  # writes that wait
 
 
 def finish(services: Services, progress: Progress) -> None:
@@ -42,7 +42,7 @@ def finish(services: Services, progress: Progress) -> None:
     # A request that begins at another root has no parent; its conversation is known by its tip.
     if conversation is None or (beside := parent or conversation.tip) is None:
         return
-    if services.background.store_health.is_failing or services.store.waiting()[1] >= _BEHIND:
+    if services.background.store_health.is_failing or services.store.waiting()[1] >= _MAX_PENDING_WRITES:
         services.metrics.exchanges_dropped.inc()
         return
     services.background.tasks.spawn(_keep(services, conversation, exchange, beside))

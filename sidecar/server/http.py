@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from sidecar.aiohttp_internals.server import (
-    MOST_HEADERS,
+    MAX_HEADERS,
     Bounds,
     HeaderBlockTimeout,
     HeaderBlockTooLarge,
@@ -40,7 +40,7 @@ log = logging.getLogger("sidecar")
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-_UNWILLING = 0.5  # seconds for connections that stay open with nothing under way
+_IDLE_CLOSE_TIMEOUT = 0.5  # seconds for connections that stay open with nothing under way
 
 
 def runner(handler: Handler, settings: Settings) -> web.ServerRunner:
@@ -61,7 +61,7 @@ def runner(handler: Handler, settings: Settings) -> web.ServerRunner:
         busy=_raw(full),
         access_log=None,
     )
-    return web.ServerRunner(server, shutdown_timeout=_UNWILLING)
+    return web.ServerRunner(server, shutdown_timeout=_IDLE_CLOSE_TIMEOUT)
 
 
 async def admit(request: web.BaseRequest) -> None:
@@ -111,7 +111,7 @@ def _refusal(settings: Settings, status: int, error: BaseException | None) -> we
     if isinstance(error, HeaderBlockTooLarge) or type(error).__name__ == "LineTooLong":
         failure = HeadersTooLarge(
             f"the header block is larger than `limits.header_block` = {limit} bytes, or has more than"
-            f" {MOST_HEADERS} headers"
+            f" {MAX_HEADERS} headers"
         )
     elif isinstance(error, HeaderBlockTimeout):
         failure = RequestTimeout(

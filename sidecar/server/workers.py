@@ -32,9 +32,9 @@ __all__ = ["Workers"]
 log = logging.getLogger("sidecar")
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_SOON = 5.0  # seconds: a worker that ends earlier than that is started anew only after a pause
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-_TICK = 60.0  # seconds
+_MIN_UPTIME = 5.0  # seconds: a worker that ends earlier than that is started anew only after a pause
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
+_POLL_INTERVAL = 60.0  # seconds
 
 #: Serves on these sockets until stopped, or until the pipe (a descriptor) closes; reports when it serves.
 Work = Callable[[Settings, Sockets, int, Callable[[], object]], None]
@@ -94,7 +94,7 @@ class Workers:
     def _wait(self) -> None:
         """Until something has happened, or a worker is to be started anew."""
         now = time.monotonic()
-        patience = min((at - now for at in self._absent.values()), default=_TICK)
+        patience = min((at - now for at in self._absent.values()), default=_POLL_INTERVAL)
         waiting = [self._woken[0].fileno(), self._ready[0]]
         readable, _, _ = select.select(waiting, [], [], max(0.0, patience))
         if waiting[1] in readable:
@@ -141,8 +141,8 @@ class Workers:
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         log.error("a worker exited and is restarted", extra={"worker": number, "pid": pid, "by": how})
         pause = 0.0
-        if lived < _SOON:
-            pause = min(2 * self._pauses.get(number, _FIRST_PAUSE / 2), _LONGEST_PAUSE)
+        if lived < _MIN_UPTIME:
+            pause = min(2 * self._pauses.get(number, _FIRST_BACKOFF / 2), _MAX_BACKOFF)
         self._pauses[number] = pause
         self._absent[number] = time.monotonic() + pause
 

@@ -21,9 +21,9 @@ COMPRESSED = frozenset(("gzip", "x-gzip", "deflate"))
 #: Codings in which a body can be read; an upstream is not offered others.
 READABLE = COMPRESSED | {"identity"}
 
-_SLICE = 16 << 10  # bytes that are decompressed at a time: zlib copies what it leaves of them
-_PIECE = 64 << 10  # bytes of one decompressed piece
-_MOST_MEMBERS = 2000  # of one body: each costs more than its 20 bytes
+_INPUT_SLICE = 16 << 10  # bytes that are decompressed at a time: zlib copies what it leaves of them
+_OUTPUT_PIECE = 64 << 10  # bytes of one decompressed piece
+_MAX_GZIP_MEMBERS = 2000  # of one body: each costs more than its 20 bytes
 _GZIP = b"\x1f\x8b"
 _EITHER, _RAW = zlib.MAX_WBITS | 32, -zlib.MAX_WBITS
 
@@ -59,8 +59,8 @@ class Decompressor:
         Read it to its end, or feed nothing more.
         """
         try:
-            for at in range(0, len(data), _SLICE):
-                yield from self._decompressed(data[at : at + _SLICE])
+            for at in range(0, len(data), _INPUT_SLICE):
+                yield from self._decompressed(data[at : at + _INPUT_SLICE])
         except zlib.error as error:
             raise ValueError("it is not compressed as it is said to be") from error
 
@@ -74,25 +74,25 @@ class Decompressor:
         while rest or is_full:
             if self._inner.eof and not self._next_member(rest):
                 return
-            piece = self._first(rest) if not self._begun else self._inner.decompress(rest, _PIECE)
+            piece = self._first(rest) if not self._begun else self._inner.decompress(rest, _OUTPUT_PIECE)
             if piece:
                 yield piece
-            is_full = len(piece) == _PIECE and not self._inner.eof
+            is_full = len(piece) == _OUTPUT_PIECE and not self._inner.eof
             rest = self._inner.unused_data if self._inner.eof else self._inner.unconsumed_tail
 
     def _first(self, data: bytes) -> bytes:
         self._begun = True
         try:
-            return self._inner.decompress(data, _PIECE)
+            return self._inner.decompress(data, _OUTPUT_PIECE)
         except zlib.error:
             if self._coding != "deflate":
                 raise
             self._inner = zlib.decompressobj(wbits=_RAW)
-            return self._inner.decompress(data, _PIECE)
+            return self._inner.decompress(data, _OUTPUT_PIECE)
 
     def _next_member(self, rest: bytes) -> bool:
         """Begin with what follows an end; False if that is nothing that could be read."""
-        if self._trailing or not _GZIP.startswith(rest[:2]) or self._members == _MOST_MEMBERS:
+        if self._trailing or not _GZIP.startswith(rest[:2]) or self._members == _MAX_GZIP_MEMBERS:
             self._trailing = True
             return False
         self._members += 1

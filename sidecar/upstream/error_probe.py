@@ -2,7 +2,7 @@
 
 Rules: an error's body is read whole, up to a limit; the head of an event stream until the first event that
 tells, and of any other answer until it does not begin like an error. Nothing is held back for longer than
-`PATIENCE`. What was read goes to the client as it came, unless the request is sent anew.
+`PROBE_TIMEOUT`. What was read goes to the client as it came, unless the request is sent anew.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sidecar.dialects.sse import is_stream
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 
-__all__ = ["PATIENCE", "error_of"]
+__all__ = ["PROBE_TIMEOUT", "error_of"]
 
 #: So long a client waits at most for the head of its answer on our account, in seconds.
-PATIENCE = 1.0
-_LARGEST = 64 << 10  # bytes of an error
+PROBE_TIMEOUT = 1.0
+_MAX_ERROR_SIZE = 64 << 10  # bytes of an error
 
 # How an error begins that is sent as if it were an answer, less its white space.
 _ERRORS = (
@@ -39,7 +39,7 @@ async def error_of(answer: UpstreamResponse) -> bytes:
     if first is None and answer.status < 300 and not _may_be_error(_plain(answer)):
         return b""  # as most, and nobody had to wait for it
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PROBE_TIMEOUT):
             if first is not None:
                 return await first.error()
             return await (_whole(answer) if answer.status >= 300 else _begun_as_error(answer))
@@ -56,7 +56,7 @@ def _is_stream(answer: UpstreamResponse) -> bool:
 
 async def _whole(answer: UpstreamResponse) -> bytes:
     """The body without its coding; nothing if it is too large for an error."""
-    while len(answer.head) <= _LARGEST:
+    while len(answer.head) <= _MAX_ERROR_SIZE:
         if not await answer.peek():
             return _plain(answer)
     return b""
@@ -70,7 +70,7 @@ async def _begun_as_error(answer: UpstreamResponse) -> bytes:
             return await _whole(answer)
         if is_stream(plain):
             return await _First(answer).error()
-        if not _may_be_error(plain) or len(answer.head) > _LARGEST or not await answer.peek():
+        if not _may_be_error(plain) or len(answer.head) > _MAX_ERROR_SIZE or not await answer.peek():
             return b""
 
 
@@ -102,7 +102,7 @@ class _First:
 
     async def error(self) -> bytes:
         """The error; nothing if it is anything else."""
-        while self._verdict == "open" and len(self._answer.head) <= _LARGEST:
+        while self._verdict == "open" and len(self._answer.head) <= _MAX_ERROR_SIZE:
             if not await self._answer.peek():
                 self._verdict = self._opening.close()
             else:
@@ -112,4 +112,4 @@ class _First:
 
 def _plain(answer: UpstreamResponse) -> bytes:
     """What was read so far, without its coding, as far as it can be read."""
-    return decompressed(answer.head, coding_of(answer.headers), _LARGEST)[0]
+    return decompressed(answer.head, coding_of(answer.headers), _MAX_ERROR_SIZE)[0]

@@ -102,7 +102,7 @@ _CLIENT = _Problem(
     "set target.client_cert and target.client_key to a certificate that the upstream accepts",
 )
 _REFUSED = _Problem("it refused the TLS connection", f"if it asks clients for a certificate: {_CLIENT.cure}")
-_DEEPEST = 8  # causes of an error
+_MAX_CAUSES = 8  # causes of an error
 _ALERTS = ("CERTIFICATE_REQUIRED", "ALERT_BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_CERTIFICATE_UNKNOWN")
 
 
@@ -126,7 +126,7 @@ def _reason(error: ssl.SSLError) -> str:
 def _behind(error: BaseException) -> Iterator[BaseException]:
     """The error and its causes."""
     found: BaseException | None = error
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_CAUSES):
         if found is None:
             return
         yield found

@@ -33,12 +33,12 @@ from sidecar.upstream.response import UpstreamResponse
 __all__ = ["Address", "Fetched", "Target", "WebSocket", "proxy_credential"]
 
 # Many servers drop idle connections after 5 s (uvicorn, Node, cpp-httplib); be gone before them.
-_KEEP_ALIVE = 4.0
+_KEEP_ALIVE_TIMEOUT = 4.0
 # No model answers so soon, and no engine has done work worth having twice.
 _STALE_WITHIN = 0.25
-_LARGE = 1 << 20  # bytes
+_LARGE_BODY = 1 << 20  # bytes
 # Of an answer: bytes of one header, and how many there may be.
-_HEADER, _HEADERS = 1 << 16, 512
+_MAX_HEADER_SIZE, _MAX_HEADERS = 1 << 16, 512
 
 WebSocket = aiohttp.ClientWebSocketResponse
 _Body = bytes | Callable[[], AsyncIterator[bytes]] | None
@@ -216,7 +216,7 @@ def _session(address: Address, settings: Settings) -> aiohttp.ClientSession:
     timeouts = settings.timeouts
     proxy = URL(address.proxy) if address.proxy else None
     return aiohttp.ClientSession(
-        connector=Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, ssl=address.tls or True),
+        connector=Connector(limit=0, keepalive_timeout=_KEEP_ALIVE_TIMEOUT, ssl=address.tls or True),
         timeout=aiohttp.ClientTimeout(
             total=None,
             sock_connect=timeouts.connect,
@@ -230,9 +230,9 @@ def _session(address: Address, settings: Settings) -> aiohttp.ClientSession:
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         # Cookies of login proxies get that long, and lists of what a page may load; curl takes 100 kB.
-        max_line_size=_HEADER,
-        max_field_size=_HEADER,
-        max_headers=_HEADERS,
+        max_line_size=_MAX_HEADER_SIZE,
+        max_field_size=_MAX_HEADER_SIZE,
+        max_headers=_MAX_HEADERS,
     )
 
 
@@ -306,5 +306,5 @@ class _Upload:
 def _payload(body: _Body) -> Any:
     """A large body goes piece by piece, else one client's images would hold up everybody's streams."""
     if isinstance(body, bytes):
-        return io.BytesIO(body) if len(body) > _LARGE else body
+        return io.BytesIO(body) if len(body) > _LARGE_BODY else body
     return _Upload(body()) if body is not None else None

@@ -39,8 +39,8 @@ def test_a_file_that_is_there_stays_as_it_is(run, file, tmp_path):
 
 @pytest.fixture
 def at_once(monkeypatch):
-    monkeypatch.setattr(progress, "_ON_TERMINAL", 0.0)
-    monkeypatch.setattr(progress, "_ELSEWHERE", 0.0)
+    monkeypatch.setattr(progress, "_TERMINAL_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "_LOG_INTERVAL", 0.0)
 
 
 def test_on_a_terminal_one_line_is_written_over_and_over(at_once):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.conversation.echo import echoed_answers
-from sidecar.conversation.effort import Effort, Most, TooMuch
+from sidecar.conversation.effort import Effort, EffortLimits, TooMuch
 from sidecar.conversation.find_by_history import continues
 from sidecar.conversation.message import call_forms
 from sidecar.conversation.reconcile import NOWHERE, Match, walk
@@ -18,7 +18,7 @@ LONG = "x" * 4000
 
 
 def test_messages_and_bytes_are_limited_each_for_itself():
-    effort = Effort(Most(messages=2, bytes=10))
+    effort = Effort(EffortLimits(messages=2, bytes=10))
     effort.look(2)
     effort.compare(10)
     with pytest.raises(TooMuch):
@@ -28,14 +28,14 @@ def test_messages_and_bytes_are_limited_each_for_itself():
 
 
 def test_a_stored_message_is_read_once():
-    effort = Effort(Most(messages=0, bytes=len(node(says(LONG)).body) // 4))
+    effort = Effort(EffortLimits(messages=0, bytes=len(node(says(LONG)).body) // 4))
     stored = node(says(LONG), nonce=1)
     assert [effort.visible(stored), effort.visible(stored)] == [LONG, LONG]
 
 
 def test_a_stored_question_is_read_once():
     stored = node(user(f" {LONG}"))
-    effort = Effort(Most(bytes=len(stored.body) // 4))
+    effort = Effort(EffortLimits(bytes=len(stored.body) // 4))
     assert [effort.asked(stored), effort.asked(stored)] == [LONG, LONG]
 
 
@@ -43,8 +43,8 @@ def test_the_values_in_the_calls_of_a_stored_message_count():
     stored = node(calls("a", arguments="[" + "0," * 1000 + "0]"), nonce=1)
     assert Effort().calls(stored) == call_forms(calls("a", arguments="[" + "0," * 1000 + "0]"))
     with pytest.raises(TooMuch):
-        Effort(Most(bytes=len(stored.body))).calls(stored)
-    once = Effort(Most(bytes=50_000))
+        Effort(EffortLimits(bytes=len(stored.body))).calls(stored)
+    once = Effort(EffortLimits(bytes=50_000))
     assert once.calls(stored) is once.calls(stored)
 
 
@@ -61,11 +61,11 @@ def test_one_text_contains_the_other_as_python_says(one, other):
 
 def test_where_a_text_is_found_slowly_the_steps_count():
     # "aaa…b…aaa" fits nearly everywhere.
-    effort = Effort(Most(bytes=20_000))
+    effort = Effort(EffortLimits(bytes=20_000))
     with pytest.raises(TooMuch):
         effort.contains("a" * 2400, "a" * 600 + "b" + "a" * 600)
-    assert not Effort(Most(bytes=40_000)).contains("a" * 31_000, "a" * 50 + "b" + "a" * 50)
-    assert Effort(Most(bytes=1000)).contains("context" * 1000 + "what is it?", "what is it?")
+    assert not Effort(EffortLimits(bytes=40_000)).contains("a" * 31_000, "a" * 50 + "b" + "a" * 50)
+    assert Effort(EffortLimits(bytes=1000)).contains("context" * 1000 + "what is it?", "what is it?")
 
 
 class TestWhatTakesTooMuchIsUnknown:
@@ -73,20 +73,20 @@ class TestWhatTakesTooMuchIsUnknown:
 
     def test_a_walk_is_given_up(self):
         asked = request(says("a"), says("zzz"), user("z"))
-        few = Effort(Most(messages=1000))
+        few = Effort(EffortLimits(messages=1000))
         assert walk(Tree(self.NODES), asked.path, NOBODY, few) == Match(NOWHERE, (), is_given_up=True)
         assert walk(Tree(self.NODES), asked.path, NOBODY, Effort()) == Match(NOWHERE, ())
 
     def test_a_conversation_is_not_taken_for_the_one_that_goes_on(self):
         asked = request(user("hi"), says("zzz"), user("z"))
         with pytest.raises(TooMuch):
-            continues(Tree(self.NODES), asked.path, Effort(Most(messages=100)))
+            continues(Tree(self.NODES), asked.path, Effort(EffortLimits(messages=100)))
 
     def test_many_messages_of_others_under_an_answer_count_too(self):
         root = node(user("hi"))
         nodes = [root, *(node(user(str(at)), root) for at in range(100))]
         with pytest.raises(TooMuch):
-            echoed_answers(Tree(nodes), root, message(says("x")), Effort(Most(messages=99)))
+            echoed_answers(Tree(nodes), root, message(says("x")), Effort(EffortLimits(messages=99)))
 
     def test_every_way_in_which_the_same_words_can_be_meant_counts(self):
         """Answers without a word may belong to the one before: ten times ten times ten ways …"""

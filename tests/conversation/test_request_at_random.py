@@ -184,7 +184,7 @@ def check(body: bytes, before: Any = None) -> Any:
 @pytest.fixture(autouse=True, scope="module")
 def _every_body_is_long():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(requests, "_LONG", 0)
+        patch.setattr(requests, "_COMPARE_FROM", 0)
         yield
 
 

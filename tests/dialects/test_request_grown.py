@@ -60,7 +60,7 @@ def read(body, before=None):
 @pytest.fixture(autouse=True, scope="module")
 def _every_body_is_long():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(requests, "_LONG", 0)
+        patch.setattr(requests, "_COMPARE_FROM", 0)
         yield
 
 

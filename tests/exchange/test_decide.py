@@ -7,7 +7,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.effort import Most
+from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found, Thread
@@ -339,7 +339,7 @@ class TestWholeByEvidence:
         assert [len(step) for step in plan.steps] == [1, 3]
 
     def test_what_takes_too_much_to_compare_is_given_up(self):
-        few = Rules(most=Most(1, 1))
+        few = Rules(effort=EffortLimits(1, 1))
         plan = decided(call(MALTA, says("V"), user("And?")), TOLD, [thread(TOLD)], rules=few)
         assert plan.is_given_up
 

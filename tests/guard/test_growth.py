@@ -9,7 +9,7 @@ from copy import copy
 
 import pytest
 
-from sidecar.conversation.effort import Effort, Most
+from sidecar.conversation.effort import Effort, EffortLimits
 from sidecar.conversation.identity import Identity
 from sidecar.conversation.reconcile import walk
 from sidecar.conversation.records import Found, Thread
@@ -119,7 +119,7 @@ def test_reasoning_costs_little_more_than_other_words(front: bytes, text: bytes)
 
 def _free() -> Effort:
     """Without a limit: what is linear is linear by itself."""
-    return Effort(Most(10**9, 10**12))
+    return Effort(EffortLimits(10**9, 10**12))
 
 
 def _find(given: tuple[Tree, ChatRequest]) -> None:
@@ -238,7 +238,9 @@ def test_a_chat_is_read_found_rebuilt_and_cut():
 def _decided(given: tuple[Tree, ChatCall, list[Thread]]) -> None:
     tree, asked, threads = given
     conversation = Conversation("conv_1", b"t" * 16, "a", 1.0, 1.0)
-    decision = decide(asked, Known(Found(conversation), conversation), Rules(most=Most(10**9, 10**12)))
+    decision = decide(
+        asked, Known(Found(conversation), conversation), Rules(effort=EffortLimits(10**9, 10**12))
+    )
     while not isinstance(decision, Whole | Thin):
         match decision:
             case NeedThreads(given_):

@@ -93,7 +93,7 @@ async def test_what_could_not_be_read_is_told_until_it_can(store, file, monkeypa
     with pytest.raises(StoreUnavailable, match="malformed"):
         await store.check()
 
-    monkeypatch.setattr(renewal, "_AGAIN", 0.0)
+    monkeypatch.setattr(renewal, "_REOPEN_INTERVAL", 0.0)
     mended = SQLiteStore(str(file.with_name("mended")))
     await mended.open()
     await mended.close()
@@ -112,7 +112,7 @@ async def test_a_write_that_fails_is_no_reason(store, file, times):
 
 
 async def test_a_file_that_is_gone_is_not_made_anew_and_used_when_it_is_back(store, file, monkeypatch):
-    monkeypatch.setattr(renewal, "_AGAIN", 0.0)
+    monkeypatch.setattr(renewal, "_REOPEN_INTERVAL", 0.0)
     away = file.parent.with_name("away")
     file.parent.rename(away)
     file.parent.mkdir()

@@ -114,7 +114,7 @@ class TestOpening:
         assert "(it is damaged: put a backup in its place, or set" in await complaint(file)
 
     async def test_a_locked_file_is_waited_for_and_then_named(self, file, monkeypatch):
-        monkeypatch.setattr(sqlite, "_PATIENCE", 0.1)
+        monkeypatch.setattr(sqlite, "_LOCK_TIMEOUT", 0.1)
         async with opened(file):
             pass
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
@@ -195,7 +195,7 @@ class TestOpening:
         ):
             busy.execute("BEGIN IMMEDIATE")
             with monkeypatch.context() as patched:
-                patched.setattr(sqlite, "_PATIENCE", 0.05)
+                patched.setattr(sqlite, "_LOCK_TIMEOUT", 0.05)
                 with pytest.raises(sqlite3.OperationalError, match="database is locked"):
                     sqlite._use_write_ahead_log(connection)
             threading.Timer(0.1, busy.execute, ["ROLLBACK"]).start()

@@ -262,7 +262,7 @@ async def test_the_whole_of_a_conversation_is_of_one_moment(store):
 
 
 async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(life, "_PATIENCE", 0.05)
+    monkeypatch.setattr(life, "_LOCK_TIMEOUT", 0.05)
     await store.record(turn(talk(), question("hi")))
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -287,7 +287,7 @@ async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(sto
 
 
 async def test_a_log_that_somebody_still_reads_is_said_to_be_there(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(life, "_PATIENCE", 0.05)
+    monkeypatch.setattr(life, "_LOCK_TIMEOUT", 0.05)
     await store.record(turn(talk(), question("hi")))
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN")

@@ -22,7 +22,7 @@ ID = "conv_1"
 @pytest.fixture
 async def opened(tmp_path, monkeypatch):
     """Opens the same file once more; the stamp is looked at every time."""
-    monkeypatch.setattr(tips, "_MOMENT", 0.0)
+    monkeypatch.setattr(tips, "_STAMP_INTERVAL", 0.0)
     async with AsyncExitStack() as stack:
 
         async def open_again(**options):
@@ -118,7 +118,7 @@ async def test_nothing_is_at_hand_once_another_process_has_written(opened):
 
 
 async def test_another_process_is_noticed_within_a_moment(opened, monkeypatch):
-    monkeypatch.setattr(tips, "_MOMENT", 0.05)
+    monkeypatch.setattr(tips, "_STAMP_INTERVAL", 0.05)
     store, other = await opened(), await opened()
     first, answer = chat("hi", "ok")
     await store.record(turn(talk(), first, answer))

@@ -178,7 +178,7 @@ async def test_a_locked_file_fails_a_whole_group_after_one_wait(worker, file):
 
 
 async def test_when_too_many_jobs_wait_the_next_is_refused_at_once(worker, file, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 4)  # the one that holds it included
+    monkeypatch.setattr(module, "MAX_WAITING", 4)  # the one that holds it included
     async with Held(worker):
         tasks = await waiting(worker, *(insert(value) for value in range(5)))
         assert worker.waiting == 4

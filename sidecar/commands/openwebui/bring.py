@@ -99,8 +99,8 @@ async def run(settings: Settings, args: Namespace) -> int:
 _TEMPORARY, _UNNAMED, _EMPTY = "are temporary or of channels", "have no usable id", "have no messages"
 _UNREADABLE = "cannot be read"
 _LEFT_OUT = (_TEMPORARY, _UNNAMED, _EMPTY, _UNREADABLE)
-_MOST_SAID = 20
-_MOST_SIBLINGS = 250
+_MAX_REPORTED = 20
+_MAX_SIBLINGS = 250
 
 
 async def bring(database: Database, store: Store, rules: _Rules, *, only: str | None) -> Counter[str]:
@@ -115,8 +115,8 @@ async def bring(database: Database, store: Store, rules: _Rules, *, only: str | 
             elif only in (None, chat.user):
                 done["chats"] += 1
                 await _bring_or_leave_out(chat, database, store, rules, done)
-    if done[_UNREADABLE] > _MOST_SAID:
-        sys.stderr.write(f"sidecar: and {done[_UNREADABLE] - _MOST_SAID} more chats are left out\n")
+    if done[_UNREADABLE] > _MAX_REPORTED:
+        sys.stderr.write(f"sidecar: and {done[_UNREADABLE] - _MAX_REPORTED} more chats are left out\n")
     return done
 
 
@@ -138,7 +138,7 @@ async def _bring_or_leave_out(
 
 def _leave_out(error: Unreadable, done: Counter[str]) -> None:
     done[_UNREADABLE] += 1
-    if done[_UNREADABLE] <= _MOST_SAID:
+    if done[_UNREADABLE] <= _MAX_REPORTED:
         sys.stderr.write(f"sidecar: chat {short(str(error.id or '?'))} is left out: {error.message}\n")
 
 
@@ -204,8 +204,8 @@ def _in_order(messages: _Messages) -> Iterator[str]:
         parent = each.get("parentId")
         parent = parent if isinstance(parent, str) and parent in messages and parent != id else None
         children.setdefault(parent, []).append((time_of(each.get("timestamp")) or 0.0, at, id))
-    if max(map(len, children.values())) > _MOST_SIBLINGS:
-        raise Unreadable(f"more than {_MOST_SIBLINGS} messages follow the same one")
+    if max(map(len, children.values())) > _MAX_SIBLINGS:
+        raise Unreadable(f"more than {_MAX_SIBLINGS} messages follow the same one")
     if None not in children:
         raise Unreadable("its messages follow each other in a circle")
     waiting = children.pop(None, [])

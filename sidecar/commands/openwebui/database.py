@@ -30,9 +30,9 @@ __all__ = ["MAX_MESSAGES", "MAX_SIZE", "Chat", "Database", "Unreadable", "opened
 MAX_SIZE = 64 << 20  # bytes of a chat, and of its images
 MAX_MESSAGES = 100_000
 _MAX_PIECES = 4_000_000  # values in one JSON text: each takes far more memory than its bytes
-_PATIENCE = 60.0  # seconds for one question
-_STEPS = 100_000  # SQLite's steps between two looks at the clock
-_ROOM = 16 << 20
+_QUERY_TIMEOUT = 60.0  # seconds for one question
+_STEPS_PER_CHECK = 100_000  # SQLite's steps between two looks at the clock
+_MAX_CACHE = 16 << 20
 _DEFENSIVE = 1010  # SQLITE_DBCONFIG_DEFENSIVE
 _MILLISECONDS = 10_000_000_000  # times above this are no seconds
 _LATEST = 1e19  # nanoseconds
@@ -107,7 +107,7 @@ class Database:
         #: Does a link lie where the images should? It is not followed.
         self.has_link = uploads.is_link
         self._deadline = 0.0
-        connection.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS)
+        connection.set_progress_handler(lambda: time.monotonic() > self._deadline, _STEPS_PER_CHECK)
         self._left = _most_to_read(path)
         chats = Table.of("chat", self._ask)
         if chats is None or not chats.columns.issuperset(_CHAT):
@@ -219,7 +219,7 @@ class Database:
 
         A file does not compress: one that gives more than it holds is a trick.
         """
-        self._deadline = time.monotonic() + _PATIENCE
+        self._deadline = time.monotonic() + _QUERY_TIMEOUT
         try:
             rows = self._connection.execute(query, values).fetchall()
         except UnicodeDecodeError as error:  # of SQLite's own complaint, which repeats a name from the file
@@ -233,7 +233,7 @@ class Database:
 def _most_to_read(path: Path) -> int:
     """Bytes: twice the file and its log, since a text in UTF-16 may grow."""
     log = Path(f"{path}-wal")
-    return _ROOM + 2 * (path.stat().st_size + (log.stat().st_size if log.is_file() else 0))
+    return _MAX_CACHE + 2 * (path.stat().st_size + (log.stat().st_size if log.is_file() else 0))
 
 
 def time_of(value: object) -> float | None:

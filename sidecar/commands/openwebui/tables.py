@@ -16,7 +16,7 @@ __all__ = ["Table"]
 #: Asks a query with these values; all rows of the answer.
 Ask = Callable[..., list[Any]]
 _NAMES_OF_ROWS = ("rowid", "_rowid_", "oid")
-_LONGEST_NAME = 1024  # characters of what rows are looked for by
+_MAX_KEY_LENGTH = 1024  # characters of what rows are looked for by
 
 
 class Table:
@@ -55,7 +55,7 @@ class Table:
         found: dict[str, list[tuple[Any, ...]]] = {}
         query = f"""
             SELECT {column}, {", ".join(self._key)} FROM main.{self._name}
-            WHERE typeof({column}) = 'text' AND length({column}) <= {_LONGEST_NAME}"""
+            WHERE typeof({column}) = 'text' AND length({column}) <= {_MAX_KEY_LENGTH}"""
         for value, *key in self._ask(query):
             found.setdefault(value, []).append(tuple(key))
         return found

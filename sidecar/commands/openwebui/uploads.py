@@ -23,7 +23,7 @@ Image = Callable[[str], str | None]
 _Row = Callable[[str], Mapping[str, Any] | None]
 
 _KIND = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}", re.ASCII)
-_LONGEST_NAME = 255
+_MAX_NAME_LENGTH = 255
 # A file that is a pipe would else be waited for.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
@@ -73,7 +73,9 @@ def _last_part(path: object) -> str | None:
     if not isinstance(path, str):
         return None
     name = re.split(r"[/\\]", path)[-1]
-    return name if name not in ("", ".", "..") and "\0" not in name and len(name) <= _LONGEST_NAME else None
+    return (
+        name if name not in ("", ".", "..") and "\0" not in name and len(name) <= _MAX_NAME_LENGTH else None
+    )
 
 
 def _kind(about: Mapping[str, Any]) -> str | None:

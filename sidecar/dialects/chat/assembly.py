@@ -73,11 +73,11 @@ class _Chunk(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
-_LONGER = 8  # bytes, than any JSON that says nothing
+_MIN_PAYLOAD = 8  # bytes, than any JSON that says nothing
 _NO_REASON = frozenset(("", "null", "none", "undefined"))  # KoboldCpp, AIShell #350; Python's None as a text
-_MOST_CHOICES = 128  # as many as OpenAI gives
+_MAX_CHOICES = 128  # as many as OpenAI gives
 # Payloads that nobody can read, after which none is read with patience any more: it takes ten times as long.
-_MOST_UNREADABLE = 500
+_MAX_UNREADABLE = 500
 
 
 class _Draft:
@@ -123,7 +123,7 @@ class Assembler:
     __slots__ = ("_choices", "_done", "_drafts", "_error", "_ignored", "_model", "_usage")
 
     def __init__(self, choices: int = 1) -> None:
-        self._choices = min(choices, _MOST_CHOICES)
+        self._choices = min(choices, _MAX_CHOICES)
         self._drafts: dict[int, _Draft] = {}
         self._model: str | None = None
         self._usage: bytes | None = None
@@ -169,7 +169,7 @@ class Assembler:
 
     def _add_as_clients_do(self, payload: bytes) -> None:
         """Read what a strict decoder refuses and a client takes all the same."""
-        if self._ignored >= _MOST_UNREADABLE:
+        if self._ignored >= _MAX_UNREADABLE:
             self._ignored += 1
             return
         try:
@@ -224,7 +224,7 @@ class Assembler:
         if draft.finish_reason is not None and choice.delta is None and draft.wholes.get(choice.index):
             draft.is_early = True
         # More than were asked for are parts of one; so many parts has none.
-        draft.wholes[choice.index if 0 <= choice.index < _MOST_CHOICES else 0] = message
+        draft.wholes[choice.index if 0 <= choice.index < _MAX_CHOICES else 0] = message
 
     def _take_error(self, error: msgspec.Raw) -> bool:
         if not _is_told(error):
@@ -260,7 +260,7 @@ def from_body(data: bytes, choices: int = 1) -> Assembled:
 def _is_told(value: msgspec.Raw) -> bool:
     """Is it there, and more than a null or nothing in another form?"""
     raw = bytes(value)
-    return bool(raw) and raw != b"null" and (len(raw) >= _LONGER or bool(loads(raw)))
+    return bool(raw) and raw != b"null" and (len(raw) >= _MIN_PAYLOAD or bool(loads(raw)))
 
 
 def _objects(told: Any) -> list[dict[str, Any]]:

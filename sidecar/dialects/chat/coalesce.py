@@ -21,10 +21,10 @@ __all__ = ["shortened"]
 _EVENT = re.compile(
     rb'(\{.*?"(content|reasoning_content|reasoning)": ?")((?:[^"\\]++|\\.)*+)(".*)', re.DOTALL
 )
-_FIRST = 2  # the event to look at: those before it may say who speaks
+_SAMPLED_EVENT = 2  # the event to look at: those before it may say who speaks
 _PROBE = "\ue000 a text that no event holds \ue001"
 _CONTINUES, _BEGINS = b"\x80", b"\xc0"  # of UTF-8: bytes that go on with a character
-_LEAST = 8  # events of a run below which nothing is gained
+_MIN_RUN = 8  # events of a run below which nothing is gained
 
 
 class _Choice(msgspec.Struct):
@@ -45,22 +45,22 @@ _decode_text = msgspec.json.Decoder(str).decode
 def shortened(payloads: list[bytes]) -> list[bytes]:
     """Payloads that say the same as these, and may be fewer."""
     said: list[bytes] = []
-    at = _FIRST
-    while at + _LEAST <= len(payloads):
+    at = _SAMPLED_EVENT
+    while at + _MIN_RUN <= len(payloads):
         event = _EVENT.fullmatch(payloads[at])
         if event is None:
             break
         before, after = event[1], event[4]
         end = _end(payloads, at, before, after)
-        if end - at < _LEAST or not _tells_only_text(event):
+        if end - at < _MIN_RUN or not _tells_only_text(event):
             break
         text = _joined([each[len(before) : -len(after)] for each in payloads[at:end]])
         if text is None:
             break
-        said += payloads[at - _FIRST : at]
+        said += payloads[at - _SAMPLED_EVENT : at]
         said.append(before + text + after)
-        at = end + _FIRST  # some engines tell the second of each event: every second is a run
-    return said + payloads[at - _FIRST :]
+        at = end + _SAMPLED_EVENT  # some engines tell the second of each event: every second is a run
+    return said + payloads[at - _SAMPLED_EVENT :]
 
 
 def _end(payloads: list[bytes], start: int, before: bytes, after: bytes) -> int:

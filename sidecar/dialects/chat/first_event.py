@@ -15,8 +15,8 @@ __all__ = ["Opening", "Verdict"]
 
 Verdict = Literal["open", "answer", "error"]
 
-_LONGEST = 64 * 1024  # bytes: by then an error would have been told
-_LOOKS = 16  # at an event before its end: each costs what there is of it
+_MAX_EVENT = 64 * 1024  # bytes: by then an error would have been told
+_MAX_LOOKS = 16  # at an event before its end: each costs what there is of it
 
 
 class Opening:
@@ -28,7 +28,7 @@ class Opening:
         self.error = b""
         self._decoder = Decoder()
         self._read = 0
-        self._looks = _LOOKS
+        self._looks = _MAX_LOOKS
 
     def feed(self, data: bytes) -> Verdict:
         """What the stream begins with, as far as it is known by now."""
@@ -43,7 +43,7 @@ class Opening:
             start = end
         if (verdict := self._of_pending()) != "open":
             return verdict
-        return "answer" if self._read > _LONGEST else "open"
+        return "answer" if self._read > _MAX_EVENT else "open"
 
     def close(self) -> Verdict:
         """The same when nothing more comes: an error may lack its last blank line."""

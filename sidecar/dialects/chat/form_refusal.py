@@ -21,9 +21,9 @@ from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
 
 __all__ = ["FormRefusal", "form_refusal"]
 
-_DEEPEST = 8  # lists and objects one in another, and JSON inside of a text
-_LONGEST = 4000  # characters of all texts together
-_MOST = 8  # fields that one refusal names
+_MAX_DEPTH = 8  # lists and objects one in another, and JSON inside of a text
+_MAX_TEXT = 4000  # characters of all texts together
+_MAX_FIELDS = 8  # fields that one refusal names
 
 
 class FormRefusal(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ def form_refusal(status: int, body: bytes) -> FormRefusal | None:
         error = loads(body)
     except (ValueError, RecursionError):
         error = body.decode("utf-8", "replace")
-    told = "\n".join(_texts(error, _DEEPEST))[:_LONGEST]
+    told = "\n".join(_texts(error, _MAX_DEPTH))[:_MAX_TEXT]
     if _OTHER_SUBJECT.search(told):
         return None
     demanded, unwanted = _demanded(told), frozenset(_unwanted(error, told))
@@ -175,7 +175,7 @@ _OF_ANTHROPIC = ("thinking_blocks", "reasoning_details")
 
 
 def _unwanted(error: Any, told: str) -> Iterator[str]:
-    for _, found in zip(range(_MOST), _UNWANTED.finditer(told), strict=False):
+    for _, found in zip(range(_MAX_FIELDS), _UNWANTED.finditer(told), strict=False):
         if found["both"]:
             yield from REASONING_FIELDS
         elif found["signature"] or found["bound"]:
@@ -183,6 +183,8 @@ def _unwanted(error: Any, told: str) -> Iterator[str]:
         else:
             yield found[found.lastgroup or 0].rpartition(".")[2]
     details = error.get("detail") if isinstance(error, dict) else None
-    for each in details[:_MOST] if isinstance(details, list) else ():  # pydantic: Mistral and other servers
+    for each in (
+        details[:_MAX_FIELDS] if isinstance(details, list) else ()
+    ):  # pydantic: Mistral and other servers
         if isinstance(each, dict) and each.get("type") == "extra_forbidden":
             yield str(each.get("loc")).rpartition(" ")[2].strip("'\"[]")

@@ -20,9 +20,9 @@ from sidecar.dialects.chat.reading import loads
 
 __all__ = ["Overflow", "recognised"]
 
-_DEEPEST = 8  # lists and objects one in another
-_LONGEST = 4000  # characters of all texts together
-_SHORTEST_QUOTE = 10  # characters; less may be in any request
+_MAX_DEPTH = 8  # lists and objects one in another
+_MAX_TEXT = 4000  # characters of all texts together
+_MIN_QUOTE = 10  # characters; less may be in any request
 # What holds the request, or an answer.
 _NOT_THE_ERRORS = frozenset(
     ("choices", "input", "messages", "prompt", "request", "body", "content", "value", "param", "loc", "ctx")
@@ -50,12 +50,12 @@ def recognised(status: int, body: bytes, request: bytes = b"") -> Overflow | Non
     try:
         error = loads(body)
     except (ValueError, RecursionError):
-        error = body[: 4 * _LONGEST].decode("utf-8", "replace")
+        error = body[: 4 * _MAX_TEXT].decode("utf-8", "replace")
     if isinstance(error, dict) and error.get("choices"):
         return None
-    told = list(_texts(error, "", _DEEPEST))
+    told = list(_texts(error, "", _MAX_DEPTH))
     names = {text for name, text in told if name in _NAMES}
-    text = "\n".join(text for name, text in told if name not in _NAMES)[:_LONGEST]
+    text = "\n".join(text for name, text in told if name not in _NAMES)[:_MAX_TEXT]
     if _OTHER_SUBJECT.search(_without_quotes(text, request)) or any(map(_is_other, names)):
         return None
     found = _found(error, text, names, _Own(text, request))
@@ -64,7 +64,7 @@ def recognised(status: int, body: bytes, request: bytes = b"") -> Overflow | Non
 
 def _found(error: Any, text: str, names: set[str], own: Own) -> Overflow | None:
     if names & _CODES:
-        counts = _counts(error, _DEEPEST)
+        counts = _counts(error, _MAX_DEPTH)
         return counts if counts and counts.limit else numbers_in(text, own) or Overflow()
     by_name = any(_speaks_of_length(_words_of(name), _always) for name in names)
     return numbers_in(text, own) if by_name or _speaks_of_length(text, own) else None
@@ -89,7 +89,7 @@ class _Own:
 
 def _is_in(passage: str, request: bytes) -> bool:
     """Is this passage in a request, in either of the ways in which JSON can be written?"""
-    if len(passage) < _SHORTEST_QUOTE:
+    if len(passage) < _MIN_QUOTE:
         return False
     forms = (json.dumps(passage, ensure_ascii=ascii)[1:-1].encode() for ascii in (True, False))
     return any(form in request for form in forms)
@@ -103,11 +103,11 @@ def _without_quotes(text: str, request: bytes) -> str:
 def _texts(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
     """All texts in an error, each with the name that it goes by."""
     if isinstance(value, str):
-        yield name, _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value[:_LONGEST])
+        yield name, _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value[:_MAX_TEXT])
     elif not depth:
         return
     elif isinstance(value, list):
-        for each in value[:_LONGEST]:
+        for each in value[:_MAX_TEXT]:
             yield from _texts(each, name, depth - 1)
     elif isinstance(value, dict):
         for key, each in value.items():

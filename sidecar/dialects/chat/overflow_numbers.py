@@ -16,7 +16,7 @@ from sidecar.prompt.model_lists import SMALLEST_WINDOW
 
 __all__ = ["Overflow", "numbers_in", "of_counts"]
 
-_LARGEST = 1 << 31
+_MAX_COUNT = 1 << 31
 
 #: Is the passage from here to there the upstream's own, and no quotation?
 Own = Callable[[int, int], bool]
@@ -55,7 +55,7 @@ def _guessed(text: str, own: Own) -> Overflow:
     numbers: dict[int, bool] = {}  # and whether it stands by a word for a limit
     for found in _NUMBER.finditer(text):
         number = _whole(int(found[0].replace(",", "")))
-        if number is not None and own(found.start() - _AROUND, found.end() + _AROUND):
+        if number is not None and own(found.start() - _CONTEXT, found.end() + _CONTEXT):
             is_limit = bool(_OF_A_LIMIT.search(text[: found.start()][-60:]))
             numbers[number] = numbers.get(number, False) or is_limit
     limits = [number for number, is_limit in numbers.items() if is_limit]
@@ -65,7 +65,7 @@ def _guessed(text: str, own: Own) -> Overflow:
     return (_sound(limits[0], None, None, None) if is_told else None) or Overflow()
 
 
-_AROUND = 12  # characters by which a number in a quotation is told
+_CONTEXT = 12  # characters by which a number in a quotation is told
 # No part of a longer word, no error's number, and not what is merely the difference ("by 4096 tokens").
 _NUMBER = re.compile(r"(?<![\w.\-/])(?<!\bby )\d[\d,]{2,12}(?![\w\-/])(?!:\s)")
 _COUNTS_TOKENS = re.compile(r"token|n_ctx", re.IGNORECASE)
@@ -107,7 +107,9 @@ def _sound(limit: int | None, sent: int | None, answer: int | None, total: int |
 
 
 def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST else None
+    return (
+        value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_COUNT else None
+    )
 
 
 def _n(name: str) -> str:

@@ -26,22 +26,22 @@ __all__ = ["MAX_MESSAGES", "ChatRequest", "parse"]
 MAX_MESSAGES = 20_000
 #: So many strings, lists and objects a message may have, on the average over the most that there may be. One
 #: with a tool call, as large as they come, has about as many.
-_PIECES = 16
+_MAX_VALUES_PER_MESSAGE = 16
 
 _LEADING = frozenset(("system", "developer"))
 _NO_TOOLS = frozenset((b"null", b"[]"))
 #: Bodies below this are read as fast as compared.
-_LONG = 8 << 10
+_COMPARE_FROM = 8 << 10
 _MESSAGES = b'"messages"'
 _OPENED = re.compile(rb'"messages"\s*:\s*\[\s*\Z')
-_HEAD = 64  # bytes before the first message in which that is looked for
+_MAX_BEFORE_MESSAGES = 64  # bytes before the first message in which that is looked for
 _COMMAS = (b", ", b",")
 _NO_VALUE = frozenset((b"null", b'""'))
 # Memory: how often a text is held (in the body, as a message's JSON, read), and the bytes of a message, and
 # of a string, a list or an object, beside that.
-_COPIES = 3
-_AROUND = 500
-_INNER = 100
+_MEMORY_COPIES = 3
+_MEMORY_PER_MESSAGE = 500
+_MEMORY_PER_VALUE = 100
 
 
 class _Body(msgspec.Struct):
@@ -109,7 +109,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def weight(self) -> int:
         """The bytes of memory that it takes, with all that was read of it; rather too many."""
         messages = len(self.system) + len(self.path.messages) + 1
-        return _COPIES * len(self.body) + _AROUND * messages + _INNER * self.pieces
+        return (
+            _MEMORY_COPIES * len(self.body) + _MEMORY_PER_MESSAGE * messages + _MEMORY_PER_VALUE * self.pieces
+        )
 
     @property
     def last_answer(self) -> int:
@@ -156,8 +158,8 @@ def parse(
         same = list(known)
         raws = list(map(bytes, fields.messages))
     else:
-        if has_more_pieces(body, _PIECES * most):
-            raise _too_many(f"strings, lists and objects than {_PIECES} for each of", most)
+        if has_more_pieces(body, _MAX_VALUES_PER_MESSAGE * most):
+            raise _too_many(f"strings, lists and objects than {_MAX_VALUES_PER_MESSAGE} for each of", most)
         fields = _fields(body)
         if len(fields.messages) > most:
             raise _too_many("messages than", most)
@@ -216,9 +218,11 @@ def _fields(body: bytes) -> _Body:
 
 def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
     """Where the messages of a long body begin and end; 0, 0 if they are not found as they usually stand."""
-    start = body.find(raws[0]) if raws and len(body) >= _LONG else 0
+    start = body.find(raws[0]) if raws and len(body) >= _COMPARE_FROM else 0
     end = (
-        _behind(body, start, raws) if start > 0 and _OPENED.search(body[max(0, start - _HEAD) : start]) else 0
+        _behind(body, start, raws)
+        if start > 0 and _OPENED.search(body[max(0, start - _MAX_BEFORE_MESSAGES) : start])
+        else 0
     )
     return (start, end) if end else (0, 0)
 
@@ -242,7 +246,7 @@ def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[_Body, int, int
         return None
     comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
     tail = body[end + len(comma) :]
-    if has_more_pieces(tail, _PIECES * most):
+    if has_more_pieces(tail, _MAX_VALUES_PER_MESSAGE * most):
         return None
     try:
         fields = _read_body(before.body[:start] + tail)

@@ -93,13 +93,13 @@ _PUT_THREAD = f"""
 
 T = TypeVar("T")
 
-_PAGE = 500  # conversations read at once
-_COUNTED_PAGE = 10  # the same, where their messages are counted as well
-_PORTION = 200  # messages, exchanges or threads deleted in one step
-_PORTION_SIZE = 4 << 20  # and their bytes, which are all written anew
-_PATIENCE = 60.0  # seconds that long work waits for others
-_MOMENT = 0.05  # seconds that a wait may hold up others
-_TICK = 0.2  # seconds
+_PAGE_SIZE = 500  # conversations read at once
+_COUNTED_PAGE_SIZE = 10  # the same, where their messages are counted as well
+_DELETE_BATCH = 200  # messages, exchanges or threads deleted in one step
+_DELETE_BATCH_SIZE = 4 << 20  # and their bytes, which are all written anew
+_LOCK_TIMEOUT = 60.0  # seconds that long work waits for others
+_LOCK_ATTEMPT = 0.05  # seconds that a wait may hold up others
+_POLL_INTERVAL = 0.2  # seconds
 
 
 class Maintenance(Store):
@@ -113,7 +113,7 @@ class Maintenance(Store):
     async def conversation_stats(
         self, *, tenant: bytes | None = None, name: str | None = None, sized: bool = True
     ) -> AsyncIterator[ConversationStats]:
-        query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_HELD, _PAGE)
+        query, page = (_COUNTED, _COUNTED_PAGE_SIZE) if sized else (_HELD, _PAGE_SIZE)
         last = 0
         while True:
             values = {"last": last, "tenant": tenant, "name": name, "page": page}
@@ -158,7 +158,7 @@ class Maintenance(Store):
             size = await self._reader.do(_size)
             copying = asyncio.ensure_future(self._beside(partial(_copy, to=part)))
             try:
-                while not (await asyncio.wait([copying], timeout=_TICK))[0]:
+                while not (await asyncio.wait([copying], timeout=_POLL_INTERVAL))[0]:
                     progress(min(1.0, os.stat(part).st_size / size))
             finally:
                 copying.cancel()
@@ -186,7 +186,7 @@ class Maintenance(Store):
     async def _beside(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Long work in a thread and on a connection of its own; it ends when nobody waits for it any more."""
         connection = sqlite3.connect(
-            self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+            self._file, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
         )
         running = asyncio.get_running_loop().run_in_executor(None, work, connection)
         try:
@@ -194,7 +194,7 @@ class Maintenance(Store):
         finally:
             while not running.done():
                 connection.interrupt()
-                await asyncio.wait([running], timeout=_TICK)
+                await asyncio.wait([running], timeout=_POLL_INTERVAL)
             connection.close()
             error = running.exception()  # looked at in any case: asyncio complains of what nobody has seen
         if isinstance(error, sqlite3.Error):
@@ -243,16 +243,19 @@ def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection
 def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
     """Delete some of what hangs on it, and itself if that was all; returns whether anything is left."""
     numbers, size = [], 0
-    for number, length in connection.execute(_NEXT, (conversation, _PORTION)):
+    for number, length in connection.execute(_NEXT, (conversation, _DELETE_BATCH)):
         numbers.append((number,))
         size += length
-        if size > _PORTION_SIZE:
+        if size > _DELETE_BATCH_SIZE:
             break
     connection.executemany("DELETE FROM message WHERE number = ?", numbers)
-    if len(numbers) == _PORTION or size > _PORTION_SIZE:
+    if len(numbers) == _DELETE_BATCH or size > _DELETE_BATCH_SIZE:
         return True
     for table in ("exchange", "thread"):
-        if connection.execute(_DELETE_SOME.format(table), (conversation, _PORTION)).rowcount == _PORTION:
+        if (
+            connection.execute(_DELETE_SOME.format(table), (conversation, _DELETE_BATCH)).rowcount
+            == _DELETE_BATCH
+        ):
             return True
     for table in ("echo", "summary", "system_prompt"):
         connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
@@ -262,12 +265,12 @@ def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
 
 def _checkpoint(connection: sqlite3.Connection) -> None:
     # While it waits for readers nobody can write: so it waits a moment at a time.
-    connection.execute(f"PRAGMA busy_timeout = {int(_MOMENT * 1000)}")
-    end = time.monotonic() + _PATIENCE
+    connection.execute(f"PRAGMA busy_timeout = {int(_LOCK_ATTEMPT * 1000)}")
+    end = time.monotonic() + _LOCK_TIMEOUT
     while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         if time.monotonic() > end:
             raise sqlite3.OperationalError("its log cannot be emptied while others read for so long")
-        time.sleep(_TICK)
+        time.sleep(_POLL_INTERVAL)
 
 
 def _compact(connection: sqlite3.Connection) -> None:

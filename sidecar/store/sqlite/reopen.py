@@ -25,7 +25,7 @@ __all__ = ["Renewal", "ReopeningWorker"]
 log = logging.getLogger("sidecar.store")
 T = TypeVar("T")
 
-_AGAIN = 1.0  # seconds
+_REOPEN_INTERVAL = 1.0  # seconds
 _REASONS = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB}
 
 
@@ -53,7 +53,7 @@ class Renewal:
     async def happened(self, error: StoreUnavailable) -> bool:
         """Open the file anew, or wait for whoever does; False if that was just done."""
         if self._running is None:
-            if not self.is_wanted or time.monotonic() < self._last + _AGAIN:
+            if not self.is_wanted or time.monotonic() < self._last + _REOPEN_INTERVAL:
                 return False
             log.error("the store's file is opened anew", extra={"error": error.message})
             # A task of its own: whoever waits for it may be cancelled.

@@ -89,7 +89,7 @@ _HINTS = {
     sqlite3.SQLITE_NOTADB: " (put a backup in its place, or set `store` to another file)",
 }
 _NEWER_THAN_ALL = 1 << 62
-_PATIENCE = 5.0  # seconds to wait for another process's lock
+_LOCK_TIMEOUT = 5.0  # seconds to wait for another process's lock
 
 
 class SQLiteStore(Maintenance):
@@ -232,7 +232,7 @@ class SQLiteStore(Maintenance):
     def _connect(self) -> sqlite3.Connection:
         # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
         connection = sqlite3.connect(
-            self._file, isolation_level=None, timeout=_PATIENCE, check_same_thread=False
+            self._file, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
         )
         connection.execute("PRAGMA foreign_keys = ON")
         # No `mmap_size`: a read error of a mapped file is a signal that ends the process.
@@ -283,7 +283,7 @@ def _make_private(file: str) -> None:
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log. SQLite does not wait for the lock that this takes, so we do."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _LOCK_TIMEOUT
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
             connection.execute("PRAGMA journal_mode = WAL")

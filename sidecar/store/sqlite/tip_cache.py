@@ -26,10 +26,10 @@ from sidecar.store.sqlite.file_locks import FileLocks
 
 __all__ = ["CachedTip", "TipCache"]
 
-_ROOM = 16 << 20  # bytes of messages that are held
-_FOR_ALL_ELSE = 1024  # bytes that a conversation takes besides; its ids are short
+_MAX_SIZE = 16 << 20  # bytes of messages that are held
+_OVERHEAD = 1024  # bytes that a conversation takes besides; its ids are short
 _PER_CHARACTER = 4  # bytes that one takes at most
-_MOMENT = 0.02  # seconds between two looks at the stamp
+_STAMP_INTERVAL = 0.02  # seconds between two looks at the stamp
 
 
 class CachedTip(msgspec.Struct, frozen=True):
@@ -43,7 +43,7 @@ class CachedTip(msgspec.Struct, frozen=True):
 class TipCache:
     """The tips of conversations; used by the event loop, and by the writing thread where it is said."""
 
-    def __init__(self, file: str, turns: FileLocks, room: int = _ROOM) -> None:
+    def __init__(self, file: str, turns: FileLocks, room: int = _MAX_SIZE) -> None:
         self._file = file
         self._turns = turns
         self._stamp = secrets.token_bytes(turns.STAMP)
@@ -113,7 +113,7 @@ class TipCache:
 
     def _is_alone(self) -> bool:
         now = time.monotonic()
-        if now - self._looked > _MOMENT:
+        if now - self._looked > _STAMP_INTERVAL:
             try:
                 if self._turns.stamp() != self._stamp or self._found() != self._identity:
                     self.forget()
@@ -133,4 +133,4 @@ def _size(left: CachedTip) -> int:
     """In bytes of memory, about; what an upstream may make as long as it likes counts in full."""
     tip = left.tip
     told = len(tip.model or "") + len(tip.finish_reason or "")
-    return len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _FOR_ALL_ELSE
+    return len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _OVERHEAD

@@ -19,15 +19,15 @@ from typing import Any, TypeVar
 
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["MOST", "Job", "Worker"]
+__all__ = ["MAX_WAITING", "Job", "Worker"]
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 
 # Larger groups save nothing more and let the first of the group wait for the last.
-_GROUP = 128
+_MAX_GROUP = 128
 #: So many jobs may wait. Every stream that ends is one, so there have to be thousands.
-MOST = 8192
+MAX_WAITING = 8192
 
 
 class Worker:
@@ -84,7 +84,7 @@ class Worker:
         """
         if self._loop is None or not self.is_open:
             raise StoreUnavailable("the store is not open")
-        if self.waiting >= MOST:
+        if self.waiting >= MAX_WAITING:
             raise StoreUnavailable(f"the store is too slow: {self.waiting} jobs wait for it")
         future: asyncio.Future[T] = self._loop.create_future()
         self.waiting += 1
@@ -135,7 +135,7 @@ class Worker:
     def _next_group(self) -> list[_Asked]:
         """What waits, at least one job; nothing when the worker is to stop."""
         try:
-            while not self._is_ending and len(self._pending) < _GROUP:
+            while not self._is_ending and len(self._pending) < _MAX_GROUP:
                 asked = self._queue.get(block=not self._pending)
                 if asked is None:
                     self._is_ending = True
@@ -143,7 +143,7 @@ class Worker:
                     self._pending += asked
         except Empty:
             pass  # that is all there is
-        group, self._pending = self._pending[:_GROUP], self._pending[_GROUP:]
+        group, self._pending = self._pending[:_MAX_GROUP], self._pending[_MAX_GROUP:]
         return group
 
     def _done(self, connection: sqlite3.Connection, group: list[_Asked]) -> list[_Settled]:

@@ -61,7 +61,7 @@ async def test_replies_end_when_they_are_stored_and_those_that_wait_are_counted(
 async def test_ends_that_go_before_the_commit_wait_for_it_once_too_many_turns_are_unwritten(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(record, "_BEHIND", 5)
+    monkeypatch.setattr(record, "_MAX_PENDING_WRITES", 5)
     sidecar = await start(history={"commit": "after_end"})
     with writing(sidecar):
         for number in range(5):

@@ -281,14 +281,14 @@ async def test_what_a_refusal_taught_is_doubted_after_a_day(
     upstream.will(sends(REFUSED, status=400))
     await sent(sidecar, upstream)
     assert await sent(sidecar, upstream) < 40
-    monkeypatch.setattr("sidecar.background.model_windows._LAPSES", 0.0)
+    monkeypatch.setattr("sidecar.background.model_windows._LEARNED_TTL", 0.0)
     assert await sent(sidecar, upstream) == 201
 
 
 async def test_refusals_of_models_without_number_are_not_all_remembered(
     sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sidecar.background.known_windows._MOST_LEARNED", 2)
+    monkeypatch.setattr("sidecar.background.known_windows._MAX_LEARNED", 2)
     for model in ("a", "b", "c"):
         upstream.will(sends(REFUSED, status=400))
         await sent(sidecar, upstream, model=model)

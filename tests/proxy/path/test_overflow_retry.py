@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.upstream.error_probe import PATIENCE
+from sidecar.upstream.error_probe import PROBE_TIMEOUT
 from tests.conversation.refusals import REFUSALS
 from tests.proxy import engine
 from tests.proxy.client import CHAT, Sidecar, chat, eventually, named
@@ -383,7 +383,10 @@ async def test_content_waits_for_nothing_and_a_role_alone_not_long(sidecar: Side
     clock = asyncio.get_running_loop().time
     gate = asyncio.Event()
     role, *rest = told("one two")
-    for head, least, most in ((role + rest[0], 0.0, PATIENCE / 2), (role, PATIENCE / 2, PATIENCE * 3)):
+    for head, least, most in (
+        (role + rest[0], 0.0, PROBE_TIMEOUT / 2),
+        (role, PROBE_TIMEOUT / 2, PROBE_TIMEOUT * 3),
+    ):
         upstream.will(streams(head, gate, *rest))
         begun = clock()
         data = json.dumps({"model": "m", "messages": chat("hi"), "stream": True}).encode()

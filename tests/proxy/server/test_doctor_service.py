@@ -246,7 +246,7 @@ async def test_something_that_speaks_no_http(capsys: pytest.CaptureFixture[str])
 async def test_something_that_stays_silent(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sidecar.doctor.ask._PATIENCE", 0.1)
+    monkeypatch.setattr("sidecar.doctor.ask._TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         said = await cannot_ask(f"http://127.0.0.1:{silent.getsockname()[1]}", capsys)
     assert "timed out" in said

@@ -65,7 +65,7 @@ async def test_an_upstream_that_is_down_is_told_and_no_reason_not_to_be_ready(
 async def test_an_upstream_that_stays_silent_does_not_hold_up_the_answer(
     sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("sidecar.admin.health._PATIENCE", 0.1)
+    monkeypatch.setattr("sidecar.admin.health._PROBE_TIMEOUT", 0.1)
 
     async def silent(exchange: Exchange) -> None:
         await asyncio.Event().wait()
@@ -88,7 +88,7 @@ async def test_a_store_that_cannot_be_written_is_not_ready(sidecar: Sidecar, rea
 
 
 async def test_a_store_that_does_not_answer_is_not_ready(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sidecar.admin.health._PATIENCE", 0.1)
+    monkeypatch.setattr("sidecar.admin.health._PROBE_TIMEOUT", 0.1)
     with slow(sidecar):
         reply = await sidecar.send("GET", "/-/ready")
     assert reply.status == 503

@@ -102,7 +102,7 @@ async def test_a_refusal_under_one_key_cuts_no_chat_of_another(start: Start, ups
 
 
 def test_lists_that_are_alike_are_held_once_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(known_windows, "_ROOM", 400)
+    monkeypatch.setattr(known_windows, "_MAX_LISTS_SIZE", 400)
     known = KnownWindows()
     for key in (b"a", b"b"):
         known.asking(key, 0.0)
@@ -118,8 +118,8 @@ def test_lists_that_are_alike_are_held_once_and_the_oldest_go(monkeypatch: pytes
 
 
 def test_keys_and_models_without_end_are_forgotten(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(known_windows, "_MOST_LISTS", 2)
-    monkeypatch.setattr(known_windows, "_MOST_LEARNED", 2)
+    monkeypatch.setattr(known_windows, "_MAX_LISTS", 2)
+    monkeypatch.setattr(known_windows, "_MAX_LEARNED", 2)
     known = KnownWindows()
     for at, key in enumerate((b"a", b"b", b"c")):
         known.asking(key, float(at))

@@ -52,7 +52,7 @@ async def test_a_list_of_models_tells_the_window():
         {"status": 500, "body": "no"},
         {"body": b"\xff not JSON"},
         {"body": b"[" * 100_000},
-        {"payload": {**TOLD, "more": "x" * windows._LARGEST}},
+        {"payload": {**TOLD, "more": "x" * windows._MAX_LIST_SIZE}},
         {"exception": ClientConnectionError("gone")},
         {"exception": TimeoutError()},
     ],
