@@ -25,7 +25,7 @@ from typing import Any, TextIO
 
 import msgspec
 
-from sidecar.conversation.message import read, text_of
+from sidecar.conversation.message import text_of
 from sidecar.conversation.records import Exchange, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
@@ -179,7 +179,7 @@ def _name(id: bytes) -> str:
 def _text(node: Node) -> list[str]:
     """The lines of a message: its text, then what else there is in it, each behind an empty line."""
     try:
-        fields = read(node.body)
+        fields = node.fields
     except ValueError:
         return ["`(not a message)`", ""]
     content, calls = fields.get("content"), fields.get("tool_calls")

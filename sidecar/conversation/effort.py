@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from sidecar.conversation.message import Fields, call_forms, read, text_of, visible_text
+from sidecar.conversation.message import Fields, call_forms, text_of, visible_text
 from sidecar.conversation.tree import Message, Node
 
 __all__ = ["DEFAULT_LIMITS", "Effort", "EffortLimits", "TooMuch"]
@@ -108,7 +108,7 @@ class Effort:
 
     def _read(self, node: Node) -> Fields:
         self.compare(len(node.body) // _READ_SPEEDUP)
-        return read(node.body)
+        return node.fields
 
 
 class Copy:

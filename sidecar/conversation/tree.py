@@ -23,7 +23,7 @@ from operator import is_
 from typing import Literal
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec.structs import astuple, force_setattr
 
 from sidecar.conversation import message as messages
 from sidecar.conversation.measure import Measure, measured
@@ -40,6 +40,7 @@ __all__ = [
     "Source",
     "State",
     "Tree",
+    "stored_values",
 ]
 
 HASH_SIZE = 16
@@ -105,11 +106,35 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     model: str | None = None
     usage: bytes | None = None
     finish_reason: str | None = None
+    #: The body and what was read in it: a copy with another body is read anew.
+    _read: tuple[bytes, Fields] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Node):
+            return NotImplemented
+        return self is other or stored_values(self) == stored_values(other)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def hash(self) -> bytes:
         """The chain hash: names the path from the root to this message."""
         return self.id[:HASH_SIZE]
+
+    @property
+    def fields(self) -> Fields:
+        """What is in the body; read once. Raises `ValueError` if that is not a JSON object."""
+        kept = self._read
+        if kept is None or kept[0] is not self.body:
+            kept = (self.body, messages.read(self.body))
+            force_setattr(self, "_read", kept)
+        return kept[1]
+
+
+def stored_values(node: Node) -> tuple[object, ...]:
+    """What a store keeps of a node, in the order of its attributes."""
+    return astuple(node)[:-1]
 
 
 class Conversation(msgspec.Struct, frozen=True, gc=False):

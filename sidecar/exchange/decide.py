@@ -16,7 +16,7 @@ from functools import partial
 
 from sidecar.conversation.effort import Effort
 from sidecar.conversation.likeness import are_near_questions
-from sidecar.conversation.message import read, visible_text
+from sidecar.conversation.message import visible_text
 from sidecar.conversation.reconcile import (
     Outcome,
     Place,
@@ -137,12 +137,12 @@ def _has_open(tree: Tree, node: Node, wanted: frozenset[str]) -> bool:
 
     Some upstreams send calls without an id (llama.cpp #11992), for which clients make one up.
     """
-    made = read(node.body).get("tool_calls")
+    made = node.fields.get("tool_calls")
     calls = [each for each in made if isinstance(each, dict)] if isinstance(made, list) else []
     if not calls:
         return False
     named = {str(id) for each in calls if (id := each.get("id")) != "" and isinstance(id, str | int)}
-    answered = {str(read(each.body).get("tool_call_id")) for each in _results_behind(tree, node)}
+    answered = {str(each.fields.get("tool_call_id")) for each in _results_behind(tree, node)}
     nameless = len(calls) - len(named) - len(answered - named)
     return bool((wanted & named) - answered) or (nameless > 0 and bool(wanted - named - answered))
 
@@ -203,7 +203,7 @@ def _of_several(group: Sequence[Thread], tree: Tree) -> Thread | None:
     roots = [by_id[each.root] for each in group if each.root in by_id]
     if not roots:
         return None
-    questions = [visible_text(read(each.body)) for each in roots]
+    questions = [visible_text(each.fields) for each in roots]
     answered = next((each for each in group if each.is_answered), None)
     if all(are_near_questions(questions[0], each) for each in questions[1:]):
         return answered

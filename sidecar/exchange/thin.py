@@ -8,7 +8,7 @@ from functools import partial
 import msgspec
 
 from sidecar.conversation.likeness import are_near_questions
-from sidecar.conversation.message import read, visible_text
+from sidecar.conversation.message import visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Message, Node
@@ -161,7 +161,7 @@ def _is_first(case: Case, thread: Thread, line: Sequence[Node]) -> bool:
     if thread.model != call.chat.model:
         return False
     question = visible_text(call.chat.path.messages[-1].fields) if len(call.chat.path) else ""
-    if are_near_questions(question, visible_text(read(line[0].body))):
+    if are_near_questions(question, visible_text(line[0].fields)):
         return False
     others = case.known.running
     return len(others) <= _MAX_RUNNING and not any(

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from sidecar.conversation.message import Fields
 from sidecar.prompt.sendable import is_finished
 
-__all__ = ["Call", "Pairs", "pairs_of"]
+__all__ = ["Call", "Pairs", "matched"]
 
 
 class _Said(Protocol):
@@ -30,11 +30,12 @@ class _Said(Protocol):
         ...
 
     @property
-    def raw(self) -> bytes:
-        """JSON."""
+    def body(self) -> bytes:
+        """JSON; what makes no calls is not read."""
         ...
 
-    def read(self) -> Fields:
+    @property
+    def fields(self) -> Fields:
         """What is in it."""
         ...
 
@@ -90,17 +91,17 @@ class Pairs:
         return self.late.pop(result)
 
 
-def pairs_of(said: Sequence[_Said], stored: int) -> Pairs:
+def matched(said: Sequence[_Said], stored: int) -> Pairs:
     """Calls and results of these messages; from the place `stored` on they are the request's own."""
     sweep = _Sweep(stored)
     for at, each in enumerate(said):
         if each.role == "tool":
-            sweep.result(at, str(each.read().get("tool_call_id") or ""))
+            sweep.result(at, str(each.fields.get("tool_call_id") or ""))
         elif each.role in ("user", "assistant"):
             sweep.group.clear()
             sweep.nameless.clear()
-            if each.role == "assistant" and b'"tool_calls"' in each.raw:
-                sweep.answer(at, each.read().get("tool_calls"))
+            if each.role == "assistant" and b'"tool_calls"' in each.body:
+                sweep.answer(at, each.fields.get("tool_calls"))
     return sweep.pairs()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.conversation.message import encode, read, text_of
+from sidecar.conversation.message import encode, text_of
 from sidecar.conversation.tree import Message, Node
 from sidecar.prompt.rebuild import Outgoing, Reader, Restore
 from sidecar.prompt.thin_history import remembered
@@ -58,7 +58,7 @@ def _text_only(node: Node, at: int) -> Node:
     node = replace(node, created_at=float(at))
     if node.role != "user":
         return node
-    return replace(node, body=encode({"role": "user", "content": text_of(read(node.body)).strip()}))
+    return replace(node, body=encode({"role": "user", "content": text_of(node.fields).strip()}))
 
 
 def _bare(each: Outgoing) -> Outgoing:

@@ -27,7 +27,7 @@ from sidecar.conversation.measure import Measure, measure
 from sidecar.conversation.message import Fields, call_form, encode, is_text, read, text_of, visible_text
 from sidecar.conversation.reasoning import REASONING_FIELDS, has_reasoning, without_fields
 from sidecar.conversation.tree import Message, Node
-from sidecar.prompt.call_results import Call, pairs_of
+from sidecar.prompt.call_results import Call, matched
 from sidecar.prompt.sendable import Recipient, Thoughts, sendable, sendable_call
 from sidecar.prompt.weights import Weights
 
@@ -149,7 +149,7 @@ def _with_documents(own: Outgoing, node: Node) -> Outgoing:
 
     Images and files that the client has left out stay out.
     """
-    stored, sent = read(node.body), own.fields
+    stored, sent = node.fields, own.fields
     there, here = text_of(stored), text_of(sent).strip()
     if not here or here == there.strip() or here not in there:
         return own
@@ -163,7 +163,7 @@ def _with_documents(own: Outgoing, node: Node) -> Outgoing:
 
 def _changed(own: Outgoing, node: Node, fields: Fields) -> Outgoing:
     """The client's message with other fields; the very bytes that are stored if those read the same."""
-    raw = node.body if read(node.body) == fields else encode(fields)
+    raw = node.body if node.fields == fields else encode(fields)
     return Outgoing(own.role, raw, restored=True, node=node.id)
 
 
@@ -173,7 +173,7 @@ def _completed(own: Outgoing, fields: Fields, node: Node, rules: Restore, reader
     thoughts = rules.thoughts(is_maker=is_maker)
     calls = fields.get("tool_calls") if is_maker else None
     if thoughts != "none" or calls:
-        stored = read(node.body)
+        stored = node.fields
         if thoughts != "none":
             told = sendable(stored, Recipient(is_maker, thoughts, reader.now))
             fields = {**fields, **_lost_reasoning(fields, told)}
@@ -222,15 +222,6 @@ def _is_object(arguments: str) -> bool:
 _BASIC = frozenset(("type", "function"))
 
 
-@dataclass(slots=True, frozen=True)
-class _Stored:
-    role: str
-    raw: bytes
-
-    def read(self) -> Fields:
-        return read(self.raw)
-
-
 def _unfolded(
     own: Outgoing, step: Step, tools: frozenset[str], rules: Restore, reader: Reader
 ) -> list[Outgoing]:
@@ -239,8 +230,8 @@ def _unfolded(
     Only as pairs, and only such as the request's tools name; else the text alone.
     """
     *front, last = step
-    stored = read(last.body)
-    pairs = pairs_of([_Stored(node.role, node.body) for node in front], len(front))
+    stored = last.fields
+    pairs = matched(front, len(front))
     if pairs.late or not (text := visible_text(stored)):
         return [own]
     line: list[Outgoing] = []
@@ -259,7 +250,7 @@ def _unfolded(
 
 def _with_calls(node: Node, calls: Sequence[Call], reader: Reader) -> Outgoing:
     """A stored reply with those of its calls that go, and with its reasoning: models refuse one without."""
-    stored = read(node.body)
+    stored = node.fields
     fields = sendable(
         {**stored, "tool_calls": [call.made for call in calls]}, Recipient(thoughts="whole", now=reader.now)
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from sidecar.conversation.message import Fields, call_forms, encode, normal_form, read
+from sidecar.conversation.message import Fields, call_forms, encode, normal_form
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.conversation.tree import Node
 from sidecar.prompt.form import CALL, EVERY_ANSWER, SIGNATURE, VALID_SIGNATURE
@@ -45,7 +45,7 @@ def held(path: Iterable[Node], *, calls_only: bool = False) -> Held:
     for node in path:
         if node.role != "assistant" or node.state != "complete":
             continue
-        fields = read(node.body)
+        fields = node.fields
         calls = _calls(fields)
         for call in calls:
             known.by_call[_identity(call)] = node
@@ -77,7 +77,7 @@ def _completed(
     if not calls and EVERY_ANSWER not in wanted:
         return each
     node = _stored(fields, calls, known)
-    own = read(node.body) if node is not None and node.model == model else {}
+    own = node.fields if node is not None and node.model == model else {}
     changed = {name: value for name in sorted(names) if (value := _reasoning(fields, own, name)) is not None}
     if calls and wanted & {SIGNATURE, VALID_SIGNATURE}:
         signed = _signed(calls, _calls(own), replace_unknown=VALID_SIGNATURE in wanted)
@@ -171,7 +171,7 @@ def _asking(told: list[Outgoing], node: Node, results: set[str]) -> Outgoing:
 
     An answer of the client's in front of it is that message, without its calls: then it stands in its place.
     """
-    fields = read(node.body)
+    fields = node.fields
     calls = [call for call in _calls(fields) if str(call.get("id")) in results]
     before = told.pop().fields if told and told[-1].role == "assistant" else fields
     kept = {name: before[name] for name in ("role", "content") if name in before}

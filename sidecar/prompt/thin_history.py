@@ -22,10 +22,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sidecar.conversation.message import Fields, encode, read, text_of, visible_text
+from sidecar.conversation.message import Fields, encode, text_of, visible_text
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.conversation.tree import Message, Node
-from sidecar.prompt.call_results import Call, Pairs, pairs_of
+from sidecar.prompt.call_results import Call, Pairs, matched
 from sidecar.prompt.rebuild import Outgoing, Reader, Restore
 from sidecar.prompt.sendable import Recipient, Thoughts, has_words, neutral_id, sendable, sendable_call
 
@@ -38,36 +38,35 @@ _BETWEEN = "\n\n"
 class _Said:
     """One message on its way upstream: a stored `node`, or a `message` of the client's as it came.
 
-    `fields` stand for its bytes where something was changed. `digest`: of the last question in it.
+    `changed` stands for its body where something was changed. `digest`: of the last question in it.
     """
 
     role: str
-    raw: bytes
+    body: bytes
     node: Node | None = None
     message: Message | None = None
-    fields: Fields | None = None
+    changed: Fields | None = None
     digest: bytes = b""
-    _read: Fields | None = None
 
-    def read(self) -> Fields:
+    @property
+    def fields(self) -> Fields:
         """What is in it."""
-        if self.fields is not None:
-            return self.fields
+        if self.changed is not None:
+            return self.changed
         if self.message is not None:
             return self.message.fields
-        if self._read is None:
-            self._read = read(self.raw)
-        return self._read
+        assert self.node is not None
+        return self.node.fields
 
     def put(self, fields: Fields) -> None:
         """Another content; it is no longer what the client sent."""
-        self.fields, self.message = fields, None
+        self.changed, self.message = fields, None
 
     def outgoing(self) -> Outgoing:
         """As it goes."""
         if self.message is not None:
-            return Outgoing(self.role, self.raw, message=self.message)
-        raw = self.raw if self.fields is None else encode(self.fields)
+            return Outgoing(self.role, self.body, message=self.message)
+        raw = self.body if self.changed is None else encode(self.changed)
         return Outgoing(self.role, raw, restored=True, node=self.node.id if self.node else None)
 
 
@@ -98,7 +97,7 @@ class _History:
     newest: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.pairs = pairs_of(self.said, self.stored)
+        self.pairs = matched(self.said, self.stored)
         users = (at for at in range(len(self.said) - 1, -1, -1) if self.said[at].role == "user")
         self.newest = next(users, 0)
 
@@ -114,7 +113,7 @@ class _History:
                 self._take_along(told, late)
             if each.node is not None and each.role == "assistant":
                 self._answer(at, each)
-                if not has_words(each.read()):
+                if not has_words(each.fields):
                     continue
             if each.role == "user":
                 _close_step(told, each)
@@ -125,7 +124,7 @@ class _History:
     def _answer(self, at: int, each: _Said) -> None:
         """A stored answer as it can be sent, with those of its calls that go."""
         assert each.node is not None
-        fields = each.read()
+        fields = each.fields
         calls = self.pairs.calls.get(at)
         if calls is not None and [call.made for call in calls] != fields.get("tool_calls"):
             fields = {**fields, "tool_calls": [call.made for call in calls]}
@@ -137,7 +136,7 @@ class _History:
             fields = _without(fields, "function_call")
         if calls and not self._is_maker(each.node) and all(call.result < self.stored for call in calls):
             fields = {**fields, "tool_calls": [self._renamed(call, each.node) for call in calls]}
-        if fields != each.read():
+        if fields != each.fields:
             each.put(fields)
 
     def _is_answered_in_the_old_form(self, at: int) -> bool:
@@ -149,7 +148,7 @@ class _History:
         if call.result < self.stored:
             made["id"] = neutral_id(made["id"], maker.id)
             result = self.said[call.result]
-            result.put({**result.read(), "tool_call_id": made["id"]})
+            result.put({**result.fields, "tool_call_id": made["id"]})
         return made
 
     def _take_along(self, told: list[_Said], call: Call) -> None:
@@ -158,11 +157,11 @@ class _History:
         assert origin is not None
         last = told[-1] if told else None
         if last is None or last.role != "assistant" or last.node is None:
-            last = _Said("assistant", b"", origin, fields={"role": "assistant", "content": None})
+            last = _Said("assistant", b"", origin, changed={"role": "assistant", "content": None})
             told.append(last)
         made = self._renamed(call, origin) if not self._is_maker(origin) else call.made
-        before = last.read()
-        thoughts = sendable(read(origin.body), self._recipient(origin, with_call=True, at=call.at))
+        before = last.fields
+        thoughts = sendable(origin.fields, self._recipient(origin, with_call=True, at=call.at))
         last.put(
             {
                 **({name: thoughts[name] for name in thoughts if name in REASONING_FIELDS}),
@@ -195,14 +194,14 @@ class _History:
                     self._write_out(steps)
                 steps, has_text = [], False
             elif each.role == "assistant":
-                has_text = has_text or bool(visible_text(each.read()))
+                has_text = has_text or bool(visible_text(each.fields))
                 steps += self.pairs.take_out(at)
             elif at in self.pairs.late:
                 steps.append(self.pairs.take_out_late(at))
 
     def _write_out(self, steps: Sequence[Call]) -> None:
         """An answer in the place of the last result."""
-        told = [f"{call.in_words}: {text_of(self.said[call.result].read())}" for call in steps]
+        told = [f"{call.in_words}: {text_of(self.said[call.result].fields)}" for call in steps]
         last = steps[-1].result
         self.pairs.left_out.discard(last)
         self.said[last].role = "assistant"
@@ -215,15 +214,15 @@ def _close_step(told: list[_Said], question: _Said) -> None:
     while told and told[-1].role == "tool" and told[-1].node and not _are_of_one_request(told[-1], question):
         results.append(told.pop())
     answer = told[-1] if told else None
-    if not results or answer is None or answer.node is None or not answer.read().get("tool_calls"):
+    if not results or answer is None or answer.node is None or not answer.fields.get("tool_calls"):
         told.extend(reversed(results))
         return
-    found = {str(each.read().get("tool_call_id")): text_of(each.read()) for each in results}
-    calls = [Call(call, 0, 0) for call in answer.read()["tool_calls"]]
+    found = {str(each.fields.get("tool_call_id")): text_of(each.fields) for each in results}
+    calls = [Call(call, 0, 0) for call in answer.fields["tool_calls"]]
     steps = "\n".join(
         f"{call.in_words}: {found[call.made['id']]}" for call in calls if call.made["id"] in found
     )
-    answer.put({"role": "assistant", "content": _together(text_of(answer.read()), steps)})
+    answer.put({"role": "assistant", "content": _together(text_of(answer.fields), steps)})
 
 
 def _without(fields: Fields, field: str) -> Fields:
@@ -235,10 +234,10 @@ def _joined(last: _Said, each: _Said) -> bool:
     if last.role != each.role or each.role not in ("user", "assistant") or _are_of_one_request(last, each):
         return False
     if each.role == "assistant":
-        return each.node is not None and _join(last, last.read(), each.read())
+        return each.node is not None and _join(last, last.fields, each.fields)
     if last.digest == each.digest:
         return True
-    one, other = last.read(), each.read()
+    one, other = last.fields, each.fields
     if one.get("name") != other.get("name"):
         return False
     _join(last, one, {"content": other.get("content")})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Chain, Tree
+from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Chain, Node, Tree
 from tests.conversation.build import (
     CHAIN,
     Recorded,
@@ -185,3 +186,29 @@ class TestMessageByMessage:
         before = dict(recorded.nodes)
         recorded.tell(request(*path, user("end")))
         assert recorded.nodes == before
+
+
+class TestFieldsOfANode:
+    NODE = Node(
+        b"n" * ID_SIZE, None, b"d", b"e", "user", b'{"role":"user","content":"hi"}', "client", "complete", 1.0
+    )
+
+    def test_they_are_read_once(self):
+        assert self.NODE.fields == {"role": "user", "content": "hi"}
+        assert self.NODE.fields is self.NODE.fields
+
+    def test_a_copy_with_another_body_tells_what_is_in_that(self):
+        assert self.NODE.fields["content"] == "hi"
+        assert msgspec.structs.replace(self.NODE, body=b'{"content":"bye"}').fields == {"content": "bye"}
+
+    def test_a_node_that_was_read_equals_one_that_was_not(self):
+        read, unread = msgspec.structs.replace(self.NODE), msgspec.structs.replace(self.NODE)
+        assert read.fields
+        assert read == unread
+        assert hash(read) == hash(unread)
+        assert read != msgspec.structs.replace(self.NODE, body=b"{}")
+        assert read != "a node"
+
+    def test_a_body_that_is_no_message_raises(self):
+        with pytest.raises(ValueError, match="not an object"):
+            _ = msgspec.structs.replace(self.NODE, body=b"[]").fields

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from msgspec.structs import fields
 
-from sidecar.conversation.tree import Node
+from sidecar.conversation.tree import Node, stored_values
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
@@ -20,6 +20,7 @@ SECOND = """
     CREATE TABLE later (value TEXT);
     CREATE INDEX by_value ON later (value)
 """
+_COLUMNS = [each.name for each in fields(Node) if not each.name.startswith("_")]
 BROKEN = "CREATE TABLE half (value TEXT);\nCREATE TABLE half (value TEXT);\n"
 
 
@@ -88,10 +89,10 @@ def record_as_the_first_version(connection, nodes):
     about = (1, "conv_1", TENANT, b"s", 1.0, 1.0)
     names = "number, id, tenant, system, created_at, updated_at"
     connection.execute(f"INSERT INTO conversation ({names}) VALUES (?, ?, ?, ?, ?, ?)", about)
-    columns = ", ".join(each.name for each in fields(Node))
-    places = ", ".join("?" * len(fields(Node)))
+    columns = ", ".join(_COLUMNS)
+    places = ", ".join("?" * len(_COLUMNS))
     for node in nodes:
-        values = [getattr(node, each.name) for each in fields(Node)]
+        values = stored_values(node)
         connection.execute(f"INSERT INTO message (conversation, {columns}) VALUES (1, {places})", values)
     connection.execute("INSERT INTO echo VALUES (1, ?, ?)", (b"e" * 16, nodes[-1].id))
 

@@ -26,7 +26,7 @@ from sidecar.commands.openwebui.replay import replayed
 from sidecar.commands.progress import Progress
 from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.conversation.identity import Kind, conversation_id, key_of, kind_of
-from sidecar.conversation.message import encode, is_too_deep, read, visible_text
+from sidecar.conversation.message import encode, is_too_deep, visible_text
 from sidecar.conversation.records import Snapshot
 from sidecar.conversation.tree import Chain, Conversation, Message, Node, State
 from sidecar.errors import BadRequest, SidecarError
@@ -292,7 +292,7 @@ class _Grown:
     def _text(self, node: Node) -> str:
         """What a person sees of it, read once: it may be compared with each of its siblings."""
         if node.id not in self._texts:
-            self._texts[node.id] = visible_text(read(node.body))
+            self._texts[node.id] = visible_text(node.fields)
         return self._texts[node.id]
 
     def _is_followed(self, node: Node, after: Set[bytes]) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from msgspec.structs import astuple
 
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
-from sidecar.conversation.tree import Conversation, Node
+from sidecar.conversation.tree import Conversation, Node, stored_values
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_of, row_of
@@ -317,7 +317,7 @@ def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
     if row is None:
         row = connection.execute(_WHOLE, (whole.conversation.id,)).fetchone()
     number = row[0]
-    connection.executemany(ADD_NODE, [(number, *astuple(node)) for node in whole.nodes])
+    connection.executemany(ADD_NODE, [(number, *stored_values(node)) for node in whole.nodes])
     connection.executemany(ADD_ECHO, [(number, *echo) for echo in whole.echoes])
     if is_newer and whole.system is not None:
         connection.execute(_PUT_SYSTEM, (number, *whole.system))

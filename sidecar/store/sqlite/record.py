@@ -8,7 +8,7 @@ from itertools import pairwise
 from msgspec.structs import astuple
 
 from sidecar.conversation.records import Turn
-from sidecar.conversation.tree import HASH_SIZE, ID_SIZE
+from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, stored_values
 from sidecar.store.exchanges import row_of
 from sidecar.store.sqlite.maintenance import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
 from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
@@ -47,7 +47,7 @@ def record(connection: sqlite3.Connection, turn: Turn, tips: TipCache) -> Cached
         return None  # it was deleted meanwhile
     row = connection.execute(_ADD_CONVERSATION, astuple(turn.conversation)).fetchone()
     number, before = row[0], connection.total_changes
-    connection.executemany(ADD_NODE, [(number, *astuple(node)) for node in nodes])
+    connection.executemany(ADD_NODE, [(number, *stored_values(node)) for node in nodes])
     are_new = connection.total_changes - before == len(nodes)
     if turn.echoes:
         connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])

@@ -28,6 +28,7 @@ __all__ = ["CachedTip", "TipCache"]
 
 _MAX_SIZE = 16 << 20  # bytes of messages that are held
 _OVERHEAD = 1024  # bytes that a conversation takes besides; its ids are short
+_COPIES = 2  # once a request has read the body, what it says is held a second time
 _PER_CHARACTER = 4  # bytes that one takes at most
 _STAMP_INTERVAL = 0.02  # seconds between two looks at the stamp
 
@@ -133,4 +134,4 @@ def _size(left: CachedTip) -> int:
     """In bytes of memory, about; what an upstream may make as long as it likes counts in full."""
     tip = left.tip
     told = len(tip.model or "") + len(tip.finish_reason or "")
-    return len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _OVERHEAD
+    return _COPIES * len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _OVERHEAD
