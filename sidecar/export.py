@@ -50,7 +50,7 @@ async def write(settings: Settings, *, conversation: str | None, format: str, ou
     found = 0
     async with open_existing(settings) as store:
         async for each in store.conversations(conversation):
-            whole = await store.whole(each.id)
+            whole = await store.snapshot(each.id)
             if whole is None:  # it was deleted meanwhile
                 continue
             if format == "markdown":

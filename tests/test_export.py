@@ -20,7 +20,7 @@ from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
 from tests.store.record import exchange as with_everything
-from tests.store.trees import chat, exchange, question, reply, talk, thread, turn
+from tests.store.trees import chat, exchange, question, reply, talk, thread, update
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ class TestJson:
     def test_a_conversation_is_one_line_of_exactly_this_shape(self, file, settings):
         ask = question("hi", at=2.5, message_id="m-1")
         answer = reply("hello", ask, at=2.5, message_id="m-2", model="demo", state="partial", usage=b"{}")
-        keep(file, turn(replace(talk(key="mine"), updated_at=2.5), ask, answer, system=b"[]"))
+        keep(file, update(replace(talk(key="mine"), updated_at=2.5), ask, answer, system=b"[]"))
 
         assert lines(exported(settings)) == [
             {
@@ -110,14 +110,14 @@ class TestJson:
         ]
 
     def test_conversations_come_oldest_first_one_a_line(self, file, settings):
-        keep(file, *(turn(talk(id), question("hi")) for id in ("conv_b", "conv_a")))
+        keep(file, *(update(talk(id), question("hi")) for id in ("conv_b", "conv_a")))
 
         assert [line["conversation"]["id"] for line in lines(exported(settings))] == ["conv_b", "conv_a"]
 
     def test_an_exchange_has_exactly_this_shape(self, file, settings):
         ask, answer = chat("hi", "hello")
         done = with_everything("conv_1", ask, answer)
-        keep(file, turn(talk(), ask, answer, exchange=done))
+        keep(file, update(talk(), ask, answer, exchange=done))
 
         asked, answered = ("b2:" + node.id.hex() for node in (ask, answer))
         (line,) = lines(exported(settings))
@@ -161,7 +161,7 @@ class TestJson:
         ]
 
     def test_what_is_not_known_of_an_exchange_is_null(self, file, settings):
-        keep(file, turn(talk(), exchange=Exchange(exchange_id(1500, b"abcd"), "conv_1")))
+        keep(file, update(talk(), exchange=Exchange(exchange_id(1500, b"abcd"), "conv_1")))
 
         (line,) = lines(exported(settings))
         (told,) = line["exchanges"]
@@ -175,8 +175,8 @@ class TestJson:
 
     def test_exchanges_stand_with_their_conversation_the_oldest_first(self, file, settings):
         many = [exchange("conv_a", None, at=at) for at in range(1201)]
-        keep(file, *(turn(talk("conv_a"), exchange=each) for each in many[::-1]))
-        keep(file, turn(talk("conv_b"), exchange=exchange("conv_b", None)))
+        keep(file, *(update(talk("conv_a"), exchange=each) for each in many[::-1]))
+        keep(file, update(talk("conv_b"), exchange=exchange("conv_b", None)))
 
         one, other = lines(exported(settings))
         assert [each["conversation"]["id"] for each in (one, other)] == ["conv_a", "conv_b"]
@@ -187,7 +187,7 @@ class TestJson:
     def test_a_thread_has_exactly_this_shape(self, file, settings):
         ask, answer = chat("hi", "hello")
         root = thread(ask, answer, system=b'[{"role":"system",\r\n"content":"x","n":1e400}]', is_thin=True)
-        keep(file, turn(talk(), ask, answer, thread=root))
+        keep(file, update(talk(), ask, answer, thread=root))
         told = exported(settings)
 
         (line,) = lines(told)
@@ -218,8 +218,8 @@ class TestJson:
         for id in ("conv_a", "conv_b"):
             roots = [question(f"{number}") for number in range(9)]
             told = [thread(root, updated_at=float(at * 5 % 9)) for at, root in enumerate(roots)]
-            keep(file, *(turn(talk(id), root, thread=each) for root, each in zip(roots, told, strict=True)))
-            keep(file, turn(talk(id), exchange=exchange(id, roots[0])))
+            keep(file, *(update(talk(id), root, thread=each) for root, each in zip(roots, told, strict=True)))
+            keep(file, update(talk(id), exchange=exchange(id, roots[0])))
 
         for line in lines(exported(settings)):
             assert [each["updated_at"] for each in line["threads"]] == sorted(map(float, range(9)))
@@ -258,7 +258,7 @@ class TestMarkdown:
     def test_branches_say_what_they_follow(self, file, settings):
         first, edited = chat("hi", "hello", "and?", "so"), chat("good day", "good evening")
         again = reply("hello again", first[0], model="demo", state="failed")
-        keep(file, turn(talk(key="mine"), *first, *edited, again))
+        keep(file, update(talk(key="mine"), *first, *edited, again))
 
         assert exported(settings, format="markdown") == (
             "# mine\n\n"
@@ -327,7 +327,7 @@ class TestMarkdown:
         ask = question("hi", model=text, message_id=text)
         keep(
             file,
-            turn(talk(key=text), replace(ask, body=json.dumps(_user(text), ensure_ascii=False).encode())),
+            update(talk(key=text), replace(ask, body=json.dumps(_user(text), ensure_ascii=False).encode())),
         )
 
         for format in ("markdown", "jsonl"):
@@ -354,14 +354,14 @@ def _user(text):
 
 class TestOneConversation:
     def test_it_is_named_by_its_id_or_by_the_clients_key(self, file, settings):
-        keep(file, turn(talk("conv_a", key="mine"), question("hi")), turn(talk("conv_b"), question("hi")))
+        keep(file, update(talk("conv_a", key="mine"), question("hi")), update(talk("conv_b"), question("hi")))
 
         for name in ("mine", "conv_a"):
             (line,) = lines(exported(settings, name))
             assert line["conversation"]["id"] == "conv_a"
 
     def test_an_unknown_one_is_an_error(self, file, settings):
-        keep(file, turn(talk(), question("hi")))
+        keep(file, update(talk(), question("hi")))
 
         with pytest.raises(SidecarError, match=f"there is no conversation 'yours' in sqlite:///{file}"):
             exported(settings, "yours")
@@ -389,7 +389,11 @@ class TestErrors:
         )
 
     def test_the_command_prints_what_was_asked_for(self, file, command, capsys):
-        keep(file, turn(talk("conv_a", key="mine"), question("Grüße")), turn(talk("conv_b"), question("hi")))
+        keep(
+            file,
+            update(talk("conv_a", key="mine"), question("Grüße")),
+            update(talk("conv_b"), question("hi")),
+        )
         store = ["--store", f"sqlite:///{file}"]
 
         assert command(["export", *store, "--conversation", "mine", "--format", "markdown"]) == 0

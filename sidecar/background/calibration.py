@@ -78,7 +78,7 @@ class TokenCalibration:
 
     async def load(self) -> None:
         """Read what was kept. Raises `StoreUnavailable`."""
-        for name, value in (await self._store.recall()).items():
+        for name, value in (await self._store.load_learned()).items():
             if name.startswith(_NAME):
                 state = Learning.decoded(value)
                 if state is None:
@@ -219,7 +219,7 @@ class TokenCalibration:
         for name, known in changed.items():
             known.is_saved = True
             try:
-                await self._store.remember(_NAME + name, known.state.encoded())
+                await self._store.save_learned(_NAME + name, known.state.encoded())
             except StoreUnavailable as error:
                 known.is_saved = False
                 self._store_failed("write", error)

@@ -60,7 +60,7 @@ class SharedForms:
                 self._store_failed("read", error)
 
     async def _take_over(self) -> None:
-        told = (await self._store.recall()).get(_NAME, b"")
+        told = (await self._store.load_learned()).get(_NAME, b"")
         if told and told != self._seen:
             self._seen = told
             try:
@@ -73,6 +73,6 @@ class SharedForms:
         try:
             await self._take_over()  # else what another process has written a moment ago would be lost
             self._seen = self._forms.dump()
-            await self._store.remember(_NAME, self._seen)
+            await self._store.save_learned(_NAME, self._seen)
         except StoreUnavailable as error:
             self._store_failed("write", error)

@@ -87,7 +87,7 @@ class Summarizer:
                 answer = await self._answer(path, headers, before, piece.text)
                 before = clipped(answer, rules.max_tokens)
                 summary = Summary(piece.front.hash, before, rules.model, time.time())
-                await self._store.summarise(missing.conversation, summary)
+                await self._store.add_summary(missing.conversation, summary)
                 self._metrics.summaries.labels("made").inc()
         except StoreUnavailable as error:
             self._failed("summary", error)

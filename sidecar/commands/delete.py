@@ -59,7 +59,7 @@ async def run(settings: Settings, args: Namespace) -> int:
             )
         confirm(f"delete {number(len(found))}{'' if selector else ' (all of them)'} permanently?", args.yes)
         if selector is None:
-            await store.forget()
+            await store.delete_learned()
         await delete(store, found, compact=args.compact)
     return 0
 

@@ -72,17 +72,17 @@ async def copied(old: Store, new: Store, progress: Progress) -> tuple[int, int]:
                 f"the store to copy to holds conversations under another secret (such as {held.id}): take an"
                 " empty one"
             )
-        await new.keep_secret(old.secret)
+        await new.replace_secret(old.secret)
     conversations = messages = 0
     async for held in old.conversation_stats(sized=False):
-        whole = await old.whole(held.id)
+        whole = await old.snapshot(held.id)
         if whole is not None:  # else it was deleted meanwhile
-            await new.put(whole)
+            await new.add_snapshot(whole)
             conversations += 1
             messages += len(whole.nodes)
             progress.step()
-    known = await new.recall()
-    for name, value in (await old.recall()).items():
+    known = await new.load_learned()
+    for name, value in (await old.load_learned()).items():
         if name not in known:
-            await new.remember(name, value)
+            await new.save_learned(name, value)
     return conversations, messages

@@ -35,7 +35,7 @@ async def run(settings: Settings, _args: Namespace) -> int:
             async for held in store.conversation_stats(sized=False):
                 progress.step()
                 try:
-                    whole = await store.whole(held.id)
+                    whole = await store.snapshot(held.id)
                 except StoreUnavailable as error:  # a damaged page, another key: the rest may be readable
                     out.write(printable(f"{held.id}: cannot be read: {error.message}") + "\n")
                     wrong += 1

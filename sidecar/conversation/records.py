@@ -20,6 +20,7 @@ from sidecar.conversation.tree import Conversation, Node
 
 __all__ = [
     "ConversationStats",
+    "ConversationUpdate",
     "Detail",
     "Difference",
     "Exchange",
@@ -28,7 +29,6 @@ __all__ = [
     "Snapshot",
     "Summary",
     "Thread",
-    "Turn",
     "code_of",
     "count_of",
     "detail_of",
@@ -282,7 +282,7 @@ def joined(old: Thread | None, new: Thread) -> Thread:
     )
 
 
-class Turn(msgspec.Struct, frozen=True):
+class ConversationUpdate(msgspec.Struct, frozen=True):
     """What one request and its reply add to a conversation.
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where

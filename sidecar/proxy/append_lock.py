@@ -2,8 +2,8 @@
 
 A client that sends only what is new relies on the reply before being in the history. Two at once would
 both be answered without the other, so the second waits, and is told if it would wait too long. Within this
-process they stand in line here; the first in line then takes its turn among all processes that share the
-store.
+process they queue here; the first in the queue then takes the lock of the store, which all processes that
+share the store respect.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class AppendLocks:
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: dict[str, int] = {}
 
-    def turn(self, conversation: str | None) -> AbstractAsyncContextManager[None]:
+    def hold(self, conversation: str | None) -> AbstractAsyncContextManager[None]:
         """Hold the conversation; at once for None. Raises `ConversationBusy` after the wait (seconds)."""
-        return _NOBODY_WAITS if conversation is None else self._turn(conversation)
+        return _NOBODY_WAITS if conversation is None else self._hold(conversation)
 
     @asynccontextmanager
-    async def _turn(self, conversation: str) -> AsyncIterator[None]:
+    async def _hold(self, conversation: str) -> AsyncIterator[None]:
         lock = self._locks.setdefault(conversation, asyncio.Lock())
         self._users[conversation] = self._users.get(conversation, 0) + 1
         try:
@@ -52,7 +52,8 @@ class AppendLocks:
         try:
             async with asyncio.timeout_at(end):
                 await stack.enter_async_context(lock)
-            await stack.enter_async_context(self._store.append_lock(conversation, max(0.0, end - clock())))
+            left = max(0.0, end - clock())
+            await stack.enter_async_context(self._store.cross_process_lock(conversation, left))
         except TimeoutError:
             raise ConversationBusy(
                 "another message to this conversation is still being answered "

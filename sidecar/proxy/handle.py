@@ -105,7 +105,7 @@ async def _in_line(
     async with AsyncExitStack() as line:
         held: set[str] = set()
         while name is not None and name not in held:
-            await line.enter_async_context(services.requests.append_locks.turn(name))
+            await line.enter_async_context(services.requests.append_locks.hold(name))
             held.add(name)
             plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
             name = _in_line_for(call, plan)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from sidecar.conversation.message import read, text_of
-from sidecar.conversation.records import Exchange, Turn
+from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import Conversation, Message, Node, State
 from sidecar.dialects.chat.assembly import Assembled, Reply, from_body
 from sidecar.dialects.chat.compact import compacted
@@ -103,10 +103,10 @@ class Recording:
             log.warning("only the beginning of a long reply was kept", extra={"limit": self.kept.cut_by})
         elif ended == "complete" and not assembled.replies and assembled.error is None:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
-        turn = self._turn(assembled, replies, ended)
-        exchange = self._exchange(turn, assembled, ended, now)
+        update = self._update(assembled, replies, ended)
+        exchange = self._exchange(update, assembled, ended, now)
         try:
-            await self._store(replace(turn, exchange=exchange))
+            await self._store(replace(update, exchange=exchange))
         except StoreUnavailable as error:
             # No row is left of it, for that is part of what could not be written; the log line says why.
             exchange = replace(exchange, error=exchange.error or error.code)
@@ -115,15 +115,15 @@ class Recording:
             count(self.services.metrics, self.progress, exchange, time.monotonic())
             log_line(exchange)
 
-    async def _store(self, turn: Turn) -> None:
+    async def _store(self, update: ConversationUpdate) -> None:
         try:
-            await self.services.store.record(turn)
+            await self.services.store.record(update)
         except StoreUnavailable as error:
             self.services.background.store_health.could_not_write(error)
             raise
         self.services.background.store_health.wrote()
-        self.progress.recorded = [node.state for node in turn.nodes if node.source == "upstream"]
-        sent, exchange = self.composed.prompt.sent, turn.exchange
+        self.progress.recorded = [node.state for node in update.nodes if node.source == "upstream"]
+        sent, exchange = self.composed.prompt.sent, update.exchange
         if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
             chat = self.call.chat
             size = len(self.composed.body)
@@ -131,9 +131,11 @@ class Recording:
                 chat.model, sent, chat.tools, exchange.input_tokens, size
             )
 
-    def _exchange(self, turn: Turn, assembled: Assembled, ended: State, now: float) -> Exchange:
+    def _exchange(
+        self, update: ConversationUpdate, assembled: Assembled, ended: State, now: float
+    ) -> Exchange:
         """What happened, in one value; `now` is when the reply had come."""
-        progress, prompt, nodes = self.progress, self.composed.prompt, turn.nodes
+        progress, prompt, nodes = self.progress, self.composed.prompt, update.nodes
         replies = [node.id for node in nodes if node.source == "upstream"]
         asked = [node.id for node in nodes if node.source == "client"]
         plan, tokens = self.plan, tokens_of(assembled.usage)
@@ -164,7 +166,9 @@ class Recording:
             (reply, message) for reply in assembled.replies if (message := self._readable(reply)) is not None
         ]
 
-    def _turn(self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State) -> Turn:
+    def _update(
+        self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State
+    ) -> ConversationUpdate:
         now = time.time()
         asked_nodes = new_nodes(self.call, self.plan, self.progress.when / 1000)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
@@ -197,7 +201,7 @@ class Recording:
             system=digest,
             weights=self.composed.weights,
         )
-        return Turn(
+        return ConversationUpdate(
             conversation=conversation,
             nodes=(*asked_nodes, *replies),
             echoes=self._echoes(asked_nodes, replies),

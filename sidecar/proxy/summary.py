@@ -47,7 +47,8 @@ async def summed_up(
         return without
     found = fronts(line, trimmed.cut, _path(call, plan))
     try:
-        known = await services.store.summary(plan.conversation.id, [each.hash for each in reversed(found)])
+        hashes = [each.hash for each in reversed(found)]
+        known = await services.store.find_summary(plan.conversation.id, hashes)
     except StoreUnavailable as error:
         services.background.store_health.report("summary", error)
         return without

@@ -14,7 +14,7 @@ import time
 from msgspec.structs import replace
 
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Exchange, Turn
+from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
@@ -60,9 +60,11 @@ def _parent(progress: Progress) -> bytes | None:
 
 async def _keep(services: Services, conversation: Conversation, exchange: Exchange, beside: bytes) -> None:
     # What is known of the conversation as a whole stays as it is.
-    turn = Turn(replace(conversation, tip=None, weights=None), (), exchange=exchange, beside=beside)
+    update = ConversationUpdate(
+        replace(conversation, tip=None, weights=None), (), exchange=exchange, beside=beside
+    )
     try:
-        await services.store.record(turn)
+        await services.store.record(update)
     except StoreUnavailable as error:
         services.background.store_health.could_not_write(error)
     else:

@@ -16,7 +16,15 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Thread, Turn
+from sidecar.conversation.records import (
+    ConversationStats,
+    ConversationUpdate,
+    Exchange,
+    Found,
+    Snapshot,
+    Summary,
+    Thread,
+)
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 
@@ -108,7 +116,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def record(self, turn: Turn) -> None:
+    async def record(self, update: ConversationUpdate) -> None:
         """Add a turn, with its exchange and its thread. When this returns, it is durable.
 
         One that goes on from a message which is not there, since it was deleted meanwhile, is not kept. An
@@ -126,7 +134,7 @@ class Store(ABC):
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         """The exchange of this id, or None."""
 
-    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         """Hold the turn to append that `name` stands for, against other processes that share this store.
 
         Raises `TimeoutError` if it cannot be had within `wait` (seconds). What is recorded while it is held
@@ -135,20 +143,20 @@ class Store(ABC):
         return nullcontext()
 
     @abstractmethod
-    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+    async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         """What stands for the first of these fronts for which there is anything."""
 
     @abstractmethod
-    async def summarise(self, conversation: str, summary: Summary) -> None:
+    async def add_summary(self, conversation: str, summary: Summary) -> None:
         """Keep a summary with its conversation, unless that is gone or has one of this front already."""
 
     @abstractmethod
-    async def remember(self, name: str, value: bytes) -> None:
+    async def save_learned(self, name: str, value: bytes) -> None:
         """Keep what was learned under this name, in place of what was; the newest `MAX_LEARNED` are kept."""
 
     @abstractmethod
-    async def recall(self) -> dict[str, bytes]:
-        """All that `remember` has kept, the oldest first."""
+    async def load_learned(self) -> dict[str, bytes]:
+        """All that `save_learned` has kept, the oldest first."""
 
     @abstractmethod
     def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
@@ -172,8 +180,8 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def forget(self) -> None:
-        """Delete all that `remember` has kept."""
+    async def delete_learned(self) -> None:
+        """Delete all that `save_learned` has kept."""
 
     @abstractmethod
     async def purge(self, *, compact: bool) -> None:
@@ -183,17 +191,17 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def whole(self, conversation: str) -> Snapshot | None:
+    async def snapshot(self, conversation: str) -> Snapshot | None:
         """All of this conversation, as it was at one moment; None if there is none."""
 
     @abstractmethod
-    async def put(self, whole: Snapshot) -> None:
+    async def add_snapshot(self, whole: Snapshot) -> None:
         """Keep a conversation that comes from elsewhere, durably. What is there already stays as it is;
         what is told of the conversation as a whole is that of the one that was used last. A thread becomes
         what it would be if both had been recorded, in the order of their times."""
 
     @abstractmethod
-    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+    async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         """Keep, in place of what is stored, what `change` makes of it, at one moment; to re-encrypt it.
 
         Tenant, bodies, usages, system messages, texts of summaries, details of exchanges, and the system
@@ -202,7 +210,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def keep_secret(self, secret: bytes) -> None:
+    async def replace_secret(self, secret: bytes) -> None:
         """Keep this with the data in place of the secret that is kept there now, and use it."""
 
     async def backup(self, file: str, progress: Callable[[float], None]) -> None:

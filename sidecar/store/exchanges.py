@@ -14,7 +14,7 @@ import msgspec
 from sidecar.conversation.records import Exchange, detail_of, packed
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_of", "row_of"]
+__all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_from_row", "row_of"]
 
 EXCHANGE = (
     "id",
@@ -60,7 +60,7 @@ def _columns(exchange: Exchange) -> tuple[Any, ...]:
     )
 
 
-def exchange_of(conversation: str, row: Sequence[Any]) -> Exchange:
+def exchange_from_row(conversation: str, row: Sequence[Any]) -> Exchange:
     """The exchange of such a row. Raises `StoreUnavailable` if its detail is damaged."""
     id, _began_at, *columns = row
     try:

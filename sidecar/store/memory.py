@@ -12,12 +12,12 @@ from msgspec.structs import replace
 
 from sidecar.conversation.records import (
     ConversationStats,
+    ConversationUpdate,
     Exchange,
     Found,
     Snapshot,
     Summary,
     Thread,
-    Turn,
     joined,
     packed,
 )
@@ -52,7 +52,7 @@ class _Kept:
             return list(self.by_hash[hash])
         return [self.nodes[self.echoes[hash]]] if hash in self.echoes else []
 
-    def whole(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         return Snapshot(
             self.conversation,
             tuple(self.nodes.values()),
@@ -153,10 +153,10 @@ class MemoryStore(Store):
         held = kept.threads.values() if kept else ()
         return nlargest(limit, held, key=lambda each: (each.updated_at, each.root))
 
-    async def record(self, turn: Turn) -> None:
-        new = turn.conversation
+    async def record(self, update: ConversationUpdate) -> None:
+        new = update.conversation
         known = self._kept.get(new.id)
-        after = turn.after
+        after = update.after
         if after is not None and (known is None or after not in known.nodes):
             return
         kept = self._held(new)
@@ -169,13 +169,13 @@ class MemoryStore(Store):
             system=new.system or old.system,
             weights=new.weights or old.weights,
         )
-        self._add(kept, turn.nodes, turn.echoes)
-        if turn.system is not None:
-            kept.system = (kept.system[0] if kept.system else turn.system, turn.system)
-        if turn.exchange is not None:
-            kept.exchanges.setdefault(turn.exchange.id, turn.exchange)
-        if turn.thread is not None:
-            kept.threads[turn.thread.root] = joined(kept.threads.get(turn.thread.root), turn.thread)
+        self._add(kept, update.nodes, update.echoes)
+        if update.system is not None:
+            kept.system = (kept.system[0] if kept.system else update.system, update.system)
+        if update.exchange is not None:
+            kept.exchanges.setdefault(update.exchange.id, update.exchange)
+        if update.thread is not None:
+            kept.threads[update.thread.root] = joined(kept.threads.get(update.thread.root), update.thread)
 
     async def exchanges(
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
@@ -190,23 +190,23 @@ class MemoryStore(Store):
         kept = self._kept.get(conversation)
         return kept.exchanges.get(id) if kept and kept.conversation.tenant == tenant else None
 
-    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+    async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         kept = self._kept.get(conversation)
         found = (kept.summaries[hash] for hash in hashes if hash in kept.summaries) if kept else iter(())
         return next(found, None)
 
-    async def summarise(self, conversation: str, summary: Summary) -> None:
+    async def add_summary(self, conversation: str, summary: Summary) -> None:
         kept = self._kept.get(conversation)
         if kept is not None:
             kept.summaries.setdefault(summary.hash, summary)
 
-    async def remember(self, name: str, value: bytes) -> None:
+    async def save_learned(self, name: str, value: bytes) -> None:
         self._learned.pop(name, None)  # so that the newest stand last
         self._learned[name] = value
         if len(self._learned) > MAX_LEARNED:
             del self._learned[next(iter(self._learned))]
 
-    async def recall(self) -> dict[str, bytes]:
+    async def load_learned(self) -> dict[str, bytes]:
         return dict(self._learned)
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
@@ -237,17 +237,17 @@ class MemoryStore(Store):
                     del holders[key]
         return True
 
-    async def forget(self) -> None:
+    async def delete_learned(self) -> None:
         self._learned.clear()
 
     async def purge(self, *, compact: bool) -> None:
         """Nothing is left."""
 
-    async def whole(self, conversation: str) -> Snapshot | None:
+    async def snapshot(self, conversation: str) -> Snapshot | None:
         kept = self._kept.get(conversation)
-        return kept.whole() if kept else None
+        return kept.snapshot() if kept else None
 
-    async def put(self, whole: Snapshot) -> None:
+    async def add_snapshot(self, whole: Snapshot) -> None:
         kept = self._held(whole.conversation)
         if whole.conversation.updated_at >= kept.conversation.updated_at:
             kept.conversation = whole.conversation
@@ -260,11 +260,11 @@ class MemoryStore(Store):
         for thread in whole.threads:
             kept.threads[thread.root] = together(kept.threads.get(thread.root), thread)
 
-    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+    async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         kept = self._kept.get(conversation)
         if kept is None:
             return False
-        new = change(kept.whole())
+        new = change(kept.snapshot())
         kept.conversation = replace(kept.conversation, tenant=new.conversation.tenant)
         kept.system = new.system
         for node in new.nodes:
@@ -277,7 +277,7 @@ class MemoryStore(Store):
         kept.threads = {each.root: each for each in new.threads}
         return True
 
-    async def keep_secret(self, secret: bytes) -> None:
+    async def replace_secret(self, secret: bytes) -> None:
         self.secret = secret
 
     def _held(self, conversation: Conversation) -> _Kept:

@@ -19,7 +19,7 @@ from sidecar.conversation.tree import Node
 from sidecar.store import Store, make_store
 from tests.bench import typical
 from tests.bench.scenes import table
-from tests.store.trees import TENANT, talk, turn
+from tests.store.trees import TENANT, talk, update
 
 __all__ = ["main"]
 
@@ -59,7 +59,7 @@ async def _spent(stores: dict[str, Store], chats: int) -> dict[tuple[str, str], 
             for name, store in stores.items():
                 if before is not None:
                     spent[name, "find"].append(await _timed(store.find(TENANT, [id], [before.hash])))
-                spent[name, "record a turn"].append(await _timed(store.record(turn(about, *part.nodes))))
+                spent[name, "record a turn"].append(await _timed(store.record(update(about, *part.nodes))))
         assert last is not None
         for name, store in stores.items():
             spent[name, "load a chat"].append(await _timed(store.path(id, last.id)))

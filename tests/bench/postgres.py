@@ -19,7 +19,7 @@ from sidecar.store.url import address_of
 from tests.bench import typical
 from tests.bench.scenes import table
 from tests.store.postgres import Server
-from tests.store.trees import TENANT, question, reply, talk, turn
+from tests.store.trees import TENANT, question, reply, talk, update
 from tests.store.trees import chat as alternating
 
 __all__ = ["main"]
@@ -113,7 +113,7 @@ async def _cost(store: PostgresStore, length: int, requests: int) -> str:
     nodes = alternating(*(f"{number} of {length}: {'so it is ' * 20}" for number in range(length)))
     for start in range(0, length, 1000):
         part = nodes[start : start + 1000]
-        await store.record(turn(talk(id, tip=part[-1].id), *part))
+        await store.record(update(talk(id, tip=part[-1].id), *part))
     ((pid,),) = await store._fetch("SELECT pg_backend_pid()")
     backend = psutil.Process(pid)
     at, lasted = nodes[-1], []
@@ -126,7 +126,7 @@ async def _cost(store: PostgresStore, length: int, requests: int) -> str:
         begun = time.perf_counter_ns()
         found = await store.find(TENANT, [id], [ask.hash, at.hash])
         assert found.nodes == {at.hash: [at]}
-        await store.record(turn(talk(id, tip=answer.id), ask, answer))
+        await store.record(update(talk(id, tip=answer.id), ask, answer))
         lasted.append((time.perf_counter_ns() - begun) / 1000)
         at = answer
     # The server's clock ticks in hundredths of a second, so this one is a mean.
@@ -145,7 +145,7 @@ async def _size(server: Server, chats: int) -> None:
     count = 0
     for number in range(chats):
         for part in typical.chat(number):
-            await store.record(turn(talk(f"conv_{number}", tip=part.nodes[-1].id), *part.nodes))
+            await store.record(update(talk(f"conv_{number}", tip=part.nodes[-1].id), *part.nodes))
             count += 1
     await store.close()
     await server.execute("VACUUM", name)

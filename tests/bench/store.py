@@ -31,7 +31,7 @@ from sidecar.store import SQLiteStore
 from tests.bench import typical
 from tests.bench.filled import fill
 from tests.bench.scenes import table
-from tests.store.trees import TENANT, question, reply, talk, turn
+from tests.store.trees import TENANT, question, reply, talk, update
 from tests.store.trees import chat as alternating
 
 __all__ = ["main"]
@@ -77,7 +77,7 @@ async def _cost(store: SQLiteStore, length: int, requests: int) -> str:
     nodes = alternating(*(f"{number} of {length}: {'so it is ' * 20}" for number in range(length)))
     for start in range(0, length, 1000):  # as grown in steps, not one transaction of its own size
         part = nodes[start : start + 1000]
-        await store.record(turn(talk(id, tip=part[-1].id), *part))
+        await store.record(update(talk(id, tip=part[-1].id), *part))
     at, spent, lasted = nodes[-1], [], []
     for number in range(requests + _WARM):
         ask = question(f"and then, {number}? {'so it is ' * 20}", at)
@@ -86,7 +86,7 @@ async def _cost(store: SQLiteStore, length: int, requests: int) -> str:
         async def request(at=at, ask=ask, answer=answer) -> None:
             found = await store.find(TENANT, [id], [ask.hash, at.hash])
             assert found.nodes == {at.hash: [at]}
-            await store.record(turn(talk(id, tip=answer.id), ask, answer))
+            await store.record(update(talk(id, tip=answer.id), ask, answer))
 
         cpu, wall = await _timed(request)
         spent.append(cpu)
@@ -110,7 +110,7 @@ async def _exchanges(folder: Path, requests: int) -> None:
             at[chat] = answer = reply("so it is " * 40, ask)
             id = f"conv_{chat}"
             done = _exchange(id, ask, answer, number) if keep else None
-            told = turn(talk(id, tip=answer.id), ask, answer, exchange=done)
+            told = update(talk(id, tip=answer.id), ask, answer, exchange=done)
             cost = (await _timed(partial(store.record, told)))[0]
             if len(keeps) == 2:
                 spent[keep].append(cost)
@@ -156,7 +156,7 @@ async def _sizes(folder: Path, chats: int) -> None:
     spent = []
     for number in range(chats):
         for part in typical.chat(number):
-            added = turn(talk(f"conv_{number}", tip=part.nodes[-1].id), *part.nodes, system=_SYSTEM)
+            added = update(talk(f"conv_{number}", tip=part.nodes[-1].id), *part.nodes, system=_SYSTEM)
             spent.append((await _timed(partial(store.record, added)))[0])
             bodies += zip(part.kinds, (node.body for node in part.nodes), strict=True)
     await store.close()

@@ -15,7 +15,7 @@ from sidecar.export import as_json
 from sidecar.store import Store, make_store
 from tests.commands.conftest import talk as talks
 from tests.store.record import SECRET, fill
-from tests.store.trees import question, talk, turn
+from tests.store.trees import question, talk, update
 
 KINDS = ["sqlite", "postgres"]
 
@@ -43,8 +43,8 @@ async def copy(old, new):
 
 
 async def everything(store):
-    wholes = [await store.whole(each.id) async for each in store.conversation_stats()]
-    return sorted(wholes, key=lambda whole: whole.conversation.id), await store.recall()
+    wholes = [await store.snapshot(each.id) async for each in store.conversation_stats()]
+    return sorted(wholes, key=lambda whole: whole.conversation.id), await store.load_learned()
 
 
 async def export(store):
@@ -79,24 +79,24 @@ async def test_everything_goes_along_and_back(stores, tmp_path, kind, other):
 async def test_run_again_it_brings_what_is_new_and_doubles_nothing(stores, kind):
     old, new = await stores("sqlite"), await stores(kind)
     first = question("hi")
-    await old.record(turn(talk(), first))
-    await old.remember("tokens:a", b"1")
+    await old.record(update(talk(), first))
+    await old.save_learned("tokens:a", b"1")
     await copy(old, new)
-    await old.record(turn(replace(talk(), updated_at=2.0), question("and?", first)))
-    await old.record(turn(talk("conv_2"), first))
-    await new.remember("tokens:a", b"2")
+    await old.record(update(replace(talk(), updated_at=2.0), question("and?", first)))
+    await old.record(update(talk("conv_2"), first))
+    await new.save_learned("tokens:a", b"2")
 
     for _ in range(2):
         assert await copy(old, new) == (2, 3)
         assert (await everything(new))[0] == (await everything(old))[0]
-        assert await new.recall() == {"tokens:a": b"2"}
+        assert await new.load_learned() == {"tokens:a": b"2"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_store_that_holds_others_conversations_is_refused(stores, kind):
     old, new = await stores("sqlite"), await stores(kind)
-    await old.record(turn(talk(), question("hi")))
-    await new.record(turn(talk("conv_2"), question("hi")))
+    await old.record(update(talk(), question("hi")))
+    await new.record(update(talk("conv_2"), question("hi")))
     before = new.secret
     with pytest.raises(SidecarError, match="another secret"):
         await copy(old, new)

@@ -13,7 +13,7 @@ from sidecar.retention import expired, prune
 from sidecar.settings import Retention
 from sidecar.store import MemoryStore
 from tests.commands.conftest import talk as talks
-from tests.store.trees import OTHER_TENANT, TENANT, question, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, question, talk, update
 
 DAY = 86400.0
 
@@ -29,7 +29,7 @@ async def add(store, sizes, tenant, prefix):
     for day, size in enumerate(sizes, 1):
         node = replace(question("hi"), body=b"x" * size)
         about = replace(talk(f"{prefix}_{day}", tenant=tenant), updated_at=day * DAY)
-        await store.record(turn(about, node))
+        await store.record(update(about, node))
 
 
 async def kept(store):
@@ -76,7 +76,7 @@ async def test_the_newest_one_stays_whatever_its_size():
 async def test_the_order_in_which_they_began_does_not_matter():
     store = MemoryStore()
     for id, day in (("a", 3), ("b", 1), ("c", 2)):
-        await store.record(turn(replace(talk(id), updated_at=day * DAY), question("hi")))
+        await store.record(update(replace(talk(id), updated_at=day * DAY), question("hi")))
 
     assert [id async for id, _ in expired(store, Retention(max_conversations=1), 9 * DAY)] == ["b", "c"]
 
@@ -104,7 +104,7 @@ async def test_one_that_is_used_meanwhile_stays():
     class Used(MemoryStore):
         async def delete(self, conversation, *, unless_after=None):
             about = replace(talk(conversation), updated_at=9 * DAY)
-            await store.record(turn(about, question("and?")))
+            await store.record(update(about, question("and?")))
             return await store.delete(conversation, unless_after=unless_after)
 
         def conversation_stats(self, **which):

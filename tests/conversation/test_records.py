@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from msgspec.structs import fields
 
 from sidecar.conversation.records import (
+    ConversationUpdate,
     Detail,
     Difference,
     Exchange,
     Sent,
     Thread,
-    Turn,
     code_of,
     count_of,
     detail_of,
@@ -144,13 +144,15 @@ class TestTurn:
     def test_it_goes_on_from_the_message_above_its_first(self):
         more = question("and?", ANSWER)
         done = Exchange(b"id", "conv_1", parent=more.id)
-        assert Turn(talk(), (more,), exchange=done).after == ANSWER.id
-        assert Turn(talk(), (ASK,), exchange=done).after is None
+        assert ConversationUpdate(talk(), (more,), exchange=done).after == ANSWER.id
+        assert ConversationUpdate(talk(), (ASK,), exchange=done).after is None
 
     def test_without_messages_it_goes_on_from_the_parent_of_its_exchange(self):
-        assert Turn(talk(), (), exchange=Exchange(b"id", "conv_1", parent=ASK.id)).after == ASK.id
-        assert Turn(talk(), (), exchange=Exchange(b"id", "conv_1")).after is None
-        assert Turn(talk(), ()).after is None
+        assert (
+            ConversationUpdate(talk(), (), exchange=Exchange(b"id", "conv_1", parent=ASK.id)).after == ASK.id
+        )
+        assert ConversationUpdate(talk(), (), exchange=Exchange(b"id", "conv_1")).after is None
+        assert ConversationUpdate(talk(), ()).after is None
 
 
 class TestThread:

@@ -18,7 +18,7 @@ from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Sum
 from sidecar.conversation.tree import Chain, Node
 from sidecar.store import SQLiteStore
 from sidecar.store.migrations import migrations
-from tests.store.trees import chat, question, reply, talk, thread, turn
+from tests.store.trees import chat, question, reply, talk, thread, update
 
 FOLDER = Path(__file__).parent / "recorded"
 SECRET = bytes(range(32))
@@ -28,7 +28,7 @@ async def fill(file: Path) -> None:
     """With something of everything that the newest schema can keep."""
     store = SQLiteStore(str(file))
     await store.open()
-    await store.keep_secret(SECRET)
+    await store.replace_secret(SECRET)
     for at, user in enumerate(("ada", "grace"), 1):
         tenant = tenant_of(SECRET, "Bearer sk", user)
         system = f'[{{"role":"system","content":"Be kind to {user}."}}]'.encode()
@@ -40,14 +40,14 @@ async def fill(file: Path) -> None:
         about = talk(id, key="same-key", tenant=tenant, tip=answer.id, full=True, weights=b'{"w":1}')
         about = replace(about, updated_at=2.5, system=Chain(tenant).hash(None, system))
         echoes = [(b"e" * 16, nodes[1].id)]
-        await store.record(turn(about, *nodes, again, edited, answer, echoes=echoes, system=b"[]"))
+        await store.record(update(about, *nodes, again, edited, answer, echoes=echoes, system=b"[]"))
         whole = thread(edited, answer, system=system, is_thin=True, is_whole=True, updated_at=2.5)
-        await store.record(turn(about, exchange=exchange(id, edited, answer), thread=whole))
-        await store.record(turn(about, system=system))
-        await store.summarise(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
+        await store.record(update(about, exchange=exchange(id, edited, answer), thread=whole))
+        await store.record(update(about, system=system))
+        await store.add_summary(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)
-        await store.record(turn(nameless, *chat("hi", "ho", tenant=tenant)))
-    await store.remember("tokens:demo", b'{"a":1}')
+        await store.record(update(nameless, *chat("hi", "ho", tenant=tenant)))
+    await store.save_learned("tokens:demo", b'{"a":1}')
     await store.close()
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES
-from tests.store.trees import TENANT, chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, question, reply, talk, update
 
 
 class TestFindByHistory:
     async def test_an_answer_names_its_conversation(self, store):
         ask, answer = chat("hi", "hello")
-        await store.record(turn(talk(), ask, answer))
+        await store.record(update(talk(), ask, answer))
 
         assert await store.find_by_history(TENANT, [b"n" * 16, answer.hash]) == "conv_1"
 
     async def test_a_question_names_none_and_neither_does_nothing(self, store):
         ask, answer = chat("hi", "hello")
-        await store.record(turn(talk(), ask, answer))
+        await store.record(update(talk(), ask, answer))
 
         assert await store.find_by_history(TENANT, [ask.hash]) is None
         assert await store.find_by_history(TENANT, []) is None
@@ -24,7 +24,7 @@ class TestFindByHistory:
         ask = question("hi")
         answer = question("hello", ask, role="assistant")
         more = question("and?", answer)
-        await store.record(turn(talk(), ask, answer, more, reply("so", more)))
+        await store.record(update(talk(), ask, answer, more, reply("so", more)))
 
         assert await store.find_by_history(TENANT, [answer.hash]) is None
         assert await store.find_by_history(TENANT, [more.hash, answer.hash]) is None
@@ -32,7 +32,7 @@ class TestFindByHistory:
     async def test_the_same_words_at_another_place_name_none(self, store):
         answer = chat("hi", "hello")[-1]
         elsewhere = chat("good morning", "hello")[-1]
-        await store.record(turn(talk(), *chat("hi", "hello")))
+        await store.record(update(talk(), *chat("hi", "hello")))
 
         assert elsewhere.digest == answer.digest
         assert await store.find_by_history(TENANT, [elsewhere.hash]) is None
@@ -40,15 +40,15 @@ class TestFindByHistory:
     async def test_an_echo_names_the_conversation_as_well(self, store):
         ask, answer = chat("hi", "hello")
         echoes = [(b"q" * 16, ask.id), (b"a" * 16, answer.id)]
-        await store.record(turn(talk(), ask, answer, echoes=echoes))
+        await store.record(update(talk(), ask, answer, echoes=echoes))
 
         assert await store.find_by_history(TENANT, [b"a" * 16]) == "conv_1"
         assert await store.find_by_history(TENANT, [b"n" * 16, b"q" * 16]) is None
 
     async def test_of_several_the_one_that_has_gone_on_as_the_request_does_is_meant(self, store):
         asked_again = chat("hi", "hello", "and?", "so")
-        await store.record(turn(talk("conv_old", at=1.0), *asked_again))
-        await store.record(turn(talk("conv_new", at=2.0), *chat("hi", "hello")))
+        await store.record(update(talk("conv_old", at=1.0), *asked_again))
+        await store.record(update(talk("conv_new", at=2.0), *chat("hi", "hello")))
         hashes = [asked_again[2].hash, asked_again[1].hash]
 
         assert await store.find_by_history(TENANT, hashes) == "conv_old"
@@ -56,28 +56,28 @@ class TestFindByHistory:
 
     async def test_of_several_the_one_that_has_not_gone_on_is_meant(self, store):
         for id, at, texts in [("conv_old", 1.0, ["hi", "hello"]), ("conv_new", 2.0, ["hi", "hello", "and?"])]:
-            await store.record(turn(talk(id, at=at), *chat(*texts)))
+            await store.record(update(talk(id, at=at), *chat(*texts)))
 
         assert await store.find_by_history(TENANT, [chat("hi", "hello")[-1].hash]) == "conv_old"
 
     async def test_one_that_went_on_with_another_branch_has_not_gone_on_here(self, store):
         nodes, later = chat("hi", "hello"), chat("edited", "indeed")
-        await store.record(turn(talk("conv_branched"), *nodes, *later))
-        await store.record(turn(talk("conv_branched", at=3.0, tip=later[-1].id)))
-        await store.record(turn(talk("conv_went_on", at=4.0), *chat("hi", "hello", "and?")))
+        await store.record(update(talk("conv_branched"), *nodes, *later))
+        await store.record(update(talk("conv_branched", at=3.0, tip=later[-1].id)))
+        await store.record(update(talk("conv_went_on", at=4.0), *chat("hi", "hello", "and?")))
 
         assert await store.find_by_history(TENANT, [nodes[-1].hash]) == "conv_branched"
 
     async def test_of_several_alike_the_newest_is_meant(self, store):
         for id, at in [("conv_a", 2.0), ("conv_b", 3.0), ("conv_c", 1.0)]:
-            await store.record(turn(talk(id, at=at), *chat("hi", "hello")))
+            await store.record(update(talk(id, at=at), *chat("hi", "hello")))
 
         assert await store.find_by_history(TENANT, [chat("hi", "hello")[-1].hash]) == "conv_b"
 
     async def test_of_very_many_alike_only_the_newest_are_looked_at(self, store):
         for number in range(MAX_ALIKE + 1):
             at = 9.0 if number < 2 else 1.0
-            await store.record(turn(talk(f"conv_{number}", at=at), *chat("hi", "hello")))
+            await store.record(update(talk(f"conv_{number}", at=at), *chat("hi", "hello")))
 
         assert await store.find_by_history(TENANT, [chat("hi", "hello")[-1].hash]) == "conv_1"
 
@@ -85,7 +85,7 @@ class TestFindByHistory:
 class TestCandidates:
     async def test_a_front_an_echo_of_one_and_a_reply_each_name_a_candidate(self, store):
         ask, answer = chat("hi", "hello")
-        await store.record(turn(talk(), ask, answer, echoes=[(b"e" * 16, ask.id)]))
+        await store.record(update(talk(), ask, answer, echoes=[(b"e" * 16, ask.id)]))
 
         for hashes, digests in ([ask.hash], []), ([b"e" * 16], []), ([], [answer.digest]):
             assert await store.candidates(TENANT, hashes, digests) == {"conv_1": 2}
@@ -95,14 +95,14 @@ class TestCandidates:
     async def test_an_answer_that_the_client_wrote_names_none(self, store):
         ask = question("hi")
         answer = question("hello", ask, role="assistant")
-        await store.record(turn(talk(), ask, answer))
+        await store.record(update(talk(), ask, answer))
 
         assert await store.candidates(TENANT, [], [answer.digest]) == {}
 
     async def test_they_come_newest_first_and_each_once(self, store):
         for id in ("conv_a", "conv_b"):
-            await store.record(turn(talk(id), *chat("hi", "hello")))
-        await store.record(turn(talk("conv_c"), *chat("good morning", "hello", "and?")))
+            await store.record(update(talk(id), *chat("hi", "hello")))
+        await store.record(update(talk("conv_c"), *chat("good morning", "hello", "and?")))
         ask, answer = chat("hi", "hello")
 
         found = await store.candidates(TENANT, [ask.hash], [answer.digest])
@@ -111,8 +111,8 @@ class TestCandidates:
 
     async def test_what_too_many_have_in_common_does_not_count(self, store):
         for number in range(MAX_CANDIDATES + 1):
-            await store.record(turn(talk(f"conv_{number}"), *chat("hi", f"hello {number}")))
-            await store.record(turn(talk(f"conv_{number}"), *chat(f"good morning {number}", "ok")))
+            await store.record(update(talk(f"conv_{number}"), *chat("hi", f"hello {number}")))
+            await store.record(update(talk(f"conv_{number}"), *chat(f"good morning {number}", "ok")))
         ask, third = chat("hi", "hello 3")
         (ok,) = {chat(f"good morning {number}", "ok")[-1].digest for number in range(3)}
 
@@ -121,6 +121,6 @@ class TestCandidates:
 
     async def test_one_that_says_the_same_over_and_over_is_one(self, store):
         talking = chat(*(["and?", "ok"] * MAX_CANDIDATES * 2))
-        await store.record(turn(talk(), *talking))
+        await store.record(update(talk(), *talking))
 
         assert await store.candidates(TENANT, [], [talking[1].digest]) == {"conv_1": len(talking)}

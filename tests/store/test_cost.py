@@ -10,7 +10,7 @@ from sidecar.conversation.records import Snapshot
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import record as recording
 from sidecar.store.sqlite import store as sqlite
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_aft
         id = f"conv_{length}"
         nodes = chat(*(f"{length} {number}" for number in range(length)))
         left = chat("a branch that was left", "indeed")
-        await store.record(turn(talk(id), *left))
-        await store.record(turn(talk(id, tip=nodes[-1].id), *nodes))
+        await store.record(update(talk(id), *left))
+        await store.record(update(talk(id, tip=nodes[-1].id), *nodes))
         at_the_tip = await steps_of(store, lambda store, id=id, at=nodes[-1]: ask(store, id, at))
         inside = await steps_of(store, lambda store, id=id, at=nodes[1]: ask(store, id, at))
         left_behind = await steps_of(store, lambda store, id=id, at=left[-1]: ask(store, id, at))
@@ -99,7 +99,7 @@ async def test_finding_a_history_costs_the_same_in_a_long_conversation(store):
     costs = []
     for length in (10, 5000):
         nodes = chat(*(f"{length} {number}" for number in range(length)))
-        await store.record(turn(talk(f"conv_{length}"), *nodes))
+        await store.record(update(talk(f"conv_{length}"), *nodes))
         answer = nodes[5]
         costs.append(await steps_of(store, lambda store, at=answer: store.find_by_history(TENANT, [at.hash])))
 
@@ -118,7 +118,7 @@ async def test_recognising_costs_the_same_among_thousands_of_chats_that_all_say_
     for many in (range(50), range(50, 2000)):
         for number in many:
             await store.record(
-                turn(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok", "and?", "ok"))
+                update(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok", "and?", "ok"))
             )
         costs.append(await steps_of(store, recognise))
 
@@ -129,7 +129,7 @@ async def test_one_chat_that_says_ok_thousands_of_times_costs_no_more(store):
     costs = []
     for length in (10, 5000):
         nodes = chat(*(["and?", f"ok {length}"] * (length // 2)))
-        await store.record(turn(talk(f"conv_{length}"), *nodes))
+        await store.record(update(talk(f"conv_{length}"), *nodes))
         said = nodes[1].digest
         costs.append(await steps_of(store, lambda store, said=said: store.candidates(TENANT, [], [said])))
 
@@ -143,8 +143,8 @@ async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversatio
         id = f"conv_{many}"
         roots = [question(f"{many} {number}") for number in range(many)]
         known = [thread(root, updated_at=float(at)) for at, root in enumerate(roots)]
-        await store.put(Snapshot(talk(id), tuple(roots), threads=tuple(known)))
-        again = turn(talk(id), thread=thread(roots[many // 2], updated_at=9000.0))
+        await store.add_snapshot(Snapshot(talk(id), tuple(roots), threads=tuple(known)))
+        again = update(talk(id), thread=thread(roots[many // 2], updated_at=9000.0))
         costs.append(
             [
                 await steps_of(store, lambda store, again=again: store.record(again)),
@@ -163,7 +163,7 @@ async def ask(store, id, at):
     more = question(f"and after {at.id.hex()}?", at)
     answer = reply("so", more)
     told, echoes = exchange(id, more, answer), [(b"e" * 16, answer.id)]
-    whole = turn(
+    whole = update(
         talk(id, tip=answer.id), more, answer, echoes=echoes, exchange=told, thread=thread(at, answer)
     )
     await store.record(whole)

@@ -16,7 +16,7 @@ from sidecar.store.postgres import statements
 from sidecar.store.postgres.database import Database
 from sidecar.store.postgres.rows import number_of
 from sidecar.store.postgres.store import recording
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def request(store, id, at):
     answer = reply("so", more)
     done = exchange(id, more, answer)
     echoes, root = [(b"e" * 16, answer.id)], thread(at, answer)
-    told = turn(talk(id, tip=answer.id), more, answer, echoes=echoes, exchange=done, thread=root)
+    told = update(talk(id, tip=answer.id), more, answer, echoes=echoes, exchange=done, thread=root)
     query, values = recording(told, None)
     return finding, await pages(store, query, *values)
 
@@ -64,8 +64,8 @@ async def test_find_and_record_cost_the_same_after_five_thousand_messages_as_aft
         id = f"conv_{length}"
         nodes = chat(*(f"{length} {number}" for number in range(length)))
         left = chat(f"{length}: a branch that was left", "indeed")
-        await store.record(turn(talk(id), *left))
-        await store.record(turn(talk(id, tip=nodes[-1].id), *nodes))
+        await store.record(update(talk(id), *left))
+        await store.record(update(talk(id, tip=nodes[-1].id), *nodes))
         costs.append([await request(store, id, at) for at in (nodes[-1], nodes[1], left[-1])])
 
     for (find, record), (long_find, long_record) in zip(*costs, strict=True):
@@ -78,7 +78,7 @@ async def test_recognising_costs_the_same_among_hundreds_of_chats_that_all_say_o
     costs = []
     for many in (range(50), range(50, 600)):
         for number in many:
-            await store.record(turn(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok")))
+            await store.record(update(talk(f"conv_{number}"), *chat("hi", "ok", f"{number}", "ok")))
         known = await pages(store, statements.FIND_BY_HISTORY, TENANT, [b"n" * 16, answer.hash])
         costs.append((known, await pages(store, statements.CANDIDATES, TENANT, [ask.hash, answer.digest])))
 
@@ -89,11 +89,11 @@ async def test_recognising_costs_the_same_among_hundreds_of_chats_that_all_say_o
 
 async def test_a_path_costs_by_its_length_and_not_by_the_branches_beside_it(store):
     nodes = chat(*(f"{number}" for number in range(20)))
-    await store.record(turn(talk(), *nodes))
+    await store.record(update(talk(), *nodes))
     values = (number_of("conv_1"), nodes[-1].id)
     alone = await pages(store, statements.PATH, *values)
     for number in range(300):
-        await store.record(turn(talk(), *chat(f"another {number}", "indeed", "and?", "so")))
+        await store.record(update(talk(), *chat(f"another {number}", "indeed", "and?", "so")))
 
     assert 20 < await pages(store, statements.PATH, *values) < 2 * alone
 
@@ -105,7 +105,7 @@ async def test_the_newest_exchanges_cost_the_same_in_a_long_conversation(store):
         whole = Snapshot(
             talk(id), exchanges=tuple(Exchange(exchange_id(at, b"abcd"), id) for at in range(number))
         )
-        await store.put(whole)
+        await store.add_snapshot(whole)
         values = (number_of(id), TENANT, b"\xff" * 32, 20)
         costs.append(await pages(store, statements.EXCHANGES, *values))
 
@@ -118,9 +118,9 @@ async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversatio
         id = f"conv_{many}"
         roots = [question(f"{many} {number}") for number in range(many)]
         known = [thread(root, updated_at=float(at)) for at, root in enumerate(roots)]
-        await store.put(Snapshot(talk(id), tuple(roots), threads=tuple(known)))
+        await store.add_snapshot(Snapshot(talk(id), tuple(roots), threads=tuple(known)))
         found = await pages(store, statements.THREADS, number_of(id), 64)
-        query, values = recording(turn(talk(id), thread=thread(roots[5], updated_at=9000.0)), None)
+        query, values = recording(update(talk(id), thread=thread(roots[5], updated_at=9000.0)), None)
         costs.append((found, await pages(store, query, *values)))
 
     for few, lots in zip(*costs, strict=True):
@@ -139,7 +139,7 @@ async def test_a_prompt_that_comes_again_is_not_written_again(server, store, key
     async def written(system):
         before = await inner._fetch("SELECT pg_table_size('thread')")
         for _ in range(9):
-            await store.record(turn(talk(), ask, thread=thread(ask, system=system)))
+            await store.record(update(talk(), ask, thread=thread(ask, system=system)))
         after = await inner._fetch("SELECT pg_table_size('thread')")
         return after[0][0] - before[0][0]
 
@@ -162,7 +162,7 @@ async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch)
     monkeypatch.setattr(Database, "run", counts)
     nodes = chat("hi", "hello")
     done, root = exchange("conv_1", *nodes), thread(*nodes)
-    await store.record(turn(talk(), *nodes, system=b"[]", exchange=done, thread=root))
+    await store.record(update(talk(), *nodes, system=b"[]", exchange=done, thread=root))
     await store.find(TENANT, ["conv_1"], [nodes[1].hash])
     await store.find_by_history(TENANT, [nodes[1].hash])
     await store.candidates(TENANT, [nodes[0].hash], [nodes[1].digest])
@@ -170,7 +170,7 @@ async def test_every_question_of_a_request_is_one_round_trip(store, monkeypatch)
     await store.tree("conv_1")
     await store.system("conv_1")
     assert await store.threads("conv_1") == [root]
-    await store.summary("conv_1", [nodes[0].hash])
+    await store.find_summary("conv_1", [nodes[0].hash])
     (only,) = await store.exchanges(TENANT, "conv_1")
     await store.exchange(TENANT, "conv_1", only.id)
 

@@ -21,7 +21,7 @@ from sidecar.store.encrypted.cipher import (
 )
 from sidecar.store.encrypted.content import Content
 from sidecar.store.encrypted.store import EncryptedStore
-from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, update
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 FRONT = b"f" * 16
@@ -75,8 +75,8 @@ async def fill(store, id="conv_1", tenant=TENANT):
     detail = Detail((answer.id,), target="xyzzy target", sent=Sent("xyzzy rule"))
     done = exchange(id, ask, at=7, detail=detail)
     root = thread(ask, answer, system=b'["xyzzy prompt"]', model="xyzzy model", tools=("xyzzy tool",))
-    await store.record(turn(about, ask, answer, system=b'["xyzzy system"]', exchange=done, thread=root))
-    await store.summarise(id, Summary(FRONT, "the xyzzy summary", "small", 1.0))
+    await store.record(update(about, ask, answer, system=b'["xyzzy system"]', exchange=done, thread=root))
+    await store.add_summary(id, Summary(FRONT, "the xyzzy summary", "small", 1.0))
     return ask, answer
 
 
@@ -88,7 +88,7 @@ async def _filled(stores, *keys):
 
 
 async def everything(store):
-    return [await store.whole(each.id) async for each in store.conversation_stats(sized=False)]
+    return [await store.snapshot(each.id) async for each in store.conversation_stats(sized=False)]
 
 
 def refused(error):
@@ -115,7 +115,7 @@ async def test_with_the_key_all_of_it_is_there(stores):
 
     assert await store.tree("conv_1") == [ask, answer]
     assert await store.system("conv_1") == (b'["xyzzy system"]', b'["xyzzy system"]')
-    assert (await store.summary("conv_1", [FRONT])).text == "the xyzzy summary"
+    assert (await store.find_summary("conv_1", [FRONT])).text == "the xyzzy summary"
     (done,) = await store.exchanges(TENANT, "conv_1")
     assert (done.detail.target, done.detail.sent) == ("xyzzy target", Sent("xyzzy rule"))
     assert await store.exchange(TENANT, "conv_1", done.id) == done
@@ -224,7 +224,7 @@ async def test_a_thread_that_was_changed_or_put_elsewhere_does_not_open(stores, 
     store = await stores(OLD)
     await fill(store)
     other = question("good day")
-    await store.record(turn(talk(), other, thread=thread(other)))
+    await store.record(update(talk(), other, thread=thread(other)))
     await fill(store, "conv_2", OTHER_TENANT)
     await stores.close()
     stores.execute(swap)
@@ -254,13 +254,13 @@ async def test_a_thread_of_somebody_without_the_key_is_not_believed(stores, forg
     with refused("is not encrypted, and all of it was"):
         await store.threads("conv_1")
     with refused("is not encrypted, and all of it was"):
-        await store.whole("conv_1")
+        await store.snapshot("conv_1")
 
 
 async def test_an_encrypted_thread_keeps_what_the_next_turn_does_not_name(stores):
     store = await stores(OLD)
     ask, answer = await fill(store)
-    await store.record(turn(talk(), thread=Thread(ask.id, tools=())))
+    await store.record(update(talk(), thread=Thread(ask.id, tools=())))
 
     (now,) = await store.threads("conv_1")
     assert now == Thread(ask.id, answer.id, None, "xyzzy model", (), is_answered=True)
@@ -277,7 +277,7 @@ async def test_what_somebody_wrote_without_the_key_is_not_believed(stores):
     with refused("is not encrypted, and all of it was"):
         await store.tree("conv_1")
     with refused("is not encrypted, and all of it was"):
-        await store.summary("conv_1", [FRONT])
+        await store.find_summary("conv_1", [FRONT])
     with refused("is not encrypted, and all of it was"):
         await store.exchanges(TENANT, "conv_1")
 
@@ -331,7 +331,7 @@ class TestAStoreThatWasEncrypted:
         store = await stores(OLD)
 
         with refused("conversation conv_1 is not "):
-            await store.whole("conv_1")
+            await store.snapshot("conv_1")
         assert {each.id async for each in store.conversation_stats()} == {"conv_1", "conv_2"}
 
     async def test_a_tenant_that_cannot_be_told_hides_no_other_conversation(self, stores):
@@ -357,9 +357,9 @@ class TestAStoreThatWasEncrypted:
         with wrong:
             await store.system("conv_1")
         with wrong:
-            await store.summary("conv_1", [FRONT])
+            await store.find_summary("conv_1", [FRONT])
         with wrong:
-            await store.whole("conv_1")
+            await store.snapshot("conv_1")
 
     async def test_a_cut_secret_is_an_error(self, stores):
         await _filled(stores, OLD)
@@ -381,11 +381,11 @@ class TestAStoreThatWasEncrypted:
             if len(keys) == 2:
                 assert await store.re_encrypt(lambda _: None) == 1
             assert [each.id async for each in store.conversation_stats(tenant=TENANT)] == ["conv_1"]
-            assert (await store.whole("conv_1")).nodes == (ask, answer)
+            assert (await store.snapshot("conv_1")).nodes == (ask, answer)
         await stores.close()
         stores.execute("UPDATE conversation SET tenant = CAST(x'01' || zeroblob(16) AS BLOB)")
         with refused("or is another tenant's"):
-            await (await stores(NEW)).whole("conv_1")
+            await (await stores(NEW)).snapshot("conv_1")
 
 
 class TestAStoreThatGetsAKey:
@@ -401,11 +401,11 @@ class TestAStoreThatGetsAKey:
         assert await store.candidates(TENANT, [], [answer.digest]) == {"conv_1": 2}
         assert (await store.find(TENANT, ["conv_1"], [answer.hash])).nodes == {answer.hash: [answer]}
         assert (await store.find(OTHER_TENANT, ["conv_1"], [answer.hash])).conversation is None
-        await store.record(turn(talk(), more))
+        await store.record(update(talk(), more))
         assert await store.tree("conv_1") == [ask, answer, more]
         await fill(store, "conv_2")
         assert [each.id async for each in store.conversation_stats(tenant=TENANT)] == ["conv_2", "conv_1"]
-        assert (await store.summary("conv_1", [FRONT])).text == "the xyzzy summary"
+        assert (await store.find_summary("conv_1", [FRONT])).text == "the xyzzy summary"
         assert b"plugh" not in stores.words()
         assert b"xyzzy" in stores.words()
 
@@ -462,7 +462,7 @@ class TestRotation:
         store = await stores(NEW, OLD)
         before = await everything(store)
         more = question("and?", answer)
-        await store.record(turn(talk(), more))
+        await store.record(update(talk(), more))
 
         assert len(before) == 1
         assert len(await store.tree("conv_1")) == 3
@@ -482,14 +482,14 @@ class TestRotation:
 
     async def test_a_conversation_of_exchanges_alone_is_gone_over_as_well(self, stores):
         done = exchange("conv_1", None)
-        await (await stores(OLD)).record(turn(talk(), exchange=done))
+        await (await stores(OLD)).record(update(talk(), exchange=done))
 
         assert await (await stores(NEW, OLD)).re_encrypt(lambda _: None) == 1
         assert await (await stores(NEW)).exchanges(TENANT, "conv_1") == [done]
 
     async def test_a_conversation_of_a_thread_alone_is_gone_over_as_well(self, stores):
         root = thread(question("hi"))
-        await (await stores(OLD)).record(turn(talk(), thread=root))
+        await (await stores(OLD)).record(update(talk(), thread=root))
 
         assert await (await stores(NEW, OLD)).re_encrypt(lambda _: None) == 1
         store = await stores(NEW)
@@ -498,9 +498,9 @@ class TestRotation:
 
     async def test_a_model_that_stayed_as_it_was_is_gone_over_as_well(self, stores):
         root = thread(question("hi"))
-        await (await stores(OLD)).record(turn(talk(), thread=root))
+        await (await stores(OLD)).record(update(talk(), thread=root))
         store = await stores(NEW, OLD)
-        await store.record(turn(talk(), thread=replace(root, model=None)))
+        await store.record(update(talk(), thread=replace(root, model=None)))
 
         assert await store.re_encrypt(lambda _: None) == 1
         assert await (await stores(NEW)).threads("conv_1") == [root]
@@ -533,13 +533,13 @@ class TestRotation:
         later = EncryptedStore(inner, [NEW, OLD])
         await later.open()
         more = question("and?", answer)
-        rewrite = inner.rewrite
+        rewrite = inner.replace_snapshot
 
         async def late(conversation, change):
-            await later.record(turn(talk(), more))
+            await later.record(update(talk(), more))
             return await rewrite(conversation, change)
 
-        monkeypatch.setattr(inner, "rewrite", late)
+        monkeypatch.setattr(inner, "replace_snapshot", late)
         assert await later.re_encrypt(lambda _: None) == 1
         assert (await later.tree("conv_1"))[-1] == more
 
@@ -552,13 +552,13 @@ class TestRotation:
         async def gone(conversation):
             return None
 
-        monkeypatch.setattr(inner, "whole", gone)
+        monkeypatch.setattr(inner, "snapshot", gone)
         assert await store.re_encrypt(lambda _: None) == 0
 
 
 async def test_a_secret_from_elsewhere_is_kept_encrypted(stores):
     store = await stores(OLD)
-    await store.keep_secret(b"s" * 32)
+    await store.replace_secret(b"s" * 32)
     await fill(store)
 
     assert b"s" * 32 not in stores.words()
@@ -585,7 +585,7 @@ async def test_it_says_what_waits_and_checks_like_the_store_inside(stores):
     assert store.waiting() == (0, 0)
     await store.check()
     await store.probe()
-    async with store.append_lock("a", 1.0):
+    async with store.cross_process_lock("a", 1.0):
         pass
 
 
@@ -691,12 +691,12 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
         store = EncryptedStore(make_store(url), keys, accept_plaintext=True)
         await store.open()
         answer = reply(f"and {len(keys)}", answer)
-        await store.record(turn(talk(), answer))
+        await store.record(update(talk(), answer))
         assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
         if OLD in keys:
             assert await store.re_encrypt(lambda _: None) == 1
             await store.purge(compact=True)
-        whole = await store.whole("conv_1")
+        whole = await store.snapshot("conv_1")
         assert whole is not None
         assert [node.body for node in whole.nodes[:1]] == [question("the xyzzy question").body]
         assert whole.nodes[-1] == answer
@@ -706,7 +706,7 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
     raw.may_be_encrypted = True
     await raw.open()
     try:
-        whole = await raw.whole("conv_1")
+        whole = await raw.snapshot("conv_1")
         assert whole is not None
         assert all(is_encrypted(node.body) for node in whole.nodes)
         assert whole.conversation.tenant != TENANT

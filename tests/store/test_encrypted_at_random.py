@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.conversation.records import Summary
 from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
-from tests.store.trees import OTHER_TENANT, TENANT, chat, reply, talk, thread, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, reply, talk, thread, update
 
 KEY = bytes(range(32))
 FRONT = b"f" * 16
@@ -85,8 +85,8 @@ async def _fill(path):
         answer = reply("an answer", ask, tenant=tenant, usage=f'{{"of":"{id}"}}'.encode())
         about, system = talk(id, key=id, tenant=tenant, tip=answer.id), f'["{id}"]'.encode()
         root = thread(ask, answer, system=system, model=id, tools=(id,))
-        await store.record(turn(about, ask, answer, system=system, thread=root))
-        await store.summarise(id, Summary(FRONT, f"summary of {id}", "small", 1.0))
+        await store.record(update(about, ask, answer, system=system, thread=root))
+        await store.add_summary(id, Summary(FRONT, f"summary of {id}", "small", 1.0))
     seen = await _everything(store)
     await store.close()
     return seen
@@ -97,10 +97,10 @@ async def _everything(store):
     seen = {}
     for id, tenant in TENANTS.items():
         asked = {
-            "whole": store.whole(id),
+            "snapshot": store.snapshot(id),
             "tree": store.tree(id),
             "system": store.system(id),
-            "summary": store.summary(id, [FRONT]),
+            "summary": store.find_summary(id, [FRONT]),
             "threads": store.threads(id),
             "find": store.find(tenant, [id], []),
             "by others": store.find(tenant[::-1], [id], []),
@@ -176,4 +176,4 @@ def test_a_tampered_cell_is_right_or_an_error(filled, tmp_path_factory, places):
             assert value == right[id, what] or value.conversation is None
         else:
             # A tenant that is empty stands for a conversation that is being deleted.
-            assert value == right[id, what] or (what == "whole" and value is None)
+            assert value == right[id, what] or (what == "snapshot" and value is None)

@@ -11,7 +11,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
 from sidecar.store.postgres.database import Database
 from sidecar.store.postgres.lease import held
-from tests.store.trees import TENANT, chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, question, reply, talk, update
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def test_one_after_the_other(replicas):
     log = []
 
     async def append(number):
-        async with replicas[number % 2].append_lock("conv_1", 10.0):
+        async with replicas[number % 2].cross_process_lock("conv_1", 10.0):
             log.append(("in", number))
             await asyncio.sleep(0.01)
             log.append(("out", number))
@@ -45,46 +45,46 @@ async def test_one_after_the_other(replicas):
 
 
 async def test_conversations_do_not_wait_for_each_other(replicas):
-    async with replicas[0].append_lock("conv_1", 0.0), replicas[1].append_lock("conv_2", 0.0):
+    async with replicas[0].cross_process_lock("conv_1", 0.0), replicas[1].cross_process_lock("conv_2", 0.0):
         pass
 
 
 async def test_who_would_wait_too_long_is_told(replicas):
-    async with replicas[0].append_lock("conv_1", 1.0):
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
         with pytest.raises(TimeoutError):
-            async with replicas[1].append_lock("conv_1", 0.1):
+            async with replicas[1].cross_process_lock("conv_1", 0.1):
                 raise AssertionError
         with pytest.raises(TimeoutError):
-            async with replicas[1].append_lock("conv_1", 0.0):
+            async with replicas[1].cross_process_lock("conv_1", 0.0):
                 raise AssertionError
 
 
 async def test_a_turn_is_given_back_at_its_end_also_after_an_error(server, postgres_url, replicas):
     async def fail():
-        async with replicas[0].append_lock("conv_1", 1.0):
+        async with replicas[0].cross_process_lock("conv_1", 1.0):
             assert await leases(server, postgres_url) == "SELECT 1"
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         await fail()
     assert await leases(server, postgres_url) == "SELECT 0"
-    async with replicas[1].append_lock("conv_1", 0.0):
+    async with replicas[1].cross_process_lock("conv_1", 0.0):
         pass
 
 
 async def test_it_is_renewed_for_as_long_as_the_request_runs(replicas):
-    async with replicas[0].append_lock("conv_1", 1.0):
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
         with pytest.raises(TimeoutError):
-            async with replicas[1].append_lock("conv_1", 1.5):  # more than two leases
+            async with replicas[1].cross_process_lock("conv_1", 1.5):  # more than two leases
                 raise AssertionError
 
 
 async def test_who_leaves_while_waiting_leaves_nothing_behind(server, postgres_url, replicas):
     async def wait():
-        async with replicas[1].append_lock("conv_1", 10.0):
+        async with replicas[1].cross_process_lock("conv_1", 10.0):
             raise AssertionError
 
-    async with replicas[0].append_lock("conv_1", 1.0):
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
         waiting = asyncio.ensure_future(wait())
         await asyncio.sleep(0.1)
         waiting.cancel()
@@ -101,9 +101,9 @@ async def test_a_dead_replica_keeps_its_turn_only_for_the_time_of_the_lease(repl
     clock = asyncio.get_running_loop().time
     begun = clock()
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(dead.append_lock("conv_1", 1.0))
+        await stack.enter_async_context(dead.cross_process_lock("conv_1", 1.0))
         await dead.close()
-        async with replicas[0].append_lock("conv_1", 5.0):
+        async with replicas[0].cross_process_lock("conv_1", 5.0):
             assert 0.3 < clock() - begun < 3.0
 
 
@@ -111,14 +111,14 @@ async def test_what_is_recorded_under_a_lost_turn_is_refused_whole(replicas, mon
     """A replica that hung for long must not put its turn beside the one that came after."""
     hung, other = replicas
     ask, answer = chat("hi", "hello")
-    await hung.record(turn(talk(tip=answer.id), ask, answer))
+    await hung.record(update(talk(tip=answer.id), ask, answer))
     late, later = question("late", answer), question("later", answer)
     monkeypatch.setattr(hung._leases, "_renew", lambda lease: asyncio.sleep(60))
 
-    async with hung.append_lock("conv_1", 1.0):
-        async with other.append_lock("conv_1", 5.0):
-            await other.record(turn(talk(tip=later.id), later))
-        told = turn(talk(tip=late.id), late, reply("so", late), echoes=[(b"e" * 16, late.id)], system=b"[]")
+    async with hung.cross_process_lock("conv_1", 1.0):
+        async with other.cross_process_lock("conv_1", 5.0):
+            await other.record(update(talk(tip=later.id), later))
+        told = update(talk(tip=late.id), late, reply("so", late), echoes=[(b"e" * 16, late.id)], system=b"[]")
         with pytest.raises(StoreUnavailable, match="the turn to append was lost"):
             await hung.record(told)
 
@@ -135,11 +135,11 @@ async def test_a_new_conversation_is_not_begun_under_a_lost_turn_either(replicas
     hung, other = replicas
     monkeypatch.setattr(hung._leases, "_renew", lambda lease: asyncio.sleep(60))
 
-    async with hung.append_lock("conv_1", 1.0):
-        async with other.append_lock("conv_1", 5.0):
+    async with hung.cross_process_lock("conv_1", 1.0):
+        async with other.cross_process_lock("conv_1", 5.0):
             pass
         with pytest.raises(StoreUnavailable):
-            await hung.record(turn(talk(), question("hi")))
+            await hung.record(update(talk(), question("hi")))
 
     assert [each async for each in hung.conversations()] == []
 
@@ -147,8 +147,8 @@ async def test_a_new_conversation_is_not_begun_under_a_lost_turn_either(replicas
 async def test_a_task_that_the_request_started_records_under_its_turn(replicas):
     ask = question("hi")
 
-    async with replicas[0].append_lock("conv_1", 1.0):
-        recording = asyncio.create_task(replicas[0].record(turn(talk(), ask)))
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
+        recording = asyncio.create_task(replicas[0].record(update(talk(), ask)))
         await recording
 
     assert await replicas[1].tree("conv_1") == [ask]
@@ -160,11 +160,11 @@ async def test_what_goes_on_after_the_request_is_recorded_all_the_same(replicas)
 
     async def record(text):
         await ended.wait()
-        await replicas[0].record(turn(talk(), question(text)))
+        await replicas[0].record(update(talk(), question(text)))
 
-    async with replicas[0].append_lock("conv_1", 1.0):
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
         late = asyncio.create_task(record("late"))
-    async with replicas[1].append_lock("conv_1", 1.0):
+    async with replicas[1].cross_process_lock("conv_1", 1.0):
         ended.set()
         await late
 
@@ -172,7 +172,7 @@ async def test_what_goes_on_after_the_request_is_recorded_all_the_same(replicas)
 
 
 async def test_a_turn_that_ends_while_it_is_recorded_takes_nothing_along(replicas, monkeypatch):
-    async with replicas[0].append_lock("conv_1", 1.0):
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
         lease = held.get()
         assert lease is not None
         await replicas[0]._leases._release(lease)
@@ -193,7 +193,7 @@ async def test_a_turn_that_ends_while_it_is_recorded_takes_nothing_along(replica
         async def ends(self, work, **about):
             return await run(self, lambda connection: work(Ends(connection)), **about)
 
-        told = turn(talk(), question("hi"))
+        told = update(talk(), question("hi"))
         with pytest.raises(StoreUnavailable):
             await replicas[0].record(told)
         with monkeypatch.context() as patched:
@@ -207,19 +207,19 @@ async def test_recording_renews(replicas, monkeypatch):
     monkeypatch.setattr(replicas[0]._leases, "_renew", lambda lease: asyncio.sleep(60))
 
     async def wait():
-        async with replicas[1].append_lock("conv_1", 1.2):
+        async with replicas[1].cross_process_lock("conv_1", 1.2):
             raise AssertionError
 
-    async with replicas[0].append_lock("conv_1", 1.0):
+    async with replicas[0].cross_process_lock("conv_1", 1.0):
         waiting = asyncio.ensure_future(wait())
         for number in range(12):
             await asyncio.sleep(0.1)
-            await replicas[0].record(turn(talk(), question(f"{number}")))
+            await replicas[0].record(update(talk(), question(f"{number}")))
         with pytest.raises(TimeoutError):
             await waiting
 
 
 async def test_stores_of_one_process_have_nobody_to_wait_for():
     store = make_store(None)
-    async with store.append_lock("conv_1", 0.0), store.append_lock("conv_1", 0.0):
+    async with store.cross_process_lock("conv_1", 0.0), store.cross_process_lock("conv_1", 0.0):
         pass

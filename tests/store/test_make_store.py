@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from sidecar.store import MemoryStore, SQLiteStore, make_store
-from tests.store.trees import question, talk, turn
+from tests.store.trees import question, talk, update
 
 
 def test_a_path_makes_a_file_and_none_makes_memory(tmp_path):
@@ -40,7 +40,7 @@ async def test_a_given_secret_is_used(path):
 
 async def test_opening_and_closing_leaves_what_is_in_memory():
     store = make_store(None)
-    await store.record(turn(talk(), question("hi")))
+    await store.record(update(talk(), question("hi")))
     await store.open()
     await store.close()
     assert len(await store.tree("conv_1")) == 1

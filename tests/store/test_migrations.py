@@ -13,7 +13,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
-from tests.store.trees import TENANT, chat, question, talk, turn
+from tests.store.trees import TENANT, chat, question, talk, update
 
 SECOND = """
     -- A comment; with a semicolon.
@@ -114,9 +114,9 @@ async def test_what_the_first_version_recorded_is_recognised_after_the_migration
         assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_1"
         assert await store.candidates(TENANT, [], [answer.digest]) == {"conv_1": 2}
         assert [each async for each in store.conversations()] == [talk(system=b"s")]
-        await store.record(turn(talk(weights=b"w"), question("more", answer)))
+        await store.record(update(talk(weights=b"w"), question("more", answer)))
         assert [each async for each in store.conversations()] == [talk(system=b"s", weights=b"w")]
-        assert await store.recall() == {}
+        assert await store.load_learned() == {}
     finally:
         await store.close()
 

@@ -16,7 +16,7 @@ from sidecar.store.postgres.rows import number_of
 from sidecar.store.postgres.store import PostgresStore
 from sidecar.store.url import address_of
 from tests.store.test_twins import compare, records
-from tests.store.trees import TENANT, chat, talk, turn
+from tests.store.trees import TENANT, chat, talk, update
 
 SCRIPT = (Path(__file__).parents[2] / "config" / "postgres-partitions.sql").read_text()
 
@@ -62,7 +62,7 @@ async def test_a_request_goes_to_one_part_of_each_table(server, divided):
     store = PostgresStore(address_of(server.url(divided)))
     await store.open()
     nodes = chat("hi", "hello")
-    await store.record(turn(talk(), *nodes))
+    await store.record(update(talk(), *nodes))
 
     async def explain(connection):
         rows = await connection.fetch(
@@ -81,7 +81,7 @@ async def test_a_store_in_which_something_is_stays_as_it_is(server):
     name = await tables_of(server)
     store = make_store(server.url(name))
     await store.open()
-    await store.record(turn(talk(), *chat("hi", "hello")))
+    await store.record(update(talk(), *chat("hi", "hello")))
 
     with pytest.raises(asyncpg.RaiseError, match="is not empty"):
         await server.execute(SCRIPT, name)

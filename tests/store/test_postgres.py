@@ -13,7 +13,7 @@ from sidecar.store import make_store
 from sidecar.store.migrations import migrations
 from sidecar.store.postgres import schema
 from sidecar.store.postgres.database import Database
-from tests.store.trees import TENANT, chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, question, reply, talk, update
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ class TestTheStart:
         stores = await asyncio.gather(*(opened(url) for _ in range(5)))
         try:
             assert len({store.secret for store in stores}) == 1
-            await stores[0].record(turn(talk(), *chat("hi", "hello")))
+            await stores[0].record(update(talk(), *chat("hi", "hello")))
             assert len(await stores[1].tree("conv_1")) == 2
         finally:
             await asyncio.gather(*(store.close() for store in stores))
@@ -71,7 +71,7 @@ class TestTheStart:
 
     async def test_an_older_schema_gets_only_what_it_lacks(self, server, url, monkeypatch):
         store = await opened(url)
-        await store.record(turn(talk(), question("hi")))
+        await store.record(update(talk(), question("hi")))
         await store.close()
         known = migrations("postgres")
         another = (
@@ -164,11 +164,14 @@ class TestAServerThatGoesAway:
     async def test_what_is_asked_meanwhile_is_answered_once_it_is_back(self, mortal_server, caplog):
         store = await opened(mortal_server.url(await mortal_server.database()))
         ask, answer = chat("hi", "hello")
-        await store.record(turn(talk(), ask))
+        await store.record(update(talk(), ask))
         mortal_server.kill()
         asked = [
             asyncio.ensure_future(each)
-            for each in (store.record(turn(talk(), ask, answer)), store.find(TENANT, ["conv_1"], [ask.hash]))
+            for each in (
+                store.record(update(talk(), ask, answer)),
+                store.find(TENANT, ["conv_1"], [ask.hash]),
+            )
         ]
         await asyncio.sleep(0.2)
         assert not any(each.done() for each in asked)
@@ -188,7 +191,7 @@ class TestAServerThatGoesAway:
         for _ in range(3):
             begun = clock()
             with pytest.raises(StoreUnavailable, match="the store failed: the database cannot be reached"):
-                await store.record(turn(talk(), question("hi")))
+                await store.record(update(talk(), question("hi")))
             waits.append(clock() - begun)
 
         assert waits[0] >= 0.5
@@ -198,7 +201,7 @@ class TestAServerThatGoesAway:
             await store.probe()
         assert clock() - begun < 0.3
         mortal_server.start()
-        await store.record(turn(talk(), question("hi")))
+        await store.record(update(talk(), question("hi")))
         await store.close()
 
     async def test_a_turn_whose_commit_was_not_confirmed_is_there_once(self, server, url, monkeypatch):
@@ -220,7 +223,7 @@ class TestAServerThatGoesAway:
         monkeypatch.setattr(Database, "run", loses_the_answer)
         nodes = chat("hi", "hello")
         await store.record(
-            turn(talk(tip=nodes[1].id), *nodes, echoes=[(b"e" * 16, nodes[0].id)], system=b"[]")
+            update(talk(tip=nodes[1].id), *nodes, echoes=[(b"e" * 16, nodes[0].id)], system=b"[]")
         )
 
         assert lost
@@ -234,7 +237,7 @@ class TestAServerThatGoesAway:
         await server.execute(
             f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
         )
-        recording = asyncio.ensure_future(store.record(turn(talk(), question("hi"))))
+        recording = asyncio.ensure_future(store.record(update(talk(), question("hi"))))
         await asyncio.sleep(0.2)
         assert not recording.done()
         await server.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
@@ -262,22 +265,22 @@ class TestRecording:
     async def test_a_name_with_a_nul_in_it_is_kept_as_near_as_can_be(self, store):
         ask = question("hi")
         answer = reply("\0 hello", ask, model="m\0", finish_reason="\0")
-        await store.record(turn(talk(), ask, answer))
-        await store.remember("tokens:\0", b"1")
+        await store.record(update(talk(), ask, answer))
+        await store.save_learned("tokens:\0", b"1")
 
         found = await store.tree("conv_1")
 
         assert (found[1].body, found[1].model) == (answer.body, "m\ufffd")
-        assert await store.recall() == {"tokens:\ufffd": b"1"}
+        assert await store.load_learned() == {"tokens:\ufffd": b"1"}
 
     async def test_a_text_that_is_no_unicode_is_refused(self, store):
         with pytest.raises(StoreUnavailable, match="the store failed: it cannot hold a value"):
-            await store.record(turn(talk(), question("hi", model="\ud800")))
+            await store.record(update(talk(), question("hi", model="\ud800")))
         with pytest.raises(StoreUnavailable):
             await anext(store.conversations("\ud800"))
 
     async def test_a_caller_that_leaves_does_not_take_its_turn_along(self, store):
-        recording = asyncio.ensure_future(store.record(turn(talk(), question("hi"))))
+        recording = asyncio.ensure_future(store.record(update(talk(), question("hi"))))
         await asyncio.sleep(0)
         recording.cancel()
         await store.close()
@@ -287,12 +290,12 @@ class TestRecording:
 
     async def test_turns_recorded_at_once_on_many_connections_are_all_there_in_one_order(self, store):
         ask, answer = chat("hi", "hello")
-        await store.record(turn(talk(), ask, answer))
+        await store.record(update(talk(), ask, answer))
         told = []
         for number in range(40):
             more = question(f"more {number}", answer)
             told.append((more, reply("so", more)))
-        await asyncio.gather(*(store.record(turn(talk(), *each)) for each in told))
+        await asyncio.gather(*(store.record(update(talk(), *each)) for each in told))
 
         tree = await store.tree("conv_1")
 
@@ -316,7 +319,7 @@ class TestRecording:
     async def prepares(url):
         """Does the store at this URL leave prepared statements on its connections?"""
         store = await opened(f"{url}&connections=1")
-        await store.record(turn(talk(), *chat("hi", "hello")))
+        await store.record(update(talk(), *chat("hi", "hello")))
         await store.find(TENANT, ["conv_1"], [])
         ((number,),) = await store._fetch("SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql")
         await store.close()

@@ -22,7 +22,7 @@ from sidecar.store.migrations import migrations
 from sidecar.store.postgres import schema
 from sidecar.store.postgres.rows import arrays_of, keys_of, node_of, number_of
 from tests.store.record import SECRET
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
 FILE = Path(__file__).parent / "recorded" / "postgres_1.statements"
 SQL = dict(re.findall(r"^-- name: (\w+)\n(.*?)(?=\n\n-- name: |\Z)", FILE.read_text("utf-8"), re.S | re.M))
@@ -81,7 +81,7 @@ async def url(server, monkeypatch):
         patched.setattr(schema, "migrations", lambda _: first)
         store = make_store(url)
         await store.open()
-        await store.keep_secret(SECRET)
+        await store.replace_secret(SECRET)
         await store.close()
     return url
 
@@ -118,7 +118,7 @@ async def fill(before):
         digest = Chain(tenant).hash(None, SYSTEM)
         about = talk(id, key="same-key", tenant=tenant, tip=again.id, full=True, weights=b"w", system=digest)
         echoes = [(b"e" * 16, nodes[1].id)]
-        await before.record(turn(about, *nodes, again, echoes=echoes, system=SYSTEM))
+        await before.record(update(about, *nodes, again, echoes=echoes, system=SYSTEM))
 
 
 async def exported(store):
@@ -141,29 +141,29 @@ async def test_a_database_of_schema_1_is_opened_exports_the_same_and_goes_on(bef
     assert await exported(store) == told
     assert store.secret == SECRET
     async for each in store.conversation_stats():
-        whole = await store.whole(each.id)
+        whole = await store.snapshot(each.id)
         assert (whole.exchanges, whole.threads, list(wrongs(whole, store.secret))) == ((), (), [])
         more = question("more", whole.nodes[-1], tenant=each.tenant)
         done = exchange(each.id, more)
         about, root = replace(whole.conversation, tip=more.id), thread(whole.nodes[0], more)
-        await store.record(turn(about, more, exchange=done, thread=root))
+        await store.record(update(about, more, exchange=done, thread=root))
         assert await store.exchanges(each.tenant, each.id) == [done]
         assert await store.threads(each.id) == [root]
 
 
 async def test_a_sidecar_of_before_goes_on_while_and_after_the_database_is_migrated(before, opened):
     ask, answer = chat("hi", "hello")
-    await before.record(turn(talk(), ask, answer))
+    await before.record(update(talk(), ask, answer))
     assert await before.find("conv_1", answer.hash) == [answer.id]
 
     store = await opened()
     more, so = chat("and?", "so", under=answer)
     done = exchange("conv_1", more, so)
     root = thread(ask, so)
-    await store.record(turn(talk(tip=so.id), more, so, exchange=done, thread=root))
+    await store.record(update(talk(tip=so.id), more, so, exchange=done, thread=root))
     assert await before.find("conv_1", so.hash) == [so.id]
     last = question("thanks", so)
-    await before.record(turn(talk(tip=last.id), last))
+    await before.record(update(talk(tip=last.id), last))
 
     assert await store.tree("conv_1") == await before.tree("conv_1") == [ask, answer, more, so, last]
     assert (await store.find(TENANT, ["conv_1"], [last.hash])).nodes == {last.hash: [last]}
@@ -177,18 +177,21 @@ async def test_a_sidecar_of_before_goes_on_while_and_after_the_database_is_migra
 async def test_both_record_into_one_conversation_at_once_and_nothing_is_lost(before, opened):
     store = await opened()
     root = question("hi")
-    await before.record(turn(talk(), root))
+    await before.record(update(talk(), root))
     mine = [reply(f"new {number}", root) for number in range(40)]
     theirs = [reply(f"old {number}", root) for number in range(40)]
     done = [exchange("conv_1", root, answer) for answer in mine]
 
     async def by_the_older():
         for answer in theirs:
-            await before.record(turn(talk(), answer))
+            await before.record(update(talk(), answer))
 
     await asyncio.gather(
         by_the_older(),
-        *(store.record(turn(talk(), answer, exchange=each)) for answer, each in zip(mine, done, strict=True)),
+        *(
+            store.record(update(talk(), answer, exchange=each))
+            for answer, each in zip(mine, done, strict=True)
+        ),
     )
 
     kept = await store.tree("conv_1")
@@ -205,18 +208,18 @@ async def test_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, op
     ask, answer = chat("hi", "hello")
     done = exchange("conv_1", ask, answer)
     other = exchange("conv_2", ask, answer)
-    await store.record(turn(talk(), ask, answer, exchange=done))
-    await store.record(turn(talk("conv_2"), ask, answer, exchange=other))
+    await store.record(update(talk(), ask, answer, exchange=done))
+    await store.record(update(talk("conv_2"), ask, answer, exchange=other))
 
     await before.delete("conv_1")
     assert await store.exchanges(TENANT, "conv_1") == []
     assert await store.exchange(TENANT, "conv_1", done.id) is None
-    await before.record(turn(talk(), ask, answer))  # the same chat, begun anew
+    await before.record(update(talk(), ask, answer))  # the same chat, begun anew
     assert await store.exchanges(TENANT, "conv_1") == []
     assert await store.exchange(TENANT, "conv_1", done.id) is None
-    assert (await store.whole("conv_1")).exchanges == ()
+    assert (await store.snapshot("conv_1")).exchanges == ()
     again = replace(done, outcome="start")  # with the very id of one that is gone
-    await store.record(turn(talk(), exchange=again))
+    await store.record(update(talk(), exchange=again))
     assert await store.exchanges(TENANT, "conv_1") == [again]
 
     assert await rows(before) == 3
@@ -231,19 +234,19 @@ async def test_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, op
 async def test_a_thread_of_what_a_sidecar_of_before_deletes_is_gone_for_everybody(before, opened):
     store = await opened()
     ask, answer = chat("hi", "hello")
-    mine, other = (turn(talk(id), ask, answer, thread=thread(ask, answer)) for id in ("conv_1", "conv_2"))
+    mine, other = (update(talk(id), ask, answer, thread=thread(ask, answer)) for id in ("conv_1", "conv_2"))
     await store.record(mine)
     await store.record(other)
 
     await before.delete("conv_1")
     assert await store.threads("conv_1") == []
-    await before.record(turn(talk(), ask, answer))  # the same chat, begun anew
+    await before.record(update(talk(), ask, answer))  # the same chat, begun anew
     assert await store.threads("conv_1") == []
-    assert (await store.whole("conv_1")).threads == ()
+    assert (await store.snapshot("conv_1")).threads == ()
     again = thread(ask, model=None, is_answered=False)
-    await store.record(turn(talk(), thread=again))
-    await store.put(await store.whole("conv_1"))
-    assert await store.rewrite("conv_1", lambda whole: whole)
+    await store.record(update(talk(), thread=again))
+    await store.add_snapshot(await store.snapshot("conv_1"))
+    assert await store.replace_snapshot("conv_1", lambda whole: whole)
     assert await store.threads("conv_1") == [again], "nothing of the one that is gone goes on in it"
 
     assert await rows(before, "thread") == 3
@@ -259,14 +262,14 @@ async def test_a_rekey_goes_over_the_exchanges_that_are_there_and_what_was_left_
     store = await opened()
     ask = question("hi")
     done = exchange("conv_1", ask)
-    await store.record(turn(talk(), ask, exchange=done))
+    await store.record(update(talk(), ask, exchange=done))
     await before.delete("conv_1")
-    await before.record(turn(talk(), ask))
+    await before.record(update(talk(), ask))
     again = replace(done, outcome="start")
-    await store.record(turn(talk(), exchange=again))
+    await store.record(update(talk(), exchange=again))
     changed = replace(again, detail=replace(again.detail, finish="stop"))
 
-    assert await store.rewrite("conv_1", lambda whole: replace(whole, exchanges=(changed,)))
+    assert await store.replace_snapshot("conv_1", lambda whole: replace(whole, exchanges=(changed,)))
 
     assert await store.exchanges(TENANT, "conv_1") == [changed]
     await store.purge(compact=False)

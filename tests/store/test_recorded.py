@@ -96,7 +96,7 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
         (about,) = [each async for each in store.conversations("same-key") if each.tenant == tenant]
         nodes = await store.tree(about.id)
         assert await store.find_by_history(tenant, [nodes[1].hash]) == about.id
-        assert await store.summary(about.id, [nodes[1].hash]) == (
+        assert await store.find_summary(about.id, [nodes[1].hash]) == (
             Summary(nodes[1].hash, "They greeted.", "small", 3.5) if number >= 3 else None
         )
         done = [exchange(about.id, nodes[5], nodes[6])] if number >= 5 else []
@@ -105,11 +105,11 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
         about_root = {"system": system, "is_thin": True, "is_whole": True, "updated_at": 2.5}
         known = [thread(nodes[5], nodes[6], **about_root)] if number >= 6 else []
         assert await store.threads(about.id) == known
-        assert await store.recall() == ({"tokens:demo": b'{"a":1}'} if number >= 4 else {})
+        assert await store.load_learned() == ({"tokens:demo": b'{"a":1}'} if number >= 4 else {})
         async for held in store.conversation_stats():
-            whole = await store.whole(held.id)
+            whole = await store.snapshot(held.id)
             assert whole is not None
             assert list(wrongs(whole, store.secret)) == []
-        assert await store.whole(talk().id) is not None
+        assert await store.snapshot(talk().id) is not None
     finally:
         await store.close()

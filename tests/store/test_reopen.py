@@ -13,7 +13,7 @@ import pytest
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import reopen as renewal
-from tests.store.trees import TENANT, chat, question, talk, turn
+from tests.store.trees import TENANT, chat, question, talk, update
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ async def store(file):
     store = SQLiteStore(str(file))
     await store.open()
     for number in range(20):
-        await store.record(turn(talk(f"conv_{number}"), *chat("hi", "hello")))
+        await store.record(update(talk(f"conv_{number}"), *chat("hi", "hello")))
     yield store
     await store.close()
 
@@ -60,7 +60,7 @@ async def test_all_who_fail_at_once_wait_for_one_renewal_and_go_on(store, file, 
 
     assert {each.conversation for each in found} == {None}, "what was written is gone, and nobody is refused"
     assert times() == 1
-    await store.record(turn(talk("conv_new"), question("hi")))
+    await store.record(update(talk("conv_new"), question("hi")))
     assert len(await store.tree("conv_new")) == 1
 
 
@@ -70,7 +70,7 @@ async def test_whoever_began_a_renewal_may_be_gone_before_its_end(store, file, t
     while not times():
         await asyncio.sleep(0)
     first.cancel()
-    await store.record(turn(talk("conv_new"), question("hi")))
+    await store.record(update(talk("conv_new"), question("hi")))
 
     assert len(await store.tree("conv_new")) == 1
     assert (first.cancelled() or first.done(), times()) == (True, 1)
@@ -106,7 +106,7 @@ async def test_a_write_that_fails_is_no_reason(store, file, times):
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):
-            await store.record(turn(talk("conv_new"), question("hi")))
+            await store.record(update(talk("conv_new"), question("hi")))
 
     assert times() == 0
 
@@ -116,7 +116,7 @@ async def test_a_file_that_is_gone_is_not_made_anew_and_used_when_it_is_back(sto
     away = file.parent.with_name("away")
     file.parent.rename(away)
     file.parent.mkdir()
-    for refused in (store.probe(), store.find(TENANT, ["conv_1"], []), store.record(turn(talk()))):
+    for refused in (store.probe(), store.find(TENANT, ["conv_1"], []), store.record(update(talk()))):
         with pytest.raises(StoreUnavailable, match=f"{file} is gone: No such file"):
             await refused
     assert list(file.parent.iterdir()) == []
@@ -124,7 +124,7 @@ async def test_a_file_that_is_gone_is_not_made_anew_and_used_when_it_is_back(sto
     file.parent.rmdir()
     away.rename(file.parent)
     assert (await store.find(TENANT, ["conv_1"], [])).conversation is not None
-    await store.record(turn(talk("conv_new"), question("hi")))
+    await store.record(update(talk("conv_new"), question("hi")))
 
 
 async def test_the_secret_of_the_file_that_came_in_its_place_counts(store, file, tmp_path):

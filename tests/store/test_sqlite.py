@@ -19,7 +19,7 @@ from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import store as sqlite
-from tests.store.trees import TENANT, chat, question, reply, talk, turn
+from tests.store.trees import TENANT, chat, question, reply, talk, update
 
 NOBODY = 65534
 BIG = "x" * 2_000_000
@@ -165,14 +165,14 @@ class TestOpening:
     async def test_an_empty_file_becomes_a_store(self, file):
         file.touch()
         async with opened(file) as store:
-            await store.record(turn(talk(), question("hi")))
+            await store.record(update(talk(), question("hi")))
 
     async def test_a_store_that_did_not_open_is_no_memory(self, tmp_path):
         store = SQLiteStore(str(tmp_path))
         with pytest.raises(StoreUnavailable):
             await store.open()
 
-        for refused in (store.record(turn(talk())), store.find(TENANT, [], []), store.probe()):
+        for refused in (store.record(update(talk())), store.find(TENANT, [], []), store.probe()):
             with pytest.raises(StoreUnavailable, match="not open"):
                 await refused
         await store.close()
@@ -181,7 +181,7 @@ class TestOpening:
         stores = [SQLiteStore(str(file)) for _ in range(8)]
         await asyncio.gather(*(store.open() for store in stores))
         await asyncio.gather(
-            *(store.record(turn(talk(), question(f"{n}"))) for n, store in enumerate(stores))
+            *(store.record(update(talk(), question(f"{n}"))) for n, store in enumerate(stores))
         )
 
         assert len({store.secret for store in stores}) == 1
@@ -209,7 +209,7 @@ class TestOpening:
             sqlite._use_write_ahead_log(read_only)
 
     async def test_closing_leaves_one_file_and_the_stamp_beside_it(self, store, file):
-        await store.record(turn(talk(), question("hi")))
+        await store.record(update(talk(), question("hi")))
         await store.close()
 
         assert sorted(os.listdir(file.parent)) == [file.name, f"{file.name}-turns"]
@@ -217,7 +217,7 @@ class TestOpening:
 
 class TestKeeping:
     async def test_what_was_said_is_for_the_owner_of_the_file_alone(self, store, tmp_path):
-        await store.record(turn(talk(), question("a secret")))
+        await store.record(update(talk(), question("a secret")))
 
         assert {each.name: oct(each.stat().st_mode & 0o777) for each in tmp_path.iterdir()} == {
             "sidecar.db": "0o600",
@@ -229,7 +229,7 @@ class TestKeeping:
     async def test_what_was_recorded_is_there_after_opening_again(self, file):
         nodes = chat("hi", "hello")
         async with opened(file) as store:
-            await store.record(turn(talk(key="k"), *nodes, system=b"[]"))
+            await store.record(update(talk(key="k"), *nodes, system=b"[]"))
         async with opened(file) as store:
             assert await store.tree("conv_1") == nodes
             assert await store.system("conv_1") == (b"[]", b"[]")
@@ -254,7 +254,7 @@ class TestKeeping:
 
     async def test_a_recorded_turn_is_durable_before_the_store_is_closed(self, store, file):
         nodes = chat("hi", "hello")
-        await store.record(turn(talk(), *nodes))
+        await store.record(update(talk(), *nodes))
         with closing(sqlite3.connect(file)) as other:
             assert other.execute("SELECT id FROM message").fetchall() == [(node.id,) for node in nodes]
 
@@ -266,7 +266,7 @@ class TestKeeping:
     async def test_a_turn_that_breaks_a_rule_is_refused_whole_and_never_dropped(self, store):
         ask = question("hi")
         with pytest.raises(StoreUnavailable, match="CHECK constraint failed"):
-            await store.record(turn(talk(), ask, reply("hello", ask, state="nonsense")))
+            await store.record(update(talk(), ask, reply("hello", ask, state="nonsense")))
 
         assert await store.tree("conv_1") == []
         assert [each async for each in store.conversations()] == []
@@ -277,31 +277,31 @@ class TestTrouble:
         await impatient(store)
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            for refused in (store.record(turn(talk(), question("hi"))), store.probe()):
+            for refused in (store.record(update(talk(), question("hi"))), store.probe()):
                 with pytest.raises(StoreUnavailable, match="database is locked"):
                     await refused
             assert await store.tree("conv_1") == []
             other.execute("ROLLBACK")
 
         await store.probe()
-        await store.record(turn(talk(), question("hi")))
+        await store.record(update(talk(), question("hi")))
         assert len(await store.tree("conv_1")) == 1
 
     async def test_a_full_database_fails_and_works_again_when_there_is_room(self, store):
         nodes = chat("hi", "hello")
-        await store.record(turn(talk(), *nodes))
+        await store.record(update(talk(), *nodes))
 
         async def limit(pages):
             await store._writer.do(lambda each: each.execute(f"PRAGMA max_page_count = {pages}").fetchone())
 
         await limit(1)  # that is: as large as it is now
         with pytest.raises(StoreUnavailable, match="database or disk is full"):
-            await store.record(turn(talk("conv_2"), question(BIG)))
+            await store.record(update(talk("conv_2"), question(BIG)))
         assert await store.tree("conv_1") == nodes
         assert await store.find(TENANT, ["conv_2"], []) == Found()
 
         await limit(1_000_000)
-        await store.record(turn(talk("conv_2"), question(BIG)))
+        await store.record(update(talk("conv_2"), question(BIG)))
         assert len(await texts(store, "conv_2")) == 1
 
     async def test_a_file_that_cannot_grow_fails_and_works_again_when_it_can(self, store):
@@ -309,12 +309,12 @@ class TestTrouble:
         resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
         try:
             with pytest.raises(StoreUnavailable, match="the store failed: disk I/O error"):
-                await store.record(turn(talk(), question(BIG)))
-            await store.record(turn(talk(), question("a small one has its place")))
+                await store.record(update(talk(), question(BIG)))
+            await store.record(update(talk(), question("a small one has its place")))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-        await store.record(turn(talk(), question(BIG)))
+        await store.record(update(talk(), question(BIG)))
         assert [len(body) > 1_000_000 for body in await texts(store)] == [False, True]
 
     @pytest.mark.parametrize("secret", ["", "a secret that is not kept in the store"])
@@ -330,7 +330,7 @@ class TestTrouble:
         async with opened(file) as store:
             pass
         with pytest.raises(StoreUnavailable, match="not open"):
-            await store.record(turn(talk()))
+            await store.record(update(talk()))
         with pytest.raises(StoreUnavailable, match="not open"):
             await store.find(TENANT, [], [])
         await store.close()
@@ -346,7 +346,7 @@ class TestTrouble:
             tree = await store.tree("conv_1")
             sizes.add(len(tree))
             assert len(tree) % 2 == 0, "a question and its reply are recorded together"
-            await store.record(turn(talk("conv_2"), question(f"mine {time.monotonic()}")))
+            await store.record(update(talk("conv_2"), question(f"mine {time.monotonic()}")))
         await writer.communicate()
 
         assert writer.returncode == 0
@@ -357,14 +357,14 @@ class TestTrouble:
 WRITER = """
 import asyncio, sys
 from sidecar.store import SQLiteStore
-from tests.store.trees import chat, talk, turn
+from tests.store.trees import chat, talk, update
 
 async def main():
     store = SQLiteStore(sys.argv[1])
     await store.open()
     print("writing", flush=True)
     for number in range(200):
-        await store.record(turn(talk(), *chat(f"question {number}", "answer")))
+        await store.record(update(talk(), *chat(f"question {number}", "answer")))
         await asyncio.sleep(0.002)
     await store.close()
 

@@ -16,7 +16,7 @@ from sidecar.conversation.records import Detail, Sent, Snapshot
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import maintenance as life
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, turn
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def fill(store, word):
         about = talk(f"conv_{number}", key=f"{name}-{number}")
         prompt, tools = text(name, at * 53 % 7000, at).encode(), (name,) * (at % 9)
         root = thread(tips[number][at % 2], answer, system=prompt, model=name * (at % 5), tools=tools)
-        await store.record(turn(about, ask, answer, system=system, exchange=done, thread=root))
+        await store.record(update(about, ask, answer, system=system, exchange=done, thread=root))
     return [f"conv_{number}" for number in range(1, 20, 2)]
 
 
@@ -80,7 +80,7 @@ async def test_no_exchange_of_it_is_left_in_any_file(store, tmp_path, compact):
     for name in ("xyzzy", "harmless"):
         many = [exchange(name, ask, outcome=name, detail=Detail(target=f"{name}-2")) for _ in range(1500)]
         known = [thread(question(f"{name} {at}"), model=name, system=name.encode()) for at in range(500)]
-        await store.put(Snapshot(talk(name), (ask,), exchanges=tuple(many), threads=tuple(known)))
+        await store.add_snapshot(Snapshot(talk(name), (ask,), exchanges=tuple(many), threads=tuple(known)))
     assert words(tmp_path).count(b"xyzzy") > 2500
 
     await store.delete("xyzzy")
@@ -97,7 +97,7 @@ async def test_a_process_that_knows_no_exchanges_or_threads_deletes_them_as_well
     ask, answer = chat("hi", "hello")
     done = exchange("conv_1", ask, answer, outcome="xyzzy")
     root = thread(ask, answer, system=b'["xyzzy"]')
-    await store.record(turn(talk(), ask, answer, exchange=done, thread=root))
+    await store.record(update(talk(), ask, answer, exchange=done, thread=root))
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as before, before:
         before.execute("PRAGMA foreign_keys = ON")
         before.execute("PRAGMA secure_delete = ON")
@@ -107,15 +107,15 @@ async def test_a_process_that_knows_no_exchanges_or_threads_deletes_them_as_well
     await store.purge(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
-    await store.record(turn(talk(), ask, answer))
+    await store.record(update(talk(), ask, answer))
     assert await store.exchanges(TENANT, "conv_1") == []
     assert await store.threads("conv_1") == []
 
 
 async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_path):
-    await store.record(turn(talk(), question("hi"), system=b"[1]"))
-    await store.record(turn(talk(), system=b'["xyzzy"]'))
-    await store.record(turn(talk(), system=b"[2]"))
+    await store.record(update(talk(), question("hi"), system=b"[1]"))
+    await store.record(update(talk(), system=b'["xyzzy"]'))
+    await store.record(update(talk(), system=b"[2]"))
     await store.purge(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
@@ -124,8 +124,8 @@ async def test_what_a_newer_system_message_replaced_is_gone_as_well(store, tmp_p
 async def test_what_a_thread_was_sent_last_is_all_that_is_left_of_its_prompts(store, tmp_path):
     ask = question("hi")
     for system in (b"[1]", b'["xyzzy"]', b'["' + b"xyzzy" * 9000 + b'"]', b"[2]"):
-        await store.record(turn(talk(), ask, thread=thread(ask, system=system, tools=("xyzzy",) * 9)))
-    await store.record(turn(talk(), ask, thread=thread(ask, system=b"[3]")))
+        await store.record(update(talk(), ask, thread=thread(ask, system=system, tools=("xyzzy",) * 9)))
+    await store.record(update(talk(), ask, thread=thread(ask, system=b"[3]")))
     await store.purge(compact=False)
 
     assert words(tmp_path).count(b"xyzzy") == 0
@@ -146,7 +146,7 @@ async def test_a_deletion_that_was_broken_off_is_found_by_nobody_and_ended_by_th
     store, tmp_path, monkeypatch
 ):
     nodes = chat(*(f"xyzzy {number}" for number in range(1000)))
-    await store.record(turn(talk(key="mine"), *nodes))
+    await store.record(update(talk(key="mine"), *nodes))
 
     async def breaks_off(self, number):
         raise StoreUnavailable("the power is gone")
@@ -159,8 +159,8 @@ async def test_a_deletion_that_was_broken_off_is_found_by_nobody_and_ended_by_th
     assert [each async for each in store.conversation_stats()] == []
     assert [each async for each in store.conversations()] == []
     assert await store.find_by_history(talk().tenant, [nodes[1].hash]) is None
-    assert await store.whole("deleted:1") is None
-    assert await store.rewrite("deleted:1", lambda whole: whole) is False
+    assert await store.snapshot("deleted:1") is None
+    assert await store.replace_snapshot("deleted:1", lambda whole: whole) is False
     assert words(tmp_path).count(b"xyzzy") > 500
     await store.purge(compact=False)
     assert words(tmp_path).count(b"xyzzy") == 0
@@ -170,12 +170,12 @@ async def test_a_deletion_goes_in_steps_between_which_others_record(store):
     large = [question("x" * 1_000_000)]
     for _ in range(11):
         large.append(reply("y" * 1_000_000, large[-1]))
-    await store.record(turn(talk(), *large))
+    await store.record(update(talk(), *large))
     steps = 0
     deleting = asyncio.ensure_future(store.delete("conv_1"))
     while not deleting.done():
         steps += 1
-        await store.record(turn(talk("conv_2"), question(f"{steps}")))
+        await store.record(update(talk("conv_2"), question(f"{steps}")))
 
     assert steps >= 3
 
@@ -188,7 +188,7 @@ async def test_a_backup_is_whole_while_turns_are_recorded(store, tmp_path):
     copying = asyncio.ensure_future(store.backup(str(file), seen.append))
     while not copying.done():
         recorded += 1
-        await store.record(turn(talk(f"new_{recorded}"), *chat("hi", "hello")))
+        await store.record(update(talk(f"new_{recorded}"), *chat("hi", "hello")))
     await copying
 
     copy = SQLiteStore(str(file))
@@ -198,7 +198,7 @@ async def test_a_backup_is_whole_while_turns_are_recorded(store, tmp_path):
         assert len(kept) >= 20
         assert copy.secret == store.secret
         for id in kept:
-            assert await copy.whole(id) == await store.whole(id)
+            assert await copy.snapshot(id) == await store.snapshot(id)
     finally:
         await copy.close()
     assert file.stat().st_mode & 0o777 == 0o600
@@ -246,24 +246,24 @@ async def test_a_backup_that_is_given_up_ends_soon_and_leaves_nothing_behind(sto
 async def test_the_whole_of_a_conversation_is_of_one_moment(store):
     nodes = chat("hi", "hello")
     about = talk(tip=nodes[-1].id)
-    await store.record(turn(about, *nodes))
+    await store.record(update(about, *nodes))
 
     async def grows():
         under = nodes[-1]
         for number in range(200):
             under = reply(f"{number}", under)
-            await store.record(turn(replace(about, tip=under.id), under))
+            await store.record(update(replace(about, tip=under.id), under))
 
     growing = asyncio.ensure_future(grows())
     while not growing.done():
-        whole = await store.whole("conv_1")
+        whole = await store.snapshot("conv_1")
         assert whole.conversation.tip == whole.nodes[-1].id
     await growing
 
 
 async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, tmp_path, monkeypatch):
     monkeypatch.setattr(life, "_LOCK_TIMEOUT", 0.05)
-    await store.record(turn(talk(), question("hi")))
+    await store.record(update(talk(), question("hi")))
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):
@@ -271,14 +271,14 @@ async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, t
 
 
 async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(store, tmp_path):
-    await store.record(turn(talk(), question("hi")))
+    await store.record(update(talk(), question("hi")))
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM message").fetchall()
-        await store.record(turn(talk(), question("and?")))
+        await store.record(update(talk(), question("and?")))
         scrubbing = asyncio.ensure_future(store.purge(compact=False))
         for number in range(10):
-            await asyncio.wait_for(store.record(turn(talk(), question(f"{number}"))), 3)
+            await asyncio.wait_for(store.record(update(talk(), question(f"{number}"))), 3)
             await asyncio.sleep(0.05)
         assert not scrubbing.done()
         other.execute("COMMIT")
@@ -288,10 +288,10 @@ async def test_while_the_log_waits_for_somebody_who_reads_turns_are_recorded(sto
 
 async def test_a_log_that_somebody_still_reads_is_said_to_be_there(store, tmp_path, monkeypatch):
     monkeypatch.setattr(life, "_LOCK_TIMEOUT", 0.05)
-    await store.record(turn(talk(), question("hi")))
+    await store.record(update(talk(), question("hi")))
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM message").fetchall()
-        await store.record(turn(talk(), question("and?")))
+        await store.record(update(talk(), question("and?")))
         with pytest.raises(StoreUnavailable, match="while others read"):
             await store.purge(compact=False)

@@ -31,7 +31,7 @@ from sidecar.retention import prune
 from sidecar.settings import Retention
 from sidecar.store import MemoryStore, make_store
 from tests.store.test_twins import CONVERSATIONS, ECHOES, as_turn, check_what_is_at_hand, records
-from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, talk, update
 
 ENCRYPTED = 1  # which of the others is encrypted
 KEYS = [bytes([number]) * 32 for number in range(1, 4)]
@@ -99,7 +99,7 @@ class Stores(RuleBasedStateMachine):
 
         async def put(store):
             for whole in wholes:
-                await store.put(whole)
+                await store.add_snapshot(whole)
 
         self.all(put)
 
@@ -126,7 +126,7 @@ class Stores(RuleBasedStateMachine):
 
     async def compare(self):
         async def wholes(store):
-            return [await store.whole(id) for id in CONVERSATIONS]
+            return [await store.snapshot(id) for id in CONVERSATIONS]
 
         expected = await wholes(self.model)
         for store, told in zip(self.others, await self.each(wholes), strict=True):
@@ -162,7 +162,7 @@ class Stores(RuleBasedStateMachine):
         parent = known[place % len(known)] if known else None
         done = exchange(id, parent, at=8 + place, outcome=outcome, status=429)
         about = talk(id, key=id[-1], tenant=CONVERSATIONS[id], at=self.at())
-        self.all(lambda store: store.record(turn(about, exchange=done)))
+        self.all(lambda store: store.record(update(about, exchange=done)))
 
     @rule(id=ids, place=places)
     def begin_a_request(self, id, place):
@@ -173,7 +173,7 @@ class Stores(RuleBasedStateMachine):
         about = talk(id, key=id[-1], tenant=tenant, at=self.at(), tip=nodes[-1].id)
         done = exchange(id, *nodes, at=16 + len(self.stashed))
         root = thread_of([*known, *nodes], place, (None, "late", (), True, False, False), float(place))
-        self.stashed.append(turn(about, *nodes, exchange=done, thread=root))
+        self.stashed.append(update(about, *nodes, exchange=done, thread=root))
 
     @precondition(lambda self: self.stashed)
     @rule(place=places)
@@ -186,8 +186,8 @@ class Stores(RuleBasedStateMachine):
         known = self.known(id)
         front = known[place % len(known)].hash if known else ECHOES[0]
         summary = Summary(front, text, "small", self.at())
-        self.all(lambda store: store.summarise(id, summary))
-        self.all(lambda store: store.summary(id, [ECHOES[1], front]))
+        self.all(lambda store: store.add_summary(id, summary))
+        self.all(lambda store: store.find_summary(id, [ECHOES[1], front]))
 
     @rule(id=ids, place=places, tenant=st.sampled_from([TENANT, OTHER_TENANT]))
     def find(self, id, place, tenant):
@@ -216,7 +216,7 @@ class Stores(RuleBasedStateMachine):
         assert len(found) <= limit
         every = self.all(lambda store: store.threads(id, 1000))
         assert every[:limit] == found
-        whole = self.runner.run(self.model.whole(id))
+        whole = self.runner.run(self.model.snapshot(id))
         assert sorted(every, key=lambda each: each.root) == list(whole.threads if whole else ())
 
     @rule(id=ids, age=st.none() | st.integers(0, 3))
@@ -232,7 +232,7 @@ class Stores(RuleBasedStateMachine):
 
     @rule(id=ids, gone=st.booleans())
     def take_a_snapshot(self, id, gone):
-        whole = self.runner.run(self.model.whole(id))
+        whole = self.runner.run(self.model.snapshot(id))
         if whole is not None:
             self.snapshots.append(whole)
         if gone:
@@ -244,7 +244,7 @@ class Stores(RuleBasedStateMachine):
         whole = self.snapshots[-1 - place % len(self.snapshots)]
         if is_newer:
             whole = replace(whole, conversation=replace(whole.conversation, updated_at=self.at()))
-        self.all(lambda store: store.put(whole))
+        self.all(lambda store: store.add_snapshot(whole))
 
     @rule(id=ids, text=words)
     def rewrite(self, id, text):
@@ -258,14 +258,14 @@ class Stores(RuleBasedStateMachine):
                 threads=tuple(replace(each, model=text, tools=(text, text)) for each in whole.threads),
             )
 
-        self.all(lambda store: store.rewrite(id, change))
+        self.all(lambda store: store.replace_snapshot(id, change))
 
     @rule(name=words, value=places, forgotten=st.booleans())
     def learn(self, name, value, forgotten):
-        self.all(lambda store: store.remember(name, bytes([value])))
-        self.all(lambda store: as_list(store.recall()))
+        self.all(lambda store: store.save_learned(name, bytes([value])))
+        self.all(lambda store: as_list(store.load_learned()))
         if forgotten:
-            self.all(lambda store: store.forget())
+            self.all(lambda store: store.delete_learned())
 
     @rule(rekeyed=st.booleans())
     def open_again(self, rekeyed):
@@ -289,7 +289,7 @@ class Stores(RuleBasedStateMachine):
                 exchanges = await copy.exchanges(each.tenant, each.id)
                 threads = await copy.threads(each.id)
                 lines.append(as_json(each, await copy.tree(each.id), threads, exchanges))
-                assert await copy.whole(each.id) == await store.whole(each.id)
+                assert await copy.snapshot(each.id) == await store.snapshot(each.id)
             return lines
 
         self.all(work)
@@ -300,7 +300,7 @@ class Stores(RuleBasedStateMachine):
             told = []
             async for held in store.conversation_stats():
                 # The ids here are not keyed by a secret, which is what else would be said.
-                said = wrongs(await store.whole(held.id), store.secret)
+                said = wrongs(await store.snapshot(held.id), store.secret)
                 assert [each for each in said if each.startswith(("exchange", "message"))] == []
                 told.append(replace(held, size=held.size * (store is not self.others[ENCRYPTED])))
             return told

@@ -14,7 +14,7 @@ from sidecar.store import make_store
 from sidecar.store.sqlite import tip_cache as tips
 from sidecar.store.sqlite.file_locks import FileLocks
 from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
-from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, chat, question, reply, talk, update
 
 ID = "conv_1"
 
@@ -52,18 +52,18 @@ def find_cached(store, *nodes, tenant=TENANT):
 async def test_where_a_turn_ended_is_known_without_asking(store):
     first, answer = chat("hi", "ok")
     assert find_cached(store, first, answer) is None
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     second = question("and?", answer)
     assert find_cached(store, first, answer, second) == answer
-    await store.record(turn(talk(tip=answer.id), second, last := reply("yes", second)))
+    await store.record(update(talk(tip=answer.id), second, last := reply("yes", second)))
     assert find_cached(store, first, answer, second, last) == last
     assert find_cached(store, first, answer) is None  # asked again, or a branch: there is more than the tip
 
 
 async def test_what_is_at_hand_is_the_conversation_as_it_is_stored(store):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(system=b"s", full=True), first, answer))
-    await store.record(turn(talk(), second := question("and?", answer), last := reply("yes", second)))
+    await store.record(update(talk(system=b"s", full=True), first, answer))
+    await store.record(update(talk(), second := question("and?", answer), last := reply("yes", second)))
     hashes = [last.hash]
     found = store.find_cached(TENANT, [ID], hashes)
     assert found == await store.find(TENANT, [ID], hashes)
@@ -72,48 +72,48 @@ async def test_what_is_at_hand_is_the_conversation_as_it_is_stored(store):
 
 async def test_nobody_finds_another_tenants_tip(store):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     assert find_cached(store, answer, tenant=OTHER_TENANT) is None
     assert store.find_cached(TENANT, ["conv_2"], [answer.hash]) is None
 
 
 async def test_answers_that_read_alike_are_not_at_hand(store):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
-    await store.record(turn(talk(), other := reply("ok", first)))
+    await store.record(update(talk(), first, answer))
+    await store.record(update(talk(), other := reply("ok", first)))
     assert other.hash == answer.hash
     assert find_cached(store, first, answer) is None
     # Nor what follows one of them: after the other it would read the same.
-    await store.record(turn(talk(), second := question("and?", answer), reply("yes", second)))
-    await store.record(turn(talk(), second := question("and?", other), last := reply("yes", second)))
+    await store.record(update(talk(), second := question("and?", answer), reply("yes", second)))
+    await store.record(update(talk(), second := question("and?", other), last := reply("yes", second)))
     assert find_cached(store, first, answer, second, last) is None
 
 
 async def test_two_answers_at_once_are_not_at_hand(store):
     first = question("hi")
-    await store.record(turn(talk(), first, one := reply("ok", first), two := reply("well", first)))
+    await store.record(update(talk(), first, one := reply("ok", first), two := reply("well", first)))
     assert find_cached(store, first, one) is find_cached(store, first, two) is None
 
 
 async def test_a_chat_that_began_in_another_process_is_at_hand_after_its_next_turn(opened):
     first, answer = chat("hi", "ok")
-    await (await opened()).record(turn(talk(), first, answer))
+    await (await opened()).record(update(talk(), first, answer))
     store = await opened()
     assert find_cached(store, first, answer) is None
-    await store.record(turn(talk(), second := question("and?", answer), last := reply("yes", second)))
+    await store.record(update(talk(), second := question("and?", answer), last := reply("yes", second)))
     assert find_cached(store, first, answer, second, last) == last
 
 
 async def test_nothing_is_at_hand_once_another_process_has_written(opened):
     store, other = await opened(), await opened()
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
-    await other.record(turn(talk("conv_2"), question("hello")))
+    await store.record(update(talk(), first, answer))
+    await other.record(update(talk("conv_2"), question("hello")))
     assert find_cached(store, first, answer) is None
-    await store.record(turn(talk("conv_3"), question("hello")))
+    await store.record(update(talk("conv_3"), question("hello")))
     assert find_cached(store, first, answer) is None
     second = question("and?", answer)
-    await store.record(turn(talk(), second, last := reply("yes", second)))
+    await store.record(update(talk(), second, last := reply("yes", second)))
     assert find_cached(store, last) == last
 
 
@@ -121,7 +121,7 @@ async def test_another_process_is_noticed_within_a_moment(opened, monkeypatch):
     monkeypatch.setattr(tips, "_STAMP_INTERVAL", 0.05)
     store, other = await opened(), await opened()
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     assert find_cached(store, first, answer) == answer
     await other.delete(ID)
     await asyncio.sleep(0.06)
@@ -130,34 +130,34 @@ async def test_another_process_is_noticed_within_a_moment(opened, monkeypatch):
 
 async def test_nothing_is_at_hand_of_a_file_in_whose_place_another_has_come(store, tmp_path):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     (tmp_path / "new").touch()
     os.replace(tmp_path / "new", tmp_path / "sidecar.db")
     assert find_cached(store, first, answer) is None
 
 
 async def test_two_answers_that_read_alike_to_a_question_that_had_none_are_not_at_hand(store):
-    await store.record(turn(talk(), first := question("hi")))
+    await store.record(update(talk(), first := question("hi")))
     assert find_cached(store, first) == first
     answers = [reply("ok", first), reply("ok", first)]
-    await asyncio.gather(*(store.record(turn(talk(), each)) for each in answers))
+    await asyncio.gather(*(store.record(update(talk(), each)) for each in answers))
     assert find_cached(store, first, answers[1]) is None
 
 
 async def test_what_a_program_without_a_stamp_deleted_is_noticed_when_a_turn_is_recorded(store, tmp_path):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as other, other:
         other.execute("PRAGMA foreign_keys = ON")
         other.execute("DELETE FROM conversation")
-    await store.record(turn(talk(), second := question("and?", answer), reply("yes", second)))
-    assert await store.whole(ID) is None
+    await store.record(update(talk(), second := question("and?", answer), reply("yes", second)))
+    assert await store.snapshot(ID) is None
     assert find_cached(store, first, answer) is None
 
 
 async def test_nothing_is_at_hand_without_the_file_that_others_find(store, tmp_path):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     (tmp_path / "sidecar.db-turns").unlink()
     assert find_cached(store, first, answer) is None
 
@@ -165,24 +165,24 @@ async def test_nothing_is_at_hand_without_the_file_that_others_find(store, tmp_p
 @pytest.mark.parametrize("change", ["delete", "rewrite", "put"])
 async def test_nothing_is_at_hand_once_anything_was_deleted_or_replaced(store, change):
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
-    whole = await store.whole(ID)
+    await store.record(update(talk(), first, answer))
+    whole = await store.snapshot(ID)
     if change == "delete":
         await store.delete(ID)
     elif change == "rewrite":
-        await store.rewrite(ID, lambda each: each)
+        await store.replace_snapshot(ID, lambda each: each)
     else:
-        await store.put(whole)
+        await store.add_snapshot(whole)
     assert find_cached(store, first, answer) is None
 
 
 async def test_a_turn_under_a_message_that_another_process_deleted_is_not_kept(opened):
     store, other = await opened(), await opened()
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     await other.delete(ID)
-    await store.record(turn(talk(), second := question("and?", answer), reply("yes", second)))
-    assert await store.whole(ID) is None
+    await store.record(update(talk(), second := question("and?", answer), reply("yes", second)))
+    assert await store.snapshot(ID) is None
 
 
 async def test_without_the_file_beside_the_store_nothing_is_at_hand_and_all_is_kept(tmp_path):
@@ -190,7 +190,7 @@ async def test_without_the_file_beside_the_store_nothing_is_at_hand_and_all_is_k
     store = make_store(str(tmp_path / "sidecar.db"))
     await store.open()
     first, answer = chat("hi", "ok")
-    await store.record(turn(talk(), first, answer))
+    await store.record(update(talk(), first, answer))
     assert find_cached(store, first, answer) is None
     assert [node.id for node in await store.tree(ID)] == [first.id, answer.id]
     await store.close()
@@ -241,7 +241,7 @@ def test_what_was_recorded_before_something_was_deleted_is_not_held_after_it(tmp
     tip = reply("ok", question("hi"))
     left = held.left(talk(), tip)
     assert isinstance(left, CachedTip)
-    held.forget()
+    held.clear()
     held.keep(ID, left)
     assert held.find(TENANT, [ID], [tip.hash]) is None
     turns.close()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidecar.conversation.records import Summary
 from sidecar.conversation.tree import Chain
 from sidecar.store import make_store
-from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, turn
+from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, update
 
 CONVERSATIONS = {"conv_a": TENANT, "conv_b": TENANT, "conv_c": OTHER_TENANT}
 ECHOES = [bytes([number]) * 16 for number in range(2)]
@@ -68,7 +68,7 @@ async def compare(history, path, keys=()):
                 await store.record(told)
                 if record[3]:  # a summary of whatever stands where an echo does
                     front = Summary(record[3][0][0], told.conversation.id, "small", float(time))
-                    await store.summarise(told.conversation.id, front)
+                    await store.add_summary(told.conversation.id, front)
                 await check_what_is_at_hand(store, told.conversation.id, known[record[0]])
         first, second = [await everything(store, known) for store in stores]
         assert first == second
@@ -103,7 +103,7 @@ def as_turn(known, record, at):
     named = [(hash, known[place % len(known)].id) for hash, place in echoes if known]
     at_tip = known[tip % len(known)].id if known and tip else None
     about = talk(id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=at_tip, weights=weights)
-    return turn(about, *nodes, echoes=named, system=system)
+    return update(about, *nodes, echoes=named, system=system)
 
 
 async def everything(store, known):
@@ -111,8 +111,8 @@ async def everything(store, known):
     hashes = [*ECHOES, b"?" * 16, *(node.hash for nodes in known.values() for node in nodes)]
     answers = [[each async for each in store.conversations(name)] for name in (None, "a", "conv_b", "?")]
     for id in known:
-        answers += [await store.tree(id), await store.system(id), await store.summary(id, hashes)]
-        answers.append(await store.summary(id, hashes[::-1]))
+        answers += [await store.tree(id), await store.system(id), await store.find_summary(id, hashes)]
+        answers.append(await store.find_summary(id, hashes[::-1]))
         answers += [await store.path(id, node.id) for node in known[id]]
         for tenant in (TENANT, OTHER_TENANT):
             answers += [await store.find(tenant, ["?", id, "conv_b"], [hash]) for hash in hashes]

@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Exchange, Sent, Thread, Turn, exchange_id
+from sidecar.conversation.records import ConversationUpdate, Detail, Exchange, Sent, Thread, exchange_id
 from sidecar.conversation.tree import Chain, Conversation, Node
 
 TENANT = b"tenant".ljust(16, b".")
@@ -47,8 +47,8 @@ def chat(*texts, tenant=TENANT, under=None):
     return nodes
 
 
-def turn(conversation, *nodes, echoes=(), system=None, exchange=None, thread=None):
-    return Turn(conversation, nodes, tuple(echoes), system, exchange, thread)
+def update(conversation, *nodes, echoes=(), system=None, exchange=None, thread=None):
+    return ConversationUpdate(conversation, nodes, tuple(echoes), system, exchange, thread)
 
 
 def thread(root, head=None, **about):

@@ -151,7 +151,7 @@ async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules
     key = chat.id if rules.says != "nothing" else None
     # Without a key of its own a conversation still needs an id that a second run finds again.
     id = conversation_id(store.secret, tenant, key or f"openwebui {chat.id}")
-    before = await store.whole(id)
+    before = await store.snapshot(id)
     about = Conversation(id, tenant, key, chat.created_at, chat.updated_at, full=True)
     chain = Chain(tenant)
     image = database.images()
@@ -166,7 +166,7 @@ async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules
         return
     done["conversations"] += before is None
     done["messages"] += len(grown.new)
-    await store.put(grown.whole())
+    await store.add_snapshot(grown.snapshot())
 
 
 def _message(chain: Chain, raw: bytes) -> Message:
@@ -255,7 +255,7 @@ class _Grown:
             node = known
         self._ends[id] = node
 
-    def whole(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """All of it, to put into the store."""
         about = self._before.conversation
         if about.tip is None:

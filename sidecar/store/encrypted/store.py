@@ -17,7 +17,15 @@ from contextlib import AbstractAsyncContextManager
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationStats, Exchange, Found, Snapshot, Summary, Thread, Turn
+from sidecar.conversation.records import (
+    ConversationStats,
+    ConversationUpdate,
+    Exchange,
+    Found,
+    Snapshot,
+    Summary,
+    Thread,
+)
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import Store
@@ -104,7 +112,7 @@ class EncryptedStore(Store):
     async def _lock(self) -> None:
         told = (_MIXED if self._content.is_mixed else _ALL_ENCRYPTED) + self._kept
         place = (_BY_PSEUDONYM,) if self._pseudonym_type is TenantPseudonym else ()
-        await self._inner.keep_secret(self._cipher.encrypt(told, _OF_SECRET, *place))
+        await self._inner.replace_secret(self._cipher.encrypt(told, _OF_SECRET, *place))
 
     async def re_encrypt(self, done: Callable[[int], None]) -> int:
         """Encrypt with the first key whatever is not; returns how many conversations that changed.
@@ -114,10 +122,10 @@ class EncryptedStore(Store):
         """
         changed = 0
         async for held in self._inner.conversation_stats(sized=False):
-            whole = await self._inner.whole(held.id)
+            whole = await self._inner.snapshot(held.id)
             if whole is not None:
                 if not self._is_newest(whole):
-                    changed += await self._inner.rewrite(
+                    changed += await self._inner.replace_snapshot(
                         held.id, lambda each: self._encrypted(self._decrypted(each))
                     )
                 done(len(whole.nodes))
@@ -178,15 +186,15 @@ class EncryptedStore(Store):
         found = await self._inner.threads(conversation, limit)
         return [self._content.decrypt_thread(conversation, each) for each in found]
 
-    async def record(self, turn: Turn) -> None:
-        id, content = turn.conversation.id, self._content
+    async def record(self, update: ConversationUpdate) -> None:
+        id, content = update.conversation.id, self._content
         encrypted = replace(
-            turn,
-            conversation=self._with_pseudonym(turn.conversation),
-            nodes=tuple(content.encrypt_node(id, node) for node in turn.nodes),
-            system=content.encrypt_system(id, turn.system) if turn.system is not None else None,
-            exchange=content.encrypt_exchange(id, turn.exchange) if turn.exchange is not None else None,
-            thread=content.encrypt_thread(id, turn.thread) if turn.thread is not None else None,
+            update,
+            conversation=self._with_pseudonym(update.conversation),
+            nodes=tuple(content.encrypt_node(id, node) for node in update.nodes),
+            system=content.encrypt_system(id, update.system) if update.system is not None else None,
+            exchange=content.encrypt_exchange(id, update.exchange) if update.exchange is not None else None,
+            thread=content.encrypt_thread(id, update.thread) if update.thread is not None else None,
         )
         await self._inner.record(encrypted)
 
@@ -206,21 +214,21 @@ class EncryptedStore(Store):
                 return self._content.decrypt_exchange(conversation, found)
         return None
 
-    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
-        return self._inner.append_lock(name, wait)
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+        return self._inner.cross_process_lock(name, wait)
 
-    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
-        found = await self._inner.summary(conversation, hashes)
+    async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+        found = await self._inner.find_summary(conversation, hashes)
         return self._content.decrypt_summary(conversation, found) if found else None
 
-    async def summarise(self, conversation: str, summary: Summary) -> None:
-        await self._inner.summarise(conversation, self._content.encrypt_summary(conversation, summary))
+    async def add_summary(self, conversation: str, summary: Summary) -> None:
+        await self._inner.add_summary(conversation, self._content.encrypt_summary(conversation, summary))
 
-    async def remember(self, name: str, value: bytes) -> None:
-        await self._inner.remember(name, value)
+    async def save_learned(self, name: str, value: bytes) -> None:
+        await self._inner.save_learned(name, value)
 
-    async def recall(self) -> dict[str, bytes]:
-        return await self._inner.recall()
+    async def load_learned(self) -> dict[str, bytes]:
+        return await self._inner.load_learned()
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         async for each in self._inner.conversations(name):
@@ -236,25 +244,25 @@ class EncryptedStore(Store):
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         return await self._inner.delete(conversation, unless_after=unless_after)
 
-    async def forget(self) -> None:
-        await self._inner.forget()
+    async def delete_learned(self) -> None:
+        await self._inner.delete_learned()
 
     async def purge(self, *, compact: bool) -> None:
         await self._inner.purge(compact=compact)
 
-    async def whole(self, conversation: str) -> Snapshot | None:
-        found = await self._inner.whole(conversation)
+    async def snapshot(self, conversation: str) -> Snapshot | None:
+        found = await self._inner.snapshot(conversation)
         return self._decrypted(found) if found else None
 
-    async def put(self, whole: Snapshot) -> None:
-        await self._inner.put(self._encrypted(whole))
+    async def add_snapshot(self, whole: Snapshot) -> None:
+        await self._inner.add_snapshot(self._encrypted(whole))
 
-    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
-        return await self._inner.rewrite(
+    async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+        return await self._inner.replace_snapshot(
             conversation, lambda whole: self._encrypted(change(self._decrypted(whole)))
         )
 
-    async def keep_secret(self, secret: bytes) -> None:
+    async def replace_secret(self, secret: bytes) -> None:
         self._kept = self.secret = secret
         self._pseudonyms = self._pseudonym_type(secret)
         await self._lock()

@@ -13,7 +13,7 @@ from typing import Any
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
 from sidecar.conversation.tree import Conversation
 from sidecar.store.base import Store
-from sidecar.store.exchanges import EXCHANGE, exchange_of
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection, Database
 from sidecar.store.postgres.rows import (
     CONVERSATION,
@@ -147,7 +147,7 @@ class Maintenance(Store):
 
         return await self._database.run(delete)
 
-    async def forget(self) -> None:
+    async def delete_learned(self) -> None:
         await self._execute("DELETE FROM learned")
 
     async def purge(self, *, compact: bool) -> None:
@@ -155,21 +155,21 @@ class Maintenance(Store):
             await self._execute(_DELETE_LEFT.format(table))
         await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")
 
-    async def whole(self, conversation: str) -> Snapshot | None:
+    async def snapshot(self, conversation: str) -> Snapshot | None:
         async def read(connection: Connection) -> Snapshot | None:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 return await _whole(connection, conversation)
 
         return await self._database.run(read)
 
-    async def put(self, whole: Snapshot) -> None:
+    async def add_snapshot(self, whole: Snapshot) -> None:
         async def put(connection: Connection) -> None:
             async with connection.transaction(isolation="read_committed"):
                 await _put(connection, whole)
 
         await self._database.run(put)
 
-    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+    async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         async def rewrite(connection: Connection) -> bool:
             async with connection.transaction(isolation="read_committed"):
                 await connection.fetchval(_HOLD, number_of(conversation))
@@ -180,7 +180,7 @@ class Maintenance(Store):
 
         return await self._database.run(rewrite)
 
-    async def keep_secret(self, secret: bytes) -> None:
+    async def replace_secret(self, secret: bytes) -> None:
         await self._execute("UPDATE secret SET value = $1", secret)
         self.secret = secret
 
@@ -234,7 +234,7 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
         echoes=tuple((each[0], each[1]) for each in await connection.fetch(_ECHOES, number)),
         system=(system[0], system[1]) if system else None,
         summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),
-        exchanges=tuple(exchange_of(id, each) for each in exchanges),
+        exchanges=tuple(exchange_from_row(id, each) for each in exchanges),
         threads=tuple(thread_of(id, each) for each in threads),
     )
 

@@ -13,12 +13,12 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from sidecar.conversation.records import Exchange, Found, Summary, Thread, Turn
+from sidecar.conversation.records import ConversationUpdate, Exchange, Found, Summary, Thread
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED
 from sidecar.store.encrypted.cipher import refuse_encrypted
-from sidecar.store.exchanges import LAST_EXCHANGE, exchange_of
+from sidecar.store.exchanges import LAST_EXCHANGE, exchange_from_row
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
 from sidecar.store.postgres.lease import Lease, Leases, held
@@ -75,7 +75,7 @@ class PostgresStore(Maintenance):
     async def probe(self) -> None:
         await self._database.run(lambda connection: connection.execute(sql.PROBE), patient=False)
 
-    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._leases.turn(name, wait)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
@@ -110,18 +110,18 @@ class PostgresStore(Maintenance):
         rows = await self._fetch(sql.THREADS, number_of(conversation), limit)
         return [thread_of(conversation, row) for row in rows]
 
-    async def record(self, turn: Turn) -> None:
+    async def record(self, update: ConversationUpdate) -> None:
         lease = held.get()
 
         async def record(connection: Connection) -> bool:
             if lease is not None and not lease.is_over:
-                query, values = recording(turn, lease)
+                query, values = recording(update, lease)
                 if await connection.fetchval(query, *values):
                     return True
                 if not lease.is_over:
                     return False
             # What goes on when its request has ended has no turn to lose.
-            query, values = recording(turn, None)
+            query, values = recording(update, None)
             return bool(await connection.fetchval(query, *values))
 
         # A caller that is cancelled no longer waits; the turn is recorded all the same.
@@ -135,21 +135,21 @@ class PostgresStore(Maintenance):
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
     ) -> list[Exchange]:
         values = (number_of(conversation), tenant, before or LAST_EXCHANGE, limit)
-        return [exchange_of(conversation, row) for row in await self._fetch(sql.EXCHANGES, *values)]
+        return [exchange_from_row(conversation, row) for row in await self._fetch(sql.EXCHANGES, *values)]
 
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         rows = await self._fetch(sql.ONE_EXCHANGE, number_of(conversation), tenant, id)
-        return exchange_of(conversation, rows[0]) if rows else None
+        return exchange_from_row(conversation, rows[0]) if rows else None
 
-    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+    async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         rows = await self._fetch(sql.SUMMARY, number_of(conversation), list(hashes))
         return Summary(*rows[0]) if rows else None
 
-    async def summarise(self, conversation: str, summary: Summary) -> None:
+    async def add_summary(self, conversation: str, summary: Summary) -> None:
         values = (summary.hash, text(summary.text), text(summary.model), summary.created_at)
         await self._execute(sql.ADD_SUMMARY, number_of(conversation), *values)
 
-    async def remember(self, name: str, value: bytes) -> None:
+    async def save_learned(self, name: str, value: bytes) -> None:
         # By this process's clock, and at the call: statements on several connections overtake each other.
         self._newest = number = max(self._newest + 1, time.time_ns() // 1000)
 
@@ -160,7 +160,7 @@ class PostgresStore(Maintenance):
 
         await self._database.run(remember)
 
-    async def recall(self) -> dict[str, bytes]:
+    async def load_learned(self) -> dict[str, bytes]:
         return dict(await self._fetch(_RECALL))
 
     async def _prepare(self, connection: Connection) -> None:
@@ -190,14 +190,14 @@ class PostgresStore(Maintenance):
             task.exception()  # whoever still waits is told; that nobody does is no news
 
 
-def recording(turn: Turn, lease: Lease | None) -> tuple[str, list[Any]]:
-    """The statement that records this turn, as long as the lease is held, and its values."""
-    each, echoes = turn.conversation, dict(turn.echoes)
+def recording(update: ConversationUpdate, lease: Lease | None) -> tuple[str, list[Any]]:
+    """The statement that records this update, as long as the lease is held, and its values."""
+    each, echoes = update.conversation, dict(update.echoes)
     values: list[Any] = [number_of(each.id), each.updated_at, each.tip, each.full, each.system, each.weights]
-    values += [*arrays_of(turn.nodes), keys_of(turn.nodes, echoes), list(echoes), list(echoes.values())]
-    values += [turn.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
-    values += exchange_row(turn.exchange) if turn.exchange is not None else NO_EXCHANGE
-    values += thread_row(turn.thread) if turn.thread is not None else NO_THREAD
-    if turn.after is not None:
-        return sql.RECORD_UNDER, [*values, turn.after]
+    values += [*arrays_of(update.nodes), keys_of(update.nodes, echoes), list(echoes), list(echoes.values())]
+    values += [update.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
+    values += exchange_row(update.exchange) if update.exchange is not None else NO_EXCHANGE
+    values += thread_row(update.thread) if update.thread is not None else NO_THREAD
+    if update.after is not None:
+        return sql.RECORD_UNDER, [*values, update.after]
     return sql.RECORD_BEGINNING, [*values, each.id, each.tenant, text(each.key), each.created_at]

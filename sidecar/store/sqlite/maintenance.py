@@ -23,7 +23,7 @@ from sidecar.conversation.records import ConversationStats, Snapshot, Summary, p
 from sidecar.conversation.tree import Conversation, Node, stored_values
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
-from sidecar.store.exchanges import EXCHANGE, exchange_of, row_of
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
 from sidecar.store.threads import THREAD, thread_of, together
@@ -131,7 +131,7 @@ class Maintenance(Store):
             await self._delete_expired(left)
         return found
 
-    async def forget(self) -> None:
+    async def delete_learned(self) -> None:
         await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
 
     async def purge(self, *, compact: bool) -> None:
@@ -139,16 +139,16 @@ class Maintenance(Store):
             await self._delete_expired(number)
         await self._beside(_compact if compact else _checkpoint)
 
-    async def whole(self, conversation: str) -> Snapshot | None:
+    async def snapshot(self, conversation: str) -> Snapshot | None:
         return await self._reader.do(partial(_at_one_moment, conversation))
 
-    async def put(self, whole: Snapshot) -> None:
+    async def add_snapshot(self, whole: Snapshot) -> None:
         await self._change(partial(_put, whole))
 
-    async def rewrite(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
+    async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
         return await self._change(partial(_rewrite, conversation, change))
 
-    async def keep_secret(self, secret: bytes) -> None:
+    async def replace_secret(self, secret: bytes) -> None:
         await self._writer.do(lambda writer: writer.execute("UPDATE secret SET value = ?", (secret,)))
         self.secret = secret
 
@@ -170,14 +170,14 @@ class Maintenance(Store):
         """Write what is not just added. Before it is done and after, nothing is known of any tip."""
 
         def change(connection: sqlite3.Connection) -> T:
-            self._tips.forget()
+            self._tips.clear()
             return job(connection)
 
-        self._tips.forget()
+        self._tips.clear()
         try:
             return await self._writer.do(change)
         finally:
-            self._tips.forget()
+            self._tips.clear()
 
     async def _delete_expired(self, number: int) -> None:
         while await self._writer.do(partial(_delete_portion, number)):
@@ -306,7 +306,7 @@ def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
         echoes=tuple(connection.execute(_ECHOES, number)),
         system=connection.execute(_SYSTEM, number).fetchone(),
         summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
-        exchanges=tuple(exchange_of(id, each) for each in connection.execute(_EXCHANGES, number)),
+        exchanges=tuple(exchange_from_row(id, each) for each in connection.execute(_EXCHANGES, number)),
         threads=tuple(thread_of(id, each) for each in connection.execute(_THREADS, number)),
     )
 

@@ -1,4 +1,4 @@
-"""One turn into SQLite's tables."""
+"""Writes what one request adds into SQLite's tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from msgspec.structs import astuple
 
-from sidecar.conversation.records import Turn
+from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, stored_values
 from sidecar.store.exchanges import row_of
 from sidecar.store.sqlite.maintenance import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
@@ -38,25 +38,25 @@ _ADD_THREAD = f"""
 _COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWEEN ? AND ?"
 
 
-def record(connection: sqlite3.Connection, turn: Turn, tips: TipCache) -> CachedTip | None:
-    """Add a turn, unless it goes on from a message that is not there. For `Tips.keep`."""
-    id, nodes = turn.conversation.id, turn.nodes
-    after = turn.after
+def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: TipCache) -> CachedTip | None:
+    """Add it, unless it goes on from a message that is not there. For `TipCache.keep`."""
+    id, nodes = update.conversation.id, update.nodes
+    after = update.after
     is_at_tip = after is not None and tips.holds(id, after)
     if after is not None and not is_at_tip and not _is_there(connection, id, after):
         return None  # it was deleted meanwhile
-    row = connection.execute(_ADD_CONVERSATION, astuple(turn.conversation)).fetchone()
+    row = connection.execute(_ADD_CONVERSATION, astuple(update.conversation)).fetchone()
     number, before = row[0], connection.total_changes
     connection.executemany(ADD_NODE, [(number, *stored_values(node)) for node in nodes])
     are_new = connection.total_changes - before == len(nodes)
-    if turn.echoes:
-        connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in turn.echoes])
-    if turn.system is not None:
-        connection.execute(_ADD_SYSTEM, {"conversation": number, "system": turn.system})
-    if turn.exchange is not None:
-        connection.execute(ADD_EXCHANGE, (number, *row_of(turn.exchange)))
-    if turn.thread is not None:
-        connection.execute(_ADD_THREAD, (number, *thread_row(turn.thread)))
+    if update.echoes:
+        connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in update.echoes])
+    if update.system is not None:
+        connection.execute(_ADD_SYSTEM, {"conversation": number, "system": update.system})
+    if update.exchange is not None:
+        connection.execute(ADD_EXCHANGE, (number, *row_of(update.exchange)))
+    if update.thread is not None:
+        connection.execute(_ADD_THREAD, (number, *thread_row(update.thread)))
     if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
         return None
     tip = nodes[-1]

@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sidecar.conversation.records import Exchange, Found, Summary, Thread, Turn
+from sidecar.conversation.records import ConversationUpdate, Exchange, Found, Summary, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
 from sidecar.store.encrypted.cipher import refuse_encrypted
-from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_of
+from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_from_row
 from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import FileLocks
 from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Maintenance, conversation_of
@@ -175,43 +175,43 @@ class SQLiteStore(Maintenance):
         rows = await self._reader.do(lambda reader: reader.execute(_FIND_THREADS, values).fetchall())
         return [thread_of(conversation, row) for row in rows]
 
-    def append_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._turns.turn(name, wait)
 
-    async def record(self, turn: Turn) -> None:
+    async def record(self, update: ConversationUpdate) -> None:
         left = None
         try:
-            left = await self._writer.do(lambda connection: record(connection, turn, self._tips))
+            left = await self._writer.do(lambda connection: record(connection, update, self._tips))
         finally:
-            self._tips.keep(turn.conversation.id, left)
+            self._tips.keep(update.conversation.id, left)
 
     async def exchanges(
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
     ) -> list[Exchange]:
         values = (conversation, tenant, before or LAST_EXCHANGE, limit)
         rows = await self._reader.do(lambda reader: reader.execute(_FIND_EXCHANGES, values).fetchall())
-        return [exchange_of(conversation, row) for row in rows]
+        return [exchange_from_row(conversation, row) for row in rows]
 
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         values = (conversation, tenant, id)
         row = await self._reader.do(lambda reader: reader.execute(_FIND_EXCHANGE, values).fetchone())
-        return exchange_of(conversation, row) if row else None
+        return exchange_from_row(conversation, row) if row else None
 
-    async def summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
+    async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         return await self._reader.do(lambda connection: _summary(connection, conversation, hashes))
 
-    async def summarise(self, conversation: str, summary: Summary) -> None:
+    async def add_summary(self, conversation: str, summary: Summary) -> None:
         values = (summary.hash, summary.text, summary.model, summary.created_at, conversation)
         await self._writer.do(lambda connection: connection.execute(_ADD_SUMMARY, values))
 
-    async def remember(self, name: str, value: bytes) -> None:
+    async def save_learned(self, name: str, value: bytes) -> None:
         def write(connection: sqlite3.Connection) -> None:
             connection.execute(_REMEMBER, (name, value))
             connection.execute(_FORGET, (MAX_LEARNED,))
 
         await self._writer.do(write)
 
-    async def recall(self) -> dict[str, bytes]:
+    async def load_learned(self) -> dict[str, bytes]:
         return dict(await self._reader.do(lambda reader: reader.execute(_RECALL).fetchall()))
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:

@@ -83,7 +83,7 @@ class TipCache:
         while self._taken > self._room:
             self._taken -= _size(self._held.popitem(last=False)[1])
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Something has been deleted or replaced."""
         self._era = object() if self._era is not None else None
 
@@ -117,7 +117,7 @@ class TipCache:
         if now - self._looked > _STAMP_INTERVAL:
             try:
                 if self._turns.stamp() != self._stamp or self._found() != self._identity:
-                    self.forget()
+                    self.clear()
                     return False
             except (OSError, StoreUnavailable):
                 return False

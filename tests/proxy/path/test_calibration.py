@@ -66,7 +66,7 @@ async def kept(sidecar: Sidecar) -> dict[str, bytes]:
     store = make_store(sidecar.settings.store_path)
     await store.open()
     try:
-        return await store.recall()
+        return await store.load_learned()
     finally:
         await store.close()
 
@@ -167,8 +167,8 @@ async def test_what_was_learned_is_there_after_a_restart():
     first.learned.observe("m", PROMPT, 3000)
     await first.end()
     second = Services(store)
-    await store.remember("window:m", b"8192")
-    await store.remember("tokens:odd", b"{}")
+    await store.save_learned("window:m", b"8192")
+    await store.save_learned("tokens:odd", b"{}")
     await second.learned.load()
 
     assert second.learned.weights("m").values == pytest.approx(first.learned.weights("m").values, rel=1e-4)
@@ -207,11 +207,11 @@ class Writes(MemoryStore):
         self.written: list[str] = []
         self.fails = False
 
-    async def remember(self, name: str, value: bytes) -> None:
+    async def save_learned(self, name: str, value: bytes) -> None:
         if self.fails:
             raise StoreUnavailable("no room")
         self.written.append(name)
-        await super().remember(name, value)
+        await super().save_learned(name, value)
 
 
 async def test_it_is_written_once_in_a_while_and_at_the_end():
@@ -225,7 +225,7 @@ async def test_it_is_written_once_in_a_while_and_at_the_end():
     await context.end()
 
     assert store.written == ["tokens:m", "tokens:m"]
-    state = Learning.decoded((await store.recall())["tokens:m"])
+    state = Learning.decoded((await store.load_learned())["tokens:m"])
     assert state is not None
     assert state.reports == 5
 
@@ -286,17 +286,17 @@ async def test_of_reports_that_wait_the_newest_are_read_within_a_bound_of_bytes(
     for number in range(20):
         context.learned.report(f"m{number}", [message], b"", 500, 8 << 20)
     await context.end()
-    assert list(await context.store.recall()) == [f"tokens:m{number}" for number in range(16, 20)]
+    assert list(await context.store.load_learned()) == [f"tokens:m{number}" for number in range(16, 20)]
 
     context.learned.report("small", [message], b"", 500, 2000)
     context.learned.report("large", [message], b"", 500, 64 << 20)
     await context.end()
-    assert "tokens:large" in await context.store.recall()
-    assert "tokens:small" not in await context.store.recall()
+    assert "tokens:large" in await context.store.load_learned()
+    assert "tokens:small" not in await context.store.load_learned()
 
 
 async def reports(context: Services, model: str) -> int:
-    state = Learning.decoded((await context.store.recall())[f"tokens:{model}"])
+    state = Learning.decoded((await context.store.load_learned())[f"tokens:{model}"])
     assert state is not None
     return state.reports
 

@@ -255,7 +255,7 @@ async def test_what_the_store_holds_under_that_name_may_be_anything(
 ):
     store = make_store((await start()).settings.store_path)
     await store.open()
-    await store.remember("forms", b"odd")
+    await store.save_learned("forms", b"odd")
     await store.close()
     upstream.otherwise = model(profiles.DEEPSEEK)
     await looped(await start(), turns=1)

@@ -466,7 +466,7 @@ class TestWhereThereIsNone:
     async def test_it_is_off_by_default(
         self, start: Start, upstream: Upstream, model: Model, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.delattr(SQLiteStore, "summary")
+        monkeypatch.delattr(SQLiteStore, "find_summary")
         monkeypatch.setattr(SQLiteStore, "__abstractmethods__", frozenset())
         sidecar = await start(trim={"max_turns": 2, "step": 0.5})
         for at in range(1, 6):
@@ -477,7 +477,7 @@ class TestWhereThereIsNone:
     async def test_a_chat_that_fits_asks_for_none(
         self, start: Start, model: Model, monkeypatch: pytest.MonkeyPatch
     ):
-        monkeypatch.delattr(SQLiteStore, "summary")
+        monkeypatch.delattr(SQLiteStore, "find_summary")
         monkeypatch.setattr(SQLiteStore, "__abstractmethods__", frozenset())
         sidecar = await start(**{**ONE_TURN_AT_A_TIME, "trim": {"max_turns": 9}})
         await talk(sidecar, 1, 5)
@@ -534,7 +534,7 @@ class TestTheStore:
         async def fails(*_: object) -> None:
             raise StoreUnavailable("gone")
 
-        monkeypatch.setattr(SQLiteStore, "summary", fails)
+        monkeypatch.setattr(SQLiteStore, "find_summary", fails)
         reply = await talk(sidecar, 4, 4)
         assert (reply.status, chats(upstream)[-1].said) == (200, ["q3", "ok", "q4"])
         assert await sidecar.metric('sidecar_store_failures_total{step="summary"}') == 1
@@ -548,7 +548,7 @@ class TestTheStore:
             raise StoreUnavailable("full")
 
         with monkeypatch.context() as patched:
-            patched.setattr(SQLiteStore, "summarise", fails)
+            patched.setattr(SQLiteStore, "add_summary", fails)
             assert (await talk(sidecar, 3, 3)).status == 200
             await after(sidecar, failed=1)
         assert await sidecar.metric('sidecar_store_failures_total{step="summary"}') == 1
