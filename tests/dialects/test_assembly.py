@@ -73,6 +73,12 @@ class TestReplies:
     def test_legacy_text_is_no_message(self):
         assert told({"choices": [{"index": 0, "text": "Hello", "finish_reason": "stop"}]}) == []
 
+    @pytest.mark.parametrize("indexes", [("0", "1"), (0, 0), (None, None), ("x", "y")])
+    def test_two_that_were_asked_for_are_two_whatever_their_indexes(self, indexes):
+        choices = [{"index": at, "message": {"content": f"{n}"}} for n, at in enumerate(indexes)]
+        replies = from_json(json.dumps({"choices": choices}).encode(), choices=2).replies
+        assert [json.loads(each.message)["content"] for each in replies] == ["0", "1"]
+
     @pytest.mark.parametrize("index", [None, "0", True, 0.5])
     def test_an_index_that_is_no_number_is_the_first(self, index):
         assert told(chunk(content="Hel"), chunk(index=index, content="lo")) == [HELLO]
@@ -126,6 +132,37 @@ class TestAroundTheReplies:
         broken = {"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502}}]}
         assembled = from_stream(stream(chunk(content="a"), broken))
         assert (assembled.error, assembled.finished) == (b'{"code": 502}', True)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            {"choices": None, "usage": {"total_tokens": 0}, "base_resp": {"status_code": 1008}},
+            {"code": 500, "msg": "404 NOT_FOUND", "success": False},
+            {"code": "1002", "msg": "no"},
+            {"status": "failed", "reason": "no"},
+            {"success": False},
+            {"error_code": 17, "error_msg": "no"},
+            {"Error": {"code": 1}},
+            {"detail": "no"},
+            {"type": "error"},
+        ],
+    )
+    def test_an_error_may_go_by_another_name(self, error):
+        assert from_stream(stream(chunk(content="a"), error)).error is not None
+
+    @pytest.mark.parametrize(
+        "fine",
+        [
+            {"choices": [], "usage": {"total_tokens": 1}, "base_resp": {"status_code": 0, "status_msg": ""}},
+            {"code": 0, "msg": "success"},
+            {"msg": "still thinking"},
+            {"status": "processing"},
+            {"type": "ping"},
+            {"success": True},
+        ],
+    )
+    def test_what_goes_well_is_none(self, fine):
+        assert from_stream(stream(chunk(content="a"), fine)).error is None
 
     def test_what_is_no_json_object_is_ignored_and_counted(self):
         assembled = from_stream(

@@ -203,6 +203,16 @@ def test_a_number_beyond_all_range_is_no_number():
     assert recognised(400, json.dumps(body).encode()) == Overflow()
 
 
+def test_half_an_emoji_in_an_error_is_no_trap():
+    refused = json.dumps(plain(f"Too long: {QUOTED} \ud83d")).encode()
+    assert recognised(400, refused, QUOTED.encode()) == Overflow()
+
+
+def test_a_status_that_a_proxy_writes_before_an_error_is_none_of_its_numbers():
+    told = "Error code: 400 - {'message': 'Prompt length 9000 is greater than max_seq_len 8192', 'code': 422}"
+    assert recognised(400, told.encode()) == Overflow(8192, 9000)
+
+
 def test_digits_may_be_grouped():
     body = plain(f"{WINDOW} 8,192 tokens. However, your messages resulted in 9,001 tokens.")
     assert recognised(400, json.dumps(body).encode()) == Overflow(8192, 9001)

@@ -167,6 +167,17 @@ def test_so_is_one_that_was_empty_at_first(empty):
     assert calls([piece(empty, "f", index=0)], [piece(OSLO, "f", index=0)]) == [call(OSLO)]
 
 
+@pytest.mark.parametrize("index", [{}, {"index": 0}])
+def test_no_list_repeats_a_call_by_itself(index):
+    assert calls([piece(OSLO, "f", **index), piece(OSLO, "f", **index)]) == [call(OSLO), call(OSLO)]
+
+
+def test_an_index_may_count_the_pieces():
+    told = [piece("", "f", index=0, id="a"), *(piece(each, index=at) for at, each in enumerate(OSLO, 1))]
+    more = [piece('{"city":', "g", index=50, id="b"), piece('"Rome"}', index=51), piece("", index=52)]
+    assert calls(*([each] for each in told + more)) == [call(OSLO, id="a"), call(ROME, "g", id="b")]
+
+
 def test_another_id_and_another_name_begin_another_call_before_any_arguments():
     assert calls([piece("", "f", index=0, id="a")], [piece("", "g", index=0, id="b")]) == [
         call("{}", "f", id="a"),
@@ -204,7 +215,7 @@ def test_a_signature_that_comes_with_every_piece_stays_one():
 
 
 def test_a_call_of_which_nothing_came_is_none():
-    assert calls([{"index": 0}, {}]) == []
+    assert calls([{"index": 0}, {}], [piece("", index=1, type="function")]) == []
 
 
 def test_what_grows_says_how_it_is_written():

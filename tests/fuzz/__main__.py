@@ -11,13 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz import cancels, replies, wire
+from tests.fuzz import cancels, guided, refusals, replies, wire
 from tests.fuzz.process import Findings
 from tests.referee import __main__ as chats
 
 _ROOT = Path(__file__).parents[2]
 #: Shares of the time.
-_WIRE, _CANCELS, _STREAMS, _CHATS, _PROPERTIES = 0.3, 0.15, 0.1, 0.2, 0.25
+_WIRE, _CANCELS, _STREAMS, _GUIDED, _REFUSALS = 0.25, 0.1, 0.1, 0.15, 0.05
+_CHATS, _PROPERTIES = 0.15, 0.2
 
 
 def main(arguments: list[str]) -> int:
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="sidecar-fuzz-") as folder:
             parts[name] = asyncio.run(run(seconds * share, options.seed, Path(folder)))
     parts["streams"] = replies.run(seconds * _STREAMS, options.seed)
+    parts["guided"] = guided.run(seconds * _GUIDED, options.seed)
+    parts["refusals"] = refusals.run(seconds * _REFUSALS, options.seed)
     parts["chats"] = chats.run(seconds * _CHATS, options.seed)
     parts["properties"] = _properties(seconds * _PROPERTIES, options.seed)
     for name, found in parts.items():

@@ -151,13 +151,25 @@ class _Said:
 def _tells_error(chunk: dict[str, Any]) -> bool:
     if chunk.get("error"):
         return True
-    if chunk.get("choices") or chunk.get("usage"):
+    if chunk.get("choices"):
         return False
-    if chunk.get("object") == "error" or chunk.get("type") == "error":
+    base = chunk.get("base_resp")
+    if isinstance(base, dict) and not _is_fine(base.get("status_code")):
         return True
-    return isinstance(chunk.get("message"), str) or any(
-        chunk.get(key) for key in ("detail", "errors", "fault")
-    )
+    if chunk.get("usage"):
+        return False
+    if chunk.get("object") == "error" or chunk.get("type") == "error" or chunk.get("success") is False:
+        return True
+    if chunk.get("status") in ("error", "failed", "failure") or isinstance(chunk.get("message"), str):
+        return True
+    if isinstance(chunk.get("msg"), str) and not _is_fine(chunk.get("code")):
+        return True
+    names = ("detail", "errors", "fault", "error_msg", "error_message", "errorMessage", "Error")
+    return any(chunk.get(name) for name in names)
+
+
+def _is_fine(code: Any) -> bool:
+    return code in (None, "", 0, 200, "0", "200", "success", "ok", "OK")
 
 
 def _has_odd_calls(message: dict[str, Any]) -> bool:

@@ -59,8 +59,8 @@ def _join(key: str, held: Any, value: Any, *, at_top: bool = False) -> Any:
         return held
     if at_top and key == "reasoning_details":
         if not isinstance(value, list):
-            return held if isinstance(held, list) and held and _is_details(held) else _plain(held, value)
-        held = held if isinstance(held, list) and _is_details(held) else _Details()
+            return held if _is_details(held) else _plain(held, value)
+        held = held if _is_details(held) else _Details()
         for piece in value:
             index = piece.get("index") if isinstance(piece, dict) else None
             usable = type(index) is int and abs(index) < 2**31
@@ -152,6 +152,7 @@ def calls_of(lists: list[list[Any]], *, finished: bool) -> list[dict[str, Any]]:
     at: dict[Any, dict[str, Any]] = {}
     latest, indexed, last_order = None, False, 0
     for pieces in lists:
+        known = list(calls)
         for position, piece in enumerate(pieces):
             if not isinstance(piece, dict):
                 continue
@@ -167,9 +168,15 @@ def calls_of(lists: list[list[Any]], *, finished: bool) -> list[dict[str, Any]]:
             else:
                 place, indexed = ("index", index), True
                 there = at.get(place)
+                if there is None and not id and not name and latest and _is_open(latest):
+                    arguments = _function(piece).get("arguments")
+                    if isinstance(arguments, str) and arguments:
+                        latest["pieces"].append(piece)
+                        continue
             named = [call for call in calls if id and call["known_as"] == id]
             call = named[-1] if named else there
-            if call is None or _opens_another(call, piece, index, id, name, new_place=there is None):
+            is_new = there is None or (call is there and not id and not any(each is call for each in known))
+            if call is None or _opens_another(call, piece, index, id, name, new_place=is_new):
                 order = position if index is None else index
                 call = {"order": order if there is None else last_order, "pieces": [], "known_as": ""}
                 last_order = max(last_order, call["order"])
@@ -177,8 +184,21 @@ def calls_of(lists: list[list[Any]], *, finished: bool) -> list[dict[str, Any]]:
             at[place] = latest = call
             call["pieces"].append(piece)
             call["known_as"] = call["known_as"] or id
-    written = [_written(call, finished) for call in sorted(calls, key=lambda call: call["order"])]
-    return [call for call in written if call]
+    said = [call for call in calls if _says_something(call)]
+    return [_written(call, finished) for call in sorted(said, key=lambda call: call["order"])]
+
+
+def _is_open(call: dict[str, Any]) -> bool:
+    told = _told(call)
+    return bool(told["name"]) and told["object"] is None and not _is_balanced("".join(told["pieces"]))
+
+
+def _says_something(call: dict[str, Any]) -> bool:
+    told = _told(call)
+    if told["rest"] is None:
+        return bool(told["fields"])
+    begun = told["pieces"] or told["object"] is not None
+    return bool(told["name"] or begun or told["rest"] or set(told["fields"]) - {"type"})
 
 
 def _one_call(pieces: list[dict[str, Any]]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sidecar.dialects.chat.assembly import Assembler, from_body, from_stream
 from sidecar.dialects.chat.done_marker import Ending, UnnamedEnding
 from sidecar.dialects.chat.first_event import Opening
-from sidecar.dialects.sse import Decoder
-from tests.fuzz.plain import read
+from sidecar.dialects.sse import Decoder, payloads
+from tests.fuzz.plain import events, read
 
 __all__ = ["ANY", "CHUNKS", "STREAMS", "one"]
 
@@ -19,6 +19,7 @@ __all__ = ["ANY", "CHUNKS", "STREAMS", "one"]
 def one(data: bytes) -> None:
     """Check one reply, as whole and in two pieces: whatever it is, nothing raises and nothing is lost."""
     from_body(data)
+    assert payloads(data) == events(data), data
     said = from_stream(data)
     expected = read(data)
     found = [
@@ -35,12 +36,13 @@ def one(data: bytes) -> None:
     for payload in decoder.close():
         assembler.add(payload)
     assert assembler.result() == said, data
+    step = max(7, len(data) // 40)
+    pieces = [data[at : at + step] for at in range(0, len(data), step)]
     for ending in (Ending(), UnnamedEnding()):
-        released = b"".join(ending.feed(data[at : at + 7]) for at in range(0, len(data), 7))
-        assert released + ending.held == data
+        assert b"".join(map(ending.feed, pieces)) + ending.held == data
     opening = Opening()
-    for at in range(0, len(data), 7):
-        if opening.feed(data[at : at + 7]) != "open":
+    for piece in pieces:
+        if opening.feed(piece) != "open":
             break
     else:
         assert opening.close() != "open"
@@ -130,7 +132,23 @@ CHUNKS = _CALLING | st.fixed_dictionaries(
     {"choices": st.lists(_CHOICES, min_size=1, max_size=3)},
     optional={"usage": ANY, "error": ANY, "detail": ANY, "model": ANY},
 )
-_PAYLOADS = _mostly(CHUNKS).map(lambda value: json.dumps(value).encode()) | st.sampled_from(
+_CODES = _mostly(st.sampled_from([0, 200, "0", "ok", 500, "1008"]))
+_TOLD = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": st.sampled_from([None, []]),
+        "usage": ANY,
+        "base_resp": _mostly(st.fixed_dictionaries({}, optional={"status_code": _CODES})),
+        "code": _CODES,
+        "msg": ANY,
+        "message": ANY,
+        "success": ANY,
+        "status": st.sampled_from(["error", "failed", "running", None, 5]),
+        "type": st.sampled_from(["error", "ping", None]),
+        "error_msg": ANY,
+    },
+)
+_PAYLOADS = _mostly(CHUNKS | _TOLD).map(lambda value: json.dumps(value).encode()) | st.sampled_from(
     [b"[DONE]", b"", b"no JSON", b'{"choices":[{"delta":{"content":"\xf0\x9f"}}]}']
 )
 _LINES = st.builds(

@@ -10,6 +10,7 @@ and the calls into another (Claude behind GitHub Copilot).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -70,6 +71,7 @@ class _Chunk(msgspec.Struct, gc=False):
     model: str | None = None
     usage: msgspec.Raw = msgspec.Raw()
     error: msgspec.Raw = msgspec.Raw()
+    base_resp: msgspec.Raw = msgspec.Raw()
 
 
 _decode = msgspec.json.Decoder(_Chunk).decode
@@ -144,7 +146,7 @@ class Assembler:
         except RecursionError:
             self._ignored += 1
             return
-        if not (chunk.choices or _is_told(chunk.error) or _is_told(chunk.usage)):
+        if not (chunk.choices or _is_told(chunk.error) or (_is_told(chunk.usage) and not chunk.base_resp)):
             self._add_as_clients_do(payload)
             return
         self._take_safely(chunk)
@@ -188,7 +190,10 @@ class Assembler:
             self._ignored += 1
 
     def _take(self, chunk: _Chunk) -> None:
-        for choice in chunk.choices or ():
+        choices = chunk.choices or ()
+        if len(choices) == self._choices > 1:
+            _number(choices)
+        for choice in choices:
             place = choice.index if 0 <= choice.index < self._choices else 0
             draft = self._drafts.get(place)
             if draft is None and (choice.delta is not None or bytes(choice.message).startswith(b"{")):
@@ -283,14 +288,27 @@ def _chunk(body: dict[str, Any]) -> _Chunk:
 
 
 def _choice(choice: dict[str, Any]) -> _Choice:
-    index, delta = choice.get("index"), choice.get("delta")
+    delta = choice.get("delta")
     return _Choice(
-        index=index if type(index) is int else 0,
+        index=_index(choice.get("index")),
         delta=delta if isinstance(delta, dict) else None,
         message=_raw(choice.get("message")),
         finish_reason=_string(choice.get("finish_reason")),
         error=_raw(choice.get("error")),
     )
+
+
+def _index(told: Any) -> int:
+    if type(told) is str and len(told) < _MIN_PAYLOAD and told.isdecimal():
+        return int(told)
+    return told if type(told) is int else 0
+
+
+def _number(choices: Sequence[_Choice]) -> None:
+    """Where all that were asked for have one index, or none, their order tells them apart."""
+    if len({choice.index for choice in choices}) == 1:
+        for at, choice in enumerate(choices):
+            choice.index = at
 
 
 def _are_sendable(message: bytes) -> bool:

@@ -91,8 +91,8 @@ def _is_in(passage: str, request: bytes) -> bool:
     """Is this passage in a request, in either of the ways in which JSON can be written?"""
     if len(passage) < _MIN_QUOTE:
         return False
-    forms = (json.dumps(passage, ensure_ascii=ascii)[1:-1].encode() for ascii in (True, False))
-    return any(form in request for form in forms)
+    forms = (json.dumps(passage, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
+    return any(form.encode("utf-8", "surrogatepass") in request for form in forms)
 
 
 def _without_quotes(text: str, request: bytes) -> str:

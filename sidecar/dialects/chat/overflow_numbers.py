@@ -55,8 +55,11 @@ def _guessed(text: str, own: Own) -> Overflow:
     numbers: dict[int, bool] = {}  # and whether it stands by a word for a limit
     for found in _NUMBER.finditer(text):
         number = _whole(int(found[0].replace(",", "")))
-        if number is not None and own(found.start() - _CONTEXT, found.end() + _CONTEXT):
-            is_limit = bool(_OF_A_LIMIT.search(text[: found.start()][-60:]))
+        before = text[max(0, found.start() - 60) : found.start()]
+        if number is None or _OF_A_STATUS.search(before):
+            continue
+        if own(found.start() - _CONTEXT, found.end() + _CONTEXT):
+            is_limit = bool(_OF_A_LIMIT.search(before))
             numbers[number] = numbers.get(number, False) or is_limit
     limits = [number for number, is_limit in numbers.items() if is_limit]
     if len(numbers) == 2 and (not limits or min(numbers) in limits):
@@ -68,6 +71,7 @@ def _guessed(text: str, own: Own) -> Overflow:
 _CONTEXT = 12  # characters by which a number in a quotation is told
 # No part of a longer word, no error's number, and not what is merely the difference ("by 4096 tokens").
 _NUMBER = re.compile(r"(?<![\w.\-/])(?<!\bby )\d[\d,]{2,12}(?![\w\-/])(?!:\s)")
+_OF_A_STATUS = re.compile(r"\bcode\W{1,12}$", re.IGNORECASE)  # which proxies write before an error
 _COUNTS_TOKENS = re.compile(r"token|n_ctx", re.IGNORECASE)
 _SUM = re.compile(r"\d\s*\+\s*\w")
 _OF_A_LIMIT = re.compile(

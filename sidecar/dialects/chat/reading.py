@@ -17,8 +17,11 @@ __all__ = ["FAILURES", "error_in", "loads"]
 FAILURES = frozenset(
     ("error", "network_error", "insufficient_system_resource", "abort", "aborted", "cancelled")
 )
-# Where an error stands that is no member `error`: FastAPI's, GraphQL-like gateways', Apigee's.
-_MEMBERS = ("detail", "errors", "fault")
+# Where an error stands that is no member `error`: FastAPI's, GraphQL-like gateways', Apigee's, Baidu's, and
+# those of gateways written in Java.
+_MEMBERS = ("detail", "errors", "fault", "error_msg", "error_message", "errorMessage", "Error")
+_FAILED = ("error", "failed", "failure")
+_FINE = (None, "", 0, 200, "0", "200", "success", "ok", "OK")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -37,7 +40,19 @@ def error_in(body: Any) -> Any:
         return next((error for each in body if isinstance(each, dict) and (error := error_in(each))), None)
     if body.get("error"):
         return body["error"]
-    if body.get("choices") or body.get("usage"):
+    if body.get("choices"):
         return None
-    is_named = "error" in (body.get("object"), body.get("type")) or isinstance(body.get("message"), str)
-    return body if is_named or any(body.get(name) for name in _MEMBERS) else None
+    told = body.get("base_resp")
+    if isinstance(told, dict) and told.get("status_code") not in _FINE:  # MiniMax (cherry-studio #11287)
+        return told
+    if body.get("usage"):
+        return None
+    return body if _is_error(body) or any(body.get(name) for name in _MEMBERS) else None
+
+
+def _is_error(body: dict[str, Any]) -> bool:
+    if "error" in (body.get("object"), body.get("type")) or isinstance(body.get("message"), str):
+        return True
+    if body.get("success") is False or body.get("status") in _FAILED:
+        return True
+    return isinstance(body.get("msg"), str) and body.get("code") not in _FINE

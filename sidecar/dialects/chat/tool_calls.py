@@ -3,9 +3,11 @@
 Rules, in this order:
 
 1. An id that is known names its call. Else the `index` does; else the position in the list. Among pieces
-   with an index, one that has neither goes on with the call before it.
+   with an index, one that has neither goes on with the call before it; so do arguments alone at an index that
+   is new while that call is still open, for some count pieces in it.
 2. Another call begins where the piece has a name and the call that it would go on with is finished, unless it
-   only repeats that call; and where it has another id, but no index that would tell.
+   only repeats that call, which no list does by itself; and where it has another id, but no index that would
+   tell.
 3. The name is settled when the arguments have begun; before that its pieces are put together.
 4. The arguments are the pieces in a row, if that is JSON. Else each piece may have told all that went before
    once more, or may be the whole.
@@ -51,20 +53,22 @@ class Calls(Growing):
 
     def add(self, pieces: list[Any]) -> None:
         """Take the list of one delta."""
+        known = len(self._calls)
         for position, told in enumerate(pieces):
             if isinstance(told, dict):
                 piece = _Piece(told)
-                call = self._call_of(piece, position, alone=len(pieces) == 1)
+                call = self._call_of(piece, position, known, alone=len(pieces) == 1)
                 call.add(piece)
                 self._latest = call
                 if piece.id is not None and call.key == str(piece.id):
                     self._named[call.key] = call
 
     def value(self) -> list[dict[str, Any]]:
-        calls = (call.value(self.finished) for call in sorted(self._calls, key=attrgetter("order")))
-        return [call for call in calls if call]
+        calls = sorted(filter(attrgetter("says_something"), self._calls), key=attrgetter("order"))
+        return [call.value(self.finished) for call in calls]
 
-    def _call_of(self, piece: _Piece, position: int, *, alone: bool) -> _Call:
+    def _call_of(self, piece: _Piece, position: int, known: int, *, alone: bool) -> _Call:
+        """The call that a piece belongs to. `known`: how many had begun before the list that it is in."""
         if piece.place is None:
             if alone and self._indexed and self._latest is not None and piece.is_nameless:
                 return self._latest
@@ -74,9 +78,12 @@ class Calls(Growing):
             place = order = piece.place
             there = self._at.get(place)
             self._indexed = True
+            if there is None and piece.is_only_arguments and self._latest and self._latest.is_open:
+                return self._latest
         held = there if piece.id is None else self._named.get(str(piece.id), there)
-        if held is None or piece.opens_another(held, there is None):
-            held = _Call(order if there is None else self._last_order)
+        is_new = there is None or (held is there and piece.id is None and there.number >= known)
+        if held is None or piece.opens_another(held, is_new):
+            held = _Call(order if there is None else self._last_order, len(self._calls))
             self._calls.append(held)
             self._last_order = max(self._last_order, held.order)
         self._at[place] = held
@@ -128,8 +135,16 @@ class _Piece:
         """Does it not say which call it belongs to?"""
         return self.place is None and self.id is None and not self.name
 
+    @property
+    def is_only_arguments(self) -> bool:
+        """Does it say nothing but how the arguments go on?"""
+        return self.id is None and not self.name and type(self.arguments) is str and self.arguments != ""
+
     def opens_another(self, call: _Call, new_place: bool) -> bool:
-        """Whether this begins a call of its own, although it names `call` or stands in its place."""
+        """Whether this begins a call of its own, although it names `call` or stands in its place.
+
+        `new_place`: nothing stood there before, or only what came in the same list.
+        """
         indexed = self.place is not None
         if self.id is not None and call.key and call.key != str(self.id):
             if not indexed:
@@ -144,12 +159,13 @@ class _Piece:
 
 
 class _Call:
-    """One call, as far as it is told."""
+    """One call, as far as it is told. `number`: how many began before it."""
 
-    __slots__ = ("_fields", "_function", "_name", "arguments", "order")
+    __slots__ = ("_fields", "_function", "_name", "arguments", "number", "order")
 
-    def __init__(self, order: int) -> None:
+    def __init__(self, order: int, number: int = 0) -> None:
         self.order = order
+        self.number = number
         self.arguments = _Arguments()
         self._name = _Name()
         self._fields: dict[str, Any] = {}
@@ -165,9 +181,22 @@ class _Call:
         return self._name.value()
 
     @property
+    def says_something(self) -> bool:
+        """Did anything of it come but a function without a name and its arguments?"""
+        if self._function is None:
+            return bool(self._fields)
+        begun = self._name.pieces or self.arguments.begun or self._function
+        return bool(begun or self._fields.keys() - {"type"})
+
+    @property
     def is_finished(self) -> bool:
         """Does it say what to call, and with what?"""
         return bool(self._name.pieces) and self.arguments.are_whole()
+
+    @property
+    def is_open(self) -> bool:
+        """Does it say what to call, and are its arguments still to come or to end?"""
+        return bool(self._name.pieces) and not self.arguments.are_whole()
 
     def add(self, piece: _Piece) -> None:
         merge(self._fields, piece.rest, OBJECT)
