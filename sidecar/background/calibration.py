@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from sidecar.background.tasks import Spawn
 from sidecar.conversation.measure import Measure, Measured, measure_of_tools, total
-from sidecar.dialects.chat.request import ChatRequest
+from sidecar.dialects.base import Request
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.prompt import Prompt
 from sidecar.metrics import Metrics
@@ -96,7 +96,7 @@ class TokenCalibration:
         known = self._models.get(model or "", _UNKNOWN)
         return known.state.error(prompt)
 
-    def look(self, chat: ChatRequest, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
+    def look(self, chat: Request, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
         """The tokens of a prompt by the estimate, and whether the upstream seems to have cut it silently.
 
         None where that would cost more than it tells: the upstream has counted, and as many as usual.
@@ -108,13 +108,13 @@ class TokenCalibration:
         estimate = known.state.weights.tokens(measure)
         return estimate, bool(tokens and is_odd) and _is_cut(known, measure, tokens or 0)
 
-    def estimate(self, chat: ChatRequest, prompt: Prompt) -> int:
+    def estimate(self, chat: Request, prompt: Prompt) -> int:
         """The tokens of a prompt; 0 for one that nobody has to know."""
         if not prompt.sent:
             return 0
         return self._model_of(chat).state.weights.tokens(_measure(chat, prompt))
 
-    def _model_of(self, chat: ChatRequest) -> _Model:
+    def _model_of(self, chat: Request) -> _Model:
         model = chat.model if len(chat.model or "") <= _MAX_NAME_LENGTH else None
         return self._models.get(model or "", _UNKNOWN)
 
@@ -231,7 +231,7 @@ class TokenCalibration:
                 await self._ending.wait()
 
 
-def _measure(chat: ChatRequest, prompt: Prompt) -> Measure:
+def _measure(chat: Request, prompt: Prompt) -> Measure:
     """What went upstream."""
     is_own = prompt.form is not None and prompt.form.rule == "client" and not prompt.dropped
     said = chat.measure if is_own else total([each.measure for each in prompt.sent])

@@ -20,8 +20,8 @@ from sidecar.background.summary_jobs import SummaryJobs
 from sidecar.background.tasks import Spawn
 from sidecar.conversation.message import Fields, read, visible_text
 from sidecar.conversation.records import Summary
-from sidecar.dialects.chat.assembly import Assembled, from_body
-from sidecar.dialects.chat.overflow import recognised
+from sidecar.dialects.base import Assembled
+from sidecar.dialects.chat.dialect import CHAT
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.prompt.summary import Missing, clipped, measure
@@ -126,10 +126,10 @@ class Summarizer:
             "POST", path, headers, body, timeout=_TIMEOUT, limit=_MAX_ANSWER_SIZE
         )
         if answer.status != 200:
-            if recognised(answer.status, answer.body, body):
+            if CHAT.overflow(answer.status, answer.body, body):
                 self._jobs.too_long()
             raise _Unusable(f"the model that sums up answered with status {answer.status}")
-        return _message(from_body(answer.body))
+        return _message(CHAT.assembled(answer.body, 1))
 
 
 def _headers(request: web.BaseRequest, target: Target) -> CIMultiDict[str]:

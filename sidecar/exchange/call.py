@@ -8,7 +8,7 @@ import msgspec
 
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.chat.request import ChatRequest
+from sidecar.dialects.base import Dialect, Request
 
 __all__ = ["Call", "ChatCall", "Mode", "TaskCall", "UnrecordedCall", "brings_no_history"]
 
@@ -19,7 +19,8 @@ class TaskCall(msgspec.Struct, frozen=True):
     """A background task of a front end, such as a title: it leaves no trace in any history."""
 
     identity: Identity
-    chat: ChatRequest
+    dialect: Dialect
+    chat: Request
     conversation_id: str | None
     #: What `X-Sidecar-History` said of it, which changes nothing.
     mode: Mode
@@ -29,7 +30,8 @@ class UnrecordedCall(msgspec.Struct, frozen=True):
     """A request that goes as it came and is not kept: `X-Sidecar-History: off`."""
 
     identity: Identity
-    chat: ChatRequest
+    dialect: Dialect
+    chat: Request
     conversation_id: str | None
     mode: Mode = "off"
 
@@ -38,8 +40,9 @@ class ChatCall(msgspec.Struct, frozen=True):
     """A request about a conversation, or about a temporary chat of which nothing is kept."""
 
     identity: Identity
+    dialect: Dialect
     chain: Chain
-    chat: ChatRequest
+    chat: Request
     mode: Mode
     #: Under which the upstream and the client know the conversation; None until one is found or made.
     conversation_id: str | None
@@ -63,7 +66,7 @@ class ChatCall(msgspec.Struct, frozen=True):
         return self.identity.key is not None and self.identity.kind is Kind.CHAT
 
 
-def brings_no_history(identity: Identity, chat: ChatRequest, mode: Mode) -> bool:
+def brings_no_history(identity: Identity, chat: Request, mode: Mode) -> bool:
     """Does nothing in a request show that its client sends the whole history? It may rely on the store."""
     if identity.key is None or identity.kind is not Kind.CHAT or not len(chat.path):
         return False

@@ -13,7 +13,7 @@ import msgspec
 
 from sidecar.conversation.records import Detail, Difference, Exchange, code_of, exchange_id, name_of
 from sidecar.conversation.tree import State
-from sidecar.dialects.chat.assembly import Assembled
+from sidecar.dialects.base import Assembled
 from sidecar.exchange.call import Call
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import Prompt

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from sidecar.background.learned_forms import Place
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.conversation.tree import Node
-from sidecar.dialects.chat.form_refusal import FormRefusal
+from sidecar.dialects.base import FormRefusal
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from sidecar.conversation.reconcile import Outcome
+from sidecar.dialects.base import Dialect
 from sidecar.doctor import RequestSample
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall, TaskCall, UnrecordedCall
@@ -30,12 +31,12 @@ from sidecar.random_ids import token
 __all__ = ["handle"]
 
 
-async def handle(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+async def handle(services: Services, dialect: Dialect, request: web.BaseRequest) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     progress = Progress(int(time.time() * 1000), time.monotonic(), token(4))
     try:
         with observed(services, request) as sample, services.requests.bodies.hold() as held:
-            progress.call = call = await receive(services, request, held, progress)
+            progress.call = call = await receive(services, dialect, request, held, progress)
             understood(services, sample, call)
             try:
                 match call:

@@ -13,7 +13,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from sidecar.conversation.measure import Measure, measure_of_tools, total
-from sidecar.dialects.chat.overflow import Overflow
+from sidecar.dialects.base import Overflow
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 from sidecar.prompt.model_lists import SMALLEST_WINDOW

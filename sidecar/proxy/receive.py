@@ -19,8 +19,7 @@ from sidecar.conversation.identity import (
     kind_of,
 )
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.chat.request import parse
-from sidecar.dialects.chat.tasks import is_task
+from sidecar.dialects.base import Dialect
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import Call, ChatCall, Mode, TaskCall, UnrecordedCall, brings_no_history
 from sidecar.exchange.outcome import Progress
@@ -38,7 +37,9 @@ _RETRY_COUNT = "x-stainless-retry-count"
 _MODES = ("auto", "full", "append", "off")
 
 
-async def receive(services: Services, request: web.BaseRequest, held: Held, progress: Progress) -> Call:
+async def receive(
+    services: Services, dialect: Dialect, request: web.BaseRequest, held: Held, progress: Progress
+) -> Call:
     """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
     settings = services.settings
     identity = _identify(services, request)
@@ -47,18 +48,19 @@ async def receive(services: Services, request: web.BaseRequest, held: Held, prog
     progress.received = time.monotonic()
     chain = Chain(identity.tenant)
     name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
-    chat = parse(body, chain, services.requests.cache.last(name), settings.limits.max_messages)
+    chat = dialect.parse(body, chain, services.requests.cache.last(name), settings.limits.max_messages)
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
-    if is_task(mark, chat, settings.tasks.openings):
-        return TaskCall(identity, chat, name, mode)
+    if dialect.is_task(mark, chat, settings.tasks.openings):
+        return TaskCall(identity, dialect, chat, name, mode)
     # A task comes under the chat's id, and is not what its next turn begins with.
     services.requests.cache.keep(name, chat)
     if mode == "off":
-        return UnrecordedCall(identity, chat, name)
+        return UnrecordedCall(identity, dialect, chat, name)
     return ChatCall(
         identity,
+        dialect,
         chain,
         chat,
         mode,

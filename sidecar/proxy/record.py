@@ -15,13 +15,10 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from sidecar.conversation.message import read, text_of
+from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import Conversation, Message, Node, State
-from sidecar.dialects.chat.assembly import Assembled, Reply, from_body
-from sidecar.dialects.chat.compact import compacted
-from sidecar.dialects.chat.joining import encode
-from sidecar.dialects.chat.parts import content
+from sidecar.dialects.base import Assembled, Reply
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
@@ -43,7 +40,6 @@ __all__ = ["Recording", "recording_of"]
 log = logging.getLogger("sidecar.proxy")
 
 _MAX_PENDING_WRITES = 256  # turns that wait to be written
-_OF_A_PREFILL = frozenset(("prefix", "partial"))  # flags of the request, and nothing of the answer
 _LARGE_REPLY = 256 << 10  # bytes of a reply that take a while to read
 _MAX_RATIO = 32  # as many bytes a packed one may well have
 
@@ -161,7 +157,7 @@ class Recording:
         data, is_cut = decompressed(data, self.coding, self.services.settings.limits.max_reply)
         if is_cut:
             self.kept.cut_by = MAX_REPLY
-        assembled = from_body(data, self.call.chat.choices)
+        assembled = self.call.dialect.assembled(data, self.call.chat.choices)
         return assembled, [
             (reply, message) for reply in assembled.replies if (message := self._readable(reply)) is not None
         ]
@@ -215,7 +211,7 @@ class Recording:
         raw = reply.message
         try:
             if self.call.chat.prefill is not None:
-                raw = _extended(self.call.chat.prefill, raw)
+                raw = self.call.dialect.extended(self.call.chat.prefill, raw)
             return self.call.chain.new_message(raw)
         except (ValueError, RecursionError) as error:
             log.warning("a reply could not be recorded", extra={"error": str(error)})
@@ -273,7 +269,7 @@ def recording_of(
     if isinstance(plan, Unrecorded) or upstream.status >= 300:
         return None
     limits, coding = services.settings.limits, coding_of(upstream.headers)
-    compact = compacted if coding not in COMPRESSED else None
+    compact = call.dialect.compacted if coding not in COMPRESSED else None
     kept = Kept(limits.max_reply, services.requests.replies, compact)
     progress.is_recorded = True
     streamed = progress.streamed
@@ -294,21 +290,3 @@ def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
 
 def _says_something(reply: Reply) -> bool:
     return any(value for name, value in read(reply.message).items() if name != "role")
-
-
-def _extended(prefill: Message, raw: bytes) -> bytes:
-    """The reply joined to the assistant message that it goes on from.
-
-    Some upstreams begin it with that message (Mistral, vLLM with `echo`): it is then whole as it is.
-    """
-    reply, before = read(raw), read(prefill.raw)
-    joined = {name: value for name, value in before.items() if name not in _OF_A_PREFILL} | reply
-    if not reply.get("content"):
-        joined["content"] = before.get("content")
-    elif not _begins_with(text_of(reply), text_of(before)):
-        joined["content"] = content(before.get("content"), reply["content"])
-    return encode(joined)
-
-
-def _begins_with(text: str, prefill: str) -> bool:
-    return bool(prefill.strip()) and text.lstrip().startswith(prefill.strip())

@@ -15,13 +15,13 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Protocol
 
 from aiohttp import HttpVersion11, web
 
 from sidecar.aiohttp_internals.server import RelayedResponse
 from sidecar.conversation.tree import State
-from sidecar.dialects.chat.done_marker import Ending, LastPiece, UnnamedEnding
+from sidecar.dialects.base import Dialect, End
+from sidecar.dialects.last_piece import LastPiece
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
 from sidecar.proxy.record import Recording
@@ -205,7 +205,7 @@ class _Relay:
             await self._response.begin(self._request)
             _break_off(self._request, error)
 
-    async def _send(self, end: _End, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _send(self, end: End, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Hand out what was held back."""
         held, end.held = end.held, b""
         commit = self._start_commit("complete")  # if it may be later than that
@@ -296,21 +296,10 @@ async def _rest(upstream: UpstreamResponse, recording: Recording) -> State:
     return "complete"
 
 
-class _End(Protocol):
-    """What is held back; `done` once it may be nothing but the end."""
-
-    held: bytes
-
-    @property
-    def done(self) -> bool: ...
-
-    def feed(self, chunk: bytes, /) -> bytes: ...
-
-
-def _end(recording: Recording) -> _End:
-    if not recording.streamed:
-        return LastPiece() if recording.coding in COMPRESSED else UnnamedEnding()
-    return _PackedEnding(recording.coding) if recording.coding in COMPRESSED else Ending()
+def _end(recording: Recording) -> End:
+    if recording.coding not in COMPRESSED:
+        return recording.call.dialect.end(streamed=recording.streamed)
+    return _PackedEnding(recording.coding, recording.call.dialect) if recording.streamed else LastPiece()
 
 
 class _PackedEnding:
@@ -318,11 +307,11 @@ class _PackedEnding:
 
     __slots__ = ("_left", "_unpacked", "_unpacker", "done", "held")
 
-    def __init__(self, coding: str) -> None:
+    def __init__(self, coding: str, dialect: Dialect) -> None:
         self.held = b""
         self.done = False
         self._unpacker: Decompressor | None = Decompressor(coding)
-        self._unpacked = Ending()
+        self._unpacked = dialect.end(streamed=True)
         self._left = _MAX_SEARCHED
 
     def feed(self, chunk: bytes) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from sidecar.dialects.chat.request import ChatRequest
+from sidecar.dialects.base import Request
 from sidecar.exchange.prompt import Prompt
 
 __all__ = ["RequestCache"]
@@ -29,7 +29,7 @@ class RequestCache:
         self._taken = 0
         self._held: OrderedDict[str, _Held] = OrderedDict()
 
-    def last(self, conversation: str | None) -> ChatRequest | None:
+    def last(self, conversation: str | None) -> Request | None:
         """The last request of this conversation, if it is still held."""
         held = self._held.get(conversation) if conversation else None
         return held.request if held else None
@@ -39,14 +39,14 @@ class RequestCache:
         held = self._held.get(conversation)
         return held.prompt if held else None
 
-    def keep(self, conversation: str | None, request: ChatRequest) -> None:
+    def keep(self, conversation: str | None, request: Request) -> None:
         """Hold this request in place of the one before it."""
         if conversation is None:
             return
         old = self._pop(conversation)
         self._hold(conversation, _Held(request, old.prompt, request.weight, old.prompt_weight))
 
-    def went(self, conversation: str, request: ChatRequest, prompt: Prompt) -> None:
+    def went(self, conversation: str, request: Request, prompt: Prompt) -> None:
         """This prompt went upstream for that request: hold it in place of the one before it."""
         old = self._pop(conversation)
         if old.request is request and prompt.form is not None and prompt.form.rule == "client":
@@ -75,7 +75,7 @@ class RequestCache:
 class _Held(NamedTuple):
     """What is held of one conversation, and the memory that each of the two takes."""
 
-    request: ChatRequest | None = None
+    request: Request | None = None
     prompt: Prompt | None = None
     request_weight: int = 0
     prompt_weight: int = 0
@@ -84,5 +84,5 @@ class _Held(NamedTuple):
 _NOTHING = _Held()
 
 
-def _has_long_name(of: ChatRequest | Prompt | None) -> bool:
+def _has_long_name(of: Request | Prompt | None) -> bool:
     return of is not None and of.model is not None and len(of.model) > _MAX_NAME_LENGTH

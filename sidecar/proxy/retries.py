@@ -15,8 +15,7 @@ from hashlib import blake2b
 
 from aiohttp import web
 
-from sidecar.dialects.chat.form_refusal import FormRefusal, form_refusal
-from sidecar.dialects.chat.overflow import Overflow, recognised
+from sidecar.dialects.base import FormRefusal, Overflow
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
@@ -52,7 +51,7 @@ async def send(
     if services.settings.upstream_agent:
         return first, composed
     try:
-        error = await error_of(first)
+        error = await error_of(first, call.dialect)
     except BaseException:  # the client left: so must we
         first.close()
         raise
@@ -122,10 +121,10 @@ class _Tries:
         """Why the answer is a refusal that another request may spare; None if it is none."""
         if not self.error:
             return None
-        overflow = recognised(self.answer.status, self.error, self.composed.body)
+        overflow = self.call.dialect.overflow(self.answer.status, self.error, self.composed.body)
         if overflow is not None:
             return overflow if overflow_retry.heals(self.services, self.call) else None
-        return form_refusal(self.answer.status, self.error)
+        return self.call.dialect.form_refusal(self.answer.status, self.error)
 
     async def _revised(self, cause: _Cause) -> UpstreamRequest | None:
         about = self.services, self.call, self.plan, self.composed, self.request
@@ -155,7 +154,7 @@ class _Tries:
         if self.before_cuts is None or self.answer is not self.before_cuts[0]:
             self.answer.close()
         self.answer, self.composed = answer, revised
-        self.error = await error_of(answer)
+        self.error = await error_of(answer, self.call.dialect)
         return True
 
     def _end_of_cuts(self, *, is_taken: bool) -> None:

@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aiohttp import web
-from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from sidecar.conversation.identity import Kind, is_named
 from sidecar.conversation.message import encode
-from sidecar.dialects.chat.request import ChatRequest
+from sidecar.dialects.base import Request
 from sidecar.exchange.call import ChatCall
 from sidecar.proxy.services import Services
 
@@ -57,7 +56,7 @@ def rename(
             headers[name] = session
 
 
-def renamed(services: Services, chat: ChatRequest, session: str | None, body: bytes | None = None) -> bytes:
+def renamed(services: Services, chat: Request, session: str | None, body: bytes | None = None) -> bytes:
     """With `session.opaque`: the body with this id in the field in which the client named its chat, if it
     did; else the body as it is."""
     body = chat.body if body is None else body
@@ -67,7 +66,7 @@ def renamed(services: Services, chat: ChatRequest, session: str | None, body: by
     field = {rules.body_field: encode(session)}
     if chat.with_fields(field) is not chat.body:
         return body  # it names none
-    return replace(chat, body=body).with_values(field)
+    return chat.with_body(body).with_values(field)
 
 
 def _fields(services: Services, call: ChatCall, session: str) -> Iterator[tuple[str, bytes]]:

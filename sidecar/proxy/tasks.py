@@ -11,9 +11,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.conversation.message import encode
-from sidecar.dialects.chat.tasks import shorter_task
 from sidecar.exchange.call import TaskCall
 from sidecar.exchange.prompt import Prompt
+from sidecar.prompt.weights import estimate
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import rename, renamed
@@ -30,7 +30,7 @@ def task(services: Services, call: TaskCall, request: web.BaseRequest) -> Upstre
     settings = services.settings
     changed: dict[str, bytes] = {}
     most = settings.tasks.max_input_tokens
-    shorter = shorter_task(call.chat, most) if most is not None else None
+    shorter = call.dialect.shorter_task(call.chat, most, estimate) if most is not None else None
     if shorter is not None:
         changed["messages"] = b"[" + b",".join(shorter) + b"]"
     if settings.tasks.model:

@@ -23,7 +23,7 @@ from aiohttp import web
 from sidecar import __version__
 from sidecar.admin import health
 from sidecar.aiohttp_internals.server import SpecialRequest
-from sidecar.dialects import chat
+from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
 from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle
@@ -268,8 +268,8 @@ def _handler(services: Services, answer: _Answer) -> Handler:
 
 async def _answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
     services.requests.visitors.look(request)
-    if request.method == "POST" and request.path.endswith(chat.PATH):
-        return await handle(services, request)
+    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
+        return await handle(services, dialect, request)
     own = await _own(services, request, at_admin=False)
     if own is not None:
         return own

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.dialects.chat.first_event import Opening, Verdict
+from sidecar.dialects.base import Dialect, Verdict
 from sidecar.dialects.sse import is_stream
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
@@ -30,10 +30,10 @@ _NO_STREAM = (b"", b"{")  # which nearly every other answer begins with, and an 
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins
 
 
-async def error_of(answer: UpstreamResponse) -> bytes:
+async def error_of(answer: UpstreamResponse, dialect: Dialect) -> bytes:
     """The error that the answer is, in its body or in its first event; nothing if it is none."""
     answer.peek_nowait()
-    first = _First(answer) if answer.status < 300 and _is_stream(answer) else None
+    first = _First(answer, dialect) if answer.status < 300 and _is_stream(answer) else None
     if first is not None and first.look() == "answer":
         return b""
     if first is None and answer.status < 300 and not _may_be_error(_plain(answer)):
@@ -42,7 +42,7 @@ async def error_of(answer: UpstreamResponse) -> bytes:
         async with asyncio.timeout(PROBE_TIMEOUT):
             if first is not None:
                 return await first.error()
-            return await (_whole(answer) if answer.status >= 300 else _begun_as_error(answer))
+            return await (_whole(answer) if answer.status >= 300 else _begun_as_error(answer, dialect))
     except STREAM_ERRORS:  # out of patience, or broken off: whoever relays it comes upon that again
         return b""
 
@@ -62,14 +62,14 @@ async def _whole(answer: UpstreamResponse) -> bytes:
     return b""
 
 
-async def _begun_as_error(answer: UpstreamResponse) -> bytes:
+async def _begun_as_error(answer: UpstreamResponse, dialect: Dialect) -> bytes:
     """The body of an error that was sent as if it were an answer; nothing if it is one."""
     while True:
         plain = _plain(answer)
         if _begun(plain).startswith(_ERRORS):
             return await _whole(answer)
         if is_stream(plain):
-            return await _First(answer).error()
+            return await _First(answer, dialect).error()
         if not _may_be_error(plain) or len(answer.head) > _MAX_ERROR_SIZE or not await answer.peek():
             return b""
 
@@ -87,9 +87,9 @@ def _may_be_error(plain: bytes) -> bool:
 class _First:
     """What an event stream begins with."""
 
-    def __init__(self, answer: UpstreamResponse) -> None:
+    def __init__(self, answer: UpstreamResponse, dialect: Dialect) -> None:
         self._answer = answer
-        self._opening = Opening()
+        self._opening = dialect.opening()
         self._seen = 0
         self._verdict: Verdict = "open"
 

@@ -84,20 +84,21 @@ class TestReplies:
         assert told(chunk(content="Hel"), chunk(index=index, content="lo")) == [HELLO]
 
 
-class TestFinished:
+class TestFinishReasons:
     @pytest.mark.parametrize(
-        ("chunks", "finished"),
+        ("chunks", "reasons"),
         [
-            ([], False),
-            ([chunk(content="a")], False),
-            ([chunk("stop", content="a")], True),
-            ([chunk("stop", content="a"), chunk(index=1, content="b")], False),
-            ([chunk("stop", content="a"), chunk("length", index=1, content="b")], True),
-            ([chunk("error", content="a"), {"error": {"message": "no"}}], True),
+            ([], []),
+            ([chunk(content="a")], [None]),
+            ([chunk("stop", content="a")], ["stop"]),
+            ([chunk("stop", content="a"), chunk(index=1, content="b")], ["stop", None]),
+            ([chunk("stop", content="a"), chunk("length", index=1, content="b")], ["stop", "length"]),
+            ([chunk("error", content="a"), {"error": {"message": "no"}}], ["error"]),
         ],
     )
-    def test_a_response_is_finished_when_every_reply_has_its_reason(self, chunks, finished):
-        assert from_stream(stream(*chunks), choices=2).finished is finished
+    def test_every_reply_has_its_own_reason_or_none(self, chunks, reasons):
+        replies = from_stream(stream(*chunks), choices=2).replies
+        assert [each.finish_reason for each in replies] == reasons
 
     @pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data:[DONE]\r\n\r\n", b"data: [DONE]"])
     def test_done_is_seen(self, end):
@@ -131,7 +132,7 @@ class TestAroundTheReplies:
     def test_an_error_may_stand_in_a_choice(self):
         broken = {"choices": [{"index": 0, "delta": {}, "finish_reason": "error", "error": {"code": 502}}]}
         assembled = from_stream(stream(chunk(content="a"), broken))
-        assert (assembled.error, assembled.finished) == (b'{"code": 502}', True)
+        assert (assembled.error, assembled.replies[0].finish_reason) == (b'{"code": 502}', "error")
 
     @pytest.mark.parametrize(
         "error",
@@ -213,7 +214,7 @@ class TestJson:
         body = b'{"model":"m","choices":[{"index":0,"message":%b,"finish_reason":"stop"}],"usage":{"n": 1}}'
         assembled = from_json(body % message)
         assert assembled.replies[0].message == message
-        assert (assembled.model, assembled.usage, assembled.finished) == ("m", b'{"n": 1}', True)
+        assert (assembled.model, assembled.usage, assembled.replies[0].settled) == ("m", b'{"n": 1}', True)
 
     def test_every_choice_is_a_reply(self):
         choices = [{"index": index, "message": {"content": str(index)}} for index in (1, 0)]
@@ -223,7 +224,7 @@ class TestJson:
 
     def test_an_error_is_told(self):
         assembled = from_json(b'{"error": {"message":"no"}}')
-        assert (assembled.replies, assembled.error, assembled.finished) == ((), b'{"message":"no"}', False)
+        assert (assembled.replies, assembled.error) == ((), b'{"message":"no"}')
 
     @pytest.mark.parametrize(
         "body", [b"", b"<html>", b"[]", b'"x"', b"null", b'{"choices":[{"mess', b"\xff", b"{}"]

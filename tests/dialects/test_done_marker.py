@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sidecar.dialects.chat.done_marker import Ending, LastPiece, UnnamedEnding
+from sidecar.dialects.chat.done_marker import Ending, UnnamedEnding
+from sidecar.dialects.last_piece import LastPiece
 
 DONE = re.compile(rb"(?:\A|\n|\r)(data: ?\[DONE\])")
 FORMS = (b"data: [DONE]", b"data:[DONE]")

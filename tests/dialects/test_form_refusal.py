@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sidecar.conversation.reasoning import REASONING_FIELDS
-from sidecar.dialects.chat.form_refusal import FormRefusal, form_refusal
+from sidecar.dialects.base import FormRefusal
+from sidecar.dialects.chat.form_refusal import form_refusal
 from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
 from tests.conversation.refusals import REFUSALS
 from tests.referee.profiles import NAMED, refused

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from sidecar.dialects.chat.overflow import Overflow, recognised
+from sidecar.dialects.base import Overflow
+from sidecar.dialects.chat.overflow import recognised
 from tests.conversation.refusals import REFUSALS, WINDOW, openai, plain
 from tests.dialects import wordings
 

@@ -79,7 +79,7 @@ def titled(lines, *, after="", **more):
 
 
 def cut(asked, most):
-    sent = shorter_task(asked, most)
+    sent = shorter_task(asked, most, estimate)
     assert sent is not None
     return sent
 
@@ -95,7 +95,7 @@ def chat_in(text):
 class TestTheLength:
     def test_what_fits_stays_as_it_is(self):
         asked = request(SYSTEM, titled(LINES))
-        assert shorter_task(asked, sum(estimate(each.raw) for each in asked.sent)) is None
+        assert shorter_task(asked, sum(estimate(each.raw) for each in asked.sent), estimate) is None
 
     def test_lines_go_from_the_middle_of_the_chat(self):
         system, text = texts(cut(request(SYSTEM, titled(LINES, after="\nJSON:")), 250))
@@ -140,12 +140,12 @@ class TestTheLength:
         ],
     )
     def test_a_prompt_of_another_shape_stays_as_it_is(self, prompt):
-        assert shorter_task(request(prompt), 10) is None
+        assert shorter_task(request(prompt), 10, estimate) is None
 
     @given(st.lists(st.text(max_size=30), min_size=2, max_size=40), st.integers(0, 300))
     def test_what_is_left_is_a_beginning_the_marker_and_an_end(self, lines, most):
         lines = [line.replace("\n", " ") for line in lines]
-        sent = shorter_task(request(titled(lines)), most)
+        sent = shorter_task(request(titled(lines)), most, estimate)
         if sent is None:
             assert estimate(request(titled(lines)).sent[0].raw) <= most
             return

@@ -12,6 +12,7 @@ from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found, Thread
 from sidecar.conversation.tree import Conversation, Tree
+from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall, brings_no_history
 from sidecar.exchange.decide import at_hand, decide, hashes
 from sidecar.exchange.needs import Known, NeedPath, NeedSystem, NeedThreads, NeedTree, Rules
@@ -42,7 +43,9 @@ def call(*messages, mode="auto", key: str | None = "a", again=False, model="m", 
     more = {"tools": [{"type": "function", "function": {"name": name}} for name in tools]} if tools else {}
     identity, asked = Identity(TENANT, key, **about), request(*messages, model=model, **more)
     relies = brings_no_history(identity, asked, mode)
-    return ChatCall(identity, CHAIN, asked, mode, "conv_1" if key else None, relies, is_sent_again=again)
+    return ChatCall(
+        identity, CHAT, CHAIN, asked, mode, "conv_1" if key else None, relies, is_sent_again=again
+    )
 
 
 def thread(nodes, *, system=None, head=-1, **about):

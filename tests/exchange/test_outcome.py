@@ -9,6 +9,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
 from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.assembly import from_json
+from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
@@ -24,6 +25,7 @@ def call(*messages, **about):
     identity = Identity(TENANT, "a", Kind.CHAT, **about)
     return ChatCall(
         identity=identity,
+        dialect=CHAT,
         chain=CHAIN,
         chat=request(*messages, model="m"),
         mode="auto",

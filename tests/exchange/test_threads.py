@@ -11,6 +11,7 @@ from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Conversation
+from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall, brings_no_history
 from sidecar.exchange.plan import Thin, Unrecorded, Whole
 from sidecar.exchange.threads import names_of_tools, prompt_text, same_prompt, system_of, thread_after
@@ -26,7 +27,7 @@ def call(*messages, key: str | None = "a", mode="auto", **more):
     asked = request(*messages, model="m", **more)
     identity = Identity(TENANT, key, **about)
     relies = brings_no_history(identity, asked, mode)
-    return ChatCall(identity, CHAIN, asked, mode, "conv_1" if key else None, relies)
+    return ChatCall(identity, CHAT, CHAIN, asked, mode, "conv_1" if key else None, relies)
 
 
 def tool(name):

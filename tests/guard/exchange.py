@@ -16,6 +16,7 @@ from typing import Any
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Chain, Conversation
+from sidecar.dialects.chat.dialect import CHAT
 from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Answered, Progress, exchange_of
@@ -49,6 +50,7 @@ def made(messages: int = 5) -> Callable[[], None]:
     identity = Identity(TENANT, "a", Kind.CHAT)
     call = ChatCall(
         identity=identity,
+        dialect=CHAT,
         chain=chain,
         chat=chat,
         mode="auto",

@@ -14,6 +14,7 @@ from sidecar.conversation.identity import Identity
 from sidecar.conversation.reconcile import walk
 from sidecar.conversation.records import Found, Thread
 from sidecar.conversation.tree import Conversation, Node, Tree
+from sidecar.dialects.chat.dialect import CHAT
 from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import ChatCall, Mode, brings_no_history
@@ -255,7 +256,7 @@ def _decided(given: tuple[Tree, ChatCall, list[Thread]]) -> None:
 
 def _asks(*messages: dict[str, object], mode: Mode = "auto") -> ChatCall:
     asked, identity = request(*messages, model="m"), Identity(TENANT, "a")
-    return ChatCall(identity, CHAIN, asked, mode, "conv_1", brings_no_history(identity, asked, mode))
+    return ChatCall(identity, CHAT, CHAIN, asked, mode, "conv_1", brings_no_history(identity, asked, mode))
 
 
 def _many_open_calls(n: int) -> tuple[Tree, ChatCall, list[Thread]]:

@@ -12,9 +12,11 @@
     compact      a long stream in fewer bytes, for whoever keeps it meanwhile
     joining      how two values of one key join
     parts        how lists of parts, details and blocks join
+    prefill      a reply as one message with the one that it goes on from
     tool_calls   how the pieces of tool calls join
     deltas       how the pieces of one message join: which key by which of these rules
     assembly     payloads, or one JSON body -> the replies, usage and error that were in them
+    dialect      all of it, as the path of a request uses it
 
 Relaying and assembling are two readings of the same bytes. `done_marker` looks at what passes and changes
 nothing in it; `assembly` reads the kept bytes once, when the stream is over.

@@ -16,46 +16,13 @@ from typing import Any
 import msgspec
 
 from sidecar.dialects import sse
+from sidecar.dialects.base import Assembled, Reply
 from sidecar.dialects.chat.coalesce import shortened
 from sidecar.dialects.chat.deltas import encode_message, merge_message
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import FAILURES, error_in, loads
 
-__all__ = ["Assembled", "Assembler", "Reply", "from_body", "from_json", "from_stream"]
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """One choice. `message` is a JSON object, for a body that was not streamed its very bytes.
-
-    `settled`: the finish reason came, and nothing was said after it. Where it came too early (Gemini behind
-    LiteLLM sends it with every chunk, litellm #2195) it does not tell that all has come. `failed`: the
-    upstream told of an error in this choice.
-    """
-
-    index: int
-    message: bytes
-    finish_reason: str | None
-    settled: bool = False
-    failed: bool = False
-
-
-class Assembled(msgspec.Struct, frozen=True):
-    """All that one response said. `usage` and `error` are JSON as the upstream wrote it.
-
-    `done` tells that `[DONE]` came, `ignored` how many payloads could not be read.
-    """
-
-    replies: tuple[Reply, ...]
-    model: str | None
-    usage: bytes | None
-    error: bytes | None
-    done: bool
-    ignored: int = 0
-
-    @property
-    def finished(self) -> bool:
-        """Whether the upstream brought every reply to its end; an error may have come all the same."""
-        return bool(self.replies) and all(reply.finish_reason is not None for reply in self.replies)
+__all__ = ["Assembler", "from_body", "from_json", "from_stream"]
 
 
 class _Choice(msgspec.Struct, gc=False):

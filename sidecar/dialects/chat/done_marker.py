@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import re
 
+from sidecar.dialects.last_piece import LastPiece
 from sidecar.dialects.sse import is_stream
 
-__all__ = ["Ending", "LastPiece", "UnnamedEnding"]
+__all__ = ["Ending", "UnnamedEnding"]
 
 _FORMS = (b"data: [DONE]", b"data:[DONE]")
 _WORD, _BEFORE = b"[DONE]", len(b"data: ")
@@ -63,21 +64,6 @@ class Ending:
     def _release(self, data: bytes, end: int) -> bytes:
         self.held = data[end:]
         return data[:end]
-
-
-class LastPiece:
-    """The end of a body that is not a stream of events: its last piece."""
-
-    __slots__ = ("done", "held")
-
-    def __init__(self) -> None:
-        self.held = b""
-        self.done = False
-
-    def feed(self, chunk: bytes) -> bytes:
-        """The piece before this one."""
-        before, self.held = self.held, chunk
-        return before
 
 
 _BLANK = 1024  # bytes at its start of which a body may be blank and yet be waited for

@@ -6,14 +6,13 @@ error settles it, and so does anything else.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
+from sidecar.dialects.base import Verdict
 from sidecar.dialects.chat.reading import error_in, loads
 from sidecar.dialects.sse import Decoder
 
-__all__ = ["Opening", "Verdict"]
-
-Verdict = Literal["open", "answer", "error"]
+__all__ = ["Opening"]
 
 _MAX_EVENT = 64 * 1024  # bytes: by then an error would have been told
 _MAX_LOOKS = 16  # at an event before its end: each costs what there is of it

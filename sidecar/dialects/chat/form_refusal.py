@@ -13,25 +13,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from sidecar.conversation.reasoning import REASONING_FIELDS
+from sidecar.dialects.base import FormRefusal
 from sidecar.dialects.chat.reading import loads
 from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
 
-__all__ = ["FormRefusal", "form_refusal"]
+__all__ = ["form_refusal"]
 
 _MAX_DEPTH = 8  # lists and objects one in another, and JSON inside of a text
 _MAX_TEXT = 4000  # characters of all texts together
 _MAX_FIELDS = 8  # fields that one refusal names
-
-
-class FormRefusal(msgspec.Struct, frozen=True):
-    """`demanded`: the name of a reasoning field, or one of the words of `prompt/form.py`; None for nothing
-    that we know of. `unwanted`: the fields that it names as such."""
-
-    demanded: str | None = None
-    unwanted: frozenset[str] = frozenset()
 
 
 def form_refusal(status: int, body: bytes) -> FormRefusal | None:

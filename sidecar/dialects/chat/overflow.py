@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sidecar.dialects.chat.overflow_numbers import Overflow, Own, numbers_in, of_counts
+from sidecar.dialects.base import Overflow
+from sidecar.dialects.chat.overflow_numbers import Own, numbers_in, of_counts
 from sidecar.dialects.chat.reading import loads
 
-__all__ = ["Overflow", "recognised"]
+__all__ = ["recognised"]
 
 _MAX_DEPTH = 8  # lists and objects one in another
 _MAX_TEXT = 4000  # characters of all texts together

@@ -9,29 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from sidecar.dialects.base import Overflow
 from sidecar.prompt.model_lists import SMALLEST_WINDOW
 
-__all__ = ["Overflow", "numbers_in", "of_counts"]
+__all__ = ["Own", "numbers_in", "of_counts"]
 
 _MAX_COUNT = 1 << 31
 
 #: Is the passage from here to there the upstream's own, and no quotation?
 Own = Callable[[int, int], bool]
-
-
-@dataclass(slots=True, frozen=True)
-class Overflow:
-    """A refusal for length. `limit` is the model's window, `sent` the prompt as the upstream counted it.
-
-    `with_answer`: it says that the answer that was asked for counts as well.
-    """
-
-    limit: int | None = None
-    sent: int | None = None
-    with_answer: bool = field(default=False, compare=False)
 
 
 def of_counts(limit: Any, sent: Any) -> Overflow | None:

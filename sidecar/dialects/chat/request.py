@@ -13,7 +13,7 @@ from operator import is_
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec.structs import force_setattr
+from msgspec.structs import force_setattr, replace
 
 from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.pieces import has_more_pieces, most_pieces
@@ -117,6 +117,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def last_answer(self) -> int:
         """How many messages of the path there are up to and including its last assistant message."""
         return self.path.last_answer
+
+    def with_body(self, body: bytes) -> ChatRequest:
+        """The same request in another body, in which other fields were changed."""
+        return replace(self, body=body)
 
     def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
         """The body with these messages (JSON each), else as `with_fields` makes it."""

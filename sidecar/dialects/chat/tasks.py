@@ -18,8 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from sidecar.conversation.message import Fields, encode, read, text_of
-from sidecar.dialects.chat.request import ChatRequest
-from sidecar.prompt.weights import estimate
+from sidecar.dialects.base import Request
 
 __all__ = ["MARKER", "is_task", "shorter_task"]
 
@@ -29,7 +28,7 @@ _OPEN, _CLOSE = "<chat_history>\n", "\n</chat_history>"
 _BEGINNING = 0.25
 
 
-def is_task(mark: str | None, request: ChatRequest, openings: tuple[str, ...]) -> bool:
+def is_task(mark: str | None, request: Request, openings: tuple[str, ...]) -> bool:
     """`mark` is the value of the task header, None where the request has no such header."""
     if mark is not None:
         return bool(mark)
@@ -42,9 +41,7 @@ def is_task(mark: str | None, request: ChatRequest, openings: tuple[str, ...]) -
     return any(text.startswith(openings) for text in texts)
 
 
-def shorter_task(
-    request: ChatRequest, most: int, size: Callable[[bytes], int] = estimate
-) -> list[bytes] | None:
+def shorter_task(request: Request, most: int, size: Callable[[bytes], int]) -> list[bytes] | None:
     """The messages of a task in at most so many tokens; None if nothing has to go, or nothing can.
 
     As few lines go as will do; the last line of the chat stays, whatever its length.
