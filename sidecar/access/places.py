@@ -41,6 +41,8 @@ class Places(NamedTuple):
     single: frozenset[str]
     #: Headers of `session.headers` in which only the sidecar speaks to the upstream.
     own: tuple[str, ...]
+    #: Headers by which agents name their chats, `own` ones included: read where no chat header has a value.
+    agents: tuple[str, ...]
 
 
 def places_of(settings: Settings) -> Places:
@@ -49,10 +51,9 @@ def places_of(settings: Settings) -> Places:
     usual = tenant.credential_headers == CREDENTIAL_HEADERS
     headers = FIRST_HEADERS if usual else tenant.credential_headers
     credentials = frozenset(name.lower() for name in (*tenant.credential_headers, "Authorization"))
-    own = tuple(
-        name for name in settings.session.headers if name.lower() not in {each.lower() for each in chat}
-    )
-    named = (*chat, *own, *tenant.user_headers, tenant.user_jwt_header)
+    own = _besides(chat, settings.session.headers)
+    agents = (*own, *_besides((*chat, *own), settings.identity.agent_headers))
+    named = (*chat, *agents, *tenant.user_headers, tenant.user_jwt_header)
     return Places(
         headers=headers,
         further=credentials - {name.lower() for name in (*headers, "Authorization")},
@@ -60,7 +61,14 @@ def places_of(settings: Settings) -> Places:
         parameters=frozenset(name.lower() for name in tenant.credential_parameters),
         single=credentials | {name.lower() for name in named if name},
         own=own,
+        agents=agents,
     )
+
+
+def _besides(known: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
+    """The names that are not among the known ones, in any case."""
+    lowered = {name.lower() for name in known}
+    return tuple(name for name in names if name.lower() not in lowered)
 
 
 def names_of(headers: Iterable[str]) -> list[str]:

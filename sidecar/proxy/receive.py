@@ -31,8 +31,6 @@ from sidecar.upstream.headers import HISTORY, TRIM
 
 __all__ = ["receive"]
 
-# By these alone agents name their chats that compact a history by themselves, once it is refused.
-_AGENTS = ("X-Session-Affinity", "X-Session-ID", "session_id")
 _RETRY_COUNT = "x-stainless-retry-count"
 _MODES = ("auto", "full", "append", "off")
 
@@ -68,8 +66,7 @@ async def receive(
         brings_no_history(identity, chat, mode),
         is_sent_again=_is_sent_again(request),
         may_be_cut=_may_be_cut(request),
-        awaits_refusal=identity.by_agent
-        or (identity.key is None and any(name in request.headers for name in _AGENTS)),
+        awaits_refusal=identity.by_agent,
     )
 
 
@@ -97,7 +94,7 @@ def _identify(services: Services, request: web.BaseRequest) -> Identity:
     page = services.requests.visitors.foreign_page(request)
     tenant, credential = who_asks(settings, places, services.store.secret, headers, names, call, page)
     key = key_of(header, rules.headers, rules.no_id)
-    by_agent = key is None and (key := key_of_agent(header, places.own, rules.no_id)) is not None
+    by_agent = key is None and (key := key_of_agent(header, places.agents, rules.no_id)) is not None
     message_ids = [
         _message_id(value, rules.no_id) if name and (value := header(name)) else None
         for name in (rules.message_id_header, rules.user_message_id_header, rules.parent_id_header)

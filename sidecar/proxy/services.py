@@ -52,7 +52,8 @@ class Requests:
         limits, restore = settings.limits, settings.restore
         self.places = places_of(settings)
         self.visitors = Visitors(settings, self.places)
-        chat = settings.identity.headers if settings.session.opaque else ()
+        identity = settings.identity
+        chat = (*identity.headers, *identity.agent_headers) if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came.
         self.kept_back = frozenset(name.lower() for name in (*self.places.own, *chat))
         self.restore = Restore(

@@ -1,10 +1,11 @@
 """Under which name the upstream knows a conversation.
 
 Rules: the sidecar's own id is added under the names of `session.headers` and `session.body_field`. A header
-by which the client itself names its chat (`identity.headers`) goes on as it came, for a backend that knows
-the chat so, and a body field that it sets stays; with `session.opaque` the sidecar's id stands in their
-place. Every other header of `session.headers` is the sidecar's alone: `headers.to_upstream` has already left
-out what the client put there. Chats that are temporary or mix several conversations get no id added.
+by which the client itself names its chat (`identity.headers`, `identity.agent_headers`) goes on as it came,
+for a backend that knows the chat so, and a body field that it sets stays; with `session.opaque` the sidecar's
+id stands in their place. Every other header of `session.headers` is the sidecar's alone:
+`headers.to_upstream` has already left out what the client put there. Chats that are temporary or mix several
+conversations get no id added.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def rename(
     rules = services.settings.identity
     if session is None or not services.settings.session.opaque:
         return
-    for name in rules.headers:
+    for name in (*rules.headers, *rules.agent_headers):
         if is_named(request.headers.get(name), rules.no_id):
             headers[name] = session
 

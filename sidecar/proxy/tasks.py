@@ -17,6 +17,7 @@ from sidecar.prompt.weights import estimate
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import rename, renamed
+from sidecar.settings import Settings
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
 
@@ -43,10 +44,17 @@ def task(services: Services, call: TaskCall, request: web.BaseRequest) -> Upstre
     return UpstreamRequest(body, _headers_elsewhere(services, call, request, target), prompt, target=target)
 
 
+def _ids(settings: Settings) -> list[str]:
+    """The headers that name a conversation, in lower case."""
+    identity = settings.identity
+    names = (*identity.headers, *identity.agent_headers, *settings.session.headers)
+    return [name.lower() for name in names]
+
+
 def _headers(services: Services, call: TaskCall, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = services.settings
-    ids = () if settings.tasks.forward_id else (*settings.identity.headers, *settings.session.headers)
-    left = {*NOT_AS_IT_CAME, *services.requests.kept_back, *(name.lower() for name in ids)}
+    ids = () if settings.tasks.forward_id else _ids(settings)
+    left = {*NOT_AS_IT_CAME, *services.requests.kept_back, *ids}
     headers = to_upstream(request.headers, without=left)
     if settings.tasks.forward_id:
         rename(services, request, headers, call.conversation_id)
@@ -59,7 +67,7 @@ def _headers_elsewhere(
     settings = services.settings
     wanted = {*_ABOUT_THE_CONTENT, *target.takes}
     if settings.tasks.forward_id:
-        wanted.update(name.lower() for name in (*settings.identity.headers, *settings.session.headers))
+        wanted.update(_ids(settings))
     left = {name.lower() for name in request.headers} - wanted
     headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | services.requests.kept_back)
     if settings.tasks.forward_id:

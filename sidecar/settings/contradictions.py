@@ -77,6 +77,7 @@ def _exposed_credentials(settings: Declaration) -> Iterator[Contradiction]:
     secret = {name.lower() for name in (*settings.tenant.credential_headers, "Authorization", "Cookie")}
     for name, headers in (
         ("identity.headers", settings.identity.headers),
+        ("identity.agent_headers", settings.identity.agent_headers),
         ("identity.message_id_header", (settings.identity.message_id_header,)),
         ("identity.user_message_id_header", (settings.identity.user_message_id_header,)),
         ("identity.parent_id_header", (settings.identity.parent_id_header,)),
@@ -118,7 +119,9 @@ def _target(settings: Declaration) -> Iterator[Contradiction]:
         yield Contradiction(
             ("target.api_key", "target.headers"), "both set Authorization; take one of the two out"
         )
-    if shared := static & {name.lower() for name in (*settings.identity.headers, *settings.session.headers)}:
+    identity = settings.identity
+    named = (*identity.headers, *identity.agent_headers, *settings.session.headers)
+    if shared := static & {name.lower() for name in named}:
         yield Contradiction(
             ("target.headers", "session.headers"),
             f"{sorted(shared)[0]} names a conversation, and this would name all of them alike; take it out",

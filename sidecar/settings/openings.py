@@ -1,8 +1,9 @@
 """How the background tasks of front ends begin.
 
 Rule: an opening is long enough that no person's question and no turn with documents starts with it. The
-prompts are the defaults of Open WebUI, 0.6 to 0.12, and of LibreChat's titles; an administrator who has
-edited them adds the edited ones to `tasks.openings`, or lets the connection send `X-Task`. A prompt begins
+prompts are the defaults of Open WebUI, 0.6 to 0.12, and of the titles of LibreChat, opencode and gptme; an
+administrator who has edited them adds the edited ones to `tasks.openings`, or lets the connection send
+`X-Task`. A prompt begins
 with its opening; what comes after may differ from version to version and from chat to chat.
 """
 
@@ -34,4 +35,8 @@ OPENINGS = (
     # LibreChat's title; by `titleMethod: completion`, the default, and by `structured` or `functions`
     "Provide a concise, 5-word-or-less title for the conversation, using",
     "Analyze this conversation and provide:\n1. The detected language of the conversation\n2. A concise",
+    # opencode's title; the system message
+    "You are a title generator. You output ONLY a thread title.",
+    # gptme's names of conversations; the system message
+    "Generate concise conversation titles.",
 )

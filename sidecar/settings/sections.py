@@ -53,6 +53,12 @@ class Identity(Section):
         ("X-Conversation-ID", "X-OpenWebUI-Chat-Id"),
         description="Request headers that may carry the conversation id; the first non-empty one is used.",
     )
+    agent_headers: tuple[Header, ...] = Field(
+        ("X-Session-Affinity", "X-Session-ID", "session_id"),
+        description="Request headers by which agents name their chats without being told to, used if none of"
+        " `identity.headers` has a value. Such a request is taken to bring its whole history, and is not"
+        " retried if it is refused for its length: agents compact by themselves then.",
+    )
     no_id: tuple[str, ...] = Field(
         ("new", "null", "None", "undefined"),
         description="Placeholder values, treated as a missing id, as are template variables that were not"
@@ -232,12 +238,13 @@ class Session(Section):
         ("X-Conversation-ID",),
         description="Request headers that carry the conversation's id to the upstream, such as"
         " `X-Session-ID`. A client's own value in one that is not among `identity.headers` names its chat and"
-        " is not passed on.",
+        " is not passed on, even where `identity.agent_headers` has it.",
     )
     opaque: bool = Field(
         False,
         description="Send the sidecar's own id also in place of the name that the client gave its chat, in"
-        " `identity.headers` and `session.body_field`: two tenants with one name then differ there too.",
+        " `identity.headers`, `identity.agent_headers` and `session.body_field`: two tenants with one name"
+        " then differ there too.",
     )
     body_field: BodyField = Field(
         "",

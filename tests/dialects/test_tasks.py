@@ -41,6 +41,15 @@ class TestTheShape:
     def test_the_opening_may_be_the_system_messages(self):
         assert looks_like_one(CHOICE, user("what time is it?"))
 
+    @pytest.mark.parametrize(
+        "opening", ["You are a title generator. You output ONLY a thread title.", CHOICE["content"]]
+    )
+    def test_after_a_system_message_that_opens_one_there_may_be_several_questions(self, opening):
+        asks = {"role": "system", "content": f"{opening} Nothing else."}
+        assert looks_like_one(asks, user("Generate a title for this conversation:\n"), user("Mend a.py"))
+        assert not looks_like_one(asks, user("Mend a.py"), says("Mended."), user("Thanks"))
+        assert not looks_like_one(asks, user("Mend a.py"), {**user("and?"), "role": "tool"})
+
     def test_white_space_before_it_does_not_count(self):
         assert looks_like_one(user(" \n" + TITLE["content"]))
 
@@ -54,6 +63,7 @@ class TestTheShape:
             [],
             [TITLE, says("A title"), user("another")],
             [user("hi"), TITLE],
+            [TITLE, user("hi")],
             [TITLE, says("Sure:")],
             [SYSTEM, SYSTEM, TITLE],
             [says("hi"), TITLE],

@@ -3,8 +3,9 @@
 Tasks share the chat's id, and the title comes before the first turn, so a task that is taken for a
 turn spoils the history. Where the front end marks them (`X-Task`), the mark decides, and an empty
 mark says "a real turn". Without the header only the shape is left: at most one system message, one
-user message, no tools, and the opening words of a known prompt. `### Task:` alone proves nothing,
-for retrieval turns open with it as well.
+user message, no tools, and the opening words of a known prompt. Where the system message has those words
+there may be more user messages: opencode asks for a title in one, and gives the chat's question in the next.
+`### Task:` alone proves nothing, for retrieval turns open with it as well.
 
 A task's prompt holds a part of the chat, or all of it. Where that has to be shorter, lines go from its
 middle: what the chat began with tells what it is about, its end is what a task mostly asks for. The prompt
@@ -32,12 +33,12 @@ def is_task(mark: str | None, request: Request, openings: tuple[str, ...]) -> bo
     """`mark` is the value of the task header, None where the request has no such header."""
     if mark is not None:
         return bool(mark)
-    if request.tools or request.prefill or len(request.path) != 1 or len(request.system) > 1:
+    asked = request.path.messages
+    if request.tools or request.prefill or request.path.last_answer or not asked or len(request.system) > 1:
         return False
-    asked = request.path.messages[0]
-    if asked.role != "user":
+    if any(each.role != "user" for each in asked):
         return False
-    texts = [text_of(each.fields).lstrip() for each in (*request.system, asked)]
+    texts = (text_of(each.fields).lstrip() for each in (*request.system, *(asked if len(asked) == 1 else ())))
     return any(text.startswith(openings) for text in texts)
 
 

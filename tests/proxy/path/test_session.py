@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
 
-from tests.proxy.client import CHAT, Sidecar, chat
+from tests.proxy.client import CHAT, Sidecar, chat, eventually
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream
+from tests.proxy.mock_upstream import Upstream, says, waits
 
 HERMES = "X-Hermes-Session-Id"
 OWN = {"headers": [HERMES]}
@@ -91,6 +93,69 @@ async def test_a_header_that_agents_send_by_themselves_is_no_sign_of_a_client_th
     assert (reply.outcome, upstream.last.headers[HERMES]) == ("continue", second)
     reply = await sidecar.ask("one", "ok", "more", headers={HERMES: "login"})
     assert (reply.outcome, upstream.last.headers[HERMES]) == ("continue", first)
+
+
+@pytest.mark.parametrize("name", ["X-Session-Affinity", "x-session-id", "session_id"])
+async def test_agents_name_their_chats_without_being_told_to(start: Start, upstream: Upstream, name: str):
+    sidecar = await start()
+    named = {name: "ses_1"}
+    for messages in (["one"], ["one", "ok", "more"], ["two"]):
+        await sidecar.ask(*messages, headers=named)
+        assert upstream.last.headers.getall(name) == ["ses_1"]  # who knows the chat by that name still does
+    first, again, other = (each.headers["X-Conversation-ID"] for each in upstream.requests)
+    assert first == again != other
+    assert [each.key for each in await sidecar.stored()] == ["ses_1", "ses_1"]
+
+    reply = await sidecar.ask("hi", id="a", headers=named)  # a chat header wins
+    assert (reply.headers["X-Conversation-ID"], reply.outcome) == ("a", "start")
+    reply = await sidecar.ask("hi", headers={name: "x" * 300})
+    assert (reply.status, reply.outcome) == (200, "start")
+
+
+async def test_a_task_goes_without_the_agents_name_of_the_chat(start: Start, upstream: Upstream):
+    named = {"X-Task": "title", "X-Session-Affinity": "ses_1", "session_id": "ses_1"}
+    sidecar = await start()
+    await sidecar.ask("title?", headers=named)
+    assert "ses_1" not in upstream.last.headers.values()
+    sidecar = await start(tasks={"forward_id": True, "upstream": upstream.url})
+    await sidecar.ask("title?", headers=named)
+    assert upstream.last.headers["session_id"] == "ses_1"
+
+
+async def test_opencodes_title_and_first_turn_come_together(start: Start, upstream: Upstream):
+    """Both have the same id; the title may end first, or last, or its prompt may have been rewritten."""
+    tools = [{"type": "function", "function": {"name": "bash", "parameters": {"type": "object"}}}]
+    usual = "You are a title generator. You output ONLY a thread title. Nothing else."
+    sidecar = await start()
+    for at, (name, prompt) in enumerate(
+        (name, prompt)
+        for name in ("X-Conversation-ID", "X-Session-Affinity")
+        for prompt in (usual, "Name it in three words, please.")
+    ):
+        id, system = {name: f"ses_{at}"}, {"role": "system", "content": "You are opencode."}
+        title = [{"role": "system", "content": prompt}, *map(user, ("Generate a title:\n", "Mend a.py"))]
+        gate = asyncio.Event()
+        upstream.will(waits(gate, says("Mending")))
+        asking = asyncio.ensure_future(sidecar.ask(*title, headers=id))
+        await eventually(partial(reached, upstream, prompt))
+        turn = [system, user("Mend a.py")]
+        reply = await sidecar.ask(*turn, headers=id, tools=tools)
+        assert upstream.last.json["messages"] == turn
+        gate.set()
+        assert (await asking).outcome == ("task" if prompt == usual else "start")
+        await sidecar.ask(
+            *turn, {"role": "assistant", "content": "ok"}, user("More"), headers=id, tools=tools
+        )
+        assert upstream.last.said == ["You are opencode.", "Mend a.py", "ok", "More"]
+        assert (reply.status, upstream.last.headers[name]) == (200, f"ses_{at}")
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def reached(upstream: Upstream, prompt: str) -> bool:
+    return bool(upstream.requests) and upstream.last.json["messages"][0]["content"] == prompt
 
 
 @pytest.mark.parametrize("value", ["x" * 300, "ä", "{{ID}}", "undefined"])
