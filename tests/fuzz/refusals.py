@@ -12,8 +12,9 @@ import re
 import time
 from typing import Any
 
+from sidecar.dialects.base import Overflow
 from sidecar.dialects.chat.form_refusal import form_refusal
-from sidecar.dialects.chat.overflow import Overflow, recognised
+from sidecar.dialects.chat.overflow import recognised
 from tests.dialects import wordings
 from tests.dialects.test_form_refusal import DEMANDS
 from tests.fuzz.guided import changed

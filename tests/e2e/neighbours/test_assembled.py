@@ -116,7 +116,7 @@ def seen(record: dict[str, Any]) -> dict[str, Any]:
     """A record as the AI SDK tells it."""
     message = record["message"]
     content = message.get("content") or ""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    parts: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
     thought = [inner["text"] for part in parts if part["type"] == "thinking" for inner in part["thinking"]]
     return {
         "text": "".join(part["text"] for part in parts if part["type"] == "text"),
