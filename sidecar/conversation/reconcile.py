@@ -20,6 +20,7 @@ import msgspec
 
 from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
 from sidecar.conversation.effort import Effort, TooMuch
+from sidecar.conversation.message import visible_text
 from sidecar.conversation.tree import Message, Node, Path, Tree
 
 __all__ = [
@@ -27,11 +28,18 @@ __all__ = [
     "Match",
     "Outcome",
     "Place",
+    "called_place",
+    "joined_behind",
     "outcome_of",
     "places",
     "settled",
     "walk",
 ]
+
+# The front of a history that its client replaced by a summary: a message, or a question and its answer.
+_SUMMED_UP = (1, 2)
+# So many characters of an answer are nobody else's: a summary that was asked for here, and stands in front.
+_LONG_ANSWER = 200
 
 #: More candidates than this one request never asks for; a longer unanswered run is walked instead.
 MAX_PLACES = 32
@@ -118,6 +126,46 @@ def walk(tree: Tree, path: Path, named: frozenset[str], effort: Effort | None = 
         return _joined(tree, path, named, effort)
     except TooMuch:
         return Match(NOWHERE, (), is_given_up=True)
+
+
+def joined_behind(tree: Tree, path: Path, named: frozenset[str], effort: Effort | None = None) -> Place:
+    """Where a request continues whose client has replaced the front of its history, by a summary say;
+    `NOWHERE` if that is not sure.
+
+    All that follows the new front, up to the last assistant message, has to be a stored path, in one place
+    only. It holds a whole turn, or a long answer: the summary itself, if the model gave it here.
+    """
+    effort = effort or Effort()
+    found = NOWHERE
+    try:
+        for first in _SUMMED_UP:
+            if found.node is None and path.last_answer > first and _tells(path, first):
+                found = _joined(tree, path, named, effort, first).place
+    except TooMuch:
+        return NOWHERE
+    return found
+
+
+def _tells(path: Path, first: int) -> bool:
+    message = path.messages[first]
+    if message.role == "user":
+        return path.last_answer > first + 1 and path.messages[first + 1].role == "assistant"
+    return message.role == "assistant" and len(visible_text(message.fields)) >= _LONG_ANSWER
+
+
+def called_place(
+    tree: Tree, path: Path, parent_id: str, named: frozenset[str], effort: Effort | None = None
+) -> Place:
+    """Where a question without any history continues: behind the answer that its client calls so, or further
+    down if it is stored there; `NOWHERE` if no answer or several are called so."""
+    called = [node for node in tree.nodes if node.message_id == parent_id and node.role == "assistant"]
+    if len(called) != 1:
+        return NOWHERE
+    try:
+        trail = _follow(tree, path, _Trail(None, (), called[0]), named, effort or Effort())
+    except TooMuch:
+        return NOWHERE
+    return Place(trail.depth, trail.node, anchored=False)
 
 
 def outcome_of(path: Path, place: Place, *, extends: bool, stored: bool, is_tip: bool) -> Outcome:
@@ -219,18 +267,20 @@ def _chosen(tree: Tree, front: Sequence[_Trail]) -> _Trail:
         front = list({id(trail.before): trail.before for trail in front if trail.before is not None}.values())
 
 
-def _joined(tree: Tree, path: Path, named: frozenset[str], effort: Effort) -> Match:
+def _joined(tree: Tree, path: Path, named: frozenset[str], effort: Effort, at: int = 0) -> Match:
     """A request whose first message is no stored root: join it where all its history is a stored path.
 
-    All of it up to the last assistant message has to match, in one place only, or in one of those that
-    match the one that the client names.
+    All of it from `at` up to the last assistant message has to match, in one place only, or in one of those
+    that match the one that the client names.
     """
-    first = path.messages[0].digest
+    first = path.messages[at].digest
     whole: list[_Trail] = []
     for node in tree.nodes:
-        if node.digest == first and node.parent is not None:
+        if node.digest == first and (at or node.parent is not None):
             effort.look()
-            start = _Trail(_Trail(None, (), None), (node,), node, depth=1, named=node.message_id in named)
+            start = _Trail(
+                _Trail(None, (), None), (node,), node, depth=at + 1, named=node.message_id in named
+            )
             trail = _follow(tree, path, start, named, effort)
             if trail.depth >= path.last_answer:
                 whole.append(trail)

@@ -14,14 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from sidecar.conversation.effort import Effort
 from sidecar.conversation.likeness import are_near_questions
 from sidecar.conversation.message import visible_text
 from sidecar.conversation.reconcile import (
     Outcome,
     Place,
     places,
-    walk,
 )
 from sidecar.conversation.records import Found, Thread
 from sidecar.conversation.tree import Message, Node, Tree
@@ -34,7 +32,7 @@ from sidecar.exchange.threads import (
     holds_a_turn,
     names_of_tools,
 )
-from sidecar.exchange.whole import alone, is_faithful, matched, onward, whole
+from sidecar.exchange.whole import alone, is_faithful, match_of, matched, onward, whole
 
 __all__ = ["at_hand", "decide", "hashes"]
 
@@ -96,7 +94,7 @@ def _known_threads(case: Case, threads: Sequence[Thread]) -> Sequence[Thread]:
 
 def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
     path = case.call.chat.path
-    match = walk(tree, path, case.named, Effort(case.rules.effort))
+    match = match_of(case, tree)
     place = match.place
     if match.is_given_up or (place.node is not None and (place.anchored or holds_a_turn(path.messages))):
         return matched(case, tree, match)

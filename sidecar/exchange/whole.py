@@ -13,6 +13,8 @@ from sidecar.conversation.reconcile import (
     Match,
     Outcome,
     Place,
+    called_place,
+    joined_behind,
     outcome_of,
     walk,
 )
@@ -24,7 +26,7 @@ from sidecar.exchange.threads import (
     system_of,
 )
 
-__all__ = ["alone", "is_faithful", "matched", "onward", "pinned", "whole"]
+__all__ = ["alone", "is_faithful", "match_of", "matched", "onward", "pinned", "whole"]
 
 
 def whole(case: Case) -> Decision:
@@ -32,6 +34,8 @@ def whole(case: Case) -> Decision:
     place, known = case.place, case.known
     if place is None:
         return NeedTree(partial(_whole_by_content, case))
+    if place.node is None and case.call.is_named and case.call.identity.parent_id:
+        return NeedTree(partial(_whole_by_name, case, case.call.identity.parent_id))
     if place.node is not None and not is_faithful(case, place, place.node):
         return NeedPath(place.node.id, partial(_whole_on_path, case, place))
     return _settled_whole(case, place, (), known.found.is_tip)
@@ -44,7 +48,25 @@ def _whole_on_path(case: Case, place: Place, path: Sequence[Node]) -> Decision:
 
 
 def _whole_by_content(case: Case, tree: Tree) -> Decision:
-    return matched(case, tree, walk(tree, case.call.chat.path, case.named, Effort(case.rules.effort)))
+    return matched(case, tree, match_of(case, tree))
+
+
+def _whole_by_name(case: Case, parent_id: str, tree: Tree) -> Decision:
+    """It brings no history, and says which answer it follows: its client has replaced all before it."""
+    place = called_place(tree, case.call.chat.path, parent_id, case.named, Effort(case.rules.effort))
+    return _settled_whole(case, place, (), is_tip=not tree.children(place.node))
+
+
+def match_of(case: Case, tree: Tree) -> Match:
+    """Where the request's history is stored: all of it, or what its client has kept behind a new front.
+
+    For the latter nothing is put in, so that no step is told. Who names no chat has to bring all of it.
+    """
+    path, limits = case.call.chat.path, case.rules.effort
+    match = walk(tree, path, case.named, Effort(limits))
+    if match.place.node is not None or match.is_given_up or not case.call.is_named:
+        return match
+    return Match(joined_behind(tree, path, case.named, Effort(limits)), ())
 
 
 def matched(case: Case, tree: Tree, match: Match) -> Decision:

@@ -6,12 +6,15 @@ import time
 
 import pytest
 
+from sidecar.conversation.effort import Effort, EffortLimits
 from sidecar.conversation.reconcile import (
     MAX_PLACES,
     NOWHERE,
     Match,
     Outcome,
     Place,
+    called_place,
+    joined_behind,
     outcome_of,
     places,
     settled,
@@ -229,6 +232,75 @@ class TestWalkWithoutAFront:
         nodes = line(user("hi"), says("a"), user("more"))
         nodes += [node(says("b", x=at), nodes[-1], nonce=at) for at in (1, 2)]
         assert walked(nodes, user("more"), says("b"), user("c")) == Match(NOWHERE, ())
+
+
+SUMMARY = "What was said so far, in many words. " * 6
+
+
+class TestBehindANewFront:
+    TOLD = line(*TALK, user("third"), says("ok"), user("Sum it up."), says(SUMMARY))
+
+    def joined(self, *messages, nodes=TOLD, named=NOBODY, effort=None):
+        return joined_behind(Tree(nodes), request(*messages).path, frozenset(named), effort)
+
+    @pytest.mark.parametrize("front", [[user("A summary.")], [user("A summary."), says("I see.")]])
+    def test_a_whole_turn_tells_the_place(self, front):
+        place = self.joined(*front, user("third"), says("ok"), user("c"))
+        assert place == Place(len(front) + 2, self.TOLD[5], anchored=False)
+
+    def test_a_front_may_stand_before_all_that_is_stored(self):
+        place = self.joined(user("Memories"), *TALK, user("c"))
+        assert place == Place(5, self.TOLD[3], anchored=False)
+
+    def test_the_summary_itself_tells_the_place(self):
+        place = self.joined(user("What did we do?"), says(SUMMARY), user("c"))
+        assert place == Place(2, self.TOLD[7], anchored=False)
+
+    @pytest.mark.parametrize(
+        "messages",
+        [
+            [user("A summary."), says("ok"), user("c")],  # anybody's answer
+            [user("A summary."), user("third"), user("c")],
+            [user("A summary."), user("third"), says("else"), user("c")],
+            [user("A summary."), user("third"), says("ok"), user("x"), says("y"), user("c")],
+            [user("1"), says("2"), user("3"), user("third"), says("ok"), user("c")],
+            [user("A summary."), {"role": "tool", "content": "third"}, says("ok"), user("c")],
+        ],
+    )
+    def test_less_is_no_evidence(self, messages):
+        assert self.joined(*messages) == NOWHERE
+
+    def test_of_two_places_neither_is_guessed(self):
+        nodes = line(user("hi"), says("a"), user("go on"), says("b"), user("go on"))
+        nodes.append(node(says("b"), nodes[-1], nonce=9, message_id="m9"))
+        sent = [user("A summary."), user("go on"), says("b"), user("c")]
+        assert self.joined(*sent, nodes=nodes) == NOWHERE
+        assert self.joined(*sent, nodes=nodes, named={"m9"}).node == nodes[-1]
+
+    def test_what_takes_too_much_to_compare_is_given_up(self):
+        sent = [user("A summary."), user("third"), says("ok"), user("c")]
+        assert self.joined(*sent, effort=Effort(EffortLimits(1, 1))) == NOWHERE
+
+
+class TestACalledPlace:
+    def called(self, nodes, *messages, id="m1", effort=None):
+        return called_place(Tree(nodes), request(*messages).path, id, frozenset(), effort)
+
+    def test_a_question_alone_follows_the_answer_that_its_client_names(self):
+        nodes = regenerated("hi", "a", "b", ids=("m1", "m2"))
+        assert self.called(nodes, user("more")) == Place(0, nodes[1], anchored=False)
+        nodes.append(node(user("more"), nodes[1]))
+        assert self.called(nodes, user("more")) == Place(1, nodes[3], anchored=False)
+
+    def test_a_name_of_none_or_of_two_tells_nothing(self):
+        nodes = regenerated("hi", "a", "b", ids=("m2", "m2"))
+        assert self.called(nodes, user("more"), id="m1") == NOWHERE
+        assert self.called(nodes, user("more"), id="m2") == NOWHERE
+
+    def test_what_takes_too_much_to_compare_is_given_up(self):
+        nodes = regenerated("hi", "a", ids=("m1", None))
+        nodes.append(node(user("more"), nodes[1]))
+        assert self.called(nodes, user("more"), effort=Effort(EffortLimits(0, 0))) == NOWHERE
 
 
 class TestOutcome:

@@ -364,6 +364,23 @@ class TestWholeByEvidence:
         assert needs == [NeedPath]
         assert decided(call(MALTA, says("V"), mode="full"), TOLD, needs=needs).parent == TOLD[0]
 
+    @pytest.mark.parametrize("about", [{}, {"sends_history": True}, {"by_agent": True}])
+    def test_behind_a_summary_it_goes_on_where_its_last_turn_is_stored(self, about):
+        nodes = line(user("Hi"), says("Hello."), MALTA, VALLETTA)
+        sent = [user("A summary."), MALTA, VALLETTA, user("And of Italy?")]
+        plan = decided(call(*sent, **about), nodes, [thread(nodes)], of_its_own=FRESH)
+        assert (plan.outcome, plan.conversation, plan.parent) == (Outcome.UNANCHORED, TALK, nodes[-1])
+        assert (plan.steps, len(plan.new)) == ((), 1)
+        assert decided(call(*sent, key=None), nodes).parent is None
+
+    def test_a_question_alone_goes_on_behind_the_answer_that_its_client_names(self):
+        nodes = [node(MALTA)]
+        nodes.append(node(VALLETTA, nodes[0], nonce=1, message_id="a1"))
+        asked = call(user("And of Italy?"), sends_history=True, parent_id="a1")
+        plan = decided(asked, nodes)
+        assert (plan.outcome, plan.parent, len(plan.new)) == (Outcome.UNANCHORED, nodes[1], 1)
+        assert decided(call(ROME, sends_history=True, parent_id="else"), nodes).parent is None
+
 
 class TestSaidThin:
     def test_it_goes_to_the_thread_of_its_prompt(self):
