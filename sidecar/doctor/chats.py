@@ -26,6 +26,7 @@ def chats(seen: Evidence) -> Iterator[Finding]:
     elif known:
         yield _some(seen, known)
     yield from _one_for_all(seen)
+    yield from _compacts(seen)
 
 
 def _is_unfilled(seen: Evidence, sample: RequestSample) -> bool:
@@ -138,19 +139,79 @@ _RESTARTED = ("unanchored", "alone")
 
 
 def _one_for_all(seen: Evidence) -> Iterator[Finding]:
-    """One id that somebody wrote down instead of the chat's own."""
-    kept = [
-        each for each in seen.understood if not each.task and seen.id_header(each) and each.kind == "chat"
-    ]
-    beginnings = sum(each.single or each.outcome in _RESTARTED for each in kept)
-    anew = sum(each.outcome in _RESTARTED for each in kept)
-    if len({each.conversation for each in kept}) == 1 and anew >= _MIN_RESTARTS and anew * 2 >= beginnings:
-        name = seen.id_headers.most_common(1)[0][0]
+    """One id for what are several chats: somebody wrote it down instead of the chat's own, or it names a run
+    of questions that have nothing to do with each other."""
+    by_chat: dict[int, list[RequestSample]] = {}
+    for each in seen.understood:
+        if not each.task and seen.id_header(each) and each.kind == "chat":
+            by_chat.setdefault(each.conversation, []).append(each)
+    anew = {
+        chat: number
+        for chat, kept in by_chat.items()
+        if (number := sum(map(_begins_anew, kept))) >= _MIN_RESTARTS
+        and number * 2 >= sum(each.single or _begins_anew(each) for each in kept)
+    }
+    if not anew:
+        return
+    number, total = sum(anew.values()), sum(len(by_chat[chat]) for chat in anew)
+    whose = [each for chat in anew for each in by_chat[chat]]
+    if len(by_chat) == 1:
+        found = f"All {total} requests with an id came under the same one, and {number} of them began anew"
+        cure, by_headers = _cure(seen, whose)
         yield change(
             "one_chat_id_for_all",
-            f"All {len(kept)} requests with an id came under the same one, and {anew} of them began anew:"
-            " several chats seem to share it.",
+            f"{found}: several chats seem to share it.",
+            cure,
+            by_headers=by_headers,
+        )
+    else:
+        found = f"Of {total} requests in {many(len(anew), 'chat')} {number} began anew"
+        cure, by_headers = _cure(seen, whose)
+        yield hint(
+            "chat_with_many_roots",
+            f"{found} and went as they came ({_names(seen, whose)}): several chats, or agents, seem to share"
+            " an id.",
+            cure,
+            by_headers=by_headers,
+        )
+
+
+def _begins_anew(sample: RequestSample) -> bool:
+    return sample.outcome in _RESTARTED and not sample.joined
+
+
+def _cure(seen: Evidence, whose: list[RequestSample]) -> tuple[str, bool]:
+    name = seen.id_headers.most_common(1)[0][0]
+    if any(map(seen.is_open_webui, whose)):
+        return (
             f"{name} must not be a fixed value. In the headers of the connection it has to be"
             ' "{{CHAT_ID}}".',
-            by_headers=True,
+            True,
         )
+    return (
+        f"{name} has to name one chat. A tool that asks single questions, such as an evaluation, needs no id."
+        " If it is one chat all the same, let its client say X-Sidecar-History: full where it sends the"
+        " whole history, append where it sends only what is new.",
+        False,
+    )
+
+
+def _names(seen: Evidence, whose: list[RequestSample]) -> str:
+    return ", ".join(sorted({seen.client(each) for each in whose}))
+
+
+def _compacts(seen: Evidence) -> Iterator[Finding]:
+    """Who cuts or sums up histories by himself."""
+    joined = [each for each in seen.understood if each.joined]
+    if not joined:
+        return
+    chats = len({each.conversation for each in joined})
+    where = " (in Open WebUI ENABLE_CONTEXT_COMPACTION=False)" if any(map(seen.is_open_webui, joined)) else ""
+    yield hint(
+        "client_compacts",
+        f"{_names(seen, joined)}: {many(len(joined), 'request')} in {many(chats, 'chat')} came without the"
+        " beginning that is stored. The client cuts its history, or puts a summary in the place of its front;"
+        " what follows has joined the stored path, and nothing was put in.",
+        "Nothing has to change. If the sidecar is to do it instead (trim.max_input_tokens, summary.model),"
+        f" switch it off in the client{where}.",
+    )

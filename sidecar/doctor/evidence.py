@@ -7,7 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sidecar.doctor.samples import ABSENT, CHAT, EMPTY, FILLED, OPEN_WEBUI, UNFILLED, RequestSample
+from sidecar.doctor.samples import (
+    ABSENT,
+    CHAT,
+    EMPTY,
+    FILLED,
+    OPEN_WEBUI,
+    UNFILLED,
+    RequestSample,
+    id_headers,
+)
 from sidecar.settings import Settings
 
 __all__ = ["Evidence", "many"]
@@ -74,7 +83,7 @@ class Evidence:
 
     def id_header(self, sample: RequestSample) -> str | None:
         """The header that named the conversation."""
-        return self.first(sample, self.settings.identity.headers)
+        return self.first(sample, id_headers(self.settings))
 
     def user_header(self, sample: RequestSample) -> str | None:
         """The header that named the user, under the rule in force."""

@@ -31,6 +31,7 @@ __all__ = [
     "UNFILLED",
     "RequestSample",
     "RequestSamples",
+    "id_headers",
     "product",
 ]
 
@@ -77,6 +78,8 @@ class RequestSample:
     #: One message and no tools, as tasks are.
     single: bool = False
     outcome: str = ""
+    #: It came without the front that is stored, and goes on from the rest: its client cuts or sums up itself.
+    joined: bool = False
     conversation: int = 0
     tenant: int = 0
     status: int = 0
@@ -104,7 +107,7 @@ class RequestSamples:
         self.since = time.time()
         #: How often the list of models was asked for, which a front end does before any chat.
         self.models_listed = 0
-        self._ids = frozenset(name.lower() for name in settings.identity.headers)
+        self._ids = frozenset(name.lower() for name in id_headers(settings))
         self._no_id = frozenset(("", *settings.identity.no_id))
         self._watched = watched(settings)
         self._samples: deque[RequestSample] = deque(maxlen=settings.doctor.remember)
@@ -154,11 +157,17 @@ def _state(value: str, no_id: Collection[str]) -> int:
     return FILLED if is_named(value, no_id) else UNFILLED
 
 
+def id_headers(settings: Settings) -> tuple[str, ...]:
+    """The headers that may name the conversation, those of clients first, then those of agents."""
+    identity = settings.identity
+    return (*identity.headers, *identity.agent_headers, *settings.session.headers)
+
+
 def watched(settings: Settings) -> frozenset[str]:
     """The headers of which a sample tells, in lower case."""
     identity, tenant = settings.identity, settings.tenant
     named = (
-        *identity.headers,
+        *id_headers(settings),
         identity.message_id_header,
         identity.user_message_id_header,
         identity.parent_id_header,

@@ -10,6 +10,7 @@ import logging
 
 from aiohttp import web
 
+from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange
 from sidecar.doctor import RequestSample
 from sidecar.doctor.samples import CHAT, FILLED
@@ -137,6 +138,7 @@ def answered(sample: RequestSample, progress: Progress) -> None:
     sample.degraded = plan.degraded
     sample.supplied, sample.left_out = progress.prompt.supplied, progress.prompt.left_out
     if plan.conversation is not None:
+        sample.joined = plan.outcome is Outcome.UNANCHORED and plan.parent is not None
         sample.conversation = hash(plan.conversation.id)
 
 

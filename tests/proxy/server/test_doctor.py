@@ -18,7 +18,7 @@ from sidecar.settings import Settings
 from tests.docs import README as README_FILE
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
-from tests.proxy.front import OLDEST, TEMPLATES, V0_9, Front, doctor
+from tests.proxy.front import OLDEST, TEMPLATES, TOOLS, V0_9, Front, doctor
 
 README = README_FILE.read_text("utf-8")
 PARENT = '"X-User-Message-Parent-ID": "{{USER_MESSAGE_PARENT_ID}}"'
@@ -239,6 +239,48 @@ async def test_an_open_webui_without_tasks_is_asked_about_them(sidecar: Sidecar,
     await Front(sidecar, forward=True, title=None, follow_up=None).chats("a", "b", "c")
     said = await examine(sidecar)
     assert (said.code, said.found) == (0, ["chat_id_only", "no_task_seen"])
+
+
+async def test_single_questions_under_one_id_are_told(sidecar: Sidecar, examine: Examine):
+    """As evaluations do whose client has an id written into it."""
+    who = {"Authorization": "k", "User-Agent": "evals/1"}
+    for at, about in enumerate(("Malta", "Rome", "chess", "whales", "algebra", "Bach")):
+        prompt = {"role": "system", "content": f"You know all of {about}, number {at}."}
+        await sidecar.ask(prompt, {"role": "user", "content": f"{about}?"}, id="a", headers=who)
+    said = await examine(sidecar)
+    assert "one_chat_id_for_all" in said.found
+    assert "an evaluation, needs no id" in said.text
+    assert "X-Sidecar-History: full" in said.text
+    for chat in "bc":
+        await sidecar.ask("hi", id=chat, headers=who)
+    said = await examine(sidecar)
+    assert "chat_with_many_roots" in said.found
+    assert "Of 6 requests in 1 chat 5 began anew and went as they came (evals)" in said.text
+
+
+async def test_who_compacts_by_himself_is_told(sidecar: Sidecar, examine: Examine):
+    def asked(first: int, last: int) -> list[str]:
+        told = [text for at in range(first, last) for text in (f"question {at}", "ok")]
+        return [*told, f"question {last}"]
+
+    front = Front(sidecar, TEMPLATES)
+    for first, last in ((0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (3, 5), (4, 6), (5, 7), (6, 8)):
+        ids = {"CHAT_ID": "a", "USER_ID": "u", "MESSAGE_ID": f"a{last}", "USER_MESSAGE_ID": f"q{last}"}
+        parent = {"USER_MESSAGE_PARENT_ID": f"a{last - 1}" if last else ""}
+        await front.ask(asked(first, last), ids | parent, tools=TOOLS)
+    said = await examine(sidecar)
+    assert "client_compacts" in said.found
+    assert "one_chat_id_for_all" not in said.found
+    assert "5 requests in 1 chat came without the beginning" in said.text
+    assert "ENABLE_CONTEXT_COMPACTION=False" in said.text
+
+
+async def test_an_agents_own_header_names_its_chat(sidecar: Sidecar, examine: Examine):
+    for at in range(6):  # it may name a login that has many
+        await sidecar.ask(f"{at}?", headers={"Authorization": "k", "X-Session-Affinity": "ses_1"})
+    said = await examine(sidecar)
+    assert "chat id X-Session-Affinity 6; 6 conversations" in said.text
+    assert {"no_chat_id", "chat_id_elsewhere", "one_chat_id_for_all"}.isdisjoint(said.found)
 
 
 async def test_after_a_change_the_newest_requests_are_looked_at_alone(sidecar: Sidecar, examine: Examine):

@@ -161,11 +161,11 @@ async def test_the_report_names_nobody(sidecar: Sidecar, tmp_path: Path):
     await front.chats("my-chat-id", user="ada@example.com")
     odd = {
         "User-Agent": "sk-secret0123 (mail me: ada@example.com) agent0/1",
-        "X-Session-Id": "session-of-ada",
+        "X-Thread-Id": "session-of-ada",
     }
     await sidecar.ask("hi", headers=odd)
     reply = await sidecar.send("GET", DOCTOR)
-    assert reply.json["chat_id"]["elsewhere"] == {"X-Session-Id": 1}
+    assert reply.json["chat_id"]["elsewhere"] == {"X-Thread-Id": 1}
     for secret in ("my-chat-id", "very-secret", "ada", "secret0", "question 0", "session-of", "conv_"):
         assert secret not in reply.body.decode()
     assert "Access-Control-Allow-Origin" not in reply.headers
