@@ -8,8 +8,6 @@ from __future__ import annotations
 
 __all__ = ["has_more_pieces", "most_pieces"]
 
-_SHORTEST = 2  # bytes: `""`, `[]`, `{}`
-
 
 def most_pieces(data: bytes, start: int, end: int) -> int:
     """No fewer pieces than begin between these places."""
@@ -17,11 +15,12 @@ def most_pieces(data: bytes, start: int, end: int) -> int:
     return data.count(b'"', start, end) // 2 + opened
 
 
-def has_more_pieces(data: bytes, most: int) -> bool:
-    """Has this text more than so many pieces? For one that is no JSON any answer may come."""
-    if len(data) <= _SHORTEST * most:
-        return False
-    if most_pieces(data, 0, len(data)) <= most:
+def has_more_pieces(data: bytes, most: int, bound: int) -> bool:
+    """Has this text more than so many pieces? `bound` is what `most_pieces` found in it.
+
+    For a text that is no JSON any answer may come.
+    """
+    if bound <= most:
         return False
     # Some of these may stand in strings, as in code.
     if b"\\" in data:

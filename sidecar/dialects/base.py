@@ -7,7 +7,7 @@ Chat Completions, whatever the API: so a chat that was begun over one can go on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -188,10 +188,12 @@ class Dialect(Protocol):
         """How the path of its requests ends."""
         ...
 
-    def parse(self, body: bytes, chain: Chain, before: Request | None, most: int) -> Request:
+    def parse(
+        self, body: bytes, chain: Chain, before: Request | None, most: int
+    ) -> Generator[None, None, Request]:
         """Read a request of at most so many messages; `before` is an earlier one of the same conversation.
 
-        Raises `BadRequest`.
+        Yields, of a large body, every few milliseconds. Raises `BadRequest`.
         """
         ...
 

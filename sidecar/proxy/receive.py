@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from typing import cast
 
 from aiohttp import web
@@ -19,7 +20,7 @@ from sidecar.conversation.identity import (
     kind_of,
 )
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.base import Dialect
+from sidecar.dialects.base import Dialect, Request
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import Call, ChatCall, Mode, TaskCall, UnrecordedCall, brings_no_history
 from sidecar.exchange.outcome import Progress
@@ -29,7 +30,7 @@ from sidecar.proxy.services import Services
 from sidecar.settings import Settings
 from sidecar.upstream.headers import HISTORY, TRIM
 
-__all__ = ["receive"]
+__all__ = ["read_in_steps", "receive"]
 
 _RETRY_COUNT = "x-stainless-retry-count"
 _MODES = ("auto", "full", "append", "off")
@@ -46,7 +47,8 @@ async def receive(
     progress.received = time.monotonic()
     chain = Chain(identity.tenant)
     name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
-    chat = dialect.parse(body, chain, services.requests.cache.last(name), settings.limits.max_messages)
+    last = services.requests.cache.last(name)
+    chat = await read_in_steps(dialect.parse(body, chain, last, settings.limits.max_messages))
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
@@ -68,6 +70,16 @@ async def receive(
         may_be_cut=_may_be_cut(request),
         awaits_refusal=identity.by_agent,
     )
+
+
+async def read_in_steps(steps: Generator[None, None, Request]) -> Request:
+    """The request; while a large one is read, others are served."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(Request, end.value)
+        await asyncio.sleep(0)
 
 
 def _is_sent_again(request: web.BaseRequest) -> bool:

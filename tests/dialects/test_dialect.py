@@ -29,13 +29,22 @@ def test_each_api_has_a_path_of_its_own():
     assert len({each.path for each in DIALECTS}) == len(DIALECTS)
 
 
+def whole(steps):
+    """What a generator returns at its end."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        return end.value
+
+
 class TestChatCompletions:
     def test_a_request_is_read_with_the_help_of_the_one_before(self):
         body = json.dumps({"model": "m", "messages": [user("hi"), says("yes"), user("go on")]}).encode()
         before = request(user("hi"), model="m")
-        read = CHAT.parse(body, CHAIN, before, 10)
+        read = whole(CHAT.parse(body, CHAIN, before, 10))
         assert (read.model, len(read.path)) == ("m", 3)
-        assert read.path.hashes == CHAT.parse(body, CHAIN, None, 10).path.hashes
+        assert read.path.hashes == whole(CHAT.parse(body, CHAIN, None, 10)).path.hashes
 
     def test_a_request_of_another_api_is_no_help(self):
         body = json.dumps({"model": "m", "messages": [user("hi")]}).encode()
@@ -43,7 +52,18 @@ class TestChatCompletions:
         class Other:
             body = b""
 
-        assert len(CHAT.parse(body, CHAIN, Other(), 10).path) == 1  # type: ignore[arg-type]
+        assert len(whole(CHAT.parse(body, CHAIN, Other(), 10)).path) == 1  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("messages", [40, 4_000])
+    def test_a_large_request_is_read_in_steps_of_a_few_milliseconds(self, messages):
+        said = [user("x" * (8_000_000 // messages)) for _ in range(messages)]
+        body = json.dumps({"model": "m", "messages": said}).encode()
+        steps = list(CHAT.parse(body, CHAIN, None, 20_000))
+        assert len(steps) >= 10
+        before = whole(CHAT.parse(body, CHAIN, None, 20_000))
+        longer = body[:-2] + b"," + json.dumps(user("y")).encode() + b"]}"
+        assert len(list(CHAT.parse(longer, CHAIN, before, 20_000))) <= 1, "what is known is not read again"
+        assert len(before.path) == messages
 
     def test_a_task_is_known_and_shortened(self):
         lines = "\n".join(f"USER: line {at}" for at in range(200))

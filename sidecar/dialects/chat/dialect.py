@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 from sidecar.conversation.tree import Chain, Message
 from sidecar.dialects.base import Assembled, End, FormRefusal, Overflow, Request
@@ -14,7 +14,7 @@ from sidecar.dialects.chat.first_event import Opening
 from sidecar.dialects.chat.form_refusal import form_refusal
 from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.chat.prefill import extended
-from sidecar.dialects.chat.request import ChatRequest, parse
+from sidecar.dialects.chat.request import ChatRequest, parse_in_steps
 from sidecar.dialects.chat.tasks import is_task, shorter_task
 
 __all__ = ["CHAT"]
@@ -25,8 +25,10 @@ class _Chat:
 
     path = PATH
 
-    def parse(self, body: bytes, chain: Chain, before: Request | None, most: int) -> ChatRequest:
-        return parse(body, chain, before if isinstance(before, ChatRequest) else None, most)
+    def parse(
+        self, body: bytes, chain: Chain, before: Request | None, most: int
+    ) -> Generator[None, None, ChatRequest]:
+        return parse_in_steps(body, chain, before if isinstance(before, ChatRequest) else None, most)
 
     def is_task(self, mark: str | None, request: Request, openings: tuple[str, ...]) -> bool:
         return is_task(mark, request, openings)

@@ -8,9 +8,9 @@ What an upstream might understand is not refused here; only a body in which no m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from operator import is_
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -20,7 +20,7 @@ from sidecar.conversation.pieces import has_more_pieces, most_pieces
 from sidecar.conversation.tree import Chain, Message, Path
 from sidecar.errors import BadRequest
 
-__all__ = ["MAX_MESSAGES", "ChatRequest", "parse"]
+__all__ = ["MAX_MESSAGES", "ChatRequest", "parse", "parse_in_steps"]
 
 #: Messages of a request, where nothing else is said.
 MAX_MESSAGES = 20_000
@@ -42,6 +42,11 @@ _NO_VALUE = frozenset((b"null", b'""'))
 _MEMORY_COPIES = 3
 _MEMORY_PER_MESSAGE = 500
 _MEMORY_PER_VALUE = 100
+# Bytes that are looked through, and read, in about five milliseconds; reading a short message takes as long
+# as so many bytes of a long one.
+_SCANNED_AT_ONCE = 4 << 20
+_READ_AT_ONCE = 512 << 10
+_EFFORT_PER_MESSAGE = 2 << 10
 
 
 class _Body(msgspec.Struct):
@@ -124,7 +129,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     def with_messages(self, sent: Sequence[bytes], *, extra: dict[str, bytes] | None = None) -> bytes:
         """The body with these messages (JSON each), else as `with_fields` makes it."""
-        return self._written({"messages": b"[" + b",".join(sent) + b"]"}, extra or {})
+        return self._written({"messages": b",".join(sent)}, extra or {}, b"[", b"]")
 
     def with_values(self, changed: dict[str, bytes]) -> bytes:
         """The body with these keys set to these JSON values, all else as it came."""
@@ -134,18 +139,37 @@ class ChatRequest(msgspec.Struct, frozen=True):
         """The body with those of these keys (JSON values) that it lacks, all else as it came."""
         return self._written({}, extra)
 
-    def _written(self, changed: dict[str, bytes], extra: dict[str, bytes]) -> bytes:
+    def _written(
+        self, changed: dict[str, bytes], extra: dict[str, bytes], opened: bytes = b"", closed: bytes = b""
+    ) -> bytes:
+        """With other values; those that are `changed` stand between `opened` and `closed`."""
         fields: dict[str, Any] = _read(_read_object, self.body)
         lacking = {name: extra[name] for name in extra if bytes(fields.get(name, b"null")) in _NO_VALUE}
         if not changed and not lacking:
             return self.body
-        fields |= changed | lacking
-        return b"{" + b",".join(_member(name, value) for name, value in fields.items()) + b"}"
+        pieces: list[bytes] = []  # joined once: a body may be as large as dozens of images
+        for name, value in (fields | changed | lacking).items():
+            pieces += (b",", msgspec.json.encode(name), b":")
+            pieces += (opened, value, closed) if name in changed and name not in lacking else (value,)
+        pieces[0:1] = (b"{",)
+        return b"".join((*pieces, b"}"))
 
 
 def parse(
     body: bytes, chain: Chain, before: ChatRequest | None = None, most: int = MAX_MESSAGES
 ) -> ChatRequest:
+    """`parse_in_steps`, all of them at once."""
+    steps = parse_in_steps(body, chain, before, most)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast(ChatRequest, end.value)
+
+
+def parse_in_steps(
+    body: bytes, chain: Chain, before: ChatRequest | None, most: int
+) -> Generator[None, None, ChatRequest]:
     """Read a body. Raises `BadRequest` if it is not JSON, has no list of message objects, or more than `most`
     messages; what holds far too much is not even read for that.
 
@@ -153,31 +177,62 @@ def parse(
     that stand there byte for byte in the same place are neither decoded nor hashed again, and where the whole
     front of the body is the same it is not even read. A request that re-sends 200 messages and adds two costs
     a twentieth of what it costs at first sight.
+
+    Of a large body it yields every few milliseconds, so that whoever reads it can let others go on meanwhile;
+    25 MB of images take a quarter of a second. Of most bodies it never does.
     """
     known = before.sent if before else ()
     grown = _grown(body, before, most) if before and before.end else None
+    if len(body) > _SCANNED_AT_ONCE:
+        yield
     if before and grown is not None:
         fields, start, end = grown
         pieces = before.pieces + most_pieces(body, before.end, end)
-        same = list(known)
-        raws = list(map(bytes, fields.messages))
+        raws, first = list(map(bytes, fields.messages)), len(known)
+        found: list[Message | None] = [*known, *([None] * len(raws))]
     else:
-        if has_more_pieces(body, _MAX_VALUES_PER_MESSAGE * most):
+        pieces = 0
+        for begin in range(0, len(body), _SCANNED_AT_ONCE):
+            if begin:
+                yield
+            pieces += most_pieces(body, begin, begin + _SCANNED_AT_ONCE)
+        if has_more_pieces(body, _MAX_VALUES_PER_MESSAGE * most, pieces):
             raise _too_many(f"strings, lists and objects than {_MAX_VALUES_PER_MESSAGE} for each of", most)
         fields = _fields(body)
         if len(fields.messages) > most:
             raise _too_many("messages than", most)
-        sent_raws = list(map(bytes, fields.messages))
-        same = [
-            old if old.raw == raw else _message(chain, raw, at)
-            for at, (old, raw) in enumerate(zip(known, sent_raws, strict=False))
-        ]
-        raws = sent_raws[len(same) :]
-        start, end = _place(body, sent_raws)
-        pieces = most_pieces(body, start, end or len(body))
-    sent = (*same, *(_message(chain, raw, at) for at, raw in enumerate(raws, len(same))))
+        if len(body) > _SCANNED_AT_ONCE:
+            yield
+        raws, first = list(map(bytes, fields.messages)), 0
+        start, end = _place(body, raws)
+        if len(body) > _SCANNED_AT_ONCE:
+            yield
+        found = [old if old.raw == raw else None for old, raw in zip(known, raws, strict=False)]
+        found += [None] * (len(raws) - len(found))
+    effort, at = 0, 0
+    for _ in range(found.count(None)):
+        at = found.index(None, at)
+        raw = raws[at - first]
+        found[at] = _message(chain, raw, at)
+        effort += len(raw) + _EFFORT_PER_MESSAGE
+        if effort >= _READ_AT_ONCE:
+            effort = 0
+            yield
+    return _request(body, fields, chain, cast(list[Message], found), before, start, end, pieces)
+
+
+def _request(
+    body: bytes,
+    fields: _Body,
+    chain: Chain,
+    sent: Sequence[Message],
+    before: ChatRequest | None,
+    start: int,
+    end: int,
+    pieces: int,
+) -> ChatRequest:
     leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
-    system, said = sent[:leading], sent[leading:]
+    system, said = tuple(sent[:leading]), sent[leading:]
     prefill = said[-1] if said and said[-1].role == "assistant" else None
     tools = bytes(fields.tools)
     return ChatRequest(
@@ -250,7 +305,7 @@ def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[_Body, int, int
         return None
     comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
     tail = body[end + len(comma) :]
-    if has_more_pieces(tail, _MAX_VALUES_PER_MESSAGE * most):
+    if has_more_pieces(tail, _MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))):
         return None
     try:
         fields = _read_body(before.body[:start] + tail)
@@ -320,7 +375,3 @@ def _no_request(body: bytes) -> BadRequest:
         is_missing = "`messages` is missing: it" if "messages" not in fields else "`messages`"
         wrong = f"{is_missing} has to be a list of message objects"
     return BadRequest(wrong, code="invalid_messages", param="messages")
-
-
-def _member(name: str, value: Any) -> bytes:
-    return msgspec.json.encode(name) + b":" + bytes(value)
