@@ -11,6 +11,7 @@ from sidecar.prompt.form import AS_USUAL, Form
 NO_REASONING = Form(without=frozenset({"reasoning"}))
 REASONING = Form(supplied=frozenset({"reasoning"}))
 AS_SENT = Form(as_sent=True)
+STRIPPED = Form(stripped=frozenset({"reasoning"}))
 
 
 def place(conversation: str = "c", tenant: bytes = b"t", model: str = "m", target: str = "default") -> Place:
@@ -43,6 +44,17 @@ def test_two_conversations_teach_their_tenant(form: Form):
     assert forms.of(place("e")) == form
     assert forms.of(place("e", tenant=b"u")) is AS_USUAL
     assert forms.of(place("e", model="n")) is AS_USUAL
+
+
+def test_what_a_client_itself_sends_back_is_stripped_in_its_own_conversation_alone():
+    forms = LearnedForms()
+    for conversation in ("c", "d"):
+        forms.learn(place(conversation), STRIPPED)
+    assert forms.of(place("c")) == STRIPPED
+    assert forms.of(place("e")) is AS_USUAL
+    restarted = LearnedForms()
+    restarted.merge(forms.dump())
+    assert restarted.of(place("c")) == STRIPPED
 
 
 def test_two_tenants_teach_all_of_them_but_never_to_add_nothing_at_all():

@@ -2,8 +2,9 @@
 
 Rules: what one conversation has learned counts for it at once, for its tenant after two of its conversations,
 and for the model and its target after two tenants (there only words of a closed table: fields, never whether
-anything is added at all). It is about the model by its name and its target together. An answer to a request
-that had a refused field in what we added clears what was learned against it; after a day it is tried anew.
+anything is added at all). What stays out of what a client itself sends counts for its conversation alone. It
+is about the model by its name and its target together. An answer to a request that had a refused field in
+what we added clears what was learned against it; after a day it is tried anew.
 
 It is known by digests alone: what is kept of it names no conversation and no tenant.
 """
@@ -30,6 +31,7 @@ _MAX_CONVERSATIONS = 10_000
 _MAX_VOTES = 2_000  # for each of the tenants, and of the models
 _MAX_SHARED = 500  # of each, where others are told of it
 _AS_SENT = "="
+_STRIPPED = "~"
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -81,6 +83,8 @@ class LearnedForms:
         now, words = self._now(), frozenset(_words(form))
         _put(self._conversations, _conversation(place), (words, now), _MAX_CONVERSATIONS)
         for word in words:
+            if word[0] == _STRIPPED:
+                continue
             self._votes.vote(_tenant(place), word, _conversation(place), now)
             if word != _AS_SENT:
                 self._votes.vote(_model(place), word, _tenant(place), now)
@@ -188,9 +192,10 @@ def _digest(*parts: str) -> str:
 
 
 def _words(form: Form) -> Iterator[str]:
-    """A form as words: `+field` is supplied, `-field` left out, `=` nothing added at all."""
+    """A form as words: `+field` is supplied, `-field` left out, `=` nothing added, `~field` stripped."""
     yield from (f"+{name}" for name in form.supplied)
     yield from (f"-{name}" for name in form.without)
+    yield from (f"{_STRIPPED}{name}" for name in form.stripped)
     if form.as_sent:
         yield _AS_SENT
 
@@ -201,6 +206,7 @@ def _form(words: Iterable[str]) -> Form:
         supplied=frozenset(word[1:] for word in told if word[0] == "+"),
         without=frozenset(word[1:] for word in told if word[0] == "-"),
         as_sent=_AS_SENT in told,
+        stripped=frozenset(word[1:] for word in told if word[0] == _STRIPPED),
     )
 
 

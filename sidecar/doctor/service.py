@@ -141,7 +141,8 @@ def _forms(seen: Evidence) -> Iterator[Finding]:
     if left_out := sorted({name for each in seen.chats for name in each.left_out}):
         yield hint(
             "backend_refuses_fields",
-            f"The backend refuses what the sidecar adds to a request: {', '.join(left_out)}. It stays out.",
+            "The backend refuses fields that the sidecar adds to a request, or that the client sends back"
+            f" with its answers: {', '.join(left_out)}. They stay out.",
             "If that is `reasoning…`, set restore.reasoning = off; if it is the field of session.body_field,"
             " empty that setting.",
         )

@@ -12,7 +12,10 @@ from sidecar.conversation.reasoning import REASONING_FIELDS
 __all__ = [
     "AS_USUAL",
     "CALL",
+    "EMPTY_ALONE",
     "EVERY_ANSWER",
+    "OF_ANSWERS",
+    "OF_LIBRARIES",
     "REMOVABLE",
     "SIGNATURE",
     "SUPPLIED",
@@ -31,22 +34,38 @@ EVERY_ANSWER = "every_answer"
 SUPPLIED = REASONING_FIELDS | {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER}
 #: The fields that only models' own answers carry, and that can stay out of what we add.
 REMOVABLE = REASONING_FIELDS | {"extra_content", "name", "refusal", "annotations", "audio", "function_call"}
+#: What clients send back of an answer though no request has it, and no model needs it: the fields of SDKs, of
+#: LiteLLM, Azure, Groq and OpenRouter. Who refuses one of them refuses all.
+OF_LIBRARIES = frozenset(
+    (
+        *("annotations", "provider_specific_fields", "index", "parsed", "citations", "context", "end_turn"),
+        "executed_tools",
+    )
+)
+#: The same for these where they are null or empty; else they are a part of what was said.
+EMPTY_ALONE = frozenset(("refusal", "audio", "function_call"))
+#: All that can stay out of the answers that a client itself sends back.
+OF_ANSWERS = OF_LIBRARIES | EMPTY_ALONE | REASONING_FIELDS | {"extra_content"}
 
 
 class Form(msgspec.Struct, frozen=True):
     """`supplied`: words of `SUPPLIED`. `without`: names of fields that stay out of what we add.
 
     `as_sent`: nothing is added at all; the history of a client that did not send one goes as plain text.
+    `stripped`: names of fields that stay out of the answers that the client itself sends back.
     """
 
     supplied: frozenset[str] = frozenset()
     without: frozenset[str] = frozenset()
     as_sent: bool = False
+    stripped: frozenset[str] = frozenset()
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What stays out of what we add, in words."""
-        return ("all",) if self.as_sent else tuple(sorted(self.without))
+        """What stays out of what we add, and of the client's own answers, in words."""
+        if self.as_sent:
+            return ("all", *sorted(self.stripped))
+        return tuple(sorted(self.without | self.stripped))
 
 
 AS_USUAL = Form()

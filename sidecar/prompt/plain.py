@@ -1,4 +1,4 @@
-"""What we add to a request in fewer fields, or as plain text: for upstreams that refuse it otherwise."""
+"""A request in fewer fields, or what we add to it as plain text: for upstreams that refuse it otherwise."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from sidecar.conversation.message import encode, text_of
 from sidecar.conversation.tree import Message, Node
+from sidecar.prompt.form import EMPTY_ALONE
 from sidecar.prompt.rebuild import Outgoing, Reader, Restore
 from sidecar.prompt.thin_history import remembered
 
-__all__ = ["plain", "without"]
+__all__ = ["plain", "stripped", "without"]
 
 
 def without(line: Iterable[Outgoing], names: frozenset[str]) -> list[Outgoing]:
@@ -20,10 +21,17 @@ def without(line: Iterable[Outgoing], names: frozenset[str]) -> list[Outgoing]:
     return [_without(each, names) if each.restored else each for each in line]
 
 
-def _without(each: Outgoing, names: frozenset[str]) -> Outgoing:
+def stripped(line: Iterable[Outgoing], names: frozenset[str]) -> list[Outgoing]:
+    """The messages, all answers without these fields, on themselves and on their calls."""
+    return [_without(each, names, EMPTY_ALONE) if each.role == "assistant" else each for each in line]
+
+
+def _without(each: Outgoing, names: frozenset[str], if_empty: frozenset[str] = frozenset()) -> Outgoing:
     fields = each.fields
     calls = fields.get("tool_calls")
-    kept = {name: value for name, value in fields.items() if name not in names}
+    kept = {
+        name: value for name, value in fields.items() if name not in names or (value and name in if_empty)
+    }
     if isinstance(calls, list):
         kept["tool_calls"] = [_rest(call, names) for call in calls]
     if kept == fields:

@@ -16,7 +16,7 @@ from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
 from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
-from sidecar.prompt.plain import plain, without
+from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing, Reader, rebuilt
 from sidecar.prompt.summary import Missing
 from sidecar.prompt.supply import NOTHING_HELD, Held, supplied
@@ -82,7 +82,9 @@ async def compose(
     budget = budget_of(services, call, revision.ceiling)
     session = plan.conversation.id if plan.conversation else call.conversation_id
     extra = _wanted(add_session(services, call, request, headers, session), form)
-    if not _may_restore(plan) and not form.supplied and _surely_fits(services, call, plan, budget):
+    if not (_may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
+        services, call, plan, budget
+    ):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
         body = renamed(services, call.chat, session, _with(call, extra))
         return UpstreamRequest(
@@ -210,6 +212,8 @@ def _line(services: Services, plan: Plan, call: ChatCall, revision: Revision) ->
     line, form = _restored(services, plan, call, revision.form), revision.form
     if form.without:
         line = without(line, form.without)
+    if form.stripped:
+        line = stripped(line, form.stripped)
     return _supplied(line, call, revision)
 
 

@@ -2,8 +2,9 @@
 
 Rules: what is demanded and was dropped by the client is put in, for whole clients too; else a field that the
 refusal names stays out of what we added; else it goes as the client sent it, and the history of one that did
-not send it as plain text. No body goes twice. What was taken is learned (`background/learned_forms.py`). Into
-a request that names no conversation nothing is put but what belongs to the calls that it brings itself.
+not send it as plain text; else without such a field of answers, which the client sends back. No body goes
+twice. What was taken is learned (`background/learned_forms.py`). Into a request that names no conversation
+nothing is put but what belongs to the calls that it brings itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sidecar.dialects.base import FormRefusal
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
-from sidecar.prompt.form import EVERY_ANSWER, REMOVABLE, Form
+from sidecar.prompt.form import EMPTY_ALONE, EVERY_ANSWER, OF_ANSWERS, OF_LIBRARIES, REMOVABLE, Form
 from sidecar.prompt.supply import NOTHING_HELD, Held, held
 from sidecar.proxy.build import FIRST, Revision, UpstreamRequest, compose
 from sidecar.proxy.services import Services
@@ -72,7 +73,7 @@ def ended(
         if is_doubted and place is not None and services.background.forms.taken(place, _added(composed)):
             services.background.shared_forms.changed()
         return
-    about = {"model": call.chat.model, "supplied": sorted(form.supplied), "left_out": sorted(form.without)}
+    about = {"model": call.chat.model, "supplied": sorted(form.supplied), "left_out": list(form.left_out)}
     if not is_taken:
         services.metrics.form_refusals.labels("no").inc()
         log.warning("the upstream refused the form of a request, and no other one helped", extra=about)
@@ -94,7 +95,10 @@ def _candidates(form: Form, refused: FormRefusal, removable: frozenset[str]) -> 
     unwanted = refused.unwanted & removable
     if unwanted:
         yield replace(form, supplied=form.supplied - unwanted, without=form.without | unwanted)
-    yield Form(as_sent=True)
+    yield Form(as_sent=True, stripped=form.stripped)
+    of_answers = refused.unwanted & OF_ANSWERS
+    if of_answers:
+        yield replace(form, stripped=form.stripped | of_answers | OF_LIBRARIES | EMPTY_ALONE)
 
 
 def _removable(services: Services) -> frozenset[str]:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sidecar.prompt.form import CALL, EVERY_ANSWER, REMOVABLE, SIGNATURE, SUPPLIED, VALID_SIGNATURE, Form
-from sidecar.prompt.plain import plain, without
+from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.supply import NOTHING_HELD, held, supplied
 from tests.conversation.build import calls, line, message, node, result, says, user
@@ -211,3 +211,20 @@ class TestWithout:
         odd = Outgoing("assistant", message(says("x", tool_calls=["odd"])).raw, restored=True)
         question = Outgoing("user", message(user("x")).raw, restored=True)
         assert without([odd, question], frozenset({"name"})) == [odd, question]
+
+    def test_what_the_client_itself_sends_back_is_stripped_of_what_only_answers_carry(self):
+        call = {"id": "a", "index": 0, "function": {"name": "look", "arguments": "{}"}}
+        sent = {"role": "assistant", "content": None, "refusal": None, "index": 1, "tool_calls": [call]}
+        asked = {"role": "user", "content": "q", "index": 1}
+        names = frozenset({"index", "refusal"})
+        question, answer = (Outgoing(str(each["role"]), json.dumps(each).encode()) for each in (asked, sent))
+        left, right = stripped([question, answer], names)
+        assert left is question
+        assert right.restored
+        assert set(right.fields) == {"role", "content", "tool_calls"}
+        assert set(right.fields["tool_calls"][0]) == {"id", "function"}
+
+    def test_a_refusal_that_says_something_is_no_field_to_be_stripped(self):
+        refused = {"role": "assistant", "content": None, "refusal": "No."}
+        answer = Outgoing("assistant", json.dumps(refused).encode())
+        assert stripped([answer], frozenset({"refusal"})) == [answer]

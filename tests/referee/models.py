@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -14,15 +15,18 @@ from tests.referee.talk import Fields, call, signed
 THOUGHT = {"reasoning_content": "The user wants to know."}
 
 
-def model(profile: Profile, *, steps: int = 1) -> Strict:
-    """A strict upstream whose model calls a tool so often before it answers a question in words."""
+def model(profile: Profile, *, steps: int = 1, make: Callable[[str], Fields] = call) -> Strict:
+    """A strict upstream whose model calls a tool so often before it answers a question in words.
+
+    `make`: an id -> the call.
+    """
     numbers = count(1)
 
     async def answer(exchange: Exchange) -> None:
         messages = exchange.request.json["messages"]
         done = _results_behind_the_question(messages)
         if exchange.request.json.get("tools") and done < steps:
-            made = extras(profile, call(f"callno{next(numbers):03}"))
+            made = extras(profile, make(f"callno{next(numbers):03}"))
             await says("Let me see.", finish="tool_calls", **made)(exchange)
         else:
             await says(f"answer {next(numbers)}", **_thoughts(profile))(exchange)

@@ -14,7 +14,7 @@ from tests.e2e.install import node_packages, python_packages
 from tests.e2e.program import plain_environment
 from tests.e2e.stored import exported
 
-__all__ = ["LITELLM_ALONE", "NAMES", "Front", "Libraries", "litellm", "say"]
+__all__ = ["LITELLM_ALONE", "NAMES", "Front", "Libraries", "conversation", "litellm", "say"]
 
 _ROOT = Path(__file__).parents[3]
 _CLIENTS = Path(__file__).parent / "clients"
@@ -58,6 +58,25 @@ def say(text: str, *, stream: bool = False, tool: bool = False, stop: bool = Fal
     return {"say": text, "stream": stream or stop, "tool": tool, "stop": stop}
 
 
+def conversation(
+    base_url: str,
+    *steps: dict[str, Any],
+    model: str = "m",
+    headers: Mapping[str, str] | None = None,
+    call_headers: Mapping[str, str] | None = None,
+    thin: bool = False,
+) -> dict[str, Any]:
+    """What the program of a library is asked to do."""
+    return {
+        "base_url": base_url,
+        "model": model,
+        "steps": steps,
+        "thin": thin,
+        "headers": dict(headers or {}),
+        "call_headers": dict(call_headers or {}),
+    }
+
+
 class Libraries:
     """`folder` becomes the home of the programs for Node, next to the packages that they import."""
 
@@ -74,12 +93,18 @@ class Libraries:
         thin: bool = False,
     ) -> list[dict[str, Any]]:
         """Have this conversation; returns what the library's user got, step by step."""
-        asked = {"base_url": base_url, "steps": steps, "thin": thin}
-        asked |= {"headers": dict(headers or {}), "call_headers": dict(call_headers or {})}
-        answer: list[dict[str, Any]] = await self.run(name, asked)
-        return answer
+        chat = conversation(base_url, *steps, headers=headers, call_headers=call_headers, thin=thin)
+        (answers,) = await self.converse_in_turn(name, [chat])
+        return answers
 
-    async def run(self, name: str, asked: dict[str, Any]) -> Any:
+    async def converse_in_turn(
+        self, name: str, conversations: list[dict[str, Any]]
+    ) -> list[list[dict[str, Any]]]:
+        """The same for several, in one process and one after another."""
+        answers: list[list[dict[str, Any]]] = await self.run(name, conversations)
+        return answers
+
+    async def run(self, name: str, asked: Any) -> Any:
         """Run a program, give it this, and read what it prints."""
         command = self._node(name) if name.endswith(".mjs") else self._python(name)
         running = await asyncio.create_subprocess_exec(

@@ -201,6 +201,32 @@ async def test_what_the_client_itself_sent_is_refused_once(sidecar: Sidecar, ups
     assert (reply.status, reply.body, len(upstream.requests)) == (400, REFUSED, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("groq", {"reasoning_content": "so", "annotations": [], "refusal": None}),
+        ("cerebras", {"reasoning_content": "so"}),
+        ("mistral", {"provider_specific_fields": {"a": 1}, "parsed": None}),
+    ],
+)
+async def test_fields_of_answers_that_the_client_sends_back_and_that_are_refused_stay_out(
+    sidecar: Sidecar, upstream: Upstream, name: str, more: dict[str, Any]
+):
+    upstream.otherwise = strict = Strict(NAMED[name])
+    history: list[Any] = ["q"]
+    for number in range(3):
+        reply = await sidecar.ask(*history, id="a")
+        assert (reply.status, reply.json["choices"][0]["message"]["content"]) == (200, "ok")
+        history += [answer("ok", **more), f"q{number}"]
+    # Refused as the client sent it, and at the first try afterwards.
+    assert [each.rule for each in strict.refusals] == ["known_fields"]
+    assert upstream.last.said == ["q", "ok", "q0", "ok", "q1"]
+    assert next(iter(more)) in reply.headers["X-Sidecar-Left-Out"]
+    # Another conversation goes as its client sends it.
+    await sidecar.ask("q", answer("ok", **more), "q0", id="b")
+    assert len(strict.refusals) == 2
+
+
 async def test_at_most_five_requests_go_upstream_and_the_client_gets_the_last_answer(
     sidecar: Sidecar, upstream: Upstream
 ):

@@ -1,7 +1,7 @@
 // The Vercel AI SDK with its provider for OpenAI-compatible servers.
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { APICallError, generateText, jsonSchema, streamText, tool } from "ai";
-import { Failed, KEY, MODEL, TOOL, main, twoWords } from "./talk.mjs";
+import { APICallError, MissingToolResultsError, generateText, jsonSchema, streamText, tool } from "ai";
+import { Failed, KEY, TOOL, main, twoWords } from "./talk.mjs";
 
 await main((asked) => {
   const provider = createOpenAICompatible({
@@ -15,7 +15,7 @@ await main((asked) => {
   async function ask(messages, step) {
     let failure;
     const given = {
-      model: provider(MODEL),
+      model: provider(asked.model),
       messages: messages.flat(),
       maxRetries: 0,
       headers: asked.call_headers,
@@ -45,7 +45,9 @@ await main((asked) => {
     }),
     ask: (messages, step) =>
       ask(messages, step).catch((error) => {
-        throw APICallError.isInstance(error) ? new Failed(error.statusCode, error.message) : error;
+        if (APICallError.isInstance(error)) throw new Failed(error.statusCode, error.message);
+        // A call whose result was refused stays open in its history, and it refuses that itself.
+        throw MissingToolResultsError.isInstance(error) ? new Failed(null, error.message) : error;
       }),
   };
 });

@@ -2,12 +2,12 @@
 // and "Add Custom Header" are fields of its OpenAI credential. (n8n's default is two retries.)
 import { AIMessage, HumanMessage, ToolMessage } from "@langchain/core/messages";
 import { ChatOpenAI } from "@langchain/openai";
-import { Failed, KEY, MODEL, TOOL, main, twoWords } from "./talk.mjs";
+import { Failed, KEY, TOOL, main, twoWords } from "./talk.mjs";
 
 await main((asked) => {
   const plain = new ChatOpenAI({
     apiKey: KEY,
-    model: MODEL,
+    model: asked.model,
     maxRetries: 0,
     // Headers given to one call do not reach a streamed request (1.5.8), so these are the model's own.
     configuration: { baseURL: asked.base_url, defaultHeaders: { ...asked.headers, ...asked.call_headers } },
@@ -42,7 +42,7 @@ await main((asked) => {
     result: (id, text) => new ToolMessage({ content: text, tool_call_id: id }),
     ask: (messages, step) =>
       ask(messages, step).catch((error) => {
-        throw error.status ? new Failed(error.status, error.error.message) : error;
+        throw error.status ? new Failed(error.status, error.error?.message ?? error.message) : error;
       }),
   };
 });

@@ -8,7 +8,7 @@ import openai
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 
-from tests.e2e.neighbours.clients.talk import KEY, MODEL, TOOL, Failed, Got, main
+from tests.e2e.neighbours.clients.talk import KEY, TOOL, Failed, Got, main
 
 
 class LangChain:
@@ -16,7 +16,7 @@ class LangChain:
         self.model = ChatOpenAI(
             base_url=asked["base_url"],
             api_key=KEY,
-            model=MODEL,
+            model=asked["model"],
             max_retries=0,
             default_headers=asked["headers"],
             use_responses_api=False,
@@ -41,7 +41,7 @@ class LangChain:
             else:
                 message = model.invoke(messages, **given)
         except openai.APIStatusError as error:
-            raise Failed(error.status_code, error.body["message"]) from error
+            raise Failed(error.status_code, error.message) from error
         return Got(message, message.text, [(each["id"], each["args"]) for each in message.tool_calls])
 
     def _stopped(self, model: Any, messages: list[Any], given: dict[str, Any]) -> Got:

@@ -7,12 +7,13 @@ from typing import Any
 import litellm
 import openai
 
-from tests.e2e.neighbours.clients.talk import KEY, MODEL, TOOL, Failed, Got, main
+from tests.e2e.neighbours.clients.talk import KEY, TOOL, Failed, Got, main
 
 
 class LiteLLM:
     def __init__(self, asked: dict[str, Any]) -> None:
         self.base_url = asked["base_url"]
+        self.model = asked["model"]
         self.headers = {**asked["headers"], **asked["call_headers"]}
 
     def user(self, text: str) -> Any:
@@ -24,7 +25,7 @@ class LiteLLM:
     def ask(self, messages: list[Any], step: dict[str, Any]) -> Got:
         try:
             answer = litellm.completion(
-                model=f"openai/{MODEL}",
+                model=f"openai/{self.model}",
                 messages=messages,
                 api_base=self.base_url,
                 api_key=KEY,

@@ -1,6 +1,6 @@
 // The OpenAI SDK for Node.
 import OpenAI from "openai";
-import { Failed, KEY, MODEL, TOOL, main, twoWords } from "./talk.mjs";
+import { Failed, KEY, TOOL, main, twoWords } from "./talk.mjs";
 
 await main((asked) => {
   const client = new OpenAI({
@@ -16,7 +16,7 @@ await main((asked) => {
   }
 
   async function ask(messages, step) {
-    const body = { model: MODEL, messages, ...(step.tool && { tools: [{ type: "function", function: TOOL }] }) };
+    const body = { model: asked.model, messages, ...(step.tool && { tools: [{ type: "function", function: TOOL }] }) };
     if (step.stop) {
       const stream = await client.chat.completions.create({ ...body, stream: true }, perCall);
       const text = await twoWords(texts(stream), () => stream.controller.abort());
@@ -35,7 +35,7 @@ await main((asked) => {
     result: (id, text) => ({ role: "tool", tool_call_id: id, content: text }),
     ask: (messages, step) =>
       ask(messages, step).catch((error) => {
-        throw error instanceof OpenAI.APIError && error.status ? new Failed(error.status, error.error.message) : error;
+        throw error instanceof OpenAI.APIError && error.status ? new Failed(error.status, error.error?.message ?? error.message) : error;
       }),
   };
 });

@@ -6,7 +6,7 @@ from typing import Any
 
 import openai
 
-from tests.e2e.neighbours.clients.talk import KEY, MODEL, TOOL, Failed, Got, main
+from tests.e2e.neighbours.clients.talk import KEY, TOOL, Failed, Got, main
 
 
 class OpenAI:
@@ -14,6 +14,7 @@ class OpenAI:
         self.client = openai.OpenAI(
             base_url=asked["base_url"], api_key=KEY, max_retries=0, default_headers=asked["headers"]
         )
+        self.model = asked["model"]
         self.call_headers = asked["call_headers"]
 
     def user(self, text: str) -> Any:
@@ -24,7 +25,7 @@ class OpenAI:
 
     def ask(self, messages: list[Any], step: dict[str, Any]) -> Got:
         more = {"tools": [TOOL]} if step["tool"] else {}
-        given = {"model": MODEL, "messages": messages, "extra_headers": self.call_headers, **more}
+        given = {"model": self.model, "messages": messages, "extra_headers": self.call_headers, **more}
         try:
             if step["stop"]:
                 return self._stopped(given)
@@ -34,7 +35,7 @@ class OpenAI:
             else:
                 message = self.client.chat.completions.create(**given).choices[0].message
         except openai.APIStatusError as error:
-            raise Failed(error.status_code, error.body["message"]) from error
+            raise Failed(error.status_code, error.message) from error
         calls = [(each.id, each.function.arguments) for each in message.tool_calls or ()]
         return Got(message.to_dict(), message.content or "", calls)
 

@@ -19,8 +19,12 @@ export class Failed extends Error {
 
 /** `make(asked)` gives `user(text)`, `result(id, text)` and `ask(messages, step)` -> {message, text, calls}. */
 export async function main(make) {
-  const asked = JSON.parse(readFileSync(0, "utf8"));
-  const library = make(asked);
+  const results = [];
+  for (const asked of JSON.parse(readFileSync(0, "utf8"))) results.push(await conversation(make(asked), asked));
+  console.log(JSON.stringify(results));
+}
+
+async function conversation(library, asked) {
   const history = [];
   const results = [];
   for (const step of asked.steps) {
@@ -32,7 +36,7 @@ export async function main(make) {
     }
     if (step.stop) await new Promise((resolve) => setTimeout(resolve, 500)); // nobody types faster
   }
-  console.log(JSON.stringify(results));
+  return results;
 }
 
 async function turn(library, history, step, thin) {

@@ -1,8 +1,8 @@
-"""A conversation by way of a library: read from standard input, what its user got on standard output.
+"""Conversations by way of a library: read from standard input, what its user got on standard output.
 
-In: `{"base_url", "headers" (of the client), "call_headers" (of every call), "thin", "steps": [{"say",
-"stream", "tool", "stop"}]}`. A thin client sends only what is new. Out, for each step: `{"text", "called"}`,
-or `{"error": {"status", "message"}}`.
+In, a list of: `{"base_url", "model", "headers" (of the client), "call_headers" (of every call), "thin",
+"steps": [{"say", "stream", "tool", "stop"}]}`. A thin client sends only what is new. Out, a list for each of
+them, with for each step: `{"text", "called"}`, or `{"error": {"status", "message"}}`.
 """
 
 from __future__ import annotations
@@ -55,8 +55,10 @@ class Library(Protocol):
 
 
 def main(make: Callable[[dict[str, Any]], Library]) -> None:
-    asked = json.load(sys.stdin)
-    library = make(asked)
+    print(json.dumps([_conversation(make(asked), asked) for asked in json.load(sys.stdin)]))
+
+
+def _conversation(library: Library, asked: dict[str, Any]) -> list[dict[str, Any]]:
     history: list[Any] = []
     results = []
     for step in asked["steps"]:
@@ -66,7 +68,7 @@ def main(make: Callable[[dict[str, Any]], Library]) -> None:
             results.append({"error": {"status": failed.status, "message": str(failed)}})
         if step["stop"]:
             time.sleep(0.5)  # nobody types faster
-    print(json.dumps(results))
+    return results
 
 
 def _turn(library: Library, history: list[Any], step: dict[str, Any], thin: bool) -> dict[str, Any]:
