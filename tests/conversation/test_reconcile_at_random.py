@@ -12,7 +12,7 @@ from sidecar.conversation.reconcile import NOWHERE, settled, walk
 from tests.conversation.build import NOBODY, Recorded, message, path_to, request, user
 from tests.conversation.chats import copied, grown, meddled, texts_of
 
-QUICK = settings(max_examples=80, deadline=None)
+QUICK = settings(max_examples=50, deadline=None)
 
 
 def spoken(fields):

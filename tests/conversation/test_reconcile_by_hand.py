@@ -128,7 +128,7 @@ def walked_by_hand(tree, asked, named):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_a_front_ends_copy_is_found_where_the_plain_search_finds_it(data):
     chat, path = grown(data, texts_of)
@@ -145,7 +145,7 @@ SAID = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_messages_are_found_where_the_plain_search_finds_them(data):
     chat = Recorded()

@@ -188,13 +188,13 @@ def _every_body_is_long():
         yield
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_VALUES.map(str.encode) | st.binary(max_size=8))
 def test_any_json_is_refused_or_read_as_it_is(body):
     check(body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_MEMBERS, _SENT, _SENT, _MEMBERS, _MEMBERS, _SPACE, _COMMAS)
 @example([], ['{"role":"user","content":"\\ud83d"}'], [], ['"m\\u0065ssages":[]'], [], "", ",")
 def test_a_request_and_the_next_one_are_read_as_they_are(head, first, more, tail, other, space, comma):

@@ -28,6 +28,7 @@ from sidecar.store import make_store
 from tests.crash.clients import Client
 from tests.crash.ledger import Fault, Seen, faults
 from tests.crash.upstream import Upstream
+from tests.proxy.process import clean_environment
 
 CLIENTS = 12
 RETIRED = 2  # this many conversations end in a round, as many begin
@@ -67,12 +68,11 @@ class Server:
     async def start(self) -> str:
         """Returns the address once it serves."""
         begun = time.monotonic()
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "sidecar", *self._arguments),
             stdout=asyncio.subprocess.PIPE,
             # Log lines below "error" are of no interest: clients that vanish are what this is about.
-            env={**clean, "SIDECAR_LOGS__LEVEL": "error", "SIDECAR_TRIM__WINDOW_REFRESH": "0"},
+            env={**clean_environment(), "SIDECAR_LOGS__LEVEL": "error", "SIDECAR_TRIM__WINDOW_REFRESH": "0"},
         )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), 60)

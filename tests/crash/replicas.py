@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import random
 import re
 import sys
@@ -28,6 +27,7 @@ from sidecar.store import make_store
 from tests.crash.clients import Client, Refused
 from tests.crash.ledger import Fault, Seen, faults
 from tests.crash.upstream import Upstream
+from tests.proxy.process import clean_environment
 from tests.store.postgres import Server
 
 __all__ = ["Replicas", "Summary"]
@@ -71,14 +71,13 @@ class Replica:
         self.url: str | None = None
 
     async def start(self) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "sidecar", *self._arguments),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env={
-                    **clean,
+                    **clean_environment(),
                     "PYTHONPATH": str(Path(__file__).parents[2]),
                     "SIDECAR_TRIM__WINDOW_REFRESH": "0",
                     # Else what a client sees finish while the store is away is its own to keep.

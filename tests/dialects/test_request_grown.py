@@ -64,7 +64,7 @@ def _every_body_is_long():
         yield
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(messages, messages, messages, heads, tails, tails, spacings, st.booleans())
 @example([user("a")], [says("b")], [user("c")], "", "", "", (",", ""), True)
 @example([user("a")], [says("b")], [user("c")], "", "", ',"messages":[{"role":"user"}]', (",", ""), True)

@@ -174,8 +174,9 @@ def test_a_history_that_says_the_same_over_and_over_takes_no_more_than_its_limit
         walk(Tree(nodes), asked.path, NOBODY)
         return time.process_time() - begun
 
-    growth = min(cost(6_000) / cost(3_000) for _ in range(4))  # the least of it: other work only adds
-    assert growth < 2.5, "without a limit it would be four times as much"
+    # The first that is low enough will do: other work only adds.
+    grown = (cost(6_000) / cost(3_000) for _ in range(4))
+    assert any(each < 2.5 for each in grown), "without a limit it would be four times as much"
 
 
 def _cut(given: tuple[list[Outgoing], int]) -> None:

@@ -63,7 +63,7 @@ def off(state, measure, tokens):
 @pytest.mark.parametrize("kinds", [*([each] for each in KINDS), KINDS], ids=lambda kinds: "+".join(kinds))
 def test_after_five_turns_the_estimate_is_right(kinds):
     errors = []
-    for seed in range(60):
+    for seed in range(30):
         state = START
         *before, last = talk(kinds, seed, 6)
         for prompt in before:
@@ -71,7 +71,7 @@ def test_after_five_turns_the_estimate_is_right(kinds):
         errors.append(off(state, *last))
 
     assert median(errors) <= 0.03
-    assert sorted(errors)[28] <= 0.10
+    assert sorted(errors)[14] <= 0.10
 
 
 @pytest.mark.parametrize("name", Measure._fields)

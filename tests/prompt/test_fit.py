@@ -45,10 +45,10 @@ def test_while_everything_fits_nothing_is_kept():
 
 def test_the_first_cut_is_kept_and_stays_whatever_is_learned_until_the_next_step():
     # Estimates that go up and down by a hundredth: live, the cut would go forth and back with them.
-    weights = [scaled(1 + 0.01 * (turns % 3)) for turns in range(300)]
-    live = [cut(chat(turns), weights[turns]).dropped for turns in range(2, 300)]
+    weights = [scaled(1 + 0.01 * (turns % 3)) for turns in range(150)]
+    live = [cut(chat(turns), weights[turns]).dropped for turns in range(2, 150)]
     kept, cuts = None, []
-    for turns in range(2, 300):
+    for turns in range(2, 150):
         done = steady(chat(turns), weights[turns], "m", kept)
         kept = done.kept or kept
         cuts.append(done.trimmed.dropped)

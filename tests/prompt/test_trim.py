@@ -294,7 +294,7 @@ class TestShorterBeforeFewer:
         assert 3 <= changes <= size_of(line) / 500
 
 
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=60, deadline=None)
 WORDS = st.text("ab", max_size=60) | st.just(LONG)
 BUDGETS = st.builds(
     Budget,

@@ -29,9 +29,30 @@ class Process:
         return int(found[1]) * 1024
 
 
+def clean_environment(*, measured: bool = False) -> dict[str, str]:
+    """That of the tests, without settings of the machine's own.
+
+    The lines that run there count for the coverage only if `measured`. That doubles the cost of a start, and
+    everything but the life of the process itself is measured in the tests' own process as well.
+    """
+    left_out = ("SIDECAR_",) if measured else ("SIDECAR_", "COVERAGE_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+
+
+_SIDECAR = (sys.executable, "-m", "sidecar")
+
+
 @asynccontextmanager
 async def serving(*flags: str, folder: Path, **environment: str) -> AsyncIterator[Process]:
-    async with started((sys.executable, "-m", "sidecar"), *flags, folder=folder, **environment) as process:
+    async with started(_SIDECAR, *flags, folder=folder, **environment) as process:
+        yield process
+
+
+@asynccontextmanager
+async def measured(*flags: str, folder: Path, **environment: str) -> AsyncIterator[Process]:
+    """The same, for the coverage as well: where the life of the process is what is tested."""
+    base = clean_environment(measured=True)
+    async with _started(_SIDECAR, flags, folder, base, environment) as process:
         yield process
 
 
@@ -39,14 +60,25 @@ async def serving(*flags: str, folder: Path, **environment: str) -> AsyncIterato
 async def started(
     program: tuple[str, ...], /, *flags: str, folder: Path, **environment: str
 ) -> AsyncIterator[Process]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+    async with _started(program, flags, folder, clean_environment(), environment) as process:
+        yield process
+
+
+@asynccontextmanager
+async def _started(
+    program: tuple[str, ...],
+    flags: tuple[str, ...],
+    folder: Path,
+    base: dict[str, str],
+    environment: dict[str, str],
+) -> AsyncIterator[Process]:
     running = await asyncio.create_subprocess_exec(
         *(*program, "serve", "--listen", "127.0.0.1:0", *flags),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=folder,
         env={
-            **clean,
+            **base,
             "PYTHONPATH": str(Path(__file__).parents[2]),
             # Scripts are for the requests that a test makes, not for those that ask for windows.
             "SIDECAR_TRIM__WINDOW_REFRESH": "0",

@@ -36,7 +36,7 @@ records = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(records, max_size=8))
 def test_memory_and_file_answer_every_question_alike(history):
     with tempfile.TemporaryDirectory() as folder:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import sqlite3
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,10 +16,12 @@ import pytest
 from aiohttp import ClientSession
 
 from sidecar import __version__
+from sidecar.cli import main
 from sidecar.settings import Settings
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams
-from tests.proxy.process import Process, serving
+from tests.proxy.process import Process
+from tests.proxy.process import measured as serving
 
 # Seconds: `timeouts.shutdown` unless it is set: what waits in vain takes that long, on any machine.
 BY_DEFAULT = Settings().timeouts.shutdown
@@ -166,34 +166,35 @@ async def test_idle_connections_do_not_hold_up_the_end(upstream: Upstream, tmp_p
         assert time.monotonic() - began < BY_DEFAULT
 
 
-async def complaint(folder: Path, *flags: str) -> str:
+@pytest.fixture
+def complaint(
+    undisturbed: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
     """What a sidecar says that does not start."""
-    running = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sidecar", "serve", *flags),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-    )
-    output, errors = await asyncio.wait_for(running.communicate(), 20)
-    assert (running.returncode, output) == (1, b"")
-    return errors.decode()
+    monkeypatch.chdir(tmp_path)
+
+    def complaint(*flags: str) -> str:
+        assert main(["serve", *flags]) == 1
+        said, complained = capsys.readouterr()
+        assert said == ""
+        return complained
+
+    return complaint
 
 
-async def test_an_address_in_use_stops_the_start_with_a_sentence(tmp_path: Path):
+def test_an_address_in_use_stops_the_start_with_a_sentence(complaint):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert await complaint(tmp_path, "--listen", address) == (
+        assert complaint("--listen", address) == (
             f"sidecar: cannot listen on {address}: Address already in use (set `listen` to another address)\n"
         )
 
 
-async def test_a_store_that_cannot_be_opened_stops_the_start_with_a_sentence(tmp_path: Path):
+def test_a_store_that_cannot_be_opened_stops_the_start_with_a_sentence(complaint, tmp_path: Path):
     file = tmp_path / "nowhere" / "sidecar.db"
-    said = await complaint(tmp_path, "--listen", "127.0.0.1:0", "--store", f"sqlite:///{file}")
-    assert said == (
+    assert complaint("--listen", "127.0.0.1:0", "--store", f"sqlite:///{file}") == (
         f"sidecar: cannot open the store {file}: unable to open database file "
         f"(the folder {file.parent} does not exist: make it, or set `store` to another file)\n"
     )

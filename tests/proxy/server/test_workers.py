@@ -17,7 +17,8 @@ from aiohttp import ClientSession, TCPConnector
 from sidecar.settings import Settings, SettingsError, load
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams, waits
-from tests.proxy.process import Process, serving
+from tests.proxy.process import Process
+from tests.proxy.process import measured as serving
 
 HALF = event({"role": "assistant", "content": "half an"})
 REST = event({"content": " answer"}, finish="stop")
@@ -31,7 +32,8 @@ async def http():
 
 
 def several(upstream: Upstream, folder: Path, *flags: str, workers: int = 3):
-    return serving("--workers", str(workers), "--upstream", upstream.url, *flags, folder=folder)
+    flags = ("--workers", str(workers), "--upstream", upstream.url, *flags)
+    return serving(*flags, folder=folder)
 
 
 def workers_of(process: Process) -> set[int]:
@@ -208,16 +210,14 @@ async def complaints(*flags: str) -> tuple[int | None, list[str]]:
     return process.returncode, said.decode().splitlines()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_a_port_that_workers_share_is_taken_for_everybody_else(
-    upstream: Upstream, tmp_path: Path, workers: str
-):
-    async with several(upstream, tmp_path) as process:
+async def test_a_port_that_workers_share_is_taken_for_everybody_else(upstream: Upstream, tmp_path: Path):
+    async with several(upstream, tmp_path, workers=2) as process:
         address = process.url.removeprefix("http://")
-        store = f"sqlite:///{tmp_path}/other.db"
-        code, said = await complaints("--workers", workers, "--listen", address, "--store", store)
+        flags = ("--listen", address, "--store", f"sqlite:///{tmp_path}/other.db")
         reason = f"sidecar: cannot listen on {address}: Address already in use"
-        assert (code, said) == (1, [f"{reason} (set `listen` to another address)"])
+        expected = (1, [f"{reason} (set `listen` to another address)"])
+        others = (complaints("--workers", workers, *flags) for workers in ("1", "2"))
+        assert await asyncio.gather(*others) == [expected, expected]
 
 
 async def test_a_store_that_cannot_be_opened_is_said_once(tmp_path: Path):
