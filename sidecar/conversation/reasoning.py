@@ -15,7 +15,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["REASONING_FIELDS", "has_reasoning", "is_thinking", "may_reason", "said", "seen", "without_fields"]
+__all__ = [
+    "REASONING_FIELDS",
+    "has_reasoning",
+    "is_thinking",
+    "may_reason",
+    "said",
+    "seen",
+    "without_fields",
+    "without_parts",
+]
 
 #: The fields in which engines carry reasoning beside the content: most; OpenRouter; GitHub Copilot;
 #: LiteLLM in front of Claude.
@@ -87,6 +96,18 @@ def is_thinking(part: Any) -> bool:
     return type(part) is dict and part.get("type") in _PARTS
 
 
+def without_parts(content: list[Any]) -> Any:
+    """The parts that are no reasoning; text alone as one text, since many servers take no list of it."""
+    left = [part for part in content if not is_thinking(part)]
+    texts = [_text_in(part) for part in left]
+    return left if None in texts else "\n".join(map(str, texts))
+
+
+def _text_in(part: Any) -> str | None:
+    text = part.get("text") if type(part) is dict and part.get("type") == "text" else None
+    return text if type(text) is str else None
+
+
 def has_reasoning(fields: Mapping[str, Any]) -> bool:
     """Does the message carry reasoning, beside its text or in it?"""
     return not REASONING_FIELDS.isdisjoint(fields) or without_fields(fields) is not fields
@@ -109,7 +130,7 @@ def _left_of_content(content: Any, has_field: bool) -> Any:
     if type(content) is str:
         return said(content, has_field=has_field)
     if type(content) is list and any(map(is_thinking, content)):
-        return [part for part in content if not is_thinking(part)]
+        return without_parts(content)
     return content
 
 

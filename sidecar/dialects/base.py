@@ -232,3 +232,7 @@ class Dialect(Protocol):
     def form_refusal(self, status: int, error: bytes) -> FormRefusal | None:
         """What an error refuses of a request's form; None if it is about another thing."""
         ...
+
+    def is_refused(self, said: Assembled, request: bytes) -> bool:
+        """Does a response without a word refuse the request, for its form, content or length?"""
+        ...

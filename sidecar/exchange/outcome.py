@@ -21,7 +21,9 @@ from sidecar.exchange.usage import NO_TOKENS, Tokens
 
 __all__ = [
     "CLIENT_LEFT",
+    "CONTENT_FILTER",
     "NO_REPLY",
+    "UNREAD",
     "UPSTREAM_BROKE_OFF",
     "Answered",
     "Progress",
@@ -34,6 +36,9 @@ __all__ = [
 CLIENT_LEFT = "client_left"
 UPSTREAM_BROKE_OFF = "upstream_broke_off"
 NO_REPLY = "no_reply"
+CONTENT_FILTER = "content_filter"
+#: A reply that went through and was not read, since it was compressed in a way that we cannot undo.
+UNREAD = "unread_content_encoding"
 _UPSTREAM_ERROR = "upstream_error"
 
 _decode = msgspec.json.Decoder().decode
@@ -128,7 +133,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
     )
 
 
-def reason(ended: State, assembled: Assembled, cut_by: str) -> str | None:
+def reason(ended: State, assembled: Assembled, cut_by: str, *, can_be_read: bool = True) -> str | None:
     """Why a recorded reply is not whole; None if it is. `cut_by`: the limit that cut it."""
     if assembled.error is not None:
         return error_code(assembled.error)
@@ -138,7 +143,9 @@ def reason(ended: State, assembled: Assembled, cut_by: str) -> str | None:
         return CLIENT_LEFT
     if ended == "failed":
         return UPSTREAM_BROKE_OFF
-    return None if assembled.replies else NO_REPLY
+    if assembled.replies:
+        return None
+    return NO_REPLY if can_be_read else UNREAD
 
 
 def error_code(told: bytes) -> str:

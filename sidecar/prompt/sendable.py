@@ -31,7 +31,7 @@ from typing import Any, Literal
 import msgspec
 
 from sidecar.conversation.message import Fields, encode, text_of
-from sidecar.conversation.reasoning import REASONING_FIELDS, is_thinking, without_fields
+from sidecar.conversation.reasoning import REASONING_FIELDS, is_thinking, without_fields, without_parts
 
 __all__ = ["Recipient", "Thoughts", "has_words", "is_finished", "neutral_id", "sendable", "sendable_call"]
 
@@ -122,8 +122,8 @@ def _as_it_is(value: Any, fields: Fields, to: Recipient) -> Any:
 def _content(value: Any, fields: Fields, to: Recipient) -> Any:
     if type(value) is not list:
         return value if to.thoughts != "none" else without_fields(fields).get("content")
-    if to.thoughts != "whole":
-        value = [part for part in value if not is_thinking(part)]
+    if to.thoughts != "whole" and any(map(is_thinking, value)):
+        value = without_parts(value)
     return value if to.is_maker else text_of({"content": value})
 
 

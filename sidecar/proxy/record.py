@@ -22,7 +22,7 @@ from sidecar.dialects.base import Assembled, Reply
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
-from sidecar.exchange.outcome import Answered, Progress, exchange_of, reason
+from sidecar.exchange.outcome import CONTENT_FILTER, Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
 from sidecar.exchange.threads import system_of, thread_after
 from sidecar.exchange.usage import tokens_of
@@ -31,8 +31,9 @@ from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.observers import count, log_line
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import counted
+from sidecar.proxy.unrecorded import finish
 from sidecar.random_ids import token
-from sidecar.upstream.content_encoding import COMPRESSED, coding_of, decompressed
+from sidecar.upstream.content_encoding import COMPRESSED, READABLE, coding_of, decompressed
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["Recording", "recording_of"]
@@ -93,6 +94,10 @@ class Recording:
         else:
             assembled, replies = self._read(data)
         del data
+        if self._is_refused(assembled, replies):
+            self.progress.error = reason(ended, assembled, "") or CONTENT_FILTER
+            finish(self.services, self.progress)
+            return
         if self.kept.cut_by:
             ended = "partial"
             self.services.metrics.replies_cut.labels(self.kept.cut_by).inc()
@@ -110,6 +115,13 @@ class Recording:
         finally:
             count(self.services.metrics, self.progress, exchange, time.monotonic())
             log_line(exchange)
+
+    def _is_refused(self, assembled: Assembled, replies: list[tuple[Reply, Message]]) -> bool:
+        """Did the upstream refuse the request before a word? With a status of 4xx nothing of it would be kept
+        either: a question that is refused must not be asked again with each that follows."""
+        if not self.call.dialect.is_refused(assembled, self.composed.body):
+            return False
+        return not any(_says_something(reply) for reply, _ in replies)
 
     async def _store(self, update: ConversationUpdate) -> None:
         try:
@@ -135,7 +147,8 @@ class Recording:
         replies = [node.id for node in nodes if node.source == "upstream"]
         asked = [node.id for node in nodes if node.source == "client"]
         plan, tokens = self.plan, tokens_of(assembled.usage)
-        progress.error = reason(ended, assembled, self.kept.cut_by)
+        can_be_read = self.coding in READABLE
+        progress.error = reason(ended, assembled, self.kept.cut_by, can_be_read=can_be_read)
         estimated, is_cut = self.services.background.calibration.look(self.call.chat, prompt, tokens.input)
         counted(self.services, self.call, tokens.input, is_cut=is_cut)
         return exchange_of(

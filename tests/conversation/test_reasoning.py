@@ -96,10 +96,20 @@ class TestFields:
         assert without_fields(told) == says("yes", name="bob")
         assert may_reason(raw(told))
 
-    def test_parts_of_thinking_go_and_the_others_stay(self):
-        text = {"type": "text", "text": "yes"}
-        told = says([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}, text])
-        assert without_fields(told) == says([text])
+    @pytest.mark.parametrize(
+        ("others", "left"),
+        [
+            ([{"type": "text", "text": "yes"}], "yes"),
+            ([{"type": "text", "text": "yes"}, {"type": "text", "text": "no"}], "yes\nno"),
+            ([{"type": "text", "text": "yes"}, "odd"], [{"type": "text", "text": "yes"}, "odd"]),
+            ([{"type": "text", "text": 7}], [{"type": "text", "text": 7}]),
+            ([{"type": "refusal", "refusal": "no"}], [{"type": "refusal", "refusal": "no"}]),
+            ([], ""),
+        ],
+    )
+    def test_parts_of_thinking_go_and_text_alone_is_one_text(self, others, left):
+        told = says([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}, *others])
+        assert without_fields(told) == says(left)
         assert not is_thinking("odd")
 
     @pytest.mark.parametrize("told", [says("yes"), says(None), says([{"type": "text", "text": "yes"}])])

@@ -127,6 +127,11 @@ def test_what_is_wrong_with_a_reply_has_a_short_name(body, ended, cut_by, expect
     assert reason(ended, from_json(body), cut_by) == expected
 
 
+@pytest.mark.parametrize(("body", "expected"), [(b"\x1b\x07", "unread_content_encoding"), (OK, None)])
+def test_a_reply_that_could_only_be_relayed_is_told_from_one_that_said_nothing(body, expected):
+    assert reason("complete", from_json(body), "", can_be_read=False) == expected
+
+
 @pytest.mark.parametrize(
     ("told", "code"),
     [

@@ -6,6 +6,7 @@
     overflow_numbers  the window and the prompt in a refusal for length
     overflow     refusals for length, known by what they mean
     form_refusal refusals for the form of a request, and what they demand
+    content_refusal  refusals of what a request says, and of the others inside of an answer
     first_event  does an event stream begin with an error?
     done_marker  where an event stream ends: what may go to the client before the reply is stored
     coalesce     events that are alike but for a piece of text, as one

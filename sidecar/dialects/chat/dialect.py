@@ -9,6 +9,7 @@ from sidecar.dialects.base import Assembled, End, FormRefusal, Overflow, Request
 from sidecar.dialects.chat import PATH
 from sidecar.dialects.chat.assembly import from_body
 from sidecar.dialects.chat.compact import compacted
+from sidecar.dialects.chat.content_refusal import is_refused
 from sidecar.dialects.chat.done_marker import Ending, UnnamedEnding
 from sidecar.dialects.chat.first_event import Opening
 from sidecar.dialects.chat.form_refusal import form_refusal
@@ -56,6 +57,9 @@ class _Chat:
 
     def form_refusal(self, status: int, error: bytes) -> FormRefusal | None:
         return form_refusal(status, error)
+
+    def is_refused(self, said: Assembled, request: bytes) -> bool:
+        return is_refused(said, request)
 
 
 #: OpenAI's Chat Completions.

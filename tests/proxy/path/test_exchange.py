@@ -69,6 +69,16 @@ async def rows(sidecar: Sidecar, number: int) -> list[dict[str, Any]]:
     return found
 
 
+async def test_a_reply_in_a_coding_that_was_not_offered_is_relayed_and_said_to_be_unread(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.will(sends(b"\x1b\x07", headers={"Content-Encoding": "br"}))
+    reply = await sidecar.ask("hi", id="a")
+    assert (reply.body, reply.headers["Content-Encoding"]) == (b"\x1b\x07", "br")
+    messages, (exchange,) = await kept(sidecar)
+    assert ([each["role"] for each in messages], exchange["error"]) == (["user"], "unread_content_encoding")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_turn_is_kept_with_its_numbers(sidecar: Sidecar, upstream: Upstream, stream: bool):
     body = json.dumps({**json.loads(completion("hello", model="m-2026")), "usage": USAGE}).encode()

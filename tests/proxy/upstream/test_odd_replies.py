@@ -135,6 +135,33 @@ async def test_a_finish_reason_with_every_chunk_is_no_harm(sidecar: Sidecar, ups
     assert await kept(sidecar) == ["hi", "one two"]
 
 
+async def test_a_question_that_is_refused_inside_of_a_200_is_not_asked_again(
+    sidecar: Sidecar, upstream: Upstream
+):
+    error = json.dumps({"error": {"code": "content_filter", "message": "no"}}).encode()
+    refusals = {
+        "an error": sends(error),
+        "an event": streams(b"data: " + error + b"\n\n", DONE),
+        "an end": says("", finish="content_filter"),
+        "no text": says(None, finish="content_filter"),
+    }
+    for name, refusal in refusals.items():
+        upstream.will(says("hello"), refusal, says("fine"))
+        for question in ("hi", "something bad", "something good"):
+            await sidecar.ask(question, id=name, stream=name == "an event")
+        assert upstream.last.said == ["hi", "hello", "something good"], name
+    texts = [each.texts for each in await sidecar.stored()]
+    assert texts == [["hi", "hello", "something good", "fine"]] * len(refusals)
+    assert await sidecar.metric("sidecar_requests_total") == 3 * len(refusals)
+
+
+async def test_words_before_a_filter_stand(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("I would", finish="content_filter"), says("fine"))
+    for question in ("something bad", "something good"):
+        await sidecar.ask(question, id="a")
+    assert upstream.last.said == ["something bad", "I would", "something good"]
+
+
 async def test_indexes_that_count_tokens_make_one_reply(sidecar: Sidecar, upstream: Upstream):
     upstream.will(streams(*(event({"content": each}, index=at) for at, each in enumerate("abc")), DONE))
     await sidecar.ask("hi", id="a", stream=True)
