@@ -203,15 +203,17 @@ def _names(seen: Evidence, whose: list[RequestSample]) -> str:
 def _compacts(seen: Evidence) -> Iterator[Finding]:
     """Who cuts or sums up histories by himself."""
     joined = [each for each in seen.understood if each.joined]
-    if not joined:
+    asked = [each for each in seen.understood if each.compacts]
+    if not joined and not asked:
         return
-    chats = len({each.conversation for each in joined})
-    where = " (in Open WebUI ENABLE_CONTEXT_COMPACTION=False)" if any(map(seen.is_open_webui, joined)) else ""
+    chats = {each.conversation for each in (*joined, *asked)}
+    where = " (in Open WebUI: ENABLE_CONTEXT_COMPACTION=False)"
     yield hint(
         "client_compacts",
-        f"{_names(seen, joined)}: {many(len(joined), 'request')} in {many(chats, 'chat')} came without the"
-        " beginning that is stored. The client cuts its history, or puts a summary in the place of its front;"
-        " what follows has joined the stored path, and nothing was put in.",
+        f"{_names(seen, [*joined, *asked])} cuts or sums up its history by itself: in"
+        f" {many(len(chats), 'chat')} it asked for {many(len(asked), 'summary', 'summaries')}, and"
+        f" {many(len(joined), 'request')} came without the beginning that is stored. What follows joins the"
+        " stored path where it holds a turn of it, and nothing is put in.",
         "Nothing has to change. If the sidecar is to do it instead (trim.max_input_tokens, summary.model),"
-        f" switch it off in the client{where}.",
+        f" switch it off in the client{where if any(map(seen.is_open_webui, (*joined, *asked))) else ''}.",
     )

@@ -74,6 +74,8 @@ class RequestSample:
     kind: str = ""
     #: How it was known for a task: by the `header`, by its `opening`, or not.
     task: str = ""
+    #: It asks for a summary that will stand in the place of a chat's front.
+    compacts: bool = False
     mode: str = ""
     #: One message and no tools, as tasks are.
     single: bool = False

@@ -18,6 +18,7 @@ from sidecar.exchange.call import Call, TaskCall
 from sidecar.exchange.outcome import Progress
 from sidecar.metrics import Metrics
 from sidecar.proxy.services import Services
+from sidecar.settings.openings import COMPACTIONS
 from sidecar.upstream.headers import DEGRADED
 
 __all__ = ["answered", "count", "log_line", "observed", "passed_by", "response_headers", "understood"]
@@ -127,6 +128,7 @@ def understood(services: Services, sample: RequestSample, call: Call) -> None:
     if isinstance(call, TaskCall):
         mark = sample.states.get(services.settings.tasks.header.lower())
         sample.task = "header" if mark == FILLED else "opening"
+        sample.compacts = call.dialect.is_task(None, chat, COMPACTIONS)
 
 
 def answered(sample: RequestSample, progress: Progress) -> None:

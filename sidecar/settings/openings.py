@@ -1,13 +1,20 @@
 """How the background tasks of front ends begin.
 
 Rule: an opening is long enough that no person's question and no turn with documents starts with it. The
-prompts are the defaults of Open WebUI, 0.6 to 0.12, and of the titles of LibreChat, opencode and gptme; an
+prompts are the defaults of Open WebUI, 0.6 to 0.12, and those of LibreChat, opencode and gptme; an
 administrator who has edited them adds the edited ones to `tasks.openings`, or lets the connection send
 `X-Task`. A prompt begins
 with its opening; what comes after may differ from version to version and from chat to chat.
 """
 
+#: For a summary in the place of a chat's front: Open WebUI's prompt, and opencode's system message.
+COMPACTIONS = (
+    "### Task:\nSummarize the conversation history that will be compacted out of the active chat context.",
+    "You are a context summarization agent. You are given a conversation",
+)
+
 OPENINGS = (
+    *COMPACTIONS,
     # title
     "### Task:\nGenerate a concise title summarizing the chat history.",
     "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.",
@@ -28,8 +35,6 @@ OPENINGS = (
     "You have been provided with a set of responses from various models to the latest user query:",
     # tool choice by prompt; the system message
     "Available Tools: [",
-    # context compaction
-    "### Task:\nSummarize the conversation history that will be compacted out of the active chat context.",
     # memory review; the system message
     "You are Open WebUI's private memory reviewer.",
     # LibreChat's title; by `titleMethod: completion`, the default, and by `structured` or `functions`

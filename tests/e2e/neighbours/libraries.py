@@ -128,7 +128,7 @@ class Libraries:
         return json.loads(out.splitlines()[-1])
 
     def _python(self, name: str) -> list[str]:
-        bin = litellm() if name.startswith("litellm") else langchain()
+        bin = _ENVIRONMENTS.get(name.partition("_")[0], langchain)()
         return [str(bin / "python"), "-m", f"tests.e2e.neighbours.clients.{name.removesuffix('.py')}"]
 
     def _node(self, name: str) -> list[str]:
@@ -155,3 +155,10 @@ def langchain() -> Path:
 
 def litellm() -> Path:
     return python_packages("litellm", ["litellm[proxy]==1.106.2"])
+
+
+def smolagents() -> Path:
+    return python_packages("smolagents", ["smolagents[openai]==1.26.0", "openai==3.54.0"])
+
+
+_ENVIRONMENTS = {"litellm": litellm, "smolagents": smolagents}

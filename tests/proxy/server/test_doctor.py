@@ -271,7 +271,7 @@ async def test_who_compacts_by_himself_is_told(sidecar: Sidecar, examine: Examin
     said = await examine(sidecar)
     assert "client_compacts" in said.found
     assert "one_chat_id_for_all" not in said.found
-    assert "5 requests in 1 chat came without the beginning" in said.text
+    assert "in 1 chat it asked for 0 summaries, and 5 requests came without the beginning" in said.text
     assert "ENABLE_CONTEXT_COMPACTION=False" in said.text
 
 
@@ -280,6 +280,15 @@ async def test_an_agents_own_header_names_its_chat(sidecar: Sidecar, examine: Ex
         await sidecar.ask(f"{at}?", headers={"Authorization": "k", "X-Session-Affinity": "ses_1"})
     said = await examine(sidecar)
     assert "chat id X-Session-Affinity 6; 6 conversations" in said.text
+    prompt = {
+        "role": "system",
+        "content": "You are a context summarization agent. You are given a conversation …",
+    }
+    await sidecar.ask(
+        prompt, {"role": "user", "content": "Here it is."}, headers={"X-Session-Affinity": "ses_1"}
+    )
+    said = await examine(sidecar)
+    assert "in 1 chat it asked for 1 summary, and 0 requests came" in said.text
     assert {"no_chat_id", "chat_id_elsewhere", "one_chat_id_for_all"}.isdisjoint(said.found)
 
 
