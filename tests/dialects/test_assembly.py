@@ -73,7 +73,7 @@ class TestReplies:
     def test_legacy_text_is_no_message(self):
         assert told({"choices": [{"index": 0, "text": "Hello", "finish_reason": "stop"}]}) == []
 
-    @pytest.mark.parametrize("indexes", [("0", "1"), (0, 0), (None, None), ("x", "y")])
+    @pytest.mark.parametrize("indexes", [("0", "1"), (0, 0), (None, None), ("x", "y"), (0.0, "1")])
     def test_two_that_were_asked_for_are_two_whatever_their_indexes(self, indexes):
         choices = [{"index": at, "message": {"content": f"{n}"}} for n, at in enumerate(indexes)]
         replies = from_json(json.dumps({"choices": choices}).encode(), choices=2).replies

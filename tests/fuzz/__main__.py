@@ -11,14 +11,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz import cancels, guided, refusals, replies, wire
+from tests.fuzz import cancels, guided, refusals, relayed, replies, wire
 from tests.fuzz.process import Findings
 from tests.referee import __main__ as chats
 
 _ROOT = Path(__file__).parents[2]
 #: Shares of the time.
-_WIRE, _CANCELS, _STREAMS, _GUIDED, _REFUSALS = 0.25, 0.1, 0.1, 0.15, 0.05
-_CHATS, _PROPERTIES = 0.15, 0.2
+_SERVED = (("wire", wire.run, 0.2), ("cancels", cancels.run, 0.1), ("relayed", relayed.run, 0.1))
+_STREAMS, _GUIDED, _REFUSALS, _CHATS, _PROPERTIES = 0.1, 0.1, 0.05, 0.15, 0.2
 
 
 def main(arguments: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     seconds = options.minutes * 60
     print(f"fuzzing for {options.minutes:g} minutes, --seed {options.seed}", flush=True)
     parts = {}
-    for name, run, share in (("wire", wire.run, _WIRE), ("cancels", cancels.run, _CANCELS)):
+    for name, run, share in _SERVED:
         with tempfile.TemporaryDirectory(prefix="sidecar-fuzz-") as folder:
             parts[name] = asyncio.run(run(seconds * share, options.seed, Path(folder)))
     parts["streams"] = replies.run(seconds * _STREAMS, options.seed)

@@ -43,7 +43,7 @@ _KEYS = (
     *("extra_content", "refusal", "signature"),
 )
 _VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 7, 0.5, 2**70, "", "a", "0", "1", "{}", "null", '""', '{"a":', "1}"),
+    *(None, True, False, 0, 1, 1.0, -1, 7, 0.5, 2**70, "", "a", "0", "1", "{}", "null", '""', '{"a":', "1}"),
     *("stop", "tool_calls", "function", "assistant", "\ud83d", "\ude00", "thinking", "text", "error", "f"),
     *([], {}, ["a"], {"a": 1}, [{}], [{"type": "text", "text": "a"}]),
     [{"type": "thinking", "thinking": "a"}],

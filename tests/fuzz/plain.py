@@ -111,7 +111,7 @@ class _Said:
 
     def take(self, choice: dict[str, Any]) -> None:
         delta, whole, index = choice.get("delta"), choice.get("message"), choice.get("index")
-        index = index if type(index) is int and 0 <= index < 128 else 0
+        index = _place(index)
         error = choice.get("error")
         if isinstance(delta, dict):
             self.begun = True
@@ -146,6 +146,15 @@ class _Said:
         failed = self.failed or self.reason in FAILED
         reason = None if self.reason is None else self.reason.encode("utf-8", "replace").decode()
         return clean(message), reason, settled, failed
+
+
+def _place(index: Any) -> int:
+    """Where a whole message stands among the parts of a reply."""
+    if type(index) is str and index.isdecimal() and len(index) < 8:
+        index = int(index)
+    if type(index) is float and index.is_integer():
+        index = int(index)
+    return index if type(index) is int and 0 <= index < 128 else 0
 
 
 def _tells_error(chunk: dict[str, Any]) -> bool:

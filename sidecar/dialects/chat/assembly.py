@@ -268,6 +268,8 @@ def _choice(choice: dict[str, Any]) -> _Choice:
 def _index(told: Any) -> int:
     if type(told) is str and len(told) < _MIN_PAYLOAD and told.isdecimal():
         return int(told)
+    if type(told) is float and told.is_integer():
+        return int(told)
     return told if type(told) is int else 0
 
 
