@@ -151,7 +151,6 @@ class TestJson:
                 "form_retries": 2,
                 "degraded": True,
                 "silent_cut": True,
-                "key_id": "key-1",
                 "system": b"ssssssss".hex(),
                 "tools": b"tttttttt".hex(),
                 "difference": {"index": 0, "cause": "system"},

@@ -95,7 +95,6 @@ class Detail(
         "form_retries": "O",
         "degraded": "d",
         "silent_cut": "C",
-        "key_id": "i",
         "system": "p",
         "tools": "T",
         "difference": "x",
@@ -108,7 +107,7 @@ class Detail(
     Times are in milliseconds from the request's arrival. Tokens are counted as the upstream reported them,
     but for the estimate of the prompt. `summary`: the hash that names the front a summary stood for. `system`
     and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
-    `dropped` and `shortened` count messages. `key_id`: the id of the client key that was used, never the key.
+    `dropped` and `shortened` count messages.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -134,7 +133,6 @@ class Detail(
     form_retries: int = 0
     degraded: bool = False
     silent_cut: bool = False
-    key_id: str | None = None
     system: bytes | None = None
     tools: bytes | None = None
     difference: Difference | None = None

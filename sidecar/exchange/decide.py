@@ -31,6 +31,7 @@ from sidecar.exchange.threads import (
     fitting,
     holds_a_turn,
     names_of_tools,
+    or_main_thread,
 )
 from sidecar.exchange.whole import alone, is_faithful, match_of, matched, onward, whole
 
@@ -78,18 +79,11 @@ def _shows_history(call: ChatCall, place: Place | None) -> bool:
 
 def _by_evidence(case: Case, threads: Sequence[Thread]) -> Decision:
     path = case.call.chat.path
-    threads = _known_threads(case, threads)
+    if not case.conversation.full:
+        threads = or_main_thread(threads, case.conversation)
     if path.last_answer or case.call.chat.prefill or _results(path.messages):
         return NeedTree(partial(_by_tree, case, threads))
     return _by_thread(case, threads, None)
-
-
-def _known_threads(case: Case, threads: Sequence[Thread]) -> Sequence[Thread]:
-    """Those that an older version recorded are not known: the conversation then has one, up to its tip."""
-    conversation = case.conversation
-    if threads or conversation.tip is None or conversation.full:
-        return threads
-    return [Thread(b"", conversation.tip, is_answered=True, is_thin=True)]
 
 
 def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:

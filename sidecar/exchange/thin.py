@@ -16,6 +16,7 @@ from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem
 from sidecar.exchange.plan import RecordedPlan, Thin
 from sidecar.exchange.threads import (
     fitting,
+    or_main_thread,
     same_prompt,
     system_of,
 )
@@ -30,9 +31,7 @@ _MAX_RUNNING = 16
 
 def said_thin(case: Case, threads: Sequence[Thread]) -> Decision:
     """The client says that it sends only what is new: to the thread of its prompt, else to the newest."""
-    if not threads and case.conversation.tip is None:
-        return alone(case)
-    known = threads or [Thread(b"", case.conversation.tip, is_answered=True, is_thin=True)]
+    known = or_main_thread(threads, case.conversation)
     with_head = [each for each in known if each.head is not None]
     chosen = [each for each in fitting(with_head, case.call) if each.is_answered] or with_head
     if not chosen:

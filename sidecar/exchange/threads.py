@@ -14,7 +14,7 @@ import msgspec
 from sidecar.conversation.likeness import are_near_prompts
 from sidecar.conversation.message import call_ids, visible_text
 from sidecar.conversation.records import Thread, name_of, tools_of
-from sidecar.conversation.tree import Message, Node
+from sidecar.conversation.tree import Conversation, Message, Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import RecordedPlan, Thin
 
@@ -23,6 +23,7 @@ __all__ = [
     "fitting",
     "holds_a_turn",
     "names_of_tools",
+    "or_main_thread",
     "prompt_text",
     "running",
     "same_prompt",
@@ -77,6 +78,13 @@ def same_prompt(one: bytes | None, other: bytes | None) -> bool:
     if one is None or other is None:
         return one is other
     return one == other or are_near_prompts(prompt_text(one), prompt_text(other))
+
+
+def or_main_thread(threads: Sequence[Thread], conversation: Conversation) -> Sequence[Thread]:
+    """The threads. In a conversation recorded by a version that kept none: one, which ends at its tip."""
+    if threads or conversation.tip is None:
+        return threads
+    return [Thread(b"", conversation.tip, is_answered=True, is_thin=True)]
 
 
 def fitting(threads: Sequence[Thread], call: ChatCall) -> list[Thread]:

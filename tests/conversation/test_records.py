@@ -66,7 +66,7 @@ class TestDetail:
         assert " ".join(f"{name}={letter}" for name, letter in letters.items()) == (
             "replies=r answered_by=m target=t api=a finish=f head_ms=h first_token_ms=k cached_tokens=c"
             " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S summary=s"
-            " overflow_retries=o form_retries=O degraded=d silent_cut=C key_id=i system=p tools=T"
+            " overflow_retries=o form_retries=O degraded=d silent_cut=C system=p tools=T"
             " difference=x sent=u encrypted=z"
         )
 

@@ -72,7 +72,6 @@ def exchange(id: str, ask: Node, answer: Node) -> Exchange:
         form_retries=2,
         degraded=True,
         silent_cut=True,
-        key_id="key-1",
         system=b"s" * 8,
         tools=b"t" * 8,
         difference=Difference(0, "system"),
