@@ -201,6 +201,22 @@ async def test_tool_steps_that_a_client_flattened_are_restored(sidecar: Sidecar,
         assert upstream.last.said == ["add", "It is 5", "sure?", "Sure", "and?"]
 
 
+@pytest.mark.parametrize("thin", [True, False])
+async def test_what_a_client_says_beside_role_and_content_stays(
+    sidecar: Sidecar, upstream: Upstream, thin: bool
+):
+    """Whether something was put before it, into it, or left out."""
+    asked = {"role": "user", "content": "add", "name": "ada", "x-mark": {"a": [1]}}
+    answer = {"role": "assistant", "content": "It is 5", "name": "adder", "weight": 0}
+    again = {"role": "user", "content": "sure?", "name": "bob", "metadata": {"at": 1}}
+    upstream.will(says(None, tool_calls=[CALL]), says("It is 5"), says("Sure"))
+    await sidecar.ask(asked, id="a", tools=ADD)
+    await sidecar.ask(RESULT, id="a", tools=ADD)
+    await sidecar.ask(*([again] if thin else [asked, answer, again]), id="a", tools=ADD)
+    told = "It is 5" if thin else answer
+    assert upstream.last.said == [asked, CALLED, RESULT, told, again]
+
+
 async def test_tool_steps_that_a_client_drops_after_it_has_carried_them_stay_away(
     sidecar: Sidecar, upstream: Upstream
 ):
