@@ -44,7 +44,8 @@ HARMLESS = {
         "fractions",
         "functools",
     ),
-    *("hashlib", "hmac", "itertools", "json", "math", "operator", "re", "types", "typing", "zlib"),
+    *("hashlib", "hmac", "itertools", "json", "math", "operator", "re", "types", "typing"),
+    *("unicodedata", "zlib"),
     *("msgspec", "sidecar"),
 }
 

@@ -3,7 +3,8 @@
 A client's copy of a message is often not its equal: tool steps flattened into one text, a retrieval
 block that came or went, a stopped answer shorter than what had arrived here. Such an *echo* is taken
 for the stored message, by these rules and no others; whatever is neither equal nor an echo is the
-client's new version, and what could be the echo of two different messages is the echo of none.
+client's new version, and what could be the echo of two different messages is the echo of none. Texts that
+differ in white space, line ends or Unicode form alone are the same text here.
 
 - An assistant message echoes a whole stored answer (one reply, or several with tool messages between)
   when its visible text is the visible text of that answer.
@@ -28,8 +29,8 @@ __all__ = ["Step", "echoed_answers", "echoed_questions", "ends_of_answers"]
 #: The stored nodes that one message of the client stands for, in order; the last one is where it ends.
 Step = tuple[Node, ...]
 
-# How clients have been seen to join the texts of several replies into one.
-_JOINS = ("", "\n", "\n\n", " ")
+# How clients have been seen to join the texts of several replies into one; a blank is any white space.
+_JOINS = ("", " ")
 _IN_AN_ANSWER = frozenset(("assistant", "tool", "function"))
 
 # How far into the client's text an answer has come, for each way of joining; None where that is not how the

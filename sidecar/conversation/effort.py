@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from sidecar.conversation.message import Fields, call_forms, text_of, visible_text
+from sidecar.conversation.message import Fields, call_forms, spelled_alike, text_of, visible_text
 from sidecar.conversation.tree import Message, Node
 
 __all__ = ["DEFAULT_LIMITS", "Effort", "EffortLimits", "TooMuch"]
@@ -74,17 +74,17 @@ class Effort:
         return copy
 
     def visible(self, node: Node) -> str:
-        """What a person sees of a stored message."""
+        """What a person sees of a stored message, in the one form of all its spellings."""
         text = self._visible.get(node.id)
         if text is None:
-            text = self._visible[node.id] = visible_text(self._read(node))
+            text = self._visible[node.id] = spelled_alike(visible_text(self._read(node)))
         return text
 
     def asked(self, node: Node) -> str:
-        """The text of a stored question."""
+        """The text of a stored question, in that form."""
         text = self._asked.get(node.id)
         if text is None:
-            text = self._asked[node.id] = text_of(self._read(node)).strip()
+            text = self._asked[node.id] = spelled_alike(text_of(self._read(node)))
         return text
 
     def calls(self, node: Node) -> frozenset[bytes]:
@@ -119,13 +119,13 @@ class Copy:
 
     @cached_property
     def visible(self) -> str:
-        """What a person sees of it."""
-        return visible_text(self.sent.fields)
+        """What a person sees of it, in the one form of all its spellings."""
+        return spelled_alike(visible_text(self.sent.fields))
 
     @cached_property
     def asked(self) -> str:
-        """Its text, as that of a question."""
-        return text_of(self.sent.fields).strip()
+        """Its text, as that of a question, in that form."""
+        return spelled_alike(text_of(self.sent.fields))
 
     @cached_property
     def calls(self) -> frozenset[bytes]:

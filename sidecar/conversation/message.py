@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any
+from unicodedata import normalize
 
 import msgspec
 
@@ -38,6 +39,7 @@ __all__ = [
     "is_too_deep",
     "normal_form",
     "read",
+    "spelled_alike",
     "text_of",
     "visible_text",
     "without_reasoning",
@@ -101,6 +103,14 @@ def visible_text(fields: Fields) -> str:
     if fields.get("role") == "assistant":
         return seen(said(text, has_field=not REASONING_FIELDS.isdisjoint(fields)))
     return text.strip()
+
+
+def spelled_alike(text: str) -> str:
+    """The text in the one form of all its spellings: composed Unicode (NFC), each run of white space a blank.
+
+    Clients trim lines, write CRLF or no-break spaces, and macOS takes letters and accents apart.
+    """
+    return " ".join(normalize("NFC", text).split())
 
 
 def is_plain(fields: Fields) -> bool:

@@ -68,6 +68,8 @@ class Progress(msgspec.Struct):
     status: int | None = None
     streamed: bool = False
     error: str | None = None
+    #: The upstream refused what was asked, for its form or its length; it did not fail.
+    is_refused: bool = False
     #: Whoever records its reply tells of it.
     is_recorded: bool = False
     #: The states of the replies that are stored now.

@@ -25,7 +25,7 @@ from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import relay, relay_recorded
 from sidecar.proxy.services import Services
 from sidecar.proxy.tasks import task
-from sidecar.proxy.unrecorded import finish
+from sidecar.proxy.unrecorded import finish, is_failure, keep_question
 from sidecar.random_ids import token
 
 __all__ = ["handle"]
@@ -134,9 +134,15 @@ async def _answer(
     revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
-    upstream, composed = await forward(services, call, plan, composed, request, progress)
+    try:
+        upstream, composed = await forward(services, call, plan, composed, request, progress)
+    except (SidecarError, asyncio.CancelledError):
+        keep_question(services, call, plan)
+        raise
     if upstream.status < 400:
         services.background.windows.look(call.chat.model, call.identity.credential, request.headers)
+    elif is_failure(upstream.status, progress):
+        keep_question(services, call, plan)
     answered(sample, progress)
     said = response_headers(progress)
     recording = recording_of(services, call, plan, upstream, composed, progress)

@@ -66,6 +66,7 @@ async def send(
     if tries.requests > 1:
         progress.head = time.monotonic()
     progress.overflow_retries, progress.form_retries = tries.cuts, tries.forms
+    progress.is_refused = tries.is_refused
     return tries.answer, tries.composed
 
 
@@ -113,6 +114,11 @@ class _Tries:
             self._end_of_cuts(is_taken=cause is None and not _is_refusal(self.answer.status))
         if self.requests > 1 or not self.services.background.forms.is_empty:
             form_retry.ended(self.services, self.call, self.plan, self.composed, first, self._is_taken(cause))
+
+    @property
+    def is_refused(self) -> bool:
+        """Is the answer a refusal of what was asked?"""
+        return self._cause() is not None
 
     def _is_taken(self, cause: _Cause | None) -> bool:
         return cause is None and self.answer.status < 400

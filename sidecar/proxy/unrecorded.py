@@ -4,6 +4,10 @@ Rules: it is counted in any case. Where its conversation is in the store, it is 
 background: no client waits for that, a store that fails is left alone, and if many wait to be written, those
 that come are dropped and counted. A conversation is in the store once it has a message: what failed before
 that is counted and logged alone, or a client that is always refused would fill the store with empty chats.
+
+A question to which no answer began, since the upstream failed or the client left, is kept where its client
+sends only what is new: it will not come again with the next one, and the model would miss it. What was
+*refused* is not: the next request would be refused with it.
 """
 
 from __future__ import annotations
@@ -20,15 +24,18 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of
-from sidecar.exchange.plan import Unrecorded
+from sidecar.exchange.plan import Plan, Thin, Unrecorded
+from sidecar.exchange.threads import thread_after
 from sidecar.proxy.observers import count, log_line
 from sidecar.proxy.services import Services
 
-__all__ = ["finish"]
+__all__ = ["finish", "is_failure", "keep_question"]
 
 log = logging.getLogger("sidecar.proxy")
 
 _MAX_PENDING_WRITES = 256  # writes that wait
+#: Beside 5xx: no key, no money, too slow, too early, too many. A 403 may be about what was said.
+_FAILURES = frozenset((401, 402, 408, 425, 429))
 
 
 def finish(services: Services, progress: Progress) -> None:
@@ -48,6 +55,31 @@ def finish(services: Services, progress: Progress) -> None:
     services.background.tasks.spawn(_keep(services, conversation, exchange, beside))
 
 
+def is_failure(status: int, progress: Progress) -> bool:
+    """Did the upstream fail, rather than refuse what it was asked?"""
+    return (status >= 500 or status in _FAILURES) and not progress.is_refused
+
+
+def keep_question(services: Services, call: ChatCall, plan: Plan) -> None:
+    """Begin to keep a question that stays without an answer; the next one waits for that."""
+    if not isinstance(plan, Thin) or plan.outcome is not Outcome.APPEND or not plan.new:
+        return
+    if any(each.role != "user" for each in plan.new):
+        return
+    if not services.background.store_health.is_failing:
+        writing = services.background.tasks.spawn(_keep_question(services, call, plan))
+        services.requests.running.is_being_written(plan.conversation.id, writing)
+
+
+async def _keep_question(services: Services, call: ChatCall, plan: Thin) -> None:
+    now = time.time()
+    asked = new_nodes(call, plan, now)
+    head = asked[-1]
+    conversation = replace(plan.conversation, tip=head.id, weights=None, updated_at=now)
+    thread = thread_after(call, plan, asked, (), head, now)
+    await _write(services, ConversationUpdate(conversation, tuple(asked), thread=thread))
+
+
 def _parent(progress: Progress) -> bytes | None:
     """The newest stored message that the request ended with; None if there is none."""
     plan, call = progress.plan, progress.call
@@ -63,6 +95,10 @@ async def _keep(services: Services, conversation: Conversation, exchange: Exchan
     update = ConversationUpdate(
         replace(conversation, tip=None, weights=None), (), exchange=exchange, beside=beside
     )
+    await _write(services, update)
+
+
+async def _write(services: Services, update: ConversationUpdate) -> None:
     try:
         await services.store.record(update)
     except StoreUnavailable as error:

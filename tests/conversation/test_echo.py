@@ -20,6 +20,14 @@ TOOL_TURN = [
     says("Found it."),
 ]
 
+#: "Le café\nest là." as clients write it back.
+SPELLINGS = [
+    "Le café\r\nest là.\r\n",
+    "Le cafe\u0301\nest la\u0300.",
+    "Le\u00a0café\u2028est\u3000là.",
+    "Le café  \n\n\test là. ",
+]
+
 
 def echoed(nodes, fields, parent=None):
     return echoed_answers(Tree(nodes), parent or nodes[0], message(fields), Effort())
@@ -66,6 +74,13 @@ class TestEchoedAnswers:
     def test_reasoning_makes_no_difference(self):
         nodes = line(user("hi"), says("<think>so</think>yes", x=1))
         assert echoed(nodes, says("yes", reasoning="else")) == [(nodes[1],)]
+
+    @pytest.mark.parametrize("spelled", SPELLINGS)
+    def test_white_space_line_ends_and_the_form_of_unicode_make_no_difference(self, spelled):
+        nodes = line(user("hi"), says("Le café\nest là."))
+        assert echoed(nodes, says(spelled)) == [(nodes[1],)]
+        stored = line(user("hi"), says(spelled))
+        assert echoed(stored, says("Le café\nest là.")) == [(stored[1],)]
 
     def test_the_beginning_of_a_partial_reply_is_its_echo(self):
         root = node(user("hi"))
@@ -130,6 +145,7 @@ class TestEchoedQuestions:
         assert asked_again([root], "what is it?") == [root]
         assert asked_again([root], "other\n\nwhat is it?") == []
         assert asked_again([root], " memory\ncontext\n\nwhat is it?\n") == [root]
+        assert asked_again([root], "context\r\n\u00a0what  is it?") == [root]
 
     @pytest.mark.parametrize("text", ["", " ", "who is it?"])
     def test_no_text_or_another_is_none(self, text):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
-from tests.proxy.client import Sidecar, assert_error
+from tests.proxy.client import Sidecar, assert_error, eventually
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream, event, says, streams, waits
+from tests.proxy.mock_upstream import Upstream, event, says, sends, streams, waits
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2,  "b": 3}'}}
 RESPELLED = {**CALL, "function": {"name": "add", "arguments": '{"a":2,"b":3}'}}
@@ -294,6 +295,105 @@ async def test_a_repeated_append_is_a_retry_where_no_answer_is_there_yet(
     assert reply.outcome == "retry"
     assert upstream.last.said == ["1", "ok", "2"]
     assert (await sidecar.only()).branches == [["1", "ok", "2", "half (failed)"], ["1", "ok", "2", "ok"]]
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(None, "append"), ("0", "append"), ("1", "retry")])
+async def test_what_an_sdk_says_it_sends_again_is_a_retry(
+    sidecar: Sidecar, upstream: Upstream, count: str | None, outcome: str
+):
+    for question in ("1", "2"):
+        await sidecar.ask(question, id="a")
+    reply = await sidecar.ask("2", id="a", headers={"x-stainless-retry-count": count} if count else {})
+    assert reply.outcome == outcome
+    assert upstream.last.said == ["1", "ok", "2", *(["ok", "2"] if outcome == "append" else [])]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_question_that_an_upstream_failed_to_answer_goes_with_the_next_one(
+    sidecar: Sidecar, upstream: Upstream, status: int
+):
+    failure = sends(b'{"error":{"message":"on fire"}}', status=status)
+    upstream.will(says(), says(), failure, failure)
+    for question in ("1", "2", "3"):
+        reply = await sidecar.ask(question, id="a")
+    assert reply.status == status
+    # Sent again it stands once.
+    assert (await sidecar.ask("3", id="a")).outcome == "retry"
+    for _ in range(2):
+        await sidecar.ask("4", id="a")
+    said = ["1", "ok", "2", "ok", "3\n\n4"]
+    assert upstream.last.said == [*said, "ok", "4"]
+    assert (await sidecar.only()).branches == [["1", "ok", "2", "ok", "3", "4", "ok", "4", "ok"]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "The image format is not supported"},
+        {"message": "The prompt triggered the content management policy", "code": "content_filter"},
+    ],
+)
+async def test_a_question_that_is_refused_is_left_out(
+    sidecar: Sidecar, upstream: Upstream, error: dict[str, str]
+):
+    await sidecar.ask("1", id="a")
+    await sidecar.ask("2", id="a")
+    refusal = sends(json.dumps({"error": error}).encode(), status=400)
+    upstream.otherwise = refusal
+    assert (await sidecar.ask("3", id="a")).status == 400
+    upstream.otherwise = says()
+    await sidecar.ask("4", id="a")
+    assert upstream.last.said == ["1", "ok", "2", "ok", "4"]
+
+
+async def test_a_question_whose_client_left_before_a_word_goes_with_the_next_one(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask("1", id="a")
+    upstream.will(waits(asyncio.Event(), says("late")))
+    leaving = asyncio.create_task(sidecar.ask("2", id="a"))
+    await eventually(lambda: len(upstream.requests) == 2)
+    leaving.cancel()
+    await asyncio.wait_for(upstream.requests[1].gone.wait(), 5)
+    await sidecar.ask("3", id="a")
+    assert upstream.last.said == ["1", "ok", "2\n\n3"]
+
+
+async def test_two_first_messages_with_append_are_answered_one_after_the_other(
+    sidecar: Sidecar, upstream: Upstream
+):
+    gate = asyncio.Event()
+    upstream.will(waits(gate, says("one")), says("two"))
+    append = {"X-Sidecar-History": "append"}
+    first = asyncio.create_task(sidecar.ask("1", id="a", headers=append))
+    await eventually(lambda: upstream.requests)
+    second = asyncio.create_task(sidecar.ask("2", id="a", headers=append))
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.gather(first, second)
+    assert upstream.last.said == ["1", "one", "2"]
+
+
+async def test_a_copy_in_another_spelling_is_the_same_chat_and_stays_the_clients(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.otherwise = says("Le café\nest là.")
+    question, copy = "Où est\nle café ?", "Ou\u0300 est\r\nle\u00a0café ?"
+    await sidecar.ask(question, id="a")
+    await sidecar.ask(copy, "Le café\r\nest là.", "more", id="a")
+    assert upstream.last.said == [copy, "Le café\r\nest là.", "more"]
+    (line,) = (await sidecar.only()).branches
+    assert line == [question, "Le café\nest là.", "more", "Le café\nest là."]
+
+
+async def test_message_ids_of_one_conversation_say_nothing_of_another(sidecar: Sidecar, upstream: Upstream):
+    ids = {"X-Message-ID": "m1", "X-User-Message-ID": "u1"}
+    for name in ("a", "b"):
+        await sidecar.ask(f"hi {name}", id=name, headers=ids)
+    behind = {"X-Message-ID": "m2", "X-User-Message-ID": "u2", "X-User-Message-Parent-ID": "m1"}
+    await sidecar.ask("hi a", "ok", "more", id="a", headers=behind)
+    told = {each.key: each.branches for each in await sidecar.stored()}
+    assert told == {"a": [["hi a", "ok", "more", "ok"]], "b": [["hi b", "ok"]]}
 
 
 async def test_a_first_message_sent_again_is_a_retry(sidecar: Sidecar, upstream: Upstream):
