@@ -35,7 +35,7 @@ REASONING_FIELDS = frozenset(
     )
 )
 #: The types of parts of a content that are reasoning: Magistral, SGLang; Claude.
-_PARTS = frozenset(("thinking", "redacted_thinking", "reasoning"))
+_PARTS = ("thinking", "redacted_thinking", "reasoning")
 
 # The tags that models write, as Open WebUI knows them, and the block that it makes of them. What is inside is
 # passed over from one "<" (or "◁") to the next, and never gone back into. All alternatives of one pattern

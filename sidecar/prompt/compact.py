@@ -21,7 +21,7 @@ IMAGE_MARKER = "[An old image, left out to save room]"
 WORTH_IT = 200
 
 _RESULTS = ("tool", "function")
-_IMAGES = frozenset(("image_url", "image", "input_image"))
+_IMAGES = ("image_url", "image", "input_image")
 
 
 def shortened(each: Outgoing, *, in_newest_turn: bool = False) -> Outgoing:

@@ -111,6 +111,7 @@ class TestFields:
         told = says([{"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}, *others])
         assert without_fields(told) == says(left)
         assert not is_thinking("odd")
+        assert not is_thinking({"type": ["thinking"], "text": "yes"})
 
     @pytest.mark.parametrize("told", [says("yes"), says(None), says([{"type": "text", "text": "yes"}])])
     def test_a_message_without_reasoning_is_the_very_same(self, told):

@@ -12,6 +12,7 @@ from sidecar.dialects.chat.done_marker import Ending, UnnamedEnding
 from sidecar.dialects.chat.first_event import Opening
 from sidecar.dialects.sse import Decoder, payloads
 from tests.fuzz.plain import events, read
+from tests.fuzz.sent_again import sent_again
 
 __all__ = ["ANY", "CHUNKS", "STREAMS", "one"]
 
@@ -27,6 +28,8 @@ def one(data: bytes) -> None:
         for reply in said.replies
     ]
     assert found == expected["replies"], (data, found, expected["replies"])
+    for reply in said.replies:
+        sent_again(reply.message)
     assert said.done == expected["done"], data
     assert (said.error is not None) == expected["failed"], (data, said.error)
     decoder, assembler = Decoder(), Assembler()

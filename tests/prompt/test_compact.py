@@ -48,7 +48,10 @@ def test_images_become_the_marker_and_the_text_beside_them_stays():
     assert shortened(short) is short
 
 
-@pytest.mark.parametrize("content", ["an image of a mill", [{"type": "text", "text": "an image"}], ["image"]])
+@pytest.mark.parametrize(
+    "content",
+    ["an image of a mill", [{"type": "text", "text": "an image"}], ["image"], [{"type": ["image"]}]],
+)
 def test_a_message_that_only_speaks_of_images_stays(content):
     each = out({"role": "user", "content": content})
     assert shortened(each) is each

@@ -182,6 +182,15 @@ async def test_text_and_calls_in_two_choices_make_one_reply(sidecar: Sidecar, up
     assert reply == {"role": "assistant", "content": "Look.", **made}
 
 
+async def test_a_chat_goes_on_after_a_part_of_no_proper_type(sidecar: Sidecar, upstream: Upstream):
+    for at, odd in enumerate(({"type": ["text"]}, {"type": {"text": 1}}, {"type": 7}, ["text"])):
+        upstream.will(sends(completion([odd, {"type": "text", "text": "Look."}])))  # type: ignore[arg-type] # odd on purpose
+        await sidecar.ask("hi", id=f"{at}")
+        assert (await sidecar.ask("again", id=f"{at}")).status == 200
+        told = {"role": "user", "content": [odd, {"type": "text", "text": "and?"}]}
+        assert (await sidecar.ask(told, id=f"{at}")).status == 200
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("id", [{"call": 1}, ["c"], "", None])
 async def test_a_chat_goes_on_after_a_call_with_no_proper_id(
