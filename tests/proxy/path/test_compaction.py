@@ -126,6 +126,21 @@ async def test_where_only_the_newest_question_stays_its_parent_tells_the_place(
     assert (await sidecar.only()).branches == [client.said, [*client.said[:5], "Another answer"]]
 
 
+@pytest.mark.parametrize("headers", [ID, AFFINITY])
+@pytest.mark.parametrize("dropped", [0, 1])
+async def test_where_only_questions_stay_before_the_summary_nothing_is_put_between_them(
+    sidecar: Sidecar, upstream: Upstream, headers: dict[str, str], dropped: int
+):
+    """Codex keeps what the user said, as much as there is room for, and puts the summary behind it."""
+    client = Client(sidecar, upstream, headers)
+    await client.turns(1, 2, 3)
+    questions = [each for each in client.messages if each["role"] == "user"]
+    client.messages = [*questions[dropped:], user("Another model has begun this. Its summary: …")]
+    await client.turns(4, 5)
+    assert {each.key for each in await sidecar.stored()} == {"c" if headers is ID else "ses_1"}
+    assert client.outcomes[-1] == "continue"
+
+
 async def test_calls_behind_a_summary_are_neither_doubled_nor_lost(sidecar: Sidecar, upstream: Upstream):
     call = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     tools = [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]
