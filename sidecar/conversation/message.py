@@ -146,10 +146,12 @@ def exact_form(fields: Fields) -> bytes:
 
 def both_forms(fields: Fields) -> tuple[bytes, bytes]:
     """`normal_form` and `exact_form`, at the price of one where they are the same, as they mostly are."""
-    normal = normal_form(fields)
-    if is_plain(fields) and _visible(fields["role"], fields["content"]) == fields["content"]:
-        return normal, normal
-    return normal, exact_form(fields)
+    if is_plain(fields):
+        role, text = fields["role"], fields["content"]
+        visible = _visible(role, text)
+        normal = _encode((role, visible))
+        return normal, normal if visible == text else _encode((role, _exact_text(role, text)))
+    return normal_form(fields), exact_form(fields)
 
 
 def without_reasoning(raw: bytes) -> bytes:

@@ -69,9 +69,10 @@ def may_reason(raw: bytes) -> bool:
 
 def seen(text: str) -> str:
     """The text without reasoning, wherever that stands, and without outer white space."""
-    for first, pattern in _ANYWHERE:
-        if first in text:
-            text = pattern.sub(_left_of, text)
+    if "<" in text or "◁" in text:
+        for first, pattern in _ANYWHERE:
+            if first in text:
+                text = pattern.sub(_left_of, text)
     return text.strip()
 
 

@@ -78,7 +78,8 @@ async def read_in_steps(steps: Generator[None, None, Request]) -> Request:
         try:
             next(steps)
         except StopIteration as end:
-            return cast(Request, end.value)
+            read: Request = end.value
+            return read
         await asyncio.sleep(0)
 
 

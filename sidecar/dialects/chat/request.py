@@ -164,7 +164,8 @@ def parse(
         try:
             next(steps)
         except StopIteration as end:
-            return cast(ChatRequest, end.value)
+            request: ChatRequest = end.value
+            return request
 
 
 def parse_in_steps(
@@ -191,10 +192,9 @@ def parse_in_steps(
         raws, first = list(map(bytes, fields.messages)), len(known)
         found: list[Message | None] = [*known, *([None] * len(raws))]
     else:
-        pieces = 0
-        for begin in range(0, len(body), _SCANNED_AT_ONCE):
-            if begin:
-                yield
+        pieces = most_pieces(body, 0, _SCANNED_AT_ONCE)
+        for begin in range(_SCANNED_AT_ONCE, len(body), _SCANNED_AT_ONCE):
+            yield
             pieces += most_pieces(body, begin, begin + _SCANNED_AT_ONCE)
         if has_more_pieces(body, _MAX_VALUES_PER_MESSAGE * most, pieces):
             raise _too_many(f"strings, lists and objects than {_MAX_VALUES_PER_MESSAGE} for each of", most)
@@ -218,7 +218,7 @@ def parse_in_steps(
         if effort >= _READ_AT_ONCE:
             effort = 0
             yield
-    return _request(body, fields, chain, cast(list[Message], found), before, start, end, pieces)
+    return _request(body, fields, chain, cast("list[Message]", found), before, start, end, pieces)
 
 
 def _request(
