@@ -103,7 +103,7 @@ def _messages(conversation: str, thread: Thread) -> msgspec.Raw | None:
     except ValueError as error:
         raise StoreUnavailable(
             f"the thread of {_name(thread.root)} in conversation {conversation} is damaged: its system"
-            " messages are no JSON array"
+            " messages are not a JSON array"
         ) from error
     return _on_one_line(thread.system)
 
@@ -151,7 +151,8 @@ def _message(conversation: Conversation, node: Node) -> dict[str, Any]:
         _object(node.body.decode())
     except ValueError as error:
         raise StoreUnavailable(
-            f"message b2:{node.id.hex()} in conversation {conversation.id} is damaged: it is no JSON object"
+            f"message b2:{node.id.hex()} in conversation {conversation.id} is damaged:"
+            " it is not a JSON object"
         ) from error
     return {
         "id": _name(node.id),

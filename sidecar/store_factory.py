@@ -55,7 +55,7 @@ def _keys(settings: Settings) -> list[bytes]:
 
 
 def _why(error: ValueError) -> str:
-    return "is no text" if isinstance(error, UnicodeError) else str(error)
+    return "is not text" if isinstance(error, UnicodeError) else str(error)
 
 
 def _check_that_it_is_there(path: str | None) -> None:

@@ -55,7 +55,7 @@ def test_in_the_environment_they_are_json_and_take_the_place_of_the_files(tmp_pa
     ("tables", "says"),
     [
         ([{"window": 4096}], " [1].match: is missing"),
-        ([{"match": ""}], " [1].match: is empty and fits no model"),
+        ([{"match": ""}], " [1].match: is empty and matches no model"),
         ([{"match": 1}], " [1].match: 1 is not text"),
         ([{"match": "a", "window": 8}], " [1].window: 8 is too small; give 256 or more"),
         ([{"match": "a", "max_turn": 8}], " [1].max_turn: there is no such key"),

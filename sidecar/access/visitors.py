@@ -112,7 +112,7 @@ class Visitors:
             if not own and port != at[1] and not (unencrypted and direct):
                 return
         raise Misdirected(
-            "the Host of this request is no name of the sidecar; if it is, add it to `access.hosts`",
+            "the Host of this request is not a name of the sidecar; if it is, add it to `access.hosts`",
             param="Host",
         )
 

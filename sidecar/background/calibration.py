@@ -82,7 +82,7 @@ class TokenCalibration:
             if name.startswith(_NAME):
                 state = Learning.decoded(value)
                 if state is None:
-                    log.warning("what was learned of a model cannot be read", extra={"learned": name})
+                    log.warning("the token calibration of a model cannot be read", extra={"learned": name})
                 elif len(self._models) < _MAX_MODELS:
                     self._models[name.removeprefix(_NAME)] = _Model(state)
 

@@ -129,7 +129,7 @@ class ModelWindows:
     async def _ask(self, model: str, credential: bytes, headers: CIMultiDict[str]) -> None:
         found = await self._asked(model, headers)
         if found != self._known.listed(credential):
-            log.info("the upstream tells windows", extra={"models": len(found)})
+            log.info("the upstream lists context windows", extra={"models": len(found)})
         self._known.hold(credential, found)
 
     async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, Window]:

@@ -55,5 +55,5 @@ class RetentionJob:
                 self._store_failed("prune", error)
             else:
                 if count:
-                    log.info("conversations were deleted by the rules of retention", extra={"count": count})
+                    log.info("conversations were deleted by the retention rules", extra={"count": count})
             await asyncio.sleep(self._rules.every)

@@ -66,7 +66,7 @@ class SharedForms:
             try:
                 self._forms.merge(told)
             except ValueError:
-                log.warning("what was learned of refusals cannot be read", extra={"learned": _NAME})
+                log.warning("the learned forms of requests cannot be read", extra={"learned": _NAME})
 
     async def _write(self) -> None:
         await asyncio.sleep(_WRITE_DELAY)

@@ -46,4 +46,4 @@ class BackgroundTasks:
             return
         error = task.exception()
         if error is not None and not isinstance(error, StoreUnavailable):  # that is logged where it arises
-            log.error("work in the background failed", exc_info=error)
+            log.error("a background task failed", exc_info=error)

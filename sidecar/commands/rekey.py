@@ -19,7 +19,7 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(_parser: ArgumentParser) -> None:
-    """It has none: the keys are settings."""
+    """There are none: the keys are settings."""
 
 
 async def run(settings: Settings, _args: Namespace) -> int:

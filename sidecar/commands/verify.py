@@ -23,7 +23,7 @@ __all__ = ["add_arguments", "run", "wrongs"]
 
 
 def add_arguments(_parser: ArgumentParser) -> None:
-    """It has none: it checks the whole store."""
+    """There are none: it checks the whole store."""
 
 
 async def run(settings: Settings, _args: Namespace) -> int:
@@ -55,28 +55,28 @@ async def run(settings: Settings, _args: Namespace) -> int:
 
 
 def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:
-    """What is not as it was recorded, a sentence each."""
+    """Every mismatch, one sentence each."""
     about = whole.conversation
     chain = Chain(about.tenant)
     if about.key is not None and about.id != conversation_id(secret, about.tenant, about.key):
-        yield "its id is not that of its key and its tenant under the store's secret"
+        yield "its id does not match its key and tenant under the store's secret"
     known: dict[bytes, Node] = {}
     for node in whole.nodes:
         for each in _wrong_with(node, known, chain):
             yield f"message b2:{node.id.hex()}: {each}"
         known[node.id] = node
     if about.tip is not None and about.tip not in known:
-        yield "its tip is not there"
+        yield "its tip is missing"
     for hash, node_id in whole.echoes:
         if node_id not in known:
-            yield f"the message of the echo {hash.hex()} is not there"
+            yield f"the message of the echo {hash.hex()} is missing"
     named = known.keys() | {node.hash for node in whole.nodes}  # an exchange names some by their hash alone
     for exchange in whole.exchanges:
         for gone in [each for each in exchange.nodes if each not in named]:
-            yield f"exchange {exchange.id.hex()}: the message b2:{gone.hex()} that it names is not there"
+            yield f"exchange {exchange.id.hex()}: the message b2:{gone.hex()} that it names is missing"
     yield from _wrong_threads(whole, known)
     if whole.system is not None and about.system not in (None, chain.hash(None, whole.system[1])):
-        yield "its system message is not the one of its digest"
+        yield "its system message does not match its digest"
 
 
 def _wrong_threads(whole: Snapshot, known: dict[bytes, Node]) -> Iterator[str]:
@@ -93,7 +93,7 @@ def _wrong_threads(whole: Snapshot, known: dict[bytes, Node]) -> Iterator[str]:
 def _wrong_with(node: Node, known: dict[bytes, Node], chain: Chain) -> Iterator[str]:
     parent = known.get(node.parent) if node.parent is not None else None
     if node.parent is not None and parent is None:
-        yield "its parent is not there"
+        yield "its parent is missing"
         return
     try:
         message = chain.message(node.body)
@@ -101,12 +101,12 @@ def _wrong_with(node: Node, known: dict[bytes, Node], chain: Chain) -> Iterator[
         yield f"its body is {error}"
         return
     if message.role != node.role:
-        yield "its role is not that of its body"
+        yield "its role does not match its body"
     if message.digest != node.digest:
-        yield "its digest is not that of its body"
+        yield "its digest does not match its body"
     if chain.exact(parent.exact if parent else b"", message) != node.exact:
-        yield "its exact chain is not that of its body and its parent"
+        yield "its exact chain does not match its body and parent"
     if node.id[:HASH_SIZE] != chain.hash(parent.hash if parent else None, message.digest):
-        yield "its hash is not that of its body and its parent"
+        yield "its hash does not match its body and parent"
     elif node.source == "client" and node.id != chain.message_id(parent, message.digest):
-        yield "its id is not that of its parent"
+        yield "its id does not match its parent"

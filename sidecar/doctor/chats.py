@@ -38,11 +38,10 @@ def _unfilled(seen: Evidence) -> Iterator[Finding]:
         if number := seen.unfilled(seen.chats, name):
             yield change(
                 "chat_id_unfilled",
-                f"{many(number, 'request')} carried in {name} no chat id but a template that nobody filled"
-                " in,"
-                " such as {{CHAT_ID}} as it stands." + _consequence(seen),
-                "Open WebUI fills in {{CHAT_ID}} from 0.9.3 on, in exactly this spelling, and leaves what"
-                " it does not know as it stands. Correct the spelling, or update Open WebUI; with an older"
+                f"{many(number, 'request')} had an unfilled template in {name} instead of a chat id,"
+                " such as the literal {{CHAT_ID}}." + _consequence(seen),
+                "Open WebUI fills in {{CHAT_ID}} from 0.9.3 on, in exactly this spelling, and leaves"
+                " unknown ones unchanged. Correct the spelling, or update Open WebUI; with an older"
                 f" one take the header out of the connection, and {SIMPLE}.",
                 by_headers=True,
             )

@@ -45,8 +45,8 @@ def _task_unfilled(seen: Evidence) -> Iterator[Finding]:
     if number := seen.unfilled(seen.chats, name):
         yield change(
             "task_unfilled",
-            f"{many(number, 'request')} carried a template in {name} that nobody filled in: tasks are"
-            " known by their opening words alone.",
+            f"{many(number, 'request')} had an unfilled template in {name}: tasks are recognised"
+            " by their opening words only.",
             "Open WebUI fills in {{TASK}} from 0.10.0 on, in exactly this spelling. Correct the spelling"
             f" or update Open WebUI, or take {name} out of the headers of the connection.",
             by_headers=True,
@@ -59,7 +59,7 @@ def _ids_unfilled(seen: Evidence) -> Iterator[Finding]:
         wanted = ", ".join(variable(seen.settings, name) for name in names)
         yield change(
             "message_ids_unfilled",
-            f"{', '.join(names)} carried a template that nobody filled in, which names no message.",
+            f"{', '.join(names)} had an unfilled template, which identifies no message.",
             f"It has to be {wanted} in exactly this spelling. {{{{MESSAGE_ID}}}} is filled in by Open"
             " WebUI from 0.9.3 on, those of user messages from 0.10.0 on. With an older one leave them"
             " out.",
@@ -80,7 +80,7 @@ def _other_names(seen: Evidence, front: list[RequestSample]) -> Finding | None:
     variables = (f"SIDECAR_{setting.upper().replace('.', '__')}={name}" for setting, name in missed.items())
     return change(
         "headers_elsewhere",
-        f"Open WebUI sends {', '.join(missed.values())}, and the sidecar is not told to read that.",
+        f"Open WebUI sends {', '.join(missed.values())}, which the sidecar is not configured to read.",
         f"Start the sidecar with {' '.join(variables)}, or rename the headers of the connection as below.",
         by_headers=True,
     )
@@ -91,10 +91,10 @@ def _chat_id_only(seen: Evidence, front: list[RequestSample]) -> Finding:
     tasks = f"the {many(known, 'task')}" if known else "tasks"
     return hint(
         "chat_id_only",
-        f"Open WebUI tells the chat and nothing more: branches are found by content, and {tasks} by their"
+        f"Open WebUI sends the chat id and nothing else: branches are found by content, and {tasks} by their"
         " opening words. That works, except where two answers read alike, or where the prompts of titles,"
         " tags and follow-ups were edited: then list how yours begin in tasks.openings.",
-        f"For the best, {HEADERS}.",
+        f"For best results, {HEADERS}.",
         by_headers=True,
     )
 
@@ -116,8 +116,8 @@ def _incomplete(
     if not marked and header:
         yield hint(
             "no_task_header",
-            f"{header} does not arrive: titles, tags and follow-ups are known by their opening words"
-            " alone, and edited prompts would be taken for turns.",
+            f"{header} does not arrive: titles, tags and follow-ups are recognised by their opening"
+            " words only, and those with edited prompts would be recorded as turns.",
             f"Add {variable(seen.settings, header)} to the headers of the connection (Open WebUI 0.10 or"
             " newer).",
             by_headers=True,
@@ -149,7 +149,7 @@ def _no_tasks(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
         yield hint(
             "tasks_missed",
             f"{many(suspects, 'request')} in {many(len(alike), 'chat')} came with a single message and no"
-            " tools in the midst of a chat: they may be titles, tags or follow-ups with edited prompts,"
+            " tools in the middle of a chat: they may be titles, tags or follow-ups with edited prompts,"
             " kept as turns.",
             f"If so, {HEADERS}, or list how your prompts begin in tasks.openings.",
             by_headers=True,

@@ -17,7 +17,7 @@ _CURES = {
     "too_many_bodies": "Raise limits.bodies_in_flight (SIDECAR_LIMITS__BODIES_IN_FLIGHT) if there is memory.",
     "body_too_large": "Raise limits.max_body (SIDECAR_LIMITS__MAX_BODY).",
     "conversation_busy": "Let the client wait for each answer, or raise history.append_wait.",
-    "duplicate_identity": "Something on the way adds a header that is there already: let it replace that.",
+    "duplicate_identity": "A proxy adds a header that is already there: let it replace the header.",
     "store_unavailable": "The store could not be read or written; the sidecar's log says why.",
     "too_many_messages": "Raise limits.max_messages (SIDECAR_LIMITS__MAX_MESSAGES).",
     "upstream_timeout": "The backend stayed silent for longer than timeouts.idle.",
@@ -50,14 +50,14 @@ def service(seen: Evidence) -> Iterator[Finding]:
         yield change(
             "store_not_writable",
             "The store cannot be used. Nothing is kept until it can.",
-            "The sidecar's log says why: the disk, its rights or the database. Mended, it goes on by itself,"
-            " without a restart.",
+            "The sidecar's log says why: the disk, its permissions or the database. Once that is fixed, it"
+            " recovers without a restart.",
         )
     elif number := sum(each.degraded for each in seen.chats):
         yield hint(
             "store_was_down",
             f"{many(number, 'request')} could not be kept, since the store failed then; it works now.",
-            "Nothing to do now; the sidecar's log says what it was.",
+            "Nothing to do now; the reason is in the sidecar's log.",
         )
     if seen.upstream != "reachable":
         yield change(
@@ -89,9 +89,9 @@ def _nothing(seen: Evidence) -> Finding:
     return change(
         "nothing_received",
         "Nothing has arrived since the sidecar was started.",
-        "Send one message in Open WebUI and ask again. If there is still nothing, Open WebUI goes past the"
+        "Send one message in Open WebUI and ask again. If there is still nothing, Open WebUI bypasses the"
         " sidecar: the URL of its connection (Admin Panel > Settings > Connections, or"
-        " OPENAI_API_BASE_URLS) has to be the sidecar's, …:8790/v1. What is set there once wins over the"
+        " OPENAI_API_BASE_URLS) has to be the sidecar's, …:8790/v1. What was set there once overrides the"
         " environment, unless ENABLE_PERSISTENT_CONFIG=False.",
     )
 
@@ -116,7 +116,7 @@ def _upstream_says(seen: Evidence) -> Iterator[Finding]:
     if answered[-1] in (401, 403):
         yield change(
             "upstream_refuses_key",
-            f"The backend answered {answered[-1]}: it does not take the API key that the client sends.",
+            f"The backend answered {answered[-1]}: it does not accept the API key that the client sends.",
             "Give the connection the key that it had without the sidecar; the key passes through unchanged.",
         )
     elif answered[-1] == 404:
@@ -133,8 +133,8 @@ def _forms(seen: Evidence) -> Iterator[Finding]:
     if supplied := sorted({name for each in seen.chats for name in each.supplied}):
         yield hint(
             "client_drops_fields",
-            f"The backend demands what the client has dropped of its answers: {', '.join(supplied)}."
-            " The sidecar puts it in.",
+            f"The backend requires fields of its answers that the client has dropped: {', '.join(supplied)}."
+            " The sidecar restores them.",
             "Nothing to do. A client that sends its answers again as they came saves the first refusal of"
             " each chat.",
         )

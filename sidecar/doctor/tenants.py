@@ -107,7 +107,7 @@ def _front(seen: Evidence, front: list[RequestSample]) -> Iterator[Finding]:
             "some_without_user",
             f"{len(without)} of {len(front)} requests from Open WebUI name no user. The same chat with and"
             " without is two conversations.",
-            "Right after a change this is what came before it; ask again with --last.",
+            "Right after a change these may be older requests; run it again with --last.",
         )
 
 
@@ -115,7 +115,7 @@ def _one_tenant(seen: Evidence, front: list[RequestSample]) -> Finding:
     names = seen.settings.tenant.user_headers
     share = "share one credential" if any(map(seen.credential_header, front)) else "have no credential"
     found = (
-        f"Nothing tells the users of Open WebUI apart: all {len(front)} requests {share} and name no user"
+        f"Nothing distinguishes the users of Open WebUI: all {len(front)} requests {share} and name no user"
         f" ({' or '.join(names) or 'no header is read for it'}). All its users are one tenant."
     )
     alone = "If only one person uses it, SIDECAR_TENANT__MODE=credential says so."

@@ -1,4 +1,4 @@
-"""The examination for people: what is fine, what was seen, then what to do, the gravest first."""
+"""The examination for people: what is fine, what was seen, then what to do, most serious first."""
 
 from __future__ import annotations
 

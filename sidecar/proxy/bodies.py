@@ -48,7 +48,9 @@ class Bodies:
             async with asyncio.timeout(self._wait):
                 await waiter.served
         except TimeoutError as error:
-            raise TooManyBodies("the bodies of all requests take `limits.bodies_in_flight` bytes") from error
+            raise TooManyBodies(
+                "the bodies of the requests in progress have reached `limits.bodies_in_flight` bytes"
+            ) from error
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)

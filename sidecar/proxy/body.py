@@ -68,7 +68,7 @@ async def _unpacked(packed: bytes, coding: str, settings: Settings, held: Held) 
                 raise _too_large(limit)
             if size > _FREE_SIZE and size > ratio * len(packed):
                 raise BodyTooLarge(
-                    f"the body unpacks to more than `limits.unpack_ratio` = {ratio:g} times its bytes"
+                    f"the body decompresses to more than `limits.unpack_ratio` = {ratio:g} times its size"
                 )
             pieces.append(piece)
             if size >= at_once:

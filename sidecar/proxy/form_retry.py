@@ -76,10 +76,10 @@ def ended(
     about = {"model": call.chat.model, "supplied": sorted(form.supplied), "left_out": list(form.left_out)}
     if not is_taken:
         services.metrics.form_refusals.labels("no").inc()
-        log.warning("the upstream refused the form of a request, and no other one helped", extra=about)
+        log.warning("the upstream refused the form of a request, and no other form was accepted", extra=about)
         return
     services.metrics.form_refusals.labels("as_sent" if form.as_sent else "yes").inc()
-    log.info("the upstream refused the form of a request, and took another", extra=about)
+    log.info("the upstream refused the form of a request, and accepted another", extra=about)
     if place is not None:
         services.background.forms.learn(place, form)
         services.background.shared_forms.changed()

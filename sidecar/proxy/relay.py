@@ -352,7 +352,7 @@ def _response(
 
 def _break_off(request: web.BaseRequest, error: Exception) -> None:
     """End the client's connection without the end of the response, as the upstream ended ours."""
-    log.warning("a response was broken off", extra={"error": kind_of(error)})
+    log.warning("a response was cut off", extra={"error": kind_of(error)})
     transport = request.transport
     if transport is None:
         return

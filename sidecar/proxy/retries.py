@@ -147,7 +147,7 @@ class _Tries:
         try:
             answer = await _answer(self.services, revised, self.request)
         except SidecarError as error:
-            log.warning("a refused prompt could not be sent anew", extra={"error": error.message})
+            log.warning("a refused prompt could not be retried", extra={"error": error.message})
             return False
         self.requests += 1
         self.sent.add(_digest(revised))
@@ -175,9 +175,9 @@ class _Tries:
             refused = self.refused or self.composed
             overflow_retry.took(self.services, self.call, self.composed, refused, self.overflow)
             about["retries"] = self.cuts
-            log.info("the upstream refused a prompt for its length, and took a shorter one", extra=about)
+            log.info("the upstream refused a prompt for its length, and accepted a shorter one", extra=about)
         else:
-            log.warning("the upstream refused a prompt for its length, and no cut helped", extra=about)
+            log.warning("the upstream refused a prompt for its length, and every shorter one", extra=about)
         if self.before_cuts is not None:
             spare = self.before_cuts
             if not is_taken:

@@ -253,7 +253,7 @@ def _handler(services: Services, answer: _Answer) -> Handler:
             failure = body_failed(error, services.settings)
         except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
             log.exception("an unexpected error", extra={"path": request.path})
-            failure = SidecarError("the sidecar failed; its log says why")
+            failure = SidecarError("the sidecar failed; see its log")
         finally:
             services.requests.open.end(task)
         headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else {}

@@ -63,7 +63,7 @@ def _headers(table: dict[str, SecretStr]) -> dict[str, SecretStr]:
         if name.lower() in _NOT_STATIC:
             raise ValueError(f"{name!r} is a header that the connection itself needs; take it out")
         if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
-            raise ValueError(f"the value of {name!r} is empty or has letters that no header can carry")
+            raise ValueError(f"the value of {name!r} is empty or has characters that no header can carry")
     return table
 
 

@@ -205,7 +205,7 @@ def _body_field(name: str) -> str:
 
 def _prefix(text: str) -> str:
     if not text:
-        raise ValueError("an empty prefix fits every conversation id; take it out of the list")
+        raise ValueError("an empty prefix matches every conversation id; take it out of the list")
     return text
 
 
@@ -214,7 +214,7 @@ def _opening(text: str) -> str:
     if text.removeprefix("### Task:").strip() == "":
         raise ValueError(f"{shown!r} opens real turns too; add the line after it")
     if len(text) < OPENING_LENGTH:
-        raise ValueError(f"{shown!r} is too short to tell a task; give the whole opening line")
+        raise ValueError(f"{shown!r} is too short to identify a task; give the whole opening line")
     if _RAG_TURN.startswith(text) or text.startswith(_RAG_TURN):
         raise ValueError(
             f"{shown!r} opens turns with documents (RAG), which are no tasks; take it out of the list"
@@ -231,7 +231,7 @@ def _secret(value: SecretStr) -> SecretStr:
 def _key(value: SecretStr) -> SecretStr:
     key = value.get_secret_value()
     if not key.isascii() or _CONTROL.search(key):
-        raise ValueError("has blanks or letters that no header can carry; give the key alone, without Bearer")
+        raise ValueError("has characters that no header can carry; give the key alone, without Bearer")
     return value
 
 
@@ -245,7 +245,7 @@ def encryption_keys(text: str) -> list[bytes]:
             key = b""
         if len(key) != ENCRYPTION_KEY_SIZE:
             raise ValueError(
-                "is no list of keys, 32 bytes each in base64; `openssl rand -base64 32` makes one"
+                "is not a list of keys, 32 bytes each in base64; `openssl rand -base64 32` makes one"
             )
         keys.append(key)
     return keys
@@ -260,7 +260,7 @@ def _encryption_keys(value: SecretStr) -> SecretStr:
 def _not_a_switch(value: Any) -> Any:
     """True is 1 to Python, but `max_turns = true` is a slip of the pen."""
     if isinstance(value, bool):
-        raise ValueError("is a switch where a number is needed")
+        raise ValueError("is a boolean where a number is needed")
     return value
 
 
@@ -285,7 +285,9 @@ def _auto_word(value: Any) -> Any:
 
 def _pattern(text: str) -> str:
     if not text:
-        raise ValueError('is empty and fits no model; write a name such as "gpt-4o*", or "*" for every model')
+        raise ValueError(
+            'is empty and matches no model; write a name such as "gpt-4o*", or "*" for every one'
+        )
     return text
 
 

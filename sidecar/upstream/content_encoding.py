@@ -62,7 +62,7 @@ class Decompressor:
             for at in range(0, len(data), _INPUT_SLICE):
                 yield from self._decompressed(data[at : at + _INPUT_SLICE])
         except zlib.error as error:
-            raise ValueError("it is not compressed as it is said to be") from error
+            raise ValueError("it is not compressed as its Content-Encoding says") from error
 
     @property
     def whole(self) -> bool:

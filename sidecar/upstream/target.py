@@ -100,7 +100,7 @@ class Target:
         if not path.startswith("/"):
             target = URL(path, encoded=True)
             if not target.absolute:
-                raise BadRequest("the target of the request is no path", code="invalid_target")
+                raise BadRequest("the target of the request is not a path", code="invalid_target")
             path = target.raw_path_qs  # a client that takes us for its proxy names a host as well
         if path.startswith("/v1") and path[3:4] in ("", "/", "?"):
             return URL(self._base + path[3:], encoded=True)

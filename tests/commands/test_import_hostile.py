@@ -183,7 +183,7 @@ LEFT_OUT = {
         "more than 250 messages follow the same one",
     ),
     "too many values": ('{"a":[' + "0," * 4_100_000 + "0]}", "too many values"),
-    "larger than SQLite may read": ("x" * (65 << 20), "too large there"),
+    "larger than SQLite may read": ("x" * (65 << 20), "a value is too large"),
 }
 
 
@@ -287,7 +287,7 @@ class TestTables:
         code, err = bring()
 
         assert code == 1
-        assert "is no plain table: it is not Open WebUI's webui.db\n" in err
+        assert "is not a plain table: it is not Open WebUI's webui.db\n" in err
 
     def test_a_computed_column_is_not_asked(self, bring, webui):
         webui.execute("DROP TABLE chat")
@@ -355,7 +355,7 @@ class TestTables:
         code, err = bring()
 
         assert code == 1
-        assert "chat b is left out: its user is no text" in err
+        assert "chat b is left out: its user is not text" in err
         assert keys(run) == ["good"]
 
     def test_a_long_chain_takes_no_longer_than_its_length(self, run, bring, webui):

@@ -99,9 +99,9 @@ def test_migrating_encrypts_the_copy_and_leaves_the_store_as_it_is(run, file, tm
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("short", "is no list of keys"),
-        ("", "is no list of keys"),
-        (b"\xff\xfe", "is no text"),
+        ("short", "is not a list of keys"),
+        ("", "is not a list of keys"),
+        (b"\xff\xfe", "is not text"),
         (None, "cannot be read: No such file or directory"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_key_that_is_none_is_a_mistake_in_the_settings_and_never_shown(run, wi
     code, _, err = run("check-config", store=None)
 
     assert code == 1
-    assert "encryption.key (environment variable SIDECAR_ENCRYPTION__KEY): is no list of keys" in err
+    assert "encryption.key (environment variable SIDECAR_ENCRYPTION__KEY): is not a list of keys" in err
     assert "c2hvcnQ" not in err
     with_keys(FIRST)
     code, out, _ = run("check-config", store=None)

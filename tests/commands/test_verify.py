@@ -40,15 +40,15 @@ def test_what_was_recorded_is_right(run, filled):
         ("UPDATE message SET digest = zeroblob(16) WHERE number = 2", "its digest"),
         ("UPDATE message SET exact = zeroblob(16) WHERE number = 2", "its exact chain"),
         ("UPDATE message SET role = 'tool' WHERE number = 2", "its role"),
-        ("UPDATE message SET parent = zeroblob(24) WHERE number = 3", "its parent is not there"),
+        ("UPDATE message SET parent = zeroblob(24) WHERE number = 3", "its parent is missing"),
         (
             "UPDATE message SET id = CAST(substr(id, 1, 16) || zeroblob(8) AS BLOB) WHERE number = 3",
-            "its id is not that",
+            "its id does not match",
         ),
         ("UPDATE message SET id = zeroblob(24) WHERE number = 4", "its hash"),
-        ("UPDATE conversation SET tip = zeroblob(24) WHERE number = 1", "its tip is not there"),
-        ("UPDATE conversation SET key = 'c' WHERE number = 1", "its id is not that of its key"),
-        ("UPDATE secret SET value = zeroblob(32)", "its id is not that of its key"),
+        ("UPDATE conversation SET tip = zeroblob(24) WHERE number = 1", "its tip is missing"),
+        ("UPDATE conversation SET key = 'c' WHERE number = 1", "its id does not match its key"),
+        ("UPDATE secret SET value = zeroblob(32)", "its id does not match its key"),
         ("INSERT INTO echo VALUES (1, zeroblob(16), zeroblob(24))", "the message of the echo"),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_system_message_that_is_another_is_said(run, file):
     assert run("verify")[0] == 0
     change(file, "UPDATE conversation SET system = zeroblob(16)")
 
-    assert "its system message is not the one of its digest" in run("verify")[1]
+    assert "its system message does not match its digest" in run("verify")[1]
 
 
 def test_the_names_are_those_of_the_export(run, filled, file):
@@ -91,7 +91,7 @@ def test_an_exchange_whose_messages_are_not_there_is_said(gone):
     assert list(wrongs(replace(whole, exchanges=(by_hash,)), b"secret")) == []
 
     left = tuple(node for name, node in nodes.items() if name != gone)
-    said = f"exchange 00000000000561626364: the message b2:{nodes[gone].id.hex()} that it names is not there"
+    said = f"exchange 00000000000561626364: the message b2:{nodes[gone].id.hex()} that it names is missing"
     assert list(wrongs(replace(whole, nodes=left), b"secret")) == [said]
 
 

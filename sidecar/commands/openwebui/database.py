@@ -133,7 +133,7 @@ class Database:
             except Unreadable as error:
                 yield error
             except sqlite3.Error:
-                yield Unreadable("the database cannot be read there, or is too large there")
+                yield Unreadable("the database is damaged there, or a value is too large")
             else:
                 if chat is not None:  # else deleted meanwhile
                     yield chat
@@ -168,12 +168,12 @@ class Database:
         except Unreadable as error:
             raise Unreadable(error.message, id) from error
         except sqlite3.Error as error:
-            raise Unreadable("the database cannot be read there, or is too large there", id) from error
+            raise Unreadable("the database is damaged there, or a value is too large", id) from error
 
     def _chat_of(self, id: str, row: Mapping[str, Any]) -> Chat:
         user = row["user_id"]
         if isinstance(user, bytes):
-            raise Unreadable("its user is no text")
+            raise Unreadable("its user is not text")
         content = _decoded(row["chat"])
         history = content.get("history") if isinstance(content, dict) else None
         history = history if isinstance(history, dict) else {}
@@ -223,7 +223,7 @@ class Database:
         try:
             rows = self._connection.execute(query, values).fetchall()
         except UnicodeDecodeError as error:  # of SQLite's own complaint, which repeats a name from the file
-            raise sqlite3.DatabaseError("it holds names that are no UTF-8") from error
+            raise sqlite3.DatabaseError("it holds names that are not UTF-8") from error
         self._left -= sum(len(value) for row in rows for value in row if isinstance(value, str | bytes))
         if self._left < 0:
             raise SidecarError(f"{printable(str(self._path))} gives more than it can hold: it is no webui.db")

@@ -42,7 +42,7 @@ class Table:
             parts = sorted((column[5], str(column[1])) for column in columns if column[5])
             key = [_quoted(part) for _at, part in parts]
         if kind != "table" or not key:
-            raise SidecarError(f"its {name} is no plain table: it is not Open WebUI's webui.db")
+            raise SidecarError(f"its {name} is not a plain table: it is not Open WebUI's webui.db")
         return cls(name, stored, key, ask)
 
     def keys(self, order: str) -> list[tuple[Any, ...]]:

@@ -129,7 +129,7 @@ async def test_an_open_webui_that_does_not_know_tasks_yet(sidecar: Sidecar, exam
     await Front(sidecar, TEMPLATES, fills_in=V0_9).chats("a", "b")
     said = await examine(sidecar)
     assert (said.code, said.found) == (1, ["task_unfilled", "message_ids_unfilled"])
-    assert "by their opening words alone" in said.text
+    assert "by their opening words only" in said.text
     assert '"X-User-Message-ID": "{{USER_MESSAGE_ID}}"' in said.text
 
 
