@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.dialects.transcripts import Transcript
 
 __all__ = ["GATEWAYS"]
@@ -28,6 +30,8 @@ def _weather(id: str | None = "c1") -> dict[str, object]:
 
 
 _NAMED = r'"name":"weather","arguments":"{\"city\":\"Oslo\"}"'
+
+_FIRST = '"index":0,"id":"c1","type":"function",'
 
 GATEWAYS = [
     Transcript(
@@ -240,6 +244,135 @@ GATEWAYS = [
         messages=[(None, {"role": "assistant", "content": "Ha"})],
         model="m",
         error='{"type":"overloaded_error","message":"Overloaded"}',
+        done=False,
+    ),
+    Transcript(
+        name="foundry local: a message beside each delta, an index that counts",
+        stream=_events(
+            *(
+                f'{{"model":null,"choices":[{{"delta":{{{said}}},"message":{{{said}}},"index":{at},'
+                f'"finish_reason":{finish}}}],"error":null,"Successful":true}}'
+                for at, said, finish in (
+                    (1, '"role":"assistant","content":"Ye","name":null,"tool_calls":[]', "null"),
+                    (2, '"role":"assistant","content":"s","name":null,"tool_calls":[]', '"stop"'),
+                )
+            )
+        ),
+        messages=[("stop", {"role": "assistant", "content": "Yes"})],
+        model=None,
+    ),
+    Transcript(
+        name="minimax: an empty role with each piece",
+        stream=_events(
+            _chunk('"role":"assistant","content":""'),
+            _chunk('"role":"","content":"Yes","reasoning_content":""'),
+            _chunk('"role":"","content":""', '"stop"', more=',"base_resp":{"status_code":0}'),
+        ),
+        messages=[("stop", {"role": "assistant", "content": "Yes", "reasoning_content": ""})],
+        model="m",
+    ),
+    Transcript(
+        name="minimax: an error of its own",
+        stream=_events(
+            _chunk('"role":"assistant","content":"Ha"'),
+            '{"choices":null,"usage":{"total_tokens":0},"base_resp":{"status_code":1008,"status_msg":"no"}}',
+            done=False,
+        ),
+        messages=[(None, {"role": "assistant", "content": "Ha"})],
+        model="m",
+        usage='{"total_tokens":0}',
+        error='{"status_code":1008,"status_msg":"no"}',
+        done=False,
+    ),
+    Transcript(
+        name="litellm: ollama's calls, objects at index 0",
+        stream=_events(
+            _chunk(_call('"index":0,"id":"c1",', '"name":"weather","arguments":{"city":"Oslo"}')),
+            _chunk(_call('"index":0,"id":"c2",', '"name":"weather","arguments":{"city":"Oslo"}')),
+            _chunk("", '"stop"'),
+        ),
+        messages=[("stop", {"role": "assistant", "tool_calls": [_weather(), _weather("c2")]})],
+        model="m",
+    ),
+    Transcript(
+        name="qianfan: the arguments so far with each piece",
+        stream=_events(
+            *(
+                _chunk(
+                    _call('"index":0,"id":"c1","type":"function",', f'"name":"weather","arguments":"{each}"')
+                )
+                for each in ("", r"{\"city\":", r"{\"city\":\"Os", r"{\"city\":\"Oslo\"}")
+            ),
+            _chunk("", '"tool_calls"'),
+        ),
+        messages=[("tool_calls", {"role": "assistant", "tool_calls": [_weather()]})],
+        model="m",
+    ),
+    Transcript(
+        name="glm: all arguments once more",
+        stream=_events(
+            _chunk(
+                _call('"index":0,"id":"c1","type":"function",', r'"name":"weather","arguments":"{\"city\""')
+            ),
+            _chunk(_call('"index":0,', r'"arguments":":\"Oslo\"}"')),
+            _chunk(_call('"index":0,', r'"arguments":"{\"city\":\"Oslo\"}"'), '"tool_calls"'),
+        ),
+        messages=[("tool_calls", {"role": "assistant", "tool_calls": [_weather()]})],
+        model="m",
+    ),
+    Transcript(
+        name="localai: one call at several indexes",
+        stream=_events(
+            _chunk(_call('"index":0,"id":"c1","type":"function",', '"name":"weather","arguments":""')),
+            _chunk(_call('"index":1,"id":"c1","type":"function",', r'"arguments":"{\"city\":\"Oslo\"}"')),
+            _chunk("", '"tool_calls"'),
+        ),
+        messages=[("tool_calls", {"role": "assistant", "tool_calls": [_weather()]})],
+        model="m",
+    ),
+    Transcript(
+        name="litellm in front of responses: a first index of 1",
+        stream=_events(
+            _chunk(_call('"index":1,"id":"c1","type":"function",', '"name":"weather","arguments":""')),
+            _chunk(_call('"index":1,"id":null,', r'"name":null,"arguments":"{\"city\":\"Oslo\"}"')),
+            _chunk("", '"tool_calls"'),
+        ),
+        messages=[("tool_calls", {"role": "assistant", "tool_calls": [_weather()]})],
+        model="m",
+    ),
+    Transcript(
+        name="copilot: each call in a choice of its own",
+        stream=json.dumps(
+            {
+                "model": "m",
+                "choices": [
+                    {"message": {"role": "assistant", "content": "Look."}, "finish_reason": "tool_calls"},
+                    *(
+                        {
+                            "index": at,
+                            "message": {"role": "assistant", "tool_calls": [_weather(f"c{at}")]},
+                            "finish_reason": "tool_calls",
+                        }
+                        for at in (1, 2)
+                    ),
+                ],
+            }
+        ).encode(),
+        messages=[
+            (
+                "tool_calls",
+                {"role": "assistant", "content": "Look.", "tool_calls": [_weather(), _weather("c2")]},
+            )
+        ],
+        model="m",
+        done=False,
+    ),
+    Transcript(
+        name="lemonade: an error in a line of its own",
+        stream=_events(_chunk('"role":"assistant","content":"Ha"'), done=False) + b'{"error":{"code":503}}\n',
+        messages=[(None, {"role": "assistant", "content": "Ha"})],
+        model="m",
+        error='{"code":503}',
         done=False,
     ),
 ]

@@ -371,9 +371,11 @@ class TestTheEndOfAReply:
     def test_a_finish_reason_settles_it_if_nothing_comes_after(self, chunks, settled):
         assert from_stream(stream(*chunks)).replies[0].settled is settled
 
-    def test_a_whole_message_again_after_the_reason_unsettles_it(self):
+    @pytest.mark.parametrize("index", [0, "x", -1, 2**70])
+    def test_a_whole_message_again_after_the_reason_unsettles_it(self, index):
         said = [
-            {"choices": [{"message": {"content": each}, "finish_reason": "stop"}]} for each in ("a", "ab")
+            {"choices": [{"index": at, "message": {"content": each}, "finish_reason": "stop"}]}
+            for at, each in ((0, "a"), (index, "ab"))
         ]
         assert not from_stream(stream(*said)).replies[0].settled
 

@@ -15,7 +15,7 @@ class Transcript:
     name: str
     stream: bytes
     messages: list[tuple[str | None, dict[str, Any]]]
-    model: str
+    model: str | None
     usage: str | None = None
     error: str | None = None
     done: bool = True

@@ -193,10 +193,11 @@ class Assembler:
         message = _utf8(choice.message)
         if not message.startswith(b"{"):
             return
-        if draft.finish_reason is not None and choice.delta is None and draft.wholes.get(choice.index):
-            draft.is_early = True
         # More than were asked for are parts of one; so many parts has none.
-        draft.wholes[choice.index if 0 <= choice.index < _MAX_CHOICES else 0] = message
+        part = choice.index if 0 <= choice.index < _MAX_CHOICES else 0
+        if draft.finish_reason is not None and choice.delta is None and draft.wholes.get(part):
+            draft.is_early = True
+        draft.wholes[part] = message
 
     def _take_error(self, error: msgspec.Raw) -> bool:
         if not _is_told(error):

@@ -20,7 +20,11 @@ from tests.e2e.neighbours.libraries import Front, Libraries
 from tests.e2e.stored import exported
 from tests.proxy.mock_upstream import EVENTS, Answer, Upstream, sends, streams
 
-WHOLE = [each for each in (*TRANSCRIPTS, *GATEWAYS) if each.choices == 1 and each.error is None]
+WHOLE = [
+    each
+    for each in (*TRANSCRIPTS, *GATEWAYS)
+    if each.choices == 1 and each.error is None and not each.stream.startswith(b"{")
+]
 TOOLS = [
     {"type": "function", "function": {"name": name, "description": name, "parameters": {"type": "object"}}}
     for name in ("weather", "clock")
@@ -40,11 +44,21 @@ PYTHON = {
     "text-generation-inference: the index counts tokens": "needs choices from 0 on",
     "baseten: one line end between events": "reads two events as one",
     "cut in the middle of a character": "needs whole characters",
+    "foundry local: a message beside each delta, an index that counts": "asserts the event's `object`",
+    "litellm: ollama's calls, objects at index 0": "two calls of one index are one to it",
+    "qianfan: the arguments so far with each piece": "puts all that is told together",
+    "glm: all arguments once more": "puts all that is told together",
+    "localai: one call at several indexes": "goes by the index alone",
+    "litellm in front of responses: a first index of 1": "needs indexes from 0 on",
 }
 AI_SDK = {
     "text-generation-inference: the index counts tokens": "needs a finish reason",
     "baseten: one line end between events": "reads two events as one",
     "cut in the middle of a character": "needs a finish reason",
+    "foundry local: a message beside each delta, an index that counts": "takes an error of null for one",
+    "litellm: ollama's calls, objects at index 0": "needs arguments as a text",
+    "qianfan: the arguments so far with each piece": "puts all that is told together",
+    "glm: all arguments once more": "puts all that is told together",
     "deepseek: out of resources": "has no word for that end",
 }
 
