@@ -112,15 +112,20 @@ def _identify(services: Services, request: web.BaseRequest) -> Identity:
         _message_id(value, rules.no_id) if name and (value := header(name)) else None
         for name in (rules.message_id_header, rules.user_message_id_header, rules.parent_id_header)
     ]
-    from_open_webui = "\nx-openwebui-" in "\n".join(("", *names))
+    sends_history = "\nx-openwebui-" in "\n".join(("", *names)) or any(message_ids)
     return Identity(
         tenant=tenant,
         key=key,
-        kind=kind_of(key, temporary=rules.temporary_prefixes, channel=rules.channel_prefixes),
+        kind=kind_of(
+            key,
+            temporary=rules.temporary_prefixes,
+            # Without a sign of Open WebUI it is a name that a bot may have given its chat.
+            channel=rules.channel_prefixes if sends_history else (),
+        ),
         message_id=message_ids[0],
         user_message_id=message_ids[1],
         parent_id=message_ids[2],
-        sends_history=from_open_webui or any(message_ids),
+        sends_history=sends_history,
         credential=credential,
         by_agent=by_agent,
     )

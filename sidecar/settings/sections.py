@@ -85,7 +85,10 @@ class Identity(Section):
     )
     channel_prefixes: tuple[Prefix, ...] = Field(
         ("channel:",),
-        description="Prefixes of ids that mix conversations: recorded, never continued from the store.",
+        description=(
+            "Prefixes of ids that mix conversations, where Open WebUI sends them (with its own headers or"
+            " with message ids): recorded, never continued from the store."
+        ),
     )
 
 

@@ -78,11 +78,20 @@ async def test_a_temporary_chat_leaves_nothing_on_the_disk(
     assert id.encode() not in on_disk(tmp_path)
 
 
+async def test_what_only_looks_like_a_channel_is_a_chat_where_nothing_tells_of_open_webui(
+    sidecar: Sidecar, upstream: Upstream
+):
+    for question in ("hi", "and?"):
+        await sidecar.ask(question, id="channel:bot")
+    assert upstream.last.said == ["hi", "ok", "and?"]
+
+
 async def test_a_channel_is_kept_and_never_gone_on_from(sidecar: Sidecar, upstream: Upstream):
     call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{ }"}}
     upstream.will(says(None, tool_calls=[call]))
-    await sidecar.ask("hi", id="channel:1")
-    await sidecar.ask("somebody else", id="channel:1")
+    shown = {"X-OpenWebUI-User-Id": "ada"}
+    await sidecar.ask("hi", id="channel:1", headers=shown)
+    await sidecar.ask("somebody else", id="channel:1", headers=shown)
     assert upstream.last.said == ["somebody else"]
     echo = {
         "role": "assistant",
@@ -91,7 +100,7 @@ async def test_a_channel_is_kept_and_never_gone_on_from(sidecar: Sidecar, upstre
     }
     result = {"role": "tool", "tool_call_id": "c", "content": "5"}
     body = json.dumps({"messages": chat("hi", echo, result)}).encode()
-    await sidecar.send("POST", CHAT, data=body, headers=named("channel:1"))
+    await sidecar.send("POST", CHAT, data=body, headers={**named("channel:1"), **shown})
     assert upstream.last.body == body
     assert len((await sidecar.only()).branches) == 2
 

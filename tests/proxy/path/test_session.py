@@ -31,7 +31,7 @@ async def sidecar(start: Start) -> Sidecar:
         (CHAT, {"X-Sidecar-History": "append"}),
         (CHAT, {"X-Task": "title"}),
         (CHAT, {"X-Conversation-ID": "temporary:1"}),
-        (CHAT, {"X-Conversation-ID": "channel:1"}),
+        (CHAT, {"X-Conversation-ID": "channel:1", "X-OpenWebUI-User-Id": "ada"}),
         (CHAT, {"X-Conversation-ID": "a"}),
         (CHAT, {}),
         (CHAT + "/", {}),
@@ -168,7 +168,7 @@ async def test_what_cannot_be_a_name_in_it_is_passed_over(sidecar: Sidecar, upst
 async def test_a_temporary_chat_gets_no_session_id(start: Start, upstream: Upstream):
     sidecar = await start(session={**OWN, "body_field": "prompt_cache_key"})
     for id in ("temporary:1", "local:1", "channel:1"):
-        await sidecar.ask("hi", id=id)
+        await sidecar.ask("hi", id=id, headers={"X-OpenWebUI-User-Id": "ada"})
         assert HERMES not in upstream.last.headers
         assert "prompt_cache_key" not in upstream.last.json
 

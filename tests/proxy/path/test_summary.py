@@ -489,7 +489,7 @@ class TestWhereThereIsNone:
         [
             {},
             {"X-Conversation-ID": "temporary:1"},
-            {"X-Conversation-ID": "channel:1"},
+            {"X-Conversation-ID": "channel:1", "X-OpenWebUI-User-Id": "ada"},
             {"X-Conversation-ID": "a", "X-Task": "title_generation"},
             {"X-Conversation-ID": "a", "X-Sidecar-History": "off"},
         ],

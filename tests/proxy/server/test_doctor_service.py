@@ -151,7 +151,7 @@ async def test_nothing_need_be_remembered(start: Start):
 
 async def test_temporary_chats_and_channels_are_counted(sidecar: Sidecar):
     for id in ("temporary:x", "channel:y", "z"):
-        await sidecar.ask("hi", id=id, headers=KEY)
+        await sidecar.ask("hi", id=id, headers={**KEY, "X-OpenWebUI-User-Id": "ada"})
     report = (await sidecar.send("GET", DOCTOR)).json
     assert report["chat_id"]["kinds"] == {"temporary": 1, "channel": 1, "chat": 1}
 
