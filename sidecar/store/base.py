@@ -1,7 +1,7 @@
 """What every store can do. `tests/store/test_conformance*.py` are the contract in full.
 
 A store keeps trees of messages, by conversation. What was said is never rewritten: recording a turn
-adds nodes, and adding a node that is there already changes nothing, so recording twice is harmless.
+adds nodes, and adding a node that exists changes nothing, so recording twice is harmless.
 The cost of `find` and `record` does not grow with the length of a history.
 
 The first half of the methods serves requests, the second half what people do with a store: they look at
@@ -53,14 +53,14 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what was accepted, then let go."""
+        """Finish the work that was accepted, then release all resources."""
 
     @abstractmethod
     async def probe(self) -> None:
-        """Return if a turn could be recorded now."""
+        """Return if a write would succeed now."""
 
     async def check(self) -> None:  # noqa: B027 - most stores have nothing to say
-        """Return if what could not be read the last time can be read now."""
+        """Return if the last read that failed succeeds now."""
 
     def waiting(self) -> tuple[int, int]:
         """How many reads and how many writes have been asked for and are not done."""
@@ -117,7 +117,7 @@ class Store(ABC):
 
     @abstractmethod
     async def record(self, update: ConversationUpdate) -> None:
-        """Add a turn, with its exchange and its thread. When this returns, it is durable.
+        """Add what one request and its reply brought. When this returns, it is durable.
 
         One that goes on from a message which is not there, since it was deleted meanwhile, is not kept. An
         exchange without messages goes on from its parent.
@@ -135,28 +135,28 @@ class Store(ABC):
         """The exchange of this id, or None."""
 
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
-        """Hold the turn to append that `name` stands for, against other processes that share this store.
+        """Hold the append lock of this name against other processes that share this store.
 
-        Raises `TimeoutError` if it cannot be had within `wait` (seconds). What is recorded while it is held
-        is refused once another process has taken it, as it may from one that has not been heard of for long.
+        Raises `TimeoutError` if it cannot be had within `wait` (seconds). What is recorded under it is
+        refused once another process has taken it over, as may happen to one that does not renew it.
         """
         return nullcontext()
 
     @abstractmethod
     async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
-        """What stands for the first of these fronts for which there is anything."""
+        """The summary of the first of these path prefixes that has one."""
 
     @abstractmethod
     async def add_summary(self, conversation: str, summary: Summary) -> None:
-        """Keep a summary with its conversation, unless that is gone or has one of this front already."""
+        """Add a summary to its conversation, unless that is gone or has one of this prefix already."""
 
     @abstractmethod
     async def save_learned(self, name: str, value: bytes) -> None:
-        """Keep what was learned under this name, in place of what was; the newest `MAX_LEARNED` are kept."""
+        """Save a value under this name, replacing an older one; the newest `MAX_LEARNED` are kept."""
 
     @abstractmethod
     async def load_learned(self) -> dict[str, bytes]:
-        """All that `save_learned` has kept, the oldest first."""
+        """Everything that was learned, oldest first."""
 
     @abstractmethod
     def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
@@ -174,35 +174,35 @@ class Store(ABC):
 
     @abstractmethod
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
-        """Delete a conversation with all that hangs on it, in small steps; from the first on it is not found.
+        """Delete a conversation with everything in it, in small steps; from the first on it is not found.
 
         Returns whether there was one; with `unless_after` one that was used after that time stays.
         """
 
     @abstractmethod
     async def delete_learned(self) -> None:
-        """Delete all that `save_learned` has kept."""
+        """Delete everything that was learned."""
 
     @abstractmethod
     async def purge(self, *, compact: bool) -> None:
-        """See to it that nothing is left of what was deleted, also where the last deletion was broken off.
+        """Remove the last traces of deleted data, also where the last deletion was interrupted.
 
-        With `compact` the space is given back as well, which may take long and hold up whoever writes.
+        With `compact` the space is freed as well, which may take long and block writers.
         """
 
     @abstractmethod
     async def snapshot(self, conversation: str) -> Snapshot | None:
-        """All of this conversation, as it was at one moment; None if there is none."""
+        """A consistent snapshot of this conversation; None if there is none."""
 
     @abstractmethod
-    async def add_snapshot(self, whole: Snapshot) -> None:
+    async def add_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a conversation that comes from elsewhere, durably. What is there already stays as it is;
         what is told of the conversation as a whole is that of the one that was used last. A thread becomes
         what it would be if both had been recorded, in the order of their times."""
 
     @abstractmethod
     async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:
-        """Keep, in place of what is stored, what `change` makes of it, at one moment; to re-encrypt it.
+        """Atomically replace what is stored by what `change` makes of it, for re-encryption.
 
         Tenant, bodies, usages, system messages, texts of summaries, details of exchanges, and the system
         messages, model and tools of threads may differ, and nothing else may.
@@ -211,10 +211,10 @@ class Store(ABC):
 
     @abstractmethod
     async def replace_secret(self, secret: bytes) -> None:
-        """Keep this with the data in place of the secret that is kept there now, and use it."""
+        """Store this secret in place of the present one, and use it."""
 
     async def backup(self, file: str, progress: Callable[[float], None]) -> None:
-        """Copy all of it, as it is at one moment, to a new file, while it is used. `progress`: 0 to 1."""
+        """Copy a consistent state of the store to a new file, while it is in use. `progress`: 0 to 1."""
         raise SidecarError(
             f"this store is not a file that could be copied to {file}: use the backup of the database itself,"
             " or `sidecar migrate --to sqlite:///FILE`"

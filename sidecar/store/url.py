@@ -31,7 +31,7 @@ class Address:
     start_wait: float = 60.0
     #: How long to try again what a lost connection has broken off.
     retry: float = 10.0
-    #: How long a replica that died keeps its turn to append.
+    #: How long a replica that died keeps its append lease.
     lease: float = 15.0
 
 

@@ -33,7 +33,7 @@ def test_a_file_that_is_there_stays_as_it_is(run, file, tmp_path):
     code, _, err = run("backup", str(tmp_path / "diary"))
 
     assert code == 1
-    assert "is there already" in err
+    assert "already exists" in err
     assert (tmp_path / "diary").read_text() == "dear"
 
 

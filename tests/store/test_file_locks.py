@@ -18,7 +18,7 @@ import asyncio, sys
 from sidecar.store.sqlite.file_locks import FileLocks
 
 async def hold(file, name):
-    async with FileLocks(file).turn(name, 5):
+    async with FileLocks(file).hold(name, 5):
         print("held", flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
@@ -61,21 +61,21 @@ def turns(tmp_path: Path):
 async def test_a_turn_that_another_process_holds_is_waited_for(turns: FileLocks, tmp_path: Path):
     async with held_by_another(tmp_path / "turns", "a") as process:
         with pytest.raises(TimeoutError):
-            async with turns.turn("a", 0.05):
+            async with turns.hold("a", 0.05):
                 pass
         assert process.stdin
         process.stdin.write(b"\n")
-        async with turns.turn("a", 5):
+        async with turns.hold("a", 5):
             pass
 
 
 async def test_a_turn_of_another_conversation_is_free(turns: FileLocks, tmp_path: Path):
-    async with held_by_another(tmp_path / "turns", "a"), turns.turn("b", 0):
+    async with held_by_another(tmp_path / "turns", "a"), turns.hold("b", 0):
         pass
 
 
 async def test_what_was_given_back_can_be_had_by_another_process(turns: FileLocks, tmp_path: Path):
-    async with turns.turn("a", 0):
+    async with turns.hold("a", 0):
         pass
     async with held_by_another(tmp_path / "turns", "a"):
         pass
@@ -84,7 +84,7 @@ async def test_what_was_given_back_can_be_had_by_another_process(turns: FileLock
 async def test_a_process_that_is_killed_holds_no_turn(turns: FileLocks, tmp_path: Path):
     async with held_by_another(tmp_path / "turns", "a") as process:
         process.kill()
-        async with turns.turn("a", 5):
+        async with turns.hold("a", 5):
             pass
 
 
@@ -106,7 +106,7 @@ async def test_who_wants_to_write_waits_until_the_other_process_has_written(turn
 
 
 async def test_what_is_held_when_the_store_closes_is_given_back(turns: FileLocks, tmp_path: Path):
-    async with turns.turn("a", 0):
+    async with turns.hold("a", 0):
         turns.close()
         async with held_by_another(tmp_path / "turns", "a"):
             pass
@@ -114,5 +114,5 @@ async def test_what_is_held_when_the_store_closes_is_given_back(turns: FileLocks
 
 async def test_a_file_that_cannot_be_made_is_a_store_that_cannot_be_used(tmp_path: Path):
     with pytest.raises(StoreUnavailable, match="No such file"):
-        async with FileLocks(str(tmp_path / "nowhere" / "turns")).turn("a", 0):
+        async with FileLocks(str(tmp_path / "nowhere" / "turns")).hold("a", 0):
             pass

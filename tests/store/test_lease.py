@@ -119,7 +119,7 @@ async def test_what_is_recorded_under_a_lost_turn_is_refused_whole(replicas, mon
         async with other.cross_process_lock("conv_1", 5.0):
             await other.record(update(talk(tip=later.id), later))
         told = update(talk(tip=late.id), late, reply("so", late), echoes=[(b"e" * 16, late.id)], system=b"[]")
-        with pytest.raises(StoreUnavailable, match="the turn to append was lost"):
+        with pytest.raises(StoreUnavailable, match="the append lease was lost"):
             await hung.record(told)
 
     assert await hung.tree("conv_1") == [ask, answer, later]

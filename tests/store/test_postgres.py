@@ -180,7 +180,7 @@ class TestAServerThatGoesAway:
         await asyncio.gather(*asked)
 
         assert await store.tree("conv_1") == [ask, answer]
-        assert [each.message for each in caplog.records].count("the store is tried again") == 1
+        assert [each.message for each in caplog.records].count("retrying the store") == 1
         await store.close()
 
     async def test_it_is_waited_for_once_and_not_by_everybody(self, mortal_server):

@@ -1,4 +1,4 @@
-"""A file that fails its readers is opened anew: once for all who wait, seldom, never as an empty store."""
+"""A file whose reads fail is reopened: once for all who wait, seldom, never as an empty store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
-from sidecar.store.sqlite import reopen as renewal
+from sidecar.store.sqlite import reopen
 from tests.store.trees import TENANT, chat, question, talk, update
 
 
@@ -34,9 +34,9 @@ async def store(file):
 
 @pytest.fixture
 def times(caplog):
-    """How often a file was opened anew."""
+    """How often a file was reopened."""
     caplog.set_level(logging.ERROR, "sidecar.store")
-    return lambda: sum("opened anew" in each.message for each in caplog.records)
+    return lambda: sum("reopening" in each.message for each in caplog.records)
 
 
 def cut(file):
@@ -53,7 +53,7 @@ def damage(file):
         pages.write(b"\x5a" * 4096)
 
 
-async def test_all_who_fail_at_once_wait_for_one_renewal_and_go_on(store, file, times):
+async def test_all_who_fail_at_once_wait_for_one_reopening_and_go_on(store, file, times):
     cut(file)
     asked = (store.find(TENANT, [f"conv_{number}"], []) for number in range(20))
     found = await asyncio.gather(*asked)
@@ -64,7 +64,7 @@ async def test_all_who_fail_at_once_wait_for_one_renewal_and_go_on(store, file, 
     assert len(await store.tree("conv_new")) == 1
 
 
-async def test_whoever_began_a_renewal_may_be_gone_before_its_end(store, file, times):
+async def test_whoever_began_a_reopening_may_be_gone_before_its_end(store, file, times):
     cut(file)
     first = asyncio.ensure_future(store.find(TENANT, ["conv_1"], []))
     while not times():
@@ -93,7 +93,7 @@ async def test_what_could_not_be_read_is_told_until_it_can(store, file, monkeypa
     with pytest.raises(StoreUnavailable, match="malformed"):
         await store.check()
 
-    monkeypatch.setattr(renewal, "_REOPEN_INTERVAL", 0.0)
+    monkeypatch.setattr(reopen, "_REOPEN_INTERVAL", 0.0)
     mended = SQLiteStore(str(file.with_name("mended")))
     await mended.open()
     await mended.close()
@@ -112,7 +112,7 @@ async def test_a_write_that_fails_is_no_reason(store, file, times):
 
 
 async def test_a_file_that_is_gone_is_not_made_anew_and_used_when_it_is_back(store, file, monkeypatch):
-    monkeypatch.setattr(renewal, "_REOPEN_INTERVAL", 0.0)
+    monkeypatch.setattr(reopen, "_REOPEN_INTERVAL", 0.0)
     away = file.parent.with_name("away")
     file.parent.rename(away)
     file.parent.mkdir()

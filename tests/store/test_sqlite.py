@@ -121,7 +121,7 @@ class TestOpening:
             other.execute("BEGIN IMMEDIATE")
             assert await complaint(file) == (
                 f"cannot open the store {file}: database is locked "
-                "(another process is writing to it: start again when that has ended)"
+                "(another process is writing to it: try again when it has finished)"
             )
 
     async def test_a_database_of_another_program_is_left_alone(self, file):

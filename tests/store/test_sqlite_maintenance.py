@@ -208,7 +208,7 @@ async def test_a_backup_is_whole_while_turns_are_recorded(store, tmp_path):
 async def test_a_backup_overwrites_nothing(store, tmp_path):
     file = tmp_path / "copy.db"
     file.write_text("Dear diary")
-    with pytest.raises(SidecarError, match="is there already"):
+    with pytest.raises(SidecarError, match="already exists"):
         await store.backup(str(file), lambda share: None)
 
     assert file.read_text() == "Dear diary"

@@ -183,7 +183,7 @@ async def test_when_too_many_jobs_wait_the_next_is_refused_at_once(worker, file,
         tasks = await waiting(worker, *(insert(value) for value in range(5)))
         assert worker.waiting == 4
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        assert {str(task.exception()) for task in done} == {"the store is too slow: 4 jobs wait for it"}
+        assert {str(task.exception()) for task in done} == {"the store is too slow: 4 jobs are waiting"}
         assert len(done) == 2
     await asyncio.wait(tasks)
 

@@ -1,9 +1,9 @@
-"""A pool of connections, and what becomes of a query whose connection is lost.
+"""A pool of connections, with retries for queries whose connection is lost.
 
-Rule: what is run here may be run twice. A connection that was lost under it, a server that is just
-starting, a primary that has become a standby: it is tried again until `retry` seconds after the trouble
-began, and only then is the store unavailable. While the trouble lasts, whoever comes next tries once and
-is told at once. No session state is relied on, so that a PgBouncer may pool transactions.
+Rule: whatever runs here may run twice. After a lost connection, while a server starts, or when a primary has
+become a standby, it is retried until `retry` seconds after the trouble began; only then is the store
+unavailable. During an outage, later callers try once and fail at once. No session state is relied on, so that
+PgBouncer may pool transactions.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Database:
         )
 
     async def close(self) -> None:
-        """Let go of all connections. Harmless twice, or unopened."""
+        """Close all connections. Idempotent, and harmless if it was never opened."""
         pool, self._pool = self._pool, None
         if pool is None:
             return
@@ -133,7 +133,7 @@ class Database:
         now = time.monotonic()
         if self._failing_since is None:
             self._failing_since = now
-            log.warning("the store is tried again", extra={"error": _reason(error), **self._about})
+            log.warning("retrying the store", extra={"error": _reason(error), **self._about})
         return now - self._failing_since < self.address.retry
 
     async def _connect(self, *, prepared: bool, pooled: bool, **named: Any) -> Connection:
@@ -174,7 +174,7 @@ async def _plan_once(connection: Connection) -> None:
 
 
 async def _nothing(_connection: Connection) -> None:
-    """In place of what the driver would reset at every return: there is no state of a session."""
+    """In place of the driver's reset when a connection is returned: there is no session state."""
 
 
 def _may_pass(error: BaseException) -> bool:

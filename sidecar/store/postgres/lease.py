@@ -1,8 +1,9 @@
-"""Whose turn it is to append to a conversation, among all replicas that share a database.
+"""Leases: which of the replicas that share a database may append to a conversation.
 
-A row says who, and until when by the database's clock. It is renewed while the request runs; a replica that
-died, or hangs, loses it with the time. What a request records under a lease that it has lost is refused in
-the very statement that would record it, so the one after it never goes on from a history without it.
+A row says which replica holds the lease, and until when by the database's clock. It is renewed while the
+request runs; that of a replica that died, or hangs, expires. What a request records under a lease that it
+has lost is refused in the very statement that would record it, so the next append never continues a history
+without it.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ _RENEW = """
     UPDATE append_lease SET ends = clock_timestamp() + $3 * interval '1 second'
     WHERE conversation = $1 AND holder = $2 RETURNING true"""
 _RELEASE = "DELETE FROM append_lease WHERE conversation = $1 AND holder = $2"
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two looks at a lease that another holds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.25  # seconds between two attempts to get a lease
 
 
 @dataclass(slots=True)
 class Lease:
-    """A turn that is held, until it is given back. `holder` is another for each."""
+    """A lease that is held until it is released. `holder` is unique to it."""
 
     conversation: UUID
     holder: UUID
@@ -52,14 +53,14 @@ held: ContextVar[Lease | None] = ContextVar("held", default=None)
 
 
 class Leases:
-    """The turns that this process holds or waits for."""
+    """The leases that this process holds or waits for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @asynccontextmanager
-    async def turn(self, name: str, wait: float) -> AsyncIterator[None]:
-        """Hold the turn. Raises `TimeoutError` if another holds it for all of `wait` (seconds)."""
+    async def hold(self, name: str, wait: float) -> AsyncIterator[None]:
+        """Hold the lease. Raises `TimeoutError` if another replica holds it for all of `wait` (seconds)."""
         lease = Lease(number_of(name), uuid4(), self._database.address.lease)
         await self._take(lease, wait)
         renewing = asyncio.get_running_loop().create_task(self._renew(lease))
@@ -79,7 +80,7 @@ class Leases:
             while not await self._ask(_TAKE, lease):
                 if clock() >= end:
                     raise TimeoutError
-                # Not all at once: who waits together would ask together for ever.
+                # With jitter, or those that wait together would retry in step for ever.
                 spread = random.uniform(0.5, 1.0)  # noqa: S311 - nobody gains by guessing it
                 await asyncio.sleep(min(pause * spread, max(0.0, end - clock())))
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -92,17 +93,17 @@ class Leases:
             await asyncio.sleep(lease.seconds / 3)
             try:
                 if not await self._ask(_RENEW, lease):
-                    log.warning("lost the turn to append: nothing came of it in time")
+                    log.warning("lost an append lease: it was not renewed in time")
                     return
             except StoreUnavailable as error:
-                log.warning("cannot renew the turn to append", extra={"error": error.message})
+                log.warning("cannot renew an append lease", extra={"error": error.message})
 
     async def _release(self, lease: Lease) -> None:
         try:
             async with asyncio.timeout(lease.seconds):
                 await asyncio.shield(self._database.run(_release_of(lease), patient=False))
         except (StoreUnavailable, TimeoutError):
-            log.info("could not give the turn to append back; it ends by itself")
+            log.info("could not release an append lease; it will expire")
 
     async def _ask(self, query: str, lease: Lease) -> bool:
         async def ask(connection: Connection) -> bool:

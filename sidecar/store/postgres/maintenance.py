@@ -1,8 +1,8 @@
-"""A PostgreSQL store's life besides requests: what is held, deleted, taken over and encrypted anew.
+"""Everything that a PostgreSQL store does outside of requests: listing, deleting, importing, re-encryption.
 
-Rules: a conversation is deleted in one transaction, which holds up nobody but who writes to that very
-conversation. What was deleted is gone for every query at once; `purge` has the server take it from its
-pages. What its log, its backups and its replicas keep, and for how long, is for whoever runs the server.
+Rules: a conversation is deleted in one transaction, which blocks only writers to that conversation. Deleted
+data is gone for every query at once; `purge` has the server vacuum it from its pages. How long the server's
+log, backups and replicas keep it is up to whoever runs the server.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ _RE_ENCRYPT = """
 
 
 class Maintenance(Store):
-    """Half of `PostgresStore`."""
+    """The part of `PostgresStore` that serves commands and background jobs, not requests."""
 
     _database: Database
 

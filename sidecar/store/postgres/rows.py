@@ -53,7 +53,7 @@ _PERSON = b"sidecar/number"
 
 
 def number_of(id: str) -> UUID:
-    """The short name of a conversation, or of a place in line: a hash of it."""
+    """The short name of a conversation, or of a lease: a hash of it."""
     data = id.encode("utf-8", "surrogatepass")
     return UUID(bytes=blake2b(data, digest_size=16, person=_PERSON).digest())
 

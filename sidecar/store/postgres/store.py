@@ -1,6 +1,6 @@
 """The store in PostgreSQL, for several sidecars at once.
 
-A turn that `record` has returned for is committed, and as durable as the server makes its commits: with
+What `record` has returned for is committed, and as durable as the server makes its commits: with
 `synchronous_commit` off it says so at the start. Whatever it is asked, it may be asked twice.
 """
 
@@ -45,17 +45,17 @@ __all__ = ["PostgresStore"]
 log = logging.getLogger("sidecar.store")
 
 _HASH, _IS_TIP, _NODE = len(CONVERSATION), len(CONVERSATION) + 1, len(CONVERSATION) + 2
-_REMEMBER = """
+_SAVE_LEARNED = """
     INSERT INTO learned (name, value, number) VALUES ($1, $2, $3)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value, number = excluded.number"""
-_FORGET = """
+_DROP_OLDEST_LEARNED = """
     DELETE FROM learned
     WHERE number <= (SELECT number FROM learned ORDER BY number DESC LIMIT 1 OFFSET $1)"""
-_RECALL = "SELECT name, value FROM learned ORDER BY number"
+_LOAD_LEARNED = "SELECT name, value FROM learned ORDER BY number"
 
 
 class PostgresStore(Maintenance):
-    """A store in the database at `address`; its tables are made if they are not there."""
+    """A store in the database at `address`; missing tables are created."""
 
     def __init__(self, address: Address, *, secret: str = "") -> None:
         self.secret = secret.encode()
@@ -76,7 +76,7 @@ class PostgresStore(Maintenance):
         await self._database.run(lambda connection: connection.execute(sql.PROBE), patient=False)
 
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
-        return self._leases.turn(name, wait)
+        return self._leases.hold(name, wait)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
         rows = await self._fetch(sql.FIND, [number_of(each) for each in ids], tenant, list(hashes))
@@ -120,14 +120,14 @@ class PostgresStore(Maintenance):
                     return True
                 if not lease.is_over:
                     return False
-            # What goes on when its request has ended has no turn to lose.
+            # Work that outlives its request holds no lease.
             query, values = recording(update, None)
             return bool(await connection.fetchval(query, *values))
 
-        # A caller that is cancelled no longer waits; the turn is recorded all the same.
+        # Recorded all the same where the caller is cancelled.
         if not await self._to_its_end(self._database.run(record)):
             raise StoreUnavailable(
-                "the turn to append was lost: another replica has taken it over, since this one could not"
+                "the append lease was lost: another replica has taken it over, since this one could not"
                 " renew it in time; send the message again"
             )
 
@@ -155,13 +155,13 @@ class PostgresStore(Maintenance):
 
         async def remember(connection: Connection) -> None:
             async with connection.transaction(isolation="read_committed"):
-                await connection.execute(_REMEMBER, text(name), value, number)
-                await connection.execute(_FORGET, MAX_LEARNED)
+                await connection.execute(_SAVE_LEARNED, text(name), value, number)
+                await connection.execute(_DROP_OLDEST_LEARNED, MAX_LEARNED)
 
         await self._database.run(remember)
 
     async def load_learned(self) -> dict[str, bytes]:
-        return dict(await self._fetch(_RECALL))
+        return dict(await self._fetch(_LOAD_LEARNED))
 
     async def _prepare(self, connection: Connection) -> None:
         kept = await migrate(connection, f"the store {self._database.address.shown}")

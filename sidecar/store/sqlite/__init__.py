@@ -2,7 +2,7 @@
 
 file_locks   the append lock among processes that share a file
 worker       a thread with a connection of its own: group commit for writing, a queue for reading
-reopen       a file that fails is opened anew
+reopen       reopens a file whose reads fail
 tip_cache    the newest message of each conversation that this process recorded last, in memory
 maintenance  listing, deleting, copying and re-encrypting
 record       one exchange into the file's tables

@@ -1,11 +1,11 @@
-"""Whose turn it is, among all processes on this machine that share a file: to append to a conversation, and
-to write at all.
+"""Locks among all processes on this machine that share a store file: to append to a conversation, and to
+write at all.
 
-The file also holds the stamp of the process that wrote last, for `tips`.
+The lock file also holds the stamp of the process that wrote last, for `tip_cache`.
 
-Who holds a turn has locked one byte, which the conversation's name stands for, of a file beside the store.
-The system takes the lock back from a process that ends, however it ends, and from no other: so there is no
-time that runs out, and nothing to give back after `kill -9`. Within a process nobody is kept out.
+A lock is one locked byte of a file beside the store, chosen by the hash of the conversation's name. The
+kernel releases it when its process ends, however it ends: so there is no timeout to choose, and nothing to
+clean up after `kill -9`. It does not exclude others within the same process.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sidecar.errors import StoreUnavailable
 
 __all__ = ["FileLocks"]
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two looks at a turn that another holds
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two attempts to get a lock
 _BYTES = 7  # offsets in a file are signed and have eight
-_WRITES = 1 << 8 * _BYTES  # no conversation's
+_WRITES = 1 << 8 * _BYTES  # the byte for writing, which is no conversation's
 
 
 class FileLocks:
-    """The turns that this process holds, in `file`, which is made when it is needed first."""
+    """The locks that this process holds in `file`, which is created on first use."""
 
     #: The bytes of a stamp.
     STAMP = 16
@@ -37,14 +37,14 @@ class FileLocks:
         self._opened: int | None = None
 
     def close(self) -> None:
-        """Give all turns back."""
+        """Release all locks."""
         if self._opened is not None:
             os.close(self._opened)
             self._opened = None
 
     @asynccontextmanager
-    async def turn(self, name: str, wait: float) -> AsyncIterator[None]:
-        """Hold the turn. Raises `TimeoutError` if another holds it for all of `wait` (seconds)."""
+    async def hold(self, name: str, wait: float) -> AsyncIterator[None]:
+        """Hold the lock. Raises `TimeoutError` if another process holds it for all of `wait` (seconds)."""
         place = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=_BYTES).digest())
         clock = asyncio.get_running_loop().time
         end, pause = clock() + wait, _FIRST_PAUSE
@@ -62,9 +62,9 @@ class FileLocks:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Write to the store while no other process does; blocks this thread until then.
+        """Hold the write lock; blocks this thread until no other process writes.
 
-        SQLite alone would look again after pauses of up to 0.1 s, and find another writing each time.
+        SQLite's busy handler sleeps for up to 0.1 s between attempts, and finds another writer each time.
         """
         file = self._open()
         fcntl.lockf(file, fcntl.LOCK_EX, 1, _WRITES)
@@ -74,12 +74,12 @@ class FileLocks:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, _WRITES)
 
     def stamp(self) -> bytes:
-        """What the process that wrote last has put here; nothing of a file that others no longer find."""
+        """The stamp of the process that wrote last; empty if the file has been unlinked."""
         file = self._open()
         return os.pread(file, self.STAMP, 0) if os.fstat(file).st_nlink else b""
 
     def put_stamp(self, stamp: bytes) -> None:
-        """Say that this process is writing."""
+        """Put the stamp of this process, which is writing."""
         os.pwrite(self._open(), stamp, 0)
 
     def _open(self) -> int:
@@ -97,5 +97,5 @@ def _locked(file: int, place: int) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        raise StoreUnavailable(f"cannot take the turn to append: {error.strerror}") from error
+        raise StoreUnavailable(f"cannot take the append lock: {error.strerror}") from error
     return True

@@ -1,9 +1,9 @@
-"""A SQLite store's life besides requests: what is held, deleted, copied and encrypted anew.
+"""Everything that a SQLite store does outside of requests: listing, deleting, backup, re-encryption.
 
-Rules: what is deleted is overwritten with zeros (`secure_delete`, also for what `record` replaces), and is
-gone from the write-ahead log once `purge` returns. A conversation that is being deleted has another id and
-no tenant from the first step on, so that nobody finds half of it, and the next `purge` goes on with one
-whose deletion was broken off.
+Rules: deleted data is overwritten with zeros (`secure_delete`, also what `record` replaces), and is gone
+from the write-ahead log once `purge` returns. From the first step of its deletion on, a conversation has
+another id and no tenant, so that nobody finds half of it; the next `purge` completes a deletion that was
+interrupted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NODE = (
     "id, parent, digest, exact, role, body, source, state, created_at, "
     "message_id, model, usage, finish_reason"
 )
-# Not OR IGNORE: that would pass over a message which is not there yet and breaks a constraint.
+# Not OR IGNORE, which would also skip a new message that violates a constraint.
 ADD_NODE = f"""
     INSERT INTO message (conversation, {NODE}) VALUES ({", ".join("?" * 14)})
     ON CONFLICT (conversation, id) DO NOTHING"""
@@ -59,13 +59,12 @@ _COUNTED = f"""
             + (SELECT total(length(t.tools) + coalesce(length(t.system), 0)) FROM thread t
                 WHERE t.conversation = c.number)
     FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
-_DOOM = """
+_MARK_AS_DELETED = """
     UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
     WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
     RETURNING number"""
-_DOOMED = "SELECT number FROM conversation WHERE tenant = x''"
-# In the order of the rows: rows at random that go one after another move others from page to page, and those
-# leave copies behind.
+_MARK_AS_DELETEDED = "SELECT number FROM conversation WHERE tenant = x''"
+# In row order: deleting rows at random makes SQLite move others between pages, which leaves copies behind.
 _DELETE_SOME = """
     DELETE FROM {0} WHERE number IN (SELECT number FROM {0} WHERE conversation = ? ORDER BY number LIMIT ?)"""
 _NEXT = "SELECT number, length(body) FROM message WHERE conversation = ? LIMIT ?"
@@ -95,15 +94,15 @@ T = TypeVar("T")
 
 _PAGE_SIZE = 500  # conversations read at once
 _COUNTED_PAGE_SIZE = 10  # the same, where their messages are counted as well
-_DELETE_BATCH = 200  # messages, exchanges or threads deleted in one step
-_DELETE_BATCH_SIZE = 4 << 20  # and their bytes, which are all written anew
-_LOCK_TIMEOUT = 60.0  # seconds that long work waits for others
-_LOCK_ATTEMPT = 0.05  # seconds that a wait may hold up others
+_DELETE_BATCH = 200  # rows deleted in one transaction
+_DELETE_BATCH_SIZE = 4 << 20  # and their bytes, all of which are overwritten
+_LOCK_TIMEOUT = 60.0  # seconds that a long operation waits for a lock
+_LOCK_ATTEMPT = 0.05  # seconds of one attempt, during which others cannot write
 _POLL_INTERVAL = 0.2  # seconds
 
 
 class Maintenance(Store):
-    """Half of `SQLiteStore`."""
+    """The part of `SQLiteStore` that serves commands and background jobs, not requests."""
 
     _file: str
     _writer: Worker
@@ -135,7 +134,7 @@ class Maintenance(Store):
         await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
 
     async def purge(self, *, compact: bool) -> None:
-        for (number,) in await self._reader.do(partial(_rows, _DOOMED, {})):
+        for (number,) in await self._reader.do(partial(_rows, _MARK_AS_DELETEDED, {})):
             await self._delete_expired(number)
         await self._beside(_compact if compact else _checkpoint)
 
@@ -167,7 +166,7 @@ class Maintenance(Store):
             os.replace(part, file)
 
     async def _change(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Write what is not just added. Before it is done and after, nothing is known of any tip."""
+        """Run a write that changes or deletes rows. The tip cache is cleared before and after it."""
 
         def change(connection: sqlite3.Connection) -> T:
             self._tips.clear()
@@ -184,7 +183,7 @@ class Maintenance(Store):
             pass
 
     async def _beside(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        """Long work in a thread and on a connection of its own; it ends when nobody waits for it any more."""
+        """Run a long operation in a thread and on a connection of its own; it ends with its caller."""
         connection = sqlite3.connect(
             self._file, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
         )
@@ -196,7 +195,7 @@ class Maintenance(Store):
                 connection.interrupt()
                 await asyncio.wait([running], timeout=_POLL_INTERVAL)
             connection.close()
-            error = running.exception()  # looked at in any case: asyncio complains of what nobody has seen
+            error = running.exception()  # retrieved in any case, or asyncio logs that it never was
         if isinstance(error, sqlite3.Error):
             raise StoreUnavailable(f"the store failed: {error}") from error
         running.result()
@@ -204,11 +203,11 @@ class Maintenance(Store):
 
 @contextmanager
 def _new_file(file: str) -> Iterator[None]:
-    """Make this file, for its owner alone, and take it away again if nothing comes of it."""
+    """Create this file, for its owner alone, and remove it again if the copy fails."""
     try:
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     except FileExistsError as error:
-        raise SidecarError(f"{file} is there already, and is not overwritten: name another file") from error
+        raise SidecarError(f"{file} already exists and is not overwritten: name another file") from error
     try:
         yield
     except BaseException:
@@ -233,15 +232,15 @@ def _size(connection: sqlite3.Connection) -> int:
 
 
 def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection) -> tuple[bool, int | None]:
-    """Was there one, and its number if some of it is left? A short one goes at once."""
-    expired = connection.execute(_DOOM, values).fetchone()
+    """Did it exist, and what is its row number if some of it is left? A short one is deleted at once."""
+    expired = connection.execute(_MARK_AS_DELETED, values).fetchone()
     if expired is None:
         return False, None
     return True, expired[0] if _delete_portion(expired[0], connection) else None
 
 
 def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
-    """Delete some of what hangs on it, and itself if that was all; returns whether anything is left."""
+    """Delete one batch of its rows, and finally itself; returns whether anything is left."""
     numbers, size = [], 0
     for number, length in connection.execute(_NEXT, (conversation, _DELETE_BATCH)):
         numbers.append((number,))
@@ -264,12 +263,12 @@ def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
 
 
 def _checkpoint(connection: sqlite3.Connection) -> None:
-    # While it waits for readers nobody can write: so it waits a moment at a time.
+    # Nobody can write while a checkpoint waits for readers, so each attempt is short.
     connection.execute(f"PRAGMA busy_timeout = {int(_LOCK_ATTEMPT * 1000)}")
     end = time.monotonic() + _LOCK_TIMEOUT
     while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
         if time.monotonic() > end:
-            raise sqlite3.OperationalError("its log cannot be emptied while others read for so long")
+            raise sqlite3.OperationalError("its write-ahead log cannot be truncated while others read")
         time.sleep(_POLL_INTERVAL)
 
 
@@ -280,7 +279,7 @@ def _compact(connection: sqlite3.Connection) -> None:
 
 
 def _copy(connection: sqlite3.Connection, *, to: str) -> None:
-    # Unlike the backup interface it does not begin anew whenever something is recorded.
+    # Unlike SQLite's backup API it does not restart whenever something is written.
     connection.execute("VACUUM INTO ?", (to,))
     handle = os.open(to, os.O_RDONLY)
     try:

@@ -1,9 +1,9 @@
-"""A file that fails its readers is opened anew: the disk was gone and is back, the log was cut short, or
+"""Reopens a file whose reads fail: the disk was gone and is back, the write-ahead log was truncated, or
 another file was put under the name.
 
-Rule: both connections are closed before one is opened, since only then SQLite looks at the file with new
-eyes; and never more often than every few seconds. A failing write is no reason, for on a full disk what is
-open can still be read. A file that is gone is never made anew: an empty store would pass for ours.
+Rule: both connections are closed before one is opened, since SQLite reads the file afresh only then, and
+that at most once a second. A failed write is no reason: on a full disk, open connections can still read. A
+file that is gone is never created again: an empty store would pass for ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TypeVar
 from sidecar.errors import StoreUnavailable
 from sidecar.store.sqlite.worker import Job, Worker
 
-__all__ = ["Renewal", "ReopeningWorker"]
+__all__ = ["Reopener", "ReopeningWorker"]
 
 log = logging.getLogger("sidecar.store")
 T = TypeVar("T")
@@ -30,32 +30,32 @@ _REASONS = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPE
 
 
 class _Moved(sqlite3.OperationalError):
-    """What is written now would not be found under the file's name."""
+    """The file that is open is no longer the one under its name."""
 
 
-class Renewal:
-    """Stops the workers of one file, and starts them again."""
+class Reopener:
+    """Stops the workers of one file and starts them again."""
 
     def __init__(self) -> None:
-        #: Only a store that was opened, and is not closed, is opened anew.
+        #: Only a store that was opened, and is not closed, is reopened.
         self.is_wanted = False
         self.workers: list[ReopeningWorker] = []
-        #: What the file failed to give last, until it gives it.
+        #: The last read that failed, until it succeeds.
         self.failed: Job | None = None
         self._running: asyncio.Task[None] | None = None
         self._last = 0.0
 
     async def over(self) -> None:
-        """Wait until none is under way."""
+        """Wait until the file is not being reopened."""
         if self._running is not None:
             await asyncio.wait((self._running,))
 
     async def happened(self, error: StoreUnavailable) -> bool:
-        """Open the file anew, or wait for whoever does; False if that was just done."""
+        """Reopen the file, or wait for whoever does; False if that has just been done."""
         if self._running is None:
             if not self.is_wanted or time.monotonic() < self._last + _REOPEN_INTERVAL:
                 return False
-            log.error("the store's file is opened anew", extra={"error": error.message})
+            log.error("reopening the store's file", extra={"error": error.message})
             # A task of its own: whoever waits for it may be cancelled.
             self._running = asyncio.get_running_loop().create_task(self._renew())
         await asyncio.wait((self._running,))
@@ -66,7 +66,7 @@ class Renewal:
             for each in self.workers:
                 await each.stop()
             for each in self.workers:
-                # One that does not start says so to everyone who has a job for it, until a later renewal.
+                # One that does not start fails every job, until the file is reopened later.
                 with suppress(sqlite3.Error, StoreUnavailable):
                     await each.start()
         finally:
@@ -75,7 +75,7 @@ class Renewal:
 
 
 class ReopeningWorker(Worker):
-    """A worker on `file` that gets over what happens to the file, together with the others of `renewal`."""
+    """A worker that recovers from a lost or replaced file, together with the others of `reopener`."""
 
     def __init__(
         self,
@@ -84,31 +84,31 @@ class ReopeningWorker(Worker):
         *,
         commits: bool,
         file: str,
-        renewal: Renewal,
+        reopener: Reopener,
     ) -> None:
         super().__init__(name, self._connected, commits=commits)
         self._open_file = connect
         self._file = file
         self._identity: tuple[int, int] | None = None
-        #: Why it could not be opened anew.
+        #: Why the file could not be reopened.
         self._trouble = ""
-        self._renewal = renewal
-        renewal.workers.append(self)
+        self._reopener = reopener
+        reopener.workers.append(self)
 
     async def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """As any worker; a job that fails for the file is tried once more after a renewal."""
-        await self._renewal.over()
+        """Like any worker's; a job that fails because of the file is retried once after reopening it."""
+        await self._reopener.over()
         try:
             result = await super().do(job)
         except StoreUnavailable as error:
             if not self._is_reason(error.__cause__):
                 raise
-            self._renewal.failed = None if self.commits else job
-            if not await self._renewal.happened(error) or not self.is_open:
+            self._reopener.failed = None if self.commits else job
+            if not await self._reopener.happened(error) or not self.is_open:
                 raise StoreUnavailable(self._trouble or error.message) from error
             result = await super().do(job)
-        if self._renewal.failed is job:
-            self._renewal.failed = None
+        if self._reopener.failed is job:
+            self._reopener.failed = None
         return result
 
     def _is_reason(self, error: BaseException | None) -> bool:
@@ -119,12 +119,12 @@ class ReopeningWorker(Worker):
 
     def _connected(self) -> sqlite3.Connection:
         try:
-            if self._renewal.is_wanted:
+            if self._reopener.is_wanted:
                 self._stat()
             connection = self._open_file()
             self._identity = self._stat()
         except (sqlite3.Error, StoreUnavailable) as error:
-            if self._renewal.is_wanted:
+            if self._reopener.is_wanted:
                 self._trouble = f"the store cannot be opened again: {error}"
             raise
         self._trouble = ""
@@ -132,7 +132,7 @@ class ReopeningWorker(Worker):
 
     def ready(self) -> None:
         if self._stat() != self._identity:
-            raise _Moved(f"another file has come in the place of {self._file}")
+            raise _Moved(f"{self._file} was replaced by another file")
 
     def _stat(self) -> tuple[int, int]:
         try:

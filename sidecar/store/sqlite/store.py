@@ -1,7 +1,7 @@
 """SQLite: one file, a thread that writes and a thread that reads.
 
-Write-ahead log with full sync: a turn that `record` has returned for survives `kill -9` and a power cut.
-A file that cannot be opened, or that a newer version wrote, stops the start; memory never stands in.
+Write-ahead log with `synchronous = FULL`: what `record` has returned for survives `kill -9` and a power cut.
+A file that cannot be opened, or that a newer version wrote, stops the start; there is no fallback to memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import FileLocks
 from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Maintenance, conversation_of
 from sidecar.store.sqlite.record import alike, record
-from sidecar.store.sqlite.reopen import Renewal, ReopeningWorker
+from sidecar.store.sqlite.reopen import Reopener, ReopeningWorker
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.threads import THREAD, thread_of
 
@@ -77,14 +77,14 @@ _ADD_SUMMARY = """
     SELECT number, ?, ?, ?, ? FROM conversation WHERE id = ?
     ON CONFLICT (conversation, hash) DO NOTHING"""
 # A value that is replaced gets a new number.
-_REMEMBER = "INSERT OR REPLACE INTO learned (name, value) VALUES (?, ?)"
-_FORGET = """
+_SAVE_LEARNED = "INSERT OR REPLACE INTO learned (name, value) VALUES (?, ?)"
+_DROP_OLDEST_LEARNED = """
     DELETE FROM learned
     WHERE number <= (SELECT number FROM learned ORDER BY number DESC LIMIT 1 OFFSET ?)"""
-_RECALL = "SELECT name, value FROM learned ORDER BY number"
+_LOAD_LEARNED = "SELECT name, value FROM learned ORDER BY number"
 
 _HINTS = {
-    sqlite3.SQLITE_BUSY: " (another process is writing to it: start again when that has ended)",
+    sqlite3.SQLITE_BUSY: " (another process is writing to it: try again when it has finished)",
     sqlite3.SQLITE_CORRUPT: " (it is damaged: put a backup in its place, or set `store` to another file)",
     sqlite3.SQLITE_NOTADB: " (put a backup in its place, or set `store` to another file)",
 }
@@ -93,21 +93,21 @@ _LOCK_TIMEOUT = 5.0  # seconds to wait for another process's lock
 
 
 class SQLiteStore(Maintenance):
-    """A store in the SQLite file `file`, made if it is not there (its folder has to be). `shared`: with
-    processes that write as much as this one."""
+    """A store in the SQLite file `file`, which is created if missing (its folder must exist). `shared`:
+    other processes write to it as often as this one."""
 
     def __init__(self, file: str, *, secret: str = "", shared: bool = False) -> None:
         self._file = file
         self.secret = secret.encode()
         self._given = self.secret
-        self._renewal = Renewal()
-        self._turns = FileLocks(f"{file}-turns")
-        self._tips = TipCache(file, self._turns)
+        self._reopener = Reopener()
+        self._locks = FileLocks(f"{file}-turns")
+        self._tips = TipCache(file, self._locks)
         self._writer = self._worker("writer", self._connect_to_write, commits=True)
         self._reader = self._worker("reader", self._connect, commits=False)
         self._writer.begun = self._tips.begin
         if shared:
-            self._writer.alone = self._turns.writing
+            self._writer.alone = self._locks.writing
 
     async def open(self) -> None:
         try:
@@ -118,18 +118,18 @@ class SQLiteStore(Maintenance):
             raise StoreUnavailable(
                 f"cannot open the store {self._file}: {error}{self._hint(error)}"
             ) from error
-        self._renewal.is_wanted = True
+        self._reopener.is_wanted = True
 
     async def close(self) -> None:
-        self._renewal.is_wanted = False
-        await self._renewal.over()
+        self._reopener.is_wanted = False
+        await self._reopener.over()
         await self._writer.stop()
         await self._reader.stop()
-        self._turns.close()
+        self._locks.close()
 
     async def check(self) -> None:
-        if self._renewal.failed is not None:
-            await self._reader.do(self._renewal.failed)
+        if self._reopener.failed is not None:
+            await self._reader.do(self._reopener.failed)
 
     def waiting(self) -> tuple[int, int]:
         return self._reader.waiting, self._writer.waiting
@@ -176,7 +176,7 @@ class SQLiteStore(Maintenance):
         return [thread_of(conversation, row) for row in rows]
 
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
-        return self._turns.turn(name, wait)
+        return self._locks.hold(name, wait)
 
     async def record(self, update: ConversationUpdate) -> None:
         left = None
@@ -206,13 +206,13 @@ class SQLiteStore(Maintenance):
 
     async def save_learned(self, name: str, value: bytes) -> None:
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(_REMEMBER, (name, value))
-            connection.execute(_FORGET, (MAX_LEARNED,))
+            connection.execute(_SAVE_LEARNED, (name, value))
+            connection.execute(_DROP_OLDEST_LEARNED, (MAX_LEARNED,))
 
         await self._writer.do(write)
 
     async def load_learned(self) -> dict[str, bytes]:
-        return dict(await self._reader.do(lambda reader: reader.execute(_RECALL).fetchall()))
+        return dict(await self._reader.do(lambda reader: reader.execute(_LOAD_LEARNED).fetchall()))
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         where, values = ('AND (id = ? OR "key" = ?)', (name, name)) if name is not None else ("", ())
@@ -227,16 +227,16 @@ class SQLiteStore(Maintenance):
         self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool
     ) -> ReopeningWorker:
         name = f"sidecar-store-{name}"
-        return ReopeningWorker(name, connect, commits=commits, file=self._file, renewal=self._renewal)
+        return ReopeningWorker(name, connect, commits=commits, file=self._file, reopener=self._reopener)
 
     def _connect(self) -> sqlite3.Connection:
-        # sqlite3 would begin transactions by itself; the worker does that, for groups of jobs.
+        # The worker begins transactions itself, one for each group of jobs.
         connection = sqlite3.connect(
             self._file, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
         )
         connection.execute("PRAGMA foreign_keys = ON")
-        # No `mmap_size`: a read error of a mapped file is a signal that ends the process.
-        connection.execute("PRAGMA temp_store = MEMORY")  # a full disk is no reason not to read
+        # No `mmap_size`: a read error in a mapped file raises SIGBUS, which ends the process.
+        connection.execute("PRAGMA temp_store = MEMORY")  # reads work on a full disk
         return connection
 
     def _connect_to_write(self) -> sqlite3.Connection:
@@ -244,7 +244,7 @@ class SQLiteStore(Maintenance):
         _make_private(self._file)
         connection = self._connect()
         try:
-            # First of all, since a file that is not ours has to stay as it is.
+            # First, so that a file of another program is left unchanged.
             migrate(connection, f"the store {self._file}")
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
@@ -255,7 +255,7 @@ class SQLiteStore(Maintenance):
             self.secret = self._given or kept
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
-                _touch(connection)  # a read-only file is noticed now, and not at the first turn
+                _touch(connection)  # detects a read-only file now, not at the first write
         except BaseException:
             connection.close()
             raise
@@ -276,13 +276,13 @@ class SQLiteStore(Maintenance):
 
 
 def _make_private(file: str) -> None:
-    """Make the file, if it is not there, for its owner alone; SQLite gives those beside it the same mode."""
-    with suppress(OSError):  # it is there already; or SQLite, which comes next, says what is wrong
+    """Create a missing file, for its owner alone; SQLite gives the files beside it the same mode."""
+    with suppress(OSError):  # it exists already, or SQLite reports the error next
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log. SQLite does not wait for the lock that this takes, so we do."""
+    """Switch to WAL mode. SQLite's busy timeout does not cover the lock that this takes, so we retry."""
     end = time.monotonic() + _LOCK_TIMEOUT
     while connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         try:
@@ -294,10 +294,10 @@ def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 def _touch(connection: sqlite3.Connection) -> None:
-    """Write something, and leave it as it is."""
+    """Write without changing anything, which fails on a read-only file."""
     # There is always one, also where the settings have another that goes before it.
     connection.execute("UPDATE secret SET value = value")
-    # SQLite finds that nothing has changed, and writes no page. This one it does write.
+    # SQLite writes no page for an UPDATE that changes nothing, but it does write a pragma.
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.execute(f"PRAGMA user_version = {version}")
 
@@ -339,7 +339,7 @@ _HOLDERS = (_FIND_HOLDER, _FIND_ECHO_HOLDER)
 def _holders(
     connection: sqlite3.Connection, queries: Sequence[str], value: bytes, most: int
 ) -> Iterator[int]:
-    """The conversations (their numbers) that hold this hash or digest: the newest, at most so many."""
+    """The row numbers of the newest `most` conversations that hold this hash or digest."""
     below = _NEWER_THAN_ALL
     for _ in range(most):
         found = [connection.execute(query, (value, below)).fetchone()[0] for query in queries]
@@ -382,7 +382,7 @@ def _candidates(
 
 
 def _summary(connection: sqlite3.Connection, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
-    # The texts of all fronts would be much to read for the one that is wanted.
+    # Hashes first: reading the texts of all summaries to find one would be expensive.
     known = {hash: number for number, hash in connection.execute(_FIND_FRONTS, (conversation,))}
     for hash in hashes:
         if hash in known:

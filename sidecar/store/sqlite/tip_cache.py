@@ -1,11 +1,12 @@
-"""Where the conversations stand that this process recorded last: the usual turn is found without asking.
+"""A cache of the last recorded message of each conversation: the common request needs no query.
 
-Rule: what is at hand is never other than what the file would say. So it is dropped as a whole when another
-process has written (each that writes puts a stamp of its own into the file beside the store), when another
-file has come under the name, and when this process deletes or replaces anything. What others did may be a
-moment old before it is noticed; who must not miss it asks the store.
+Rule: the cache never differs from the file. It is cleared as a whole when another process has written (each
+writer puts a stamp of its own into the lock file), when another file appears under the name, and when this
+process deletes or replaces anything. A write by another process may go unnoticed for a moment; a caller that
+must not miss it queries the store.
 
-A tip is held only if no other message of its conversation reads like it, so that its hash alone names it.
+A tip is cached only if no other message of its conversation has the same content, so that its hash alone
+identifies it.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from sidecar.store.sqlite.file_locks import FileLocks
 
 __all__ = ["CachedTip", "TipCache"]
 
-_MAX_SIZE = 16 << 20  # bytes of messages that are held
-_OVERHEAD = 1024  # bytes that a conversation takes besides; its ids are short
+_MAX_SIZE = 16 << 20  # bytes of cached messages
+_OVERHEAD = 1024  # bytes for a conversation besides its messages; its ids are short
 _COPIES = 2  # once a request has read the body, what it says is held a second time
 _PER_CHARACTER = 4  # bytes that one takes at most
-_STAMP_INTERVAL = 0.02  # seconds between two looks at the stamp
+_STAMP_INTERVAL = 0.02  # seconds between two reads of the stamp
 
 
 class CachedTip(msgspec.Struct, frozen=True):
-    """How a turn left its conversation, in the era in which it was recorded."""
+    """A conversation after an update, and the era of the cache in which that was recorded."""
 
     conversation: Conversation
     tip: Node
@@ -44,11 +45,11 @@ class CachedTip(msgspec.Struct, frozen=True):
 class TipCache:
     """The tips of conversations; used by the event loop, and by the writing thread where it is said."""
 
-    def __init__(self, file: str, turns: FileLocks, room: int = _MAX_SIZE) -> None:
+    def __init__(self, file: str, locks: FileLocks, room: int = _MAX_SIZE) -> None:
         self._file = file
-        self._turns = turns
-        self._stamp = secrets.token_bytes(turns.STAMP)
-        #: Another object after every event that makes what is held doubtful; None while that cannot be told.
+        self._locks = locks
+        self._stamp = secrets.token_bytes(locks.STAMP)
+        #: Replaced by a new object whenever the cache may be stale; None while that is unknown.
         self._era: object | None = None
         self._held: OrderedDict[str, CachedTip] = OrderedDict()
         self._room = room
@@ -58,11 +59,11 @@ class TipCache:
         self._version = 0
 
     def opened(self) -> None:
-        """In the writing thread: the file has been opened, and may be another."""
+        """In the writer thread: the file has been opened, and may be another one."""
         self._era = None
 
     def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
-        """What the store would find; None if that is not known here."""
+        """What the store would find; None on a cache miss."""
         left = self._held.get(ids[0])
         if left is None or left.era is not self._era:
             return None
@@ -72,7 +73,7 @@ class TipCache:
         return Found(left.conversation, {hash: [left.tip]}, is_tip=True)
 
     def keep(self, conversation: str, left: CachedTip | None) -> None:
-        """Hold how a turn has left its conversation; None if that cannot be told by one tip."""
+        """Cache a conversation after an update; None if a single tip cannot describe it."""
         before = self._held.pop(conversation, None)
         if before is not None:
             self._taken -= _size(before)
@@ -84,39 +85,39 @@ class TipCache:
             self._taken -= _size(self._held.popitem(last=False)[1])
 
     def clear(self) -> None:
-        """Something has been deleted or replaced."""
+        """Drop everything: something has been deleted or replaced."""
         self._era = object() if self._era is not None else None
 
     def begin(self, connection: sqlite3.Connection) -> None:
-        """In the writing thread, while no other process can write: take note if one has.
+        """In the writer thread, while no other process can write: clear the cache if one has written.
 
-        SQLite itself tells that, also of programs that put no stamp; but to this connection alone.
+        `PRAGMA data_version` also detects programs that put no stamp, but on this connection only.
         """
         version = connection.execute("PRAGMA data_version").fetchone()[0]
         try:
-            if self._era is None or version != self._version or self._turns.stamp() != self._stamp:
-                self._era = None  # until all is in place: the event loop looks on
+            if self._era is None or version != self._version or self._locks.stamp() != self._stamp:
+                self._era = None  # until all is in place: the event loop reads it meanwhile
                 self._version = version
-                self._turns.put_stamp(self._stamp)
+                self._locks.put_stamp(self._stamp)
                 self._identity = self._found()
                 self._era = object()
-        except (OSError, StoreUnavailable):  # whoever needs that file says what is wrong with it
+        except (OSError, StoreUnavailable):  # whoever needs that file reports the error
             self._era = None
 
     def holds(self, conversation: str, node: bytes) -> bool:
-        """In the writing thread: is this still the tip of the conversation, and does nothing read like it?"""
+        """In the writer thread: is this still the tip, and the only message with its content?"""
         left = self._held.get(conversation)
         return left is not None and left.era is self._era and left.tip.id == node
 
     def left(self, conversation: Conversation, tip: Node) -> CachedTip | None:
-        """In the writing thread: what to `keep` of a turn that is being recorded."""
+        """In the writer thread: what to `keep` of an update that is being recorded."""
         return CachedTip(conversation, tip, self._era) if self._era is not None else None
 
     def _is_alone(self) -> bool:
         now = time.monotonic()
         if now - self._looked > _STAMP_INTERVAL:
             try:
-                if self._turns.stamp() != self._stamp or self._found() != self._identity:
+                if self._locks.stamp() != self._stamp or self._found() != self._identity:
                     self.clear()
                     return False
             except (OSError, StoreUnavailable):
@@ -125,13 +126,13 @@ class TipCache:
         return True
 
     def _found(self) -> tuple[int, int]:
-        """Which file there is under the name."""
+        """The identity of the file that is under the name now."""
         found = os.stat(self._file)
         return found.st_dev, found.st_ino
 
 
 def _size(left: CachedTip) -> int:
-    """In bytes of memory, about; what an upstream may make as long as it likes counts in full."""
+    """Estimated bytes of memory; fields whose length the upstream chooses count in full."""
     tip = left.tip
     told = len(tip.model or "") + len(tip.finish_reason or "")
     return _COPIES * len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _OVERHEAD

@@ -1,10 +1,10 @@
 """A thread with a SQLite connection of its own, fed through a queue.
 
-The writing worker commits in groups: whatever waits when it comes round goes into one transaction, so
-that a hundred turns that end together cost one sync of the disk and none of them waits for a timer.
-What is asked for in one round of the event loop is handed over together, for it is waking the thread that
-costs most. A job that fails does not take its group along: the group is rolled back and done one by one.
-A store that is locked fails the whole group at once: each waiting anew would only hold up the queue.
+The writing worker commits in groups: all jobs that wait go into one transaction, so that a hundred replies
+that end together cost one fsync, and none waits for a timer. Jobs from one iteration of the event loop are
+handed over together, since waking the thread is what costs most. A job that fails does not fail its group:
+the group is rolled back and run one by one. A locked store fails the whole group at once: retries would
+only hold up the queue.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["MAX_WAITING", "Job", "Worker"]
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 
-# Larger groups save nothing more and let the first of the group wait for the last.
+# Larger groups save nothing more, and their first job waits for the last.
 _MAX_GROUP = 128
-#: So many jobs may wait. Every stream that ends is one, so there have to be thousands.
+#: How many jobs may wait. Every stream that ends is one, so there have to be thousands.
 MAX_WAITING = 8192
 
 
@@ -77,7 +77,7 @@ class Worker:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     async def do(self, job: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `job` in the thread. Raises `StoreUnavailable` for whatever SQLite has against it, also a
+        """Run `job` in the thread. Raises `StoreUnavailable` for every error of SQLite, also a
         text that is no UTF-8, if the worker has not been started or has been stopped, and if too many wait.
 
         A caller that is cancelled no longer waits; the job is done all the same.
@@ -85,7 +85,7 @@ class Worker:
         if self._loop is None or not self.is_open:
             raise StoreUnavailable("the store is not open")
         if self.waiting >= MAX_WAITING:
-            raise StoreUnavailable(f"the store is too slow: {self.waiting} jobs wait for it")
+            raise StoreUnavailable(f"the store is too slow: {self.waiting} jobs are waiting")
         future: asyncio.Future[T] = self._loop.create_future()
         self.waiting += 1
         if not self._asked:
@@ -133,7 +133,7 @@ class Worker:
                 future.set_result(result)
 
     def _next_group(self) -> list[_Asked]:
-        """What waits, at least one job; nothing when the worker is to stop."""
+        """All jobs that wait, at least one; none when the worker is to stop."""
         try:
             while not self._is_ending and len(self._pending) < _MAX_GROUP:
                 asked = self._queue.get(block=not self._pending)
@@ -142,7 +142,7 @@ class Worker:
                 else:
                     self._pending += asked
         except Empty:
-            pass  # that is all there is
+            pass  # the queue is empty
         group, self._pending = self._pending[:_MAX_GROUP], self._pending[_MAX_GROUP:]
         return group
 
