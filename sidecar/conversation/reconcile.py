@@ -8,6 +8,9 @@ Usually one look-up by hash finds the place (`places` names the hashes, `settled
 Only where that does not reach the last assistant message is the tree walked (`walk`), by content
 first and by echo second; the caller then remembers the echo, so that the next request is a look-up
 again.
+
+This is about requests that bring their history. Where new words without one continue is decided in
+`exchange/thin.py`, and which of the two a request is in `exchange/decide.py`.
 """
 
 from __future__ import annotations

@@ -124,10 +124,10 @@ class TestFiles:
 
         code, err = bring()
         assert code == 0
-        assert "uploads beside the file is a link, and not followed: name the folder with --uploads" in err
+        assert "uploads beside the file is a symbolic link and not followed: name it with --uploads" in err
         assert images(run) == []
         webui.add("chat-2", picture("f"))
-        assert "is a link" not in bring("--uploads", str(link))[1]
+        assert "symbolic link" not in bring("--uploads", str(link))[1]
         assert images(run) == [b"own"]
 
     def test_no_more_is_read_than_a_request_could_carry(self, run, bring, webui, folder, monkeypatch):
@@ -165,22 +165,22 @@ def deep(depth):
 
 
 LEFT_OUT = {
-    "nested too deep to be read": (deep(100_000), "nested too deep"),
-    "half a character": (history(alone(content="\ud800")), "half a character"),
-    "half a character as a role": (history(alone(role="\ud800")), "half a character"),
-    "half a character as an id": (history({"\ud800": HI}), "half a character"),
+    "nested too deep to be read": (deep(100_000), "nested too deeply"),
+    "half a character": (history(alone(content="\ud800")), "half of a surrogate pair"),
+    "half a character as a role": (history(alone(role="\ud800")), "half of a surrogate pair"),
+    "half a character as an id": (history({"\ud800": HI}), "half of a surrogate pair"),
     "half a character as a model": (
         history(alone(role="assistant", model="\ud800")),
-        "half a character",
+        "half of a surrogate pair",
     ),
-    "a model that no database keeps": (history(alone(role="assistant", model="a\0b")), "a name in it"),
+    "a model that no database keeps": (history(alone(role="assistant", model="a\0b")), "name that cannot be"),
     "a circle": (
         history({"a": {**HI, "parentId": "b"}, "b": {**HI, "parentId": "a"}}),
-        "follow each other in a circle",
+        "form a cycle",
     ),
     "too many answers to one": (
         history({str(at): HI for at in range(300)}),
-        "more than 250 messages follow the same one",
+        "more than 250 messages follow the same message",
     ),
     "too many values": ('{"a":[' + "0," * 4_100_000 + "0]}", "too many values"),
     "larger than SQLite may read": ("x" * (65 << 20), "a value is too large"),
@@ -435,7 +435,7 @@ def test_whatever_a_row_holds_the_import_ends_and_brings_the_rest(real, capsys, 
     assert time.process_time() - begun < MOST
     assert code in (0, 1), err
     assert "a fault of its own" not in err
-    assert "is not understood" not in err
+    assert "unknown structure" not in err
     assert main(["export", "--conversation", "good", *store]) == 0
     assert main(["verify", *store]) == 0
 

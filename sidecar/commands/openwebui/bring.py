@@ -71,14 +71,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 async def run(settings: Settings, args: Namespace) -> int:
-    """Import all chats of this database, or those of one user, into the store, which is made if need be.
+    """Import all chats of this database, or those of one user, into the store, which is created if missing.
 
     Returns 1 if one of them could not be read: it is skipped and reported, the others are imported.
     """
     who, says = TenantSelector.from_args(args), args.says
     with opened(args.file, args.uploads) as database:
         if database.has_link:
-            log.warning("uploads beside the file is a link, and not followed: name the folder with --uploads")
+            log.warning("uploads beside the file is a symbolic link and not followed: name it with --uploads")
         by_user = says == "chat-and-user" and needs(settings, user=True)[1]
         asks = replace(who, user="" if by_user else None)
         rules = _Rules(settings, says, asks.credential(settings))
@@ -130,10 +130,10 @@ async def _bring_or_leave_out(
     except SidecarError:  # ours, and so it would be for the next one
         raise
     except UnicodeError:
-        _leave_out(Unreadable("it has half a character in it", chat.id), done)
+        _leave_out(Unreadable("it contains half of a surrogate pair", chat.id), done)
     except Exception as error:  # whatever a foreign file may hold, the other chats are not to blame
         log.debug("a chat is left out", exc_info=error)
-        _leave_out(Unreadable(f"it is not understood ({type(error).__name__})", chat.id), done)
+        _leave_out(Unreadable(f"it has an unknown structure ({type(error).__name__})", chat.id), done)
 
 
 def _leave_out(error: Unreadable, done: Counter[str]) -> None:
@@ -171,7 +171,7 @@ async def _bring_one(chat: Chat, database: Database, store: Store, rules: _Rules
 
 def _message(chain: Chain, raw: bytes) -> Message:
     if is_too_deep(raw):
-        raise Unreadable("a message is nested too deep")
+        raise Unreadable("a message is nested too deeply")
     return chain.message(raw)
 
 
@@ -179,7 +179,7 @@ def _storable(name: str) -> str:
     """A name that every store can keep, in the store itself and not in JSON."""
     name.encode()
     if "\0" in name:
-        raise Unreadable("it has a name in it that cannot be kept")
+        raise Unreadable("it contains a name that cannot be stored")
     return name
 
 
@@ -198,16 +198,16 @@ def _left_out(chat: Chat, settings: Settings) -> str | None:
 
 
 def _in_order(messages: _Messages) -> Iterator[str]:
-    """Parents before children, else the oldest first; what hangs on nothing that is there, at the root."""
+    """Parents before children, otherwise oldest first; a message without its parent becomes a root."""
     children: dict[str | None, list[tuple[float, int, str]]] = {}
     for at, (id, each) in enumerate(messages.items()):
         parent = each.get("parentId")
         parent = parent if isinstance(parent, str) and parent in messages and parent != id else None
         children.setdefault(parent, []).append((time_of(each.get("timestamp")) or 0.0, at, id))
     if max(map(len, children.values())) > _MAX_SIBLINGS:
-        raise Unreadable(f"more than {_MAX_SIBLINGS} messages follow the same one")
+        raise Unreadable(f"more than {_MAX_SIBLINGS} messages follow the same message")
     if None not in children:
-        raise Unreadable("its messages follow each other in a circle")
+        raise Unreadable("its messages form a cycle")
     waiting = children.pop(None, [])
     heapq.heapify(waiting)
     while waiting:

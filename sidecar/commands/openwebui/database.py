@@ -256,7 +256,7 @@ def _decoded(value: object) -> Any:
     except ValueError:  # older versions kept some texts as they are
         return value
     except RecursionError as error:
-        raise Unreadable("its JSON is nested too deep") from error
+        raise Unreadable("its JSON is nested too deeply") from error
 
 
 def _pieces(value: str | bytes) -> int:

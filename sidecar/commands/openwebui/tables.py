@@ -1,7 +1,7 @@
 """A plain table of a foreign SQLite file, each row read by its key.
 
-Rule: nothing of the file is run. A view, a virtual table and a column that is computed are not there, and no
-question takes longer for an index that is missing: rows are found by their key, which is never searched for.
+Rule: nothing in the file is executed. Views, virtual tables and generated columns are ignored, and no query
+becomes slow because an index is missing: rows are read by their primary key, never searched for.
 """
 
 from __future__ import annotations

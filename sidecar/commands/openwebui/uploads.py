@@ -1,8 +1,8 @@
-"""The images that were uploaded to an Open WebUI, out of one folder and no other.
+"""The images that were uploaded to Open WebUI, from one folder and no other.
 
-Rule: a database says what files there are, and who made it may name any. So only the last part of a path
-counts, and is read in the folder that lies beside the database or that the operator names: no link out of it,
-nothing but a regular file, never more than fits into a request.
+Rule: the database names the files, and whoever made it may name any. So only the last part of a path
+counts, in the folder beside the database or the one that the operator names: no symbolic link out of it,
+only regular files, and never more than fits into a request.
 """
 
 from __future__ import annotations
