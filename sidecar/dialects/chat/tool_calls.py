@@ -78,8 +78,11 @@ class Calls(Growing):
             place = order = piece.place
             there = self._at.get(place)
             self._indexed = True
-            if there is None and piece.is_only_arguments and self._latest and self._latest.is_open:
-                return self._latest
+            if piece.id is None and not piece.name:  # as nearly every piece
+                if there is not None:
+                    return there
+                if piece.has_arguments and self._latest is not None and self._latest.is_open:
+                    return self._latest
         held = there if piece.id is None else self._named.get(str(piece.id), there)
         is_new = there is None or (held is there and piece.id is None and there.number >= known)
         if held is None or piece.opens_another(held, is_new):
@@ -126,9 +129,10 @@ class _Piece:
             name, self.arguments = self.function.pop("name", None), self.function.pop("arguments", None)
         self.name = name if isinstance(name, str) else ""
         id = self.rest.pop("id", None)
-        self.id = id if id != "" and type(id) in (str, int, float) else None
-        if isinstance(id, (str, int, float)) and not isinstance(id, bool):
+        self.id = None
+        if type(id) in (str, int, float):
             self.rest["id"] = id
+            self.id = id if id != "" else None
 
     @property
     def is_nameless(self) -> bool:
@@ -136,9 +140,9 @@ class _Piece:
         return self.place is None and self.id is None and not self.name
 
     @property
-    def is_only_arguments(self) -> bool:
-        """Does it say nothing but how the arguments go on?"""
-        return self.id is None and not self.name and type(self.arguments) is str and self.arguments != ""
+    def has_arguments(self) -> bool:
+        """Does it say how a text of arguments goes on?"""
+        return type(self.arguments) is str and self.arguments != ""
 
     def opens_another(self, call: _Call, new_place: bool) -> bool:
         """Whether this begins a call of its own, although it names `call` or stands in its place.
@@ -199,13 +203,15 @@ class _Call:
         return bool(self._name.pieces) and not self.arguments.are_whole()
 
     def add(self, piece: _Piece) -> None:
-        merge(self._fields, piece.rest, OBJECT)
+        if piece.rest:
+            merge(self._fields, piece.rest, OBJECT)
         if piece.function is None:
             return
         if piece.name and not (self._name.pieces and self.arguments.begun):
             self._name.add(piece.name)
         self.arguments.add(piece.arguments)
-        self._function = merge(self._function or {}, piece.function, OBJECT)
+        if piece.function or self._function is None:
+            self._function = merge(self._function or {}, piece.function, OBJECT)
 
     def value(self, finished: bool) -> dict[str, Any]:
         fields = dict(self._fields)
