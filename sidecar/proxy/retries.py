@@ -23,7 +23,7 @@ from sidecar.exchange.plan import Plan
 from sidecar.proxy import form_retry, overflow_retry
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
-from sidecar.upstream.error_probe import error_of
+from sidecar.upstream.error_probe import PROBE_TIMEOUT, PROBES_TIMEOUT, error_of
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["MAX_REQUESTS", "send"]
@@ -50,6 +50,7 @@ async def send(
     progress.head = time.monotonic()
     if services.settings.upstream_agent:
         return first, composed
+    began = time.monotonic()
     try:
         error = await error_of(first, call.dialect)
     except BaseException:  # the client left: so must we
@@ -57,7 +58,8 @@ async def send(
         raise
     if not error and services.background.forms.is_empty:
         return first, composed  # as most
-    tries = _Tries(services, call, plan, request, first, composed, error)
+    held = time.monotonic() - began
+    tries = _Tries(services, call, plan, request, first, composed, error, held)
     try:
         await tries.heal()
     except BaseException:
@@ -90,6 +92,8 @@ class _Tries:
     composed: UpstreamRequest
     #: The error that the answer is; nothing if it is none.
     error: bytes
+    #: So many seconds its answers were held back, until it was known what they are.
+    held: float
     requests: int = 1
     #: Requests that were sent anew, by their cause; of the answer that is given.
     cuts: int = 0
@@ -160,7 +164,10 @@ class _Tries:
         if self.before_cuts is None or self.answer is not self.before_cuts[0]:
             self.answer.close()
         self.answer, self.composed = answer, revised
-        self.error = await error_of(answer, self.call.dialect)
+        began = time.monotonic()
+        left = max(0.0, PROBES_TIMEOUT - self.held)
+        self.error = await error_of(answer, self.call.dialect, min(PROBE_TIMEOUT, left))
+        self.held += time.monotonic() - began
         return True
 
     def _end_of_cuts(self, *, is_taken: bool) -> None:

@@ -2,7 +2,8 @@
 
 Rules: an error's body is read whole, up to a limit; the head of an event stream until the first event that
 tells, and of any other answer until it does not begin like an error. Nothing is held back for longer than
-`PROBE_TIMEOUT`. What was read goes to the client as it came, unless the request is sent anew.
+`PROBE_TIMEOUT`, nor all answers to one request together for longer than `PROBES_TIMEOUT`. What was read goes
+to the client as it came, unless the request is sent anew.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from sidecar.dialects.sse import is_stream
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 
-__all__ = ["PROBE_TIMEOUT", "error_of"]
+__all__ = ["PROBES_TIMEOUT", "PROBE_TIMEOUT", "error_of"]
 
 #: So long a client waits at most for the head of its answer on our account, in seconds.
 PROBE_TIMEOUT = 1.0
+#: And so long for all answers to one request, if it is sent several times.
+PROBES_TIMEOUT = 2.0
 _MAX_ERROR_SIZE = 64 << 10  # bytes of an error
 
 # How an error begins that is sent as if it were an answer, less its white space.
@@ -30,8 +33,9 @@ _NO_STREAM = (b"", b"{")  # which nearly every other answer begins with, and an 
 _TOLD = 64  # bytes of which a body that is no event stream may be blank before it begins
 
 
-async def error_of(answer: UpstreamResponse, dialect: Dialect) -> bytes:
-    """The error that the answer is, in its body or in its first event; nothing if it is none."""
+async def error_of(answer: UpstreamResponse, dialect: Dialect, timeout: float = PROBE_TIMEOUT) -> bytes:
+    """The error that the answer is, in its body or in its first event; nothing if it is none, or if that is
+    not known within so many seconds."""
     answer.peek_nowait()
     first = _First(answer, dialect) if answer.status < 300 and _is_stream(answer) else None
     if first is not None and first.look() == "answer":
@@ -39,7 +43,7 @@ async def error_of(answer: UpstreamResponse, dialect: Dialect) -> bytes:
     if first is None and answer.status < 300 and not _may_be_error(_plain(answer)):
         return b""  # as most, and nobody had to wait for it
     try:
-        async with asyncio.timeout(PROBE_TIMEOUT):
+        async with asyncio.timeout(timeout):
             if first is not None:
                 return await first.error()
             return await (_whole(answer) if answer.status >= 300 else _begun_as_error(answer, dialect))

@@ -398,6 +398,24 @@ async def test_content_waits_for_nothing_and_a_role_alone_not_long(sidecar: Side
         gate.clear()
 
 
+async def test_all_answers_to_one_request_are_held_back_for_a_limited_time_together(
+    sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("sidecar.proxy.retries.PROBES_TIMEOUT", 0.0)
+    clock = asyncio.get_running_loop().time
+    gate = asyncio.Event()
+    role, *rest = told("one two")
+    upstream.will(sends(body_of(engine.groq(0, 0, 0)), status=400), streams(role, gate, *rest))
+    begun = clock()
+    data = json.dumps({"model": "m", "messages": chat(*turns(21)), "stream": True}).encode()
+    async with sidecar.http.post(sidecar.url + CHAT, data=data, headers=named("a")) as response:
+        assert await response.content.readany() == role
+        assert clock() - begun < PROBE_TIMEOUT / 2
+        gate.set()
+        assert (await response.content.read()).endswith(DONE)
+    assert len(upstream.requests) == 2
+
+
 async def test_a_client_that_leaves_while_it_heals_cancels_the_upstream(sidecar: Sidecar, upstream: Upstream):
     upstream.will(sends(body_of(engine.groq(0, 0, 0)), status=400), waits(asyncio.Event(), says()))
     asked = asyncio.create_task(sidecar.ask(*turns(21), id="a"))
