@@ -63,6 +63,14 @@ def slow(sidecar: Sidecar) -> Iterator[None]:
         other.close()
 
 
+async def until_a_commit_waits(sidecar: Sidecar) -> None:
+    async with asyncio.timeout(10):
+        while await sidecar.metric('sidecar_store_waiting{work="write"}') == 0:
+            await asyncio.sleep(0.005)
+    # One more answer: what the sidecar had written for the client by then has arrived.
+    await sidecar.metric("sidecar_store_waiting")
+
+
 def asking(sidecar: Sidecar, *, id: str = "a", **body: object):
     data = json.dumps({"model": "m", "messages": chat("hi"), **body}).encode()
     return sidecar.http.post(sidecar.url + CHAT, data=data, headers=named(id))
@@ -107,7 +115,7 @@ async def test_a_stream_ends_for_the_client_only_when_it_is_stored(sidecar: Side
             shown = b"".join(pieces[:-1])
             assert await response.content.readexactly(len(shown)) == shown
             end = asyncio.ensure_future(response.content.read())
-            await asyncio.sleep(0.15)
+            await until_a_commit_waits(sidecar)
             assert not end.done()
         assert await end == DONE
         assert (await sidecar.only()).branches == [["hi", "one two"]]
@@ -117,7 +125,7 @@ async def test_a_body_ends_for_the_client_only_when_it_is_stored(sidecar: Sideca
     with slow(sidecar):
         asked = asyncio.create_task(sidecar.ask("hi", id="a"))
         await eventually(lambda: len(upstream.requests) == 1)
-        await asyncio.sleep(0.15)
+        await until_a_commit_waits(sidecar)
         assert not asked.done()
     assert (await asked).json["choices"][0]["message"]["content"] == "ok"
     assert (await sidecar.only()).branches == [["hi", "ok"]]
