@@ -134,6 +134,11 @@ class TestAroundTheReplies:
         assembled = from_stream(stream(chunk(content="a"), broken))
         assert (assembled.error, assembled.replies[0].finish_reason) == (b'{"code": 502}', "error")
 
+    def test_an_error_may_stand_in_a_delta(self):
+        assembled = from_stream(stream(chunk(content="a"), chunk(error={"code": 502})))
+        assert (assembled.error, assembled.replies[0].failed) == (b'{"code":502}', True)
+        assert json.loads(assembled.replies[0].message)["content"] == "a"
+
     @pytest.mark.parametrize(
         "error",
         [
