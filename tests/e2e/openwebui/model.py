@@ -13,6 +13,8 @@ A word in square brackets in the last user message tells what shall happen:
     [ends at 8]     a list of numbers that stops for length; going on from it gives the rest
     [same]          an answer that reads like any other to this word
 
+With a `provider` it refuses what that one refuses, and calls a tool once for every question.
+
 Every other answer says how many there were before it, so that no two read alike.
 """
 
@@ -28,6 +30,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+
+from tests.referee.models import extras
+from tests.referee.profiles import Profile, Refusal, refused
+from tests.referee.talk import call
 
 __all__ = ["MODELS", "Asked", "Model", "text_of"]
 
@@ -91,6 +97,10 @@ class Model:
         self.told = 0
         #: Raises the HTTP error that a request shall get, or does nothing.
         self.refuses: Callable[[dict[str, Any]], None] = lambda body: None
+        #: The names of its models.
+        self.names: list[str] = list(MODELS)
+        self.provider: Profile | None = None
+        self.refusals: list[Refusal] = []
         self._runner: web.AppRunner | None = None
 
     @property
@@ -107,6 +117,7 @@ class Model:
 
     def clear(self) -> None:
         self.asked, self.told = [], 0
+        self.names, self.provider, self.refusals = list(MODELS), None, []
         self.refuses = lambda body: None
 
     async def start(self) -> None:
@@ -143,7 +154,7 @@ class Model:
         await self.quiet()
 
     async def _models(self, _request: web.Request) -> web.Response:
-        data = [{"id": each, "object": "model", "created": 1, "owned_by": "tests"} for each in MODELS]
+        data = [{"id": each, "object": "model", "created": 1, "owned_by": "tests"} for each in self.names]
         return web.json_response({"object": "list", "data": data})
 
     async def _embeddings(self, request: web.Request) -> web.Response:
@@ -172,6 +183,8 @@ class Model:
         if asked.task is not None:
             return await self._tell(request, asked, _TASKS.get(asked.task, "Merged by the model."))
         self.refuses(asked.body)
+        if self.provider is not None:
+            return await self._provide(request, asked, self.provider)
         question = next(text_of(each) for each in reversed(asked.body["messages"]) if each["role"] == "user")
         for status in (500, 429):
             if f"[{status}]" in question:
@@ -184,8 +197,27 @@ class Model:
             return await self._tell(request, asked, "Let me look. ", calls=calls)
         return await self._tell(request, asked, _text(asked, question, self.told), question)
 
+    async def _provide(self, request: web.Request, asked: Asked, provider: Profile) -> web.StreamResponse:
+        refusal = refused(provider, await request.read())
+        if refusal is not None:
+            self.refusals.append(refusal)
+            return web.json_response(refusal.body, status=refusal.status)
+        self.told += 1
+        made = call(f"callno{self.told:03}", '{"a": 1}', "get_current_timestamp")
+        told = extras(provider, made)
+        calls = [{"index": at, **each} for at, each in enumerate(told.pop("tool_calls"))]
+        is_done = asked.body["messages"][-1]["role"] == "tool"
+        text = f"Answer {self.told} by {provider.name}."
+        return await self._tell(request, asked, text, calls=None if is_done else calls, more=told)
+
     async def _tell(
-        self, request: web.Request, asked: Asked, text: str, how: str = "", calls: list[dict] | None = None
+        self,
+        request: web.Request,
+        asked: Asked,
+        text: str,
+        how: str = "",
+        calls: list[dict] | None = None,
+        more: dict[str, Any] | None = None,
     ) -> web.StreamResponse:
         head = {"id": f"chatcmpl-{len(self.asked)}", "created": 1, "model": asked.body["model"]}
         finish = "tool_calls" if calls else "length" if "[ends at 8]" in how and "9" not in text else "stop"
@@ -201,7 +233,7 @@ class Model:
             chunk = {**head, "object": "chat.completion.chunk", "choices": [choice]}
             await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
 
-        await send({"role": "assistant", "content": ""})
+        await send({"role": "assistant", "content": "", **(more or {})})
         if "[think]" in how:
             for word in ("I ", "wonder ", "why."):
                 await send({"reasoning_content": word})

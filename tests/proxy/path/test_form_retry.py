@@ -230,11 +230,12 @@ async def test_fields_of_answers_that_the_client_sends_back_and_that_are_refused
 async def test_at_most_five_requests_go_upstream_and_the_client_gets_the_last_answer(
     sidecar: Sidecar, upstream: Upstream
 ):
-    wanted = ["reasoning_content", "reasoning", "reasoning_text"] * 2
+    wanted = ["reasoning_content", "reasoning", "reasoning_text", "reasoning_content"]
+    told = [f"{name} is missing" for name in wanted] + ["property 'reasoning_text' is unsupported"] * 2
     upstream.will(
         *(
-            sends(json.dumps({"error": {"message": f"{name} is missing ({at})"}}).encode(), status=400)
-            for at, name in enumerate(wanted)
+            sends(json.dumps({"error": {"message": f"{each} ({at})"}}).encode(), status=400)
+            for at, each in enumerate(told)
         )
     )
     reply = await sidecar.ask(user("q"), calls(), result(), answer(), user("and?"), id="a", tools=TOOLS)
