@@ -44,7 +44,7 @@ HARMLESS = {
         "fractions",
         "functools",
     ),
-    *("hashlib", "hmac", "itertools", "json", "math", "operator", "re", "types", "typing"),
+    *("hashlib", "hmac", "html", "itertools", "json", "math", "operator", "re", "types", "typing"),
     *("unicodedata", "zlib"),
     *("msgspec", "sidecar"),
 }

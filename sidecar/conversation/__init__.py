@@ -8,6 +8,7 @@
     records          the values that stores keep of a conversation, besides its messages
     pieces           how much is in a JSON text, found without reading it
     identity         which tenant, which conversation, which message ids
+    flattened        what clients make of tool calls within the text of an answer
     effort           how much of what is stored one request may be compared with
     echo             when is a client's re-sent message one that we hold?
     reconcile        where in the tree does this request continue?

@@ -13,7 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from sidecar.conversation.message import Fields, call_forms, spelled_alike, text_of, visible_text
+from sidecar.conversation.flattened import CALLING, parted
+from sidecar.conversation.likeness import folded, undated
+from sidecar.conversation.message import Fields, call_forms, text_of, visible_text
 from sidecar.conversation.tree import Message, Node
 
 __all__ = ["DEFAULT_LIMITS", "Effort", "EffortLimits", "TooMuch"]
@@ -26,6 +28,8 @@ _STEPS_PER_BYTE = 64
 _READ_SPEEDUP = 4
 #: Comparing a value in a call's arguments takes as long as so many bytes.
 _COST_OF_VALUE = 32
+#: Looking for moments in a text takes as long as comparing so many times its bytes.
+_COST_OF_UNDATING = 16
 
 
 class TooMuch(Exception):
@@ -51,6 +55,7 @@ class Effort:
         self._bytes = limits.bytes
         self._visible: dict[bytes, str] = {}
         self._asked: dict[bytes, str] = {}
+        self._undated: dict[bytes, str] = {}
         self._calls: dict[bytes, frozenset[bytes]] = {}
         self._copies: dict[int, Copy] = {}
 
@@ -74,17 +79,26 @@ class Effort:
         return copy
 
     def visible(self, node: Node) -> str:
-        """What a person sees of a stored message, in the one form of all its spellings."""
+        """What a person sees of a stored message, folded."""
         text = self._visible.get(node.id)
         if text is None:
-            text = self._visible[node.id] = spelled_alike(visible_text(self._read(node)))
+            text = self._visible[node.id] = folded(visible_text(self.read(node)))
         return text
 
     def asked(self, node: Node) -> str:
-        """The text of a stored question, in that form."""
+        """The text of a stored question or result, folded."""
         text = self._asked.get(node.id)
         if text is None:
-            text = self._asked[node.id] = spelled_alike(text_of(self._read(node)))
+            text = self._asked[node.id] = folded(text_of(self.read(node)))
+        return text
+
+    def undated(self, node: Node) -> str:
+        """What a person sees of a stored message, folded and without the moments in it."""
+        text = self._undated.get(node.id)
+        if text is None:
+            whole = visible_text(self.read(node))
+            self.compare(_COST_OF_UNDATING * len(whole))
+            text = self._undated[node.id] = undated(whole)
         return text
 
     def calls(self, node: Node) -> frozenset[bytes]:
@@ -93,7 +107,7 @@ class Effort:
         if calls is None:
             body = node.body
             self.compare(_COST_OF_VALUE * (body.count(b",") + body.count(b"[") + body.count(b"{")))
-            calls = self._calls[node.id] = call_forms(self._read(node))
+            calls = self._calls[node.id] = call_forms(self.read(node))
         return calls
 
     def contains(self, one: str, other: str) -> bool:
@@ -106,7 +120,8 @@ class Effort:
         self.compare(size if size >= _LINEAR_FROM else max(size, size * len(part) // _STEPS_PER_BYTE))
         return part in whole
 
-    def _read(self, node: Node) -> Fields:
+    def read(self, node: Node) -> Fields:
+        """What is in a stored message."""
         self.compare(len(node.body) // _READ_SPEEDUP)
         return node.fields
 
@@ -119,13 +134,27 @@ class Copy:
 
     @cached_property
     def visible(self) -> str:
-        """What a person sees of it, in the one form of all its spellings."""
-        return spelled_alike(visible_text(self.sent.fields))
+        """What a person sees of it, folded, without the blocks that front ends make of tool calls."""
+        return folded(parted(visible_text(self.sent.fields))[0])
+
+    @cached_property
+    def flattened(self) -> tuple[str, str] | None:
+        """Folded: what it says, and what it tells of calls behind that; None if it tells of none so."""
+        said, calls = parted(visible_text(self.sent.fields))
+        before, found, behind = said.rpartition(CALLING)
+        if found:
+            said, calls = before, calls + behind
+        return (folded(said), calls) if calls else None
 
     @cached_property
     def asked(self) -> str:
-        """Its text, as that of a question, in that form."""
-        return spelled_alike(text_of(self.sent.fields))
+        """Its text, as that of a question, folded."""
+        return folded(text_of(self.sent.fields))
+
+    @cached_property
+    def undated(self) -> str:
+        """What a person sees of it, folded and without the moments in it."""
+        return undated(visible_text(self.sent.fields))
 
     @cached_property
     def calls(self) -> frozenset[bytes]:

@@ -16,10 +16,21 @@ from dataclasses import dataclass
 
 from sidecar.conversation.echo import echoed_questions, ends_of_answers
 from sidecar.conversation.effort import Effort, TooMuch
+from sidecar.conversation.likeness import folded
+from sidecar.conversation.message import Fields, visible_text
 from sidecar.conversation.reconcile import places, walk
 from sidecar.conversation.tree import Chain, Message, Node, Path, Tree
 
-__all__ = ["MAX_MESSAGES", "Clues", "clues", "continues", "hashes", "with_prefill"]
+__all__ = [
+    "MAX_MESSAGES",
+    "Clues",
+    "clues",
+    "continues",
+    "hash_of_text",
+    "hashes",
+    "key_of_branch",
+    "with_prefill",
+]
 
 #: So many messages are looked through for one request, over all conversations.
 MAX_MESSAGES = 5_000
@@ -50,12 +61,24 @@ def hashes(path: Path) -> list[bytes]:
     return [path.hashes[position - 1] for position in (*positions, path.last_answer)]
 
 
-def clues(path: Path) -> Clues:
+def hash_of_text(chain: Chain, fields: Fields) -> bytes:
+    """By what an answer is found whose client has changed its white space, line ends or Unicode form."""
+    return chain.hash(b"text", folded(visible_text(fields)).encode("utf-8", "surrogatepass"))
+
+
+def key_of_branch(chain: Chain, node: bytes) -> bytes:
+    """By what the beginning of the branch is found in which a message stands."""
+    return chain.hash(b"branch", node)
+
+
+def clues(path: Path, chain: Chain) -> Clues:
     """Where to look for the history of this request, if it is an echo."""
     end = path.last_answer
     fronts = path.hashes[max(0, end - 1 - _MAX_CLUES) : end - 1]
     answers = [each.digest for each in path.messages[:end] if each.role == "assistant"]
-    return Clues(fronts[::-1], list(dict.fromkeys(reversed(answers)))[:_MAX_CLUES])
+    said = [each for each in path.messages[:end] if each.role == "assistant"][: -_MAX_CLUES - 1 : -1]
+    texts = [hash_of_text(chain, each.fields) for each in said]
+    return Clues([*fronts[::-1], *texts], list(dict.fromkeys(reversed(answers)))[:_MAX_CLUES])
 
 
 def continues(tree: Tree, path: Path, effort: Effort | None = None) -> bool:
@@ -74,10 +97,10 @@ def continues(tree: Tree, path: Path, effort: Effort | None = None) -> bool:
         return False
     if known >= end and match.steps[end - 1][-1].source == "upstream":
         return True
-    above = match.steps[end - 3][-1] if end > 2 else None
     question, answer = path.messages[end - 2 : end]
-    if question.role != "user":
+    if question.role != "user" or (end > 2 and not match.steps[end - 3]):
         return False
+    above = match.steps[end - 3][-1] if end > 2 else None
     asked = [step[-1] for step in echoed_questions(tree, above, question, effort)]
     return _is_answer_to_a_wish(tree, asked, answer.digest, effort)
 

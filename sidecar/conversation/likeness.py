@@ -4,15 +4,19 @@ Prompts carry clocks, dates and ids that change with every request: these are pa
 nine in ten of the longer prompt have to be in the other one too; of a question three in four, numbers passed
 over. Fewer than four words have to be equal. Words are counted, not aligned (those of a short question have
 to stand in the same order): this takes time that grows with the texts alone.
+
+Two copies of one message differ in less: in white space, line ends and Unicode form (`folded`), or, where a
+client writes the time into old messages, in that (`undated`).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from fractions import Fraction
 
-__all__ = ["are_near_prompts", "are_near_questions"]
+__all__ = ["are_near_prompts", "are_near_questions", "folded", "undated"]
 
 _OF_A_PROMPT = Fraction(9, 10)
 _OF_A_QUESTION = Fraction(3, 4)
@@ -31,6 +35,34 @@ _CLOCK = re.compile(
     rf"\d{{1,2}}:\d\d(?::\d\d)?(?:[.+-][\d:]+)?[a-z]*|\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{1,4}}(?:t[\d:.+-]+z?)?"
     rf"|(?:19|20)\d\d|\d{{1,2}}(?:st|nd|rd|th)?|(?:{_DAYS})day|{_MONTHS}|[ap]m|utc|gmt",
 )
+
+# What `str.split` does not take for white space, and nobody sees.
+_UNSEEN_SPACE = re.compile("[\u200b\u2060\ufeff\u00ad]+")
+_MONTH_NAME = rf"(?:{_MONTHS})\.?"
+_YEAR = r"(?:,?\s?\d{4})?"
+_TIME = r"\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?[ap]m\b)?(?:z\b|\s?(?:utc|gmt)\b|[+-]\d\d:?\d\d\b)?"
+_DATE = (
+    rf"(?:\d{{4}}([-/.])\d\d?\1\d\d?|\d\d?([-/.])\d\d?\2\d{{2,4}}|{_MONTH_NAME}\s\d\d?(?:st|nd|rd|th)?{_YEAR}"
+    rf"|\d\d?(?:st|nd|rd|th)?\s{_MONTH_NAME}{_YEAR})"
+)
+# A moment as clients write it: a date and a time, either, or seconds since 1970; in brackets, maybe.
+_MOMENT = re.compile(
+    rf"[\[(]?\b(?:{_DATE}(?:[\st]{_TIME})?|{_TIME}|(?:{_DAYS})day\b,?"
+    r"|(?<![.,])1\d{9}(?:\d{3})?(?:\.\d+)?)(?:[\])]|(?!\w))",
+    re.IGNORECASE,
+)
+
+
+def folded(text: str) -> str:
+    """The text without white space of any kind, in one Unicode form: equal for two copies that look alike."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", _UNSEEN_SPACE.sub("", text))
+    return "".join(text.split())
+
+
+def undated(text: str) -> str:
+    """The folded text without the moments in it; the same as `folded` where there are none."""
+    return folded(_MOMENT.sub("", text))
 
 
 def are_near_prompts(one: str, other: str) -> bool:

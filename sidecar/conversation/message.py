@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Any
-from unicodedata import normalize
 
 import msgspec
 
@@ -28,6 +28,7 @@ from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without
 
 __all__ = [
     "Fields",
+    "are_respelled",
     "both_forms",
     "call_form",
     "call_forms",
@@ -39,7 +40,6 @@ __all__ = [
     "is_too_deep",
     "normal_form",
     "read",
-    "spelled_alike",
     "text_of",
     "visible_text",
     "without_reasoning",
@@ -57,6 +57,7 @@ _MAX_DEPTH = 200
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9]+")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 encode = msgspec.json.Encoder().encode
@@ -103,14 +104,6 @@ def visible_text(fields: Fields) -> str:
     if fields.get("role") == "assistant":
         return seen(said(text, has_field=not REASONING_FIELDS.isdisjoint(fields)))
     return text.strip()
-
-
-def spelled_alike(text: str) -> str:
-    """The text in the one form of all its spellings: composed Unicode (NFC), each run of white space a blank.
-
-    Clients trim lines, write CRLF or no-break spaces, and macOS takes letters and accents apart.
-    """
-    return " ".join(normalize("NFC", text).split())
 
 
 def is_plain(fields: Fields) -> bool:
@@ -292,6 +285,26 @@ def call_forms(fields: Fields) -> frozenset[bytes]:
     """The tool calls that the message makes, each by what makes it that call: id, name and arguments."""
     made = fields.get("tool_calls")
     return frozenset(map(call_form, made)) if type(made) is list else frozenset()
+
+
+def are_respelled(one: Fields, other: Fields) -> bool:
+    """Do both messages make the same calls, by ids of which one is the other in another spelling, or missing?
+
+    Clients cut ids to what a provider takes (Mistral's nine letters and digits), and make up missing ones.
+    """
+    calls, others = one.get("tool_calls"), other.get("tool_calls")
+    if type(calls) is not list or type(others) is not list or len(calls) != len(others):
+        return False
+    return all(map(_is_respelled, calls, others))
+
+
+def _is_respelled(call: Any, other: Any) -> bool:
+    if type(call) is not dict or type(other) is not dict:
+        return bool(call == other)
+    one, two = (_NOT_IN_IDS.sub("", str(each.get("id") or "")).lower() for each in (call, other))
+    if one not in two and two not in one:
+        return False
+    return call_form({**call, "id": None}) == call_form({**other, "id": None})
 
 
 def call_form(call: Any) -> bytes:

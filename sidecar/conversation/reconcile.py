@@ -21,7 +21,13 @@ from enum import StrEnum
 
 import msgspec
 
-from sidecar.conversation.echo import Step, echoed_answers, echoed_questions
+from sidecar.conversation.echo import (
+    Step,
+    echoed_answers,
+    echoed_questions,
+    echoed_results,
+    with_systems_below,
+)
 from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.message import visible_text
 from sidecar.conversation.tree import Message, Node, Path, Tree
@@ -39,6 +45,7 @@ __all__ = [
     "walk",
 ]
 
+_OUTSIDE = frozenset(("system", "developer"))
 # The front of a history that its client replaced by a summary: a message, or a question and its answer.
 _SUMMED_UP = (1, 2)
 # So many characters of an answer are nobody else's: a summary that was asked for here, and stands in front.
@@ -205,6 +212,13 @@ class _Trail(msgspec.Struct, frozen=True):
     named: int = 0
     #: It holds a user echo that no answer has confirmed yet.
     pending: bool = False
+    #: Its last message is none that is stored, but a system message that was passed by.
+    passing: bool = False
+
+    @property
+    def is_sure(self) -> bool:
+        """Does it end where something confirms it?"""
+        return not self.pending and not self.passing
 
     def steps(self) -> tuple[Step, ...]:
         line: list[Step] = []
@@ -223,35 +237,57 @@ def _follow(tree: Tree, path: Path, start: _Trail, named: frozenset[str], effort
         front = [longer for trail in front for longer in _onward(tree, sent, trail, named, effort)]
         if not front:
             break
-        seen.extend(trail for trail in front if not trail.pending)
+        seen.extend(trail for trail in front if trail.is_sure)
     best = max((trail.named, trail.depth) for trail in seen)
     return _chosen(tree, [trail for trail in seen if (trail.named, trail.depth) == best])
 
 
 def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str], effort: Effort) -> list[_Trail]:
     equal = tree.alike(trail.node, sent.digest)
-    steps: list[Step]
     if equal:
-        steps = [(node,) for node in equal]
-    elif sent.role == "assistant":
-        steps = echoed_answers(tree, trail.node, sent, effort)
-    elif sent.role == "user":
-        steps = echoed_questions(tree, trail.node, sent, effort)
-    else:
-        steps = []
-    effort.look(len(steps))
-    return [
-        _Trail(
-            before=trail,
-            step=step,
-            node=step[-1],
-            depth=trail.depth + 1,
-            echoes=trail.echoes + (not equal),
-            named=trail.named + (step[-1].message_id in named),
-            pending=sent.role != "assistant" and (trail.pending or not equal),
-        )
-        for step in steps
-    ]
+        effort.look(len(equal))
+        return [_longer(trail, (node,), node, named, is_echo=False) for node in equal]
+    if sent.role in _OUTSIDE:
+        return [_passing(trail)] if trail.node is not None else []
+    found: list[_Trail] = []
+    for parent in with_systems_below(tree, trail.node, effort):
+        alike = tree.alike(parent, sent.digest)
+        if alike:
+            found += [_longer(trail, (node,), node, named, is_echo=False) for node in alike]
+        elif sent.role == "assistant":
+            steps = echoed_answers(tree, parent, sent, effort)
+            found += [_longer(trail, step, step[-1], named, is_echo=True) for step in steps]
+        elif sent.role == "user":
+            steps = echoed_questions(tree, parent, sent, effort)
+            found += [_pending(trail, step, step[-1], named) for step in steps]
+        elif parent is not None:
+            # Whatever it says, it is the client's: nothing stands for it.
+            found += [_pending(trail, (), node, named) for node in echoed_results(tree, parent, sent, effort)]
+    effort.look(len(found))
+    return found
+
+
+def _longer(trail: _Trail, step: Step, node: Node, named: frozenset[str], *, is_echo: bool) -> _Trail:
+    return _Trail(
+        before=trail,
+        step=step,
+        node=node,
+        depth=trail.depth + 1,
+        echoes=trail.echoes + is_echo,
+        named=trail.named + (node.message_id in named),
+        pending=trail.pending and node.role != "assistant",
+    )
+
+
+def _pending(trail: _Trail, step: Step, node: Node, named: frozenset[str]) -> _Trail:
+    return msgspec.structs.replace(_longer(trail, step, node, named, is_echo=True), pending=True)
+
+
+def _passing(trail: _Trail) -> _Trail:
+    """By a system message that is not stored there: what follows has to show that it was moved."""
+    return _Trail(
+        trail, (), trail.node, trail.depth + 1, trail.echoes + 1, trail.named, trail.pending, passing=True
+    )
 
 
 def _chosen(tree: Tree, front: Sequence[_Trail]) -> _Trail:
@@ -261,7 +297,7 @@ def _chosen(tree: Tree, front: Sequence[_Trail]) -> _Trail:
     that no answer has confirmed, are believed only as far as they agree.
     """
     while True:
-        confirmed = [trail for trail in front if not trail.pending]
+        confirmed = [trail for trail in front if trail.is_sure]
         if confirmed:
             best = max((trail.named, -trail.echoes) for trail in confirmed)
             choice = [trail for trail in confirmed if (trail.named, -trail.echoes) == best]

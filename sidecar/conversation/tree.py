@@ -32,6 +32,7 @@ from sidecar.conversation.message import Fields
 __all__ = [
     "HASH_SIZE",
     "ID_SIZE",
+    "UNSEEN",
     "Chain",
     "Conversation",
     "Message",
@@ -45,6 +46,8 @@ __all__ = [
 
 HASH_SIZE = 16
 ID_SIZE = 24
+#: What stands behind the finish reason of a reply whose client left before its end.
+UNSEEN = " (unseen)"
 _PERSON = b"sidecar/1"
 _SPOKEN = frozenset(("assistant", "tool", "function"))
 _SCAN_UP_TO = 8  # messages are as quickly compared as looked up
@@ -121,6 +124,11 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     def hash(self) -> bytes:
         """The chain hash: names the path from the root to this message."""
         return self.id[:HASH_SIZE]
+
+    @property
+    def is_seen_in_part(self) -> bool:
+        """Did its client leave before its end, to which it was read all the same?"""
+        return self.finish_reason is not None and self.finish_reason.endswith(UNSEEN)
 
     @property
     def fields(self) -> Fields:

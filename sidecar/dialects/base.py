@@ -41,6 +41,11 @@ class Request(Protocol):
         ...
 
     @property
+    def tail(self) -> tuple[Message, ...]:
+        """The system messages behind the newest question, which belong to the request as well."""
+        ...
+
+    @property
     def prefill(self) -> Message | None:
         """A message of the assistant at the very end, which the reply is to extend."""
         ...

@@ -8,7 +8,7 @@ from sidecar.conversation.tree import Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import RecordedPlan
 
-__all__ = ["new_nodes"]
+__all__ = ["new_nodes", "other_ends"]
 
 
 def new_nodes(call: ChatCall, plan: RecordedPlan, arrived: float) -> list[Node]:
@@ -51,3 +51,24 @@ def _told(call: ChatCall, plan: RecordedPlan, at: int) -> tuple[tuple[bytes, ...
         path.hashes[at:] if before[0] == known[0] else (),
         path.exacts[at:] if before[1] == known[1] else (),
     )
+
+
+def other_ends(call: ChatCall, plan: RecordedPlan) -> list[bytes]:
+    """By which hashes a client may go on from this request, beside that of its path: with the system messages
+    behind its newest question where they are, and without any that stand amid the others."""
+    chat, chain, hash = call.chat, call.chain, None
+    ends: list[bytes] = []
+    if chat.tail and chat.path.hashes:
+        hash = chat.path.hashes[-1]
+        for each in chat.tail:
+            hash = chain.hash(hash, each.digest)
+        ends.append(hash)
+    if any(each.role in _OUTSIDE for each in plan.new):
+        hash = None
+        for each in chat.path.messages:
+            hash = hash if each.role in _OUTSIDE else chain.hash(hash, each.digest)
+        ends.append(hash or b"")  # the first of a path is none of them
+    return ends
+
+
+_OUTSIDE = frozenset(("system", "developer"))

@@ -8,7 +8,7 @@ from sidecar.conversation.echo import Step
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Conversation, Message, Node
 
-__all__ = ["Plan", "RecordedPlan", "Thin", "Unrecorded", "Whole"]
+__all__ = ["Plan", "RecordedPlan", "Thin", "Unrecorded", "Whole", "session_of"]
 
 
 class Unrecorded(msgspec.Struct, frozen=True):
@@ -42,6 +42,12 @@ class Whole(msgspec.Struct, frozen=True):
     is_given_up: bool = False
     #: The id of the root that it is under, where that is stored and known; None for a new one.
     root: bytes | None = None
+    #: It goes on, by another question or result, from a message from which somebody has gone on before.
+    is_branch: bool = False
+    #: In which branch of a chat without an id it stands that has a session of its own: its first message.
+    branch: bytes | None = None
+    #: The name of that session; None for that of the conversation.
+    session: str | None = None
 
 
 class Thin(msgspec.Struct, frozen=True):
@@ -57,6 +63,18 @@ class Thin(msgspec.Struct, frozen=True):
     #: The id of the root of the thread that it belongs to.
     root: bytes | None = None
 
+    @property
+    def session(self) -> None:
+        """None: that of the conversation."""
+        return None
+
 
 RecordedPlan = Whole | Thin
 Plan = Unrecorded | Whole | Thin
+
+
+def session_of(plan: Plan) -> str | None:
+    """Under which id its client and the upstream know the conversation; None if it is part of none."""
+    if plan.conversation is None:
+        return None
+    return plan.session or plan.conversation.id

@@ -18,7 +18,7 @@ from sidecar.conversation.reconcile import (
     outcome_of,
     walk,
 )
-from sidecar.conversation.tree import Node, Tree
+from sidecar.conversation.tree import Message, Node, Tree
 from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem, NeedTree
 from sidecar.exchange.plan import RecordedPlan, Thin, Whole
 from sidecar.exchange.threads import (
@@ -102,7 +102,14 @@ def onward(case: Case, place: Place, is_tip: bool) -> Whole:
         conversation=case.conversation,
         parent=place.node,
         new=chat.path.messages[place.position :],
+        is_branch=not is_tip and not case.call.is_named and _is_turned(place, chat.path.messages),
     )
+
+
+def _is_turned(place: Place, messages: Sequence[Message]) -> bool:
+    """Is there something new behind it, other than an answer that the client tells changed?"""
+    position = place.position
+    return place.node is not None and position < len(messages) and messages[position].role != "assistant"
 
 
 def pinned(case: Case, plan: Whole | Thin, stored: tuple[bytes, bytes] | None) -> RecordedPlan:

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall, UnrecordedCall
-from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
 from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
@@ -80,7 +80,7 @@ async def compose(
     if form.as_sent:
         plan = _with_nothing_added(plan)
     budget = budget_of(services, call, revision.ceiling)
-    session = plan.conversation.id if plan.conversation else call.conversation_id
+    session = session_of(plan) or call.conversation_id
     extra = _wanted(add_session(services, call, request, headers, session), form)
     if not (_may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
         services, call, plan, budget
@@ -224,7 +224,7 @@ def _supplied(line: Sequence[Outgoing], call: ChatCall, revision: Revision) -> S
 
 def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> list[Outgoing]:
     chat, rules = call.chat, services.requests.restore
-    sent = (*chat.path.messages, chat.prefill) if chat.prefill else chat.path.messages
+    sent = chat.sent[len(chat.system) :]
     reader = Reader(chat.model, chat.tools, time.time())
     match plan:
         case Thin() if form.as_sent:

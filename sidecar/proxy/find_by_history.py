@@ -28,7 +28,7 @@ async def recognised(services: Services, call: ChatCall) -> str | None:
     known = await store.find_by_history(tenant, hashes(history))
     if known is not None:
         return known
-    where = clues(history)
+    where = clues(history, call.chain)
     candidates = await store.candidates(tenant, where.hashes, where.digests)
     if sum(candidates.values()) > MAX_MESSAGES:
         return None

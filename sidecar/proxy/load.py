@@ -10,10 +10,13 @@ import time
 
 from msgspec.structs import replace
 
+from sidecar.conversation.echo import echoed_questions
+from sidecar.conversation.effort import Effort, TooMuch
+from sidecar.conversation.find_by_history import key_of_branch
 from sidecar.conversation.identity import conversation_id as named_id
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found
-from sidecar.conversation.tree import Conversation, Tree
+from sidecar.conversation.tree import Conversation, Node, Tree
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.decide import at_hand, decide, hashes
@@ -105,10 +108,41 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     )
     conversation = found.conversation or known.fresh
     plan = await _decided(services, conversation.id, decide(call, known, services.requests.rules))
+    if isinstance(plan, Whole) and call.identity.key is None:
+        return await _with_session(services, call, plan)
     if isinstance(plan, Whole) and plan.steps:
         steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
         return replace(plan, steps=steps)
     return plan
+
+
+async def _with_session(services: Services, call: ChatCall, plan: Whole) -> Whole:
+    """With the session of its branch: two users whose chats began alike share none, nor does an edit go on in
+    that of what it has replaced. The branch is known by its first message."""
+    if plan.parent is None:
+        return plan
+    conversation, tenant, stands = plan.conversation, call.identity.tenant, plan.parent
+    again = await _asked_again(services, plan, plan.parent) if plan.is_branch else None
+    if plan.is_branch and again is None:
+        branch = call.chain.message_id(stands, plan.new[0].digest)
+    else:
+        key = key_of_branch(call.chain, (again or stands).id)
+        found = await services.store.find(tenant, [conversation.id], [key])
+        if not found.nodes:
+            return plan
+        branch = found.nodes[key][-1].id
+    session = named_id(services.store.secret, tenant, f"{conversation.id}\n{branch.hex()}")
+    return replace(plan, branch=branch, session=session)
+
+
+async def _asked_again(services: Services, plan: Whole, parent: Node) -> Node | None:
+    """The question that this one repeats, but for white space, say, or documents that came or went."""
+    tree = Tree(await services.store.tree(plan.conversation.id))
+    try:
+        asked = echoed_questions(tree, parent, plan.new[0], Effort(services.requests.rules.effort))
+    except TooMuch:
+        return None
+    return asked[-1][0] if asked and plan.new[0].role == "user" else None
 
 
 async def _decided(services: Services, conversation: str, decision: Decision) -> Plan:

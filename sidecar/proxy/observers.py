@@ -16,6 +16,7 @@ from sidecar.doctor import RequestSample
 from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import Call, TaskCall
 from sidecar.exchange.outcome import Progress
+from sidecar.exchange.plan import session_of
 from sidecar.metrics import Metrics
 from sidecar.proxy.services import Services
 from sidecar.settings.openings import COMPACTIONS
@@ -36,7 +37,7 @@ def response_headers(progress: Progress) -> dict[str, str]:
     assert call is not None
     assert plan is not None
     said = {"X-Sidecar-Outcome": plan.outcome.value}
-    name = call.identity.key or (plan.conversation.id if plan.conversation else None)
+    name = call.identity.key or session_of(plan)
     if name:
         said["X-Conversation-ID"] = name
     if prompt.restored:

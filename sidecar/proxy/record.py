@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from sidecar.conversation.find_by_history import hash_of_text, key_of_branch
 from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
-from sidecar.conversation.tree import Conversation, Message, Node, State
+from sidecar.conversation.tree import UNSEEN, Conversation, Message, Node, State
 from sidecar.dialects.base import Assembled, Reply
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.new_nodes import new_nodes
+from sidecar.exchange.new_nodes import new_nodes, other_ends
 from sidecar.exchange.outcome import CONTENT_FILTER, Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
 from sidecar.exchange.threads import system_of, thread_after
@@ -60,6 +61,8 @@ class Recording:
     kept: Kept
     streamed: bool
     coding: str = "identity"
+    #: Its client has left before the end.
+    is_unseen: bool = False
 
     @property
     def is_relied_on(self) -> bool:
@@ -205,7 +208,8 @@ class Recording:
             before.key,
             before.created_at,
             updated_at=now,
-            tip=tip.id if tip else None,
+            # Whoever names the chat by the id that it was told is no one who talks in a branch of it.
+            tip=tip.id if tip and self.plan.session is None else None,
             full=self.call.identity.sends_history or (thread is not None and thread.is_whole),
             system=digest,
             weights=self.composed.weights,
@@ -254,7 +258,7 @@ class Recording:
             # As it was asked for: upstreams answer under longer names, which `same-model` would not know.
             model=self.call.chat.model or assembled.model,
             usage=assembled.usage,
-            finish_reason=reply.finish_reason,
+            finish_reason=(reply.finish_reason or "") + UNSEEN if self.is_unseen else reply.finish_reason,
         )
 
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
@@ -267,7 +271,22 @@ class Recording:
         echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
         if echoes:
             echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
-        return tuple(echoes)
+        for end in other_ends(self.call, self.plan):
+            echoes += [(chain.hash(end, reply.digest), reply.id) for reply in replies]
+        return tuple(echoes + self._by_session(asked_nodes, replies) + self._by_text(replies))
+
+    def _by_text(self, replies: list[Node]) -> list[tuple[bytes, bytes]]:
+        """A chat that names itself by nothing may be known by its answers alone, however they are spelled."""
+        if self.call.identity.key is not None:
+            return []
+        return [(hash_of_text(self.call.chain, node.fields), node.id) for node in replies]
+
+    def _by_session(self, asked_nodes: list[Node], replies: list[Node]) -> list[tuple[bytes, bytes]]:
+        """By what is found in which branch with a session of its own a message stands."""
+        branch = self.plan.branch if isinstance(self.plan, Whole) else None
+        if branch is None:
+            return []
+        return [(key_of_branch(self.call.chain, node.id), branch) for node in (*asked_nodes, *replies)]
 
 
 def recording_of(

@@ -182,6 +182,7 @@ class _Relay:
     def client_left(self) -> asyncio.Task[None]:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
         services = self._recording.services
+        self._recording.is_unseen = True
         if self._commit is None and services.settings.history.on_disconnect == "finish":
             self._commit = services.background.tasks.spawn(read_on(self._upstream, self._recording))
             services.requests.running.is_being_written(self._recording.conversation.id, self._commit)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.find_by_history import clues, continues, hashes, with_prefill
+from sidecar.conversation.find_by_history import clues, continues, hash_of_text, hashes, with_prefill
 from sidecar.conversation.tree import Tree
 from tests.conversation.build import CHAIN, calls, line, node, request, result, says, user
 from tests.conversation.chats import copied, grown, meddled, texts_of
@@ -51,20 +51,23 @@ class TestClues:
         told = [user("1"), says("one"), user("2"), says("two"), user("3"), says("three"), user("4")]
         stored = line(*told)
 
-        found = clues(request(*told).path)
+        found = clues(request(*told).path, CHAIN)
 
-        assert list(found.hashes) == hashes_of(stored[4:0:-1])
+        texts = [hash_of_text(CHAIN, says(each)) for each in ("three", "two", "one")]
+        assert list(found.hashes) == [*hashes_of(stored[4:0:-1]), *texts]
         assert list(found.digests) == [stored[at].digest for at in (5, 3, 1)]
 
     def test_an_answer_given_over_and_over_is_one_clue(self):
         told = [user("1"), says("one"), *[user("2"), says("ok")] * 10, user("3")]
 
-        assert list(clues(request(*told).path).digests) == [node(says(each)).digest for each in ("ok", "one")]
+        found = clues(request(*told).path, CHAIN)
+
+        assert list(found.digests) == [node(says(each)).digest for each in ("ok", "one")]
 
     def test_the_first_answer_has_the_question_before_it(self):
-        found = clues(request(user("1"), says("one"), user("2")).path)
+        found = clues(request(user("1"), says("one"), user("2")).path, CHAIN)
 
-        assert list(found.hashes) == hashes_of(line(user("1")))
+        assert list(found.hashes) == [*hashes_of(line(user("1"))), hash_of_text(CHAIN, says("one"))]
 
 
 def _whole(*messages):
@@ -204,7 +207,7 @@ class TestAtRandom:
         chat, path = grown(data, lambda _: next(names))
         asked = request(*copied(path, data), user("new"))
 
-        assert {each.digest for each in chat.nodes.values()} & set(clues(asked.path).digests)
+        assert {each.digest for each in chat.nodes.values()} & set(clues(asked.path, CHAIN).digests)
 
     @QUICK
     @given(st.data())

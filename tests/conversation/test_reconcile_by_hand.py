@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unicodedata import normalize
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,11 @@ from sidecar.conversation.reconcile import NOWHERE, Match, Place, walk
 from sidecar.conversation.tree import Node
 from tests.conversation.build import NOBODY, Recorded, calls, request, says, user
 from tests.conversation.chats import FEW, copied, grown, meddled, texts_of
+
+
+def bare(text):
+    """White space of any kind and Unicode form part no copies."""
+    return "".join(normalize("NFC", text).split())
 
 
 def children(tree, parent):
@@ -34,11 +40,11 @@ def going_on(tree, node):
 
 def says_the_same(sent, line):
     replies = [json.loads(each.body) for each in line if each.role == "assistant"]
-    text, texts = visible_text(sent), [visible_text(each) for each in replies]
+    text, texts = bare(visible_text(sent)), [bare(visible_text(each)) for each in replies]
     if len(line) == 1 and line[0].state == "partial":
         return texts[0].startswith(text)
     told = [each for each in texts if each]
-    return text == texts[-1] or text in {join.join(told) for join in ("", "\n", "\n\n", " ")}
+    return text in (texts[-1], "".join(told))
 
 
 def makes_the_same_calls(sent, line):
@@ -54,6 +60,20 @@ def answers_of(tree, parent, sent):
     return [line for line in found if says_the_same(sent, line)] or found
 
 
+def results_of(tree, parent, sent):
+    """A result that its client has changed: of the same call, else with the same text, else any."""
+    found = [each for each in children(tree, parent) if parent and each.role == "tool"]
+    of_call = [each for each in found if each.fields["tool_call_id"] == sent["tool_call_id"]]
+    text = bare(text_of(sent))
+    alike = [each for each in found if bare(text_of(each.fields)) == text]
+    return [[each] for each in of_call or alike or found]
+
+
+def steps_in(way):
+    """The steps of a trail; nothing stands for a result that is no equal."""
+    return tuple(() if echo and step[0].role == "tool" else step for step, echo, _ in way)
+
+
 def steps_of(tree, parent, sent):
     """What `sent` may stand for under `parent`; whether it is equal."""
     equal = [[each] for each in children(tree, parent) if each.digest == sent.digest]
@@ -61,10 +81,12 @@ def steps_of(tree, parent, sent):
         return equal, True
     if sent.role == "assistant":
         return answers_of(tree, parent, sent.fields), False
-    text = text_of(sent.fields).strip()
+    if sent.role == "tool":
+        return results_of(tree, parent, sent.fields), False
+    text = bare(text_of(sent.fields))
     if sent.role != "user" or not text:
         return [], False
-    stored = [(each, text_of(json.loads(each.body)).strip()) for each in children(tree, parent)]
+    stored = [(each, bare(text_of(json.loads(each.body)))) for each in children(tree, parent)]
     return [
         [each] for each, told in stored if each.role == "user" and told and (told in text or text in told)
     ], False
@@ -111,7 +133,7 @@ def walked_by_hand(tree, asked, named):
     best = chosen(tree, ways(tree, path, (), named), named)
     if best or not asked.last_answer:
         node = best[-1][0][-1] if best else None
-        return Match(Place(len(best), node), tuple(step for step, _, _ in best))
+        return Match(Place(len(best), node), steps_in(best))
     whole = []
     for node in tree.nodes:
         if node.parent is not None and node.digest == path[0].digest:
@@ -123,9 +145,7 @@ def walked_by_hand(tree, asked, named):
     most = [way for names, way in whole if names == max(names for names, _ in whole)]
     if len(most) != 1:
         return Match(NOWHERE, ())
-    return Match(
-        Place(len(most[0]), most[0][-1][0][-1], anchored=False), tuple(step for step, _, _ in most[0])
-    )
+    return Match(Place(len(most[0]), most[0][-1][0][-1], anchored=False), steps_in(most[0]))
 
 
 @settings(max_examples=100, deadline=None)

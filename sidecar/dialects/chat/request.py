@@ -73,8 +73,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     """A parsed request.
 
     `system` are the leading system and developer messages, which belong to the request and not to the
-    tree; `path` is what follows, with its hashes; `prefill` is an assistant message at the very end,
-    which the reply is to extend.
+    tree; so do those behind the newest question, `tail`. `path` is what stands between, with its hashes;
+    `prefill` is an assistant message at the very end, which the reply is to extend.
     """
 
     body: bytes
@@ -94,11 +94,13 @@ class ChatRequest(msgspec.Struct, frozen=True):
     _measured: tuple[int, Measure] = (0, NOTHING)
     #: How many strings, lists and objects its messages may hold.
     pieces: int = 0
+    #: The system messages behind the newest question or result.
+    tail: tuple[Message, ...] = ()
 
     @property
     def sent(self) -> tuple[Message, ...]:
         """All messages, in the order in which they came."""
-        return (*self.system, *self.path.messages, *((self.prefill,) if self.prefill else ()))
+        return (*self.system, *self.path.messages, *self.tail, *((self.prefill,) if self.prefill else ()))
 
     @property
     def measure(self) -> Measure:
@@ -113,7 +115,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     @property
     def weight(self) -> int:
         """The bytes of memory that it takes, with all that was read of it; rather too many."""
-        messages = len(self.system) + len(self.path.messages) + 1
+        messages = len(self.sent) + 1
         return (
             _MEMORY_COPIES * len(self.body) + _MEMORY_PER_MESSAGE * messages + _MEMORY_PER_VALUE * self.pieces
         )
@@ -234,11 +236,16 @@ def _request(
     leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
     system, said = tuple(sent[:leading]), sent[leading:]
     prefill = said[-1] if said and said[-1].role == "assistant" else None
+    if prefill:
+        said = said[:-1]
+    tail: tuple[Message, ...] = ()
+    if said and said[-1].role in _LEADING:
+        said, tail = _without_tail(said)
     tools = bytes(fields.tools)
     return ChatRequest(
         body=body,
         system=system,
-        path=chain.path(said[:-1] if prefill else said, before.path if before else None),
+        path=chain.path(said, before.path if before else None),
         prefill=prefill,
         model=fields.model if isinstance(fields.model, str) else None,
         tools=b"" if tools in _NO_TOOLS else tools,
@@ -247,8 +254,18 @@ def _request(
         start=start,
         end=end,
         pieces=pieces,
+        tail=tail,
         _measured=_taken_over(before, sent) if before else (0, NOTHING),
     )
+
+
+def _without_tail(said: Sequence[Message]) -> tuple[Sequence[Message], tuple[Message, ...]]:
+    """The messages, and the system messages behind the newest question or result; behind an answer they are
+    what is asked."""
+    end = len(said)
+    while said[end - 1].role in _LEADING:  # the first one is none
+        end -= 1
+    return (said, ()) if said[end - 1].role == "assistant" else (said[:end], tuple(said[end:]))
 
 
 def _taken_over(before: ChatRequest, sent: Sequence[Message]) -> tuple[int, Measure]:
