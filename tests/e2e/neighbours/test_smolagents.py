@@ -40,7 +40,7 @@ def runs(upstream: Upstream) -> dict[str, list[Received]]:
     return found
 
 
-@pytest.mark.parametrize("is_named", [True])
+@pytest.mark.parametrize("is_named", [True, False])
 async def test_each_agent_is_one_conversation_and_goes_as_it_was_sent(
     libraries: Libraries, front: Front, upstream: Upstream, is_named: bool
 ):
