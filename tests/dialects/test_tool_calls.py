@@ -198,6 +198,11 @@ def test_a_call_may_be_flat():
     ]
 
 
+def test_an_id_may_be_0():
+    told = [[piece(OSLO, "f", index=0, id=id)] for id in (0, "b", 0)]
+    assert calls(*told) == [call(OSLO, id=0), call(OSLO, id="b")]
+
+
 @pytest.mark.parametrize(("id", "kept"), [(7, 7), (1.5, 1.5), (["c"], None), ({"a": 1}, None), (True, None)])
 def test_an_id_that_is_neither_text_nor_number_is_none(id, kept):
     (made,) = calls([piece("{}", "f", index=0, id=id)])

@@ -230,7 +230,7 @@ def _opens_another(
     call: dict[str, Any], piece: dict[str, Any], index: int | None, id: str, name: str, *, new_place: bool
 ) -> bool:
     told = _told(call)
-    held_id = str(told["fields"].get("id") or "")
+    held_id = "" if told["fields"].get("id") is None else str(told["fields"]["id"])
     complete = bool(told["name"]) and (told["object"] is not None or _is_balanced("".join(told["pieces"])))
     if id and held_id and id != held_id:
         if index is None:

@@ -178,7 +178,8 @@ class _Call:
     @property
     def key(self) -> str:
         """Its id, as text; empty if it has none."""
-        return str(self._fields.get("id") or "")
+        id = self._fields.get("id")
+        return "" if id is None else str(id)  # a 0 is one
 
     @property
     def name(self) -> str:
