@@ -31,11 +31,16 @@ def roles(messages):
 
 class TestReading:
     def test_leading_system_messages_belong_to_the_request(self):
-        asked = request(SYSTEM, DEVELOPER, user("hi"), SYSTEM)
-        assert (roles(asked.system), roles(asked.path.messages)) == (
-            ["system", "developer"],
-            ["user", "system"],
-        )
+        asked = request(SYSTEM, DEVELOPER, user("hi"), SYSTEM, says("hello"), user("and?"))
+        assert roles(asked.system) == ["system", "developer"]
+        assert roles(asked.path.messages) == ["user", "system", "assistant", "user"]
+
+    def test_so_do_those_behind_the_newest_question_and_no_others(self):
+        asked = request(user("hi"), SYSTEM, DEVELOPER)
+        assert (roles(asked.path.messages), roles(asked.tail)) == (["user"], ["system", "developer"])
+        assert roles(asked.sent) == ["user", "system", "developer"]
+        asked = request(user("hi"), says("hello"), SYSTEM)
+        assert (roles(asked.path.messages), asked.tail) == (["user", "assistant", "system"], ())
 
     def test_a_request_of_system_messages_alone_has_no_path(self):
         asked = request(SYSTEM)
