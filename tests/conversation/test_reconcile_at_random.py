@@ -29,6 +29,8 @@ def told_calls(fields):
 
 def stands_for(sent, step):
     """May `sent` stand for these nodes? Equal, or an echo, by the rules as they are written down."""
+    if not step:
+        return sent["role"] == "tool"  # a client may clear old results
     stored = [json.loads(node.body) for node in step]
     if len(step) == 1 and message(dict(sent)).digest == step[0].digest:
         return True
@@ -63,8 +65,11 @@ class TestNothingIsMatchedThatWasNotSaid:
         if line:
             assert match.place.node == line[-1]
             whole = path_to(chat.tree, line[-1])
-            assert tuple(line) == whole[-len(line) :]
-            assert match.place.anchored == (len(line) == len(whole))
+            whole = whole[whole.index(line[0]) :]
+            changed = match.steps.count(())
+            assert [each for each in whole if each in line] == line
+            assert len(whole) == len(line) + changed
+            assert match.place.anchored == (whole[0].parent is None)
 
     @QUICK
     @given(st.data())
