@@ -348,3 +348,22 @@ class TestAChat:
         chat.tell(request(*flat), says("bye"))
         assert settled(request(*flat).path, chat.found(request(*flat)), NOBODY) is not None
         assert walk(Tree(list(chat.nodes.values())), request(*flat).path, NOBODY).place.position == 3
+
+
+NOTE = {"role": "system", "content": "Stay in character."}
+
+
+class TestSystemMessagesAmidTheOthers:
+    def test_one_that_is_stored_and_not_sent_is_passed_over(self):
+        nodes = line(user("hi"), NOTE, says("hello"), NOTE, user("more"))
+
+        match = walked(nodes, user("hi"), says("hello"), user("more"), says("so"), user("and?"))
+
+        assert match.place == Place(3, nodes[4])
+
+    def test_one_that_is_sent_and_not_stored_is_passed_over_where_what_follows_is(self):
+        nodes = line(user("hi"), says("hello"))
+
+        assert walked(nodes, user("hi"), NOTE, says("hello"), user("more")).place == Place(3, nodes[1])
+        assert walked(nodes, user("hi"), says("hello"), NOTE, user("more")).place == Place(2, nodes[1])
+        assert walked(nodes, user("other"), NOTE, says("hello"), user("more")).place == NOWHERE
