@@ -71,8 +71,10 @@ def decide(call: ChatCall, known: Known, rules: Rules) -> Decision:
 
 def _shows_history(call: ChatCall, place: Place | None) -> bool:
     """Does it bring its history, as far as the client and the hashes of its messages tell?"""
-    if not call.is_named or call.mode == "full" or call.identity.sends_history or call.identity.by_agent:
+    if not call.is_named or call.mode == "full" or call.identity.sends_history:
         return True
+    if call.identity.by_agent:  # but for results alone, whose calls no history of its own holds
+        return call.chat.path.last_answer > 0 or not _results(call.chat.path.messages)
     # It begins with a stored root and goes on from it.
     return place is not None and place.node is not None and len(call.chat.path) > 1
 

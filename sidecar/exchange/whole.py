@@ -132,7 +132,7 @@ def is_faithful(case: Case, place: Place, node: Node) -> bool:
 def alone(case: Case) -> Decision:
     """It goes as it came, under a root of its own; a root that is there already is asked again."""
     call, place = case.call, case.place
-    if place is not None and place.node is not None:
+    if place is not None and (place.node is not None or call.identity.by_agent):
         return _settled_whole(case, place, (), case.known.found.is_tip)
     outcome = Outcome.EXTEND if call.chat.prefill else Outcome.ALONE
     return Whole(outcome, case.conversation, None, call.chat.path.messages)

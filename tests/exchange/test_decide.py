@@ -190,15 +190,19 @@ class TestThin:
         assert (plan.outcome, plan.parent) == (Outcome.APPEND, nodes[-1])
         assert texts(plan) == (["What is the capital of Malta?", "Valletta."], ["found"])
 
-    def test_results_go_into_the_thread_whose_calls_are_open(self):
+    @pytest.mark.parametrize("by_agent", [False, True])
+    def test_results_go_into_the_thread_whose_calls_are_open(self, by_agent):
         nodes = line(MALTA, VALLETTA, user("look"), calls("c1"))
-        plan = decided(call(result("c1"), model="other"), nodes, [thread(nodes, system=BRIEF)])
+        asked = call(result("c1"), model="other", by_agent=by_agent)
+        plan = decided(asked, nodes, [thread(nodes, system=BRIEF)])
         assert (plan.outcome, plan.parent, plan.root) == (Outcome.APPEND, nodes[-1], nodes[0].id)
 
-    def test_results_that_two_threads_wait_for_are_nobodys(self):
+    @pytest.mark.parametrize("by_agent", [False, True])
+    def test_results_that_two_threads_wait_for_are_nobodys(self, by_agent):
         one, two = line(MALTA, calls("c1")), line(ROME, calls("c1"))
-        plan = decided(call(result("c1")), [*one, *two], [thread(one), thread(two)])
-        assert plan.outcome is Outcome.ALONE
+        asked = call(result("c1"), by_agent=by_agent)
+        plan = decided(asked, [*one, *two], [thread(one), thread(two)], of_its_own=FRESH)
+        assert plan.outcome is (Outcome.START if by_agent else Outcome.ALONE)
 
     def test_a_list_of_no_calls_opens_nothing(self):
         nodes = line(MALTA, says("Valletta.", tool_calls=[]))
