@@ -113,9 +113,10 @@ class Node(msgspec.Struct, frozen=True, gc=False):
     _read: tuple[bytes, Fields] | None = None
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Node):
-            return NotImplemented
-        return self is other or stored_values(self) == stored_values(other)
+        return self is other or (isinstance(other, Node) and stored_values(self) == stored_values(other))
+
+    def __ne__(self, other: object) -> bool:  # a Struct's own would look at what was read
+        return not self == other
 
     def __hash__(self) -> int:
         return hash(self.id)

@@ -205,6 +205,7 @@ class TestFieldsOfANode:
         read, unread = msgspec.structs.replace(self.NODE), msgspec.structs.replace(self.NODE)
         assert read.fields
         assert read == unread
+        assert (read != unread) is False
         assert hash(read) == hash(unread)
         assert read != msgspec.structs.replace(self.NODE, body=b"{}")
         assert read != "a node"
