@@ -39,6 +39,7 @@ class Chat:
         self.headers |= {name.replace("_", "-"): value for name, value in headers.items()}
         if id is not None:
             self.headers["X-Conversation-ID"] = id
+        self.has_id = id is not None
         self.messages: list[dict[str, Any]] = []
 
     async def ask(self, question: str, *, context: str = "") -> str:

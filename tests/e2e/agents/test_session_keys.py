@@ -76,7 +76,7 @@ async def sidecar(backend: Backend, front: Front) -> Process:
     return await front(backend.upstream.url, **backend.settings)
 
 
-async def test_a_chat_has_one_session_over_turns_regenerates_and_edits(
+async def test_a_chat_has_one_session_over_turns_and_regenerates_and_with_an_id_over_edits(
     backend: Backend, sidecar: Process, chat_of: Callable[..., Chat]
 ):
     chat = chat_of(sidecar, "a chat", key="sk-1")
@@ -86,11 +86,12 @@ async def test_a_chat_has_one_session_over_turns_regenerates_and_edits(
     await chat.edit("Third, in other words?")
     await chat.ask("Fourth?")
 
-    (session,) = set(backend.sessions)
-    assert session is not None
-    assert len(session) <= 64
-    assert len(backend.sessions) == 6
-    assert {"a chat", "sk-1"}.isdisjoint({session})
+    sessions = backend.sessions
+    assert [sessions.index(each) for each in sessions] == ([0] * 6 if chat.has_id else [0, 0, 0, 0, 4, 4])
+    for session in sessions:
+        assert session is not None
+        assert len(session) <= 64
+        assert session not in ("a chat", "sk-1")
 
 
 async def test_two_chats_and_two_users_are_told_apart(
