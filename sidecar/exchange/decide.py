@@ -24,9 +24,9 @@ from sidecar.conversation.reconcile import (
 from sidecar.conversation.records import Found, Thread
 from sidecar.conversation.tree import Message, Node, Tree
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.needs import Case, Decision, Known, NeedPath, NeedThreads, NeedTree, Rules, case_of
+from sidecar.exchange.needs import Case, Decision, Known, NeedThreads, NeedTree, Rules, case_of
 from sidecar.exchange.plan import RecordedPlan, Whole
-from sidecar.exchange.thin import in_thread, said_thin
+from sidecar.exchange.thin import behind, in_thread, said_thin
 from sidecar.exchange.threads import (
     fitting,
     holds_a_turn,
@@ -96,7 +96,7 @@ def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
         return matched(case, tree, match)
     thread = _with_open_calls(tree, threads, _results(path.messages))
     if thread is not None and _may_be_thin(case, threads, thread):
-        return in_thread(case, thread, _path_of(tree, thread.head), by_results=True)
+        return behind(case, threads, thread, tree, partial(in_thread, case, thread, by_results=True))
     return _by_thread(case, threads, tree)
 
 
@@ -151,15 +151,6 @@ def _results_behind(tree: Tree, node: Node) -> list[Node]:
     return found
 
 
-def _path_of(tree: Tree, id: bytes | None) -> list[Node]:
-    by_id = {each.id: each for each in tree.nodes}
-    line: list[Node] = []
-    while id is not None and (node := by_id.get(id)) is not None:
-        line.append(node)
-        id = node.parent
-    return line[::-1]
-
-
 def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Decision:
     """Is there one thread whose new words these may be?"""
     group = fitting(threads, case.call)
@@ -181,9 +172,7 @@ def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Deci
         return alone(case)
     if not _has_its_tools(case.call, thread):
         return alone(case)
-    if tree is not None:
-        return in_thread(case, thread, _path_of(tree, thread.head))
-    return NeedPath(thread.head, partial(in_thread, case, thread))
+    return behind(case, threads, thread, tree, partial(in_thread, case, thread))
 
 
 #: More roots under one prompt, none of which was gone on from, are parallel workers.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -11,7 +11,7 @@ from sidecar.conversation.likeness import are_near_questions
 from sidecar.conversation.message import visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Thread
-from sidecar.conversation.tree import Message, Node
+from sidecar.conversation.tree import Message, Node, Tree
 from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem
 from sidecar.exchange.plan import RecordedPlan, Thin
 from sidecar.exchange.threads import (
@@ -22,7 +22,7 @@ from sidecar.exchange.threads import (
 )
 from sidecar.exchange.whole import alone, pinned
 
-__all__ = ["in_thread", "said_thin"]
+__all__ = ["behind", "in_thread", "said_thin"]
 
 
 #: With more at once it is no chat of one user; each is compared.
@@ -37,8 +37,44 @@ def said_thin(case: Case, threads: Sequence[Thread]) -> Decision:
     if not chosen:
         return alone(case)
     thread = next((each for each in chosen if each.is_thin), chosen[0])
-    assert thread.head is not None
-    return NeedPath(thread.head, partial(in_thread, case, thread, is_said=True))
+    return behind(case, threads, thread, None, partial(in_thread, case, thread, is_said=True))
+
+
+def behind(
+    case: Case,
+    threads: Sequence[Thread],
+    thread: Thread,
+    tree: Tree | None,
+    go_on: Callable[[Sequence[Node]], Decision],
+) -> Decision:
+    """Go on behind the newest message of a thread. That is not its `head` where its client has sent its whole
+    history meanwhile: of such a request the thread keeps nothing, the tip of the conversation alone moves."""
+    tip = case.conversation.tip
+    if tip is None or any(tip == each.head for each in threads):
+        return _on_path(tree, thread.head, go_on)
+
+    def chosen(line: Sequence[Node]) -> Decision:
+        is_of_it = bool(line) and line[0].id == thread.root
+        return go_on(line) if is_of_it else _on_path(tree, thread.head, go_on)
+
+    return _on_path(tree, tip, chosen)
+
+
+def _on_path(tree: Tree | None, id: bytes | None, go_on: Callable[[Sequence[Node]], Decision]) -> Decision:
+    """Go on with the messages from the root to a node: of the tree, or of the store if that is not known."""
+    if id is None:
+        return go_on(())
+    return NeedPath(id, go_on) if tree is None else go_on(_path_of(tree, id))
+
+
+def _path_of(tree: Tree, id: bytes) -> list[Node]:
+    by_id = {each.id: each for each in tree.nodes}
+    line: list[Node] = []
+    at: bytes | None = id
+    while at is not None and (node := by_id.get(at)) is not None:
+        line.append(node)
+        at = node.parent
+    return line[::-1]
 
 
 def in_thread(
@@ -50,10 +86,12 @@ def in_thread(
         return alone(case)
     start = _newest_turn(line)
     again = _overlap(line, start, messages)
+    if is_said and (longer := _overlap(line, 0, messages)).at < start and _end(longer) == len(line):
+        again = longer  # a client that says so, and brings its history all the same
     new = messages[again.count :]
     if not is_said and not by_results and not _may_go_on(case, thread, line, new):
         return alone(case)
-    end = again.at + again.count
+    end = _end(again)
     if not new:
         return _repeated(case, thread, line, again)
     if again.count and end < len(line):  # it goes on from an inner message: all of it is said anew
@@ -69,7 +107,7 @@ def _may_go_on(case: Case, thread: Thread, line: Sequence[Node], new: Sequence[M
 
 def _repeated(case: Case, thread: Thread, line: Sequence[Node], again: _Overlap) -> Decision:
     """It is word for word what was asked last: asked again, or said again?"""
-    call, end = case.call, again.at + again.count
+    call, end = case.call, _end(again)
     behind = line[end:]
     if call.chat.prefill is not None and not again.count and line[-1].role == "assistant" and len(line) > 1:
         return _thin(case, thread, Outcome.EXTEND, line[-2], (), line[:-1])
@@ -123,8 +161,12 @@ class _Overlap(msgspec.Struct, frozen=True):
     count: int
 
 
+def _end(overlap: _Overlap) -> int:
+    return overlap.at + overlap.count
+
+
 def _overlap(line: Sequence[Node], start: int, messages: Sequence[Message]) -> _Overlap:
-    """The longest front of the request that repeats a part of the newest turn; the latest such part.
+    """The longest front of the request that repeats a part of the line behind `start`; the latest such part.
 
     In time that grows with the two alone, by Knuth, Morris and Pratt: a turn may say the same over and over.
     """

@@ -72,7 +72,7 @@ def decided(asked, nodes=(), threads=(), *, system=None, conversation=TALK, rule
                 decision = given(tree)
             case NeedPath(id, given):
                 by_id = {each.id: each for each in nodes}
-                decision = given(path_to(tree, by_id[id]))
+                decision = given(path_to(tree, by_id[id]) if id in by_id else [])
             case NeedSystem(given):
                 decision = given(system)
     return decision
@@ -136,7 +136,9 @@ class TestWithoutLooking:
 class TestThin:
     def test_new_words_go_behind_the_answer(self):
         needs: list[type] = []
-        plan = decided(call(user("How many live there?")), TOLD, [thread(TOLD)], needs=needs)
+        talk = replace(TALK, tip=TOLD[-1].id)
+        asked = call(user("How many live there?"))
+        plan = decided(asked, TOLD, [thread(TOLD)], conversation=talk, needs=needs)
         assert (plan.outcome, plan.parent, plan.root) == (Outcome.APPEND, TOLD[-1], TOLD[0].id)
         assert texts(plan) == (["What is the capital of Malta?", "Valletta."], ["How many live there?"])
         assert needs == [NeedThreads, NeedPath]
@@ -240,6 +242,28 @@ class TestThin:
         assert decided(call(user("More")), nodes, conversation=old).system is None
         whole = replace(old, full=True)
         assert decided(call(user("More")), nodes, conversation=whole).outcome is Outcome.ALONE
+
+    @pytest.mark.parametrize("about", [{}, {"mode": "append"}])
+    @pytest.mark.parametrize("new", [user("And Rome?"), result("c9")])
+    def test_what_a_whole_history_told_meanwhile_is_not_forgotten(self, about, new):
+        told = line(MALTA, VALLETTA, user("Since when?"), calls("c8"), result("c8"), calls("c9"))
+        tip = replace(TALK, tip=told[-1].id)
+        kept = thread(told, head=1, is_thin=True)
+        plan = decided(call(new, **about), told, [kept], conversation=tip)
+        assert (plan.outcome, plan.parent, len(plan.line)) == (Outcome.APPEND, told[-1], len(told))
+
+    def test_results_for_a_thread_without_a_head_go_alone(self):
+        told = line(MALTA, calls("c8"))
+        headless = replace(thread(told), head=None)
+        assert decided(call(result("c8")), told, [headless]).outcome is Outcome.ALONE
+
+    @pytest.mark.parametrize("new", [user("And Rome?"), result("c8")])
+    def test_the_tip_of_another_thread_is_not_gone_on_from(self, new):
+        told, others = line(MALTA, calls("c8")), line(ROME, says("At nine."), user("Thanks"), says("Sure."))
+        tip = replace(TALK, tip=others[-1].id)
+        threads = [thread(told, is_thin=True), thread(others, system=BRIEF, head=1, is_thin=True)]
+        plan = decided(call(new), told + others, threads, conversation=tip)
+        assert (plan.outcome, plan.parent) == (Outcome.APPEND, told[-1])
 
     def test_questions_in_a_row_are_one_turn(self):
         nodes = line(MALTA, VALLETTA, user("look"), user("please"))
@@ -413,6 +437,19 @@ class TestSaidThin:
     def test_all_that_it_brings_is_new(self):
         plan = decided(call(says("I was told"), user("More"), mode="append"), TOLD, [thread(TOLD)])
         assert len(plan.new) == 2
+
+    @pytest.mark.parametrize("cut", [0, 1])
+    def test_a_history_that_it_brings_all_the_same_is_not_put_twice(self, cut):
+        told = [MALTA, VALLETTA, user("Since when?"), says("1571.")]
+        nodes = line(*told)
+        plan = decided(call(*told[cut:], user("More"), mode="append"), nodes, [thread(nodes)])
+        assert (plan.outcome, plan.parent) == (Outcome.APPEND, nodes[-1])
+        assert (len(plan.line), len(plan.new)) == (cut, 1)
+
+    def test_examples_that_it_brings_each_time_are_new(self):
+        nodes = line(MALTA, VALLETTA, ROME, says("At nine."), user("Since when?"), says("1571."))
+        plan = decided(call(MALTA, VALLETTA, user("More"), mode="append"), nodes, [thread(nodes)])
+        assert (plan.parent, len(plan.line), len(plan.new)) == (nodes[-1], 6, 3)
 
     def test_what_goes_on_from_the_middle_of_the_newest_turn_is_said_anew(self):
         nodes = line(MALTA, VALLETTA, user("look"), calls("c1"), result("c1"), says("done"))
