@@ -49,15 +49,26 @@ def behind(
 ) -> Decision:
     """Go on behind the newest message of a thread. That is not its `head` where its client has sent its whole
     history meanwhile: of such a request the thread keeps nothing, the tip of the conversation alone moves."""
-    tip = case.conversation.tip
+    tip, head = case.conversation.tip, thread.head
+    if tree is not None and head is not None:
+        head = _grown(tree, head)
     if tip is None or any(tip == each.head for each in threads):
-        return _on_path(tree, thread.head, go_on)
+        return _on_path(tree, head, go_on)
 
     def chosen(line: Sequence[Node]) -> Decision:
-        is_of_it = bool(line) and line[0].id == thread.root
-        return go_on(line) if is_of_it else _on_path(tree, thread.head, go_on)
+        is_behind = any(each.id == head for each in line)  # else another thread's, or read before the head
+        return go_on(line) if is_behind else _on_path(tree, head, go_on)
 
     return _on_path(tree, tip, chosen)
+
+
+def _grown(tree: Tree, head: bytes) -> bytes:
+    """The newest message behind a head. There is one only where a turn has been stored after the threads were
+    read, and before the tree was: of a client, say, that left and sends its results again."""
+    node = next((each for each in tree.nodes if each.id == head), None)
+    while node is not None and (behind_it := tree.children(node)):
+        node = behind_it[-1]
+    return node.id if node is not None else head
 
 
 def _on_path(tree: Tree | None, id: bytes | None, go_on: Callable[[Sequence[Node]], Decision]) -> Decision:

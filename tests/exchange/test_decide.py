@@ -252,6 +252,20 @@ class TestThin:
         plan = decided(call(new, **about), told, [kept], conversation=tip)
         assert (plan.outcome, plan.parent, len(plan.line)) == (Outcome.APPEND, told[-1], len(told))
 
+    def test_results_that_are_stored_while_they_are_looked_for_are_sent_again(self):
+        told = line(user("hi"), says("Hello."), MALTA, calls("c8"), result("c8"))
+        told += [node(says("Val"), told[-1], state="partial")]
+        tip = replace(TALK, tip=told[3].id)
+        plan = decided(call(result("c8")), told, [thread(told, head=3, is_thin=True)], conversation=tip)
+        assert (plan.outcome, plan.parent, len(plan.line)) == (Outcome.RETRY, told[4], 4)
+
+    @pytest.mark.parametrize("new", [user("And Rome?"), result("c8")])
+    def test_a_tip_that_was_read_before_the_head_moved_is_not_gone_on_from(self, new):
+        told = line(MALTA, VALLETTA, user("Look"), calls("c8"))
+        tip = replace(TALK, tip=told[1].id)
+        plan = decided(call(new), told, [thread(told, is_thin=True)], conversation=tip)
+        assert (plan.outcome, plan.parent) == (Outcome.APPEND, told[-1])
+
     def test_results_for_a_thread_without_a_head_go_alone(self):
         told = line(MALTA, calls("c8"))
         headless = replace(thread(told), head=None)
