@@ -27,7 +27,7 @@ from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
 from sidecar.proxy.record import Recording
 from sidecar.upstream.content_encoding import COMPRESSED, Decompressor, coding_of, decompressed
 from sidecar.upstream.failures import kind_of
-from sidecar.upstream.headers import DEGRADED, from_upstream
+from sidecar.upstream.headers import DEGRADED, from_upstream, without_controls
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
 
 __all__ = ["read_on", "relay", "relay_recorded"]
@@ -348,7 +348,7 @@ def _response(
         headers[name] = value
     if upstream.content_type == "text/event-stream":
         headers["X-Accel-Buffering"] = "no"
-    return RelayedResponse(upstream.status, upstream.reason, headers, at_once=at_once)
+    return RelayedResponse(upstream.status, without_controls(upstream.reason or ""), headers, at_once=at_once)
 
 
 def _break_off(request: web.BaseRequest, error: Exception) -> None:

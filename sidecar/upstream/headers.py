@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-__all__ = ["DEGRADED", "HISTORY", "NOT_AS_IT_CAME", "TRIM", "from_upstream", "to_upstream"]
+__all__ = [
+    "DEGRADED",
+    "HISTORY",
+    "NOT_AS_IT_CAME",
+    "TRIM",
+    "from_upstream",
+    "to_upstream",
+    "without_controls",
+]
+
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 
 #: The request header that sets the history mode for one request; ours, so it goes no further.
 HISTORY = "X-Sidecar-History"
@@ -41,8 +52,17 @@ def to_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()
 
 
 def from_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()) -> CIMultiDict[str]:
-    """The upstream's end-to-end headers, less those named in `without` (lower case)."""
-    return _travelling(headers, _HOP_BY_HOP, without)
+    """The upstream's end-to-end headers, less those named in `without` (lower case), and without controls."""
+    kept = _travelling(headers, _HOP_BY_HOP, without)
+    if _CONTROL.search("".join(kept.values())):
+        return CIMultiDict([(name, without_controls(value)) for name, value in kept.items()])
+    return kept
+
+
+def without_controls(text: str) -> str:
+    """A header's value or a reason phrase with a space for each character that must not be sent on in it (RFC
+    9110, 5.5); some servers let such into theirs."""
+    return _CONTROL.sub(" ", text)
 
 
 def _travelling(

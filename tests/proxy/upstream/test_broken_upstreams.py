@@ -182,3 +182,27 @@ def test_each_failure_has_words_of_ours_and_a_status():
     assert kind_of(UpstreamUnreachable("ours")) == "ours"
     assert isinstance(failure_of(TimeoutError("secret")), UpstreamTimeout)
     assert "secret" not in failure_of(ValueError("secret")).message
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/models"])
+async def test_a_character_that_no_header_may_have_is_a_space_to_the_client(start: Start, path: str):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = completion("hi")
+        head = (
+            b"HTTP/1.1 200 O\x01K\r\nX-Odd: a\x02b\x7f\r\nX-Fine: a\tb\xe9\r\nContent-Length: %d\r\n\r\n"
+            % len(body)
+        )
+        writer.write(head + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        sidecar = await start(upstream=f"http://127.0.0.1:{port}/v1")
+        transport, client = await connected(sidecar)
+        transport.write(ASKED.replace(CHAT.encode(), path.encode()))
+        await eventually(lambda: b"hi" in client.read)
+        assert client.read.startswith(b"HTTP/1.1 200 O K\r\n")
+        assert b"\r\nX-Odd: a b\r\n" in client.read or b"\r\nX-Odd: a b \r\n" in client.read
+        assert b"\r\nX-Fine: a\tb" in client.read
