@@ -21,13 +21,16 @@ def ids_told(house: House) -> set[str | None]:
     return {each.conversation for each in house.model.turns}
 
 
-async def test_turns_are_one_conversation_under_one_id_without_their_tasks(chat: Chat, house: House):
+async def test_turns_are_one_conversation_under_one_id_without_their_tasks_and_an_edit_has_its_own(
+    chat: Chat, house: House
+):
     await chat.send("What begins this chat and no other?")
     await chat.send("Second?")
     await chat.regenerate()
     await chat.edit_question(1, "Second, differently?")
-    (id,) = ids_told(house)
-    assert id == (await house.only())["conversation"]["id"]
+    *before, edited = (each.conversation for each in house.model.turns)
+    assert before == [(await house.only())["conversation"]["id"]] * 3
+    assert edited not in (None, before[0])
     assert {each.conversation for each in house.model.asked if each.task} == {None}
     assert len(house.model.tasks) >= 5
     assert (await chat.shown())[2:] == ["Second, differently?", "Answer 4 by model-a."]
