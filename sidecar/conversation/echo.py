@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from sidecar.conversation.effort import Copy, Effort
 from sidecar.conversation.flattened import forms_of_result
-from sidecar.conversation.message import are_respelled, call_ids, text_of
+from sidecar.conversation.message import SYSTEM_ROLES, are_respelled, call_ids, text_of
 from sidecar.conversation.tree import Message, Node, Tree
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
 Step = tuple[Node, ...]
 
 _IN_AN_ANSWER = frozenset(("assistant", "tool", "function"))
-_OUTSIDE = frozenset(("system", "developer"))
 
 # How far into the client's text an answer may have come. Places rather than texts: those would be written
 # anew with every reply.
@@ -123,7 +122,7 @@ def with_systems_below(tree: Tree, parent: Node | None, effort: Effort) -> Itera
         if node is not None:
             children = tree.children(node)
             effort.look(len(children))
-            waiting.extend(child for child in children if child.role in _OUTSIDE)
+            waiting.extend(child for child in children if child.role in SYSTEM_ROLES)
 
 
 def echoed_questions(tree: Tree, parent: Node | None, sent: Message, effort: Effort) -> list[Step]:

@@ -27,6 +27,7 @@ import msgspec
 from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without_fields
 
 __all__ = [
+    "SYSTEM_ROLES",
     "Fields",
     "are_respelled",
     "both_forms",
@@ -57,6 +58,8 @@ _MAX_DEPTH = 200
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
+#: Who speaks for the application: OpenAI has renamed the first into the second.
+SYSTEM_ROLES = frozenset(("system", "developer"))
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9]+")
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="deterministic").encode

@@ -29,7 +29,7 @@ from sidecar.conversation.echo import (
     with_systems_below,
 )
 from sidecar.conversation.effort import Effort, TooMuch
-from sidecar.conversation.message import visible_text
+from sidecar.conversation.message import SYSTEM_ROLES, visible_text
 from sidecar.conversation.tree import Message, Node, Path, Tree
 
 __all__ = [
@@ -45,7 +45,6 @@ __all__ = [
     "walk",
 ]
 
-_OUTSIDE = frozenset(("system", "developer"))
 # The front of a history that its client replaced by a summary: a message, or a question and its answer.
 _SUMMED_UP = (1, 2)
 # So many characters of an answer are nobody else's: a summary that was asked for here, and stands in front.
@@ -247,7 +246,7 @@ def _onward(tree: Tree, sent: Message, trail: _Trail, named: frozenset[str], eff
     if equal:
         effort.look(len(equal))
         return [_longer(trail, (node,), node, named, is_echo=False) for node in equal]
-    if sent.role in _OUTSIDE:
+    if sent.role in SYSTEM_ROLES:
         return [_passing(trail)] if trail.node is not None else []
     found: list[_Trail] = []
     for parent in with_systems_below(tree, trail.node, effort):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from operator import is_
 
+from sidecar.conversation.message import SYSTEM_ROLES
 from sidecar.conversation.tree import Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import RecordedPlan
@@ -63,12 +64,9 @@ def other_ends(call: ChatCall, plan: RecordedPlan) -> list[bytes]:
         for each in chat.tail:
             hash = chain.hash(hash, each.digest)
         ends.append(hash)
-    if any(each.role in _OUTSIDE for each in plan.new):
+    if any(each.role in SYSTEM_ROLES for each in plan.new):
         hash = None
         for each in chat.path.messages:
-            hash = hash if each.role in _OUTSIDE else chain.hash(hash, each.digest)
+            hash = hash if each.role in SYSTEM_ROLES else chain.hash(hash, each.digest)
         ends.append(hash or b"")  # the first of a path is none of them
     return ends
-
-
-_OUTSIDE = frozenset(("system", "developer"))

@@ -122,7 +122,8 @@ async def _with_session(services: Services, call: ChatCall, plan: Whole) -> Whol
     if plan.parent is None:
         return plan
     conversation, tenant, stands = plan.conversation, call.identity.tenant, plan.parent
-    again = await _asked_again(services, plan, plan.parent) if plan.is_branch else None
+    is_question = plan.is_branch and plan.new[0].role == "user"
+    again = await _asked_again(services, plan, plan.parent) if is_question else None
     if plan.is_branch and again is None:
         branch = call.chain.message_id(stands, plan.new[0].digest)
     else:
@@ -142,7 +143,7 @@ async def _asked_again(services: Services, plan: Whole, parent: Node) -> Node | 
         asked = echoed_questions(tree, parent, plan.new[0], Effort(services.requests.rules.effort))
     except TooMuch:
         return None
-    return asked[-1][0] if asked and plan.new[0].role == "user" else None
+    return asked[-1][0] if asked else None
 
 
 async def _decided(services: Services, conversation: str, decision: Decision) -> Plan:

@@ -243,7 +243,7 @@ class Recording:
         state: State,
         now: float,
     ) -> Node:
-        chain = self.call.chain
+        chain, is_unseen = self.call.chain, self.is_unseen and state == "complete"
         return Node(
             chain.reply_id(parent, message.digest, token(8)),
             parent.id if parent else None,
@@ -258,7 +258,7 @@ class Recording:
             # As it was asked for: upstreams answer under longer names, which `same-model` would not know.
             model=self.call.chat.model or assembled.model,
             usage=assembled.usage,
-            finish_reason=(reply.finish_reason or "") + UNSEEN if self.is_unseen else reply.finish_reason,
+            finish_reason=(reply.finish_reason or "") + UNSEEN if is_unseen else reply.finish_reason,
         )
 
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:

@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import force_setattr, replace
 
 from sidecar.conversation.measure import NOTHING, Measure, total
+from sidecar.conversation.message import SYSTEM_ROLES
 from sidecar.conversation.pieces import has_more_pieces, most_pieces
 from sidecar.conversation.tree import Chain, Message, Path
 from sidecar.errors import BadRequest
@@ -28,7 +29,6 @@ MAX_MESSAGES = 20_000
 #: with a tool call, as large as they come, has about as many.
 _MAX_VALUES_PER_MESSAGE = 16
 
-_LEADING = frozenset(("system", "developer"))
 _NO_TOOLS = frozenset((b"null", b"[]"))
 #: Bodies below this are read as fast as compared.
 _COMPARE_FROM = 8 << 10
@@ -233,13 +233,13 @@ def _request(
     end: int,
     pieces: int,
 ) -> ChatRequest:
-    leading = next((at for at, each in enumerate(sent) if each.role not in _LEADING), len(sent))
+    leading = next((at for at, each in enumerate(sent) if each.role not in SYSTEM_ROLES), len(sent))
     system, said = tuple(sent[:leading]), sent[leading:]
     prefill = said[-1] if said and said[-1].role == "assistant" else None
     if prefill:
         said = said[:-1]
     tail: tuple[Message, ...] = ()
-    if said and said[-1].role in _LEADING:
+    if said and said[-1].role in SYSTEM_ROLES:
         said, tail = _without_tail(said)
     tools = bytes(fields.tools)
     return ChatRequest(
@@ -263,7 +263,7 @@ def _without_tail(said: Sequence[Message]) -> tuple[Sequence[Message], tuple[Mes
     """The messages, and the system messages behind the newest question or result; behind an answer they are
     what is asked."""
     end = len(said)
-    while said[end - 1].role in _LEADING:  # the first one is none
+    while said[end - 1].role in SYSTEM_ROLES:  # the first one is none
         end -= 1
     return (said, ()) if said[end - 1].role == "assistant" else (said[:end], tuple(said[end:]))
 
