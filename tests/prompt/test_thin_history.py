@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sidecar.conversation.message import read
 from sidecar.prompt.rebuild import Reader, Restore
 from sidecar.prompt.thin_history import remembered
 from tests.conversation.build import calls, line, message, node, raw, result, says, user
@@ -421,3 +422,5 @@ class TestAtRandom:
         assert asked[-1] == "end"
         assert {each.body for each in nodes if each.role == "user"} <= {raw(user(text)) for text in asked}
         assert told(nodes, user("end"), reader=reader) == now
+        # What was read of a stored message is shared with whoever asks for it next.
+        assert [each.fields for each in nodes] == [read(each.body) for each in nodes]
