@@ -5,7 +5,8 @@ block that came or went, a stopped answer shorter than what had arrived here. Su
 for the stored message, by these rules and no others; whatever is neither equal nor an echo is the
 client's new version, and what could be the echo of two different messages is the echo of none.
 
-White space, line ends, Unicode form and the time of day that a client writes into a message never count.
+White space, line ends, Unicode form and the times that a client writes into its messages, or in front of an
+answer, never count.
 
 - An assistant message echoes a whole stored answer (one reply, or several with tool messages between)
   when its visible text is the visible text of that answer, be its calls or results written out in it.

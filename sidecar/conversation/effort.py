@@ -98,7 +98,7 @@ class Effort:
         if text is None:
             whole = visible_text(self.read(node))
             self.compare(_COST_OF_UNDATING * len(whole))
-            text = self._undated[node.id] = undated(whole)
+            text = self._undated[node.id] = undated(whole, node.role)
         return text
 
     def calls(self, node: Node) -> frozenset[bytes]:
@@ -154,7 +154,7 @@ class Copy:
     @cached_property
     def undated(self) -> str:
         """What a person sees of it, folded and without the moments in it."""
-        return undated(visible_text(self.sent.fields))
+        return undated(visible_text(self.sent.fields), self.sent.role)
 
     @cached_property
     def calls(self) -> frozenset[bytes]:

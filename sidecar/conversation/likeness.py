@@ -60,9 +60,15 @@ def folded(text: str) -> str:
     return "".join(text.split())
 
 
-def undated(text: str) -> str:
-    """The folded text without the moments in it; the same as `folded` where there are none."""
-    return folded(_MOMENT.sub("", text))
+def undated(text: str, role: str) -> str:
+    """The folded text without the moments in it; the same as `folded` where there are none.
+
+    Of an answer only one in front goes, as clients stamp messages: another in it is what was said.
+    """
+    if role != "assistant":
+        return folded(_MOMENT.sub("", text))
+    stamp = _MOMENT.match(text.lstrip())
+    return folded(text.lstrip()[stamp.end() :] if stamp else text)
 
 
 def are_near_prompts(one: str, other: str) -> bool:

@@ -52,8 +52,13 @@ def test_a_result_stands_in_a_text_as_json_or_as_html_of_that():
     ],
 )
 def test_moments_are_no_part_of_an_undated_text(text, left):
-    assert undated(text) == left
+    assert undated(text, "user") == left
     assert folded(text) == "".join(text.split())
+
+
+def test_of_an_answer_only_a_moment_in_front_is_no_part():
+    assert undated("[2026-11-28 10:01] at 11:00", "assistant") == "at11:00"
+    assert undated("at 11:00", "assistant") == "at11:00"
 
 
 def test_a_text_with_calls_in_it_is_the_reply_that_made_them_or_said_the_rest():
@@ -64,12 +69,15 @@ def test_a_text_with_calls_in_it_is_the_reply_that_made_them_or_said_the_rest():
     assert not echoed_answers(Tree(nodes), nodes[0], message(says(told % "c2")), Effort())
 
 
-def test_an_answer_with_another_time_in_it_is_the_same():
+def test_an_answer_with_another_time_in_front_of_it_is_the_same_and_one_with_another_in_it_is_an_edit():
     nodes = line(user("hi"), says("[10:01] hello"))
 
     assert echoed_answers(Tree(nodes), nodes[0], message(says("[10:02] hello")), Effort()) == [(nodes[1],)]
     assert not echoed_answers(Tree(nodes), nodes[0], message(says("[10:02] bye")), Effort())
     assert not echoed_answers(Tree(nodes), nodes[0], message(says("[10:02]")), Effort())
+
+    nodes = line(user("hi"), says("We meet at 10:00."))
+    assert not echoed_answers(Tree(nodes), nodes[0], message(says("We meet at 11:00.")), Effort())
 
 
 def test_a_changed_result_is_that_of_its_call_else_that_with_its_text_else_any():

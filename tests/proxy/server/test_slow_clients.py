@@ -116,11 +116,11 @@ async def test_a_body_may_take_longer_in_all_than_it_may_pause(start: Start, ups
 
 
 async def test_an_upload_that_waits_for_the_upstream_is_not_slow(start: Start, upstream: Upstream):
-    sidecar = await start(timeouts={"request_body": 0.2})
+    sidecar = await start(timeouts={"request_body": 0.6})
     upstream.reads_lazily = True
 
     async def reads_late(exchange: Exchange) -> None:
-        await asyncio.sleep(0.8)
+        await asyncio.sleep(1.2)
         size = sum([len(piece) async for piece in exchange.body()])
         await exchange.head(200, {}, 8)
         await exchange.send(b"%8d" % size)
