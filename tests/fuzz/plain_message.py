@@ -173,17 +173,18 @@ def calls_of(lists: list[list[Any]], *, finished: bool) -> list[dict[str, Any]]:
                     if isinstance(arguments, str) and arguments:
                         latest["pieces"].append(piece)
                         continue
-            named = [call for call in calls if id and call["known_as"] == id]
+            named = [call for call in calls if id in call["known_as"]]
             call = named[-1] if named else there
             is_new = there is None or (call is there and not id and not any(each is call for each in known))
             if call is None or _opens_another(call, piece, index, id, name, new_place=is_new):
                 order = position if index is None else index
-                call = {"order": order if there is None else last_order, "pieces": [], "known_as": ""}
+                call = {"order": order if there is None else last_order, "pieces": [], "known_as": set()}
                 last_order = max(last_order, call["order"])
                 calls.append(call)
             at[place] = latest = call
             call["pieces"].append(piece)
-            call["known_as"] = call["known_as"] or id
+            if id and str(_told(call)["fields"].get("id")) == id:
+                call["known_as"].add(id)
     said = [call for call in calls if _says_something(call)]
     return [_written(call, finished) for call in sorted(said, key=lambda call: call["order"])]
 
