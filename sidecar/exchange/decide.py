@@ -22,9 +22,10 @@ from sidecar.conversation.reconcile import (
     places,
 )
 from sidecar.conversation.records import Found, Thread
-from sidecar.conversation.tree import Message, Node, Tree
+from sidecar.conversation.tree import Tree
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.needs import Case, Decision, Known, NeedThreads, NeedTree, Rules, case_of
+from sidecar.exchange.open_calls import results, with_open_calls
 from sidecar.exchange.plan import RecordedPlan, Whole
 from sidecar.exchange.thin import behind, in_thread, said_thin
 from sidecar.exchange.threads import (
@@ -74,7 +75,7 @@ def _shows_history(call: ChatCall, place: Place | None) -> bool:
     if not call.is_named or call.mode == "full" or call.identity.sends_history:
         return True
     if call.identity.by_agent:  # but for results alone, whose calls no history of its own holds
-        return call.chat.path.last_answer > 0 or not _results(call.chat.path.messages)
+        return call.chat.path.last_answer > 0 or not results(call.chat.path.messages)
     # It begins with a stored root and goes on from it.
     return place is not None and place.node is not None and len(call.chat.path) > 1
 
@@ -83,7 +84,7 @@ def _by_evidence(case: Case, threads: Sequence[Thread]) -> Decision:
     path = case.call.chat.path
     if not case.conversation.full:
         threads = or_main_thread(threads, case.conversation)
-    if path.last_answer or case.call.chat.prefill or _results(path.messages):
+    if path.last_answer or case.call.chat.prefill or results(path.messages):
         return NeedTree(partial(_by_tree, case, threads))
     return _by_thread(case, threads, None)
 
@@ -94,7 +95,7 @@ def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
     place = match.place
     if match.is_given_up or (place.node is not None and (place.anchored or holds_a_turn(path.messages))):
         return matched(case, tree, match)
-    thread = _with_open_calls(tree, threads, _results(path.messages))
+    thread = with_open_calls(tree, threads, results(path.messages))
     if thread is not None and _may_be_thin(case, threads, thread):
         return behind(case, threads, thread, tree, partial(in_thread, case, thread, by_results=True))
     return _by_thread(case, threads, tree)
@@ -103,52 +104,6 @@ def _by_tree(case: Case, threads: Sequence[Thread], tree: Tree) -> Decision:
 def _may_be_thin(case: Case, threads: Sequence[Thread], thread: Thread) -> bool:
     known_as_whole = any(each.is_whole for each in threads) or (not threads and case.conversation.full)
     return thread.is_thin or not known_as_whole
-
-
-def _results(messages: Sequence[Message]) -> frozenset[str]:
-    """The ids of the calls whose results it brings."""
-    return frozenset(str(each.fields.get("tool_call_id")) for each in messages if each.role == "tool")
-
-
-def _with_open_calls(tree: Tree, threads: Sequence[Thread], wanted: frozenset[str]) -> Thread | None:
-    """The thread in which these calls are open; None if there is none, or more than one."""
-    if not wanted:
-        return None
-    root_of: dict[bytes, bytes] = {}
-    roots: set[bytes] = set()
-    for node in tree.nodes:  # parents before children
-        root = root_of[node.id] = root_of.get(node.parent or b"", node.id)
-        if node.role == "assistant" and b'"tool_calls"' in node.body and _has_open(tree, node, wanted):
-            roots.add(root)
-    if len(roots) != 1:
-        return None
-    (root,) = roots
-    return next((each for each in threads if each.root in (root, b"")), None)
-
-
-def _has_open(tree: Tree, node: Node, wanted: frozenset[str]) -> bool:
-    """Does a reply make one of these calls, and is it without its result?
-
-    Some upstreams send calls without an id (llama.cpp #11992), for which clients make one up.
-    """
-    made = node.fields.get("tool_calls")
-    calls = [each for each in made if isinstance(each, dict)] if isinstance(made, list) else []
-    if not calls:
-        return False
-    named = {str(id) for each in calls if (id := each.get("id")) != "" and isinstance(id, str | int)}
-    answered = {str(each.fields.get("tool_call_id")) for each in _results_behind(tree, node)}
-    nameless = len(calls) - len(named) - len(answered - named)
-    return bool((wanted & named) - answered) or (nameless > 0 and bool(wanted - named - answered))
-
-
-def _results_behind(tree: Tree, node: Node) -> list[Node]:
-    found: list[Node] = []
-    waiting = [each for each in tree.children(node) if each.role == "tool"]
-    while waiting:
-        each = waiting.pop()
-        found.append(each)
-        waiting.extend(child for child in tree.children(each) if child.role == "tool")
-    return found
 
 
 def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Decision:

@@ -13,6 +13,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Message, Node, Tree
 from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem
+from sidecar.exchange.open_calls import is_answer
 from sidecar.exchange.plan import RecordedPlan, Thin
 from sidecar.exchange.threads import (
     fitting,
@@ -66,7 +67,9 @@ def _grown(tree: Tree, head: bytes) -> bytes:
     """The newest message behind a head. There is one only where a turn has been stored after the threads were
     read, and before the tree was: of a client, say, that left and sends its results again."""
     node = next((each for each in tree.nodes if each.id == head), None)
-    while node is not None and (behind_it := tree.children(node)):
+    while node is not None and (
+        behind_it := [each for each in tree.children(node) if each.state != "failed"]
+    ):
         node = behind_it[-1]
     return node.id if node is not None else head
 
@@ -105,10 +108,18 @@ def in_thread(
     end = _end(again)
     if not new:
         return _repeated(case, thread, line, again)
-    if again.count and end < len(line):  # it goes on from an inner message: all of it is said anew
+    parent = line[-1]
+    if again.count and new[0].role == "tool" and _are_unanswered(line[end:]):
+        parent = line[end - 1]
+    elif again.count and end < len(line):  # it goes on from an inner message: all of it is said anew
         again, new = _Overlap(start, 0), messages
     before = line if not again.count else line[: again.at]
-    return _thin(case, thread, Outcome.APPEND, line[-1], tuple(new), before)
+    return _thin(case, thread, Outcome.APPEND, parent, tuple(new), before)
+
+
+def _are_unanswered(behind: Sequence[Node]) -> bool:
+    """Are these results that nobody answered? Those of a request then take their place."""
+    return all(each.role == "tool" or (each.role == "assistant" and not is_answer(each)) for each in behind)
 
 
 def _may_go_on(case: Case, thread: Thread, line: Sequence[Node], new: Sequence[Message]) -> bool:

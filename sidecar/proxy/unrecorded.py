@@ -5,9 +5,9 @@ background: no client waits for that, a store that fails is left alone, and if m
 that come are dropped and counted. A conversation is in the store once it has a message: what failed before
 that is counted and logged alone, or a client that is always refused would fill the store with empty chats.
 
-A question to which no answer began, since the upstream failed or the client left, is kept where its client
-sends only what is new: it will not come again with the next one, and the model would miss it. What was
-*refused* is not: the next request would be refused with it.
+A question, or the results of calls, to which no answer began, since the upstream failed or the client left,
+are kept where their client sends only what is new: they will not come again with the next request, and the
+model would miss them. What was *refused* is not: the next request would be refused with it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ log = logging.getLogger("sidecar.proxy")
 _MAX_PENDING_WRITES = 256  # writes that wait
 #: Beside 5xx: no key, no money, too slow, too early, too many. A 403 may be about what was said.
 _FAILURES = frozenset((401, 402, 408, 425, 429))
+_OF_THE_CLIENT = frozenset(("user", "tool"))
 
 
 def finish(services: Services, progress: Progress) -> None:
@@ -61,10 +62,10 @@ def is_failure(status: int, progress: Progress) -> bool:
 
 
 def keep_question(services: Services, call: ChatCall, plan: Plan) -> None:
-    """Begin to keep a question that stays without an answer; the next one waits for that."""
+    """Begin to keep a question, or results, without an answer; the next request waits for that."""
     if not isinstance(plan, Thin) or plan.outcome is not Outcome.APPEND or not plan.new:
         return
-    if any(each.role != "user" for each in plan.new):
+    if any(each.role not in _OF_THE_CLIENT for each in plan.new):
         return
     if not services.background.store_health.is_failing:
         writing = services.background.tasks.spawn(_keep_question(services, call, plan))

@@ -59,8 +59,9 @@ class TestReplies:
 
     def test_whole_messages_in_place_of_deltas_are_taken_as_they_are(self):
         first = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "He"}}]}
-        last = b'{"choices":[{"delta":{},"message":{"content":"Hello", "x":1.50},"finish_reason":"stop"}]}'
-        assert from_stream(stream(first, last)).replies[0].message == b'{"content":"Hello", "x":1.50}'
+        whole = b'{"role":"assistant","content":"Hello", "x":1.50}'
+        last = b'{"choices":[{"delta":{},"message":%b,"finish_reason":"stop"}]}' % whole
+        assert from_stream(stream(first, last)).replies[0].message == whole
 
     def test_deltas_are_believed_where_messages_come_beside_them(self):
         both = {"delta": {"content": "Hello"}, "message": {"role": "assistant", "content": "Hello so far"}}
@@ -209,8 +210,8 @@ class TestWhatAStrictDecoderRefuses:
         assert assembled.usage == '{"x":"\ufffd"}'.encode()
 
     def test_bytes_that_are_no_character_are_replaced_in_a_whole_message_too(self):
-        body = b'{"choices":[{"message":{"content": "a\xf0\x9f"}}]}'
-        assert from_json(body).replies[0].message == '{"content": "a\ufffd"}'.encode()
+        body = b'{"choices":[{"message":{"role": "assistant", "content": "a\xf0\x9f"}}]}'
+        assert from_json(body).replies[0].message == '{"role": "assistant", "content": "a\ufffd"}'.encode()
 
 
 class TestJson:
@@ -220,6 +221,16 @@ class TestJson:
         assembled = from_json(body % message)
         assert assembled.replies[0].message == message
         assert (assembled.model, assembled.usage, assembled.replies[0].settled) == ("m", b'{"n": 1}', True)
+
+    @pytest.mark.parametrize("role", ["user", "tool", "system", "bot", "", None, 7, {"a": 1}])
+    def test_under_whatever_role_it_comes_it_is_the_assistants(self, role):
+        message = {"content": "Hello", "role": role, "x": []}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        assert json.loads(from_json(body).replies[0].message) == {**message, "role": "assistant"}
+
+    def test_a_message_without_a_role_is_the_assistants(self):
+        reply = from_json(b'{"choices":[{"message":{"content":"Hello"}}]}').replies[0]
+        assert json.loads(reply.message) == HELLO
 
     def test_every_choice_is_a_reply(self):
         choices = [{"index": index, "message": {"content": str(index)}} for index in (1, 0)]
@@ -345,7 +356,7 @@ class TestWholeMessagesThatCouldNotBeSentAgain:
 
     @pytest.mark.parametrize("calls", ["[]", "null", '[{"id":"c","type":"custom","custom":{}}]'])
     def test_others_stay_as_they_came(self, calls):
-        message = b'{"content": "a",  "tool_calls":%b}' % calls.encode()
+        message = b'{"role":"assistant", "content": "a",  "tool_calls":%b}' % calls.encode()
         assert from_json(b'{"choices":[{"message":%b}]}' % message).replies[0].message == message
 
     def test_messages_in_several_choices_are_one(self):

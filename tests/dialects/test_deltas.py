@@ -56,12 +56,12 @@ def test_a_missing_role_is_supplied_in_front():
     assert list(joined({"content": "a"}).items()) == [("role", "assistant"), ("content", "a")]
 
 
-@pytest.mark.parametrize("role", ["", None, 7])
-def test_a_role_that_says_nothing_is_the_assistant(role):
-    assert joined({"role": role, "content": "a"})["role"] == "assistant"
+@pytest.mark.parametrize("role", ["", None, 7, "user", "tool", "system", "bot"])
+def test_under_whatever_role_a_reply_comes_it_is_the_assistants(role):
+    assert joined({"role": role, "content": "a"}, {"role": "user"})["role"] == "assistant"
 
 
-@pytest.mark.parametrize("key", ["role", "id", "type"])
+@pytest.mark.parametrize("key", ["id", "type"])
 def test_an_identity_stands_as_it_first_came(key):
     assert joined({key: ""}, {key: "first"}, {key: "second"}, {key: "first"})[key] == "first"
 

@@ -11,7 +11,7 @@ from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found, Thread
-from sidecar.conversation.tree import Conversation, Tree
+from sidecar.conversation.tree import UNSEEN, Conversation, Tree
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall, brings_no_history
 from sidecar.exchange.decide import at_hand, decide, hashes
@@ -265,6 +265,47 @@ class TestThin:
         tip = replace(TALK, tip=told[1].id)
         plan = decided(call(new), told, [thread(told, is_thin=True)], conversation=tip)
         assert (plan.outcome, plan.parent) == (Outcome.APPEND, told[-1])
+
+    @pytest.mark.parametrize("behind", [(), ("failed",), ("partial",), ("failed", "failed")])
+    def test_results_that_were_not_answered_may_be_replaced_by_others(self, behind):
+        told = line(user("hi"), says("Hello."), MALTA, calls("c8", "c9"), result("c8"), result("c9"))
+        told += [node(says("Val"), told[-1], nonce=at, state=state) for at, state in enumerate(behind)]
+        again = call(result("c8", "found at 10:02"), result("c9"))
+        plan = decided(again, told, [thread(told, head=5, is_thin=True)])
+        parent = told[-1] if behind == ("partial",) else told[5]
+        assert (plan.outcome, plan.parent, len(plan.new)) == (Outcome.APPEND, parent, 2)
+
+    @pytest.mark.parametrize("silent", [says(""), says(None)])
+    def test_an_answer_that_says_nothing_is_no_answer_to_them(self, silent):
+        told = line(MALTA, calls("c8"), result("c8"), silent)
+        plan = decided(call(result("c8", "found at 10:02")), told, [thread(told, is_thin=True)])
+        assert plan.outcome is Outcome.APPEND
+
+    def test_nor_is_one_of_which_the_client_has_not_seen_the_end(self):
+        told = line(MALTA, calls("c8"), result("c8"))
+        told.append(node(VALLETTA, told[-1], nonce=9, finish_reason="stop" + UNSEEN))
+        plan = decided(call(result("c8", "found at 10:02")), told, [thread(told, is_thin=True)])
+        assert plan.outcome is Outcome.APPEND
+
+    @pytest.mark.parametrize(
+        "behind",
+        [(VALLETTA,), (result("c9"), VALLETTA), (user("go on"), VALLETTA), (calls("c7"),)],
+        ids=["an answer", "after another result", "after a question", "the next call"],
+    )
+    def test_the_results_of_calls_that_were_answered_are_no_new_ones(self, behind):
+        told = line(MALTA, calls("c8", "c9"), result("c8"), *behind)
+        plan = decided(call(result("c8", "found at 10:02")), told, [thread(told, is_thin=True)])
+        assert plan.outcome is Outcome.ALONE
+
+    @pytest.mark.parametrize("state", ["failed", "partial"])
+    def test_results_that_come_with_their_calls_take_the_place_of_those_not_answered(self, state):
+        told = line(MALTA, calls("c8"), result("c8"))
+        told.append(node(says("Val"), told[-1], nonce=9, state=state))
+        again = call(calls("c8"), result("c8", "found at 10:02"))
+        head = 2 if state == "failed" else 3
+        plan = decided(again, told, [thread(told, head=head, is_thin=True)])
+        assert (plan.outcome, plan.parent, plan.line) == (Outcome.APPEND, told[1], (told[0],))
+        assert [each.role for each in plan.new] == ["tool"]
 
     def test_results_for_a_thread_without_a_head_go_alone(self):
         told = line(MALTA, calls("c8"))

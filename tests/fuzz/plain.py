@@ -139,7 +139,7 @@ class _Said:
         if told or not self.wholes:
             message = joined(self.deltas, finished=self.reason is not None)
         elif len(self.wholes) == 1 and not _has_odd_calls(next(iter(self.wholes.values()))):
-            message = next(iter(self.wholes.values()))
+            message = {**next(iter(self.wholes.values())), "role": "assistant"}
         else:
             message = joined([self.wholes[index] for index in sorted(self.wholes)], finished=True)
         settled = self.reason is not None and not self.early

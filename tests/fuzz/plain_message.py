@@ -39,8 +39,7 @@ def joined(deltas: list[dict[str, Any]], *, finished: bool) -> dict[str, Any]:
     if functions:
         message["function_call"] = _written(_one_call(functions), finished)["function"]
     said = {key: value for key, value in message.items() if value or not isinstance(value, (list, dict))}
-    if not isinstance(said.get("role"), str) or not said["role"]:
-        said["role"] = "assistant"
+    said["role"] = "assistant"
     if said.get("content") is None and set(said) <= {"role", "content"}:
         said["content"] = ""
     return said

@@ -41,7 +41,12 @@ class _Chunk(msgspec.Struct, gc=False):
     base_resp: msgspec.Raw = msgspec.Raw()
 
 
+class _Role(msgspec.Struct, gc=False):
+    role: str = ""
+
+
 _decode = msgspec.json.Decoder(_Chunk).decode
+_decode_role = msgspec.json.Decoder(_Role).decode
 _MIN_PAYLOAD = 8  # bytes, than any JSON that says nothing
 _NO_REASON = frozenset(("", "null", "none", "undefined"))  # KoboldCpp, AIShell #350; Python's None as a text
 _MAX_CHOICES = 128  # as many as OpenAI gives
@@ -76,7 +81,7 @@ class _Draft:
         """The message as it came, unless it came in parts, or with calls that could not be sent again."""
         wholes = [self.wholes[index] for index in sorted(self.wholes)]
         if len(wholes) == 1 and (b'"tool_calls"' not in wholes[0] or _are_sendable(wholes[0])):
-            return wholes[0]
+            return wholes[0] if _is_the_assistants(wholes[0]) else _as_the_assistants(wholes[0])
         message: dict[str, Any] = {}
         for whole in wholes:
             merge_message(message, loads(whole))
@@ -279,6 +284,20 @@ def _number(choices: Sequence[_Choice]) -> None:
     if len({choice.index for choice in choices}) == 1:
         for at, choice in enumerate(choices):
             choice.index = at
+
+
+def _is_the_assistants(message: bytes) -> bool:
+    """Is it told under the role that every reply is kept under?"""
+    try:
+        return _decode_role(message).role == "assistant"
+    except ValueError:  # the role is no string
+        return False
+
+
+def _as_the_assistants(message: bytes) -> bytes:
+    said = loads(message)
+    said.pop("role", None)
+    return encode({"role": "assistant", **said})
 
 
 def _are_sendable(message: bytes) -> bool:

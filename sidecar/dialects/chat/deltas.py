@@ -84,7 +84,7 @@ def encode_message(message: dict[str, Any], *, finished: bool = False) -> bytes:
             value = value.value()
         if value or not isinstance(value, _CONTAINERS):
             said[key] = value
-    if not said.get("role") or not isinstance(said["role"], str):
+    if said.get("role") != "assistant":  # whatever else it is called there
         said.pop("role", None)
         said = {"role": "assistant", **said}
     if said.get("content") is None and said.keys() <= {"role", "content"}:

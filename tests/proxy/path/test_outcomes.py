@@ -10,7 +10,7 @@ import pytest
 
 from tests.proxy.client import Sidecar, assert_error, eventually
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream, event, says, sends, streams, waits
+from tests.proxy.mock_upstream import Answer, Upstream, event, says, sends, streams, waits
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": '{"a": 2,  "b": 3}'}}
 RESPELLED = {**CALL, "function": {"name": "add", "arguments": '{"a":2,"b":3}'}}
@@ -324,6 +324,29 @@ async def test_a_question_that_an_upstream_failed_to_answer_goes_with_the_next_o
     said = ["1", "ok", "2", "ok", "3\n\n4"]
     assert upstream.last.said == [*said, "ok", "4"]
     assert (await sidecar.only()).branches == [["1", "ok", "2", "ok", "3", "4", "ok", "4", "ok"]]
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        sends(b"{}", status=503),
+        streams(event({"content": "The an"}), b'data: {"error":{"message":"oops"}}\n\n'),
+    ],
+    ids=["before a word", "after some"],
+)
+async def test_results_that_an_upstream_failed_to_answer_stand_until_others_replace_them(
+    sidecar: Sidecar, upstream: Upstream, failure: Answer
+):
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    for id, again in (("a", []), ("b", [{**RESULT, "content": "5 at last"}])):
+        upstream.will(says(), says(None, tool_calls=[CALL]), failure)
+        for each in ("1", "2", RESULT, *again):
+            reply = await sidecar.ask(each, id=id, tools=tools)
+        assert reply.outcome == "append"
+        await sidecar.ask("3", id=id, tools=tools)
+        told = [None, "5 at last", "ok"] if again else ['add({"a": 2,  "b": 3}): 5']
+        said = [each["content"] for each in upstream.last.json["messages"]]
+        assert said == ["1", "ok", "2", *told, "3"]
 
 
 @pytest.mark.parametrize(
