@@ -338,15 +338,17 @@ async def test_results_that_an_upstream_failed_to_answer_stand_until_others_repl
     sidecar: Sidecar, upstream: Upstream, failure: Answer
 ):
     tools = [{"type": "function", "function": {"name": "add"}}]
-    for id, again in (("a", []), ("b", [{**RESULT, "content": "5 at last"}])):
+    repeated: list[list[dict[str, Any]]] = [[], [{**RESULT, "content": "5 at last"}]]
+    for id, again in zip("ab", repeated, strict=True):
         upstream.will(says(), says(None, tool_calls=[CALL]), failure)
-        for each in ("1", "2", RESULT, *again):
+        told: list[str | dict[str, Any]] = ["1", "2", RESULT, *again]
+        for each in told:
             reply = await sidecar.ask(each, id=id, tools=tools)
         assert reply.outcome == "append"
         await sidecar.ask("3", id=id, tools=tools)
-        told = [None, "5 at last", "ok"] if again else ['add({"a": 2,  "b": 3}): 5']
+        step = [None, "5 at last", "ok"] if again else ['add({"a": 2,  "b": 3}): 5']
         said = [each["content"] for each in upstream.last.json["messages"]]
-        assert said == ["1", "ok", "2", *told, "3"]
+        assert said == ["1", "ok", "2", *step, "3"]
 
 
 @pytest.mark.parametrize(
