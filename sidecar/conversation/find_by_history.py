@@ -29,6 +29,7 @@ __all__ = [
     "hash_of_text",
     "hashes",
     "key_of_branch",
+    "key_of_name",
     "with_prefill",
 ]
 
@@ -69,6 +70,11 @@ def hash_of_text(chain: Chain, fields: Fields) -> bytes:
 def key_of_branch(chain: Chain, node: bytes) -> bytes:
     """By what the beginning of the branch is found in which a message stands."""
     return chain.hash(b"branch", node)
+
+
+def key_of_name(chain: Chain, name: str) -> bytes:
+    """By what a conversation that began without an id is found under the one that it was given later."""
+    return chain.hash(b"name", name.encode())
 
 
 def clues(path: Path, chain: Chain) -> Clues:

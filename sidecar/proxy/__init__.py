@@ -14,6 +14,7 @@ observers      who is told of an exchange: headers, counters, log, doctor
 unrecorded     the end of an exchange whose reply is not recorded
 receive        the request: who asks, about what
 find_by_history the look-ups for a request that names no conversation
+named_later    a chat that its client named only after it had begun
 dropped_calls  calls that a client dropped on purpose
 load           what the store knows about it, and where it continues
 session        under which name the upstream knows the conversation

@@ -24,6 +24,7 @@ from sidecar.exchange.needs import Decision, Known, NeedPath, NeedSystem, NeedTh
 from sidecar.exchange.plan import Plan, Unrecorded, Whole
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
+from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
 
@@ -98,6 +99,8 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     if ids is None:
         return Unrecorded(Outcome.BYPASS)
     found = await services.store.find(call.identity.tenant, ids, hashes(call)) if ids else Found()
+    if found.conversation is None:
+        found = await named_later(services, call)
     at = 1 if call.identity.by_agent and ids else 0  # the first one has the name itself
     known = Known(
         found,

@@ -29,6 +29,7 @@ from sidecar.exchange.threads import system_of, thread_after
 from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
+from sidecar.proxy.named_later import echo_of_name
 from sidecar.proxy.observers import count, log_line
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import counted
@@ -264,8 +265,9 @@ class Recording:
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
         """Under which hashes the client will name these nodes, where its own chain has left ours."""
         path, chain = self.call.chat.path, self.call.chain
+        name = echo_of_name(self.call, self.plan)
         if isinstance(self.plan, Thin) or not path.hashes:
-            return ()
+            return tuple(name)
         nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
         known = zip(reversed(path.hashes), reversed(nodes), strict=False)
         echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
@@ -273,7 +275,7 @@ class Recording:
             echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
         for end in other_ends(self.call, self.plan):
             echoes += [(chain.hash(end, reply.digest), reply.id) for reply in replies]
-        return tuple(echoes + self._by_session(asked_nodes, replies) + self._by_text(replies))
+        return tuple(echoes + name + self._by_session(asked_nodes, replies) + self._by_text(replies))
 
     def _by_text(self, replies: list[Node]) -> list[tuple[bytes, bytes]]:
         """A chat that names itself by nothing may be known by its answers alone, however they are spelled."""

@@ -168,6 +168,7 @@ class MemoryStore(Store):
             full=old.full or new.full,
             system=new.system or old.system,
             weights=new.weights or old.weights,
+            key=old.key if old.key is not None else new.key,
         )
         self._add(kept, update.nodes, update.echoes)
         if update.system is not None:

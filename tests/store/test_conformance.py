@@ -234,6 +234,15 @@ class TestRecord:
         assert [each async for each in store.conversations()] == [told.conversation]
         assert await store.system("conv_1") == (b"[]", b"[]")
 
+    async def test_a_name_that_comes_later_stays(self, store):
+        nodes = chat("hi", "hello", "and?", "so")
+        await store.record(update(talk(), *nodes[:2]))
+        for key, new in (("mine", nodes[2:3]), ("other", nodes[3:]), (None, chat("hello?"))):
+            await store.record(update(talk(key=key), *new))
+
+        assert [each.key async for each in store.conversations("mine")] == ["mine"]
+        assert (await store.find(TENANT, ["conv_1"], [])).conversation.key == "mine"
+
     async def test_nothing_stored_is_rewritten(self, store):
         nodes = chat("hi", "hello")
         await store.record(update(talk(), *nodes))

@@ -181,14 +181,15 @@ RECORD_BEGINNING = (
         INSERT INTO conversation AS c
             (number, id, tenant, key, created_at, updated_at, tip, "full", system, weights, positions)
         SELECT $1::uuid, $47, $48, $49, $50, $2, $3, $4, $5, $6, cardinality($7::bytea[]) WHERE {_MAY}
-        ON CONFLICT (number) DO UPDATE SET {_KEEPING}
+        ON CONFLICT (number) DO UPDATE SET {_KEEPING}, key = coalesce(c.key, excluded.key)
         RETURNING c.number, c.born, c.positions"""
 )
-# $47 the message that the first node goes on from. Not an upsert: a conversation deleted meanwhile stays so.
+# $47 the message that the first node goes on from, $48 key. Not an upsert: a conversation deleted meanwhile
+# stays so.
 RECORD_UNDER = (
     _RECORD
     % f"""
-        UPDATE conversation AS c SET {_KEEPING}
+        UPDATE conversation AS c SET {_KEEPING}, key = coalesce(c.key, $48::text)
         WHERE c.number = $1 AND {_MAY}
         AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $47)
         RETURNING c.number, c.born, c.positions"""

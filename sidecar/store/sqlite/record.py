@@ -23,7 +23,8 @@ _ADD_CONVERSATION = f"""
     INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
     ON CONFLICT (id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at),
         "full" = max("full", excluded."full"), tip = coalesce(excluded.tip, tip),
-        system = coalesce(excluded.system, system), weights = coalesce(excluded.weights, weights)
+        system = coalesce(excluded.system, system), weights = coalesce(excluded.weights, weights),
+        "key" = coalesce("key", excluded."key")
     RETURNING number, {CONVERSATION}"""
 _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)

@@ -1,0 +1,150 @@
+"""A chat that is named only from its second turn on is one conversation and one session all the same."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.proxy.client import Sidecar
+from tests.proxy.conftest import Start
+from tests.proxy.mock_upstream import Exchange, Upstream, says
+
+SESSION = "X-Session"
+
+
+@pytest.fixture
+async def sidecar(start: Start, upstream: Upstream) -> Sidecar:
+    async def answer(exchange: Exchange) -> None:
+        await says(f"answer {len(upstream.requests)}")(exchange)
+
+    upstream.otherwise = answer
+    return await start(session={"headers": [SESSION], "body_field": "prompt_cache_key"})
+
+
+def sessions(upstream: Upstream) -> set[str]:
+    told = {each.headers[SESSION] for each in upstream.requests}
+    assert told == {each.json["prompt_cache_key"] for each in upstream.requests}
+    return told
+
+
+async def talked(sidecar: Sidecar, *texts: str, **about: Any) -> list[str]:
+    """What both have said once this has been asked behind that."""
+    reply = await sidecar.ask(*texts, **about)
+    return [*texts, reply.json["choices"][0]["message"]["content"]]
+
+
+async def keys(sidecar: Sidecar) -> list[str | None]:
+    return [each.key for each in await sidecar.stored()]
+
+
+async def test_it_keeps_the_session_of_its_first_turn(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi")
+    for question in ("a?", "b?", "c?"):
+        told = await talked(sidecar, *told, question, id="k")
+
+    assert len(sessions(upstream)) == 1
+    only = await sidecar.only()
+    assert (only.key, only.branches) == ("k", [told])
+    assert {each["outcome"] for each in only.exchanges} <= {"start", "continue"}
+
+
+async def test_an_edit_and_what_is_asked_again_stay_in_it(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi")
+    for sent in ([*told, "a?"], [*told, "a?"], [*told, "edited?"], ["another first question"]):
+        await sidecar.ask(*sent, id="k")
+
+    assert len(sessions(upstream)) == 1
+    assert (await sidecar.only()).branches[0][:2] == told
+
+
+async def test_from_then_on_it_may_send_only_what_is_new(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi")
+    told = await talked(sidecar, *told, "a?", id="k", headers={"X-Sidecar-History": "full"})
+    for question in ("b?", "c?"):
+        reply = await sidecar.ask(question, id="k", headers={"X-Sidecar-History": "append"})
+        assert upstream.last.said == [*told, question]
+        told += [question, reply.json["choices"][0]["message"]["content"]]
+
+    assert len(sessions(upstream)) == 1
+    assert (await sidecar.only()).branches == [told]
+
+
+async def test_another_tenants_is_not_taken_over(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi", headers={"Authorization": "Bearer mine"})
+    await sidecar.ask(*told, "a?", id="k", headers={"Authorization": "Bearer other"})
+
+    assert len(sessions(upstream)) == 2
+    assert await keys(sidecar) == [None, "k"]
+
+
+async def test_of_two_that_hold_its_history_neither_is_taken_over(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("hello"), says("hello"))
+    await sidecar.ask("hi")
+    await sidecar.ask("hi")
+    await sidecar.ask("hi", "hello", "a?", id="k")
+
+    assert len(sessions(upstream)) == 3
+    assert await keys(sidecar) == [None, None, "k"]
+
+
+@pytest.mark.parametrize("edit", ["answer", "question"])
+async def test_a_history_that_is_another_takes_nothing_over(sidecar: Sidecar, edit: str):
+    told = await talked(sidecar, "hi")
+    await sidecar.ask(*(["hi", "edited"] if edit == "answer" else ["hi, edited", told[1]]), "a?", id="k")
+
+    assert await keys(sidecar) == [None, "k"]
+
+
+async def test_a_chat_that_has_gone_on_without_an_id_is_not_taken_over(sidecar: Sidecar):
+    told = await talked(sidecar, "hi")
+    await sidecar.ask(*told, "a?")
+    await sidecar.ask(*told, "b?", id="k")
+
+    assert await keys(sidecar) == [None, "k"]
+
+
+async def test_nor_is_the_branch_of_another_user_whose_chat_began_alike(sidecar: Sidecar):
+    told = await talked(sidecar, "hi")
+    await sidecar.ask(*told, "a?")
+    other = await talked(sidecar, *told, "b?")
+    await sidecar.ask(*other, "c?", id="k")
+
+    assert await keys(sidecar) == [None, "k"]
+
+
+async def test_the_first_id_takes_it_and_no_second_one(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi")
+    first = await talked(sidecar, *told, "a?", id="k")
+    fork = await talked(sidecar, *first, "b?", id="fork")
+    await sidecar.ask(*first, "c?", id="k")
+    await sidecar.ask(*fork, "d?", id="fork")
+
+    assert len(sessions(upstream)) == 2
+    assert await keys(sidecar) == ["k", "fork"]
+
+
+async def test_a_turn_that_failed_takes_it_over_with_the_next_try(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi")
+    upstream.will(says("", finish="stop"), says(""))
+    for _ in range(3):
+        await sidecar.ask(*told, "a?", id="k")
+
+    assert len(sessions(upstream)) == 1
+    assert (await sidecar.only()).key == "k"
+
+
+async def test_two_replicas_at_once_double_and_lose_nothing(
+    start: Start, sidecar: Sidecar, upstream: Upstream
+):
+    other = await start(session={"headers": [SESSION], "body_field": "prompt_cache_key"})
+    told = await talked(sidecar, "hi")
+    both = await asyncio.gather(*(each.ask(*told, "a?", id="k") for each in (sidecar, other)))
+    answers = [each.json["choices"][0]["message"]["content"] for each in both]
+    for each, answer in zip((other, sidecar), answers, strict=True):
+        assert (await each.ask(*told, "a?", answer, "b?", id="k")).status == 200
+
+    assert len(sessions(upstream)) == 1
+    lines = (await sidecar.only()).branches
+    assert sorted(line[:5] for line in lines) == [[*told, "a?", each, "b?"] for each in sorted(answers)]
