@@ -7,10 +7,13 @@ import logging
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.store.postgres import Server
 
+# How fast the machine is proves nothing: no example fails for having taken long.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 # For `./dev fuzz`: other examples with every seed, in continuous integration too.
 settings.register_profile("fuzz", derandomize=False, database=None, deadline=None)
 

@@ -7,6 +7,7 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -140,6 +141,11 @@ def _libraries(kind: type) -> list[type]:
     return [each for each, root in roots.items() if root != "sidecar" and root not in sys.stdlib_module_names]
 
 
+@cache
+def _tree(file: Path) -> ast.AST:
+    return ast.parse(file.read_text("utf-8"))
+
+
 def _private(tree: ast.AST, *, own: bool) -> set[str]:
     """The private attributes that are used, of `self` or of other objects."""
     return {
@@ -155,7 +161,7 @@ def _private(tree: ast.AST, *, own: bool) -> set[str]:
 def _made() -> Iterator[str]:
     """The private names that are made outside of the package for such things."""
     for file in OTHERS:
-        tree = ast.parse(file.read_text("utf-8"))
+        tree = _tree(file)
         yield from _private(tree, own=True)
         for each in ast.walk(tree):
             if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -164,13 +170,15 @@ def _made() -> Iterator[str]:
                 yield each.target.id
 
 
-MADE = set(_made())
+@pytest.fixture(scope="module")
+def made() -> set[str]:
+    return set(_made())
 
 
 @pytest.mark.parametrize("file", OTHERS, ids=lambda file: str(file.relative_to(SIDECAR)))
-def test_no_other_module_uses_a_private_name_of_a_library(file: Path):
-    tree = ast.parse(file.read_text("utf-8"))
-    assert _private(tree, own=False) - PUBLIC - MADE == set()
+def test_no_other_module_uses_a_private_name_of_a_library(file: Path, made: set[str]):
+    tree = _tree(file)
+    assert _private(tree, own=False) - PUBLIC - made == set()
     imported = [
         alias.name
         for each in ast.walk(tree)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,23 @@ def part_of(module):
     return module.split(".")[1] if "." in module else ""
 
 
+@cache
+def nodes_of(file):
+    """All nodes of the syntax tree of a file, which is looked at once for many rules."""
+    return tuple(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+@cache
 def imports_of(file):
     """The full names of all modules and members that a file imports."""
+    return frozenset(_imports_of(file))
+
+
+def _imports_of(file):
     package = module_of(file).split(".")
     if file.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in nodes_of(file):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -126,7 +138,7 @@ def test_within_a_package_imports_run_from_the_end_of_its_map_to_its_beginning(f
 def test_only_the_package_that_calls_upstreams_uses_the_http_client(file):
     names = {
         node.attr
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in nodes_of(file)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aiohttp"
     }
     used = names | {name.split(".")[-1] for name in imports_of(file) if name.startswith("aiohttp.")}
@@ -140,14 +152,9 @@ def test_one_module_alone_decides_on_the_credentials_that_go_to_an_upstream(file
 
 @parametrized(FILES)
 def test_files_and_functions_stay_short(file):
-    source = file.read_text(encoding="utf-8")
-    functions = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [node for node in nodes_of(file) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     too_long = [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
-    assert (len(source.splitlines()) <= 400, too_long) == (True, [])
+    assert (len(file.read_text(encoding="utf-8").splitlines()) <= 400, too_long) == (True, [])
 
 
 @pytest.mark.parametrize("file", [each for each in FILES if each != SIDECAR / "__init__.py"], ids=module_of)

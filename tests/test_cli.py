@@ -13,6 +13,7 @@ import pytest
 import sidecar
 from sidecar import cli
 from sidecar.errors import StoreUnavailable
+from tests.proxy.process import clean_environment
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
 
@@ -47,14 +48,26 @@ def failing(monkeypatch, error):
     monkeypatch.setitem(sys.modules, "sidecar.server.serve", app)
 
 
-def run(*arguments, **options):
+def run(*arguments, out=subprocess.PIPE, **environment):
     command = [sys.executable, "-m", "sidecar", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+    env = clean_environment() | environment
+    return subprocess.run(
+        command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=env
+    )
 
 
 def test_the_module_runs_as_a_program():
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"sidecar {sidecar.__version__}\n")
+
+
+def test_what_only_some_settings_need_is_not_loaded_by_all():
+    program = "import sys, sidecar.cli, sidecar.server.serve; print(*sys.modules)"
+    done = subprocess.run(
+        (sys.executable, "-c", program), capture_output=True, text=True, env=clean_environment(), check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert loaded & {"aiohttp", "asyncpg", "cryptography", "jwt", "uvloop"} == {"aiohttp"}
 
 
 def test_without_a_command_the_usage_is_shown(capsys):
@@ -124,8 +137,7 @@ def test_check_config_shows_what_is_in_force_without_secrets(capsys, monkeypatch
 
 
 def test_check_config_reports_all_mistakes_and_fails():
-    environ = {**os.environ, "SIDECAR_LISTEN": "x", "SIDECAR_TRIMM": "1"}
-    done = run("check-config", "--upstream", "ftp://x", env=environ)
+    done = run("check-config", "--upstream", "ftp://x", SIDECAR_LISTEN="x", SIDECAR_TRIMM="1")
     assert done.returncode == 1
     assert done.stdout == ""
     assert [line.split(" ")[1] for line in done.stderr.splitlines()] == ["environment", "upstream", "listen"]
@@ -144,6 +156,5 @@ def test_a_reader_that_leaves_early_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as out:
-        command = [sys.executable, "-m", "sidecar", "check-config"]
-        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        done = run("check-config", out=out)
     assert (done.returncode, done.stderr) == (141, "")

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 from tests.fuzz import guided, refusals, replies
+from tests.proxy.process import clean_environment
 
 
 def test_it_can_be_started():
     command = [sys.executable, "-m", "tests.fuzz", "--help"]
-    told = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    folder, env = Path(__file__).parents[1], clean_environment()
+    told = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True)
     assert "--seed" in told.stdout
 
 

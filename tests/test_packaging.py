@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tests import audit
 from tests.locks import ROOT, pins, unpinned_extras, version_of
-from tests.proxy.process import started
+from tests.proxy.process import clean_environment, started
 
 LOCKS = {path.name: pins(path.read_text()) for path in sorted(ROOT.glob("requirements*.txt"))}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -50,7 +50,8 @@ def built(tmp_path_factory):
     """A wheel and an sdist, made with the pinned build back end and without a network."""
     folder = tmp_path_factory.mktemp("built")
     build = (sys.executable, "-m", "hatchling", "build", "--directory", str(folder))
-    subprocess.run([*build, "--target", "wheel", "--target", "sdist"], cwd=ROOT, check=True)
+    both = ("--target", "wheel", "--target", "sdist")
+    subprocess.run([*build, *both], cwd=ROOT, env=clean_environment(), check=True)
     return folder
 
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import jwt
-
 from sidecar.access.places import Places, credential_of
 from sidecar.conversation.identity import first_value, tenant_of
 from sidecar.errors import BadRequest
 from sidecar.settings import Settings
 
-__all__ = ["needs", "tenant_by", "who_asks"]
+__all__ = ["needs", "prepare", "tenant_by", "who_asks"]
 
 _MAX_TOKEN_LENGTH = 16_384  # characters; what a signed user takes is a few hundred
 
@@ -59,6 +57,12 @@ def tenant_by(settings: Settings, secret: bytes, credential: str | None, user: s
     return tenant_of(secret, credential, user)
 
 
+def prepare(settings: Settings) -> None:
+    """Load at the start what verifies signed users, so that no request waits for it; it is slow to load."""
+    if settings.tenant.user_jwt_secret.get_secret_value():
+        import jwt  # noqa: F401
+
+
 def needs(settings: Settings, *, user: bool) -> tuple[bool, bool]:
     """Does the tenant hang on the credential, and on the user, where the client names one or not?"""
     mode = settings.tenant.mode
@@ -88,6 +92,8 @@ def _signed(token: str, key: str) -> str | None:
     """The user that a token names; None where it is not what its issuer should have sent."""
     if len(token) > _MAX_TOKEN_LENGTH or not token.isascii():
         return None
+    import jwt
+
     try:
         claims = jwt.decode(token, key, algorithms=["HS256"], options={"require": ["sub"]})
     except Exception:

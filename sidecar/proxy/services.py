@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sidecar.access.places import places_of
+from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
 from sidecar.background.calibration import TokenCalibration
 from sidecar.background.learned_forms import LearnedForms
@@ -52,6 +53,7 @@ class Requests:
         limits, restore = settings.limits, settings.restore
         self.places = places_of(settings)
         self.visitors = Visitors(settings, self.places)
+        prepare(settings)
         identity = settings.identity
         chat = (*identity.headers, *identity.agent_headers) if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came.

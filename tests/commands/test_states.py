@@ -16,6 +16,7 @@ import pytest
 from sidecar.cli import main
 from tests.commands.conftest import talk
 from tests.commands.webui import Webui, said
+from tests.proxy.process import clean_environment
 
 KEY, OTHER_KEY = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 COMMANDS = {
@@ -142,9 +143,10 @@ def test_what_nobody_thought_of_is_one_line_as_well(monkeypatch, capsys):
     assert "s3cret" not in err
 
 
-def _run(file, *arguments, **options):
+def _run(file, *arguments, environ=None, **options):
     command = [sys.executable, "-m", "sidecar", *arguments, "--store", f"sqlite:///{file}"]
-    return subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False, **options)
+    env = clean_environment() | (environ or {})
+    return subprocess.run(command, stderr=subprocess.PIPE, timeout=60, check=False, env=env, **options)
 
 
 @pytest.mark.parametrize("where", ["full", "closed", "left"])
@@ -167,8 +169,8 @@ def test_output_that_cannot_be_written_is_no_traceback(stores, where):
 def test_an_encoding_that_lacks_a_character_is_no_traceback(tmp_path):
     file = tmp_path / "sidecar.db"
     talk(file, ("a", "Grüße \U0001f600", {}))
-    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = _run(file, "export", "--format", "markdown", stdout=subprocess.PIPE, env=environ)
+    environ = {"PYTHONIOENCODING": "ascii"}
+    done = _run(file, "export", "--format", "markdown", stdout=subprocess.PIPE, environ=environ)
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert rb"Gr\xfc\xdfe \U0001f600" in done.stdout

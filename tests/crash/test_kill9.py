@@ -9,6 +9,9 @@ import pytest
 from tests.crash.kill9 import Rounds
 from tests.crash.ledger import Fault, Seen, faults
 
+# What is tested runs in processes of its own, which the coverage does not see.
+pytestmark = pytest.mark.no_cover
+
 QUESTION = {"role": "user", "content": "hi"}
 REPLY = {"role": "assistant", "content": "reply-0a1b2c3d-7 hello"}
 CALLS = {

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.crash.replicas import Replicas
+
+# What is tested runs in processes of its own, which the coverage does not see.
+pytestmark = pytest.mark.no_cover
 
 
 async def test_many_add_to_one_conversation_over_two_replicas_and_it_stays_one_line(server, tmp_path):

@@ -8,6 +8,9 @@ import pytest
 
 from tests.guard import count
 
+# Bytecodes are counted here, of a process of its own: the coverage learns nothing and would make it slow.
+pytestmark = pytest.mark.no_cover
+
 
 # The name of the test says how much it proves: another Python executes other bytecodes.
 @pytest.mark.parametrize(

@@ -127,7 +127,11 @@ class Server:
             process.wait(30)
 
     def close(self) -> None:
-        self.stop()
+        """For good: it needs not write down what is deleted at once."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGQUIT)
+            process.wait(30)
         shutil.rmtree(self._folder)
 
     def demand_password(self, role: str | None) -> None:

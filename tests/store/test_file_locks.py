@@ -12,6 +12,7 @@ import pytest
 
 from sidecar.errors import StoreUnavailable
 from sidecar.store.sqlite.file_locks import FileLocks
+from tests.proxy.process import clean_environment
 
 HOLD = """
 import asyncio, sys
@@ -41,7 +42,7 @@ async def held_by_another(file: Path, name: str) -> AsyncIterator[asyncio.subpro
     """A process that holds the turn until its standard input ends."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", HOLD, str(file), name, stdin=pipe, stdout=pipe
+        *(sys.executable, "-c", HOLD, str(file), name), stdin=pipe, stdout=pipe, env=clean_environment()
     )
     assert process.stdout
     assert await asyncio.wait_for(process.stdout.readline(), 20) == b"held\n"
@@ -92,7 +93,10 @@ async def test_who_wants_to_write_waits_until_the_other_process_has_written(turn
     written = tmp_path / "written"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", WRITE, str(tmp_path / "turns"), str(written)), stdin=pipe, stdout=pipe
+        *(sys.executable, "-c", WRITE, str(tmp_path / "turns"), str(written)),
+        stdin=pipe,
+        stdout=pipe,
+        env=clean_environment(),
     )
     assert process.stdin
     assert process.stdout

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from sidecar.store import MemoryStore, SQLiteStore, make_store
+from tests.proxy.process import clean_environment
 from tests.store.trees import question, talk, update
 
 
@@ -21,7 +22,7 @@ def test_the_driver_of_postgresql_is_loaded_only_where_it_is_used():
         "assert type(make_store('postgresql://me@db/x')).__name__ == 'PostgresStore'; "
         "assert 'asyncpg' in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], env=clean_environment(), check=True)
 
 
 async def test_a_secret_is_made_if_none_is_given(path):

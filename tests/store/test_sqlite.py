@@ -19,6 +19,7 @@ from sidecar.conversation.records import Found
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import store as sqlite
+from tests.proxy.process import clean_environment
 from tests.store.trees import TENANT, chat, question, reply, talk, update
 
 NOBODY = 65534
@@ -337,7 +338,9 @@ class TestTrouble:
 
     async def test_one_reads_whole_turns_while_another_process_writes(self, store):
         writer = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", WRITER, store._file, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-c", WRITER, store._file),
+            stdout=asyncio.subprocess.PIPE,
+            env=clean_environment(),
         )
         assert writer.stdout is not None
         await writer.stdout.readline()

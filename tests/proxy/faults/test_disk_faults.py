@@ -35,6 +35,9 @@ from tests.proxy.fault_injection import (
 from tests.proxy.mock_upstream import Upstream
 from tests.proxy.process import Process, serving, started
 
+# What is tested runs in a process of its own, which the coverage does not see.
+pytestmark = pytest.mark.no_cover
+
 OPEN_WEBUI = {"X-OpenWebUI-Chat-Id": "whole"}
 # What is mended is noticed at once, or after the pause between two attempts to open the file.
 SOON = 5.0

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.background import calibration
+from sidecar.background.calibration import TokenCalibration
+from sidecar.conversation.measure import Measure
 from sidecar.upstream.error_probe import PROBE_TIMEOUT
 from tests.conversation.refusals import REFUSALS
 from tests.proxy import engine
@@ -71,14 +74,23 @@ async def test_a_growing_chat_never_ends_for_length_and_learns(
 
 @pytest.mark.parametrize("per_character", [0.2, 0.3, 0.4])
 async def test_where_the_window_is_known_and_prompts_are_counted_nothing_is_ever_refused(
-    start: Start, upstream: Upstream, per_character: float
+    start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, per_character: float
 ):
+    read: list[int] = []
+
+    def observe(self: TokenCalibration, model: str | None, prompt: Measure, tokens: int) -> None:
+        observed(self, model, prompt, tokens)
+        read.append(tokens)
+
+    observed = TokenCalibration.observe
+    monkeypatch.setattr(TokenCalibration, "observe", observe)
+    monkeypatch.setattr(calibration, "_READ_DELAY", 0.001)
     upstream.otherwise = Engine(1500, per_character=per_character, counts=True)
     sidecar = await start(trim={"models": [{"match": "m", "window": 1500}]})
     for count in range(1, 46):
         reply = await sidecar.ask(*turns(count), id="a", max_tokens=100)
         assert reply.status == 200
-        await asyncio.sleep(0.06)  # what was counted is read a moment later
+        await eventually(lambda: len(read) == len(upstream.requests))
     assert len(upstream.requests) == 45
     assert int(reply.headers["X-Sidecar-Trimmed"]) > 50
 

@@ -23,6 +23,9 @@ from tests.proxy.client import CHAT, eventually, named
 from tests.proxy.mock_upstream import DONE, JSON, Exchange, Upstream, completion, event, says, sends, streams
 from tests.proxy.process import serving
 
+# What is tested runs in a process of its own, which the coverage does not see.
+pytestmark = pytest.mark.no_cover
+
 MIB = 1 << 20
 #: Seconds in which whoever asks for nothing but `/-/live` is answered, on a busy machine too.
 PATIENCE = 4.0
