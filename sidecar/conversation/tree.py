@@ -270,6 +270,15 @@ class Tree:
                 found.setdefault(child.digest, []).append(child)
         return self._alike[parent].get(digest, ())
 
+    def line(self, id: bytes) -> list[Node]:
+        """The messages from a root to this one; none if it is not there."""
+        line: list[Node] = []
+        at: bytes | None = id
+        while at is not None and (place := self._order.get(at)) is not None:
+            line.append(self.nodes[place])
+            at = line[-1].parent
+        return line[::-1]
+
     def rank(self, node: Node | None) -> int:
         """The place of `node` in the order of recording: the greater, the newer; -1 for None."""
         return self._order[node.id] if node else -1

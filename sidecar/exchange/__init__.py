@@ -6,6 +6,7 @@ threads    to which thread of the conversation it may belong, and what is kept o
 needs      what a decision needs to know beside the request
 whole      where the history continues that a request brings
 open_calls in which thread calls wait for the results that it brings
+at_once    two first messages that were sent at once, one after the other
 thin       new words behind the head of a thread
 decide     whole, thin or alone? which plan it is
 prompt     what goes upstream, in which form, and where it first differs from the prompt before it

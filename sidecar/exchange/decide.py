@@ -22,7 +22,8 @@ from sidecar.conversation.reconcile import (
     places,
 )
 from sidecar.conversation.records import Found, Thread
-from sidecar.conversation.tree import Tree
+from sidecar.conversation.tree import Node, Tree
+from sidecar.exchange.at_once import sent_at_once
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.needs import Case, Decision, Known, NeedThreads, NeedTree, Rules, case_of
 from sidecar.exchange.open_calls import results, with_open_calls
@@ -110,6 +111,7 @@ def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Deci
     """Is there one thread whose new words these may be?"""
     group = fitting(threads, case.call)
     thin = [each for each in group if each.is_thin]
+    after: Sequence[Node] = ()
     if thin:
         thread = thin[0]
     elif len(group) == 1:
@@ -117,41 +119,35 @@ def _by_thread(case: Case, threads: Sequence[Thread], tree: Tree | None) -> Deci
     elif 1 < len(group) <= _FEW_ROOTS:
         if tree is None:
             return NeedTree(partial(_by_thread, case, threads))
-        newest = _of_several(group, tree)
-        if newest is None:
+        several = _of_several(group, tree)
+        if several is None:
             return alone(case)
-        thread = newest
+        thread, after = several
     else:
         return alone(case)
     if thread.head is None or not _may_be_thin(case, threads, thread):
         return alone(case)
     if not _has_its_tools(case.call, thread):
         return alone(case)
-    return behind(case, threads, thread, tree, partial(in_thread, case, thread))
+    return behind(case, threads, thread, tree, partial(in_thread, case, thread, after=after))
 
 
 #: More roots under one prompt, none of which was gone on from, are parallel workers.
 _FEW_ROOTS = 4
 
 
-def _of_several(group: Sequence[Thread], tree: Tree) -> Thread | None:
-    """Of several roots under one prompt the newest, if they are one question, asked again or edited, or two
-    that a user sent at once; None for parallel workers."""
+def _of_several(group: Sequence[Thread], tree: Tree) -> tuple[Thread, Sequence[Node]] | None:
+    """Of several roots under one prompt the newest, if they are one question, asked again or edited; of two
+    that a user sent at once the first, and what comes after it; None for parallel workers."""
     by_id = {each.id: each for each in tree.nodes}
     roots = [by_id[each.root] for each in group if each.root in by_id]
-    if not roots:
+    answered = next((each for each in group if each.is_answered), None)
+    if not roots or answered is None:
         return None
     questions = [visible_text(each.fields) for each in roots]
-    answered = next((each for each in group if each.is_answered), None)
     if all(are_near_questions(questions[0], each) for each in questions[1:]):
-        return answered
-    first = group[-1]
-    if len(group) == len(roots) == _TWO and roots[0].created_at < first.updated_at:
-        return answered
-    return None
-
-
-_TWO = 2
+        return answered, ()
+    return sent_at_once(group, tree)
 
 
 def _has_its_tools(call: ChatCall, thread: Thread) -> bool:

@@ -49,6 +49,11 @@ class Whole(msgspec.Struct, frozen=True):
     #: The name of that session; None for that of the conversation.
     session: str | None = None
 
+    @property
+    def moved(self) -> tuple[Node, ...]:
+        """Nothing is."""
+        return ()
+
 
 class Thin(msgspec.Struct, frozen=True):
     """A request of a client that sends only what is new. `line` is the stored path that goes before it."""
@@ -62,6 +67,8 @@ class Thin(msgspec.Struct, frozen=True):
     degraded: bool = False
     #: The id of the root of the thread that it belongs to.
     root: bytes | None = None
+    #: Of the line, what has yet to be stored there.
+    moved: tuple[Node, ...] = ()
 
     @property
     def session(self) -> None:

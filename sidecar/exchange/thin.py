@@ -12,6 +12,8 @@ from sidecar.conversation.message import visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Message, Node, Tree
+from sidecar.exchange.at_once import moved_behind
+from sidecar.exchange.call import ChatCall
 from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem
 from sidecar.exchange.open_calls import is_answer
 from sidecar.exchange.plan import RecordedPlan, Thin
@@ -78,26 +80,30 @@ def _on_path(tree: Tree | None, id: bytes | None, go_on: Callable[[Sequence[Node
     """Go on with the messages from the root to a node: of the tree, or of the store if that is not known."""
     if id is None:
         return go_on(())
-    return NeedPath(id, go_on) if tree is None else go_on(_path_of(tree, id))
-
-
-def _path_of(tree: Tree, id: bytes) -> list[Node]:
-    by_id = {each.id: each for each in tree.nodes}
-    line: list[Node] = []
-    at: bytes | None = id
-    while at is not None and (node := by_id.get(at)) is not None:
-        line.append(node)
-        at = node.parent
-    return line[::-1]
+    return NeedPath(id, go_on) if tree is None else go_on(tree.line(id))
 
 
 def in_thread(
-    case: Case, thread: Thread, line: Sequence[Node], *, is_said: bool = False, by_results: bool = False
+    case: Case,
+    thread: Thread,
+    line: Sequence[Node],
+    *,
+    is_said: bool = False,
+    by_results: bool = False,
+    after: Sequence[Node] = (),
 ) -> Decision:
-    """As new words behind this line, the path to the head of a thread, if they are."""
+    """As new words behind this line, the path to the head of a thread, if they are.
+
+    `after`: what was said at the same time under another root, and comes after it.
+    """
     messages = case.call.chat.path.messages
     if not line:
         return alone(case)
+    if after:
+        moved = moved_behind(case.call.chain, line[-1], after)
+        if any(_repeats(case.call, each) for each in (line[0], moved[0])):
+            return alone(case)
+        return _with_moved(moved, in_thread(case, thread, (*line, *moved)))
     start = _newest_turn(line)
     again = _overlap(line, start, messages)
     if is_said and (longer := _overlap(line, 0, messages)).at < start and _end(longer) == len(line):
@@ -115,6 +121,13 @@ def in_thread(
         again, new = _Overlap(start, 0), messages
     before = line if not again.count else line[: again.at]
     return _thin(case, thread, Outcome.APPEND, parent, tuple(new), before)
+
+
+def _with_moved(moved: tuple[Node, ...], decision: Decision) -> Decision:
+    """The same, with what has to stand in the thread before it."""
+    if isinstance(decision, NeedSystem):
+        return NeedSystem(lambda stored: _with_moved(moved, decision.given(stored)))
+    return msgspec.structs.replace(decision, moved=moved) if isinstance(decision, Thin) else decision
 
 
 def _are_unanswered(behind: Sequence[Node]) -> bool:
@@ -223,10 +236,15 @@ def _is_first(case: Case, thread: Thread, line: Sequence[Node]) -> bool:
     call = case.call
     if thread.model != call.chat.model:
         return False
-    question = visible_text(call.chat.path.messages[-1].fields) if len(call.chat.path) else ""
-    if are_near_questions(question, visible_text(line[0].fields)):
+    if _repeats(call, line[0]):
         return False
     others = case.known.running
     return len(others) <= _MAX_RUNNING and not any(
         same_prompt(each.system, system_of(call)) and not each.is_same(call) for each in others
     )
+
+
+def _repeats(call: ChatCall, question: Node) -> bool:
+    """Does it ask this once more, or nearly?"""
+    newest = visible_text(call.chat.path.messages[-1].fields) if len(call.chat.path) else ""
+    return are_near_questions(newest, visible_text(question.fields))

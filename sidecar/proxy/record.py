@@ -134,7 +134,8 @@ class Recording:
             self.services.background.store_health.could_not_write(error)
             raise
         self.services.background.store_health.wrote()
-        self.progress.recorded = [node.state for node in update.nodes if node.source == "upstream"]
+        new = update.nodes[len(self.plan.moved) :]
+        self.progress.recorded = [node.state for node in new if node.source == "upstream"]
         sent, exchange = self.composed.prompt.sent, update.exchange
         if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
             chat = self.call.chat
@@ -147,7 +148,8 @@ class Recording:
         self, update: ConversationUpdate, assembled: Assembled, ended: State, now: float
     ) -> Exchange:
         """What happened, in one value; `now` is when the reply had come."""
-        progress, prompt, nodes = self.progress, self.composed.prompt, update.nodes
+        progress, prompt = self.progress, self.composed.prompt
+        nodes = update.nodes[len(self.plan.moved) :]
         replies = [node.id for node in nodes if node.source == "upstream"]
         asked = [node.id for node in nodes if node.source == "client"]
         plan, tokens = self.plan, tokens_of(assembled.usage)
@@ -217,7 +219,7 @@ class Recording:
         )
         return ConversationUpdate(
             conversation=conversation,
-            nodes=(*asked_nodes, *replies),
+            nodes=(*self.plan.moved, *asked_nodes, *replies),
             echoes=self._echoes(asked_nodes, replies),
             system=system,
             thread=thread,

@@ -78,7 +78,7 @@ async def _keep_question(services: Services, call: ChatCall, plan: Thin) -> None
     head = asked[-1]
     conversation = replace(plan.conversation, tip=head.id, weights=None, updated_at=now)
     thread = thread_after(call, plan, asked, (), head, now)
-    await _write(services, ConversationUpdate(conversation, tuple(asked), thread=thread))
+    await _write(services, ConversationUpdate(conversation, (*plan.moved, *asked), thread=thread))
 
 
 def _parent(progress: Progress) -> bytes | None:
@@ -88,6 +88,8 @@ def _parent(progress: Progress) -> bytes | None:
         return None
     if plan.outcome is Outcome.RETRY and plan.new:
         return new_nodes(call, plan, 0.0)[-1].id  # what is asked again is stored, under this id
+    if plan.moved:
+        return plan.moved[0].parent
     return plan.parent.id if plan.parent is not None else None
 
 

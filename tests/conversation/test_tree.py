@@ -148,6 +148,11 @@ class TestTree:
         nodes = line(*TALK)
         assert [Tree(nodes).rank(each) for each in (None, *nodes)] == [-1, 0, 1, 2, 3, 4, 5]
 
+    def test_a_line_goes_from_the_root_to_a_node_that_is_there(self):
+        nodes = line(*TALK)
+        assert Tree(nodes).line(nodes[3].id) == nodes[:4]
+        assert Tree(nodes).line(b"gone") == []
+
 
 QUESTIONS = st.sampled_from([user("hi"), user("more"), user(""), user(" hi "), result("c")])
 ANSWERS = st.sampled_from([says("a"), says(" a\n"), says("b"), calls("c"), says(None)])

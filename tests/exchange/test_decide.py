@@ -11,7 +11,7 @@ from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found, Thread
-from sidecar.conversation.tree import UNSEEN, Conversation, Tree
+from sidecar.conversation.tree import UNSEEN, Conversation, Node, Tree
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall, brings_no_history
 from sidecar.exchange.decide import at_hand, decide, hashes
@@ -86,6 +86,17 @@ def texts(plan):
 
 
 TOLD = line(MALTA, VALLETTA)
+
+
+def at_once():
+    """Two roots, of which the second began while the first was being answered."""
+    times = [(MALTA, 1.0), (VALLETTA, 3.0)], [(ROME, 2.0), (says("Done."), 4.0)]
+    lines: list[list[Node]] = []
+    for asked, answered in times:
+        root = replace(node(asked[0]), created_at=asked[1])
+        nonce = len(lines) * 2 + 1
+        lines.append([root, replace(node(answered[0], root, nonce=nonce), created_at=answered[1])])
+    return lines
 
 
 class TestWithoutLooking:
@@ -222,12 +233,6 @@ class TestThin:
         plan = decided(call(user("How many live there?")), [*one, *two], threads)
         assert (plan.outcome, plan.parent) == (Outcome.APPEND, two[-1])
 
-    def test_two_messages_sent_at_once_are_gone_on_from_by_the_second(self):
-        one, two = line(MALTA, VALLETTA), line(ROME, says("Done."))
-        threads = [thread(two, updated_at=6.0), thread(one, updated_at=5.0)]
-        asked = call(user("Thanks, and what does it cost?"))
-        assert decided(asked, [*one, *two], threads).parent == two[-1]
-
     def test_a_thread_that_was_gone_on_from_goes_before_all_others(self):
         one, two, three = line(MALTA, VALLETTA), line(ROME, says("Done.")), line(user("x y"), says("z"))
         threads = [thread(two), thread(three), thread(one, is_thin=True)]
@@ -306,6 +311,54 @@ class TestThin:
         plan = decided(again, told, [thread(told, head=head, is_thin=True)])
         assert (plan.outcome, plan.parent, plan.line) == (Outcome.APPEND, told[1], (told[0],))
         assert [each.role for each in plan.new] == ["tool"]
+
+    @pytest.mark.parametrize("newest", [0, 1])
+    def test_two_first_messages_that_were_sent_at_once_are_both_gone_on_from(self, newest):
+        one, two = at_once()
+        threads = [thread(one, updated_at=5.0), thread(two, updated_at=5.0)]
+        if newest:
+            threads.reverse()
+        plan = decided(call(user("Thanks to both")), [*one, *two], threads)
+        assert texts(plan)[0] == [json.loads(each.body)["content"] for each in (*one, *two)]
+        assert (plan.outcome, plan.root, plan.parent) == (Outcome.APPEND, one[0].id, plan.moved[-1])
+        stored = line(MALTA, VALLETTA, ROME, says("Done."))
+        assert [(each.id, each.exact) for each in plan.line] == [(each.id, each.exact) for each in stored]
+        assert plan.moved == plan.line[2:]
+
+    def test_so_is_one_of_them_that_was_not_answered(self):
+        one, two = at_once()
+        threads = [thread(two), thread(one[:1], updated_at=5.0, is_answered=False)]
+        plan = decided(call(user("Thanks to both")), [one[0], *two], threads)
+        assert [each.role for each in plan.line] == ["user", "user", "assistant"]
+        unanswered = [replace(each, is_answered=False) for each in threads]
+        assert decided(call(user("Thanks")), [one[0], *two], unanswered).outcome is Outcome.ALONE
+
+    def test_they_are_put_together_once(self):
+        one, two = at_once()
+        threads = [thread(two), thread(one)]
+        first = decided(call(user("Thanks")), [*one, *two], threads)
+        failed = node(user("Thanks"), first.parent)
+        threads[1] = replace(threads[1], head=failed.id)
+        asked, stored = call(user("Sent?")), [*one, *two, *first.moved, failed]
+        plan = decided(asked, stored, threads)
+        assert (plan.outcome, plan.parent, plan.moved) == (Outcome.APPEND, failed, ())
+        assert plan.line == (*first.line, failed)
+
+    def test_with_a_pinned_prompt_they_are_as_well(self):
+        one, two = at_once()
+        plan = decided(call(user("Thanks")), [*one, *two], [thread(two), thread(one)], rules=Rules(pins=True))
+        assert [len(each) for each in (plan.line, plan.moved)] == [4, 2]
+
+    @pytest.mark.parametrize("again", [MALTA, ROME])
+    def test_of_which_one_that_is_asked_again_goes_alone(self, again):
+        one, two = at_once()
+        plan = decided(call(again), [*one, *two], [thread(two), thread(one)])
+        assert (type(plan), plan.outcome, plan.moved) == (Whole, Outcome.RETRY, ())
+
+    def test_of_which_one_has_gone_there_is_no_telling(self):
+        one, two = at_once()
+        plan = decided(call(user("Thanks")), [*one, *two], [replace(thread(two), head=None), thread(one)])
+        assert plan.outcome is Outcome.ALONE
 
     def test_results_for_a_thread_without_a_head_go_alone(self):
         told = line(MALTA, calls("c8"))

@@ -399,6 +399,31 @@ async def test_two_first_messages_with_append_are_answered_one_after_the_other(
     assert upstream.last.said == ["1", "one", "2"]
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first answered first", "second answered first"])
+async def test_two_first_messages_that_are_sent_at_once_are_both_remembered(
+    sidecar: Sidecar, upstream: Upstream, order: tuple[int, int]
+):
+    gates = [asyncio.Event(), asyncio.Event()]
+    upstream.will(waits(gates[0], says("Valletta.")), waits(gates[1], says("At nine.")))
+    asked = ["What is the capital of Malta?", "Find me a flight to Rome"]
+    running = [asyncio.create_task(sidecar.ask(asked[0], id="a"))]
+    await eventually(lambda: len(upstream.requests) == 1)
+    running.append(asyncio.create_task(sidecar.ask(asked[1], id="a")))
+    await eventually(lambda: len(upstream.requests) == 2)
+    for each in order:
+        gates[each].set()
+        await running[each]
+    said = [asked[0], "Valletta.", asked[1], "At nine."]
+    upstream.will(sends(b"{}", status=503))
+    await sidecar.ask("Thanks!", id="a")
+    assert upstream.last.said == [*said, "Thanks!"]
+    for question in ("Thanks!", "And back?"):
+        assert (await sidecar.ask(question, id="a")).status == 200
+    assert upstream.last.said == [*said, "Thanks!", "ok", "And back?"]
+    lines = (await sidecar.only()).branches
+    assert lines == [[asked[1], "At nine."], [*said, "Thanks!", "ok", "And back?", "ok"]]
+
+
 async def test_a_copy_in_another_spelling_is_the_same_chat_and_stays_the_clients(
     sidecar: Sidecar, upstream: Upstream
 ):
