@@ -21,6 +21,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.decide import at_hand, decide, hashes
 from sidecar.exchange.needs import Decision, Known, NeedPath, NeedSystem, NeedThreads, NeedTree
+from sidecar.exchange.open_calls import is_answer
 from sidecar.exchange.plan import Plan, Unrecorded, Whole
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
@@ -126,8 +127,10 @@ async def _with_session(services: Services, call: ChatCall, plan: Whole) -> Whol
         return plan
     conversation, tenant, stands = plan.conversation, call.identity.tenant, plan.parent
     is_question = plan.is_branch and plan.new[0].role == "user"
-    again = await _asked_again(services, plan, plan.parent) if is_question else None
-    if plan.is_branch and again is None:
+    tree = Tree(await services.store.tree(conversation.id)) if is_question else None
+    again = _asked_again(services, plan, stands, tree) if tree is not None else None
+    goes_on = tree is not None and _is_unanswered(tree, stands)
+    if plan.is_branch and again is None and not goes_on:
         branch = call.chain.message_id(stands, plan.new[0].digest)
     else:
         key = key_of_branch(call.chain, (again or stands).id)
@@ -139,14 +142,21 @@ async def _with_session(services: Services, call: ChatCall, plan: Whole) -> Whol
     return replace(plan, branch=branch, session=session)
 
 
-async def _asked_again(services: Services, plan: Whole, parent: Node) -> Node | None:
+def _asked_again(services: Services, plan: Whole, parent: Node, tree: Tree) -> Node | None:
     """The question that this one repeats, but for white space, say, or documents that came or went."""
-    tree = Tree(await services.store.tree(plan.conversation.id))
     try:
         asked = echoed_questions(tree, parent, plan.new[0], Effort(services.requests.rules.effort))
     except TooMuch:
         return None
     return asked[-1][0] if asked else None
+
+
+def _is_unanswered(tree: Tree, question: Node) -> bool:
+    """Did nobody go on from a question, to which no answer came that a client would hold?"""
+    behind = tree.children(question)
+    return all(each.source == "upstream" and not is_answer(each) for each in behind) and not any(
+        map(tree.children, behind)
+    )
 
 
 async def _decided(services: Services, conversation: str, decision: Decision) -> Plan:

@@ -20,7 +20,7 @@ from sidecar.settings import Settings
 from tests.fuzz.process import Findings
 from tests.proxy.client import Sidecar
 from tests.proxy.mock_upstream import Upstream
-from tests.referee.harm import harm
+from tests.referee.harm import SESSION, harm
 
 _STEPS = 60  # requests of one run
 
@@ -62,6 +62,7 @@ async def _one(seed: int, *, once: bool) -> tuple[list[str], int]:
             "retries": {"backoff": 0.01},
             "timeouts": {"shutdown": 0.2},
             "trim": {"window_refresh": 0},
+            "session": {"headers": [SESSION]},
         }
     )
     try:

@@ -1,7 +1,8 @@
 """Does the sidecar do harm? Random clients against random upstreams, and what is compared.
 
 The property: if the client's own request is taken by the referee, so is what the sidecar sends; what it sends
-holds every word of the client's, no word of another chat, and none that the client has taken back.
+holds every word of the client's, no word of another chat, and none that the client has taken back. A chat
+that grows is one session upstream, whether it names itself, begins to, or does not, and nobody else's.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from tests.referee.models import THOUGHT, extras
 from tests.referee.profiles import NAMED, refused
 from tests.referee.reading import Fields, calls_of
 from tests.referee.strict import Strict
-from tests.referee.talkers import HABITS, WORDS, Talker, words
+from tests.referee.talkers import FAITHFUL, GREETING, HABITS, WORDS, Talker, words
 
 _FAULTS = ("fails", "is cut", "says nothing")
+#: Where the upstream is told the session.
+SESSION = "X-Session-Of-The-Chat"
 
 
 @dataclass
@@ -55,13 +58,16 @@ class Answers:
             await self._fail(exchange, text)
             return
         more: dict[str, Any] = {}
+        if body["messages"][-1]["content"] == GREETING:
+            await says("Hello!")(exchange)
+            return
         if body.get("tools") and self.chance.random() < 0.5:
             made = {"name": "look", "arguments": json.dumps({"what": text})}
             call = {"id": f"id{number:07}", "type": "function", "function": made}
             more = {**extras(NAMED[body["model"]], call), "finish": "tool_calls"}
         elif self.chance.random() < 0.3:
             more = dict(THOUGHT)
-        await says(f" {text} it is\n", **more)(exchange)
+        await says(f" {text} it\n is\n", **more)(exchange)
 
     async def _fail(self, exchange: Exchange, text: str) -> None:
         match self.chance.choice(_FAULTS):
@@ -80,6 +86,7 @@ async def harm(sidecar: Sidecar, upstream: Upstream, seed: int, steps: int) -> t
     talkers = [_talker(chance, seed, number) for number in range(1, chance.randint(3, 8))]
     _share_ids(chance, talkers)
     found: list[str] = []
+    owners: dict[str, str] = {}
     compared = 0
     for step in range(steps):
         talker = chance.choice(talkers)
@@ -98,18 +105,24 @@ async def harm(sidecar: Sidecar, upstream: Upstream, seed: int, steps: int) -> t
             found.append(f"seed {seed}, step {step} (thin): forgot {sorted(lost)}")
         for fault in _faults(talker, body, own is None, reply, sent, answers.is_spoilt):
             profile = body["model"]
-            who = f"{'thin' if talker.is_thin else 'whole'}, {talker.habit}, id {talker.id}, {profile}"
-            found.append(f"seed {seed}, step {step} ({who}): {fault}")
+            found.append(f"seed {seed}, step {step} ({talker}, {profile}): {fault}")
+        if words(body["messages"]):  # a greeting alone is anybody's
+            for fault in _strays(talker, sent, owners):
+                found.append(f"seed {seed}, step {step} ({talker}): {fault}")
         if message is None or answers.is_spoilt:
             talker.refused()
         elif body is talker.last:
             talker.answered(message)
+            if words(body["messages"]):
+                talker.session = sent[-1].headers[SESSION]
+                owners[talker.session] = talker.owner
     return found, compared
 
 
 def _talker(chance: random.Random, seed: int, number: int) -> Talker:
     is_thin = chance.random() < 0.4
-    id = f"chat-{seed}-{number}" if is_thin or chance.random() < 0.7 else None
+    id = f"chat-{seed}-{number}" if is_thin or chance.random() < 0.6 else None
+    is_named_late = id is not None and not is_thin and chance.random() < 0.3
     names = [each.name for each in profiles.ALL]
     talks_to = [chance.choice(names)]
     if not is_thin and chance.random() < 0.2:
@@ -120,16 +133,19 @@ def _talker(chance: random.Random, seed: int, number: int) -> Talker:
         id,
         is_thin,
         chance.random() < 0.5,
-        chance.choice(HABITS),
+        chance.choice(FAITHFUL if is_named_late else HABITS),
         talks_to,
         has_system=chance.random() < 0.3,
+        is_named_late=is_named_late,
+        greets=id is None and chance.random() < 0.4,
     )
 
 
 def _share_ids(chance: random.Random, talkers: list[Talker]) -> None:
     """Sub-agents under the id of the chat that they work for, if they say what they send."""
     for first, second in pairwise(talkers):
-        may_share = not (first.is_thin or second.is_thin) and first.says_so and second.says_so
+        may_share = not any(each.is_thin or each.is_named_late for each in (first, second))
+        may_share = may_share and first.says_so and second.says_so
         if may_share and chance.random() < 0.4:
             second.id = first.id
 
@@ -151,6 +167,16 @@ def _faults(
         yield f"words of another chat: {sorted(foreign)}"
     if not talker.is_thin and (back := said & talker.gone - words(body["messages"])):
         yield f"taken back, and there again: {sorted(back)}"
+
+
+def _strays(talker: Talker, sent: list[Received], owners: dict[str, str]) -> Iterator[str]:
+    """Is it in another session than before, or in that of somebody else?"""
+    for each in sent:
+        session = each.headers[SESSION]
+        if talker.session not in (None, session):
+            yield f"another session: {talker.session}, then {session}"
+        if owners.get(session, talker.owner) != talker.owner:
+            yield f"the session of {owners[session]}: {session}"
 
 
 def _shown(messages: list[Fields]) -> str:

@@ -19,7 +19,22 @@ WORDS = re.compile(r"c(\d+)w(\d+)")
 _USUAL = ("role", "content", "tool_calls")
 
 #: What a whole client does to the answers that it sends again.
-HABITS = ("keeps all", "keeps the usual", "strips", "respells", "flattens", "writes steps out", "drops null")
+HABITS = (
+    "keeps all",
+    "keeps the usual",
+    "strips",
+    "respells",
+    "flattens",
+    "writes steps out",
+    "drops null",
+    "changes white space",
+    "moves a note",
+)
+#: With which a history is still the same, word for word.
+FAITHFUL = ("keeps all", "keeps the usual", "strips", "respells", "drops null")
+#: What many chats begin with.
+GREETING = "hi"
+_NOTE = {"role": "system", "content": "Stay in character."}
 
 
 @dataclass
@@ -41,7 +56,23 @@ class Talker:
     gone: set[str] = field(default_factory=set)
     last: dict[str, Any] | None = None
     has_system: bool = False
+    #: It knows its id only once its first question has been answered.
+    is_named_late: bool = False
+    #: Its first question is that of others.
+    greets: bool = False
+    #: Under which id the upstream knows what it has said since its last edit.
+    session: str | None = None
     numbers: Any = field(default_factory=lambda: count(1))
+
+    def __str__(self) -> str:
+        how = "thin" if self.is_thin else "whole"
+        when = " later" if self.is_named_late else ""
+        return f"{how}, {self.habit}, id {self.id}{when}{', greets' if self.greets else ''}"
+
+    @property
+    def owner(self) -> str:
+        """Whose session it is: that of all chats under its id."""
+        return self.id or str(self.number)
 
     def word(self) -> str:
         return f"c{self.number}w{next(self.numbers)}"
@@ -49,8 +80,14 @@ class Talker:
     @property
     def headers(self) -> dict[str, str]:
         how = {"X-Sidecar-History": "append" if self.is_thin else "full"}
-        named = {"X-Conversation-ID": self.id} if self.id else {}
+        self.is_named_late = self.is_named_late and self._is_first
+        named = {"X-Conversation-ID": self.id} if self.id and not self.is_named_late else {}
         return {**(how if self.says_so else {}), **named, "x-stainless-retry-count": self.chance.choice("01")}
+
+    @property
+    def _is_first(self) -> bool:
+        """Is it in its first turn?"""
+        return len([each for each in (*self.history, *self.open) if each["role"] == "user"]) < 2
 
     @property
     def told(self) -> set[str]:
@@ -64,12 +101,15 @@ class Talker:
         if not self.open:
             if not self.is_thin and self.history and self.chance.random() < 0.2:
                 self._take_back()
-            self.open = [user(f"{self.word()} please")]
+            is_greeting = self.greets and not self.history
+            self.open = [user(GREETING if is_greeting else f"{self.word()}\nplease")]
         told = self.open if self.is_thin else [*map(self._copied, self.history), *self.open]
         if not self.is_thin and self.habit == "flattens":
             told = flattened(told)
         if not self.is_thin and self.habit == "writes steps out":
             told = written_out(told)
+        if not self.is_thin and self.habit == "moves a note" and self.open[-1]["role"] == "user":
+            told = [*told[:-1], _NOTE, told[-1]]
         system = [SYSTEM] if self.has_system else []
         body: dict[str, Any] = {"model": self.chance.choice(self.profiles), "messages": [*system, *told]}
         if not body["model"].startswith("gemma") and self.chance.random() < 0.9:
@@ -95,15 +135,15 @@ class Talker:
         what = "again" if is_first else self.chance.choice(["forget", "keep", "again"])
         if what == "forget":
             self.gone |= words(self.open)
-            self.open = []
+            self.open, self.session = [], None
         elif what == "keep":
             self.history += self.open
             self.open = []
         self.last = None if what != "again" else self.last
 
     def _start_anew(self) -> None:
-        """It gives a step up, and asks something else."""
-        self.open, self.last = [], None
+        """It gives a step up, and asks something else: what is stored of it is taken back."""
+        self.open, self.last, self.session = [], None, None
 
     def _take_back(self) -> None:
         """An edit: what stands behind an earlier question is gone, and so is the question."""
@@ -115,8 +155,11 @@ class Talker:
         at = self.chance.choice(questions)
         self.gone |= words(self.history[at:])
         self.history = self.history[:at]
+        self.session = None
 
     def _copied(self, message: Fields) -> Fields:
+        if self.habit == "changes white space" and isinstance(message.get("content"), str):
+            message = {**message, "content": message["content"].strip().replace("\n", " \r\n")}
         if message["role"] != "assistant" or self.habit == "keeps all":
             return message
         told = {name: message[name] for name in _USUAL if name in message}
@@ -155,10 +198,9 @@ def written_out(messages: list[Fields]) -> list[Fields]:
     told = []
     for each in messages:
         if each["role"] == "tool":
-            told.append(user(f"Observation: {each['content']}"))
+            told.append(user(f"Observation:\n{each['content']}"))
         elif calls_of(each):
-            made = [call["function"]["arguments"] for call in calls_of(each)]
-            told.append(says(f"{each.get('content')} Calling look with {made}"))
+            told.append(says(f"{each.get('content') or ''}\nCalling tools:\n{calls_of(each)}"))
         else:
             told.append(each)
     return told

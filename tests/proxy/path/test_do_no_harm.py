@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.client import Sidecar
+from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream
-from tests.referee.harm import harm
+from tests.referee.harm import SESSION, harm
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_what_the_referee_takes_of_a_client_it_takes_of_the_sidecar(
-    sidecar: Sidecar, upstream: Upstream, seed: int
+    start: Start, upstream: Upstream, seed: int
 ):
+    sidecar = await start(session={"headers": [SESSION]})
     found, compared = await harm(sidecar, upstream, seed, 60)
     assert found == []
     assert compared > 20

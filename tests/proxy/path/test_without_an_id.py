@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
 from tests.proxy.client import CHAT, Reply, Sidecar
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream, event, says, streams
+from tests.proxy.mock_upstream import CUT, Answer, Upstream, event, says, streams
 from tests.proxy.upstream.test_breaks import branches
 
 Message = dict[str, Any]
@@ -240,3 +242,18 @@ async def test_a_chat_whose_client_dates_its_old_messages_anew_is_stored_once(
 
     assert len(set(sessions(upstream))) == 1
     assert len((await sidecar.only()).messages) == 16
+
+
+@pytest.mark.parametrize("failure", [streams(event({"content": "The an"}), CUT), says("")])
+async def test_a_question_behind_one_that_was_not_answered_stays_in_the_session(
+    sidecar: Sidecar, upstream: Upstream, failure: Answer
+):
+    upstream.will(says("A"), failure, says("C"))
+    await sidecar.ask("a?")
+    told = [of("user", "a?"), of("assistant", "A"), of("user", "b?")]
+    with suppress(ClientError):
+        await sidecar.ask(*told, stream=True)
+    await sidecar.ask(*told, of("user", "c?"))
+    await sidecar.ask(*told, of("user", "c?"), of("assistant", "C"), of("user", "d?"))
+
+    assert len(set(sessions(upstream))) == 1
