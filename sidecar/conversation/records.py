@@ -288,7 +288,8 @@ class ConversationUpdate(msgspec.Struct, frozen=True):
     conversation whose `tip` or `weights` is None keeps what it has, one that has a `key` keeps that, and its
     `updated_at` never goes back.
     `exchange` and `thread` are kept with them, the latter as `joined` says. `beside`: where an exchange comes
-    without messages, one of its conversation, which may have been deleted meanwhile.
+    without messages, one of its conversation, which may have been deleted meanwhile. `is_found_by_echo`: the
+    conversation has a key, and `find_by_history` has to find it by these echoes all the same.
     """
 
     conversation: Conversation
@@ -298,6 +299,7 @@ class ConversationUpdate(msgspec.Struct, frozen=True):
     exchange: Exchange | None = None
     thread: Thread | None = None
     beside: bytes | None = None
+    is_found_by_echo: bool = False
 
     @property
     def after(self) -> bytes | None:

@@ -217,12 +217,14 @@ class Recording:
             system=digest,
             weights=self.composed.weights,
         )
+        name = echo_of_name(self.call, self.plan)
         return ConversationUpdate(
             conversation=conversation,
             nodes=(*self.plan.moved, *asked_nodes, *replies),
-            echoes=self._echoes(asked_nodes, replies),
+            echoes=(*self._echoes(asked_nodes, replies), *name),
             system=system,
             thread=thread,
+            is_found_by_echo=bool(name),
         )
 
     def _readable(self, reply: Reply) -> Message | None:
@@ -267,9 +269,8 @@ class Recording:
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
         """Under which hashes the client will name these nodes, where its own chain has left ours."""
         path, chain = self.call.chat.path, self.call.chain
-        name = echo_of_name(self.call, self.plan)
         if isinstance(self.plan, Thin) or not path.hashes:
-            return tuple(name)
+            return ()
         nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
         known = zip(reversed(path.hashes), reversed(nodes), strict=False)
         echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
@@ -277,7 +278,7 @@ class Recording:
             echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
         for end in other_ends(self.call, self.plan):
             echoes += [(chain.hash(end, reply.digest), reply.id) for reply in replies]
-        return tuple(echoes + name + self._by_session(asked_nodes, replies) + self._by_text(replies))
+        return tuple(echoes + self._by_session(asked_nodes, replies) + self._by_text(replies))
 
     def _by_text(self, replies: list[Node]) -> list[tuple[bytes, bytes]]:
         """A chat that names itself by nothing may be known by its answers alone, however they are spelled."""

@@ -75,7 +75,7 @@ class MemoryStore(Store):
     def __init__(self, *, secret: str = "") -> None:
         self.secret = secret.encode() or secrets.token_bytes(32)
         self._kept: dict[str, _Kept] = {}
-        #: The conversations that hold a hash (or an echo of it), or a reply with a digest.
+        #: The conversations that are known by a hash (or an echo of it), or by the digest of a reply.
         self._holders: dict[bytes, dict[int, _Kept]] = {}
         self._answered: dict[bytes, dict[int, _Kept]] = {}
         self._learned: dict[str, bytes] = {}
@@ -170,7 +170,9 @@ class MemoryStore(Store):
             weights=new.weights or old.weights,
             key=old.key if old.key is not None else new.key,
         )
-        self._add(kept, update.nodes, update.echoes)
+        is_known_by = new.key is None
+        self._add_nodes(kept, update.nodes, is_known_by=is_known_by)
+        self._add_echoes(kept, update.echoes, is_known_by=is_known_by or update.is_found_by_echo)
         if update.system is not None:
             kept.system = (kept.system[0] if kept.system else update.system, update.system)
         if update.exchange is not None:
@@ -253,7 +255,8 @@ class MemoryStore(Store):
         if whole.conversation.updated_at >= kept.conversation.updated_at:
             kept.conversation = whole.conversation
             kept.system = whole.system or kept.system
-        self._add(kept, whole.nodes, whole.echoes)
+        self._add_nodes(kept, whole.nodes, is_known_by=whole.conversation.key is None)
+        self._add_echoes(kept, whole.echoes, is_known_by=True)
         for summary in whole.summaries:
             kept.summaries.setdefault(summary.hash, summary)
         for exchange in whole.exchanges:
@@ -286,16 +289,20 @@ class MemoryStore(Store):
             self._kept[conversation.id] = _Kept(next(self._numbers), conversation)
         return self._kept[conversation.id]
 
-    def _add(self, kept: _Kept, nodes: Iterable[Node], echoes: Iterable[tuple[bytes, bytes]]) -> None:
+    def _add_nodes(self, kept: _Kept, nodes: Iterable[Node], *, is_known_by: bool) -> None:
         for node in nodes:
             if node.id not in kept.nodes:
                 kept.nodes[node.id] = node
                 kept.by_hash.setdefault(node.hash, []).append(node)
-                self._holders.setdefault(node.hash, {})[kept.number] = kept
-                if node.source == "upstream":
-                    self._answered.setdefault(node.digest, {})[kept.number] = kept
                 if node.parent is not None:
                     kept.parents.add(node.parent)
+            if is_known_by:
+                self._holders.setdefault(node.hash, {})[kept.number] = kept
+            if is_known_by and node.source == "upstream":
+                self._answered.setdefault(node.digest, {})[kept.number] = kept
+
+    def _add_echoes(self, kept: _Kept, echoes: Iterable[tuple[bytes, bytes]], *, is_known_by: bool) -> None:
         for hash, node_id in echoes:
             kept.echoes[hash] = node_id
-            self._holders.setdefault(hash, {})[kept.number] = kept
+            if is_known_by:
+                self._holders.setdefault(hash, {})[kept.number] = kept

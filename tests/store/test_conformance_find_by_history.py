@@ -20,6 +20,34 @@ class TestFindByHistory:
         assert await store.find_by_history(TENANT, [ask.hash]) is None
         assert await store.find_by_history(TENANT, []) is None
 
+    async def test_a_conversation_that_the_client_has_a_name_for_is_found_by_that_alone(self, store):
+        ask, answer = chat("hi", "hello")
+        for key, id in (("mine", "conv_named"), (None, "conv_nameless"), ("other", "conv_newer")):
+            await store.record(update(talk(id, key=key), ask, answer, echoes=[(b"e" * 16, answer.id)]))
+
+        assert await store.find_by_history(TENANT, [answer.hash]) == "conv_nameless"
+        assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_nameless"
+        assert await store.candidates(TENANT, [ask.hash], [answer.digest]) == {"conv_nameless": 2}
+
+    async def test_one_that_gets_its_name_later_is_found_by_what_it_held_before_and_by_that_name(self, store):
+        ask, answer, more, last = chat("hi", "hello", "and?", "so")
+        await store.record(update(talk(), ask, answer))
+        named = update(talk(key="mine"), more, last, echoes=[(b"n" * 16, answer.id)], is_found_by_echo=True)
+        await store.record(named)
+        await store.record(update(talk(key="mine"), echoes=[(b"e" * 16, last.id)]))
+
+        for hash in (answer.hash, b"n" * 16):
+            assert await store.find_by_history(TENANT, [hash]) == "conv_1"
+        for hash in (last.hash, b"e" * 16):
+            assert await store.find_by_history(TENANT, [hash]) is None
+        assert await store.candidates(TENANT, [b"n" * 16], []) == {"conv_1": 4}
+        assert await store.candidates(TENANT, [more.hash], [last.digest]) == {}
+        whole = await store.snapshot("conv_1")
+        assert await store.delete("conv_1")
+        assert await store.find_by_history(TENANT, [b"n" * 16]) is None
+        await store.add_snapshot(whole)
+        assert await store.find_by_history(TENANT, [b"n" * 16]) == "conv_1"
+
     async def test_an_answer_that_the_client_wrote_names_none(self, store):
         ask = question("hi")
         answer = question("hello", ask, role="assistant")

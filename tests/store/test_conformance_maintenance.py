@@ -18,11 +18,11 @@ async def held(store, **which):
     return [each async for each in store.conversation_stats(**which)]
 
 
-async def full(store, id="conv_1", **about):
+async def full(store, id="conv_1", key="mine", **about):
     """A conversation with something of everything; as it has to come back."""
     nodes = chat("hi", "hello", "and?", "so")
     again = reply("hello again", nodes[0], usage=b'{"n":1}', message_id="m", model="demo")
-    mine = talk(id, key="mine", tip=again.id, full=True, system=b"s", weights=b"w", **about)
+    mine = talk(id, key=key, tip=again.id, full=True, system=b"s", weights=b"w", **about)
     done = exchange(id, nodes[2], nodes[3]), exchange(id, nodes[0], again)
     echoes = ((b"e" * 16, nodes[1].id),)
     root = thread(nodes[0], again)
@@ -88,8 +88,9 @@ class TestHoldings:
 
 
 class TestDelete:
-    async def test_nothing_is_left_of_it(self, store):
-        whole = await full(store)
+    @pytest.mark.parametrize("key", ["mine", None])
+    async def test_nothing_is_left_of_it(self, store, key):
+        whole = await full(store, key=key)
         hashes = [node.hash for node in whole.nodes]
 
         assert await store.delete("conv_1")
@@ -110,7 +111,7 @@ class TestDelete:
 
     async def test_the_others_stay(self, store):
         await full(store)
-        other = await full(store, "conv_2")
+        other = await full(store, "conv_2", key=None)
 
         assert await store.delete("conv_1")
 
@@ -194,7 +195,7 @@ class TestWhole:
 
     async def test_put_elsewhere_it_is_the_same(self, store):
         other = MemoryStore()
-        whole = await full(other)
+        whole = await full(other, key=None)
         hash = whole.nodes[1].hash
 
         for _ in range(2):

@@ -97,6 +97,19 @@ async def test_the_newest_come_first_at_most_so_many(store):
     assert (await store.threads("conv_1", 1))[0].root == newest_first[-1].root
 
 
+async def test_they_come_newest_first_before_and_after_a_conversation_has_very_many(store):
+    known = [thread(question(f"{number}"), updated_at=float(number)) for number in range(67)]
+    told: list[Thread] = []
+    for at, each in enumerate(known):
+        again = replace(known[at // 3], updated_at=at + 0.5)
+        for one in (each, again):
+            await store.record(update(talk(), thread=one))
+            told = [one, *(other for other in told if other.root != one.root)]
+        if at > 61:
+            assert await store.threads("conv_1", 64) == told[:64]
+    assert await store.threads("conv_1", 1000) == told
+
+
 async def test_those_of_one_moment_come_in_the_same_order_everywhere(store):
     roots = [question(f"{number}") for number in range(9)]
     for root in roots:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.conversation.records import Snapshot
 from sidecar.store import SQLiteStore
+from sidecar.store.sqlite import nodes as node_rows
 from sidecar.store.sqlite import record as recording
 from sidecar.store.sqlite import store as sqlite
+from sidecar.store.sqlite import threads as thread_rows
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
 # The coverage's tracer would multiply what is measured here.
@@ -26,8 +30,11 @@ async def store(tmp_path):
 
 STATEMENTS = {
     name: value
-    for name, value in (vars(sqlite) | vars(recording)).items()
-    if name.lstrip("_").startswith(("FIND", "ADD", "COUNT", "PATH", "TREE", "SYSTEM"))
+    for module in (sqlite, recording, node_rows, thread_rows)
+    for name, value in vars(module).items()
+    if name.lstrip("_").startswith(
+        ("FIND", "ADD", "DROP_TIP", "DROP_KNOWN", "COUNT", "PATH", "TREE", "SYSTEM")
+    )
     and isinstance(value, str)
 }
 HOT = (
@@ -36,28 +43,40 @@ HOT = (
     "_FIND_NODE",
     "_FIND_PARENT",
     "_FIND_ECHO",
-    "_FIND_CHILD",
+    "_FIND_HELD",
     "_FIND_NUMBERED",
     "_FIND_HOLDER",
-    "_FIND_ECHO_HOLDER",
-    "_FIND_ANSWER_HOLDER",
     "_FIND_SIZE",
     "_PATH",
     "_TREE",
     "_SYSTEM",
     "_FIND_EXCHANGES",
     "_FIND_EXCHANGE",
-    "_FIND_THREADS",
     "_FIND_FRONTS",
     "_FIND_SUMMARY",
     "_ADD_CONVERSATION",
+    "_ADD_TO_CONVERSATION",
     "_COUNT_ALIKE",
-    "ADD_NODE",
-    "ADD_ECHO",
     "ADD_EXCHANGE",
     "_ADD_SYSTEM",
     "_ADD_SUMMARY",
-    "_ADD_THREAD",
+    "ADD_NODE",
+    "ADD_NEWEST",
+    "FIND_TIP",
+    "ADD_TIP",
+    "DROP_TIP",
+    "ADD_ECHO",
+    "ADD_KNOWN_BY",
+    "DROP_KNOWN_BY",
+    "FIND_NUMBER",
+    "FIND_CROWD",
+    "FIND_FULL",
+    "FIND_FEW",
+    "FIND_LAST",
+    "ADD_TO_THREAD",
+    "ADD_IN_PLACE",
+    "ADD_THREAD",
+    "ADD_CROWD",
 )
 
 
@@ -157,6 +176,40 @@ async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversatio
 
     for few, lots in zip(*costs, strict=True):
         assert 20 < lots < 1.3 * few
+
+
+async def test_a_turn_of_a_chat_with_a_name_writes_five_pages_of_the_log(store, tmp_path):
+    """One each for its conversation, its thread, the ids of its messages and of its exchange, and what rows
+    take; of a chat without a name one more for each of the hashes that it is known by."""
+    pages = {}
+    for key in ("mine", None):
+        about = {id: talk(f"{key}_{id}", key=key) for id in range(400)}
+        tips = {id: question(f"{id}") for id in about}
+        for id, root in tips.items():
+            await store.record(update(about[id], root, thread=thread(root, updated_at=1.0)))
+        await store.purge(compact=False)
+        for at in range(8):
+            turns = [turn_of(about[id], tips, id, at) for id in range(at, 400, 25)]
+            await asyncio.gather(*map(store.record, turns))
+        pages[key] = ((tmp_path / "sidecar.db-wal").stat().st_size - 32) // (4096 + 24) / (8 * 16)
+
+    assert pages["mine"] < 5.0
+    assert pages["mine"] < pages[None] < 9.0
+    tables = {name: await store._reader.do(rows_of(name)) for name in ("known_by", "tip")}
+    assert tables == {"known_by": 400 + 128 * 3, "tip": 0}
+
+
+def turn_of(about, tips, id, at):
+    """A question and its answer at the tip, with all that is kept of them; always in the same bytes."""
+    ask = question(f"and then, {id}? {'so it is ' * 20}", tips[id])
+    answer = reply("so it is " * 60, ask, nonce=at, model="demo", usage=b'{"prompt_tokens":12345}')
+    root = thread(tips[id], answer, updated_at=2.0)
+    done = exchange(about.id, ask, answer, at=1_764_000_000_000 + at)
+    return update(replace(about, tip=answer.id), ask, answer, exchange=done, thread=root)
+
+
+def rows_of(table):
+    return lambda connection: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
 
 
 async def ask(store, id, at):

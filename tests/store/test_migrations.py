@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
+from sidecar.conversation.records import Snapshot
 from sidecar.conversation.tree import Node, stored_values
 from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
-from tests.store.trees import TENANT, chat, question, talk, update
+from tests.store.trees import TENANT, chat, question, talk, thread, update
 
+BACK = Path(__file__).parents[2] / "config" / "sqlite-schema-6.sql"
 SECOND = """
     -- A comment; with a semicolon.
     CREATE TABLE later (value TEXT);
@@ -26,7 +30,9 @@ BROKEN = "CREATE TABLE half (value TEXT);\nCREATE TABLE half (value TEXT);\n"
 
 @pytest.fixture
 def connection(tmp_path):
-    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as connection:
+    with closing(
+        sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None, check_same_thread=False)
+    ) as connection:
         yield connection
 
 
@@ -144,6 +150,87 @@ def test_a_first_migration_that_breaks_off_leaves_an_empty_file(connection, monk
     assert (version(connection), tables(connection)) == (0, set())
     migrate(connection, "the store")
     assert "message" in tables(connection)
+
+
+async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_again(tmp_path, connection):
+    file, crowd = str(tmp_path / "sidecar.db"), [question(f"{number}") for number in range(70)]
+    store = SQLiteStore(file)
+    await store.open()
+    nodes = chat("hi", "hello", "and?", "so")
+    roots = [thread(root, updated_at=float(at)) for at, root in enumerate(crowd)]
+    wholes = [
+        Snapshot(talk("conv_1"), tuple(nodes), ((b"e" * 16, nodes[1].id),)),
+        Snapshot(talk("conv_2", key="mine"), tuple(crowd), threads=tuple(roots)),
+    ]
+    for whole in wholes:
+        await store.add_snapshot(whole)
+    await store.close()
+
+    connection.executescript(BACK.read_text("utf-8"))
+    with closing(sqlite3.connect(":memory:")) as plain:
+        plain.executescript("".join(sql for number, sql in migrations() if number <= 6))
+        assert shape(connection) == shape(plain)
+    assert version(connection) == 6
+    store = SQLiteStore(file)
+    await store.open()
+    try:
+        assert [await store.snapshot(each.conversation.id) for each in wholes] == [
+            replace(whole, threads=tuple(sorted(whole.threads, key=lambda each: each.root)))
+            for whole in wholes
+        ]
+        assert await store.find_by_history(TENANT, [nodes[1].hash]) == "conv_1"
+        assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_1"
+        assert await store.candidates(TENANT, [], [nodes[3].digest]) == {"conv_1": 4}
+        assert await store.threads("conv_2") == roots[::-1][:64]
+        found = [await store.find(TENANT, ["conv_1"], [node.hash]) for node in nodes]
+        assert [each.is_tip for each in found] == [False, False, False, True]
+    finally:
+        await store.close()
+
+
+def shape(connection):
+    """Every column of every table, and every index."""
+    found = connection.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND sql NOTNULL")
+    columns = {
+        name: [row[1:] for row in connection.execute(f"PRAGMA table_info ({name})")]
+        for name in tables(connection)
+    }
+    return columns, dict(found.fetchall())
+
+
+def test_the_script_leaves_a_file_of_another_schema_alone(connection, monkeypatch):
+    known = migrations()
+    monkeypatch.setattr(schema, "migrations", lambda: known[:5])
+    migrate(connection, "the store")
+    before = shape(connection)
+
+    with pytest.raises(sqlite3.IntegrityError):
+        connection.executescript(BACK.read_text("utf-8"))
+
+    connection.rollback()
+    assert (version(connection), shape(connection)) == (5, before)
+
+
+def test_a_second_start_waits_until_the_first_has_migrated(tmp_path, connection, monkeypatch):
+    known = migrations()
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "migrations", lambda: known[:6])
+        migrate(connection, "the store")
+    connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None, timeout=0.01)) as second:
+        connection.execute("BEGIN IMMEDIATE")
+        waiting = threading.Timer(0.1, lambda: connection.execute("COMMIT"))
+        with (
+            closing(sqlite3.connect(tmp_path / "sidecar.db", timeout=0.01)) as other,
+            pytest.raises(sqlite3.OperationalError, match="locked"),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+        waiting.start()
+        migrate(second, "the store")
+        waiting.join()
+
+        assert version(second) == known[-1][0]
+        assert second.execute("PRAGMA busy_timeout").fetchone() == (10,)
 
 
 def test_a_newer_database_is_refused_with_a_way_out(connection):

@@ -19,7 +19,7 @@ from sidecar.conversation.tree import Chain
 from sidecar.export import as_json, as_markdown
 from sidecar.store import make_store
 from sidecar.store.migrations import migrations
-from sidecar.store.postgres import schema
+from sidecar.store.postgres import maintenance, schema
 from sidecar.store.postgres.rows import arrays_of, keys_of, node_of, number_of
 from tests.store.record import SECRET
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
@@ -256,6 +256,30 @@ async def test_a_thread_of_what_a_sidecar_of_before_deletes_is_gone_for_everybod
     assert await store.threads("conv_2") == [thread(ask, answer)]
     await store.delete("conv_1")
     assert await rows(before, "thread") == 1
+
+
+def key_of(id):
+    return id.encode().ljust(16, b"e")
+
+
+async def test_what_a_sidecar_of_before_lists_of_chats_that_have_a_name_goes_in_steps(
+    before, opened, monkeypatch
+):
+    monkeypatch.setattr(maintenance, "_STEP", 2)
+    store = await opened()
+    ask, answer = chat("hi", "hello")
+    for id, key in (("conv_1", None), ("conv_2", "mine"), ("conv_3", "other")):
+        await before.record(update(talk(id, key=key), ask, answer, echoes=[(key_of(id), answer.id)]))
+    await store.record(update(talk("conv_4", key="new"), ask, answer))
+    assert await rows(before, "known_by") == 12
+    assert await store.find_by_history(TENANT, [answer.hash]) == "conv_3"
+
+    await store.purge(compact=False)
+
+    assert await rows(before, "known_by") == 3 + 3
+    assert await store.find_by_history(TENANT, [key_of("conv_2")]) == "conv_2"
+    assert await store.find_by_history(TENANT, [answer.hash]) == "conv_1"
+    assert await store.candidates(TENANT, [ask.hash], [answer.digest]) == {"conv_1": 2}
 
 
 async def test_a_rekey_goes_over_the_exchanges_that_are_there_and_what_was_left_behind_goes(before, opened):

@@ -15,9 +15,9 @@ from sidecar.export import as_json, as_markdown
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
-from sidecar.store.sqlite.maintenance import NODE
+from sidecar.store.sqlite.nodes import NODE
 from tests.store.record import FOLDER, SECRET, exchange
-from tests.store.trees import talk, thread
+from tests.store.trees import chat, question, talk, thread, update
 
 NUMBERS = [number for number, _sql in migrations()]
 every_schema = pytest.mark.parametrize("number", NUMBERS)
@@ -82,6 +82,17 @@ def test_the_export_is_the_same_before_and_after_each_migration(file, number, mo
             assert export_of_that_time(connection) == before
 
 
+async def check_tips(store, tenant, id):
+    """Nothing follows the messages that nothing follows, and the same once one is gone on from."""
+    for _ in range(2):
+        tree = await store.tree(id)
+        parents = {node.parent for node in tree}
+        for node in tree:
+            assert (await store.find(tenant, [id], [node.hash])).is_tip is (node.id not in parents)
+        (about,) = [each async for each in store.conversations(id)]
+        await store.record(update(about, question("and more?", tree[1], tenant=tenant)))
+
+
 @every_schema
 async def test_a_recording_is_opened_exported_and_goes_on(file, number):
     restore(file, number)
@@ -95,7 +106,10 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
         tenant = tenant_of(SECRET, "Bearer sk", "ada")
         (about,) = [each async for each in store.conversations("same-key") if each.tenant == tenant]
         nodes = await store.tree(about.id)
-        assert await store.find_by_history(tenant, [nodes[1].hash]) == about.id
+        assert await store.find_by_history(tenant, [nodes[1].hash]) is None, "it has a name"
+        assert await store.find_by_history(tenant, [chat("hi", "ho", tenant=tenant)[1].hash]) == "conv_1"
+        for each in (about.id, "conv_1"):
+            await check_tips(store, tenant, each)
         assert await store.find_summary(about.id, [nodes[1].hash]) == (
             Summary(nodes[1].hash, "They greeted.", "small", 3.5) if number >= 3 else None
         )

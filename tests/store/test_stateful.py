@@ -30,7 +30,7 @@ from sidecar.export import as_json
 from sidecar.retention import prune
 from sidecar.settings import Retention
 from sidecar.store import MemoryStore, make_store
-from tests.store.test_twins import CONVERSATIONS, ECHOES, as_turn, check_what_is_at_hand, records
+from tests.store.test_twins import CONVERSATIONS, ECHOES, NAMES, as_turn, check_what_is_at_hand, records
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, talk, update
 
 ENCRYPTED = 1  # which of the others is encrypted
@@ -91,7 +91,7 @@ class Stores(RuleBasedStateMachine):
         wholes = []
         for id, tenant in CONVERSATIONS.items():
             nodes = tuple(chat("hi", "hello", "and?", "so", tenant=tenant))
-            about = talk(id, key=id[-1], tenant=tenant, tip=nodes[-1].id)
+            about = talk(id, key=NAMES[id], tenant=tenant, tip=nodes[-1].id)
             summary = Summary(nodes[1].hash, "They met.", "small", 0.5)
             echoes, done = ((ECHOES[0], nodes[1].id),), exchange(id, *nodes[2:], at=24)
             root = Thread(nodes[0].id, nodes[-1].id, b"[0]", "demo", ("a",), True)
@@ -161,7 +161,7 @@ class Stores(RuleBasedStateMachine):
         known = self.known(id)
         parent = known[place % len(known)] if known else None
         done = exchange(id, parent, at=8 + place, outcome=outcome, status=429)
-        about = talk(id, key=id[-1], tenant=CONVERSATIONS[id], at=self.at())
+        about = talk(id, key=NAMES[id], tenant=CONVERSATIONS[id], at=self.at())
         self.all(lambda store: store.record(update(about, exchange=done)))
 
     @rule(id=ids, place=places)
@@ -170,7 +170,7 @@ class Stores(RuleBasedStateMachine):
         under = known[place % len(known)] if known else None
         tenant = CONVERSATIONS[id]
         nodes = chat(f"late {place}", "so", tenant=tenant, under=under)
-        about = talk(id, key=id[-1], tenant=tenant, at=self.at(), tip=nodes[-1].id)
+        about = talk(id, key=NAMES[id], tenant=tenant, at=self.at(), tip=nodes[-1].id)
         done = exchange(id, *nodes, at=16 + len(self.stashed))
         root = thread_of([*known, *nodes], place, (None, "late", (), True, False, False), float(place))
         self.stashed.append(update(about, *nodes, exchange=done, thread=root))

@@ -16,6 +16,8 @@ from sidecar.store import make_store
 from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, update
 
 CONVERSATIONS = {"conv_a": TENANT, "conv_b": TENANT, "conv_c": OTHER_TENANT}
+#: What the client calls each; one is known by what it holds alone.
+NAMES = {"conv_a": None, "conv_b": "b", "conv_c": None}
 ECHOES = [bytes([number]) * 16 for number in range(2)]
 
 # A message: under which of those there are (modulo; 0: at the root), what it says, and how it ended.
@@ -102,7 +104,9 @@ def as_turn(known, record, at):
         known += nodes[-1:]
     named = [(hash, known[place % len(known)].id) for hash, place in echoes if known]
     at_tip = known[tip % len(known)].id if known and tip else None
-    about = talk(id, key=id[-1], tenant=tenant, at=at, full=full, system=system, tip=at_tip, weights=weights)
+    about = talk(
+        id, key=NAMES[id], tenant=tenant, at=at, full=full, system=system, tip=at_tip, weights=weights
+    )
     return update(about, *nodes, echoes=named, system=system)
 
 

@@ -47,8 +47,8 @@ def chat(*texts, tenant=TENANT, under=None):
     return nodes
 
 
-def update(conversation, *nodes, echoes=(), system=None, exchange=None, thread=None):
-    return ConversationUpdate(conversation, nodes, tuple(echoes), system, exchange, thread)
+def update(conversation, *nodes, echoes=(), system=None, exchange=None, thread=None, **about):
+    return ConversationUpdate(conversation, nodes, tuple(echoes), system, exchange, thread, **about)
 
 
 def thread(root, head=None, **about):

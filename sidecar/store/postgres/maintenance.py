@@ -77,6 +77,17 @@ _DELETE_LEFT = """
         WHERE NOT EXISTS (
             SELECT FROM conversation c WHERE c.number = held.conversation AND c.born = held.born)) gone
     WHERE e.conversation = gone.conversation AND e.born = gone.born"""
+# What earlier versions listed of conversations that are found by their key, but for echoes, one of which may
+# be the name that it was given later; in steps of short transactions.
+_DELETE_LISTED = """
+    DELETE FROM known_by k USING (
+        SELECT held.hash, held.born, held.conversation FROM known_by held
+        JOIN conversation c ON c.number = held.conversation
+        WHERE c.key IS NOT NULL AND NOT EXISTS (
+            SELECT FROM echo e WHERE e.conversation = held.conversation AND e.hash = held.hash)
+        LIMIT $1) old
+    WHERE k.hash = old.hash AND k.born = old.born AND k.conversation = old.conversation"""
+_STEP = 10_000  # rows
 _TABLES = (
     "conversation, message, echo, system_prompt, summary, exchange, thread, known_by, append_lease, learned"
 )
@@ -153,6 +164,8 @@ class Maintenance(Store):
     async def purge(self, *, compact: bool) -> None:
         for table in ("exchange", "thread"):
             await self._execute(_DELETE_LEFT.format(table))
+        while await self._execute(_DELETE_LISTED, _STEP) == f"DELETE {_STEP}":
+            pass
         await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")
 
     async def snapshot(self, conversation: str) -> Snapshot | None:
@@ -184,11 +197,14 @@ class Maintenance(Store):
         await self._execute("UPDATE secret SET value = $1", secret)
         self.secret = secret
 
-    async def _execute(self, query: str, *values: object) -> None:
-        async def execute(connection: Connection) -> None:
-            await connection.execute(query, *values, timeout=LONG)
+    async def _execute(self, query: str, *values: object) -> str:
+        """The server's word for what was done, such as `DELETE 3`."""
 
-        await self._database.run(execute)
+        async def execute(connection: Connection) -> str:
+            done: str = await connection.execute(query, *values, timeout=LONG)
+            return done
+
+        return await self._database.run(execute)
 
     async def _listed(
         self, query: str, page: int, tenant: bytes | None, name: str | None
@@ -244,7 +260,7 @@ async def _put(connection: Connection, whole: Snapshot) -> None:
     number, echoes = number_of(each.id), dict(whole.echoes)
     about = (each.tenant, text(each.key), each.created_at)
     told = (each.updated_at, each.tip, each.full, each.system, each.weights)
-    keys = keys_of(whole.nodes, echoes)
+    keys = keys_of(whole.nodes if each.key is None else (), echoes)
     added = (*arrays_of(whole.nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
     added += (*NO_EXCHANGE, *NO_THREAD)
     await connection.fetchval(PUT, number, *told, *added, each.id, *about, timeout=LONG)

@@ -194,7 +194,11 @@ def recording(update: ConversationUpdate, lease: Lease | None) -> tuple[str, lis
     """The statement that records this update, as long as the lease is held, and its values."""
     each, echoes = update.conversation, dict(update.echoes)
     values: list[Any] = [number_of(each.id), each.updated_at, each.tip, each.full, each.system, each.weights]
-    values += [*arrays_of(update.nodes), keys_of(update.nodes, echoes), list(echoes), list(echoes.values())]
+    is_known_by = each.key is None
+    keys = keys_of(
+        update.nodes if is_known_by else (), echoes if is_known_by or update.is_found_by_echo else ()
+    )
+    values += [*arrays_of(update.nodes), keys, list(echoes), list(echoes.values())]
     values += [update.system, *((lease.conversation, lease.holder, lease.seconds) if lease else (None,) * 3)]
     values += exchange_row(update.exchange) if update.exchange is not None else NO_EXCHANGE
     values += thread_row(update.thread) if update.thread is not None else NO_THREAD

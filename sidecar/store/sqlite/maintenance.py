@@ -20,28 +20,20 @@ from typing import Any, TypeVar
 from msgspec.structs import astuple
 
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
-from sidecar.conversation.tree import Conversation, Node, stored_values
+from sidecar.conversation.tree import HASH_SIZE, Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
+from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget
+from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
 from sidecar.store.threads import THREAD, thread_of, together
-from sidecar.store.threads import row_of as thread_row
 
-__all__ = ["ADD_ECHO", "ADD_EXCHANGE", "ADD_NODE", "CONVERSATION", "NODE", "Maintenance", "conversation_of"]
+__all__ = ["ADD_EXCHANGE", "CONVERSATION", "Maintenance", "conversation_of"]
 
-# Both in the order of the fields of what is stored.
+# In the order of the fields of `Conversation`.
 CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
-NODE = (
-    "id, parent, digest, exact, role, body, source, state, created_at, "
-    "message_id, model, usage, finish_reason"
-)
-# Not OR IGNORE, which would also skip a new message that violates a constraint.
-ADD_NODE = f"""
-    INSERT INTO message (conversation, {NODE}) VALUES ({", ".join("?" * 14)})
-    ON CONFLICT (conversation, id) DO NOTHING"""
-ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
 _EXCHANGE = ", ".join(EXCHANGE)
 ADD_EXCHANGE = f"""
     INSERT INTO exchange (conversation, {_EXCHANGE}) VALUES ({", ".join("?" * (1 + len(EXCHANGE)))})
@@ -67,7 +59,8 @@ _MARK_AS_DELETEDED = "SELECT number FROM conversation WHERE tenant = x''"
 # In row order: deleting rows at random makes SQLite move others between pages, which leaves copies behind.
 _DELETE_SOME = """
     DELETE FROM {0} WHERE number IN (SELECT number FROM {0} WHERE conversation = ? ORDER BY number LIMIT ?)"""
-_NEXT = "SELECT number, length(body) FROM message WHERE conversation = ? LIMIT ?"
+_NEXT = "SELECT number, length(body), id, digest FROM message WHERE conversation = ? LIMIT ?"
+_HASHES = "SELECT hash FROM echo WHERE conversation = ?"
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
@@ -87,8 +80,6 @@ _PUT_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (conversation, hash) DO NOTHING"""
 _KNOWN_THREAD = f"SELECT {_THREAD} FROM thread WHERE conversation = ? AND root = ?"
-_PUT_THREAD = f"""
-    INSERT OR REPLACE INTO thread (conversation, {_THREAD}) VALUES ({", ".join("?" * (1 + len(THREAD)))})"""
 
 T = TypeVar("T")
 
@@ -241,12 +232,16 @@ def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection
 
 def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
     """Delete one batch of its rows, and finally itself; returns whether anything is left."""
-    numbers, size = [], 0
-    for number, length in connection.execute(_NEXT, (conversation, _DELETE_BATCH)):
+    numbers: list[tuple[int]] = []
+    hashes: list[bytes] = []
+    size = 0
+    for number, length, id, digest in connection.execute(_NEXT, (conversation, _DELETE_BATCH)):
         numbers.append((number,))
+        hashes += id[:HASH_SIZE], digest
         size += length
         if size > _DELETE_BATCH_SIZE:
             break
+    forget(connection, conversation, hashes)
     connection.executemany("DELETE FROM message WHERE number = ?", numbers)
     if len(numbers) == _DELETE_BATCH or size > _DELETE_BATCH_SIZE:
         return True
@@ -256,7 +251,8 @@ def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
             == _DELETE_BATCH
         ):
             return True
-    for table in ("echo", "summary", "system_prompt"):
+    forget(connection, conversation, [hash for (hash,) in connection.execute(_HASHES, (conversation,))])
+    for table in ("echo", "summary", "system_prompt", "tip"):
         connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
     connection.execute("DELETE FROM conversation WHERE number = ?", (conversation,))
     return False
@@ -315,9 +311,12 @@ def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
     is_newer = row is not None
     if row is None:
         row = connection.execute(_WHOLE, (whole.conversation.id,)).fetchone()
-    number = row[0]
-    connection.executemany(ADD_NODE, [(number, *stored_values(node)) for node in whole.nodes])
-    connection.executemany(ADD_ECHO, [(number, *echo) for echo in whole.echoes])
+    number, is_known_by = row[0], whole.conversation.key is None
+    newest = connection.execute("SELECT newest FROM conversation WHERE number = ?", (number,)).fetchone()[0]
+    _added, newest = add_nodes(connection, number, newest, whole.nodes, is_known_by=is_known_by)
+    connection.execute(ADD_NEWEST, (newest, number))
+    # One of them may be the name that it was given later.
+    add_echoes(connection, number, whole.echoes, is_known_by=True)
     if is_newer and whole.system is not None:
         connection.execute(_PUT_SYSTEM, (number, *whole.system))
     told = [(number, each.hash, each.text, each.model, each.created_at) for each in whole.summaries]
@@ -326,7 +325,7 @@ def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
     for thread in whole.threads:
         known = connection.execute(_KNOWN_THREAD, (number, thread.root)).fetchone()
         held = thread_of(whole.conversation.id, known) if known else None
-        connection.execute(_PUT_THREAD, (number, *thread_row(together(held, thread))))
+        replace_thread(connection, number, together(held, thread))
 
 
 def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite3.Connection) -> bool:
@@ -352,5 +351,6 @@ def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite
         "UPDATE exchange SET detail = ? WHERE conversation = ? AND id = ?",
         [(packed(each.detail), number, each.id) for each in new.exchanges],
     )
-    connection.executemany(_PUT_THREAD, [(number, *thread_row(each)) for each in new.threads])
+    for each in new.threads:
+        replace_thread(connection, number, each)
     return True

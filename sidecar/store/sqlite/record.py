@@ -4,60 +4,57 @@ from __future__ import annotations
 
 import sqlite3
 from itertools import pairwise
+from typing import Any
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from sidecar.conversation.records import ConversationUpdate
-from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, stored_values
+from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Conversation
 from sidecar.store.exchanges import row_of
-from sidecar.store.sqlite.maintenance import ADD_ECHO, ADD_EXCHANGE, ADD_NODE, CONVERSATION, conversation_of
+from sidecar.store.sqlite.maintenance import ADD_EXCHANGE, CONVERSATION, conversation_of
+from sidecar.store.sqlite.nodes import ADD_NEWEST, add_echoes, add_nodes
+from sidecar.store.sqlite.threads import add_thread
 from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
-from sidecar.store.threads import THREAD
-from sidecar.store.threads import row_of as thread_row
 
 __all__ = ["alike", "record"]
 
-_FIND_PARENT = """
-    SELECT 1 FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
+_FIND_PARENT = "SELECT 1 FROM message WHERE conversation = ? AND id = ?"
+_FIND_HELD = f"SELECT number, {CONVERSATION}, newest FROM conversation WHERE id = ?"
 _ADD_CONVERSATION = f"""
-    INSERT INTO conversation ({CONVERSATION}) VALUES ({", ".join("?" * 9)})
-    ON CONFLICT (id) DO UPDATE SET updated_at = max(updated_at, excluded.updated_at),
-        "full" = max("full", excluded."full"), tip = coalesce(excluded.tip, tip),
-        system = coalesce(excluded.system, system), weights = coalesce(excluded.weights, weights),
-        "key" = coalesce("key", excluded."key")
-    RETURNING number, {CONVERSATION}"""
+    INSERT INTO conversation ({CONVERSATION}, newest) VALUES ({", ".join("?" * 10)}) RETURNING number"""
+_ADD_TO_CONVERSATION = """
+    UPDATE conversation SET "key" = ?, updated_at = ?, "full" = ?, tip = ?, system = ?, weights = ?,
+        newest = ?
+    WHERE number = ?"""
 _ADD_SYSTEM = """
     INSERT INTO system_prompt (conversation, first, last) VALUES (:conversation, :system, :system)
     ON CONFLICT (conversation) DO UPDATE SET last = excluded.last"""
-# The same as `joined`, without a look at what is there.
-_ADD_THREAD = f"""
-    INSERT INTO thread (conversation, {", ".join(THREAD)}) VALUES ({", ".join("?" * (1 + len(THREAD)))})
-    ON CONFLICT (conversation, root) DO UPDATE SET head = coalesce(excluded.head, head),
-        system = excluded.system, model = coalesce(excluded.model, model), tools = excluded.tools,
-        is_answered = max(is_answered, excluded.is_answered), is_thin = max(is_thin, excluded.is_thin),
-        is_whole = max(is_whole, excluded.is_whole), updated_at = excluded.updated_at"""
 _COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWEEN ? AND ?"
 
 
 def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: TipCache) -> CachedTip | None:
     """Add it, unless it goes on from a message that is not there. For `TipCache.keep`."""
-    id, nodes = update.conversation.id, update.nodes
-    after = update.after
+    id, nodes, after = update.conversation.id, update.nodes, update.after
+    held = connection.execute(_FIND_HELD, (id,)).fetchone()
     is_at_tip = after is not None and tips.holds(id, after)
-    if after is not None and not is_at_tip and not _is_there(connection, id, after):
+    if after is not None and not is_at_tip and not _is_there(connection, held, after):
         return None  # it was deleted meanwhile
-    row = connection.execute(_ADD_CONVERSATION, astuple(update.conversation)).fetchone()
-    number, before = row[0], connection.total_changes
-    connection.executemany(ADD_NODE, [(number, *stored_values(node)) for node in nodes])
-    are_new = connection.total_changes - before == len(nodes)
+    last = nodes[-1].id if nodes else None
+    number, conversation = _keep_conversation(connection, held, update.conversation, last)
+    is_known_by = update.conversation.key is None
+    added, newest = add_nodes(connection, number, held[-1] if held else None, nodes, is_known_by=is_known_by)
+    are_new = added == len(nodes)
+    if not are_new:  # what is there already may be followed by others
+        connection.execute(ADD_NEWEST, (newest, number))
     if update.echoes:
-        connection.executemany(ADD_ECHO, [(number, hash, node) for hash, node in update.echoes])
+        is_known_by = is_known_by or update.is_found_by_echo
+        add_echoes(connection, number, update.echoes, is_known_by=is_known_by)
     if update.system is not None:
         connection.execute(_ADD_SYSTEM, {"conversation": number, "system": update.system})
     if update.exchange is not None:
         connection.execute(ADD_EXCHANGE, (number, *row_of(update.exchange)))
     if update.thread is not None:
-        connection.execute(_ADD_THREAD, (number, *thread_row(update.thread)))
+        add_thread(connection, number, update.thread)
     if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
         return None
     tip = nodes[-1]
@@ -66,11 +63,33 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
     is_alone = is_at_tip and nodes[0].source == "client"
     if not is_alone:
         is_alone = connection.execute(_COUNT_ALIKE, (number, *alike(tip.hash))).fetchone()[0] == 1
-    return tips.left(conversation_of(row), tip) if is_alone else None
+    return tips.left(conversation, tip) if is_alone else None
 
 
-def _is_there(connection: sqlite3.Connection, conversation: str, node: bytes) -> bool:
-    return connection.execute(_FIND_PARENT, (conversation, node)).fetchone() is not None
+def _is_there(connection: sqlite3.Connection, held: tuple[Any, ...] | None, node: bytes) -> bool:
+    return held is not None and connection.execute(_FIND_PARENT, (held[0], node)).fetchone() is not None
+
+
+def _keep_conversation(
+    connection: sqlite3.Connection, held: tuple[Any, ...] | None, new: Conversation, newest: bytes | None
+) -> tuple[int, Conversation]:
+    """Keep what is new of it: its row number, and what it is now. `held`: its row, if there is one."""
+    if held is None:
+        number = connection.execute(_ADD_CONVERSATION, (*astuple(new), newest)).fetchone()[0]
+        return number, new
+    old = conversation_of(held[:-1])
+    now = replace(
+        old,
+        key=old.key if old.key is not None else new.key,
+        updated_at=max(old.updated_at, new.updated_at),
+        tip=new.tip or old.tip,
+        full=old.full or new.full,
+        system=new.system or old.system,
+        weights=new.weights or old.weights,
+    )
+    told = (now.key, now.updated_at, now.full, now.tip, now.system, now.weights)
+    connection.execute(_ADD_TO_CONVERSATION, (*told, newest or held[-1], held[0]))
+    return held[0], now
 
 
 def alike(hash: bytes) -> tuple[bytes, bytes]:

@@ -24,25 +24,22 @@ from sidecar.store.encrypted.cipher import refuse_encrypted
 from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_from_row
 from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import FileLocks
-from sidecar.store.sqlite.maintenance import CONVERSATION, NODE, Maintenance, conversation_of
+from sidecar.store.sqlite.maintenance import CONVERSATION, Maintenance, conversation_of
+from sidecar.store.sqlite.nodes import NODE, is_tip
 from sidecar.store.sqlite.record import alike, record
 from sidecar.store.sqlite.reopen import Reopener, ReopeningWorker
+from sidecar.store.sqlite.threads import find_threads
 from sidecar.store.sqlite.tip_cache import TipCache
-from sidecar.store.threads import THREAD, thread_of
 
 __all__ = ["SQLiteStore"]
 
-_FIND_CONVERSATION = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ?"
+_FIND_CONVERSATION = f"SELECT number, {CONVERSATION}, newest FROM conversation WHERE id = ?"
 _FIND_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
 _FIND_NODE = f"SELECT {NODE} FROM message WHERE conversation = ? AND id = ?"
 _FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
-_FIND_CHILD = "SELECT 1 FROM message WHERE conversation = ? AND parent = ? LIMIT 1"
-_FIND_NUMBERED = "SELECT id, tenant, updated_at FROM conversation WHERE number = ?"
-# The newest conversation, older than a given one, that holds a hash, an echo of that hash, or a reply.
-_FIND_HOLDER = "SELECT max(conversation) FROM message WHERE substr(id, 1, 16) = ? AND conversation < ?"
-_FIND_ECHO_HOLDER = "SELECT max(conversation) FROM echo WHERE hash = ? AND conversation < ?"
-_FIND_ANSWER_HOLDER = """
-    SELECT max(conversation) FROM message WHERE digest = ? AND conversation < ? AND source = 'upstream'"""
+_FIND_NUMBERED = "SELECT id, tenant, updated_at, newest FROM conversation WHERE number = ?"
+# The newest conversation, older than a given one, that is known by a hash.
+_FIND_HOLDER = "SELECT max(conversation) FROM known_by WHERE hash = ? AND conversation < ?"
 _FIND_SIZE = "SELECT count(*) FROM message WHERE conversation = ?"
 _PATH = f"""
     WITH RECURSIVE line (number, parent, depth) AS (
@@ -66,9 +63,6 @@ _FIND_EXCHANGES = f"""
 _FIND_EXCHANGE = f"""
     SELECT {", ".join(EXCHANGE)} FROM exchange
     WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?) AND id = ?"""
-_FIND_THREADS = f"""
-    SELECT {", ".join(THREAD)} FROM thread WHERE conversation = (SELECT number FROM conversation WHERE id = ?)
-    ORDER BY updated_at DESC, root DESC LIMIT ?"""
 _FIND_FRONTS = """
     SELECT number, hash FROM summary JOIN conversation ON number = conversation WHERE id = ?"""
 _FIND_SUMMARY = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? AND hash = ?"
@@ -171,9 +165,7 @@ class SQLiteStore(Maintenance):
         return (row[0], row[1]) if row else None
 
     async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
-        values = (conversation, limit)
-        rows = await self._reader.do(lambda reader: reader.execute(_FIND_THREADS, values).fetchall())
-        return [thread_of(conversation, row) for row in rows]
+        return await self._reader.do(lambda reader: find_threads(reader, conversation, limit))
 
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._locks.hold(name, wait)
@@ -221,7 +213,7 @@ class SQLiteStore(Maintenance):
         for (each,) in ids:
             row = await self._reader.do(partial(_one, _FIND_CONVERSATION, each))
             if row is not None:  # deleted meanwhile
-                yield conversation_of(row)
+                yield conversation_of(row[:-1])
 
     def _worker(
         self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool
@@ -315,12 +307,11 @@ def _find(
             break
     else:
         return Found()
-    number, conversation = row[0], conversation_of(row)
+    number, newest, conversation = row[0], row[-1], conversation_of(row[:-1])
     for hash in hashes:
         nodes = _named(connection, number, hash)
         if nodes:
-            child = connection.execute(_FIND_CHILD, (number, nodes[-1].id)).fetchone()
-            return Found(conversation, {hash: nodes}, is_tip=child is None)
+            return Found(conversation, {hash: nodes}, is_tip(connection, number, newest, nodes[-1].id))
     return Found(conversation)
 
 
@@ -333,18 +324,12 @@ def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> li
     return nodes
 
 
-_HOLDERS = (_FIND_HOLDER, _FIND_ECHO_HOLDER)
-
-
-def _holders(
-    connection: sqlite3.Connection, queries: Sequence[str], value: bytes, most: int
-) -> Iterator[int]:
-    """The row numbers of the newest `most` conversations that hold this hash or digest."""
+def _holders(connection: sqlite3.Connection, hash: bytes, most: int) -> Iterator[int]:
+    """The row numbers of the newest `most` conversations that are known by this hash or digest."""
     below = _NEWER_THAN_ALL
     for _ in range(most):
-        found = [connection.execute(query, (value, below)).fetchone()[0] for query in queries]
-        below = max((each for each in found if each is not None), default=0)
-        if not below:
+        below = connection.execute(_FIND_HOLDER, (hash, below)).fetchone()[0]
+        if below is None:
             return
         yield below
 
@@ -352,13 +337,12 @@ def _holders(
 def _find_by_history(connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
     for hash in hashes:
         found = []
-        for number in _holders(connection, _HOLDERS, hash, MAX_ALIKE):
-            id, owner, updated_at = _one(_FIND_NUMBERED, number, connection)
+        for number in _holders(connection, hash, MAX_ALIKE):
+            id, owner, updated_at, newest = _one(_FIND_NUMBERED, number, connection)
             answers = _named(connection, number, hashes[-1])
             if owner == tenant and any(each.source == "upstream" for each in answers):
-                newest = _named(connection, number, hash)[-1]
-                child = connection.execute(_FIND_CHILD, (number, newest.id)).fetchone()
-                found.append((child is None, updated_at, number, str(id)))
+                last = _named(connection, number, hash)[-1].id
+                found.append((is_tip(connection, number, newest, last), updated_at, number, str(id)))
         if found:
             return max(found)[-1]
     return None
@@ -367,15 +351,14 @@ def _find_by_history(connection: sqlite3.Connection, tenant: bytes, hashes: Sequ
 def _candidates(
     connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
 ) -> dict[str, int]:
-    keys = [*((_HOLDERS, hash) for hash in hashes), *(((_FIND_ANSWER_HOLDER,), each) for each in digests)]
     numbers: set[int] = set()
-    for queries, value in keys:
-        holders = list(_holders(connection, queries, value, MAX_CANDIDATES + 1))
+    for each in (*hashes, *digests):
+        holders = list(_holders(connection, each, MAX_CANDIDATES + 1))
         if len(holders) <= MAX_CANDIDATES:
             numbers.update(holders)
     found: dict[str, int] = {}
     for number in sorted(numbers, reverse=True):
-        id, owner, _updated_at = _one(_FIND_NUMBERED, number, connection)
+        id, owner, _updated_at, _newest = _one(_FIND_NUMBERED, number, connection)
         if owner == tenant:
             found[id] = _one(_FIND_SIZE, number, connection)[0]
     return found
