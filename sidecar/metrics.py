@@ -11,11 +11,15 @@ from functools import cache
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-__all__ = ["Metrics", "forget_worker"]
+__all__ = ["HOLDERS", "Metrics", "forget_worker"]
+
+#: What may hold the event loop: the phases of a request's path, and whatever else.
+HOLDERS = ("parse", "decide", "build", "record", "other")
 
 # Upper bounds in seconds; the fewer, the less each worker's file holds.
 _ANSWERS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _OWN_WORK = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
+_HOLDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 def forget_worker(pid: int) -> None:
@@ -106,6 +110,13 @@ class Metrics:
             "From a chat request's arrival to the first piece of a streamed reply that went to its client",
             _ANSWERS,
         )
+        held = self._histogram(
+            "loop_held_seconds",
+            "Times of 5 ms and more in which nobody was served, by what was done meanwhile",
+            _HOLDS,
+            "by",
+        )
+        self.loop_held = {holder: held.labels(holder) for holder in HOLDERS}
 
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""

@@ -1,13 +1,43 @@
-"""Bodies that end early: whoever reads one is told, at whatever moment."""
+"""Bodies: large ones are sent in slices; whoever reads one that ends early is told, at whatever moment."""
 
 from __future__ import annotations
 
 import asyncio
 
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.helpers import set_exception
+from aiohttp.payload import Payload
 from aiohttp.streams import StreamReader
 
-__all__ = ["break_off"]
+__all__ = ["SlicedBody", "break_off"]
+
+_SLICE = 128 << 10  # bytes
+
+
+class SlicedBody(Payload):
+    """A body to be sent in slices, between which others are served.
+
+    aiohttp does so for an `io.BytesIO`, and copies all of it at once to know its size.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = self._length = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """As text."""
+        return str(self._value, encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send it."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send as much as is declared."""
+        end = self._length if content_length is None else min(content_length, self._length)
+        for begin in range(0, end, _SLICE):
+            await writer.write(self._value[begin : min(begin + _SLICE, end)])
+            await asyncio.sleep(0)
 
 
 def break_off(body: StreamReader, error: Exception, cause: BaseException) -> None:

@@ -42,6 +42,7 @@ _MAX_MODELS = 500  # models
 _MAX_PENDING = 1000  # reports
 _MAX_PENDING_BYTES = 32 << 20  # of the prompts that they hold; the newest report may have more
 _MAX_NAME_LENGTH = 256
+_LONG, _MANY = 1 << 20, 2_000  # bytes, and messages, of a prompt that is measured in a thread
 # A prompt of more bytes for each token that was counted is looked at: it may have been cut.
 _FEW = 5
 
@@ -192,7 +193,9 @@ class TokenCalibration:
         while self._reports:
             model, sent, tools, tokens, size = self._reports.popleft()
             self._waiting -= size
-            self.observe(model, total([*(each.measure for each in sent), measure_of_tools(tools)]), tokens)
+            is_long = size > _LONG or len(sent) > _MANY
+            measure = await asyncio.to_thread(_all, sent, tools) if is_long else _all(sent, tools)
+            self.observe(model, measure, tokens)
             await asyncio.sleep(0)  # a long prompt takes a while to measure
 
     def _cut_silently(self, name: str, known: _Model, estimate: int, tokens: int) -> None:
@@ -229,6 +232,10 @@ class TokenCalibration:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._ending.wait()
+
+
+def _all(sent: Sequence[Measured], tools: bytes) -> Measure:
+    return total([*(each.measure for each in sent), measure_of_tools(tools)])
 
 
 def _measure(chat: Request, prompt: Prompt) -> Measure:

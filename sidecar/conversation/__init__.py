@@ -1,12 +1,12 @@
 """What was said, and what that means for the next request. Pure: no I/O in this package.
 
+    pieces           how much is in a JSON text, found without reading it
     reasoning        under which names and in which tags it comes, and what is left without it
     message          one message: its JSON, its normal form, its visible text
     measure          what an estimate of its tokens counts in it
     likeness         when are two prompts nearly the same, and two questions?
     tree             the tree of a conversation: nodes, chain hashes, ids
     records          the values that stores keep of a conversation, besides its messages
-    pieces           how much is in a JSON text, found without reading it
     identity         which tenant, which conversation, which message ids
     flattened        what clients make of tool calls within the text of an answer
     effort           how much of what is stored one request may be compared with

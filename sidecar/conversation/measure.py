@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from sidecar.conversation.message import Fields, encode, read
+from sidecar.conversation.pieces import SLICE, slices
 from sidecar.conversation.reasoning import REASONING_FIELDS
 
 __all__ = ["NOTHING", "Measure", "Measured", "measure", "measure_of_tools", "measured", "total"]
@@ -54,6 +55,7 @@ _CLASSES = _classes()
 
 
 _decode = msgspec.json.Decoder().decode
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Measure(NamedTuple):
@@ -108,13 +110,21 @@ def measure(raw: bytes) -> Measure:
     return measured(fields)
 
 
-@lru_cache(maxsize=64)
 def measure_of_tools(tools: bytes) -> Measure:
     """Measure the list of tools of a request; nothing if it is empty.
 
-    Kept, for the same list of 25 kB comes with every request of an agent.
+    Kept, for the same list of 25 kB comes with every request of an agent; of very long ones the newest alone.
     """
+    return _measure_of_long_tools(tools) if len(tools) > _LONG_TOOLS else _measure_of_tools(tools)
+
+
+def _measure_tools(tools: bytes) -> Measure:
     return measure(tools) if tools else NOTHING
+
+
+_measure_of_tools = lru_cache(maxsize=64)(_measure_tools)
+_measure_of_long_tools = lru_cache(maxsize=1)(_measure_tools)
+_LONG_TOOLS = 256 << 10  # bytes
 
 
 def measured(fields: Fields) -> Measure:
@@ -137,7 +147,10 @@ def measured(fields: Fields) -> Measure:
 def _other(raw: bytes) -> Measure:
     if raw.lstrip()[:1] == b"[":
         try:
-            return Measure(tools=len(encode(_decode(raw)).decode()))
+            if len(raw) <= SLICE:
+                return Measure(tools=len(encode(_decode(raw)).decode()))
+            sizes = [len(encode(_decode(each)).decode()) for each in _decode_list(raw)]
+            return Measure(tools=sum(sizes) + max(1, len(sizes)) + 1)  # with brackets and commas
         except (ValueError, RecursionError):
             pass
     return _counted(raw.decode("utf-8", "replace"), 1)
@@ -194,6 +207,11 @@ def _called(call: Any) -> Iterator[str]:
 
 
 def _counted(text: str, messages: int = 0, images: int = 0) -> Measure:
+    if len(text) > SLICE:
+        # Two spaces that a slice parts are no pair, which an estimate does not mind.
+        return total(
+            [Measure(messages, images=images), *(_counted(text[a:b]) for a, b in slices(0, len(text)))]
+        )
     data = text.encode("utf-8", "surrogatepass")
     pairs = data.count(b"  ")
     if not text.isascii():

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.conversation.pieces import SLICE, count, slices
 from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without_fields
 
 __all__ = [
@@ -83,7 +84,7 @@ def is_too_deep(raw: bytes) -> bool:
 
     A conversation with such a message in it would be stuck for ever.
     """
-    if raw.count(b"[") + raw.count(b"{") <= _MAX_DEPTH:
+    if count(raw, b"[") + count(raw, b"{") <= _MAX_DEPTH:
         return False
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -218,11 +219,34 @@ def _image(url: Any) -> Any:
     head, found, payload = url.partition(";base64,")
     if not found:
         return url
+    digest = _digest(payload)
+    return url if digest is None else f"{head};b2,{digest}"
+
+
+def _digest(payload: str) -> str | None:
+    """The hash of what this base64 text holds; None if it is none."""
+    hashed = hashlib.blake2b(digest_size=16)
     try:
-        content = binascii.a2b_base64(payload)
+        parts = _decoded_in_slices(payload) if len(payload) > SLICE else None
+        for part in parts or (binascii.a2b_base64(payload),):
+            hashed.update(part)
     except ValueError:
-        return url
-    return f"{head};b2,{hashlib.blake2b(content, digest_size=16).hexdigest()}"
+        return None
+    return hashed.hexdigest()
+
+
+def _decoded_in_slices(payload: str) -> list[bytes] | None:
+    """What a long base64 text holds, as decoding it at once would give it; None where a slice is not what so
+    many letters hold, since there is something between them, or an end."""
+    parts: list[bytes] = []
+    for begin, end in slices(0, len(payload)):
+        try:
+            parts.append(binascii.a2b_base64(payload[begin:end]))
+        except ValueError:
+            return None
+        if end < len(payload) and len(parts[-1]) * 4 != SLICE * 3:
+            return None
+    return parts
 
 
 def _identified(value: Any) -> Any:

@@ -35,6 +35,7 @@ __all__ = [
     "UNSEEN",
     "Chain",
     "Conversation",
+    "LongMessages",
     "Message",
     "Node",
     "Path",
@@ -49,6 +50,8 @@ ID_SIZE = 24
 #: What stands behind the finish reason of a reply whose client left before its end.
 UNSEEN = " (unseen)"
 _PERSON = b"sidecar/1"
+_PERSON_OF_BYTES = b"sidecar/bytes"
+_LONG = 256 << 10  # bytes of a message
 _SPOKEN = frozenset(("assistant", "tool", "function"))
 _SCAN_UP_TO = 8  # messages are as quickly compared as looked up
 
@@ -59,15 +62,26 @@ State = Literal["complete", "partial", "failed"]
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One message of a request: the bytes as received, the fields in them, and its two digests.
 
-    `exact` is None for a message that is never restored by itself (user, system).
+    `exact` is None for a message that is never restored by itself (user, system). What is in a long one is
+    not kept, and read whenever it is asked for: hardly anybody asks, and images would be held twice.
     """
 
     raw: bytes
-    fields: Fields
+    _fields: Fields | None
     role: str
     digest: bytes
     exact: bytes | None
     _measure: Measure | None = None
+
+    @property
+    def fields(self) -> Fields:
+        """What is in it."""
+        return messages.read(self.raw) if self._fields is None else self._fields
+
+    @property
+    def is_long(self) -> bool:
+        """Are its fields not kept?"""
+        return self._fields is None
 
     @property
     def measure(self) -> Measure:
@@ -166,15 +180,64 @@ class Conversation(msgspec.Struct, frozen=True, gc=False):
     weights: bytes | None = None
 
 
-class Chain:
-    """Digests, hashes and ids of one tenant's messages."""
+class LongMessages:
+    """What is known of the latest long messages by the hash of their bytes, `most` of them.
 
-    def __init__(self, tenant: bytes) -> None:
+    A client sends its images again with every request, also in chats that nobody remembers.
+    """
+
+    def __init__(self, most: int = 1000) -> None:
+        self._most = most
+        self._known: dict[bytes, tuple[str, bytes, bytes | None, Measure]] = {}
+
+    def message(self, key: bytes, raw: bytes) -> Message | None:
+        """The message with these bytes, which this is the hash of; None for one that is not known."""
+        known = self._known.get(key)
+        return Message(raw, None, *known) if known is not None else None
+
+    def keep(self, key: bytes, message: Message) -> None:
+        """Know this one from now on."""
+        self._known[key] = (message.role, message.digest, message.exact, message.measure)
+        for oldest in list(self._known)[: len(self._known) - self._most]:
+            self._known.pop(oldest, None)
+
+
+class Chain:
+    """Digests, hashes and ids of one tenant's messages; `long`: what is known of long ones, of any tenant."""
+
+    def __init__(self, tenant: bytes, long: LongMessages | None = None) -> None:
         self._key = tenant
+        self._long = long
 
     def message(self, raw: bytes) -> Message:
         """Read one message. Raises `ValueError` if it is not a JSON object."""
+        return self._message(raw, messages.read(raw))
+
+    def new_message(self, raw: bytes) -> Message:
+        """As `message`, for one that is to be kept: nested too deep to be read again it raises as well."""
+        if len(raw) <= _LONG:
+            return self._new_message(raw)
+        if self._long is None:
+            return self._without_fields(self._new_message(raw))
+        key = blake2b(raw, digest_size=HASH_SIZE, key=self._key, person=_PERSON_OF_BYTES).digest()
+        known = self._long.message(key, raw)
+        if known is None:
+            known = self._without_fields(self._new_message(raw))
+            self._long.keep(key, known)
+        return known
+
+    def _new_message(self, raw: bytes) -> Message:
         fields = messages.read(raw)
+        if not messages.is_plain(fields) and messages.is_too_deep(raw):
+            raise ValueError("nested too deep")
+        return self._message(raw, fields)
+
+    def _without_fields(self, message: Message) -> Message:
+        return Message(
+            message.raw, None, message.role, message.digest, message.exact, measured(message.fields)
+        )
+
+    def _message(self, raw: bytes, fields: Fields) -> Message:
         role = fields.get("role")
         role = role if type(role) is str else ""
         if role not in _SPOKEN:
@@ -182,13 +245,6 @@ class Chain:
         normal, exact = messages.both_forms(fields)
         digest = self._hash(normal)
         return Message(raw, fields, role, digest, digest if exact == normal else self._hash(exact))
-
-    def new_message(self, raw: bytes) -> Message:
-        """As `message`, for one that is to be kept: nested too deep to be read again it raises as well."""
-        message = self.message(raw)
-        if not messages.is_plain(message.fields) and messages.is_too_deep(raw):
-            raise ValueError("nested too deep")
-        return message
 
     def hash(self, parent: bytes | None, digest: bytes) -> bytes:
         """The chain hash of a message under the path that `parent` names."""

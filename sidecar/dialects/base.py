@@ -86,6 +86,11 @@ class Request(Protocol):
         ...
 
     @property
+    def is_large(self) -> bool:
+        """Does it take milliseconds to look through all that it says?"""
+        ...
+
+    @property
     def weight(self) -> int:
         """The bytes of memory that it takes."""
         ...
@@ -194,11 +199,12 @@ class Dialect(Protocol):
         ...
 
     def parse(
-        self, body: bytes, chain: Chain, before: Request | None, most: int
+        self, body: bytes, chain: Chain, before: Request | None, most: int, escapes: int
     ) -> Generator[None, None, Request]:
-        """Read a request of at most so many messages; `before` is an earlier one of the same conversation.
+        """Read a request of at most so many messages and escaped characters.
 
-        Yields, of a large body, every few milliseconds. Raises `BadRequest`.
+        `before` is an earlier one of the same conversation. Yields, of a large body, before it begins
+        and every few milliseconds. Raises `BadRequest`.
         """
         ...
 

@@ -39,6 +39,18 @@ _QUESTIONS_UNTIL_SHOWN = 2
 _read_list = msgspec.json.Decoder(list[Any]).decode
 
 
+class _Function(msgspec.Struct):
+    name: Any = None
+
+
+class _Tool(msgspec.Struct):
+    function: _Function
+
+
+_read_tools = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_tool = msgspec.json.Decoder(_Tool).decode
+
+
 class Running(msgspec.Struct, frozen=True):
     """A request that is being answered: its prompt, and what it asks."""
 
@@ -108,14 +120,17 @@ def names_of_tools(call: ChatCall) -> tuple[str, ...]:
     if not call.chat.tools:
         return ()
     try:
-        tools = _read_list(call.chat.tools)
+        return tools_of(map(_name_of, _read_tools(call.chat.tools)))
     except (ValueError, RecursionError):
         return ()
-    return tools_of(each["function"].get("name") for each in tools if _is_function(each))
 
 
-def _is_function(tool: Any) -> bool:
-    return isinstance(tool, dict) and isinstance(tool.get("function"), dict)
+def _name_of(tool: msgspec.Raw) -> Any:
+    """The name of a function; None for another tool. All else is passed over: a tool may be a megabyte."""
+    try:
+        return _read_tool(tool).function.name
+    except (ValueError, RecursionError):
+        return None
 
 
 def thread_after(

@@ -22,6 +22,7 @@ __all__ = ["body_of"]
 
 _FREE_SIZE = 1 << 20  # bytes
 _YIELD_AFTER = 512 << 10  # unpacked bytes after which others have their turn
+_JOINED_AT_ONCE = 2 << 20  # bytes
 _MAX_NAME_LENGTH = 60  # of a coding that is told
 
 
@@ -48,14 +49,27 @@ async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> b
 
 
 async def _arrived(request: web.BaseRequest, first: bytes, limit: int, held: Held) -> bytes:
-    """A body that does not come in one piece."""
-    body, declared = bytearray(first), request.content_length or 0
+    """A body that does not come in one piece; however small its pieces are, it takes little more than it."""
+    pieces, newest, declared = list[bytes](), bytearray(first), request.content_length or 0
+    size = len(newest)
     while piece := await request.content.readany():
-        body += piece
-        if len(body) > limit:
+        newest += piece
+        size += len(piece)
+        if size > limit:
             raise _too_large(limit)
-        await held.reach(len(body), declared)
-    return bytes(body)
+        if len(newest) >= _YIELD_AFTER:
+            pieces.append(bytes(newest))
+            newest.clear()
+        await held.reach(size, declared)
+    if not pieces:
+        return bytes(newest)
+    pieces.append(bytes(newest))
+    return await _joined(pieces, size)
+
+
+async def _joined(pieces: list[bytes], size: int) -> bytes:
+    """One body of these; in a thread, which lets go of the interpreter for that, where it takes a while."""
+    return await asyncio.to_thread(b"".join, pieces) if size > _JOINED_AT_ONCE else b"".join(pieces)
 
 
 async def _unpacked(packed: bytes, coding: str, settings: Settings, held: Held) -> bytes:
@@ -80,7 +94,7 @@ async def _unpacked(packed: bytes, coding: str, settings: Settings, held: Held) 
     await held.reach(len(packed) + size)
     if not unpacker.whole:
         raise _invalid(f"is not valid {coding}: it ends early, or something follows its end")
-    return b"".join(pieces)
+    return await _joined(pieces, size)
 
 
 def _invalid(reason: str) -> BadRequest:

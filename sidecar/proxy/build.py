@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 from multidict import CIMultiDict
 
+from sidecar.background.large_work import are_large
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
-from sidecar.prompt.fit import Full, Weighing, fit, surely_fits
+from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
 from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing, Reader, rebuilt
@@ -25,7 +27,7 @@ from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import add_session, rename, renamed
-from sidecar.proxy.summary import is_wanted, room_for_summary, summed_up
+from sidecar.proxy.summary import Summed, is_wanted, room_for_summary, summed_up
 from sidecar.upstream.content_encoding import READABLE
 from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
 from sidecar.upstream.target import Target
@@ -81,22 +83,59 @@ async def compose(
         plan = _with_nothing_added(plan)
     budget = budget_of(services, call, revision.ceiling)
     session = session_of(plan) or call.conversation_id
+    do = services.background.large_work.do
     extra = _wanted(add_session(services, call, request, headers, session), form)
     if not (_may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
         services, call, plan, budget
     ):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
-        body = renamed(services, call.chat, session, _with(call, extra))
-        return UpstreamRequest(
-            body, headers, _as_it_came(services, call, plan, budget, form), revision=revision
+        body, prompt = (
+            await do("build", partial(_as_it_came, services, call, plan, budget, form, extra, session))
+            if call.chat.is_large
+            else _as_it_came(services, call, plan, budget, form, extra, session)
         )
+        return UpstreamRequest(body, headers, prompt, revision=revision)
+    is_large = call.chat.is_large or (isinstance(plan, Thin) and are_large(plan.line))
+    cutting = partial(_cut, services, call, plan, budget, revision)
+    cut = await do("build", cutting) if is_large else cutting()
+    summed = await summed_up(services, call, plan, cut.line, cut.fitted.trimmed, cut.system)
+    building = partial(_put_together, services, call, plan, cut, summed, extra, session, revision)
+    body, prompt = await do("build", building) if is_large else building()
+    prompt = replace(prompt, is_measured=budget.max_input_tokens is not None)
+    return UpstreamRequest(
+        body, headers, prompt, missing=summed.missing, weights=cut.fitted.kept, revision=revision
+    )
+
+
+class _Cut(msgspec.Struct, frozen=True):
+    """What stands behind the leading system messages, before and after it was cut, and these messages."""
+
+    line: Sequence[Outgoing]
+    system: list[Outgoing]
+    fitted: Fitted
+
+
+def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revision: Revision) -> _Cut:
     system, line = _system(plan, call), _line(services, plan, call, revision)
     full = Full(line, system, call.chat.tools, room_for_summary(services, call, budget))
     weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
-    fitted = fit(full, budget, Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None))
-    trimmed = fitted.trimmed
-    summed = await summed_up(services, call, plan, line, trimmed, system)
+    weighing = Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None)
+    return _Cut(line, system, fit(full, budget, weighing))
+
+
+def _put_together(
+    services: Services,
+    call: ChatCall,
+    plan: Plan,
+    cut: _Cut,
+    summed: Summed,
+    extra: dict[str, bytes],
+    session: str | None,
+    revision: Revision,
+) -> tuple[bytes, Prompt]:
+    """The body, and what is in it."""
+    trimmed, form = cut.fitted.trimmed, revision.form
     # Shortened messages may have lost what was supplied.
     sent = (*summed.system, *_supplied(trimmed.kept, call, revision))
     restored = sum(each.restored for each in sent)
@@ -104,27 +143,19 @@ async def compose(
         body = call.chat.with_messages([each.raw for each in sent], extra=extra)
     else:
         body = _with(call, extra)
-    return UpstreamRequest(
-        renamed(services, call.chat, session, body),
-        headers,
-        replace(
-            _prompt(services, call, plan),
-            sent=sent,
-            leading=len(summed.system),
-            restored=restored,
-            dropped=trimmed.dropped,
-            shortened=trimmed.shortened,
-            summed=summed.messages,
-            summary=summed.hash,
-            over=trimmed.over,
-            form=_form(call, plan, line, trimmed),
-            is_measured=budget.max_input_tokens is not None,
-            supplied=tuple(sorted(form.supplied)),
-            left_out=form.left_out,
-        ),
-        missing=summed.missing,
-        weights=fitted.kept,
-        revision=revision,
+    return renamed(services, call.chat, session, body), replace(
+        _prompt(services, call, plan),
+        sent=sent,
+        leading=len(summed.system),
+        restored=restored,
+        dropped=trimmed.dropped,
+        shortened=trimmed.shortened,
+        summed=summed.messages,
+        summary=summed.hash,
+        over=trimmed.over,
+        form=_form(call, plan, cut.line, trimmed),
+        supplied=tuple(sorted(form.supplied)),
+        left_out=form.left_out,
     )
 
 
@@ -139,9 +170,18 @@ def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:
     )
 
 
-def _as_it_came(services: Services, call: ChatCall, plan: Plan, budget: Budget, form: Form) -> Prompt:
+def _as_it_came(
+    services: Services,
+    call: ChatCall,
+    plan: Plan,
+    budget: Budget,
+    form: Form,
+    extra: dict[str, bytes],
+    session: str | None,
+) -> tuple[bytes, Prompt]:
+    """The body, and what is in it, where nothing of the store is."""
     chat = call.chat
-    return replace(
+    return renamed(services, chat, session, _with(call, extra)), replace(
         _prompt(services, call, plan),
         sent=chat.sent,
         leading=len(chat.system),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from aiohttp import web
 
+from sidecar.background.large_work import are_large
 from sidecar.conversation.reconcile import Outcome
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Plan, Thin
 from sidecar.exchange.prompt import difference
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.record import recording_of
@@ -37,10 +39,10 @@ async def forward(
     """
     sending = send(services, call, plan, composed, request, progress)
     if plan.conversation is None or services.settings.history.on_disconnect == "cancel":
-        return _begun(services, call, plan, progress, *await sending)
+        return await _begun(services, call, plan, progress, *await sending)
     task = asyncio.ensure_future(sending)
     try:
-        return _begun(services, call, plan, progress, *await asyncio.shield(task))
+        return await _begun(services, call, plan, progress, *await asyncio.shield(task))
     except asyncio.CancelledError:
         await asyncio.wait((services.background.tasks.spawn(_unseen(services, call, plan, progress, task)),))
         raise
@@ -74,14 +76,14 @@ async def _unseen(
         sending.cancel()
         return
     if sending.exception() is None:
-        upstream, composed = _begun(services, call, plan, progress, *sending.result())
+        upstream, composed = await _begun(services, call, plan, progress, *sending.result())
         recording = recording_of(services, call, plan, upstream, composed, progress)
         if recording is not None:
             await read_on(upstream, recording)
         upstream.close()
 
 
-def _begun(
+async def _begun(
     services: Services,
     call: ChatCall,
     plan: Plan,
@@ -97,6 +99,11 @@ def _begun(
     progress.silent_cut = foreseen(services, call, prompt)
     if plan.conversation is not None:
         if plan.outcome is not Outcome.START:
-            progress.difference = difference(services.requests.cache.prompt(plan.conversation.id), prompt)
+            before = services.requests.cache.prompt(plan.conversation.id)
+            progress.difference = (
+                await services.background.large_work.do("build", partial(difference, before, prompt))
+                if call.chat.is_large or (isinstance(plan, Thin) and are_large(plan.line))
+                else difference(before, prompt)
+            )
         services.requests.cache.went(plan.conversation.id, call.chat, prompt)
     return upstream, composed

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
+from sidecar.background.large_work import are_large
 from sidecar.conversation.echo import echoed_questions
 from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.find_by_history import key_of_branch
@@ -111,7 +114,9 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
         is_unseen,
     )
     conversation = found.conversation or known.fresh
-    plan = await _decided(services, conversation.id, decide(call, known, services.requests.rules))
+    is_large = call.chat.is_large
+    begin = partial(decide, call, known, services.requests.rules)
+    plan = await _decided(services, conversation.id, begin, is_large)
     if isinstance(plan, Whole) and call.identity.key is None:
         return await _with_session(services, call, plan)
     if isinstance(plan, Whole) and plan.steps:
@@ -159,21 +164,36 @@ def _is_unanswered(tree: Tree, question: Node) -> bool:
     )
 
 
-async def _decided(services: Services, conversation: str, decision: Decision) -> Plan:
+async def _decided(
+    services: Services, conversation: str, begin: Callable[[], Decision], is_large: bool
+) -> Plan:
     """Fetch what the decision needs until it is one."""
     store = services.store
+    decision = await _step(services, is_large, begin)
     while True:
         match decision:
             case NeedThreads(given):
-                decision = given(await store.threads(conversation))
+                threads = await store.threads(conversation)
+                decision = await _step(services, is_large, partial(given, threads))
             case NeedTree(given):
-                decision = given(Tree(await store.tree(conversation)))
+                nodes = await store.tree(conversation)
+                step = partial(_in_tree, given, nodes)
+                decision = await _step(services, is_large or are_large(nodes), step)
             case NeedPath(node, given):
-                decision = given(await store.path(conversation, node))
+                nodes = await store.path(conversation, node)
+                decision = await _step(services, is_large or are_large(nodes), partial(given, nodes))
             case NeedSystem(given):
                 decision = given(await store.system(conversation))
             case plan:
                 return plan
+
+
+async def _step(services: Services, is_large: bool, step: Callable[[], Decision]) -> Decision:
+    return await services.background.large_work.do("decide", step) if is_large else step()
+
+
+def _in_tree(given: Callable[[Tree], Decision], nodes: Sequence[Node]) -> Decision:
+    return given(Tree(nodes))
 
 
 async def _ids(services: Services, call: ChatCall) -> list[str] | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection, Generator
+from functools import partial
 from typing import cast
 
 from aiohttp import web
 
 from sidecar.access.places import names_of, parameters_of, refuse_doubled
 from sidecar.access.tenancy import who_asks
+from sidecar.background.large_work import LargeWork
 from sidecar.conversation.identity import (
     Identity,
     conversation_id,
@@ -19,6 +20,7 @@ from sidecar.conversation.identity import (
     key_of_agent,
     kind_of,
 )
+from sidecar.conversation.measure import measure_of_tools
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Dialect, Request
 from sidecar.errors import BadRequest
@@ -45,14 +47,23 @@ async def receive(
     mode = _mode(settings, request, identity)
     body = await body_of(request, settings, held)
     progress.received = time.monotonic()
-    chain = Chain(identity.tenant)
+    chain = Chain(identity.tenant, services.requests.long_messages)
     name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
     last = services.requests.cache.last(name)
-    chat = await read_in_steps(dialect.parse(body, chain, last, settings.limits.max_messages))
+    limits, large = settings.limits, services.background.large_work
+    chat = await read_in_steps(
+        large, dialect.parse(body, chain, last, limits.max_messages, limits.max_escapes)
+    )
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how
-    if dialect.is_task(mark, chat, settings.tasks.openings):
+    openings = settings.tasks.openings
+    is_task = (
+        await large.do("parse", partial(dialect.is_task, mark, chat, openings))
+        if chat.is_large
+        else dialect.is_task(mark, chat, openings)
+    )
+    if is_task:
         return TaskCall(identity, dialect, chat, name, mode)
     # A task comes under the chat's id, and is not what its next turn begins with.
     services.requests.cache.keep(name, chat)
@@ -72,15 +83,25 @@ async def receive(
     )
 
 
-async def read_in_steps(steps: Generator[None, None, Request]) -> Request:
-    """The request; while a large one is read, others are served."""
+async def read_in_steps(large: LargeWork, steps: Generator[None, None, Request]) -> Request:
+    """The request. What of a large one is left after the first step is read in a thread."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        read: Request = end.value
+        return read
+    return await large.do("parse", lambda: _rest(steps))
+
+
+def _rest(steps: Generator[None, None, Request]) -> Request:
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            read: Request = end.value
-            return read
-        await asyncio.sleep(0)
+            request: Request = end.value
+            # Known from now on: to measure many messages takes as long as to read them.
+            _ = request.measure, measure_of_tools(request.tools)
+            return request
 
 
 def _is_sent_again(request: web.BaseRequest) -> bool:

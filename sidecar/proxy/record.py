@@ -12,9 +12,11 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from msgspec.structs import replace
 
+from sidecar.background.large_work import are_large
 from sidecar.conversation.find_by_history import hash_of_text, key_of_branch
 from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
@@ -108,7 +110,13 @@ class Recording:
             log.warning("only the beginning of a long reply was kept", extra={"limit": self.kept.cut_by})
         elif ended == "complete" and not assembled.replies and assembled.error is None:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
-        update = self._update(assembled, replies, ended)
+        update = (
+            await self.services.background.large_work.do(
+                "record", partial(self._update, assembled, replies, ended)
+            )
+            if self._is_large
+            else self._update(assembled, replies, ended)
+        )
         exchange = self._exchange(update, assembled, ended, now)
         try:
             await self._store(replace(update, exchange=exchange))
@@ -119,6 +127,10 @@ class Recording:
         finally:
             count(self.services.metrics, self.progress, exchange, time.monotonic())
             log_line(exchange)
+
+    @property
+    def _is_large(self) -> bool:
+        return self.call.chat.is_large or (isinstance(self.plan, Thin) and are_large(self.plan.line))
 
     def _is_refused(self, assembled: Assembled, replies: list[tuple[Reply, Message]]) -> bool:
         """Did the upstream refuse the request before a word? With a status of 4xx nothing of it would be kept
@@ -184,6 +196,8 @@ class Recording:
     def _update(
         self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State
     ) -> ConversationUpdate:
+        if self._is_large:
+            _ = [each.measure for each in self.composed.prompt.sent]  # asked for later, where nobody may wait
         now = time.time()
         asked_nodes = new_nodes(self.call, self.plan, self.progress.when / 1000)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent

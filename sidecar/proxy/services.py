@@ -6,13 +6,16 @@ from sidecar.access.places import places_of
 from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
 from sidecar.background.calibration import TokenCalibration
+from sidecar.background.large_work import LargeWork
 from sidecar.background.learned_forms import LearnedForms
+from sidecar.background.loop_witness import LoopWitness
 from sidecar.background.model_windows import ModelWindows
 from sidecar.background.retention import RetentionJob
 from sidecar.background.shared_forms import SharedForms
 from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import EffortLimits
+from sidecar.conversation.tree import LongMessages
 from sidecar.doctor import RequestSamples
 from sidecar.exchange.needs import Rules
 from sidecar.metrics import Metrics
@@ -75,6 +78,7 @@ class Requests:
         self.running = RunningRequests()
         self.open = OpenRequests()
         self.cache = RequestCache(_REQUEST_CACHE_SIZE)
+        self.long_messages = LongMessages()
         self.slots = Slots(settings.session.slots)
         self.samples = RequestSamples(settings)
         #: What `/-/ready` last said of store and upstream.
@@ -85,6 +89,8 @@ class Background:
     """The work that no request waits for, and what it has found out."""
 
     def __init__(self, settings: Settings, store: Store, targets: Targets, metrics: Metrics) -> None:
+        self.large_work = LargeWork()
+        self.witness = LoopWitness(metrics, self.large_work)
         self.tasks = BackgroundTasks()
         spawn = self.tasks.spawn
         self.store_health = StoreHealth(store, metrics, spawn)
@@ -105,15 +111,18 @@ class Background:
         await self.calibration.load()
         await self.shared_forms.start()
         self.retention.start()
+        self.witness.start()
 
     async def stop(self, timeout: float) -> None:
         """Stop the jobs and wait for those that run; after `timeout` (seconds) tell them to end."""
+        self.witness.stop()
         self.windows.stop()
         self.calibration.stop()
         self.summaries.stop()
         self.shared_forms.stop()
         self.retention.stop()
         await self.tasks.finish(timeout)
+        self.large_work.stop()
 
 
 def _unknown(model: str, credential: bytes) -> int | None:

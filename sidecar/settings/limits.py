@@ -20,6 +20,11 @@ class Limits(ConnectionLimits):
         description="Maximum number of messages in a chat request; more get 400. A body may hold 16 times as"
         " many strings, lists and objects.",
     )
+    max_escapes: PositiveInt = Field(
+        4_000_000,
+        description="Maximum number of backslashes in a chat request of more than a MiB; more get 400. While"
+        " the characters that they escape are read, nobody else is served.",
+    )
     recognition_messages: PositiveInt = Field(
         50_000,
         description="Maximum number of stored messages to compare with a request that is not stored word for"

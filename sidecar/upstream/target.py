@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,6 +21,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from sidecar.aiohttp_internals.bodies import SlicedBody
 from sidecar.aiohttp_internals.client import Connector, websocket
 from sidecar.errors import BadRequest, SidecarError
 from sidecar.metrics import Metrics
@@ -306,5 +306,5 @@ class _Upload:
 def _payload(body: _Body) -> Any:
     """A large body goes piece by piece, else one client's images would hold up everybody's streams."""
     if isinstance(body, bytes):
-        return io.BytesIO(body) if len(body) > _LARGE_BODY else body
+        return SlicedBody(body) if len(body) > _LARGE_BODY else body
     return _Upload(body()) if body is not None else None

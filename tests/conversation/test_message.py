@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import binascii
+import hashlib
 import json
 
 import pytest
@@ -326,3 +328,27 @@ class TestDepth:
 
         assert normal_form(told(200)) == normal_form(told(200, " "))
         assert normal_form(told(201)) != normal_form(told(201, " "))
+
+
+class TestLongImages:
+    """Decoded in slices, with the same hash as at once."""
+
+    @pytest.mark.parametrize(
+        "letters",
+        [
+            pytest.param(base64.b64encode(bytes(range(250)) * 5001).decode(), id="whole"),
+            pytest.param(base64.b64encode(bytes(range(250)) * 5000 + b"x").decode(), id="with an end"),
+            pytest.param(base64.b64encode(b"x" * 1000).decode() * 1000, id="with ends within"),
+            pytest.param(base64.encodebytes(bytes(range(250)) * 5000).decode(), id="in lines"),
+            pytest.param("AAAA" * 100_000 + "\n\n\n\n" + "AAAA" * 200_000, id="parted by four"),
+        ],
+    )
+    def test_its_form_holds_the_hash_of_its_bytes(self, letters):
+        url = f"data:image/png;base64,{letters}"
+        said = hashlib.blake2b(binascii.a2b_base64(letters), digest_size=16).hexdigest()
+        assert f";b2,{said}" in normal_form(picture(url)).decode()
+
+    @pytest.mark.parametrize("letters", ["A" * (1 << 20) + "A", "A" * (1 << 21) + "é"])
+    def test_one_that_is_no_base64_stays_as_it_is(self, letters):
+        url = f"data:image/png;base64,{letters}"
+        assert url in normal_form(picture(url)).decode()

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.conversation.pieces import has_more_pieces, most_pieces
+from sidecar.conversation import pieces as pieces_module
+from sidecar.conversation.pieces import begins_alike, count, has_more_pieces, most_pieces
 from sidecar.dialects.chat.request import parse
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, raw, request, says, user
@@ -39,6 +40,21 @@ def test_exactly_what_json_holds_is_counted(value, is_ascii):
     assert has_more_pieces(text, pieces - 1, bound) or not pieces
     assert not has_more_pieces(text, pieces, bound)
     assert bound >= pieces
+
+
+@given(VALUES, st.booleans(), st.integers(1, 9))
+def test_a_long_text_is_counted_in_slices_wherever_they_end(value, is_ascii, size):
+    text = json.dumps(value, ensure_ascii=is_ascii).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces_module, "_SPLIT", size)
+        patch.setattr(pieces_module, "SLICE", size)
+        pieces, bound = counted(value), most_pieces(text, 0, len(text))
+        assert has_more_pieces(text, pieces - 1, bound) or not pieces
+        assert not has_more_pieces(text, pieces, bound)
+        assert count(text, b'"', 1) == text.count(b'"', 1)
+        assert begins_alike(text + b"x", text + b"y", len(text))
+        assert not begins_alike(text + b"x", text + b"y", len(text) + 1)
+        assert not begins_alike(text, text, len(text) + 1)
 
 
 @pytest.mark.parametrize("data", [b'"' * 9999, b'"\\' * 9999, b"\\" * 9999 + b'"', b"[" * 9999, b""])
@@ -91,3 +107,17 @@ class TestTooManyMessages:
         body = raw({"messages": [*said, says("d"), user("e")]})
         grown = parse(body, CHAIN, request(*said))
         assert grown.weight == parse(body, CHAIN).weight
+
+
+class TestTooManyEscapes:
+    def test_so_many_are_read_and_no_more(self):
+        body = raw({"messages": [user("\n" * 5 + "a" * (1 << 20))]})
+        assert len(parse(body, CHAIN, None, 1, 5).path) == 1
+        with pytest.raises(
+            BadRequest, match=r"more escaped characters than `limits.max_escapes` = 4"
+        ) as error:
+            parse(body, CHAIN, None, 1, 4)
+        assert (error.value.code, error.value.param) == ("too_many_escapes", "messages")
+
+    def test_of_a_short_request_they_are_not_counted(self):
+        assert len(parse(raw({"messages": [user("\n" * 5)]}), CHAIN, None, 1, 4).path) == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Chain, Node, Tree
+from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Chain, LongMessages, Node, Tree
 from tests.conversation.build import (
     CHAIN,
     Recorded,
@@ -218,3 +218,41 @@ class TestFieldsOfANode:
     def test_a_body_that_is_no_message_raises(self):
         with pytest.raises(ValueError, match="not an object"):
             _ = msgspec.structs.replace(self.NODE, body=b"[]").fields
+
+
+class TestLongMessages:
+    SAID = raw(says("a" * (300 << 10)))
+
+    def test_what_is_in_one_is_read_when_it_is_asked_for_and_all_else_is_as_of_any_other(self):
+        long, same = CHAIN.new_message(self.SAID), CHAIN.message(self.SAID)
+        assert long.is_long
+        assert not same.is_long
+        assert (long.role, long.digest, long.exact) == (same.role, same.digest, same.exact)
+        assert (long.fields, long.measure) == (same.fields, same.measure)
+
+    def test_one_that_is_known_by_its_bytes_is_not_read_again_and_another_tenants_is(self, monkeypatch):
+        known = LongMessages(most=2)
+        first = Chain(b"one", known).new_message(self.SAID)
+        with monkeypatch.context() as patch:
+            patch.setattr("sidecar.conversation.message.read", None)
+            assert Chain(b"one", known).new_message(self.SAID) == first
+        other = Chain(b"two", known).new_message(self.SAID)
+        assert other.digest == Chain(b"two").message(self.SAID).digest != first.digest
+
+    def test_only_the_latest_are_known(self, monkeypatch):
+        known = LongMessages(most=2)
+        said = [raw(says(str(number) * (300 << 10))) for number in range(3)]
+        chain = Chain(b"one", known)
+        messages = [chain.new_message(each) for each in said]
+        with monkeypatch.context() as patch:
+            patch.setattr("sidecar.conversation.message.read", None)
+            assert [chain.new_message(each) for each in said[1:]] == messages[1:]
+            with pytest.raises(TypeError):
+                chain.new_message(said[0])
+
+    def test_one_that_is_nested_too_deep_is_refused_each_time(self):
+        deep = b'{"role":"user","x":' + b"[" * 300 + b"]" * 300 + b',"content":"' + b"a" * (300 << 10) + b'"}'
+        chain = Chain(b"one", LongMessages())
+        for _ in range(2):
+            with pytest.raises(ValueError, match="nested too deep"):
+                chain.new_message(deep)

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.dialects.chat import request as requests
+from sidecar.dialects.chat.body import read_body
 from sidecar.dialects.chat.request import parse
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, says, user
@@ -98,7 +99,7 @@ def test_what_is_odd_behind_the_messages_is_read_as_ever(first, second):
 
 
 def test_what_has_not_changed_is_the_same_object_and_not_decoded(monkeypatch):
-    decode, seen = requests._read_body, []
+    decode, seen = read_body, []
 
     def watched(body):
         seen.append(body)
@@ -106,7 +107,7 @@ def test_what_has_not_changed_is_the_same_object_and_not_decoded(monkeypatch):
 
     sent = [user("a"), says("b"), user("c")]
     before = parse(written(sent, '"model":"m",', "", (", ", "")), CHAIN)
-    monkeypatch.setattr(requests, "_read_body", watched)
+    monkeypatch.setattr(requests, "read_body", watched)
     body = written([*sent, says("d"), user("e")], '"model":"m",', ',"n":1', (", ", ""))
     after = parse(body, CHAIN, before)
     assert [new is old for new, old in zip(after.sent, before.sent, strict=False)] == [True] * 3

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+from sidecar.background import loop_witness
 from sidecar.server.serve import running
 from sidecar.settings import load
 
@@ -53,6 +54,7 @@ def _answer() -> None:
 
 
 async def _serve() -> None:
+    loop_witness.INTERVAL = 3600.0  # what a timer does meanwhile is no request's
     threading.Thread(target=_answer, daemon=True).start()
     threading.settrace(_enter)
     async with running(load({})) as address:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.conversation.measure import NOTHING, Measure, measure, measured, total
+from sidecar.conversation.measure import NOTHING, Measure, measure, measure_of_tools, measured, total
 from sidecar.conversation.tree import Chain
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.weights import DEFAULT_WEIGHTS, NEUTRAL, PER_IMAGE, PER_MESSAGE, Weights, estimate
@@ -181,3 +181,20 @@ class TestWeights:
     )
     def test_what_another_version_kept_is_none(self, kept):
         assert Weights.decoded(kept) is None
+
+
+class TestLongTexts:
+    """Measured in slices, with the same result."""
+
+    @pytest.mark.parametrize("text", ["a B1 ?\n" * 300_000, "é字 " * 400_000])
+    def test_a_text_is_measured_as_its_pieces_are(self, text):
+        whole, part = (measured({"role": "user", "content": each}) for each in (text, text[:21]))
+        assert whole.messages == 1
+        assert whole[1:] == tuple(each * len(text) // 21 for each in part[1:])
+
+    def test_a_long_list_of_tools_is_measured_as_a_short_one(self):
+        tools = [{"type": "function", "function": {"name": f"t{at}"}, "x": "é" * 90_000} for at in range(9)]
+        spaced = json.dumps(tools, indent=1, ensure_ascii=False).encode()
+        short = json.dumps(tools, separators=(",", ":"), ensure_ascii=False)
+        assert measure_of_tools(spaced).tools == len(short)
+        assert measure_of_tools(b"[" + b" " * (2 << 20) + b"]").tools == len("[]")

@@ -1,5 +1,6 @@
 """OpenAI's Chat Completions: requests, and bytes of a reply -> the message that they carry.
 
+    body         the JSON of a body, or what is wrong with it
     request      the body of a request: read it, write it back with other messages
     tasks        is this a background task of the front end?
     reading      one payload as clients read it, and the error in it

@@ -15,7 +15,7 @@ from sidecar.dialects.chat.first_event import Opening
 from sidecar.dialects.chat.form_refusal import form_refusal
 from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.chat.prefill import extended
-from sidecar.dialects.chat.request import ChatRequest, parse_in_steps
+from sidecar.dialects.chat.request import MAX_ESCAPES, ChatRequest, parse_in_steps
 from sidecar.dialects.chat.tasks import is_task, shorter_task
 
 __all__ = ["CHAT"]
@@ -36,9 +36,10 @@ class _Chat:
     is_refused = staticmethod(is_refused)
 
     def parse(
-        self, body: bytes, chain: Chain, before: Request | None, most: int
+        self, body: bytes, chain: Chain, before: Request | None, most: int, escapes: int = MAX_ESCAPES
     ) -> Generator[None, None, ChatRequest]:
-        return parse_in_steps(body, chain, before if isinstance(before, ChatRequest) else None, most)
+        known = before if isinstance(before, ChatRequest) else None
+        return parse_in_steps(body, chain, known, most, escapes)
 
     def end(self, *, streamed: bool) -> End:
         return Ending() if streamed else UnnamedEnding()

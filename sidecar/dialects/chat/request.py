@@ -8,23 +8,26 @@ What an upstream might understand is not refused here; only a body in which no m
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from operator import is_
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import force_setattr, replace
 
 from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.message import SYSTEM_ROLES
-from sidecar.conversation.pieces import has_more_pieces, most_pieces
+from sidecar.conversation.pieces import begins_alike, count, has_more_pieces, most_pieces
 from sidecar.conversation.tree import Chain, Message, Path
+from sidecar.dialects.chat.body import Body, fields_of, object_of, read_body, read_object
 from sidecar.errors import BadRequest
 
-__all__ = ["MAX_MESSAGES", "ChatRequest", "parse", "parse_in_steps"]
+__all__ = ["MAX_ESCAPES", "MAX_MESSAGES", "ChatRequest", "parse", "parse_in_steps"]
 
 #: Messages of a request, where nothing else is said.
 MAX_MESSAGES = 20_000
+#: Escaped characters, likewise. Reading one takes as long as a dozen others.
+MAX_ESCAPES = 4_000_000
 #: So many strings, lists and objects a message may have, on the average over the most that there may be. One
 #: with a tool call, as large as they come, has about as many.
 _MAX_VALUES_PER_MESSAGE = 16
@@ -42,31 +45,13 @@ _NO_VALUE = frozenset((b"null", b'""'))
 _MEMORY_COPIES = 3
 _MEMORY_PER_MESSAGE = 500
 _MEMORY_PER_VALUE = 100
-# Bytes that are looked through, and read, in about five milliseconds; reading a short message takes as long
-# as so many bytes of a long one.
-_SCANNED_AT_ONCE = 4 << 20
+# Bytes that are read at once; reading a short message takes as long as so many bytes of a long one.
 _READ_AT_ONCE = 512 << 10
 _EFFORT_PER_MESSAGE = 2 << 10
-
-
-class _Body(msgspec.Struct):
-    messages: list[msgspec.Raw]
-    model: Any = None
-    tools: msgspec.Raw = msgspec.Raw(b"")
-    max_completion_tokens: Any = None
-    max_tokens: Any = None
-    n: Any = None
-
-
-_read_body = msgspec.json.Decoder(_Body).decode
-_read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-# A surrogate without its other half, in a text without escaped backslashes. It has a fixed beginning and
-# matches nothing else, since each match, and each place to try, costs as much as 50 bytes read.
-_HALF = re.compile(
-    rb"\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)", re.DOTALL
-)
-_BACKSLASH, _NO_UTF8 = rb"\\", b"\xff\xff"
-T = TypeVar("T")
+# A request beyond these takes a while wherever it is looked through. Bytes, and messages.
+_LARGE = 1 << 20
+_MANY = 2_000
+_MANY_PIECES = 5 * _MANY
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -96,6 +81,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     pieces: int = 0
     #: The system messages behind the newest question or result.
     tail: tuple[Message, ...] = ()
+    #: Does it take a while to look through it?
+    is_large: bool = False
 
     @property
     def sent(self) -> tuple[Message, ...]:
@@ -116,8 +103,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def weight(self) -> int:
         """The bytes of memory that it takes, with all that was read of it; rather too many."""
         messages = len(self.sent) + 1
+        unread = sum(len(each.raw) for each in self.sent if each.is_long) if len(self.body) > _LARGE else 0
         return (
-            _MEMORY_COPIES * len(self.body) + _MEMORY_PER_MESSAGE * messages + _MEMORY_PER_VALUE * self.pieces
+            _MEMORY_COPIES * len(self.body)
+            - unread
+            + _MEMORY_PER_MESSAGE * messages
+            + _MEMORY_PER_VALUE * self.pieces
         )
 
     @property
@@ -145,7 +136,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
         self, changed: dict[str, bytes], extra: dict[str, bytes], opened: bytes = b"", closed: bytes = b""
     ) -> bytes:
         """With other values; those that are `changed` stand between `opened` and `closed`."""
-        fields: dict[str, Any] = _read(_read_object, self.body)
+        fields: dict[str, Any] = object_of(self.body)
         lacking = {name: extra[name] for name in extra if bytes(fields.get(name, b"null")) in _NO_VALUE}
         if not changed and not lacking:
             return self.body
@@ -158,10 +149,14 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
 
 def parse(
-    body: bytes, chain: Chain, before: ChatRequest | None = None, most: int = MAX_MESSAGES
+    body: bytes,
+    chain: Chain,
+    before: ChatRequest | None = None,
+    most: int = MAX_MESSAGES,
+    escapes: int = MAX_ESCAPES,
 ) -> ChatRequest:
     """`parse_in_steps`, all of them at once."""
-    steps = parse_in_steps(body, chain, before, most)
+    steps = parse_in_steps(body, chain, before, most, escapes)
     while True:
         try:
             next(steps)
@@ -171,44 +166,45 @@ def parse(
 
 
 def parse_in_steps(
-    body: bytes, chain: Chain, before: ChatRequest | None, most: int
+    body: bytes, chain: Chain, before: ChatRequest | None, most: int, escapes: int = MAX_ESCAPES
 ) -> Generator[None, None, ChatRequest]:
     """Read a body. Raises `BadRequest` if it is not JSON, has no list of message objects, or more than `most`
-    messages; what holds far too much is not even read for that.
+    messages or `escapes` escaped characters; what holds far too much is not even read for that.
 
     `before` is an earlier request of the same tenant, best the last one of the conversation: messages
     that stand there byte for byte in the same place are neither decoded nor hashed again, and where the whole
     front of the body is the same it is not even read. A request that re-sends 200 messages and adds two costs
     a twentieth of what it costs at first sight.
 
-    Of a large body it yields every few milliseconds, so that whoever reads it can let others go on meanwhile;
-    25 MB of images take a quarter of a second. Of most bodies it never does.
+    Of a large body it yields before it begins, and every few milliseconds from then on, so that whoever reads
+    it can let others go on meanwhile; 25 MB of images take a quarter of a second. Of most it never does.
     """
+    if len(body) > _LARGE:
+        yield
     known = before.sent if before else ()
     grown = _grown(body, before, most) if before and before.end else None
-    if len(body) > _SCANNED_AT_ONCE:
-        yield
     if before and grown is not None:
         fields, start, end = grown
         pieces = before.pieces + most_pieces(body, before.end, end)
-        raws, first = list(map(bytes, fields.messages)), len(known)
+        raws, first = _copied(fields.messages, body), len(known)
         found: list[Message | None] = [*known, *([None] * len(raws))]
     else:
-        pieces = most_pieces(body, 0, _SCANNED_AT_ONCE)
-        for begin in range(_SCANNED_AT_ONCE, len(body), _SCANNED_AT_ONCE):
+        pieces = most_pieces(body, 0, len(body))
+        if pieces > _MANY_PIECES and len(body) <= _LARGE:
             yield
-            pieces += most_pieces(body, begin, begin + _SCANNED_AT_ONCE)
+        if len(body) > _LARGE and count(body, b"\\") > escapes:
+            raise BadRequest(
+                f"the request has more escaped characters than `limits.max_escapes` = {escapes}",
+                code="too_many_escapes",
+                param="messages",
+            )
         if has_more_pieces(body, _MAX_VALUES_PER_MESSAGE * most, pieces):
             raise _too_many(f"strings, lists and objects than {_MAX_VALUES_PER_MESSAGE} for each of", most)
-        fields = _fields(body)
+        fields = fields_of(body)
         if len(fields.messages) > most:
             raise _too_many("messages than", most)
-        if len(body) > _SCANNED_AT_ONCE:
-            yield
-        raws, first = list(map(bytes, fields.messages)), 0
+        raws, first = _copied(fields.messages, body), 0
         start, end = _place(body, raws)
-        if len(body) > _SCANNED_AT_ONCE:
-            yield
         found = [old if old.raw == raw else None for old, raw in zip(known, raws, strict=False)]
         found += [None] * (len(raws) - len(found))
     effort, at = 0, 0
@@ -225,7 +221,7 @@ def parse_in_steps(
 
 def _request(
     body: bytes,
-    fields: _Body,
+    fields: Body,
     chain: Chain,
     sent: Sequence[Message],
     before: ChatRequest | None,
@@ -242,6 +238,8 @@ def _request(
     if said and said[-1].role in SYSTEM_ROLES:
         said, tail = _without_tail(said)
     tools = bytes(fields.tools)
+    if before and tools == before.tools:
+        tools = before.tools  # the very same, of which more is known
     return ChatRequest(
         body=body,
         system=system,
@@ -255,6 +253,7 @@ def _request(
         end=end,
         pieces=pieces,
         tail=tail,
+        is_large=len(body) > _LARGE or len(sent) > _MANY,
         _measured=_taken_over(before, sent) if before else (0, NOTHING),
     )
 
@@ -283,13 +282,9 @@ def _too_many(what: str, most: int) -> BadRequest:
     )
 
 
-def _fields(body: bytes) -> _Body:
-    try:
-        return _read(_read_body, body)
-    except msgspec.ValidationError as error:
-        raise _no_request(body) from error
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
-        raise _not_json(error) from error
+def _copied(raws: Sequence[msgspec.Raw], body: bytes) -> list[bytes]:
+    """Each with bytes of its own. Of a large body by many calls, since each keeps the interpreter."""
+    return [bytes(raw) for raw in raws] if len(body) > _LARGE else list(map(bytes, raws))
 
 
 def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
@@ -307,25 +302,35 @@ def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
     """Where these messages end if they begin at `start`; 0 if they do not, or are parted in another way."""
     second = start + len(raws[0])
     comma = next((each for each in _COMMAS if body.startswith(each, second)), b",")
-    joined = comma.join(raws)
-    return start + len(joined) if body.startswith(joined, start) else 0
+    if len(body) <= _LARGE:
+        joined = comma.join(raws)
+        return start + len(joined) if body.startswith(joined, start) else 0
+    at = start - len(comma)
+    for raw in raws:
+        if at >= start and not body.startswith(comma, at):
+            return 0
+        at += len(comma)
+        if not body.startswith(raw, at):
+            return 0
+        at += len(raw)
+    return at
 
 
-def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[_Body, int, int] | None:
+def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[Body, int, int] | None:
     """A body that begins as the one before it, up to the end of its messages: its fields, with the further
     messages alone, and where all of them begin and end. None for any other, be it one that is no JSON.
 
     What was the same is left out, and the rest read: the JSON around it is known.
     """
     start, end = before.start, before.end
-    if not body.startswith(before.body[:end]):
+    if not begins_alike(body, before.body, end):
         return None
     comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
     tail = body[end + len(comma) :]
     if has_more_pieces(tail, _MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))):
         return None
     try:
-        fields = _read_body(before.body[:start] + tail)
+        fields = read_body(before.body[:start] + tail)
         raws = list(map(bytes, fields.messages))
         if bool(comma) != bool(raws) or len(before.sent) + len(raws) > most:
             return None
@@ -339,33 +344,12 @@ def _has_messages(rest: bytes) -> bool:
     """Are there messages once more behind the list of messages? Of two, the last counts."""
     if _MESSAGES not in rest and b"\\u" not in rest:  # which could spell it otherwise
         return False
-    return "messages" in _read_object(b'{"":0' + rest.lstrip()[1:])
+    return "messages" in read_object(b'{"":0' + rest.lstrip()[1:])
 
 
 def _positive(value: Any) -> int | None:
     """-1 and 0 are what some clients send for no limit."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
-
-
-def _read(decode: Callable[[bytes], T], body: bytes) -> T:
-    """Read JSON; half an emoji, as JavaScript cuts one in two, is valid there and not to the decoder."""
-    try:
-        return decode(body)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        mended = _with_whole_characters(body)
-        if mended is body:
-            raise
-        return decode(mended)
-
-
-def _with_whole_characters(body: bytes) -> bytes:
-    """The body with a replacement character for each half; the very same if it has none."""
-    if (b"\\ud" not in body and b"\\uD" not in body) or _NO_UTF8[:1] in body:
-        return body
-    mended, halves = _HALF.subn(rb"\\ufffd", body.replace(_BACKSLASH, _NO_UTF8))
-    return mended.replace(_NO_UTF8, _BACKSLASH) if halves else body
 
 
 def _message(chain: Chain, raw: bytes, index: int) -> Message:
@@ -374,21 +358,3 @@ def _message(chain: Chain, raw: bytes, index: int) -> Message:
     except (ValueError, RecursionError) as error:
         where = f"messages[{index}]"
         raise BadRequest(f"{where} is {error}", code="invalid_messages", param=where) from error
-
-
-def _not_json(error: Exception) -> BadRequest:
-    return BadRequest(f"the body is not valid JSON: {error}", code="invalid_json")
-
-
-def _no_request(body: bytes) -> BadRequest:
-    """What to say of a body whose front is JSON and yet no request; its rest may be no JSON at all."""
-    try:
-        fields = _read(_read_object, body)
-    except msgspec.ValidationError:
-        wrong = "the body has to be a JSON object with a list of `messages`"
-    except (ValueError, RecursionError) as error:
-        return _not_json(error)
-    else:
-        is_missing = "`messages` is missing: it" if "messages" not in fields else "`messages`"
-        wrong = f"{is_missing} has to be a list of message objects"
-    return BadRequest(wrong, code="invalid_messages", param="messages")
