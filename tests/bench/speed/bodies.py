@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["REPLY", "Script", "long", "short", "webui"]
+__all__ = ["REPLY", "Script", "images", "long", "many", "short", "webui"]
 
 #: The first line, the lines that turns add, and the last: see generator.c.
 Script = list[bytes]
@@ -51,6 +52,25 @@ def webui(model: str, turns: int) -> Script:
     return _script(model, _history(chance, 34, 1080), [_text(chance, 500) for _ in range(turns)], tools=tools)
 
 
+def images(model: str, turns: int) -> Script:
+    """A picture of 2.1 MB with each turn, all of which are sent again."""
+    chance = random.Random(4)
+
+    def shown(text: str) -> list[Message]:
+        picture = base64.b64encode(chance.randbytes(1_575_000)).decode()
+        url = {"url": f"data:image/png;base64,{picture}"}
+        return [{"type": "text", "text": text}, {"type": "image_url", "image_url": url}]
+
+    opening = [_said("user", shown(f"About {_ID}: what is this?"))]
+    return _script(model, opening, [shown("And this?") for _ in range(turns)])
+
+
+def many(model: str, turns: int) -> Script:
+    """Nearly as many messages as the sidecar takes, 3 MB."""
+    chance = random.Random(5)
+    return _script(model, _history(chance, 19_900, 100), [_text(chance, 100) for _ in range(turns)])
+
+
 def _history(chance: random.Random, messages: int, size: int) -> list[Message]:
     """So many messages up to the user's newest, the first of them the system's."""
     roles = ["system", "user"] + ["assistant", "user"] * (messages // 2 - 1)
@@ -59,7 +79,7 @@ def _history(chance: random.Random, messages: int, size: int) -> list[Message]:
     return said
 
 
-def _script(model: str, opening: Sequence[Message], questions: Sequence[str], **more: Any) -> Script:
+def _script(model: str, opening: Sequence[Message], questions: Sequence[Any], **more: Any) -> Script:
     chunks = int(model.split("-")[1])
     reply = _said("assistant", " word" * chunks if chunks else REPLY)
     asked: dict[str, Any] = {"model": model, "stream": bool(chunks)}
@@ -70,7 +90,7 @@ def _script(model: str, opening: Sequence[Message], questions: Sequence[str], **
     return [first, *turns, b"]," + _json(more)[1:] if more else b"]}"]
 
 
-def _said(role: str, content: str) -> Message:
+def _said(role: str, content: Any) -> Message:
     return {"role": role, "content": content}
 
 

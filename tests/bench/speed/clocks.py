@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Memory", "busy", "cpu", "memory", "on_cores", "watched"]
+__all__ = ["Memory", "busy", "cpu", "memory", "on_cores", "watched", "written"]
 
 
 @contextmanager
@@ -37,6 +37,13 @@ def cpu(pid: int) -> float:
     """Seconds that the process and its descendants have computed so far, ended ones and threads included."""
     family = _family(pid)
     return sum(map(_computed, family)) + sum(map(_left_behind, family))
+
+
+def written(pid: int) -> int:
+    """Bytes that the process and its descendants have sent to a disk so far; those in memory file systems and
+    of ended processes are not among them."""
+    lines = "\n".join(_read(Path(f"/proc/{each}/io")) for each in _family(pid)).splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("write_bytes:"))
 
 
 def memory(pid: int) -> int:

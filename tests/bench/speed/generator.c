@@ -90,8 +90,8 @@ static int ascending(const void *a, const void *b) {
 static void print_samples(const char *name, struct samples *s) {
     if (!s->count) { printf(", \"%s\": null", name); return; }
     qsort(s->values, s->count, sizeof *s->values, ascending);
-    printf(", \"%s\": [%.1f, %.1f]", name, s->values[(s->count - 1) / 2] / 10.0,
-           s->values[(s->count - 1) * 99 / 100] / 10.0);
+    printf(", \"%s\": [%.1f, %.1f, %.1f]", name, s->values[(s->count - 1) / 2] / 10.0,
+           s->values[(s->count - 1) * 99 / 100] / 10.0, s->values[s->count - 1] / 10.0);
 }
 
 static void read_script(const char *path) {

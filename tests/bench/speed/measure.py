@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from tests.bench.speed.clocks import busy, cpu, watched
-from tests.bench.speed.native import Generator, Load
+from tests.bench.speed.clocks import busy, cpu, watched, written
+from tests.bench.speed.native import CannotMeasure, Generator, Load, Times
 from tests.bench.speed.rows import CORE, Running
 from tests.bench.speed.works import Work
 
@@ -22,14 +24,18 @@ _SETTLING = 0.2
 
 @dataclass(frozen=True)
 class Sample:
-    """Times are microseconds, sizes bytes, pairs of times the median and the 99th percentile."""
+    """Times are microseconds: the median, the 99th percentile and the longest. Sizes are bytes."""
 
     #: CPU per unit of the work.
     cost: float
     #: Units per second.
     rate: float
-    first: tuple[float, float] | None
-    latency: tuple[float, float] | None
+    first: Times | None
+    latency: Times | None
+    #: Of what was asked beside it.
+    beside: Times | None
+    #: Sent to the disk per unit.
+    written: float
     idle: int
     peak: int
     #: The most streams at one time.
@@ -54,7 +60,12 @@ async def measure(generator: Generator, work: Work, running: Running, seconds: f
         await _load(generator, work, running.port, run, chats, (0, work.first - 1))
     async with watched(running.pid) as memory:
         before, busy_before, begun = cpu(running.pid), busy(CORE), time.monotonic()
-        load = await _load(generator, work, running.port, run, chats, (work.first, work.last))
+        written_before = written(running.pid)
+        async with _idle(running.port, work.idle):
+            load, beside = await asyncio.gather(
+                _load(generator, work, running.port, run, chats, (work.first, work.last)),
+                _beside(generator, work, running.port),
+            )
         await asyncio.sleep(_SETTLING)
         used = cpu(running.pid) - before
         others = (busy(CORE) - busy_before - used) / (time.monotonic() - begun)
@@ -64,13 +75,17 @@ async def measure(generator: Generator, work: Work, running: Running, seconds: f
         rate=units / load.seconds,
         first=load.first,
         latency=load.latency if work.gap else None,
+        beside=beside.first if beside else None,
+        written=(written(running.pid) - written_before) / units,
         idle=memory.before,
         peak=memory.most,
         open=load.open,
         bytes=load.bytes,
         generator=load.cpu / units * 1e6,
         others=max(0.0, others),
-        wrong=_wrong(work, load, chats) or ("it has ended" if used < 0 else ""),
+        wrong=_wrong(work, load, chats)
+        or (f"beside it: {beside.reason}" if beside and beside.failed else "")
+        or ("it has ended" if used < 0 else ""),
     )
 
 
@@ -88,6 +103,38 @@ async def _enough(generator: Generator, work: Work, port: int, seconds: float) -
     wanted = load.requests / load.seconds * seconds / work.turns
     rounded = math.ceil(wanted / work.connections) * work.connections
     return max(work.connections, min(work.most, rounded))
+
+
+async def _beside(generator: Generator, work: Work, port: int) -> Load | None:
+    """What one more client asks meanwhile."""
+    if not work.beside:
+        return None
+    return await generator.run(
+        port,
+        work.beside_script,
+        run=generator.new_run(),
+        chats=1,
+        turns=(0, work.beside_turns - 1),
+        connections=1,
+        chunks=0,
+        seconds=_PATIENCE,
+        ramp=0,
+        is_new_each=False,
+        headers=work.headers,
+    )
+
+
+@asynccontextmanager
+async def _idle(port: int, number: int) -> AsyncIterator[None]:
+    """So many connections that have asked once and ask no more."""
+    async with AsyncExitStack() as stack:
+        for _ in range(number):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            stack.callback(writer.close)
+            writer.write(b"GET /v1/models HTTP/1.1\r\nHost: a\r\n\r\n")
+            if not (await reader.readline()).startswith(b"HTTP/1.1 200"):
+                raise CannotMeasure("an idle connection got no answer")
+        yield
 
 
 async def _load(

@@ -14,11 +14,14 @@ from pathlib import Path
 from tests.bench.speed.bodies import REPLY
 from tests.bench.speed.clocks import on_cores
 
-__all__ = ["CannotMeasure", "Generator", "Load", "compiled", "upstream"]
+__all__ = ["CannotMeasure", "Generator", "Load", "Times", "compiled", "upstream"]
 
 _HERE = Path(__file__).parent
 #: Of the generator and the upstream; what is measured has the other.
 _CORE = 1
+
+
+Times = tuple[float, float, float]
 
 
 class CannotMeasure(Exception):
@@ -27,7 +30,7 @@ class CannotMeasure(Exception):
 
 @dataclass(frozen=True)
 class Load:
-    """What the generator saw. Times are microseconds, pairs of times the median and the 99th percentile."""
+    """What the generator saw. Times are microseconds: the median, the 99th percentile, and the longest."""
 
     requests: int
     failed: int
@@ -39,8 +42,8 @@ class Load:
     cpu: float
     #: The most requests at one time.
     open: int
-    first: tuple[float, float] | None
-    latency: tuple[float, float] | None
+    first: Times | None
+    latency: Times | None
 
 
 async def compiled(folder: Path) -> None:
@@ -103,7 +106,7 @@ class Generator:
         headers: Sequence[str],
     ) -> Load:
         """`seconds` is the most that it may take."""
-        file = self._folder / "script"
+        file = self._folder / f"script-{run}"  # of each run its own, for two may go on side by side
         file.write_bytes(script)
         numbers = [run, chats, *turns, connections, chunks, seconds, ramp, int(is_new_each)]
         pipe = asyncio.subprocess.PIPE
@@ -114,6 +117,7 @@ class Generator:
                 stderr=pipe,
             )
         out, error = await process.communicate()
+        file.unlink()
         if process.returncode:
             raise CannotMeasure(error.decode())
         said = json.loads(out)

@@ -6,7 +6,10 @@ on each request. Each round goes through all rows, so that what else the machine
 are of one round. Where others take much of the core, chunks reach a program in heaps, which makes each
 cheaper: such ratios say little. Columns: CPU time of the program with its threads and children, per request
 or chunk; times to the first chunk (JSON: the first byte) and of single chunks, as median/99th percentile,
-that come on top of those of the direct row; requests or chunks per second; memory.
+that come on top of those of the direct row; requests or chunks per second; kB that it sent to the disk, per
+request or chunk; memory.
+
+Some works are done only where they are named (`--only`): images, many, idle.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from tests.bench.speed.works import WORKS, Work
 
 __all__ = ["main"]
 
+_USUAL = [work.name for work in WORKS if not work.is_on_demand]
+
 
 async def main(arguments: list[str], folder: Path) -> None:
     names = [work.name for work in WORKS]
@@ -42,7 +47,7 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument("--urgent", action="store_true", help="go before what else runs here; needs root")
     parser.add_argument("--only", action="append", choices=names, metavar="WORK", help=", ".join(names))
     given = parser.parse_args(arguments)
-    works = [work for work in WORKS if not given.only or work.name in given.only]
+    works = [work for work in WORKS if work.name in (given.only or _USUAL)]
     found, missing = rows(peers=given.peers, workers=given.workers)
     for said in missing:
         print(said, flush=True)

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.speed.measure import Sample
+from tests.bench.speed.native import Times
 from tests.bench.speed.works import Work
 
 __all__ = ["DIRECT", "Samples", "lines"]
@@ -15,7 +16,7 @@ Samples = Mapping[str, Sequence[Sample]]
 
 #: The row without a program between: what the others are compared with.
 DIRECT = "direct"
-_HEAD = ("", "CPU µs", "x nothing", "x nginx", "+ TTFT ms", "+ chunk ms", "per second", "RSS MB")
+_HEAD = ("", "CPU µs", "x nothing", "x nginx", "+ TTFT ms", "+ chunk ms", "per second", "disk kB", "RSS MB")
 
 
 def lines(work: Work, samples: Samples) -> list[str]:
@@ -25,6 +26,7 @@ def lines(work: Work, samples: Samples) -> list[str]:
     told = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
     others = statistics.median(each.others for name, own in samples.items() if name != DIRECT for each in own)
     title = f"{work.name}: {work.what}, per {work.unit} (others took {others:.0%} of the core)"
+    told += _asked_beside(samples)
     wrong = [f"   ! {name}: {each.wrong}" for name in samples for each in samples[name] if each.wrong]
     return [title, *told, *wrong, ""]
 
@@ -39,6 +41,7 @@ def _row(work: Work, name: str, samples: Samples) -> tuple[str, ...]:
         _added(name, samples, lambda each: each.first),
         _added(name, samples, lambda each: each.latency),
         _spread([each.rate for each in own], "{:,.0f}"),
+        f"{statistics.median(each.written for each in own) / 1000:.1f}" if name != DIRECT else "-",
         _memory(work, own) if name != DIRECT else "-",
     )
 
@@ -58,7 +61,25 @@ def _ratio(name: str, other: str, samples: Samples) -> str:
     return _spread([own.cost / against.cost for own, against in pairs if against.cost], "{:.2f}")
 
 
-def _added(name: str, samples: Samples, of: Callable[[Sample], tuple[float, float] | None]) -> str:
+def _asked_beside(samples: Samples) -> list[str]:
+    """What was asked beside the work, and how late its chunks were at worst: in milliseconds, as they are."""
+    lines = []
+    for name, own in samples.items():
+        beside = [each.beside for each in own if each.beside]
+        latest = [each.latency[2] for each in own if each.latency]
+        if beside and latest:
+            longest, middle, late = (
+                statistics.median(values) / 1000
+                for values in ([each[2] for each in beside], [each[0] for each in beside], latest)
+            )
+            lines.append(
+                f"   {name}: what was asked beside it took {middle:.0f} ms, at most {longest:.0f};"
+                f" the latest chunk came after {late:.0f} ms"
+            )
+    return lines
+
+
+def _added(name: str, samples: Samples, of: Callable[[Sample], Times | None]) -> str:
     """`median/99th percentile`, less those of the direct row in the same round; of that row as they are."""
     differences = []
     for own, direct in zip(samples[name], samples[DIRECT], strict=True):

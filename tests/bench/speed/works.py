@@ -52,10 +52,23 @@ class Work:
     headers: tuple[str, ...] = _HEADERS
     #: Measured on a process that has done nothing before: memory per stream.
     is_about_memory: bool = False
+    #: What one more client asks meanwhile, turn by turn of one chat: so many.
+    beside: Callable[[str, int], bodies.Script] | None = None
+    beside_turns: int = 0
+    #: Connections that are open meanwhile and ask nothing.
+    idle: int = 0
+    #: Measured only where it is named.
+    is_on_demand: bool = False
 
     @property
     def model(self) -> str:
         return f"mock-{self.chunks}-{self.gap}"
+
+    @property
+    def beside_script(self) -> bytes:
+        """What is asked beside it, as the generator reads it; nothing if nothing is."""
+        lines = self.beside("mock-0-0", self.beside_turns - 1) if self.beside else []
+        return b"".join(line + b"\n" for line in lines)
 
     @property
     def turns(self) -> int:
@@ -132,6 +145,52 @@ WORKS = (
         last=20,
         chunks=20,
         headers=_OPEN_WEBUI,
+    ),
+    Work(
+        "burst",
+        "200 first turns at once, a stream of 20 chunks",
+        bodies.short,
+        200,
+        chats=200,
+        chunks=20,
+    ),
+    Work(
+        "images",
+        "20 streams of 200 chunks, 20 ms gaps; meanwhile a chat with 1 to 12 pictures of 2.1 MB, up to 25 MB",
+        bodies.short,
+        20,
+        chats=20,
+        chunks=200,
+        gap=20,
+        ramp=20,
+        unit="chunk",
+        beside=bodies.images,
+        beside_turns=12,
+        is_on_demand=True,
+    ),
+    Work(
+        "many",
+        "the same streams; meanwhile three turns of a chat of 19,900 messages",
+        bodies.short,
+        20,
+        chats=20,
+        chunks=200,
+        gap=20,
+        ramp=20,
+        unit="chunk",
+        beside=bodies.many,
+        beside_turns=3,
+        is_on_demand=True,
+    ),
+    Work(
+        "idle",
+        "short chat, JSON, 16 kept connections, beside 1,000 that are open and idle",
+        bodies.short,
+        16,
+        last=4,
+        most=3200,
+        idle=1000,
+        is_on_demand=True,
     ),
     Work(
         "slow",
