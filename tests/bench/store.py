@@ -2,11 +2,12 @@
 
 `cost`: to find a conversation, and to record a question and its answer, in histories of 10 to 10,000
 messages and stores of a thousand to a million conversations. CPU time of all threads, and wall-clock time,
-which is that of the disk's sync; the medians. `exchange`: what it costs more to keep with a turn what was
-done to its request, and the bytes that takes. `size`: a thousand turns of a typical Open WebUI chat, and
-what packing its larger messages would save and cost. They are not packed: images hardly get smaller, so that
-a fifth of the file would be saved, with zlib for half as much work again to record a turn. zstd is ten times
-as fast, but a library more until Python 3.14 has it.
+which is that of the disk's sync; the medians. `written`: the pages that a turn writes (`written.py`).
+`exchange`: what it costs more to keep with a turn what was done to its request, and the bytes that takes.
+`size`: a thousand turns of a typical Open WebUI chat, and what packing its larger messages would save and
+cost. They are not packed: images hardly get smaller, so that a fifth of the file would be saved, with zlib
+for half as much work again to record a turn; as bytes and not as base64 images would save a seventh. zstd is
+ten times as fast, but a library more until Python 3.14 has it.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
 from sidecar.conversation.tree import Node
 from sidecar.store import SQLiteStore
 from tests.bench import typical
 from tests.bench.filled import fill
 from tests.bench.scenes import table
+from tests.bench.written import exchange_of, measure
 from tests.store.trees import TENANT, question, reply, talk, update
 from tests.store.trees import chat as alternating
 
@@ -49,8 +50,12 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument("--stores", type=int, nargs="+", default=[10**3, 10**4, 10**5, 10**6])
     parser.add_argument("--requests", type=int, default=300, help="of which the median is taken")
     parser.add_argument("--chats", type=int, default=50, help=f"of {typical.TURNS} turns, for the size")
+    parser.add_argument(
+        "--chats-written", type=int, default=20_000, help="of which each gets a turn at times"
+    )
     given = parser.parse_args(arguments)
     await _costs(folder, given.stores, given.requests)
+    await measure(folder, given.chats_written, 8 * given.requests)
     await _exchanges(folder, given.requests)
     await _sizes(folder, given.chats)
 
@@ -109,7 +114,7 @@ async def _exchanges(folder: Path, requests: int) -> None:
             ask = question(f"and then, {number}? {'so it is ' * 20}", at.get(chat))
             at[chat] = answer = reply("so it is " * 40, ask)
             id = f"conv_{chat}"
-            done = _exchange(id, ask, answer, number) if keep else None
+            done = exchange_of(id, ask, answer, number) if keep else None
             told = update(talk(id, tip=answer.id), ask, answer, exchange=done)
             cost = (await _timed(partial(store.record, told)))[0]
             if len(keeps) == 2:
@@ -121,25 +126,6 @@ async def _exchanges(folder: Path, requests: int) -> None:
     without, with_one = (median(spent[keep][_WARM:]) for keep in (False, True))
     print(f"to record a turn: {without:,.0f} µs of CPU, with its exchange {with_one - without:,.0f} more")
     print(f"an exchange takes {sizes[True,] - sizes[False,]:,.0f} bytes\n", flush=True)
-
-
-def _exchange(id: str, ask: Node, answer: Node, number: int) -> Exchange:
-    """As a usual request leaves it."""
-    detail = Detail(
-        replies=(answer.id,),
-        answered_by="gpt-4o-mini-2024-07-18",
-        finish="stop",
-        head_ms=412,
-        first_token_ms=640,
-        cached_tokens=12032,
-        estimated_tokens=12650,
-        system=b"system..",
-        tools=b"tools...",
-        difference=Difference(23, "new"),
-        sent=Sent("client"),
-    )
-    began = exchange_id(1_764_000_000_000 + 700 * number, b"abcd")
-    return Exchange(began, id, ask.id, "continue", "gpt-4o-mini", 200, 12345, 321, 5432, None, detail)
 
 
 async def _timed(work: Callable[[], Awaitable[None]]) -> tuple[float, float]:
