@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
-
-import pytest
 
 SIDECAR = Path(__file__).parent.parent / "sidecar"
 FILES = sorted(SIDECAR.rglob("*.py"))
@@ -89,8 +88,9 @@ def layer_of(part):
     return next(at for at, layer in enumerate(LAYERS) if part in layer)
 
 
-def parametrized(files):
-    return pytest.mark.parametrize("file", files, ids=[module_of(file) for file in files])
+def broken(rule, files):
+    """What breaks a rule, by the name of the module. All in one test: each costs more than a look."""
+    return {module_of(file): wrong for file in files if (wrong := rule(file))}
 
 
 def test_every_part_of_the_package_has_its_place():
@@ -98,19 +98,23 @@ def test_every_part_of_the_package_has_its_place():
     assert parts == set().union(*LAYERS)
 
 
-@parametrized([file for file in FILES if part_of(module_of(file)) in PURE])
-def test_pure_modules_touch_nothing_of_the_world(file):
-    assert {name.split(".")[0] for name in imports_of(file)} <= HARMLESS
+def test_pure_modules_touch_nothing_of_the_world():
+    def harmful(file):
+        return {name.split(".")[0] for name in imports_of(file)} - HARMLESS
+
+    assert broken(harmful, [file for file in FILES if part_of(module_of(file)) in PURE]) == {}
 
 
-@parametrized([file for file in FILES if part_of(module_of(file))])
-def test_imports_run_one_way(file):
-    own = layer_of(part_of(module_of(file)))
-    used = {part_of(name) for name in imports_of(file) if name.startswith("sidecar.")}
-    above = {part for part in used if part != "__version__" and layer_of(part) > own}
-    assert not above
+def test_imports_run_one_way():
+    def above(file):
+        own = layer_of(part_of(module_of(file)))
+        used = {part_of(name) for name in imports_of(file) if name.startswith("sidecar.")}
+        return {part for part in used if part != "__version__" and layer_of(part) > own}
+
+    assert broken(above, [file for file in FILES if part_of(module_of(file))]) == {}
 
 
+@cache
 def map_of(package):
     """The modules of a package, in the order in which its docstring names them: higher ones first."""
     lines = (package / "__init__.py").read_text("utf-8").split('"""')[1].splitlines()
@@ -119,47 +123,63 @@ def map_of(package):
     return [name for each in told if each for name in each[1].split(", ") if name in names]
 
 
-@parametrized([file for file in FILES if file.parent != SIDECAR])
-def test_within_a_package_imports_run_from_the_end_of_its_map_to_its_beginning(file):
-    for package in file.parents:
-        if package == SIDECAR:
-            break
+def test_within_a_package_imports_run_from_the_end_of_its_map_to_its_beginning():
+    def below(file, package):
         inside = module_of(package / "__init__.py") + "."
         order = map_of(package)
         own = module_of(file).removeprefix(inside).split(".")[0]
         used = {
             name.removeprefix(inside).split(".")[0] for name in imports_of(file) if name.startswith(inside)
         }
-        below = {each for each in used & set(order) if own in order and order.index(each) > order.index(own)}
-        assert not below, f"{package.name}/__init__.py names these after {own}"
+        return {each for each in used & set(order) if own in order and order.index(each) > order.index(own)}
+
+    def named_after_it(file):
+        packages = takewhile(lambda each: each != SIDECAR, file.parents)
+        return {package.name: wrong for package in packages if (wrong := below(file, package))}
+
+    assert broken(named_after_it, FILES) == {}
 
 
-@parametrized([file for file in FILES if part_of(module_of(file)) not in ("upstream", "aiohttp_internals")])
-def test_only_the_package_that_calls_upstreams_uses_the_http_client(file):
-    names = {
-        node.attr
-        for node in nodes_of(file)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "aiohttp"
-    }
-    used = names | {name.split(".")[-1] for name in imports_of(file) if name.startswith("aiohttp.")}
-    assert not {name for name in used if name.startswith(("Client", "TCPConnector", "request"))}
+def test_only_the_package_that_calls_upstreams_uses_the_http_client():
+    def used_of_the_client(file):
+        names = {
+            node.attr
+            for node in nodes_of(file)
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "aiohttp"
+        }
+        used = names | {name.split(".")[-1] for name in imports_of(file) if name.startswith("aiohttp.")}
+        return {name for name in used if name.startswith(("Client", "TCPConnector", "request"))}
+
+    others = [file for file in FILES if part_of(module_of(file)) not in ("upstream", "aiohttp_internals")]
+    assert broken(used_of_the_client, others) == {}
 
 
-@parametrized([file for file in FILES if module_of(file) != "sidecar.upstream.credentials"])
-def test_one_module_alone_decides_on_the_credentials_that_go_to_an_upstream(file):
-    assert '["Authorization"] =' not in file.read_text(encoding="utf-8")
+def test_one_module_alone_decides_on_the_credentials_that_go_to_an_upstream():
+    def decides(file):
+        return '["Authorization"] =' in file.read_text(encoding="utf-8")
+
+    assert list(broken(decides, FILES)) == ["sidecar.upstream.credentials"]
 
 
-@parametrized(FILES)
-def test_files_and_functions_stay_short(file):
-    functions = [node for node in nodes_of(file) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    too_long = [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
-    assert (len(file.read_text(encoding="utf-8").splitlines()) <= 400, too_long) == (True, [])
+def test_files_and_functions_stay_short():
+    def too_long(file):
+        functions = [
+            node for node in nodes_of(file) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        found = [each.name for each in functions if (each.end_lineno or 0) - each.lineno + 1 > 60]
+        lines = len(file.read_text(encoding="utf-8").splitlines())
+        return found + ([f"{lines} lines"] if lines > 400 else [])
+
+    assert broken(too_long, FILES) == {}
 
 
-@pytest.mark.parametrize("file", [each for each in FILES if each != SIDECAR / "__init__.py"], ids=module_of)
-def test_every_module_is_on_the_map_of_its_package(file):
-    name = module_of(file).split(".")[-1]
-    folder = file.parent.parent if file.name == "__init__.py" else file.parent
-    told = (folder / "__init__.py").read_text("utf-8").split('"""')[1]
-    assert re.search(rf"^ *(\w+, )*{name}\b", told, re.MULTILINE) or name == "__main__"
+def test_every_module_is_on_the_map_of_its_package():
+    def is_missing(file):
+        name = module_of(file).split(".")[-1]
+        folder = file.parent.parent if file.name == "__init__.py" else file.parent
+        told = (folder / "__init__.py").read_text("utf-8").split('"""')[1]
+        return name != "__main__" and not re.search(rf"^ *(\w+, )*{name}\b", told, re.MULTILINE)
+
+    assert broken(is_missing, [each for each in FILES if each != SIDECAR / "__init__.py"]) == {}
