@@ -20,8 +20,7 @@ from sidecar.cli import main
 from sidecar.settings import Settings
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams
-from tests.proxy.process import Process
-from tests.proxy.process import measured as serving
+from tests.proxy.process import Process, measured, serving
 
 # Seconds: `timeouts.shutdown` unless it is set: what waits in vain takes that long, on any machine.
 BY_DEFAULT = Settings().timeouts.shutdown
@@ -44,7 +43,7 @@ async def branches(folder: Path, http: ClientSession) -> list[list[str]]:
 
 
 async def test_one_line_says_that_it_is_ready_and_what_to_do_next(tmp_path: Path):
-    async with serving(folder=tmp_path) as process:
+    async with measured(folder=tmp_path) as process:
         assert __version__ in process.ready
         assert f"{process.url}/v1" in process.ready
         assert "curl" in process.ready
@@ -83,7 +82,7 @@ async def test_a_stream_that_takes_too_long_is_kept_as_far_as_it_came(upstream: 
     upstream.will(streams(HALF, asyncio.Event()))
     limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "0.3"}
     async with (
-        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        measured("--upstream", upstream.url, folder=tmp_path, **limit) as process,
         ClientSession() as http,
     ):
         async with asking(http, process) as response:
@@ -124,7 +123,7 @@ async def test_what_came_of_a_reply_is_kept_also_if_the_store_is_locked_at_the_e
     upstream.will(streams(HALF, asyncio.Event()))
     limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "0.3"}
     async with (
-        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        measured("--upstream", upstream.url, folder=tmp_path, **limit) as process,
         ClientSession() as http,
     ):
         async with asking(http, process) as response:
@@ -141,7 +140,7 @@ async def test_what_came_of_a_reply_is_kept_also_if_the_store_is_locked_at_the_e
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 async def test_a_second_signal_ends_it_at_once(upstream: Upstream, tmp_path: Path, second: signal.Signals):
     upstream.will(says("kept"), streams(HALF, asyncio.Event()))
-    async with serving("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
+    async with measured("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
         async with asking(http, process) as response:
             assert (await response.read()).endswith(DONE)
         async with asking(http, process) as response:

@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
@@ -17,8 +18,7 @@ from aiohttp import ClientSession, TCPConnector
 from sidecar.settings import Settings, SettingsError, load
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams, waits
-from tests.proxy.process import Process
-from tests.proxy.process import measured as serving
+from tests.proxy.process import Process, clean_environment, measured, serving
 
 HALF = event({"role": "assistant", "content": "half an"})
 REST = event({"content": " answer"}, finish="stop")
@@ -31,9 +31,8 @@ async def http():
         yield session
 
 
-def several(upstream: Upstream, folder: Path, *flags: str, workers: int = 3):
-    flags = ("--workers", str(workers), "--upstream", upstream.url, *flags)
-    return serving(*flags, folder=folder)
+def several(upstream: Upstream, folder: Path, *, workers: int = 3, start: Any = serving):
+    return start("--workers", str(workers), "--upstream", upstream.url, folder=folder)
 
 
 def workers_of(process: Process) -> set[int]:
@@ -75,7 +74,7 @@ async def branches(folder: Path, http: ClientSession) -> list[list[str]]:
 
 
 async def test_ready_is_said_once_and_by_then_all_serve(upstream: Upstream, http, tmp_path: Path):
-    async with several(upstream, tmp_path) as process:
+    async with several(upstream, tmp_path, start=measured) as process:
         assert len(workers_of(process)) == 3
         for _ in range(20):
             async with http.get(f"{process.url}/-/live") as response:
@@ -126,7 +125,7 @@ async def test_an_append_that_would_wait_too_long_for_another_worker_is_told(
 async def test_a_worker_that_is_killed_is_said_and_started_anew_and_its_counts_stay(
     upstream: Upstream, http, tmp_path: Path
 ):
-    async with several(upstream, tmp_path, workers=2) as process:
+    async with several(upstream, tmp_path, workers=2, start=measured) as process:
         for number in range(10):
             await ask(http, process, "hi", f"chat {number}")
         for pid in (old := workers_of(process)):
@@ -162,7 +161,7 @@ async def test_all_stop_when_told_and_let_streams_end(
     gate = asyncio.Event()
     upstream.otherwise = streams(HALF, gate, REST, DONE)
     body = json.dumps({"model": "m", "messages": chat("hi"), "stream": True}).encode()
-    async with several(upstream, tmp_path) as process, AsyncExitStack() as stack:
+    async with several(upstream, tmp_path, start=measured) as process, AsyncExitStack() as stack:
         workers = workers_of(process)
         asked = [http.post(process.url + CHAT, data=body, headers=named(f"chat {n}")) for n in range(6)]
         responses = [await stack.enter_async_context(each) for each in asked]
@@ -181,7 +180,7 @@ async def test_all_stop_when_told_and_let_streams_end(
 async def test_told_twice_all_end_at_once(upstream: Upstream, http, tmp_path: Path):
     upstream.otherwise = streams(HALF, asyncio.Event())
     body = json.dumps({"model": "m", "messages": chat("hi"), "stream": True}).encode()
-    async with several(upstream, tmp_path) as process:
+    async with several(upstream, tmp_path, start=measured) as process:
         workers = workers_of(process)
         async with http.post(process.url + CHAT, data=body, headers=named("a")) as response:
             assert await response.content.readexactly(len(HALF)) == HALF
@@ -205,6 +204,7 @@ async def complaints(*flags: str) -> tuple[int | None, list[str]]:
         *(sys.executable, "-m", "sidecar", "serve", *flags),
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[3],
+        env=clean_environment(),
     )
     _, said = await asyncio.wait_for(process.communicate(), 20)
     return process.returncode, said.decode().splitlines()
