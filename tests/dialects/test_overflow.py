@@ -102,7 +102,7 @@ def test_long_texts_take_no_long_time():
         begun = time.process_time()
         recognised(400, json.dumps({"error": {"message": said}}).encode(), said.encode())
         recognised(400, said.encode())
-        assert time.process_time() - begun < 0.5
+        assert time.process_time() - begun < 2
 
 
 QUOTED = f"{WINDOW} 300 tokens. However, your messages resulted in 99999 tokens."
