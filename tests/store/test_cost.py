@@ -178,25 +178,26 @@ async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversatio
         assert 20 < lots < 1.3 * few
 
 
-async def test_a_turn_of_a_chat_with_a_name_writes_five_pages_of_the_log(store, tmp_path):
-    """One each for its conversation, its thread, the ids of its messages and of its exchange, and what rows
-    take; of a chat without a name one more for each of the hashes that it is known by."""
+async def test_a_turn_writes_so_many_pages_of_the_log_and_no_more(store, tmp_path):
+    """Of a chat with a name those of its conversation, its thread, the ids of its messages and of its
+    exchange, and what rows take; without a name also those of what it is known by. Turns of a group share some.
+    """
     pages = {}
     for key in ("mine", None):
-        about = {id: talk(f"{key}_{id}", key=key) for id in range(400)}
+        about = {id: talk(f"{key}_{id}", key=key) for id in range(1000)}
         tips = {id: question(f"{id}") for id in about}
-        for id, root in tips.items():
-            await store.record(update(about[id], root, thread=thread(root, updated_at=1.0)))
+        first = [update(about[id], root, thread=thread(root)) for id, root in tips.items()]
+        await asyncio.gather(*map(store.record, first))
         await store.purge(compact=False)
         for at in range(8):
-            turns = [turn_of(about[id], tips, id, at) for id in range(at, 400, 25)]
+            turns = [turn_of(about[id], tips, id, at) for id in range(at, 1000, 63)]
             await asyncio.gather(*map(store.record, turns))
-        pages[key] = ((tmp_path / "sidecar.db-wal").stat().st_size - 32) // (4096 + 24) / (8 * 16)
+        pages[key] = ((tmp_path / "sidecar.db-wal").stat().st_size - 32) / (4096 + 24) / (8 * 16)
 
-    assert pages["mine"] < 5.0
-    assert pages["mine"] < pages[None] < 9.0
+    # Exactly so with one version of SQLite; others may divide pages elsewhere.
+    assert pages == {"mine": pytest.approx(3.5, rel=0.03), None: pytest.approx(4.234375, rel=0.03)}
     tables = {name: await store._reader.do(rows_of(name)) for name in ("known_by", "tip")}
-    assert tables == {"known_by": 400 + 128 * 3, "tip": 0}
+    assert tables == {"known_by": 1000 + 128 * 3, "tip": 0}
 
 
 def turn_of(about, tips, id, at):
