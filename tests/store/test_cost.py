@@ -180,7 +180,7 @@ async def test_threads_cost_the_same_among_thousands_of_roots_of_one_conversatio
 
 async def test_a_turn_writes_so_many_pages_of_the_log_and_no_more(store, tmp_path):
     """Of a chat with a name those of its conversation, its thread, the ids of its messages and of its
-    exchange, and what rows take; without a name also those of what it is known by. Turns of a group share some.
+    exchange, and what rows take; without a name also those of what it is known by. A group shares some.
     """
     pages = {}
     for key in ("mine", None):
