@@ -61,7 +61,8 @@ def has_more_pieces(data: bytes, most: int, bound: int) -> bool:
             part = part.replace(b'\\"', b"")
         parts = part.split(_QUOTE)
         begun = len(parts[not is_inside :: 2]) - is_inside  # a string that goes on was counted where it began
-        found += begun + sum(each.count(_LIST) + each.count(_OBJECT) for each in parts[is_inside::2])
+        outside = b"".join(parts[is_inside::2])
+        found += begun + outside.count(_LIST) + outside.count(_OBJECT)
         if found > most:
             return True
         is_inside ^= len(parts) % 2 == 0
