@@ -712,3 +712,24 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
         assert whole.conversation.tenant != TENANT
     finally:
         await raw.close()
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_aside"), [(("a", "b"), False), (("a" * (2 << 20), "b"), True), (("a", "b") * 300, True)]
+)
+async def test_what_is_large_is_encrypted_and_decrypted_while_others_are_served(monkeypatch, texts, is_aside):
+    store, aside = EncryptedStore(MemoryStore(), [OLD]), []
+    to_thread = asyncio.to_thread
+
+    async def watched(work):
+        aside.append(work)
+        return await to_thread(work)
+
+    await store.open()
+    monkeypatch.setattr(asyncio, "to_thread", watched)
+    nodes = chat(*texts)
+    await store.record(update(talk(tip=nodes[-1].id), *nodes))
+    assert await store.tree("conv_1") == list(nodes)
+    assert await store.path("conv_1", nodes[-1].id) == list(nodes)
+    assert len(aside) == 3 * is_aside
+    await store.close()

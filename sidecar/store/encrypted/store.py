@@ -11,9 +11,12 @@ secret included. A store that an earlier version served before `re_encrypt` goes
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -48,6 +51,8 @@ _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
 _BY_PSEUDONYM = b"2"
 #: How far the store is encrypted, kept with the secret: some of it (as earlier versions served it), or all.
 _MIXED, _ALL_ENCRYPTED = b"m", b"s"
+_MANY, _LARGE = 500, 1 << 20  # messages, and bytes of them
+T = TypeVar("T")
 
 
 class EncryptedStore(Store):
@@ -173,10 +178,13 @@ class EncryptedStore(Store):
         return found
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
-        return self._content.decrypt_nodes(conversation, await self._inner.path(conversation, node))
+        return await self._decrypted_nodes(conversation, await self._inner.path(conversation, node))
 
     async def tree(self, conversation: str) -> list[Node]:
-        return self._content.decrypt_nodes(conversation, await self._inner.tree(conversation))
+        return await self._decrypted_nodes(conversation, await self._inner.tree(conversation))
+
+    async def _decrypted_nodes(self, conversation: str, nodes: list[Node]) -> list[Node]:
+        return await _aside(nodes, partial(self._content.decrypt_nodes, conversation, nodes))
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         found = await self._inner.system(conversation)
@@ -187,8 +195,11 @@ class EncryptedStore(Store):
         return [self._content.decrypt_thread(conversation, each) for each in found]
 
     async def record(self, update: ConversationUpdate) -> None:
+        await self._inner.record(await _aside(update.nodes, partial(self._encrypted_update, update)))
+
+    def _encrypted_update(self, update: ConversationUpdate) -> ConversationUpdate:
         id, content = update.conversation.id, self._content
-        encrypted = replace(
+        return replace(
             update,
             conversation=self._with_pseudonym(update.conversation),
             nodes=tuple(content.encrypt_node(id, node) for node in update.nodes),
@@ -196,7 +207,6 @@ class EncryptedStore(Store):
             exchange=content.encrypt_exchange(id, update.exchange) if update.exchange is not None else None,
             thread=content.encrypt_thread(id, update.thread) if update.thread is not None else None,
         )
-        await self._inner.record(encrypted)
 
     async def exchanges(
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
@@ -309,6 +319,12 @@ class EncryptedStore(Store):
     def _is_newest(self, whole: Snapshot) -> bool:
         is_known = self._pseudonyms.tenant_of(whole.conversation.tenant) is not None
         return is_known and self._content.is_newest(whole)
+
+
+async def _aside(nodes: Sequence[Node], work: Callable[[], T]) -> T:
+    """What the work on these messages gives; in a thread where it takes milliseconds."""
+    is_large = len(nodes) > _MANY or sum([len(each.body) for each in nodes]) > _LARGE
+    return await asyncio.to_thread(work) if is_large else work()
 
 
 def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:
