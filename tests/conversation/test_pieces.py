@@ -121,3 +121,10 @@ class TestTooManyEscapes:
 
     def test_of_a_short_request_they_are_not_counted(self):
         assert len(parse(raw({"messages": [user("\n" * 5)]}), CHAIN, None, 1, 4).path) == 1
+
+
+def test_what_is_shorter_begins_with_nothing_longer():
+    assert begins_alike(b"abc", b"abd", 2)
+    assert not begins_alike(b"abc", b"abd", 3)
+    assert not begins_alike(b"ab", b"abc", 3)
+    assert not begins_alike(b"abc", b"ab", 3)

@@ -55,6 +55,12 @@ def test_anything_else_is_an_answer(data):
     assert opening.error == b""
 
 
+def test_an_event_is_not_judged_where_only_a_part_of_it_ends_in_a_bracket():
+    opening = Opening()
+    assert opening.feed(b'data: {"error":{"a":{}\n') == "open"
+    assert opening.feed(b"data: }}\n\n") == "error"
+
+
 def test_what_is_open_at_the_end_is_an_answer():
     opening = Opening()
     assert opening.feed(ROLE) == "open"

@@ -98,6 +98,30 @@ def test_what_is_odd_behind_the_messages_is_read_as_ever(first, second):
     assert read(second, parse(first, CHAIN)) == read(second)
 
 
+@pytest.mark.parametrize("begins", ['{"model":"n",', "{", '{"model":"m" ,'])
+def test_a_body_that_begins_otherwise_is_read_as_ever(begins):
+    first = written([user("a")], '"model":"m",', "", (",", ""))
+    second = written([user("a"), says("b"), user("c")], begins[1:], "", (",", ""))
+    assert read(second, parse(first, CHAIN)) == read(second)
+
+
+@pytest.mark.parametrize(
+    ("body", "end"),
+    [
+        (b"[{},[1],{}]", 10),
+        (b"[{}, [1], {}]", 12),
+        (b"[{}, [1],{}]", 0),
+        (b"[{},[1], {}]", 0),
+        (b"[{},[2],{}]", 0),
+        (b"[{},[1]", 0),
+    ],
+)
+def test_messages_are_found_in_a_large_body_as_in_a_small_one(monkeypatch, body, end):
+    for large in (0, len(body)):
+        monkeypatch.setattr(requests, "_LARGE", large)
+        assert requests._behind(body, 1, [b"{}", b"[1]", b"{}"]) == end
+
+
 def test_what_has_not_changed_is_the_same_object_and_not_decoded(monkeypatch):
     decode, seen = read_body, []
 

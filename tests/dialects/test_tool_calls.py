@@ -192,6 +192,11 @@ def test_the_end_of_a_call_is_seen_wherever_its_pieces_are_cut(text):
         assert calls(*told, [piece("{}", "f", index=0, id="c")]) == [call(text, id="a"), call("{}", id="c")]
 
 
+def test_a_backslash_outside_of_a_text_opens_and_closes_nothing():
+    told = [[piece(text, "f", index=0, id=id)] for text, id in (("{\\a}", "a"), ("{}", "b"))]
+    assert calls(*told) == [call("{\\a}", id="a"), call("{}", id="b")]
+
+
 def test_a_call_may_be_flat():
     assert calls([{"index": 0, "id": "c", "name": "f"}], [{"index": 0, "arguments": OSLO}]) == [
         call(OSLO, id="c")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,24 @@ def by_hand(stored: list[str], sent: list[str]) -> tuple[int, int]:
         if count and count >= best[1]:
             best = (at, count)
     return best
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "found"),
+    [
+        ("aabaac", "aabaac", (0, 6)),
+        ("aabaabaac", "aabaac", (3, 6)),
+        ("abab", "abb", (2, 2)),
+        ("abab", "ab", (2, 2)),
+        ("ba", "a", (1, 1)),
+        ("a", "", (0, 0)),
+        ("b", "a", (0, 0)),
+        ("", "a", (0, 0)),
+    ],
+)
+def test_a_front_that_begins_again_within_itself_is_found(stored: str, sent: str, found: tuple[int, int]):
+    overlap = _overlap(line(*map(user, stored)), 0, request(*map(user, sent)).path.messages)
+    assert (overlap.at, overlap.count) == found == by_hand(list(stored), list(sent))
 
 
 @given(words, words)

@@ -102,6 +102,15 @@ class TestWhatIsNeverCut:
         line = told(says("a"), result("c"))
         assert trim(line, Budget(max_messages=1)) == Trimmed(tuple(line), 0, ("max_messages",))
 
+    def test_a_question_that_does_not_fit_by_itself_stays_and_is_said(self):
+        line = told(user("long"))
+        assert trim(line, Budget(max_input_tokens=1)) == Trimmed(tuple(line), 0, ("max_input_tokens",))
+
+    def test_of_steps_that_cannot_be_made_short_enough_the_first_go(self):
+        first, last = ((calls("c"), result("c", "r" * size)) for size in (60, 400))
+        trimmed = trim(told(user("b"), *first, *last), Budget(max_input_tokens=120, step=0.1))
+        assert (trimmed.kept, trimmed.dropped, trimmed.over) == (tuple(told(user("b"), *last)), 2, ())
+
     def test_system_messages_that_do_not_fit_by_themselves_are_said(self):
         assert trim([], Budget(max_messages=1), system=SYSTEM * 2) == Trimmed((), 0, ("max_messages",))
         assert trim([], Budget(max_messages=2, keep_first_turn=True), system=SYSTEM * 2) == Trimmed(())

@@ -11,6 +11,7 @@ import io
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -32,6 +33,9 @@ from sidecar.settings import Retention
 from sidecar.store import MemoryStore, make_store
 from tests.store.test_twins import CONVERSATIONS, ECHOES, NAMES, as_turn, check_what_is_at_hand, records
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, talk, update
+
+# Of random input, as in other property tests, the coverage learns nothing; see tests/conftest.py.
+pytestmark = pytest.mark.no_cover
 
 ENCRYPTED = 1  # which of the others is encrypted
 KEYS = [bytes([number]) * 32 for number in range(1, 4)]
