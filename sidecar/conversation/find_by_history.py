@@ -27,6 +27,7 @@ __all__ = [
     "clues",
     "continues",
     "hash_of_text",
+    "hash_of_user",
     "hashes",
     "key_of_branch",
     "key_of_name",
@@ -70,6 +71,12 @@ def hash_of_text(chain: Chain, fields: Fields) -> bytes:
 def key_of_branch(chain: Chain, node: bytes) -> bytes:
     """By what the beginning of the branch is found in which a message stands."""
     return chain.hash(b"branch", node)
+
+
+def hash_of_user(chain: Chain, user: str | None, hash: bytes = b"") -> bytes:
+    """By what a path is found in the chats of the user whom a request names alone, or, without a hash, these
+    chats are; None: by what all are found of which requests have named a user."""
+    return chain.hash(b"user" + hash, user.encode("utf-8", "surrogatepass") if user is not None else b"")
 
 
 def key_of_name(chain: Chain, name: str) -> bytes:

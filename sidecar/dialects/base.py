@@ -81,6 +81,11 @@ class Request(Protocol):
         ...
 
     @property
+    def user(self) -> str | None:
+        """Whom it names as its user, if anybody: no tenant, but not somebody else either."""
+        ...
+
+    @property
     def measure(self) -> Measure:
         """What an estimate of tokens counts of all messages."""
         ...

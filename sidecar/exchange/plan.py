@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from sidecar.conversation.echo import Step
@@ -48,11 +50,8 @@ class Whole(msgspec.Struct, frozen=True):
     branch: bytes | None = None
     #: The name of that session; None for that of the conversation.
     session: str | None = None
-
-    @property
-    def moved(self) -> tuple[Node, ...]:
-        """Nothing is."""
-        return ()
+    #: Nothing is.
+    moved: ClassVar[tuple[Node, ...]] = ()
 
 
 class Thin(msgspec.Struct, frozen=True):

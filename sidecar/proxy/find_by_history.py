@@ -9,12 +9,19 @@ from __future__ import annotations
 import logging
 
 from sidecar.conversation.effort import Effort, TooMuch
-from sidecar.conversation.find_by_history import MAX_MESSAGES, clues, continues, hashes, with_prefill
+from sidecar.conversation.find_by_history import (
+    MAX_MESSAGES,
+    clues,
+    continues,
+    hash_of_user,
+    hashes,
+    with_prefill,
+)
 from sidecar.conversation.tree import Tree
 from sidecar.exchange.call import ChatCall
 from sidecar.proxy.services import Services
 
-__all__ = ["given_up", "recognised"]
+__all__ = ["given_up", "is_of_user", "recognised"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -25,7 +32,11 @@ async def recognised(services: Services, call: ChatCall) -> str | None:
     history, tenant = with_prefill(call.chat.path, call.chat.prefill, call.chain), call.identity.tenant
     if not history.last_answer:
         return None
-    known = await store.find_by_history(tenant, hashes(history))
+    user = call.chat.user
+    told = hashes(history)
+    if user is not None:
+        told = [hash_of_user(call.chain, user, each) for each in told]
+    known = await store.find_by_history(tenant, told)
     if known is not None:
         return known
     where = clues(history, call.chain)
@@ -33,12 +44,23 @@ async def recognised(services: Services, call: ChatCall) -> str | None:
     if sum(candidates.values()) > MAX_MESSAGES:
         return None
     effort = Effort(services.requests.rules.effort)  # one for all of them
+    if user is not None:
+        candidates = {id: size for id, size in candidates.items() if await is_of_user(services, call, id)}
     try:
         found = [id for id in candidates if continues(Tree(await store.tree(id)), history, effort)]
     except TooMuch:
         given_up(services)
         return None
     return found[0] if len(found) == 1 else None
+
+
+async def is_of_user(services: Services, call: ChatCall, conversation: str) -> bool:
+    """Did the requests of a conversation without an id name the user whom this one names, or nobody?"""
+    tenant, user, chain = call.identity.tenant, call.chat.user, call.chain
+    if user is not None:
+        mark = hash_of_user(chain, user)
+        return bool((await services.store.find(tenant, [conversation], [mark])).nodes)
+    return not (await services.store.find(tenant, [conversation], [hash_of_user(chain, None)])).nodes
 
 
 def given_up(services: Services) -> None:

@@ -16,6 +16,7 @@ from sidecar.conversation.tree import Conversation, Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.decide import hashes
 from sidecar.exchange.plan import RecordedPlan
+from sidecar.proxy.find_by_history import is_of_user
 from sidecar.proxy.services import Services
 
 __all__ = ["echo_of_name", "named_later"]
@@ -55,6 +56,8 @@ async def _taken_over(services: Services, call: ChatCall, key: str) -> Found:
     branch = key_of_branch(call.chain, answer.id)
     if (await services.store.find(tenant, [conversation.id], [branch])).nodes:
         return Found()  # of somebody whose chat only began like this one
+    if not await is_of_user(services, call, conversation.id):
+        return Found()
     return replace(found, conversation=replace(conversation, key=key))
 
 

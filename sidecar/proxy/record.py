@@ -17,7 +17,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from sidecar.background.large_work import are_large
-from sidecar.conversation.find_by_history import hash_of_text, key_of_branch
+from sidecar.conversation.find_by_history import hash_of_text, hash_of_user, key_of_branch
 from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import UNSEEN, Conversation, Message, Node, State
@@ -231,7 +231,8 @@ class Recording:
             system=digest,
             weights=self.composed.weights,
         )
-        name = echo_of_name(self.call, self.plan)
+        is_named_later = before.id != self.call.conversation_id and self.call.identity.key is not None
+        name = echo_of_name(self.call, self.plan) if is_named_later else []
         return ConversationUpdate(
             conversation=conversation,
             nodes=(*self.plan.moved, *asked_nodes, *replies),
@@ -292,7 +293,16 @@ class Recording:
             echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
         for end in other_ends(self.call, self.plan):
             echoes += [(chain.hash(end, reply.digest), reply.id) for reply in replies]
+        if self.call.chat.user is not None and self.call.identity.key is None:
+            named = [(node.hash, node.id) for node in (*asked_nodes, *replies)]
+            echoes += self._by_user(self.call.chat.user, [*echoes, *named])
         return tuple(echoes + self._by_session(asked_nodes, replies) + self._by_text(replies))
+
+    def _by_user(self, user: str, told: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """By what alone a chat without an id is found whose requests name a user."""
+        chain, last = self.call.chain, [id for _hash, id in told[-1:]]
+        marks = [(hash_of_user(chain, each), id) for each in (user, None) for id in last]
+        return [(hash_of_user(chain, user, hash), id) for hash, id in told] + marks
 
     def _by_text(self, replies: list[Node]) -> list[tuple[bytes, bytes]]:
         """A chat that names itself by nothing may be known by its answers alone, however they are spelled."""

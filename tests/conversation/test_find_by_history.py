@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.conversation.find_by_history import clues, continues, hash_of_text, hashes, with_prefill
+from sidecar.conversation.find_by_history import (
+    clues,
+    continues,
+    hash_of_text,
+    hash_of_user,
+    hashes,
+    key_of_branch,
+    key_of_name,
+    with_prefill,
+)
 from sidecar.conversation.tree import Tree
 from tests.conversation.build import CHAIN, calls, line, node, request, result, says, user
 from tests.conversation.chats import copied, grown, meddled, texts_of
@@ -219,3 +228,10 @@ class TestAtRandom:
             replies = [each for each in chat.nodes.values() if each.source == "upstream"]
             # Flattened, the answers of one turn are joined, so it may be the words of several of them.
             assert all(any(word.encode() in each.body for each in replies) for word in said.split())
+
+
+def test_what_a_chat_is_found_by_beside_its_path_is_nothing_else():
+    path = hashes_of(line(user("1")))
+    by_user = [hash_of_user(CHAIN, name, hash) for name in ("u1", "u2") for hash in (b"", *path)]
+    others = [hash_of_user(CHAIN, None), key_of_name(CHAIN, "u1"), key_of_branch(CHAIN, b"u1")]
+    assert len({*path, *by_user, *others}) == len(path) + len(by_user) + len(others)

@@ -265,3 +265,18 @@ class TestRecognising:
 
         assert after.sent[0].raw != before.sent[0].raw
         assert after.path.hashes == before.path.hashes
+
+
+@pytest.mark.parametrize(
+    ("more", "user"),
+    [
+        ({}, None),
+        ({"user": 7, "safety_identifier": ""}, None),
+        ({"user": "u"}, "u"),
+        ({"safety_identifier": "s"}, "s"),
+        ({"user": "u", "safety_identifier": "s"}, "s"),
+    ],
+)
+def test_whom_it_names_as_its_user_is_known(more, user):
+    body = json.dumps({"messages": [], **more}).encode()
+    assert parse(body, CHAIN).user == user

@@ -20,6 +20,8 @@ class Body(msgspec.Struct):
     max_completion_tokens: Any = None
     max_tokens: Any = None
     n: Any = None
+    user: Any = None
+    safety_identifier: Any = None
 
 
 read_body = msgspec.json.Decoder(Body).decode

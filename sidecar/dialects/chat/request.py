@@ -71,8 +71,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tools: bytes
     #: How long an answer may be, if the request says it.
     max_tokens: int | None = None
-    #: How many answers it asks for.
+    #: How many answers it asks for, and whom it names as its user.
     choices: int = 1
+    user: str | None = None
     #: Where in a long body its messages begin and end, if that is known.
     start: int = 0
     end: int = 0
@@ -246,10 +247,11 @@ def _request(
         system=system,
         path=chain.path(said, before.path if before else None),
         prefill=prefill,
-        model=fields.model if isinstance(fields.model, str) else None,
+        model=_text(fields.model),
         tools=b"" if tools in _NO_TOOLS else tools,
         max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
         choices=_positive(fields.n) or 1,
+        user=_text(fields.safety_identifier) or _text(fields.user) or None,
         start=start,
         end=end,
         pieces=pieces,
@@ -257,6 +259,10 @@ def _request(
         is_large=len(body) > _LARGE or len(sent) > _MANY,
         _measured=_taken_over(before, sent) if before else (0, NOTHING),
     )
+
+
+def _text(told: Any) -> str | None:
+    return told if isinstance(told, str) else None
 
 
 def _without_tail(said: Sequence[Message]) -> tuple[Sequence[Message], tuple[Message, ...]]:

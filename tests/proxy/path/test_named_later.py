@@ -80,6 +80,20 @@ async def test_another_tenants_is_not_taken_over(sidecar: Sidecar, upstream: Ups
     assert await keys(sidecar) == [None, "k"]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [({"user": "u1"}, {"user": "u2"}), ({"user": "u1"}, {}), ({}, {"user": "u1"})]
+)
+async def test_that_of_a_user_whom_the_body_names_is_taken_over_by_no_other(
+    sidecar: Sidecar, first: dict[str, Any], second: dict[str, Any]
+):
+    told = await talked(sidecar, "hi", **first)
+    await sidecar.ask(*told, "a?", id="k", **second)
+    told = await talked(sidecar, "hello", **first)
+    await sidecar.ask(*told, "a?", id="own", **first)
+
+    assert await keys(sidecar) == [None, "k", "own"]
+
+
 async def test_of_two_that_hold_its_history_neither_is_taken_over(sidecar: Sidecar, upstream: Upstream):
     upstream.will(says("hello"), says("hello"))
     await sidecar.ask("hi")

@@ -257,3 +257,20 @@ async def test_a_question_behind_one_that_was_not_answered_stays_in_the_session(
     await sidecar.ask(*told, of("user", "c?"), of("assistant", "C"), of("user", "d?"))
 
     assert len(set(sessions(upstream))) == 1
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+async def test_users_whom_the_bodies_name_never_meet(sidecar: Sidecar, upstream: Upstream, field: str):
+    upstream.otherwise = says("Hello!\nWell?")
+    users: list[dict[str, Any]] = [{field: name} for name in ("u1", "u2", "u3")]
+    ids = {each[field]: id_of(await sidecar.ask("hi", **each)) for each in users}
+    assert len(set(ids.values())) == 3
+    told = [of("user", "hi"), of("assistant", "Hello!\nWell?")]
+    for question in ("a?", "b?"):
+        told.append(of("user", question))
+        for each in users:
+            assert id_of(await sidecar.ask(*told, **each)) == ids[each[field]]
+        told.append(of("assistant", "Hello!\r\nWell?"))  # as it is spelled nowhere in the store
+    stranger: dict[str, Any] = {field: "u4"}
+    reply = await sidecar.ask(*told, of("user", "c?"), **stranger)
+    assert (reply.outcome, id_of(reply) in ids.values()) == ("start", False)
