@@ -3,13 +3,15 @@ and the last prompt that went upstream, to see what is new about the next one.
 
 Comparing bytes is a hundred times cheaper than reading and hashing them. Bounded by the memory that the
 requests take, read as they are: of tiny messages that is a hundred times their bytes. The conversation that
-was longest silent goes first. Nothing depends on it but speed and what is told of prompts: a request that is
-not held is read again.
+was longest silent goes first, and whichever was silent for ten minutes when a request comes. Nothing depends
+on it but speed and what is told of prompts: a request that is not held is read again.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sidecar.dialects.base import Request
@@ -17,6 +19,7 @@ from sidecar.exchange.prompt import Prompt
 
 __all__ = ["RequestCache"]
 
+_SILENCE = 600.0  # seconds
 _MAX_NAME_LENGTH = 256  # characters; a longer one is no model's
 _MEMORY_PER_MESSAGE = 100  # bytes of memory for a message beside its own
 
@@ -24,10 +27,11 @@ _MEMORY_PER_MESSAGE = 100  # bytes of memory for a message beside its own
 class RequestCache:
     """Requests and prompts by conversation id, which holds the tenant; at most `room` bytes of memory."""
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._room = room
         self._taken = 0
-        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._held: OrderedDict[str, _Held] = OrderedDict()  # the longest silent first
+        self._clock = clock
 
     def last(self, conversation: str | None) -> Request | None:
         """The last request of this conversation, if it is still held."""
@@ -43,8 +47,10 @@ class RequestCache:
         """Hold this request in place of the one before it."""
         if conversation is None:
             return
-        old = self._pop(conversation)
-        self._hold(conversation, _Held(request, old.prompt, request.weight, old.prompt_weight))
+        old, now = self._pop(conversation), self._clock()
+        self._hold(conversation, _Held(request, old.prompt, request.weight, old.prompt_weight, now))
+        while self._held and self._held[name := next(iter(self._held))].at < now - _SILENCE:
+            self._pop(name)
 
     def went(self, conversation: str, request: Request, prompt: Prompt) -> None:
         """This prompt went upstream for that request: hold it in place of the one before it."""
@@ -55,7 +61,7 @@ class RequestCache:
             weight = request.weight
         else:
             weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
-        self._hold(conversation, _Held(old.request, prompt, old.request_weight, weight))
+        self._hold(conversation, _Held(old.request, prompt, old.request_weight, weight, self._clock()))
 
     def _pop(self, conversation: str) -> _Held:
         old = self._held.pop(conversation, _NOTHING)
@@ -79,6 +85,8 @@ class _Held(NamedTuple):
     prompt: Prompt | None = None
     request_weight: int = 0
     prompt_weight: int = 0
+    #: When it was last asked for, in seconds.
+    at: float = 0.0
 
 
 _NOTHING = _Held()

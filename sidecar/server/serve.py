@@ -32,6 +32,7 @@ from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.services import Services
 from sidecar.server.demo import start_demo
 from sidecar.server.http import Handler, admit, body_failed, runner
+from sidecar.server.memory import give_back_large_blocks
 from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening
 from sidecar.server.workers import Workers
 from sidecar.settings import Settings
@@ -53,6 +54,7 @@ _ADMIN: dict[str, _Answer] = {"/-/metrics": health.metrics, "/-/doctor": health.
 def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
     _take_all_files()
+    give_back_large_blocks()
     if settings.workers > 1:
         return _serve_by_many(settings)
     _run(_serve(settings, ready=lambda address: print(_ready_line(settings, address), flush=True), say=_say))

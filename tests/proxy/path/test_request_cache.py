@@ -37,6 +37,15 @@ def test_the_conversation_that_was_longest_silent_goes_first():
     assert [recent.last(name) is not None for name in "abc"] == [True, False, True]
 
 
+def test_what_was_silent_for_ten_minutes_goes_when_the_next_request_comes():
+    now = 0.0
+    recent = RequestCache(1_000_000, lambda: now)
+    for name, at in (("a", 0.0), ("b", 500.0), ("c", 601.0)):
+        now = at
+        recent.keep(name, request())
+    assert [recent.last(name) is not None for name in "abc"] == [False, True, True]
+
+
 def test_room_is_counted_in_memory_however_often_a_conversation_comes():
     size = request().weight
     recent = RequestCache(2 * size)
