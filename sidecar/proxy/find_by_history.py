@@ -7,7 +7,10 @@ nothing, a second one for the conversations of which it could be an echo, and th
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from functools import partial
 
+from sidecar.background.large_work import are_large
 from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.find_by_history import (
     MAX_MESSAGES,
@@ -17,7 +20,7 @@ from sidecar.conversation.find_by_history import (
     hashes,
     with_prefill,
 )
-from sidecar.conversation.tree import Tree
+from sidecar.conversation.tree import Node, Path, Tree
 from sidecar.exchange.call import ChatCall
 from sidecar.proxy.services import Services
 
@@ -39,7 +42,9 @@ async def recognised(services: Services, call: ChatCall) -> str | None:
     known = await store.find_by_history(tenant, told)
     if known is not None:
         return known
-    where = clues(history, call.chain)
+    do, is_large = services.background.large_work.do, call.chat.is_large
+    telling = partial(clues, history, call.chain)
+    where = await do("decide", telling) if is_large else telling()
     candidates = await store.candidates(tenant, where.hashes, where.digests)
     if sum(candidates.values()) > MAX_MESSAGES:
         return None
@@ -47,7 +52,12 @@ async def recognised(services: Services, call: ChatCall) -> str | None:
     if user is not None:
         candidates = {id: size for id, size in candidates.items() if await is_of_user(services, call, id)}
     try:
-        found = [id for id in candidates if continues(Tree(await store.tree(id)), history, effort)]
+        found = []
+        for id in candidates:
+            nodes = await store.tree(id)
+            looking = partial(_continues, nodes, history, effort)
+            if await do("decide", looking) if is_large or are_large(nodes) else looking():
+                found.append(id)
     except TooMuch:
         given_up(services)
         return None
@@ -61,6 +71,10 @@ async def is_of_user(services: Services, call: ChatCall, conversation: str) -> b
         mark = hash_of_user(chain, user)
         return bool((await services.store.find(tenant, [conversation], [mark])).nodes)
     return not (await services.store.find(tenant, [conversation], [hash_of_user(chain, None)])).nodes
+
+
+def _continues(nodes: Sequence[Node], history: Path, effort: Effort) -> bool:
+    return continues(Tree(nodes), history, effort)
 
 
 def given_up(services: Services) -> None:
