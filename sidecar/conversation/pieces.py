@@ -34,11 +34,16 @@ def begins_alike(data: bytes, other: bytes, size: int) -> bool:
     """Are the first so many bytes of both the same?"""
     if len(data) < size or len(other) < size:
         return False
+    if size <= SLICE:
+        return data[:size] == other[:size]
     return all(data[begin:end] == other[begin:end] for begin, end in slices(0, size))
 
 
 def most_pieces(data: bytes, start: int, end: int) -> int:
     """No fewer pieces than begin between these places."""
+    if end - start <= SLICE:
+        opened = data.count(_LIST, start, end) + data.count(_OBJECT, start, end)
+        return opened + data.count(_QUOTE, start, end) // 2
     opened = count(data, _LIST, start, end) + count(data, _OBJECT, start, end)
     return count(data, _QUOTE, start, end) // 2 + opened
 

@@ -112,7 +112,7 @@ class Recording:
             log.warning("a response held no reply that can be read", extra={"coding": self.coding})
         update = (
             await self.services.background.large_work.do(
-                "record", partial(self._update, assembled, replies, ended)
+                "record", partial(self._update_of_large, assembled, replies, ended)
             )
             if self._is_large
             else self._update(assembled, replies, ended)
@@ -193,11 +193,15 @@ class Recording:
             (reply, message) for reply in assembled.replies if (message := self._readable(reply)) is not None
         ]
 
+    def _update_of_large(
+        self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State
+    ) -> ConversationUpdate:
+        _ = [each.measure for each in self.composed.prompt.sent]  # asked for later, where nobody may wait
+        return self._update(assembled, readable, ended)
+
     def _update(
         self, assembled: Assembled, readable: list[tuple[Reply, Message]], ended: State
     ) -> ConversationUpdate:
-        if self._is_large:
-            _ = [each.measure for each in self.composed.prompt.sent]  # asked for later, where nobody may wait
         now = time.time()
         asked_nodes = new_nodes(self.call, self.plan, self.progress.when / 1000)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent

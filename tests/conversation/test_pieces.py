@@ -128,3 +128,10 @@ def test_what_is_shorter_begins_with_nothing_longer():
     assert not begins_alike(b"abc", b"abd", 3)
     assert not begins_alike(b"ab", b"abc", 3)
     assert not begins_alike(b"abc", b"ab", 3)
+
+
+def test_the_beginnings_of_large_texts_are_compared_piece_by_piece(monkeypatch):
+    monkeypatch.setattr(pieces_module, "SLICE", 2)
+    assert begins_alike(b"abcde", b"abcdx", 4)
+    assert not begins_alike(b"abcde", b"abcdx", 5)
+    assert not begins_alike(b"abcde", b"axcde", 5)

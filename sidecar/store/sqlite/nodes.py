@@ -52,12 +52,12 @@ def add_nodes(
         connection.executemany(ADD_KNOWN_BY, _keys(conversation, nodes))
     if not added:
         return 0, newest
-    followed = {node.parent for node in added}
-    left = [node.id for node in added if node.id not in followed]
-    now = left.pop()  # children come after parents, so nothing follows the last one
+    ids, followed = {node.id for node in added}, {node.parent for node in added}
+    now = added[-1].id  # children come after parents, so nothing follows the last one
+    left = ids - followed - {now}
     if newest is not None and newest not in followed:
-        left.append(newest)
-    gone_on = followed - {None, newest} - {node.id for node in added}
+        left.add(newest)
+    gone_on = followed - ids - {None, newest}
     if gone_on:
         connection.executemany(DROP_TIP, [(conversation, id) for id in gone_on])
     if left:
