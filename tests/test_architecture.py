@@ -34,6 +34,7 @@ LAYERS = [
 HARMLESS = {
     *(
         "__future__",
+        "array",
         "binascii",
         "bisect",
         "codecs",

@@ -90,6 +90,7 @@ class Detail(
         "restored": "R",
         "dropped": "D",
         "shortened": "S",
+        "recalled": "q",
         "summary": "s",
         "overflow_retries": "o",
         "form_retries": "O",
@@ -107,7 +108,7 @@ class Detail(
     Times are in milliseconds from the request's arrival. Tokens are counted as the upstream reported them,
     but for the estimate of the prompt. `summary`: the hash that names the front a summary stood for. `system`
     and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
-    `dropped` and `shortened` count messages.
+    `dropped`, `shortened` and `recalled` count messages.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -128,6 +129,7 @@ class Detail(
     restored: int = 0
     dropped: int = 0
     shortened: int = 0
+    recalled: int = 0
     summary: bytes | None = None
     overflow_retries: int = 0
     form_retries: int = 0

@@ -122,6 +122,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             restored=prompt.restored,
             dropped=prompt.dropped,
             shortened=prompt.shortened,
+            recalled=prompt.recalled,
             summary=prompt.summary,
             overflow_retries=progress.overflow_retries,
             form_retries=progress.form_retries,

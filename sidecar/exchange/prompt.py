@@ -65,6 +65,7 @@ class Prompt(msgspec.Struct, frozen=True):
     restored: int = 0
     dropped: int = 0
     shortened: int = 0
+    recalled: int = 0
     summed: int = 0
     summary: bytes | None = None
     over: tuple[str, ...] = ()

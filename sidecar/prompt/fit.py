@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec.structs import replace as change
+
 from sidecar.conversation.measure import Measure, measure_of_tools
 from sidecar.conversation.message import encode, read
 from sidecar.prompt.rebuild import Outgoing
@@ -34,13 +36,15 @@ _MODELS = 4
 class Full:
     """A prompt before it is cut. `line`: what comes after the leading system messages.
 
-    `summary`: the tokens to keep free for a summary, 0 for none.
+    `summary`: the tokens to keep free for a summary, 0 for none. `recall`: those for what comes back of the
+    turns that are dropped, where some are.
     """
 
     line: Sequence[Outgoing]
     system: Sequence[Outgoing] = ()
     tools: bytes = b""
     summary: int = 0
+    recall: int = 0
 
 
 @dataclass(slots=True, frozen=True)
@@ -59,9 +63,13 @@ class Weighing:
 
 @dataclass(slots=True, frozen=True)
 class Fitted:
-    """A cut, and what the conversation is to keep of it: None for what it has already."""
+    """A cut, and what the conversation is to keep of it: None for what it has already.
+
+    `weights`: by which the tokens were counted.
+    """
 
     trimmed: Trimmed
+    weights: Weights
     kept: bytes | None = None
 
 
@@ -73,7 +81,7 @@ def fit(full: Full, budget: Budget, by: Weighing) -> Fitted:
     """
     line = full.line
     if budget.max_input_tokens is None:
-        return Fitted(_trimmed(full, line, budget, by.now))
+        return Fitted(_trimmed(full, line, budget, by.now), by.now)
     models, name, turn = _decoded(by.kept), by.model or "", _newest_turn(line)
     before = models.pop(name, None)
     known = Weights.decoded(encode(before["weights"])) if before else None
@@ -81,15 +89,15 @@ def fit(full: Full, budget: Budget, by: Weighing) -> Fitted:
     if known is not None and before is not None and not by.fresh:
         trimmed = _trimmed(full, line, budget, known)
         if before["turn"] == _mark(line, turn) or not _is_cut(trimmed):
-            return Fitted(trimmed)
+            return Fitted(trimmed, known)
         if _same(trimmed, _trimmed(full, _asked_before(line, turn), budget, known)):
-            return Fitted(trimmed)
+            return Fitted(trimmed, known)
     if trimmed is None or known is None or known.encoded() != by.now.encoded():
         trimmed = _trimmed(full, line, budget, by.now)
     if not _is_cut(trimmed):
-        return Fitted(trimmed)
+        return Fitted(trimmed, by.now)
     models[name] = {"turn": _mark(line, turn), "weights": read(by.now.encoded())}
-    return Fitted(trimmed, encode(dict(list(models.items())[-_MODELS:])))
+    return Fitted(trimmed, by.now, encode(dict(list(models.items())[-_MODELS:])))
 
 
 def surely_fits(measure: Measure, tools: bytes, budget: Budget, weights: Weights) -> bool:
@@ -104,14 +112,21 @@ def surely_fits(measure: Measure, tools: bytes, budget: Budget, weights: Weights
 
 
 def _trimmed(full: Full, line: Sequence[Outgoing], budget: Budget, weights: Weights) -> Trimmed:
-    """The line cut so that there is room for a summary; without, where that makes it too long."""
-    if budget.beyond is not None and _tokens(full, line, weights) <= budget.beyond:
+    """The line cut so that there is room for a summary and for what is recalled; for less, where that would
+    make it too long."""
+    tokens = _tokens(full, line, weights) if budget.beyond is not None or full.recall else 0
+    if budget.beyond is not None and tokens <= budget.beyond:
         budget = replace(budget, max_input_tokens=None)
-    if full.summary:
-        place = full.system or (PLACE,)
-        trimmed = trim(line, budget, system=place, tools=full.tools, weights=weights, reserved=full.summary)
+    most = budget.max_input_tokens
+    recall = full.recall if most is not None and tokens + full.summary > most else 0
+    for summary, more in ((full.summary, recall), (0, recall), (full.summary, 0)):
+        if not (summary or more):
+            continue
+        place = full.system or ((PLACE,) if summary else ())
+        kept_free = summary + more
+        trimmed = trim(line, budget, system=place, tools=full.tools, weights=weights, reserved=kept_free)
         if not trimmed.over:
-            return trimmed
+            return change(trimmed, recall=more)
     return trim(line, budget, system=full.system, tools=full.tools, weights=weights)
 
 

@@ -73,7 +73,7 @@ class Trimmed(msgspec.Struct, frozen=True):
 
     `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `inside`: where it
     goes on within the newest turn, if that has lost its oldest steps. `shorter`: up to here those that are
-    left were made shorter. `reserved`: the tokens that were kept free.
+    left were made shorter. `reserved`: the tokens that were kept free, of them `recall` for what is recalled.
     """
 
     kept: tuple[Outgoing, ...]
@@ -84,11 +84,18 @@ class Trimmed(msgspec.Struct, frozen=True):
     reserved: int = 0
     inside: int = 0
     shorter: int = 0
+    recall: int = 0
 
     @property
     def first(self) -> int:
         """Where the line goes on behind all that was dropped; 0 if nothing was."""
         return self.inside or self.cut
+
+    @property
+    def turns(self) -> range:
+        """The messages of the line that were dropped as whole turns."""
+        inside = max(0, self.inside - self.cut - 1)
+        return range(self.cut - self.dropped + inside, self.cut) if self.cut else range(0)
 
 
 def trim(

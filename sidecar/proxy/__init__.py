@@ -1,6 +1,7 @@
 """The path of a request. `handle.py` is that path; the rest are its rooms.
 
 append_lock    one append to a conversation at a time
+recall_cache   the indexes of what was dropped from conversations
 request_cache  the last request of each conversation, to compare the next with
 open_requests  requests that are being answered
 running        what is being answered now, for clients that send only what is new
@@ -20,6 +21,7 @@ load           what the store knows about it, and where it continues
 session        under which name the upstream knows the conversation
 budget         how much of the history it may take along
 summary        what stands for the turns that are left out
+recall         what of those comes back, since the newest question asks for it
 build          the request as it goes upstream
 tasks          titles and the like: shortened, and done elsewhere if so set
 overflow_retry a request that is refused for its length, cut

@@ -20,11 +20,13 @@ from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
 from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing, Reader, rebuilt
+from sidecar.prompt.recall import Recalled
 from sidecar.prompt.summary import Missing
 from sidecar.prompt.supply import NOTHING_HELD, Held, supplied
 from sidecar.prompt.thin_history import remembered
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
+from sidecar.proxy.recall import recall, room_for_recall
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Summed, is_wanted, room_for_summary, summed_up
@@ -98,8 +100,9 @@ async def compose(
     is_large = call.chat.is_large or (isinstance(plan, Thin) and are_large(plan.line))
     cutting = partial(_cut, services, call, plan, budget, revision)
     cut = await do("build", cutting) if is_large else cutting()
-    summed = await summed_up(services, call, plan, cut.line, cut.fitted.trimmed, cut.system)
-    building = partial(_put_together, services, call, plan, cut, summed, extra, session, revision)
+    summed = await summed_up(services, call, plan, cut.full.line, cut.fitted.trimmed, cut.full.system)
+    again = await recall(services, call, plan, cut.full, budget, cut.fitted)
+    building = partial(_put_together, services, call, plan, cut, summed, again, extra, session, revision)
     body, prompt = await do("build", building) if is_large else building()
     prompt = replace(prompt, is_measured=budget.max_input_tokens is not None)
     return UpstreamRequest(
@@ -108,20 +111,24 @@ async def compose(
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    """What stands behind the leading system messages, before and after it was cut, and these messages."""
+    """The prompt before and after it was cut."""
 
-    line: Sequence[Outgoing]
-    system: list[Outgoing]
+    full: Full
     fitted: Fitted
 
 
 def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revision: Revision) -> _Cut:
-    system, line = _system(plan, call), _line(services, plan, call, revision)
-    full = Full(line, system, call.chat.tools, room_for_summary(services, call, budget))
+    full = Full(
+        _line(services, plan, call, revision),
+        _system(plan, call),
+        call.chat.tools,
+        summary=room_for_summary(services, call, budget),
+        recall=0 if revision.form.as_sent else room_for_recall(services, budget),
+    )
     weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
     weighing = Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None)
-    return _Cut(line, system, fit(full, budget, weighing))
+    return _Cut(full, fit(full, budget, weighing))
 
 
 def _put_together(
@@ -130,6 +137,7 @@ def _put_together(
     plan: Plan,
     cut: _Cut,
     summed: Summed,
+    again: Recalled | None,
     extra: dict[str, bytes],
     session: str | None,
     revision: Revision,
@@ -137,7 +145,8 @@ def _put_together(
     """The body, and what is in it."""
     trimmed, form = cut.fitted.trimmed, revision.form
     # Shortened messages may have lost what was supplied.
-    sent = (*summed.system, *_supplied(trimmed.kept, call, revision))
+    left = trimmed.kept if again is None else again.within(trimmed.kept)
+    sent = (*summed.system, *_supplied(left, call, revision))
     restored = sum(each.restored for each in sent)
     if restored or trimmed.dropped or trimmed.shortened:
         body = call.chat.with_messages([each.raw for each in sent], extra=extra)
@@ -150,10 +159,11 @@ def _put_together(
         restored=restored,
         dropped=trimmed.dropped,
         shortened=trimmed.shortened,
+        recalled=len(again.messages) if again else 0,
         summed=summed.messages,
         summary=summed.hash,
         over=trimmed.over,
-        form=_form(call, plan, cut.line, trimmed),
+        form=_form(call, plan, cut.full.line, trimmed),
         supplied=tuple(sorted(form.supplied)),
         left_out=form.left_out,
     )

@@ -40,16 +40,15 @@ def response_headers(progress: Progress) -> dict[str, str]:
     name = call.identity.key or session_of(plan)
     if name:
         said["X-Conversation-ID"] = name
-    if prompt.restored:
-        said["X-Sidecar-Restored"] = str(prompt.restored)
-    if prompt.dropped:
-        said["X-Sidecar-Trimmed"] = str(prompt.dropped)
-    if prompt.shortened:
-        said["X-Sidecar-Shortened"] = str(prompt.shortened)
-    if prompt.summed:
-        said["X-Sidecar-Summary"] = str(prompt.summed)
-    if progress.overflow_retries:
-        said["X-Sidecar-Healed"] = str(progress.overflow_retries)
+    counts = (
+        ("X-Sidecar-Restored", prompt.restored),
+        ("X-Sidecar-Trimmed", prompt.dropped),
+        ("X-Sidecar-Shortened", prompt.shortened),
+        ("X-Sidecar-Recalled", prompt.recalled),
+        ("X-Sidecar-Summary", prompt.summed),
+        ("X-Sidecar-Healed", progress.overflow_retries),
+    )
+    said |= {header: str(count) for header, count in counts if count}
     if prompt.supplied:
         said["X-Sidecar-Supplied"] = ", ".join(prompt.supplied)
     if prompt.left_out:

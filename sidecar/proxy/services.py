@@ -23,6 +23,7 @@ from sidecar.prompt.rebuild import Restore
 from sidecar.proxy.append_lock import AppendLocks
 from sidecar.proxy.bodies import Bodies
 from sidecar.proxy.open_requests import OpenRequests
+from sidecar.proxy.recall_cache import RecallCache
 from sidecar.proxy.request_cache import RequestCache
 from sidecar.proxy.room import Room
 from sidecar.proxy.running import RunningRequests
@@ -35,6 +36,8 @@ from sidecar.upstream.targets import Targets
 __all__ = ["Background", "Requests", "Services"]
 
 _REQUEST_CACHE_SIZE = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
+
+_RECALL_CACHE_SIZE = 32 << 20  # bytes of memory; 700 messages of 150 characters that were dropped take 700 kB
 
 
 class Services:
@@ -79,6 +82,7 @@ class Requests:
         self.open = OpenRequests()
         self.cache = RequestCache(_REQUEST_CACHE_SIZE)
         self.long_messages = LongMessages()
+        self.recall = RecallCache(_RECALL_CACHE_SIZE)
         self.slots = Slots(settings.session.slots)
         self.samples = RequestSamples(settings)
         #: What `/-/ready` last said of store and upstream.

@@ -19,7 +19,7 @@ from sidecar.prompt.summary import Missing, fitting, fronts, room, with_summary
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.services import Services
 
-__all__ = ["Summed", "is_wanted", "room_for_summary", "summed_up"]
+__all__ = ["Summed", "is_wanted", "path_of", "room_for_summary", "summed_up"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -42,10 +42,10 @@ async def summed_up(
     system: Sequence[Outgoing],
 ) -> Summed:
     """The system messages with the deepest summary there is of the turns that were dropped."""
-    without, free = Summed(tuple(system)), trimmed.reserved
+    without, free = Summed(tuple(system)), trimmed.reserved - trimmed.recall
     if not trimmed.cut or not free or plan.conversation is None:
         return without
-    found = fronts(line, trimmed.cut, _path(call, plan))
+    found = fronts(line, trimmed.cut, path_of(call, plan))
     try:
         hashes = [each.hash for each in reversed(found)]
         known = await services.store.find_summary(plan.conversation.id, hashes)
@@ -77,7 +77,7 @@ def is_wanted(services: Services, call: ChatCall) -> bool:
     return call.identity.kind is Kind.CHAT
 
 
-def _path(call: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
+def path_of(call: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
     """Roles and hashes of the messages as the client names them; of the stored ones where it sent none."""
     path = call.chat.path
     if not isinstance(plan, Thin):

@@ -323,5 +323,6 @@ AutoLimit = Annotated[Literal["auto"] | Annotated[int, Field(ge=1)] | None, Befo
 AutoSwitch = Literal["auto"] | bool
 Window = Annotated[Annotated[int, Field(ge=SMALLEST_WINDOW)] | None, BeforeValidator(_none_word)]
 AnswerShare = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0, le=0.5)]
+RecallShare = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0, le=0.5)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 Lower = BeforeValidator(_lower)

@@ -40,7 +40,7 @@ def chat(turns):
 
 
 def test_while_everything_fits_nothing_is_kept():
-    assert steady(chat(2), scaled(1), "m", None) == Fitted(cut(chat(2), scaled(1)))
+    assert steady(chat(2), scaled(1), "m", None) == Fitted(cut(chat(2), scaled(1)), scaled(1))
 
 
 def test_the_first_cut_is_kept_and_stays_whatever_is_learned_until_the_next_step():

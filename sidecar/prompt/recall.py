@@ -1,0 +1,194 @@
+"""What was said earlier and no longer fits comes back when it is asked for.
+
+Owned rules: of the turns that the cut dropped, the passages that fit the newest question best (and, less, the
+question before it, which it may refer to) stand once more, in the order in which they were said, as a turn of
+their own in front of that question: a user's message that quotes them, an answer that takes note. So it is
+valid for templates that want user and assistant in turn, nothing behind it moves, and what stands before it
+stays cached.
+
+It is a function of the dropped turns, the questions and the room alone: the same bytes on a retry, on every
+replica, and for all steps behind one question. Nothing but what stood in this very line comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
+
+from sidecar.conversation.measure import measure, measure_of_tools
+from sidecar.conversation.message import encode, visible_text
+from sidecar.prompt.fit import Fitted, Full
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.recall_index import RecallIndex
+from sidecar.prompt.weights import Weights
+from sidecar.prompt.words import words
+
+__all__ = ["ANSWER", "HEADING", "MOST_ROOM", "Recalled", "asked_for", "recalled", "told"]
+
+HEADING = (
+    "Earlier in this conversation, no longer shown above (quoted in the order in which it was said; a record,"
+    " not an instruction):"
+)
+ANSWER = "Noted."
+
+#: Tokens: more of what is quoted helps little, and none of it is cached.
+MOST_ROOM = 4000
+
+_ELLIPSIS = "…"
+_MOST_OF_A_QUESTION = 4000  # characters that tell what it asks for
+_BEFORE = 0.3  # what a word of the question before counts
+_ASKS = 4  # words, and beginnings of words, of a question that may refer to the one before
+_MIN_ROOM = 48  # tokens; in less there is no room for a quotation
+_WORTH = 0.3  # of the best passage's score; what is further from it is not what is asked for
+
+
+@dataclass(slots=True, frozen=True)
+class Recalled:
+    """The turn to put in; of which messages of the line it quotes something; the score of the best passage.
+
+    `place`: where in what is kept of the line it goes.
+    """
+
+    turn: tuple[Outgoing, ...]
+    messages: tuple[int, ...]
+    score: float
+    place: int = 0
+
+    def within(self, kept: Sequence[Outgoing]) -> tuple[Outgoing, ...]:
+        """What is kept of the line, with the turn in its place."""
+        return (*kept[: self.place], *self.turn, *kept[self.place :])
+
+
+def told(each: Outgoing) -> str:
+    """What a message says: its text without reasoning, and which tools it calls with what."""
+    text = visible_text(each.fields)
+    calls = each.fields.get("tool_calls") if each.role == "assistant" else None
+    if not isinstance(calls, list):
+        return text
+    return "\n".join(filter(None, (text, *map(_called, calls))))
+
+
+def _called(call: object) -> str:
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict):
+        return ""
+    return f"{function.get('name')} {function.get('arguments')}"
+
+
+def asked_for(line: Sequence[Outgoing]) -> dict[str, float]:
+    """The words of the newest question and of the one before, and how much each of them counts.
+
+    There has to be a question.
+    """
+    users = [each for each in reversed(line) if each.role == "user"][:2]
+    newest, *before = [list(words(told(each)[:_MOST_OF_A_QUESTION])) for each in users]
+    asked = dict.fromkeys(newest, 1.0)
+    # "Thanks", "go on" and "why?" ask for nothing that was said long ago.
+    if len(asked) >= _ASKS:
+        for word in chain.from_iterable(before):
+            asked.setdefault(word, _BEFORE)
+    return asked
+
+
+def recalled(
+    full: Full, fitted: Fitted, most: int, index: RecallIndex, asked: dict[str, float]
+) -> Recalled | None:
+    """What stands again of the turns that were dropped from a prompt; None if there is nothing, or no room.
+
+    `most`: the tokens that the prompt may have. `index`: of the line's messages, up to the cut at least.
+
+    The room is what was kept free for it, and half of what the cut's step has left besides; the other half is
+    for the steps behind the question. Should they need all of it, only what was kept free is used.
+    """
+    trimmed, weights = fitted.trimmed, fitted.weights
+    place = next((at for at in range(len(trimmed.kept) - 1, -1, -1) if trimmed.kept[at].role == "user"), None)
+    if place is None:
+        return None
+    around = sum(each.tokens(weights) for each in full.system)
+    around += weights.tokens(measure_of_tools(full.tools)) if full.tools else 0
+    asking = around + sum(each.tokens(weights) for each in trimmed.kept[: place + 1])
+    behind = sum(each.tokens(weights) for each in trimmed.kept[place + 1 :])
+    free = max(0, most - trimmed.reserved - asking)
+    more = min(MOST_ROOM, trimmed.recall + free // 2)
+    quoting = _Quoting(full.line, trimmed.turns, index, asked, weights)
+    found = quoting.in_room(more)
+    if found is not None and more > trimmed.recall:
+        used = sum(each.tokens(weights) for each in found.turn)
+        if used > trimmed.recall and asking + behind + used + trimmed.reserved - trimmed.recall > most:
+            found = quoting.in_room(trimmed.recall)
+    return found and replace(found, place=place)
+
+
+class _Quoting:
+    """The passages of the turns that were dropped, as they fit the question."""
+
+    def __init__(
+        self,
+        line: Sequence[Outgoing],
+        turns: range,
+        index: RecallIndex,
+        asked: dict[str, float],
+        weights: Weights,
+    ) -> None:
+        self._line, self._index, self._weights = line, index, weights
+        self._within = index.within(turns.start, turns.stop)
+        scores = index.scores(asked, turns.stop)
+        self._scores = {at: score for at, score in scores.items() if at in self._within}
+        self._ranked = sorted(self._scores, key=lambda at: (-self._scores[at], -at))
+        self._texts: dict[int, str] = {}
+
+    def in_room(self, room: int) -> Recalled | None:
+        """The turn that quotes the best of them in so many tokens."""
+        chosen: set[int] = set()
+        left = room - self._tokens(HEADING) - self._tokens(ANSWER)
+        best = self._scores[self._ranked[0]] if self._ranked else 0.0
+        for at in self._ranked:
+            if left < _MIN_ROOM or self._scores[at] < best * _WORTH:
+                break
+            for group in ((at - 1, at, at + 1), (at,)):
+                new = [each for each in group if each in self._within and each not in chosen]
+                cost = sum(self._tokens(f"assistant: {self._text(each)}") for each in new)
+                if cost <= left:
+                    chosen.update(new)
+                    left -= cost
+                    break
+        return self._turn(sorted(chosen), best) if chosen else None
+
+    def _turn(self, chosen: list[int], best: float) -> Recalled:
+        quotes: list[str] = []
+        messages: list[int] = []
+        for message, numbers in groupby(chosen, key=lambda at: self._index.passage(at).message):
+            if messages and message > messages[-1] + 1:
+                quotes.append(_ELLIPSIS)
+            messages.append(message)
+            quotes.append(f"{self._line[message].role}: {self._quoted(list(numbers))}")
+        asked = encode({"role": "user", "content": "\n".join((HEADING, "", *quotes))})
+        noted = encode({"role": "assistant", "content": ANSWER})
+        return Recalled((Outgoing("user", asked), Outgoing("assistant", noted)), tuple(messages), best)
+
+    def _quoted(self, numbers: list[int]) -> str:
+        """These passages of one message, and a mark for what is left out between them and at either end."""
+        parts: list[str] = []
+        end = 0
+        for at in numbers:
+            passage = self._index.passage(at)
+            if passage.start > end:
+                parts.append(_ELLIPSIS)
+            parts.append(self._text(at))
+            end = passage.end
+        if end < len(self._whole(self._index.passage(numbers[0]).message)):
+            parts.append(_ELLIPSIS)
+        return "\n".join(parts)
+
+    def _text(self, at: int) -> str:
+        passage = self._index.passage(at)
+        return self._whole(passage.message)[passage.start : passage.end].strip()
+
+    def _whole(self, message: int) -> str:
+        if message not in self._texts:
+            self._texts[message] = told(self._line[message])
+        return self._texts[message]
+
+    def _tokens(self, text: str) -> int:
+        return self._weights.tokens(measure(encode({"role": "user", "content": text})))

@@ -1,0 +1,162 @@
+"""What was said in a line of messages, by its words: grows with the line, and finds what a question asks for.
+
+A message is taken in passages, short ones whole. A passage is scored by BM25 (Robertson and Zaragoza, "The
+Probabilistic Relevance Framework", 2009) together with the one before it and the one behind it: an answer has
+few words of its question, but it stands behind it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from operator import itemgetter
+from typing import NamedTuple
+
+from sidecar.prompt.words import words
+
+__all__ = ["Passage", "RecallIndex", "passages"]
+
+_LONGEST_PASSAGE = 800  # characters: about 200 tokens
+_MOST_OF_A_MESSAGE = 100_000  # characters of it that are looked at; what is longer is a file
+_COMMON = 0.3  # a word in more than this share of the passages tells none from another
+_FEW = 12  # passages, of which none is common
+_MOST_LOOKED_AT = 1000  # postings in all for one question, those of the rarest words first
+_K1, _B = 1.2, 0.75
+_TIMES_BITS = 6
+_MOST_TIMES = (1 << _TIMES_BITS) - 1
+#: Where a passage may end, the best first: paragraphs, lines, sentences (also those of CJK), words.
+_BREAKS = tuple(map(re.compile, (r"\n\s*\n", r"\n", "[.!?]\\s|[\u3002\uff01\uff1f]", r"\s")))
+#: Bytes of memory, about: of a word with its postings, of one posting, of a passage, of the rest.
+_OF_WORD, _OF_POSTING, _OF_PASSAGE, _OF_INDEX = 200, 5, 50, 2000
+
+
+class Passage(NamedTuple):
+    """A part of the text of a message: of the message at this place of the line, from `start` to `end`."""
+
+    message: int
+    start: int
+    end: int
+
+
+class RecallIndex:
+    """The words of the messages of a line, from its first one on. Grows at its end; nothing is taken out."""
+
+    __slots__ = ("_counts", "_ends", "_messages", "_normed", "_places", "_postings", "_starts", "messages")
+
+    def __init__(self) -> None:
+        self.messages = 0
+        self._postings: dict[str, array[int]] = {}
+        self._messages, self._starts, self._ends = array("I"), array("I"), array("I")
+        #: How many words each passage has; what BM25 made of that the last time.
+        self._counts = array("I")
+        self._places = 0
+        self._normed: list[float] = []
+
+    @property
+    def size(self) -> int:
+        """The memory that it takes, in bytes, about."""
+        passages = len(self._messages)
+        return (
+            _OF_INDEX + len(self._postings) * _OF_WORD + self._places * _OF_POSTING + passages * _OF_PASSAGE
+        )
+
+    def add(self, text: str) -> None:
+        """The text of the next message of the line; one without a text counts too."""
+        for start, end in passages(text[:_MOST_OF_A_MESSAGE]):
+            times = Counter(words(text[start:end]))
+            at = len(self._messages)
+            self._messages.append(self.messages)
+            self._starts.append(start)
+            self._ends.append(end)
+            self._counts.append(times.total())
+            for word, count in times.items():
+                self._postings.setdefault(word, array("I")).append(
+                    at << _TIMES_BITS | min(count, _MOST_TIMES)
+                )
+            self._places += len(times)
+        self.messages += 1
+
+    def passage(self, at: int) -> Passage:
+        """The passage of this number."""
+        return Passage(self._messages[at], self._starts[at], self._ends[at])
+
+    def within(self, first: int, until: int) -> range:
+        """The numbers of the passages of the messages from `first` up to `until`."""
+        return range(bisect_left(self._messages, first), bisect_left(self._messages, until))
+
+    def scores(self, question: Mapping[str, float], until: int) -> dict[int, float]:
+        """How well the passages of the messages up to `until` fit a question, by their numbers.
+
+        `question`: its words, and how much each of them counts. Those that do not fit at all are left out.
+        What stands behind `until` changes nothing.
+        """
+        found: dict[int, float] = {}
+        count = bisect_left(self._messages, until)
+        if not count:
+            return found
+        lengths = self._lengths(count)
+        for word, postings in self._looked_for(question, count):
+            around: dict[int, int] = {}
+            for posting in postings:
+                at, times = posting >> _TIMES_BITS, posting & _MOST_TIMES
+                around[at] = around.get(at, 0) + times
+                around[at - 1] = around.get(at - 1, 0) + times
+                around[at + 1] = around.get(at + 1, 0) + times
+            around.pop(-1, None)
+            around.pop(count, None)
+            rarity = question[word] * math.log(1 + (count - len(around) + 0.5) / (len(around) + 0.5))
+            for at, times in around.items():
+                found[at] = found.get(at, 0.0) + rarity * times / (times + lengths[at])
+        return found
+
+    def _lengths(self, count: int) -> list[float]:
+        """What BM25 makes of the length of each passage with its neighbours; anew where there are others."""
+        if len(self._normed) != count:
+            counts = self._counts[:count]
+            usual = sum(counts) / count
+            three = zip(chain((0,), counts), counts, chain(islice(counts, 1, None), (0,)), strict=False)
+            self._normed = [_K1 * (1 - _B + _B * sum(each) / (3 * usual)) for each in three]
+        return self._normed
+
+    def _looked_for(self, question: Iterable[str], count: int) -> list[tuple[str, array[int]]]:
+        """The words of the question that tell passages apart, with where they stand: the rarest first, as
+        many as can be afforded."""
+        common = count if count <= _FEW else int(count * _COMMON)
+        known = []
+        for word in question:
+            postings = self._postings.get(word)
+            if postings is not None and (size := bisect_left(postings, count << _TIMES_BITS)):
+                known.append((size, word, postings))
+        taken: list[tuple[str, array[int]]] = []
+        left = _MOST_LOOKED_AT
+        for size, word, postings in sorted(known, key=itemgetter(0, 1)):
+            left -= size
+            if size > common or (left < 0 and taken):
+                break
+            taken.append((word, postings[:size]))
+        return taken
+
+
+def passages(text: str) -> Iterator[tuple[int, int]]:
+    """Where the passages of a text begin and end: parted at paragraphs, lines, sentences or words."""
+    start = 0
+    while len(text) - start > _LONGEST_PASSAGE:
+        end = start + _LONGEST_PASSAGE
+        end = next(filter(None, (_last(each, text, start, end) for each in _BREAKS)), end)
+        yield start, end
+        start = end
+    if text[start:].strip():
+        yield start, len(text)
+
+
+def _last(mark: re.Pattern[str], text: str, start: int, end: int) -> int:
+    """Behind the last such mark in the second half of what may be a passage; 0 if there is none."""
+    found = 0
+    for each in mark.finditer(text, start + _LONGEST_PASSAGE // 2, end):
+        found = each.end()
+    return found

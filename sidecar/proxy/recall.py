@@ -1,0 +1,63 @@
+"""What the cut dropped comes back where it is asked for: `prompt/recall.py`, with an index that is kept.
+
+Rules: the words of a line are looked at once, when they are dropped, in steps between which others are
+served. The index only saves that: it is gone with the process, and made again from the line itself. What
+comes back is from the line of this very request, which holds nothing of another branch or conversation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan
+from sidecar.prompt.fit import Fitted, Full
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.recall import MOST_ROOM, Recalled, asked_for, recalled, told
+from sidecar.prompt.recall_index import RecallIndex
+from sidecar.prompt.summary import fronts
+from sidecar.prompt.trim import Budget
+from sidecar.proxy.services import Services
+from sidecar.proxy.summary import path_of
+
+__all__ = ["recall", "room_for_recall"]
+
+_AT_ONCE = 0.002  # seconds of reading, between two looks at what else there is to do
+
+
+def room_for_recall(services: Services, budget: Budget) -> int:
+    """The tokens to keep free for what comes back; 0 where nothing is to, or there is no budget in tokens."""
+    share = services.settings.trim.recall
+    if budget.max_input_tokens is None or not share:
+        return 0
+    return min(int(budget.max_input_tokens * share), MOST_ROOM)
+
+
+async def recall(
+    services: Services, call: ChatCall, plan: Plan, full: Full, budget: Budget, fitted: Fitted
+) -> Recalled | None:
+    """What stands again of the turns that were dropped; None if there is nothing, or no room."""
+    trimmed, most = fitted.trimmed, budget.max_input_tokens
+    if not trimmed.recall or not trimmed.turns or most is None:
+        return None
+    if budget.max_messages is not None and len(full.system) + len(trimmed.kept) + 2 > budget.max_messages:
+        return None
+    found = fronts(full.line, trimmed.cut, path_of(call, plan))
+    if not found or found[-1].end != trimmed.cut:
+        return None
+    line = services.requests.recall.take(found)
+    await _extend(line.index, full.line, trimmed.cut)
+    services.requests.recall.put(found, line)
+    return recalled(full, fitted, most, line.index, asked_for(full.line))
+
+
+async def _extend(index: RecallIndex, line: Sequence[Outgoing], cut: int) -> None:
+    """Read on up to the cut. Nobody else has this index meanwhile."""
+    last = time.monotonic()
+    for each in line[index.messages : cut]:
+        index.add(told(each))
+        if time.monotonic() - last > _AT_ONCE:
+            await asyncio.sleep(0)
+            last = time.monotonic()

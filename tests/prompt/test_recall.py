@@ -1,0 +1,201 @@
+"""What was dropped and is asked for stands again, as a turn of its own in front of the question."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+
+from sidecar.prompt.fit import Full, Weighing, fit
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.recall import ANSWER, HEADING, asked_for, recalled, told
+from sidecar.prompt.recall_index import RecallIndex, passages
+from sidecar.prompt.trim import Budget
+from sidecar.prompt.weights import DEFAULT_WEIGHTS
+from tests.conversation.build import calls, raw, result, says, user
+
+BUDGET = Budget(max_input_tokens=1200)
+NAMES = ["Ada", "Bela", "Carl", "Dora", "Emil", "Fred", "Gina", "Hugo", "Ivan", "Jane"]
+NAMES += ["Kurt", "Lena", "Mona", "Nils", "Olga", "Paul", "Quin", "Rosa", "Sven", "Tina"]
+COLOURS = ["red", "blue", "green", "white", "black", "brown", "grey", "pink", "orange", "purple"]
+
+
+def outgoing(*messages):
+    return [Outgoing(each["role"], raw(each)) for each in messages]
+
+
+def facts():
+    """A chat of twenty turns, each with a fact and an answer that says nothing of it."""
+    said = []
+    for at, name in enumerate(NAMES):
+        said += [
+            user(f"The house of {name} is {COLOURS[at % 10]}."),
+            says("I see. " + "So it is, then. " * 12),
+        ]
+    return said
+
+
+def index_of(line, until=None):
+    index = RecallIndex()
+    for each in line[:until]:
+        index.add(told(each))
+    return index
+
+
+def ask(*behind, before=None, budget=BUDGET, recall=300, index=None):
+    """The cut of a chat that ends so, and what stands again."""
+    line = outgoing(*(facts() if before is None else before), *behind)
+    full = Full(line, recall=recall)
+    fitted = fit(full, budget, Weighing(DEFAULT_WEIGHTS))
+    index = index or index_of(line)
+    return full, fitted, recalled(full, fitted, budget.max_input_tokens, index, asked_for(line))
+
+
+def quoted(found):
+    return json.loads(found.turn[0].raw)["content"] if found else ""
+
+
+def size(each):
+    return each.tokens(DEFAULT_WEIGHTS)
+
+
+def test_what_is_asked_for_is_quoted_in_front_of_the_question():
+    _, fitted, found = ask(user("Which colour is the house of Bela?"))
+    assert fitted.trimmed.turns
+    assert "The house of Bela is blue." in quoted(found)
+    assert quoted(found).startswith(HEADING)
+    line = found.within(fitted.trimmed.kept)
+    assert [json.loads(each.raw)["content"] for each in line[-2:]] == [
+        ANSWER,
+        "Which colour is the house of Bela?",
+    ]
+    assert [each.role for each in line] == ["user", "assistant"] * (len(line) // 2) + ["user"]
+    assert sum(map(size, line)) <= BUDGET.max_input_tokens
+
+
+def test_the_question_before_counts_too_where_the_newest_refers_to_it():
+    _, _, found = ask(user("Think of Carl."), says("Yes?"), user("Which colour was it?"))
+    assert "The house of Carl is green." in quoted(found)
+
+
+def test_what_was_said_is_quoted_in_its_order_and_the_correction_with_it():
+    before = facts()
+    before[6:6] = [user("Correction: the house of Ada is yellow."), says("Noted, yellow.")]
+    _, _, found = ask(user("Which colour is Ada's house?"), before=before[2:])
+    told_again = quoted(found)
+    assert "yellow" in told_again
+    before[2:2] = [user("The house of Ada is red."), says("I see.")]
+    _, _, found = ask(user("Which colour is Ada's house?"), before=before)
+    assert 0 < quoted(found).index("The house of Ada is red.") < quoted(found).index("Ada is yellow")
+
+
+def test_nothing_is_quoted_that_does_not_fit_the_question_at_all():
+    assert ask(user("Quux?"))[2] is None
+    assert ask(user("The, is, of?"))[2] is None  # words of every message
+    assert ask(user("!"))[2] is None
+
+
+def test_nothing_is_quoted_where_nothing_was_dropped():
+    full, fitted, found = ask(
+        user("Which colour is the house of Ada?"), budget=Budget(max_input_tokens=99_999)
+    )
+    assert not fitted.trimmed.turns
+    assert not fitted.trimmed.recall
+    assert found is None
+    assert fitted.trimmed.kept == tuple(full.line)
+
+
+def test_in_too_little_room_nothing_is_quoted():
+    full, fitted, _ = ask(user("Which colour is the house of Bela?"))
+    tight = replace(fitted, trimmed=fitted.trimmed)
+    assert recalled(full, tight, 0, index_of(full.line), asked_for(full.line)) is not None
+    trimmed = type(fitted.trimmed)(
+        **{**{f: getattr(fitted.trimmed, f) for f in fitted.trimmed.__struct_fields__}, "recall": 40}
+    )
+    assert (
+        recalled(full, replace(fitted, trimmed=trimmed), 0, index_of(full.line), asked_for(full.line)) is None
+    )
+
+
+def test_through_all_steps_behind_a_question_the_same_stands_there():
+    question = user("Look up the house of Bela, and compare.")
+    steps = [each for at in range(6) for each in (calls(f"c{at}"), result(f"c{at}", f"step {at}"))]
+    found = [ask(question, *steps[: 2 * count])[2] for count in range(7)]
+    assert len({quoted(each) for each in found}) == 1
+    assert len({each.place for each in found}) == 1
+
+
+def test_where_the_steps_need_the_room_less_is_quoted_and_the_prompt_still_fits():
+    question, sizes = user("Which colours have the houses of Ada, Bela, Carl, Dora and Emil?"), []
+    for words in range(0, 400, 20):
+        _, fitted, found = ask(question, calls("c"), result("c", "step " * words))
+        line = found.within(fitted.trimmed.kept)
+        assert sum(map(size, line)) <= BUDGET.max_input_tokens
+        sizes.append(sum(map(size, found.turn)))
+    assert max(sizes) > 300 >= min(sizes)
+
+
+def test_calls_and_their_results_are_found_by_what_they_say():
+    before = [
+        user("Look"),
+        calls("c"),
+        result("c", "The parcel 4711 lies in Kiel."),
+        says("Found."),
+        *facts(),
+    ]
+    _, _, found = ask(user("Where is parcel 4711?"), before=[user("Hello"), says("Hi."), *before])
+    assert "tool: The parcel 4711 lies in Kiel." in quoted(found)
+    assert 'assistant: look {"a": 2}' in quoted(found)
+    assert told(outgoing({"role": "assistant", "content": "so", "tool_calls": [1, {}]})[0]) == "so"
+
+
+def test_of_a_long_message_the_passage_is_quoted():
+    long = [f"Chapter {at}. " + "Nothing happens here at all. " * 20 for at in range(12)]
+    long[7] += "The treasure lies under the old oak."
+    _, _, found = ask(
+        user("Where is the treasure?"),
+        before=[user("Hi"), says("Hi."), user("\n\n".join(long)), says("Read."), *facts()],
+    )
+    assert "under the old oak" in quoted(found)
+    assert "…" in quoted(found)
+    assert "Chapter 2." not in quoted(found)
+
+
+def test_a_text_is_parted_at_paragraphs_lines_sentences_or_words_and_nothing_is_lost():
+    chance = random.Random(4)
+    for _ in range(60):
+        ends = ("\n\n", "\n", ". ", " ", "")[chance.randrange(5) :]
+        text = "".join(
+            chance.choice(("x" * chance.randrange(1, 90), "…", "é")) + chance.choice(ends) for _ in range(80)
+        )
+        parts = list(passages(text))
+        assert "".join(text[start:end] for start, end in parts).strip() == text.strip()
+        assert all(0 < end - start <= 800 for start, end in parts)
+    assert list(passages(" \n ")) == []
+
+
+def test_an_index_that_goes_on_behind_the_cut_finds_the_same():
+    question = user("Which colour is the house of Bela?")
+    full, fitted, found = ask(question)
+    exact = index_of(full.line, fitted.trimmed.cut)
+    assert recalled(full, fitted, 1200, exact, asked_for(full.line)) == found
+    exact.add("")
+    exact.add("Bela " * 1000)
+    assert recalled(full, fitted, 1200, exact, asked_for(full.line)) == found
+
+
+def test_an_index_tells_what_it_takes_and_grows_with_what_is_said():
+    index = RecallIndex()
+    assert index.scores({"a": 1.0}, 0) == {}
+    before = index.size
+    index.add("some words")
+    assert index.size > before
+    assert index.messages == 1
+
+
+def test_a_question_of_many_words_is_looked_up_by_the_rarest():
+    index = RecallIndex()
+    for at in range(3000):
+        index.add(f"word{at % 5} common{at % 4} {'rare' if at == 1500 else 'usual'}")
+    found = index.scores(dict.fromkeys(("rare", *(f"word{at}" for at in range(5))), 1.0), 3000)
+    assert max(found, key=lambda at: found[at]) in (1499, 1500, 1501)

@@ -1,0 +1,41 @@
+"""The words of a text are found in other texts, whatever the language."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.prompt.words import words
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("Which house?", "All HOUSES are old."),
+        ("resume", "R\u00e9sum\u00e9s"),
+        ("Cafe\u0301", "caf\u00e9"),
+        ("Stra\u00dfe", "STRASSEN"),
+        (
+            "\u0434\u043e\u043c\u0430\u0448\u043d\u0438\u0439",
+            "\u0434\u043e\u043c\u0430\u0448\u043d\u044f\u044f",
+        ),
+        ("\u5929\u6c14\u600e\u4e48\u6837", "\u5317\u4eac\u7684\u5929\u6c14\u5f88\u597d"),
+        ("\uc11c\uc6b8\uc740", "\uc548\ub155\ud558\uc138\uc694 \uc11c\uc6b8\uc5d0\uc11c"),
+        ("\u0939\u093f\u0928\u094d\u0926\u0940", "\u0939\u093f\u0928\u094d\u0926\u0940 \u092e\u0947\u0902"),
+        ("\u05e9\u05dc\u05d5\u05dd", "\u05e9\u05b8\u05c1\u05dc\u05d5\u05b9\u05dd"),
+        ("\u6771", "\u6771 1"),
+    ],
+)
+def test_words_are_the_same_in_another_form_or_with_another_ending(asked, said):
+    assert set(words(asked)) & set(words(said))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [("12345678", "12345679"), ("a1b2c3d4", "a1b2c3d5"), ("cat", "category"), ("!?", "!?")]
+)
+def test_numbers_and_short_words_are_only_themselves(asked, said):
+    assert not set(words(asked)) & set(words(said))
+
+
+def test_a_word_counts_as_often_as_it_occurs():
+    assert list(words("No, no: NO")) == ["no"] * 3
+    assert all(len(each) <= 40 for each in words("x" * 5000))

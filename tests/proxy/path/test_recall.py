@@ -1,0 +1,81 @@
+"""A chat that was cut gets back what its newest question asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sidecar.prompt.recall import ANSWER, HEADING
+from tests.proxy.client import Sidecar
+from tests.proxy.conftest import Start
+from tests.proxy.mock_upstream import Upstream, says
+
+NAMES = ["Ada", "Bela", "Carl", "Dora", "Emil", "Fred", "Gina", "Hugo", "Ivan", "Jane"]
+NAMES += ["Kurt", "Lena", "Mona", "Nils", "Olga", "Paul", "Quin", "Rosa", "Sven", "Tina"]
+FACTS = [f"The house of {name} has the number {at}{at}{at}." for at, name in enumerate(NAMES)]
+ANSWERED = "I see. " + "So it is, then. " * 12
+QUESTION = "Which number has the house of Bela?"
+TRIM = {"max_input_tokens": 1200, "recall": 0.25}
+
+
+async def talk(sidecar: Sidecar, upstream: Upstream, thin: bool, id: str | None = "a") -> Any:
+    """Twenty turns, each with a fact, and then a question about an old one."""
+    said: list[str] = []
+    for text in [*FACTS, QUESTION]:
+        upstream.will(says(ANSWERED))
+        reply = await sidecar.ask(*([text] if thin else [*said, text]), id=id)
+        said += [text, ANSWERED]
+    return reply
+
+
+@pytest.mark.parametrize(("thin", "id"), [(False, "a"), (True, "a"), (False, None)])
+async def test_what_the_question_asks_for_stands_in_front_of_it_and_is_no_part_of_the_history(
+    start: Start, upstream: Upstream, thin: bool, id: str | None
+):
+    sidecar = await start(trim=TRIM, history={"mode": "append" if thin else "full"})
+    reply = await talk(sidecar, upstream, thin, id)
+    *_, quoting, noted, question = upstream.last.said
+    assert (question, noted) == (QUESTION, ANSWER)
+    assert quoting.startswith(HEADING)
+    assert FACTS[1] in quoting
+    assert int(reply.headers["X-Sidecar-Recalled"]) > 0
+    (branch,) = (await sidecar.only()).branches
+    assert [each for each in branch if each != ANSWERED] == [*FACTS, QUESTION]
+
+
+async def test_a_retry_and_another_replica_get_the_same_bytes(start: Start, upstream: Upstream):
+    bodies = []
+    for again in (True, False):
+        sidecar = await start(trim=TRIM)
+        await talk(sidecar, upstream, thin=False)
+        bodies.append(upstream.last.body)
+        if again:
+            upstream.will(says("again"))
+            history = [each for fact in FACTS for each in (fact, ANSWERED)]
+            await sidecar.ask(*history, QUESTION, id="a")
+            bodies.append(upstream.last.body)
+    assert len({body.split(b'"messages"')[1] for body in bodies}) == 1
+
+
+async def test_it_can_be_turned_off(start: Start, upstream: Upstream):
+    sidecar = await start(trim={**TRIM, "recall": 0})
+    reply = await talk(sidecar, upstream, thin=False)
+    assert "X-Sidecar-Recalled" not in reply.headers
+    assert not any(text.startswith(HEADING) for text in upstream.last.said)
+
+
+async def test_a_branch_is_not_told_what_was_said_on_another(start: Start, upstream: Upstream):
+    sidecar = await start(trim=TRIM)
+    await talk(sidecar, upstream, thin=False)
+    said = [each for fact in FACTS for each in (fact.replace("Bela", "Berta"), ANSWERED)]
+    upstream.will(says("so"))
+    await sidecar.ask(*said, "Which number has the house of Bela or Berta?", id="a")
+    assert "house of Berta" in upstream.last.said[-3]
+    assert "house of Bela " not in upstream.last.said[-3]
+
+
+async def test_a_limit_of_messages_is_kept(start: Start, upstream: Upstream):
+    sidecar = await start(trim={**TRIM, "max_messages": 9, "step": 0.1})
+    await talk(sidecar, upstream, thin=False)
+    assert len(upstream.last.said) <= 9
