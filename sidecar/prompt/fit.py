@@ -119,7 +119,7 @@ def _trimmed(full: Full, line: Sequence[Outgoing], budget: Budget, weights: Weig
         budget = replace(budget, max_input_tokens=None)
     most = budget.max_input_tokens
     recall = full.recall if most is not None and tokens + full.summary > most else 0
-    for summary, more in ((full.summary, recall), (0, recall), (full.summary, 0)):
+    for summary, more in dict.fromkeys(((full.summary, recall), (0, recall), (full.summary, 0))):
         if not (summary or more):
             continue
         place = full.system or ((PLACE,) if summary else ())

@@ -65,7 +65,7 @@ class TestDetail:
         assert {len(letter) for letter in letters.values()} == {1}
         assert " ".join(f"{name}={letter}" for name, letter in letters.items()) == (
             "replies=r answered_by=m target=t api=a finish=f head_ms=h first_token_ms=k cached_tokens=c"
-            " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S summary=s"
+            " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S recalled=q summary=s"
             " overflow_retries=o form_retries=O degraded=d silent_cut=C system=p tools=T"
             " difference=x sent=u encrypted=z"
         )

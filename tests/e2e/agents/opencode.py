@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.e2e.program import Program, free_ports
 __all__ = ["Opencode", "opencode"]
 
 VERSION = "1.18.33"
+MODEL = "m"
 
 
 @dataclass
@@ -36,16 +37,15 @@ class Opencode:
         id: str = (await self._post("/session", {}))["id"]
         return id
 
-    async def say(self, chat: str, text: str, *, by: str) -> str:
-        """Say this in the chat, to the model of this provider; returns what it answers in the end."""
-        model = {"providerID": by, "modelID": "m"}
-        asked = {"model": model, "parts": [{"type": "text", "text": text}]}
+    async def say(self, chat: str, text: str, *, by: str, model: str = MODEL) -> str:
+        """Say this in the chat, to this model of a provider; returns what it answers in the end."""
+        asked = {"model": {"providerID": by, "modelID": model}, "parts": [{"type": "text", "text": text}]}
         answer = await self._post(f"/session/{chat}/message", asked)
         return "".join(part["text"] for part in answer["parts"] if part["type"] == "text")
 
     async def compact(self, chat: str, *, by: str) -> None:
         """Have the chat summed up, as its users do with /compact."""
-        await self._post(f"/session/{chat}/summarize", {"providerID": by, "modelID": "m"})
+        await self._post(f"/session/{chat}/summarize", {"providerID": by, "modelID": MODEL})
 
     async def _post(self, path: str, body: Any) -> Any:
         async with self.http.post(self.url + path, json=body) as response:
@@ -54,13 +54,15 @@ class Opencode:
 
 
 @asynccontextmanager
-async def opencode(folder: Path, providers: Mapping[str, str]) -> AsyncIterator[Opencode]:
-    """`providers`: a base URL by its name."""
+async def opencode(
+    folder: Path, providers: Mapping[str, str], models: Sequence[str] = (MODEL,)
+) -> AsyncIterator[Opencode]:
+    """`providers`: a base URL by its name; each has all of the models."""
     # The package of that name picks one of these by a script of its installation, which is not run.
     package = f"opencode-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64-baseline'}"
     command = node_packages("opencode", {package: VERSION}) / "node_modules" / package / "bin" / "opencode"
     (port,) = free_ports(1)
-    (folder / "opencode.json").write_text(json.dumps(_settings(providers)))
+    (folder / "opencode.json").write_text(json.dumps(_settings(providers, models)))
     program = Program(
         (str(command), "serve", "--hostname", "127.0.0.1", "--port", str(port)),
         url=f"http://127.0.0.1:{port}/global/health",
@@ -86,8 +88,8 @@ async def opencode(folder: Path, providers: Mapping[str, str]) -> AsyncIterator[
         await program.stop()
 
 
-def _settings(providers: Mapping[str, str]) -> dict[str, Any]:
-    models = {"m": {"name": "m", "limit": {"context": 100_000, "output": 1_000}}}
+def _settings(providers: Mapping[str, str], models: Sequence[str]) -> dict[str, Any]:
+    limits = {"context": 100_000, "output": 1_000}
     return {
         "autoupdate": False,
         "share": "disabled",
@@ -96,7 +98,7 @@ def _settings(providers: Mapping[str, str]) -> dict[str, Any]:
             name: {
                 "npm": "@ai-sdk/openai-compatible",
                 "options": {"baseURL": url, "apiKey": "k"},
-                "models": models,
+                "models": {model: {"name": model, "limit": limits} for model in models},
             }
             for name, url in providers.items()
         },
