@@ -96,15 +96,14 @@ def recalled(
 ) -> Recalled | None:
     """What stands again of the turns that were dropped from a prompt; None if there is nothing, or no room.
 
-    `most`: the tokens that the prompt may have. `index`: of the line's messages, up to the cut at least.
+    Where turns were dropped, a question is left. `most`: the tokens that the prompt may have. `index`: of the
+    messages of the line, up to the cut at least.
 
     The room is what was kept free for it, and half of what the cut's step has left besides; the other half is
     for the steps behind the question. Should they need all of it, only what was kept free is used.
     """
     trimmed, weights = fitted.trimmed, fitted.weights
-    place = next((at for at in range(len(trimmed.kept) - 1, -1, -1) if trimmed.kept[at].role == "user"), None)
-    if place is None:
-        return None
+    place = next(at for at in range(len(trimmed.kept) - 1, -1, -1) if trimmed.kept[at].role == "user")
     around = sum(each.tokens(weights) for each in full.system)
     around += weights.tokens(measure_of_tools(full.tools)) if full.tools else 0
     asking = around + sum(each.tokens(weights) for each in trimmed.kept[: place + 1])
