@@ -137,7 +137,7 @@ def _talker(chance: random.Random, seed: int, number: int) -> Talker:
         talks_to,
         has_system=chance.random() < 0.3,
         is_named_late=is_named_late,
-        greets=id is None and chance.random() < 0.4,
+        greets=chance.random() < 0.4,
     )
 
 

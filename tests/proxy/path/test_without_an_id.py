@@ -274,3 +274,14 @@ async def test_users_whom_the_bodies_name_never_meet(sidecar: Sidecar, upstream:
     stranger: dict[str, Any] = {field: "u4"}
     reply = await sidecar.ask(*told, of("user", "c?"), **stranger)
     assert (reply.outcome, id_of(reply) in ids.values()) == ("start", False)
+
+
+async def test_the_words_of_a_chat_without_an_id_get_into_none_that_has_one(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.will(says("Hello!"), says("theirs"))
+    await sidecar.ask("hi", id="a")
+    other = await sidecar.ask("hi", "Hello!", "I am somebody else")
+    await sidecar.ask("what did I say?", id="a")
+
+    assert (other.outcome, upstream.last.said) == ("start", ["hi", "Hello!", "what did I say?"])
