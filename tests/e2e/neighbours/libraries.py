@@ -113,11 +113,7 @@ class Libraries:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             cwd=_ROOT,
-            env={
-                **plain_environment(),
-                **LITELLM_ALONE,
-                "PYTHONDONTWRITEBYTECODE": "1",
-            },
+            env=plain_environment() | LITELLM_ALONE,
         )
         try:
             out, err = await asyncio.wait_for(running.communicate(json.dumps(asked).encode()), 120)

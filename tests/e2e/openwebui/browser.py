@@ -78,9 +78,21 @@ class Chat:
         await self._go(f"/c/{id}")
         await self.page.locator(_MESSAGE).last.wait_for()
 
-    async def send(self, text: str, *, answers: int = 1, wait: bool = True) -> None:
-        """Say this. `answers`: how many requests for the model that brings about."""
-        await self._said(len(self.model.turns) + answers if wait else 0, self._type(text))
+    async def send(
+        self, text: str, *, answers: int = 1, wait: bool = True, follow_ups: int | None = None
+    ) -> None:
+        """Say this. `answers`: how many requests for the model that brings about.
+
+        `follow_ups`: after how many tasks for them, in all, it is over. They are the last that comes of a
+        turn, and to wait for them is quicker than to wait until nothing comes any more.
+        """
+        if follow_ups is None:
+            await self._said(len(self.model.turns) + answers if wait else 0, self._type(text))
+            return
+        await self._type(text)
+        await self.model.until(lambda: self.model.tasks.count("follow_ups") >= follow_ups)
+        await self.model.quiet(0)
+        await self._stopped()
 
     async def attach(self, file: Path) -> None:
         """Attach it to what is said next, and wait until Open WebUI has read it."""
@@ -174,6 +186,9 @@ class Chat:
 
     async def _settled(self) -> None:
         await self.model.quiet()
+        await self._stopped()
+
+    async def _stopped(self) -> None:
         await self.page.get_by_label("Stop", exact=True).wait_for(state="detached")
 
 

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.e2e.openwebui.conftest import House
-from tests.e2e.openwebui.server import KEY, start_open_webui
+from tests.e2e.openwebui.server import KEY
 from tests.e2e.stored import exported, tree
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -41,19 +41,11 @@ async def outcomes(house: House) -> dict[str, float]:
 
 
 async def test_a_chat_from_before_the_sidecar_is_continued(house: House):
-    await house.open_webui.stop()
-    house.open_webui.environment["OPENAI_API_BASE_URL"] = f"http://127.0.0.1:{house.model.port}/v1"
-    with_sidecar = house.sidecar.url.replace("/-/ready", "/v1")
-    try:
-        await start_open_webui(house.open_webui)
+    async with house.connected_to(f"http://127.0.0.1:{house.model.port}/v1"):
         chat = await house.chat()
         await chat.send("First? [tools]")
         await chat.send("Second?")
         await chat.regenerate()
-    finally:
-        await house.open_webui.stop()
-        house.open_webui.environment["OPENAI_API_BASE_URL"] = with_sidecar
-        await start_open_webui(house.open_webui)
     assert chat.id not in {each["conversation"]["key"] for each in await house.kept()}
     shown = await chat.shown()
 

@@ -37,7 +37,7 @@ async def test_sixty_turns_fit_into_a_small_context(house: House):
         chat = await house.chat()
         padding = "and so on " * 40
         for at in range(1, 61):
-            await chat.send(f"Question {at}, {padding}?")
+            await chat.send(f"Question {at}, {padding}?", follow_ups=at)
         assert len(house.model.turns) == 60
         assert len(house.model.last.texts) < 60
         shown = await chat.shown()
