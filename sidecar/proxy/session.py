@@ -3,7 +3,8 @@
 Rules: the sidecar's own id is added under the names of `session.headers` and `session.body_field`. A header
 by which the client itself names its chat (`identity.headers`, `identity.agent_headers`) goes on as it came,
 for a backend that knows the chat so, and a body field that it sets stays; with `session.opaque` the sidecar's
-id stands in their place. Every other header of `session.headers` is the sidecar's alone:
+id stands in their place, and so it does under a name of `session.headers` where the chat began without an id:
+there the upstream knows it by that. Every other header of `session.headers` is the sidecar's alone:
 `headers.to_upstream` has already left out what the client put there. Chats that are temporary or mix several
 conversations get no id added.
 """
@@ -35,10 +36,11 @@ def add_session(
     if session is None:
         return {}
     if call.identity.kind is Kind.CHAT:
-        no_id = services.settings.identity.no_id
+        no_id, key = services.settings.identity.no_id, call.identity.key
+        is_named_later = not call.identity.by_agent and session not in (call.conversation_id, key)
         for name in services.settings.session.headers:
             # What is left of the client's under such a name is its own name for the chat.
-            if not is_named(headers.get(name), no_id):
+            if is_named_later or not is_named(headers.get(name), no_id):
                 headers[name] = session
     if services.settings.session.opaque:
         rename(services, request, headers, session)

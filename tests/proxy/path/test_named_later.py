@@ -51,6 +51,23 @@ async def test_it_keeps_the_session_of_its_first_turn(sidecar: Sidecar, upstream
     assert (only.key, only.branches) == ("k", [told])
 
 
+@pytest.mark.parametrize("name", ["X-Conversation-ID", "X-OpenWebUI-Chat-Id"])
+async def test_the_header_that_told_the_session_goes_on_to_tell_it(
+    start: Start, upstream: Upstream, name: str
+):
+    sidecar = await start()
+    told = ["hi", "ok", "a?"]
+    await sidecar.ask(told[0])
+    reply = await sidecar.ask(*told, headers={name: "k"})
+
+    first, second = (each.headers["X-Conversation-ID"] for each in upstream.requests)
+    assert first == second
+    assert reply.headers["X-Conversation-ID"] == "k"
+    assert upstream.last.headers.get("X-OpenWebUI-Chat-Id") == (None if name == "X-Conversation-ID" else "k")
+    await sidecar.ask("another chat", headers={name: "other"})
+    assert upstream.last.headers[name] == "other"
+
+
 async def test_an_edit_and_what_is_asked_again_stay_in_it(sidecar: Sidecar, upstream: Upstream):
     told = await talked(sidecar, "hi")
     for sent in ([*told, "a?"], [*told, "a?"], [*told, "edited?"], ["another first question"]):
