@@ -153,3 +153,10 @@ class TestEchoedQuestions:
 
     def test_an_answer_is_never_the_echo_of_a_question(self):
         assert asked_again([node(says("hi"), nonce=1)], "hi") == []
+
+
+def test_a_question_is_another_where_more_than_a_time_was_changed():
+    (node,) = nodes = line(user("It is 2026-03-01 10:00. Who am I?"))
+    assert asked_again(nodes, "It is 2026-03-01 10:05. Who am I?") == [node]
+    assert asked_again(nodes, "It is 2026-03-01 10:05. Who are you?") == []
+    assert asked_again(nodes, f"It is 2026-03-01 10:05. {'Really, ' * 20}who am I?") == []
