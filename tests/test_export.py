@@ -117,6 +117,7 @@ class TestJson:
     def test_an_exchange_has_exactly_this_shape(self, file, settings):
         ask, answer = chat("hi", "hello")
         done = with_everything("conv_1", ask, answer)
+        done = replace(done, detail=replace(done.detail, recalled=4))  # what older versions recorded has none
         keep(file, update(talk(), ask, answer, exchange=done))
 
         asked, answered = ("b2:" + node.id.hex() for node in (ask, answer))
@@ -146,6 +147,7 @@ class TestJson:
                 "restored": 1,
                 "dropped": 2,
                 "shortened": 3,
+                "recalled": 4,
                 "summary": ask.hash.hex(),
                 "overflow_retries": 1,
                 "form_retries": 2,
