@@ -60,7 +60,7 @@ def tenant_by(settings: Settings, secret: bytes, credential: str | None, user: s
 def prepare(settings: Settings) -> None:
     """Load at the start what verifies signed users, so that no request waits for it; it is slow to load."""
     if settings.tenant.user_jwt_secret.get_secret_value():
-        import jwt  # noqa: F401
+        import jwt  # noqa: F401 - it is loaded, and used later
 
 
 def needs(settings: Settings, *, user: bool) -> tuple[bool, bool]:

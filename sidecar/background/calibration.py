@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from sidecar.background.tasks import Spawn
 from sidecar.conversation.measure import Measure, Measured, measure_of_tools, total
+from sidecar.conversation.pieces import LARGE, MANY
 from sidecar.dialects.base import Request
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.prompt import Prompt
@@ -42,7 +43,6 @@ _MAX_MODELS = 500  # models
 _MAX_PENDING = 1000  # reports
 _MAX_PENDING_BYTES = 32 << 20  # of the prompts that they hold; the newest report may have more
 _MAX_NAME_LENGTH = 256
-_LONG, _MANY = 1 << 20, 2_000  # bytes, and messages, of a prompt that is measured in a thread
 # A prompt of more bytes for each token that was counted is looked at: it may have been cut.
 _FEW = 5
 
@@ -193,7 +193,7 @@ class TokenCalibration:
         while self._reports:
             model, sent, tools, tokens, size = self._reports.popleft()
             self._waiting -= size
-            is_long = size > _LONG or len(sent) > _MANY
+            is_long = size > LARGE or len(sent) > MANY
             measure = await asyncio.to_thread(_all, sent, tools) if is_long else _all(sent, tools)
             self.observe(model, measure, tokens)
             await asyncio.sleep(0)  # a long prompt takes a while to measure

@@ -13,18 +13,24 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from sidecar.conversation.pieces import LARGE, MANY
 from sidecar.conversation.tree import Node
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan, Thin
 
-__all__ = ["LargeWork", "are_large"]
+__all__ = ["LargeWork", "are_large", "is_large"]
 
-_LARGE = 1 << 20  # bytes
-_MANY = 2_000  # messages
 T = TypeVar("T")
 
 
 def are_large(nodes: Sequence[Node]) -> bool:
     """Does it take milliseconds to look through these messages?"""
-    return len(nodes) > _MANY or sum([len(each.body) for each in nodes]) > _LARGE
+    return len(nodes) > MANY or sum([len(each.body) for each in nodes]) > LARGE
+
+
+def is_large(call: ChatCall, plan: Plan) -> bool:
+    """Does it take milliseconds to look through a request, with the history of a client that sends none?"""
+    return call.chat.is_large or (isinstance(plan, Thin) and are_large(plan.line))
 
 
 class LargeWork:

@@ -67,8 +67,9 @@ def undated(text: str, role: str) -> str:
     """
     if role != "assistant":
         return folded(_MOMENT.sub("", text))
-    stamp = _MOMENT.match(text.lstrip())
-    return folded(text.lstrip()[stamp.end() :] if stamp else text)
+    text = text.lstrip()
+    stamp = _MOMENT.match(text)
+    return folded(text[stamp.end() :] if stamp else text)
 
 
 def are_near_prompts(one: str, other: str) -> bool:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["SLICE", "begins_alike", "count", "has_more_pieces", "most_pieces", "slices"]
+__all__ = ["LARGE", "MANY", "SLICE", "begins_alike", "count", "has_more_pieces", "most_pieces", "slices"]
 
+#: A request of more bytes, or more messages, takes milliseconds wherever it is looked through.
+LARGE, MANY = 1 << 20, 2_000
 #: Bytes, or characters, that are worked on at a time: they take a millisecond or so.
 SLICE = 1 << 20
 _SPLIT = SLICE // 8  # bytes of which each may become an object

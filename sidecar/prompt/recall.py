@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 
 from sidecar.conversation.measure import measure, measure_of_tools
 from sidecar.conversation.message import encode, visible_text
@@ -81,7 +81,7 @@ def asked_for(line: Sequence[Outgoing]) -> dict[str, float]:
 
     There has to be a question.
     """
-    users = [each for each in reversed(line) if each.role == "user"][:2]
+    users = islice((each for each in reversed(line) if each.role == "user"), 2)
     newest, *before = [list(words(told(each)[:_MOST_OF_A_QUESTION])) for each in users]
     asked = dict.fromkeys(newest, 1.0)
     # "Thanks", "go on" and "why?" ask for nothing that was said long ago.

@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec.structs import replace
 from multidict import CIMultiDict
 
-from sidecar.background.large_work import are_large
+from sidecar.background.large_work import is_large
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, session_of
@@ -97,24 +97,24 @@ async def compose(
             else _as_it_came(services, call, plan, budget, form, extra, session)
         )
         return UpstreamRequest(body, headers, prompt, revision=revision)
-    is_large = call.chat.is_large or (isinstance(plan, Thin) and are_large(plan.line))
+    large = is_large(call, plan)
     cutting = partial(_cut, services, call, plan, budget, revision)
-    cut = await do("build", cutting) if is_large else cutting()
+    cut = await do("build", cutting) if large else cutting()
     summed = await summed_up(services, call, plan, cut.full.line, cut.fitted.trimmed, cut.full.system)
     again = await recall(services, call, plan, cut.full, budget, cut.fitted)
     building = partial(_put_together, services, call, plan, cut, summed, again, extra, session, revision)
-    body, prompt = await do("build", building) if is_large else building()
-    prompt = replace(prompt, is_measured=budget.max_input_tokens is not None)
+    body, prompt = await do("build", building) if large else building()
     return UpstreamRequest(
         body, headers, prompt, missing=summed.missing, weights=cut.fitted.kept, revision=revision
     )
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    """The prompt before and after it was cut."""
+    """The prompt before and after it was cut. `is_measured`: have all of its messages been?"""
 
     full: Full
     fitted: Fitted
+    is_measured: bool
 
 
 def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revision: Revision) -> _Cut:
@@ -128,7 +128,7 @@ def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revisio
     weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
     weighing = Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None)
-    return _Cut(full, fit(full, budget, weighing))
+    return _Cut(full, fit(full, budget, weighing), budget.max_input_tokens is not None)
 
 
 def _put_together(
@@ -164,6 +164,7 @@ def _put_together(
         summary=summed.hash,
         over=trimmed.over,
         form=_form(call, plan, cut.full.line, trimmed),
+        is_measured=cut.is_measured,
         supplied=tuple(sorted(form.supplied)),
         left_out=form.left_out,
     )

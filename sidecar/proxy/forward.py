@@ -8,11 +8,11 @@ from functools import partial
 
 from aiohttp import web
 
-from sidecar.background.large_work import are_large
+from sidecar.background.large_work import is_large
 from sidecar.conversation.reconcile import Outcome
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
-from sidecar.exchange.plan import Plan, Thin
+from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import difference
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.record import recording_of
@@ -102,7 +102,7 @@ async def _begun(
             before = services.requests.cache.prompt(plan.conversation.id)
             progress.difference = (
                 await services.background.large_work.do("build", partial(difference, before, prompt))
-                if call.chat.is_large or (isinstance(plan, Thin) and are_large(plan.line))
+                if is_large(call, plan)
                 else difference(before, prompt)
             )
         services.requests.cache.went(plan.conversation.id, call.chat, prompt)

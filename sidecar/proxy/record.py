@@ -16,7 +16,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from sidecar.background.large_work import are_large
+from sidecar.background.large_work import is_large
 from sidecar.conversation.find_by_history import hash_of_text, hash_of_user, key_of_branch
 from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
@@ -130,7 +130,7 @@ class Recording:
 
     @property
     def _is_large(self) -> bool:
-        return self.call.chat.is_large or (isinstance(self.plan, Thin) and are_large(self.plan.line))
+        return is_large(self.call, self.plan)
 
     def _is_refused(self, assembled: Assembled, replies: list[tuple[Reply, Message]]) -> bool:
         """Did the upstream refuse the request before a word? With a status of 4xx nothing of it would be kept

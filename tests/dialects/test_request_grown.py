@@ -118,7 +118,7 @@ def test_a_body_that_begins_otherwise_is_read_as_ever(begins):
 )
 def test_messages_are_found_in_a_large_body_as_in_a_small_one(monkeypatch, body, end):
     for large in (0, len(body)):
-        monkeypatch.setattr(requests, "_LARGE", large)
+        monkeypatch.setattr(requests, "LARGE", large)
         assert requests._behind(body, 1, [b"{}", b"[1]", b"{}"]) == end
 
 

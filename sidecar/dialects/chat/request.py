@@ -17,7 +17,7 @@ from msgspec.structs import force_setattr, replace
 
 from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.message import SYSTEM_ROLES
-from sidecar.conversation.pieces import begins_alike, count, has_more_pieces, most_pieces
+from sidecar.conversation.pieces import LARGE, MANY, begins_alike, count, has_more_pieces, most_pieces
 from sidecar.conversation.tree import Chain, Message, Path
 from sidecar.dialects.chat.body import Body, fields_of, object_of, read_body, read_object
 from sidecar.errors import BadRequest
@@ -49,10 +49,7 @@ _MEMORY_PER_VALUE = 100
 # Bytes that are read at once; reading a short message takes as long as so many bytes of a long one.
 _READ_AT_ONCE = 512 << 10
 _EFFORT_PER_MESSAGE = 2 << 10
-# A request beyond these takes a while wherever it is looked through. Bytes, and messages.
-_LARGE = 1 << 20
-_MANY = 2_000
-_MANY_PIECES = 5 * _MANY
+_MANY_PIECES = 5 * MANY
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -105,7 +102,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def weight(self) -> int:
         """The bytes of memory that it takes, with all that was read of it; rather too many."""
         messages = len(self.sent) + 1
-        unread = sum(len(each.raw) for each in self.sent if each.is_long) if len(self.body) > _LARGE else 0
+        unread = sum(len(each.raw) for each in self.sent if each.is_long) if len(self.body) > LARGE else 0
         return (
             _MEMORY_COPIES * len(self.body)
             - unread
@@ -181,7 +178,7 @@ def parse_in_steps(
     Of a large body it yields before it begins, and every few milliseconds from then on, so that whoever reads
     it can let others go on meanwhile; 25 MB of images take a quarter of a second. Of most it never does.
     """
-    if len(body) > _LARGE:
+    if len(body) > LARGE:
         yield
     known = before.sent if before else ()
     grown = _grown(body, before, most) if before and before.end else None
@@ -192,9 +189,9 @@ def parse_in_steps(
         found: list[Message | None] = [*known, *([None] * len(raws))]
     else:
         pieces = most_pieces(body, 0, len(body))
-        if pieces > _MANY_PIECES and len(body) <= _LARGE:
+        if pieces > _MANY_PIECES and len(body) <= LARGE:
             yield
-        if len(body) > _LARGE and count(body, b"\\") > escapes:
+        if len(body) > LARGE and count(body, b"\\") > escapes:
             raise BadRequest(
                 f"the request has more escaped characters than `limits.max_escapes` = {escapes}",
                 code="too_many_escapes",
@@ -256,7 +253,7 @@ def _request(
         end=end,
         pieces=pieces,
         tail=tail,
-        is_large=len(body) > _LARGE or len(sent) > _MANY,
+        is_large=len(body) > LARGE or len(sent) > MANY,
         _measured=_taken_over(before, sent) if before else (0, NOTHING),
     )
 
@@ -291,7 +288,7 @@ def _too_many(what: str, most: int) -> BadRequest:
 
 def _copied(raws: Sequence[msgspec.Raw], body: bytes) -> list[bytes]:
     """Each with bytes of its own. Of a large body by many calls, since each keeps the interpreter."""
-    return [bytes(raw) for raw in raws] if len(body) > _LARGE else list(map(bytes, raws))
+    return [bytes(raw) for raw in raws] if len(body) > LARGE else list(map(bytes, raws))
 
 
 def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
@@ -310,7 +307,7 @@ def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
     """Where these messages end if they begin at `start`; 0 if they do not, or are parted in another way."""
     second = start + len(raws[0])
     comma = next((each for each in _COMMAS if body.startswith(each, second)), b",")
-    if len(body) <= _LARGE:
+    if len(body) <= LARGE:
         joined = comma.join(raws)
         return start + len(joined) if body.startswith(joined, start) else 0
     at = start - len(comma)
