@@ -164,6 +164,16 @@ def test_one_module_alone_decides_on_the_credentials_that_go_to_an_upstream():
     assert list(broken(decides, FILES)) == ["sidecar.upstream.credentials"]
 
 
+def test_no_statement_numbers_its_parameters():
+    """From Python 3.12.0 to 3.12.3 `?1` counts as a name, and each statement with a sequence warns of it."""
+
+    def numbered(file):
+        strings = [each.value for each in nodes_of(file) if isinstance(each, ast.Constant)]
+        return [each for each in strings if isinstance(each, str) and re.search(r"[ (=,]\?[0-9]", each)]
+
+    assert broken(numbered, [file for file in FILES if "sqlite" in file.parts]) == {}
+
+
 def test_files_and_functions_stay_short():
     def too_long(file):
         functions = [

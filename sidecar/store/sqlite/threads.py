@@ -26,16 +26,17 @@ FIND_FEW = f"""
 FIND_LAST = f"""
     SELECT {", ".join(THREAD)} FROM thread WHERE conversation = ? AND is_crowded
     ORDER BY updated_at DESC, root DESC LIMIT ?"""
+# Plain `?` alone: the early releases of Python 3.12 take numbered ones for names, and warn of each.
 # The same as `joined`, without a look at what is there.
 ADD_TO_THREAD = """
-    UPDATE thread SET head = coalesce(?3, head), system = ?4, model = coalesce(?5, model), tools = ?6,
-        is_answered = max(is_answered, ?7), is_thin = max(is_thin, ?8), is_whole = max(is_whole, ?9),
-        updated_at = ?10
-    WHERE conversation = ?1 AND root = ?2"""
+    UPDATE thread SET head = coalesce(?, head), system = ?, model = coalesce(?, model), tools = ?,
+        is_answered = max(is_answered, ?), is_thin = max(is_thin, ?), is_whole = max(is_whole, ?),
+        updated_at = ?
+    WHERE conversation = ? AND root = ?"""
 ADD_IN_PLACE = """
-    UPDATE thread SET head = ?3, system = ?4, model = ?5, tools = ?6, is_answered = ?7, is_thin = ?8,
-        is_whole = ?9, updated_at = ?10
-    WHERE conversation = ?1 AND root = ?2"""
+    UPDATE thread SET head = ?, system = ?, model = ?, tools = ?, is_answered = ?, is_thin = ?,
+        is_whole = ?, updated_at = ?
+    WHERE conversation = ? AND root = ?"""
 ADD_THREAD = f"""
     INSERT INTO thread (conversation, {", ".join(THREAD)}, is_crowded) VALUES ({", ".join("?" * 11)})"""
 ADD_CROWD = "UPDATE thread SET is_crowded = 1 WHERE conversation = ?"
@@ -61,7 +62,7 @@ def find_threads(connection: sqlite3.Connection, conversation: str, limit: int) 
 
 
 def _put(connection: sqlite3.Connection, update: str, values: tuple[object, ...]) -> None:
-    if connection.execute(update, values).rowcount:
+    if connection.execute(update, (*values[2:], *values[:2])).rowcount:
         return
     number = values[:1]
     full = connection.execute(FIND_FULL, number).fetchone()
