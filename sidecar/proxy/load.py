@@ -157,11 +157,14 @@ def _asked_again(services: Services, plan: Whole, parent: Node, tree: Tree) -> N
 
 
 def _is_unanswered(tree: Tree, question: Node) -> bool:
-    """Did nobody go on from a question, to which no answer came that a client would hold?"""
-    behind = tree.children(question)
-    return all(each.source == "upstream" and not is_answer(each) for each in behind) and not any(
-        map(tree.children, behind)
-    )
+    """Does no client hold an answer to a question, nor to what was asked behind it?"""
+    waiting = [question]
+    while waiting:
+        behind = tree.children(waiting.pop())
+        if any(each.source == "upstream" and (is_answer(each) or tree.children(each)) for each in behind):
+            return False
+        waiting += behind
+    return True
 
 
 async def _decided(

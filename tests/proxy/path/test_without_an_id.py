@@ -285,3 +285,19 @@ async def test_the_words_of_a_chat_without_an_id_get_into_none_that_has_one(
     await sidecar.ask("what did I say?", id="a")
 
     assert (other.outcome, upstream.last.said) == ("start", ["hi", "Hello!", "what did I say?"])
+
+
+@pytest.mark.parametrize("failure", [streams(event({"content": "The an"}), CUT), says("")])
+async def test_two_questions_in_a_row_that_were_not_answered_stay_in_the_session_of_the_next_one(
+    sidecar: Sidecar, upstream: Upstream, failure: Answer
+):
+    note = of("system", "Stay in character.")  # some clients put it in front of the newest question
+    upstream.will(says("A"), failure, failure, says("D"))
+    await sidecar.ask("a?")
+    told = [of("user", "a?"), of("assistant", "A")]
+    for question in ("b?", "c?", "d?"):
+        with suppress(ClientError):
+            await sidecar.ask(*told, note, of("user", question), stream=True)
+        told.append(of("user", question))
+
+    assert len(set(sessions(upstream))) == 1
