@@ -2,7 +2,8 @@
 
 What stands in their place is the same text for ever: a prompt that was cut yesterday has to read the same
 tomorrow, or no prefix cache would ever hit again. A call keeps its result message, for upstreams refuse a
-call without one. In the newest turn only tool results are shortened: its reasoning is still being used.
+call without one, and its reasoning, for DeepSeek and Kimi refuse a call without that. In the newest turn only
+tool results are shortened: its reasoning is still being used.
 """
 
 from __future__ import annotations
@@ -36,11 +37,7 @@ def shortened(each: Outgoing, *, in_newest_turn: bool = False) -> Outgoing:
     if each.role in _RESULTS:
         raw = _without_result(each.raw)
     elif each.role == "assistant":
-        raw = (
-            _without_images(without_reasoning(each.raw))
-            if may_reason(each.raw)
-            else _without_images(each.raw)
-        )
+        raw = _without_images(_without_reasoning(each.raw))
     else:
         raw = _without_images(each.raw)
     if raw is each.raw:
@@ -58,6 +55,16 @@ def _without_result(raw: bytes) -> bytes:
     if not content or len(encode(content)) <= WORTH_IT:
         return raw
     return encode({**fields, "content": RESULT_MARKER})
+
+
+def _without_reasoning(raw: bytes) -> bytes:
+    if not may_reason(raw):
+        return raw
+    if b"_call" in raw:
+        fields = read(raw)
+        if fields.get("tool_calls") or fields.get("function_call"):
+            return raw
+    return without_reasoning(raw)
 
 
 def _without_images(raw: bytes) -> bytes:

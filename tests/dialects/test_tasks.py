@@ -35,6 +35,11 @@ class TestTheShape:
     def test_every_known_opening_marks_a_task(self, opening):
         assert looks_like_one(user(f"{opening} and so on"))
 
+    def test_another_list_marks_others(self):
+        asked = request(user("Name this chat: hi"))
+        assert is_task(None, asked, ("Name this chat:",))
+        assert not is_task(None, asked, OPENINGS)
+
     def test_a_system_message_may_stand_before_it(self):
         assert looks_like_one(SYSTEM, TITLE)
 

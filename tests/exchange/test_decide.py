@@ -239,6 +239,28 @@ class TestThin:
         plan = decided(call(user("How many live there?")), [*one, *two, *three], threads)
         assert plan.parent == one[-1]
 
+    @pytest.mark.parametrize(
+        ("asked", "about"),
+        [
+            (call(ROME, model="other"), {}),
+            (call(user("What is the capital of Italy?")), {}),
+            (call(ROME), {"running": (running(call(user("Find me a hotel in Rome"))),)}),
+        ],
+        ids=["another model", "like an edit", "while another is running"],
+    )
+    def test_behind_an_append_that_was_answered_less_has_to_fit(self, asked, about):
+        for is_thin, outcome in ((True, Outcome.APPEND), (False, Outcome.ALONE)):
+            plan = decided(asked, TOLD, [thread(TOLD, is_thin=is_thin)], **about)
+            assert plan.outcome is outcome
+
+    @pytest.mark.parametrize("new", [user("And Rome?"), result("c1")])
+    def test_beside_a_whole_history_only_a_thread_that_was_gone_on_from_goes_on(self, new):
+        told, whole = line(MALTA, calls("c1")), line(ROME, says("Done."))
+        known = thread(whole, system=BRIEF, is_whole=True)
+        for is_thin, outcome in ((True, Outcome.APPEND), (False, Outcome.ALONE)):
+            plan = decided(call(new), told + whole, [known, thread(told, is_thin=is_thin)])
+            assert plan.outcome is outcome
+
     def test_what_an_older_version_recorded_has_one_thread_up_to_its_tip(self):
         nodes = line(MALTA, VALLETTA)
         old = replace(TALK, tip=nodes[-1].id)

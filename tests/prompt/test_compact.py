@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.prompt.compact import IMAGE_MARKER, RESULT_MARKER, shortened
 from sidecar.prompt.rebuild import Outgoing
-from tests.conversation.build import raw, result, says
+from tests.conversation.build import calls, raw, result, says
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 LOOK = {"type": "text", "text": "Look:"}
@@ -60,8 +60,22 @@ def test_a_message_that_only_speaks_of_images_stays(content):
 def test_reasoning_goes_in_a_field_and_in_tags():
     assert fields_of(shortened(out({**says("yes"), "reasoning_content": "hm"}))) == says("yes")
     assert fields_of(shortened(out(says("<think>hm</think>yes")))) == says("yes")
+    no_calls = says("yes", tool_calls=[])
+    assert fields_of(shortened(out({**no_calls, "reasoning": "hm"}))) == no_calls
     plain = out(says("yes"))
     assert shortened(plain) is plain
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**calls("c"), "reasoning_content": "hm"},
+        {**says("<think>hm</think>"), "function_call": {"name": "look", "arguments": "{}"}},
+    ],
+)
+def test_reasoning_stays_with_its_call(fields):
+    each = out(fields)
+    assert shortened(each) is each
 
 
 def test_in_the_newest_turn_only_tool_results_go():

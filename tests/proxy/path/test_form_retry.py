@@ -323,6 +323,33 @@ async def test_a_long_chat_of_a_demanding_model_is_cut_as_well(sidecar: Sidecar,
     assert {each.rule for each in strict.refusals} == {"deepseek_reasoning", "short"}
 
 
+async def test_what_is_sent_again_as_the_client_sent_it_is_cut_to_the_budget_as_well(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start(restore={"reasoning": "always"}, trim={"max_turns": 2, "step": 0.1})
+    upstream.otherwise = says("ok", **THOUGHT)
+    for sent in (["q0"], ["q0", "ok", "q1"]):
+        await sidecar.ask(*sent, id="a")
+    upstream.otherwise = strict = Strict(profiles.GROQ)
+    reply = await sidecar.ask("q0", "ok", "q1", "ok", "q2", id="a")
+    assert (reply.status, len(strict.refusals)) == (200, 1)
+    assert upstream.last.said == ["q1", "ok", "q2"]
+
+
+async def test_calls_of_a_prompt_that_is_cut_keep_the_reasoning_that_the_client_sends(
+    start: Start, upstream: Upstream
+):
+    upstream.otherwise = Strict(profiles.DEEPSEEK)
+    sidecar = await start(trim={"max_input_tokens": 1000}, upstream_agent=True)
+    told: list[Any] = []
+    for at in range(3):
+        id = f"callno00{at}"
+        told += [user(f"q{at}"), calls(call(id), **THOUGHT), result(id, "word " * 300), answer("42")]
+    reply = await sidecar.ask(*told, user("and?"), id="a", tools=TOOLS)
+    assert reply.status == 200
+    assert int(reply.headers["X-Sidecar-Shortened"]) > 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_is_refused_at_random_of_what_only_we_add_the_client_never_sees(
     start: Start, upstream: Upstream, seed: int
