@@ -20,6 +20,7 @@ The map, each module above those that use it:
     encrypted     `./dev bench encrypted`: what encryption costs
     crash      `./dev bench crash`: what a thousand `kill -9` lose; the rounds are those of tests/crash
     postgres   `./dev bench postgres`: what a request costs in PostgreSQL, and what a chat takes up there
+    recall/    `./dev bench recall`: what of a chat that was cut comes back when it is asked for
     replicas   `./dev bench replicas`: the same with two sidecars on one PostgreSQL, and that killed too
     speed/     `./dev bench speed`: what the sidecar costs beside a proxy that does nothing
     guard      `./dev bench guard`: how many bytecodes a request takes; the counting is in tests/guard

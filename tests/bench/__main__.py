@@ -22,6 +22,7 @@ from tests.bench import (
     stripped,
 )
 from tests.bench.engine import NoEngine
+from tests.bench.recall import run as recall
 from tests.bench.speed import run as speed
 
 _MEASURES = {
@@ -30,6 +31,7 @@ _MEASURES = {
     "full": full.main,
     "estimate": estimate.main,
     "slots": slots.main,
+    "recall": recall.main,
     "crash": crash.main,
     "postgres": postgres.main,
     "replicas": replicas.main,
