@@ -23,12 +23,14 @@ _THINKS = 12  # pieces of the stream
 
 
 @asynccontextmanager
-async def reshaped(engine: str) -> AsyncIterator[str]:
-    """Its address while the body runs."""
+async def reshaped(engine: str, seen: list[bytes] | None = None) -> AsyncIterator[str]:
+    """Its address while the body runs. The bodies of all requests are put into `seen`."""
     async with unkept() as http:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             sent = await request.read()
+            if seen is not None and sent:
+                seen.append(sent)
             headers = {"Content-Type": request.headers.get("Content-Type", "")}
             async with http.request(
                 request.method, engine + request.path, data=sent, headers=headers

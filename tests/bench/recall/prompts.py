@@ -18,7 +18,7 @@ from sidecar.prompt.weights import DEFAULT_WEIGHTS
 from tests.bench.recall.talk import Message
 from tests.proxy.mock_upstream import Upstream
 
-__all__ = ["Prompt", "sent", "text_of"]
+__all__ = ["Prompt", "sent", "text_of", "tokens_of"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -73,6 +73,11 @@ def text_of(message: Mapping[str, object]) -> str:
     return json.dumps(message, ensure_ascii=False)
 
 
+def tokens_of(messages: Sequence[Message]) -> int:
+    """The sidecar's own estimate, which nothing has taught."""
+    return sum(DEFAULT_WEIGHTS.tokens(measure(msgspec.json.encode(each))) for each in messages)
+
+
 async def sent(
     http: aiohttp.ClientSession, url: str, upstream: Upstream, messages: Sequence[Message], *, id: str
 ) -> Prompt:
@@ -85,7 +90,7 @@ async def sent(
     received = upstream.requests[-1].json["messages"]
     upstream.requests.clear()
     quoting = [each for each in received if text_of(each).startswith(HEADING)]
-    return Prompt(received, sum(map(_tokens, received)), sum(map(_tokens, quoting)))
+    return Prompt(received, tokens_of(received), tokens_of(quoting))
 
 
 def _behind(role: str, called: Sequence[str]) -> tuple[str, ...]:
@@ -93,7 +98,3 @@ def _behind(role: str, called: Sequence[str]) -> tuple[str, ...]:
     if role == "assistant":
         return ("tool",) if called else ("user",)
     return ("tool", "assistant") if role == "tool" else ("assistant",)
-
-
-def _tokens(message: Message) -> int:
-    return DEFAULT_WEIGHTS.tokens(measure(msgspec.json.encode(message)))

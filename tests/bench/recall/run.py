@@ -11,7 +11,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.recall import kinds, locomo
+from tests.bench.asking import unkept
+from tests.bench.recall import kinds, locomo, model
 from tests.bench.recall.talk import KINDS
 from tests.bench.scenes import table
 from tests.bench.started import sidecar
@@ -31,7 +32,20 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument("--locomo", type=Path, metavar="PATH", help="ask about LoCoMo's talks instead")
     parser.add_argument("--talks", type=int, default=3, help="of LoCoMo; there are ten")
     parser.add_argument("--budgets", nargs="+", type=int, default=_BUDGETS, help="of LoCoMo's prompts")
+    parser.add_argument(
+        "--engine",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="ask a real model instead: that of a llama.cpp at this address, which has a small window, or"
+        " the bench's own, which knows little",
+    )
+    parser.add_argument("--runs", nargs="+", choices=model.RUNS, default=list(model.RUNS))
+    parser.add_argument("--planted", type=int, default=7, help="questions of each kind for the model")
     given = parser.parse_args(arguments)
+    if given.engine is not None:
+        await _model(folder, given)
+        return
     async with AsyncExitStack() as stack:
         upstream = Upstream()
         await upstream.start()
@@ -82,6 +96,16 @@ async def _locomo(measure: _Measure, given: argparse.Namespace) -> None:
             print(*rows[-1], sep="   ", flush=True)
     print(f"\n{table(locomo.COLUMNS, rows)}\n")
     _print_faults(faults)
+
+
+async def _model(folder: Path, given: argparse.Namespace) -> None:
+    rows = []
+    async with unkept() as http, model.answering(given.engine, folder) as address:
+        for name in given.runs:
+            played = await model.played(http, address, folder, name, given.share, given.planted)
+            rows.append(played.row(name))
+            print(*rows[-1], sep="   ", flush=True)
+    print(f"\n{table(model.COLUMNS, rows)}\n")
 
 
 def _print_faults(faults: Sequence[str]) -> None:

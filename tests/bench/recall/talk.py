@@ -18,7 +18,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KINDS", "LANGUAGES", "Message", "Question", "Talk", "read"]
+__all__ = ["KINDS", "LANGUAGES", "Message", "Question", "Talk", "read", "small_talk"]
 
 Message = dict[str, Any]
 Turn = list[Message]
@@ -60,7 +60,7 @@ class Talk:
 
     def history(self, question: Question) -> list[Message]:
         """All messages, up to the question."""
-        opening, *between = _small_talk()
+        opening, *between = _small_turns()
         tail = between[-_TAIL:]
         behind = [*self.lately, tail.pop()]
         turns = [opening]
@@ -83,7 +83,12 @@ def read(kind: str) -> Talk:
     )
 
 
-def _small_talk() -> list[Turn]:
+def small_talk() -> list[str]:
+    """What the user says in all the small talk."""
+    return [each["user"] for each in _entries("small-talk")[1:]]
+
+
+def _small_turns() -> list[Turn]:
     return [_turn(0, each, iter(())) for each in _entries("small-talk")[1:]]
 
 

@@ -8,8 +8,9 @@ from aiohttp import ClientSession
 from sidecar.server.serve import running
 from sidecar.settings import Settings
 from tests.bench.recall.kinds import asked, row
+from tests.bench.recall.model import is_right
 from tests.bench.recall.prompts import Prompt, text_of
-from tests.bench.recall.talk import KINDS, read
+from tests.bench.recall.talk import KINDS, Question, read
 from tests.proxy.mock_upstream import Upstream
 
 ASKED = {"role": "user", "content": "?"}
@@ -39,6 +40,12 @@ def test_a_prompt_tells_what_it_holds_and_in_which_order():
     assert not prompt.prefers("old", ["new"])
     assert prompt.prefers("new", ["old"])
     assert prompt.prefers("old", ["newer"])
+
+
+def test_an_answer_is_right_in_other_order_and_spelling():
+    question = Question("When?", ("14 March 2031", "1,249"))
+    assert is_right(question, "On march 14, 2031, for 1249 euros.")
+    assert not is_right(question, "On April 14, 2031, for 1249 euros.")
 
 
 @pytest.mark.parametrize(
