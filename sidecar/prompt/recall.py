@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 
-from sidecar.conversation.measure import measure, measure_of_tools
+from sidecar.conversation.measure import measure_of_tools, measured
 from sidecar.conversation.message import encode, visible_text
 from sidecar.prompt.fit import Fitted, Full
 from sidecar.prompt.rebuild import Outgoing
@@ -132,29 +132,39 @@ class _Quoting:
     ) -> None:
         self._line, self._index, self._weights = line, index, weights
         self._within = index.within(turns.start, turns.stop)
-        scores = index.scores(asked, turns.stop)
-        self._scores = {at: score for at, score in scores.items() if at in self._within}
-        self._ranked = sorted(self._scores, key=lambda at: (-self._scores[at], -at))
+        found = index.scores(asked, turns.stop)
+        for at in range(self._within.start):  # the first turn stays, and is short
+            found.pop(at, None)
+        self._best = max(found.values(), default=0.0)
+        worth = self._best * _WORTH
+        ranked = sorted([(score, at) for at, score in found.items() if score >= worth], reverse=True)
+        self._ranked = [at for _, at in ranked]
         self._texts: dict[int, str] = {}
+        self._costs: dict[int, int] = {}
 
     def in_room(self, room: int) -> Recalled | None:
         """The turn that quotes the best of them in so many tokens."""
         chosen: set[int] = set()
         left = room - self._tokens(HEADING) - self._tokens(ANSWER)
-        best = self._scores[self._ranked[0]] if self._ranked else 0.0
         for at in self._ranked:
-            if left < _MIN_ROOM or self._scores[at] < best * _WORTH:
+            if left < _MIN_ROOM:
                 break
             for group in ((at - 1, at, at + 1), (at,)):
                 new = [each for each in group if each in self._within and each not in chosen]
-                cost = sum(self._tokens(f"assistant: {self._text(each)}") for each in new)
+                cost = sum(map(self._cost, new))
                 if cost <= left:
                     chosen.update(new)
                     left -= cost
                     break
-        return self._turn(sorted(chosen), best) if chosen else None
+        return self._turn(sorted(chosen)) if chosen else None
 
-    def _turn(self, chosen: list[int], best: float) -> Recalled:
+    def _cost(self, at: int) -> int:
+        """The tokens of a passage where it is quoted."""
+        if at not in self._costs:
+            self._costs[at] = self._tokens(f"assistant: {self._text(at)}")
+        return self._costs[at]
+
+    def _turn(self, chosen: list[int]) -> Recalled:
         quotes: list[str] = []
         messages: list[int] = []
         for message, numbers in groupby(chosen, key=lambda at: self._index.passage(at).message):
@@ -164,7 +174,7 @@ class _Quoting:
             quotes.append(f"{self._line[message].role}: {self._quoted(list(numbers))}")
         asked = encode({"role": "user", "content": "\n".join((HEADING, "", *quotes))})
         noted = encode({"role": "assistant", "content": ANSWER})
-        return Recalled((Outgoing("user", asked), Outgoing("assistant", noted)), tuple(messages), best)
+        return Recalled((Outgoing("user", asked), Outgoing("assistant", noted)), tuple(messages), self._best)
 
     def _quoted(self, numbers: list[int]) -> str:
         """These passages of one message, and a mark for what is left out between them and at either end."""
@@ -185,9 +195,10 @@ class _Quoting:
         return self._whole(passage.message)[passage.start : passage.end].strip()
 
     def _whole(self, message: int) -> str:
-        if message not in self._texts:
-            self._texts[message] = told(self._line[message])
-        return self._texts[message]
+        text = self._texts.get(message)
+        if text is None:
+            text = self._texts[message] = told(self._line[message])
+        return text
 
     def _tokens(self, text: str) -> int:
-        return self._weights.tokens(measure(encode({"role": "user", "content": text})))
+        return self._weights.tokens(measured({"role": "user", "content": text}))

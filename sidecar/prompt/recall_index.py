@@ -13,7 +13,6 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, islice
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ _LONGEST_PASSAGE = 800  # characters: about 200 tokens
 _MOST_OF_A_MESSAGE = 100_000  # characters of it that are looked at; what is longer is a file
 _COMMON = 0.3  # a word in more than this share of the passages tells none from another
 _FEW = 12  # passages, of which none is common
-_MOST_LOOKED_AT = 1000  # postings in all for one question, those of the rarest words first
+_MOST_LOOKED_AT = 500  # postings in all for one question, those of the rarest words first
 _K1, _B = 1.2, 0.75
 _TIMES_BITS = 6
 _MOST_TIMES = (1 << _TIMES_BITS) - 1
@@ -46,16 +45,15 @@ class Passage(NamedTuple):
 class RecallIndex:
     """The words of the messages of a line, from its first one on. Grows at its end; nothing is taken out."""
 
-    __slots__ = ("_counts", "_ends", "_messages", "_normed", "_places", "_postings", "_starts", "messages")
+    __slots__ = ("_ends", "_messages", "_places", "_postings", "_starts", "_totals", "_windows", "messages")
 
     def __init__(self) -> None:
         self.messages = 0
         self._postings: dict[str, array[int]] = {}
         self._messages, self._starts, self._ends = array("I"), array("I"), array("I")
-        #: How many words each passage has; what BM25 made of that the last time.
-        self._counts = array("I")
+        #: How many words there are up to each passage, and how many it has together with its neighbours.
+        self._totals, self._windows = array("Q", (0,)), array("I")
         self._places = 0
-        self._normed: list[float] = []
 
     @property
     def size(self) -> int:
@@ -73,13 +71,21 @@ class RecallIndex:
             self._messages.append(self.messages)
             self._starts.append(start)
             self._ends.append(end)
-            self._counts.append(times.total())
+            self._count(times.total())
             for word, count in times.items():
                 self._postings.setdefault(word, array("I")).append(
                     at << _TIMES_BITS | min(count, _MOST_TIMES)
                 )
             self._places += len(times)
         self.messages += 1
+
+    def _count(self, more: int) -> None:
+        """The number of words of the next passage."""
+        totals, windows = self._totals, self._windows
+        if windows:
+            windows[-1] += more
+        totals.append(totals[-1] + more)
+        windows.append(totals[-1] - totals[max(0, len(totals) - 3)])
 
     def passage(self, at: int) -> Passage:
         """The passage of this number."""
@@ -97,35 +103,30 @@ class RecallIndex:
         """
         found: dict[int, float] = {}
         count = bisect_left(self._messages, until)
-        if not count:
+        if not count or not self._totals[count]:
             return found
-        lengths = self._lengths(count)
+        windows = self._windows[:count]
+        windows[-1] = self._totals[count] - self._totals[max(0, count - 2)]
+        least, each_word = _K1 * (1 - _B), _K1 * _B * count / (3 * self._totals[count])
         for word, postings in self._looked_for(question, count):
             around: dict[int, int] = {}
+            get = around.get
             for posting in postings:
                 at, times = posting >> _TIMES_BITS, posting & _MOST_TIMES
-                around[at] = around.get(at, 0) + times
-                around[at - 1] = around.get(at - 1, 0) + times
-                around[at + 1] = around.get(at + 1, 0) + times
+                around[at] = get(at, 0) + times
+                around[at - 1] = get(at - 1, 0) + times
+                around[at + 1] = get(at + 1, 0) + times
             around.pop(-1, None)
             around.pop(count, None)
             rarity = question[word] * math.log(1 + (count - len(around) + 0.5) / (len(around) + 0.5))
             for at, times in around.items():
-                found[at] = found.get(at, 0.0) + rarity * times / (times + lengths[at])
+                gained = rarity * times / (times + least + each_word * windows[at])
+                found[at] = found[at] + gained if at in found else gained
         return found
-
-    def _lengths(self, count: int) -> list[float]:
-        """What BM25 makes of the length of each passage with its neighbours; anew where there are others."""
-        if len(self._normed) != count:
-            counts = self._counts[:count]
-            usual = sum(counts) / count
-            three = zip(chain((0,), counts), counts, chain(islice(counts, 1, None), (0,)), strict=False)
-            self._normed = [_K1 * (1 - _B + _B * sum(each) / (3 * usual)) for each in three]
-        return self._normed
 
     def _looked_for(self, question: Iterable[str], count: int) -> list[tuple[str, array[int]]]:
         """The words of the question that tell passages apart, with where they stand: the rarest first, as
-        many as can be afforded."""
+        many as can be afforded; of one that stands in too many places alone, the latest."""
         common = count if count <= _FEW else int(count * _COMMON)
         known = []
         for word in question:
@@ -135,10 +136,10 @@ class RecallIndex:
         taken: list[tuple[str, array[int]]] = []
         left = _MOST_LOOKED_AT
         for size, word, postings in sorted(known, key=itemgetter(0, 1)):
-            left -= size
-            if size > common or (left < 0 and taken):
+            if size > common or (size > left and taken):
                 break
-            taken.append((word, postings[:size]))
+            taken.append((word, postings[max(0, size - left) : size]))
+            left -= size
         return taken
 
 

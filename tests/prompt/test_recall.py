@@ -199,3 +199,28 @@ def test_a_question_of_many_words_is_looked_up_by_the_rarest():
         index.add(f"word{at % 5} common{at % 4} {'rare' if at == 1500 else 'usual'}")
     found = index.scores(dict.fromkeys(("rare", *(f"word{at}" for at in range(5))), 1.0), 3000)
     assert max(found, key=lambda at: found[at]) in (1499, 1500, 1501)
+
+
+def test_a_word_that_stands_in_too_many_places_is_looked_up_where_it_stood_last():
+    index = RecallIndex()
+    for at in range(3000):
+        index.add(f"word{at % 4} again")
+    found = index.scores({"word1": 1.0}, 3000)
+    assert 2997 in found
+    assert len(found) <= 1500
+    assert min(found) > 900
+
+
+def test_how_long_the_neighbours_of_the_last_passage_are_does_not_hang_on_what_comes_behind_it():
+    exact, longer = RecallIndex(), RecallIndex()
+    for at in range(20):
+        exact.add(f"number{at} of many")
+        longer.add(f"number{at} of many")
+    longer.add("a long tale of something else " * 20)
+    for until in (1, 2, 19, 20):
+        shorter = RecallIndex()
+        for at in range(until):
+            shorter.add(f"number{at} of many")
+        question = {f"number{until - 1}": 1.0}
+        assert longer.scores(question, until) == shorter.scores(question, until)
+    assert exact.scores({"number19": 1.0}, 20) == longer.scores({"number19": 1.0}, 20)
