@@ -95,6 +95,14 @@ _COMMAS = st.sampled_from([",", ", ", " ,", ",\n"])
 _READ = ("model", "max_tokens", "max_completion_tokens", "n")
 
 
+class _Object(dict[str, Any]):
+    """With the values of all its members, also of those whose name comes once more."""
+
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        self.all = [value for _name, value in members]
+
+
 class Wrong(Exception):
     """The plain reader takes it for no request."""
 
@@ -109,7 +117,7 @@ def plain(body: bytes) -> dict[str, Any]:
 
     def an_object(found: list[tuple[str, Any]]) -> dict[str, Any]:
         pairs[:] = found  # of the outermost in the end
-        return dict(found)
+        return _Object(found)
 
     try:
         fields = json.loads(body.decode(), parse_constant=no_number, object_pairs_hook=an_object)
@@ -134,9 +142,9 @@ def _has_too_much(value: Any, levels: int = 200) -> bool:
     while level:
         if any(isinstance(each, float) and abs(each) == float("inf") for each in level):
             return True
-        nested = [each for each in level if isinstance(each, (list, dict))]
+        nested = [each for each in level if isinstance(each, (list, _Object))]
         depth += bool(nested)
-        level = [one for each in nested for one in (each.values() if isinstance(each, dict) else each)]
+        level = [one for each in nested for one in (each.all if isinstance(each, _Object) else each)]
     return depth > levels
 
 
@@ -196,6 +204,7 @@ def test_any_json_is_refused_or_read_as_it_is(body):
 
 @settings(max_examples=100, deadline=None)
 @given(_MEMBERS, _SENT, _SENT, _MEMBERS, _MEMBERS, _SPACE, _COMMAS)
+@example(['"model":{"n":1e999,"n":true}'], ['{"role":"user"}'], [], [], [], "", ",")
 @example([], ['{"role":"user","content":"\\ud83d"}'], [], ['"m\\u0065ssages":[]'], [], "", ",")
 def test_a_request_and_the_next_one_are_read_as_they_are(head, first, more, tail, other, space, comma):
     before = check(_body(head, first, tail, space, comma).encode())

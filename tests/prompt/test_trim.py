@@ -344,10 +344,10 @@ def joined(turns):
 
 
 def took_all(trimmed):
-    """Of all that is left, is there nothing more to make shorter, but for what belongs to the newest turn?"""
+    """Were messages made shorter, and is there nothing more to make shorter but what the newest turn needs?"""
     shape = shape_of(trimmed.kept, trimmed.turns.start)
     old = [at for at in range(shape.first, shape.last_call) if at != shape.newest]
-    return all(
+    return trimmed.shortened > 0 and all(
         shortened(trimmed.kept[at], in_newest_turn=at > shape.newest).raw == trimmed.kept[at].raw
         for at in old
     )
