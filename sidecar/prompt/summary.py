@@ -13,9 +13,9 @@ has to read the same for as long as it is sent.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from sidecar.conversation.message import encode, read
 from sidecar.conversation.records import Summary
@@ -25,10 +25,12 @@ __all__ = [
     "HEADING",
     "PLACE",
     "Front",
+    "HasRole",
     "Missing",
     "clipped",
     "fitting",
     "fronts",
+    "latest_fronts",
     "measure",
     "room",
     "with_summary",
@@ -72,6 +74,15 @@ class Missing:
     told: int
 
 
+class HasRole(Protocol):
+    """A message of a path."""
+
+    @property
+    def role(self) -> str:
+        """Who says it."""
+        ...
+
+
 def fronts(line: Sequence[Outgoing], cut: int, path: Sequence[tuple[str, bytes]]) -> list[Front]:
     """The fronts that end where a turn begins, up to `cut`, the shortest first.
 
@@ -85,6 +96,19 @@ def fronts(line: Sequence[Outgoing], cut: int, path: Sequence[tuple[str, bytes]]
         for place, end in zip(places, ends, strict=False)
         if place and end
     ]
+
+
+def latest_fronts(
+    line: Sequence[Outgoing], roles: Sequence[HasRole], hash_of: Callable[[int], bytes]
+) -> Iterator[Front]:
+    """The same fronts of the whole line, the longest first: whoever stops early has not looked at the rest.
+
+    `roles` has the messages of the path, and `hash_of` tells the hash of one by its place.
+    """
+    places = (at for at in range(len(roles) - 1, 0, -1) if roles[at].role == "user")
+    ends = (at for at in range(len(line) - 1, 0, -1) if line[at].role == "user")
+    for place, end in zip(places, ends, strict=False):
+        yield Front(hash_of(place - 1), place, end)
 
 
 def room(max_tokens: int, limit: int | None) -> int:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan
+from sidecar.exchange.plan import Plan, Thin
 from sidecar.prompt.fit import Fitted, Full
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.recall import MOST_ROOM, Recalled, asked_for, recalled, told
 from sidecar.prompt.recall_index import RecallIndex
-from sidecar.prompt.summary import fronts
+from sidecar.prompt.summary import Front, HasRole, latest_fronts
 from sidecar.prompt.trim import Budget
 from sidecar.proxy.services import Services
-from sidecar.proxy.summary import path_of
 
 __all__ = ["recall", "room_for_recall"]
 
@@ -44,13 +43,36 @@ async def recall(
         return None
     if budget.max_messages is not None and len(full.system) + len(trimmed.kept) + 2 > budget.max_messages:
         return None
-    found = fronts(full.line, trimmed.cut, path_of(call, plan))
-    if not found or found[-1].end != trimmed.cut:
+    roles, hash_of = _path(call, plan)
+    fronts = latest_fronts(full.line, roles, hash_of)
+    cut = next((each for each in fronts if each.end <= trimmed.cut), None)
+    if cut is None or cut.end != trimmed.cut:
         return None
-    line = services.requests.recall.take(found)
-    await _extend(line.index, full.line, trimmed.cut)
-    services.requests.recall.put(found, line)
+    cache, key = services.requests.recall, hash_of(_first_front(roles, cut) - 1)
+    line = cache.take(key, cut, fronts)
+    await _extend(line.index, full.line, cut.end)
+    cache.put(key, cut, line)
     return recalled(full, fitted, most, line.index, asked_for(full.line))
+
+
+def _path(call: ChatCall, plan: Plan) -> tuple[Sequence[HasRole], Callable[[int], bytes]]:
+    """The messages of the path, and what tells the hash of one by its place; see `path_of`."""
+    path = call.chat.path
+    if not isinstance(plan, Thin):
+        return path.messages, path.hashes.__getitem__
+    stored = plan.line
+    hashes: list[bytes] = []
+    last = stored[-1].hash if stored else None
+    for message in path.messages:
+        last = call.chain.hash(last, message.digest)
+        hashes.append(last)
+    count = len(stored)
+    return (*stored, *path.messages), lambda at: stored[at].hash if at < count else hashes[at - count]
+
+
+def _first_front(roles: Sequence[HasRole], cut: Front) -> int:
+    """How many messages the shortest front has, which all branches behind the first answer share."""
+    return next(at for at in range(1, cut.messages + 1) if roles[at].role == "user")
 
 
 async def _extend(index: RecallIndex, line: Sequence[Outgoing], cut: int) -> None:

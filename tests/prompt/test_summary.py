@@ -16,6 +16,7 @@ from sidecar.prompt.summary import (
     clipped,
     fitting,
     fronts,
+    latest_fronts,
     measure,
     room,
     with_summary,
@@ -72,6 +73,15 @@ class TestFronts:
         one, two = (fronts(line_of(*chat), 4, path_of(*chat)) for chat in (CHAT, other))
         assert one[0] == two[0]
         assert one[1].hash != two[1].hash
+
+    @given(st.lists(st.sampled_from((1, 2, 3)), min_size=1, max_size=9), st.booleans())
+    def test_the_latest_first_they_are_the_same(self, steps, greeted):
+        chat = [says("Welcome!")] if greeted else []
+        for at, count in enumerate(steps):
+            chat += [user(f"q{at}"), *(says(f"a{at}.{step}") for step in range(count))]
+        path = request(*chat).path
+        found = fronts(line_of(*chat), len(chat), path_of(*chat))
+        assert list(latest_fronts(line_of(*chat), path.messages, path.hashes.__getitem__)) == found[::-1]
 
     @given(st.integers(1, 12), st.integers(1, 6))
     def test_the_cut_of_a_trim_always_ends_a_front(self, turns, most):
