@@ -1,4 +1,5 @@
--- Takes a store in a file back from schema 7 to schema 6, for a sidecar of before: nothing of it is lost.
+-- Takes a store in a file back from schema 7 to schema 6, for a sidecar of before: nothing of it is lost. From
+-- schema 8 `sqlite_schema_7.py` goes first.
 --
 -- Stop every sidecar on the file, make a copy of it (`sidecar backup FILE`), then
 --

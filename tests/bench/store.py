@@ -4,30 +4,24 @@
 messages and stores of a thousand to a million conversations. CPU time of all threads, and wall-clock time,
 which is that of the disk's sync; the medians. `written`: the pages that a turn writes (`written.py`).
 `exchange`: what it costs more to keep with a turn what was done to its request, and the bytes that takes.
-`size`: a thousand turns of a typical Open WebUI chat, and what packing its larger messages would save and
-cost. They are not packed: images hardly get smaller, so that a fifth of the file would be saved, with zlib
-for half as much work again to record a turn; as bytes and not as base64 images would save a seventh. zstd is
-ten times as fast, but a library more until Python 3.14 has it.
+`size`: a thousand turns of a typical Open WebUI chat: what its messages are as JSON, and what they take up,
+since the larger ones are kept smaller (`sidecar/store/sqlite/bodies.py`). zstd would be ten times as fast as
+zlib, but a library more until Python 3.14 has it.
 """
 
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import time
-import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 from sidecar.conversation.tree import Node
 from sidecar.store import SQLiteStore
+from sidecar.store.sqlite.bodies import stored_body
 from tests.bench import typical
 from tests.bench.filled import fill
 from tests.bench.scenes import table
@@ -40,7 +34,6 @@ __all__ = ["main"]
 _WARM = 50  # requests that are not counted
 _LENGTHS = (10, 100, 1_000, 10_000)
 _SYSTEM = b'[{"role":"system","content":"%s"}]' % (b"You are a helpful assistant. " * 40)
-_LARGE = 4096  # bytes from which on a message would be packed
 
 
 async def main(arguments: list[str], folder: Path) -> None:
@@ -146,46 +139,17 @@ async def _sizes(folder: Path, chats: int) -> None:
             spent.append((await _timed(partial(store.record, added)))[0])
             bodies += zip(part.kinds, (node.body for node in part.nodes), strict=True)
     await store.close()
-    with closing(sqlite3.connect(file)) as connection:
-        count, size = (connection.execute(f"PRAGMA page_{each}").fetchone()[0] for each in ("count", "size"))
-    sums = Counter[str]()
+    sums, kept = Counter[str](), Counter[str]()
+    packing = time.thread_time_ns()
+    for kind, body in bodies:
+        kept[kind] += len(stored_body(body))
+    packing = time.thread_time_ns() - packing
     for kind, body in bodies:
         sums[kind] += len(body)
-    sums["rows, hashes, indexes"] = count * size - sums.total()
-    sums["the file"] = count * size
-    rows = [[kind, f"{found / len(spent) / 1000:.2f} MB"] for kind, found in sums.items()]
-    print(f"{table(['1,000 turns of a typical chat', 'on disk'], rows)}\n")
-    large = [body for _kind, body in bodies if len(body) > _LARGE]
-    print(f"to record a turn: {median(spent):,.0f} µs of CPU")
-    print(f"{len(large)} of {len(bodies)} messages are larger than {_LARGE} bytes\n")
-    rows = [_packed(each, large, count * size, len(spent)) for each in _ways()]
-    print(table(["packing those", "saves of them", "of the file", "µs for a turn", "µs to read one"], rows))
-
-
-@dataclass
-class _Way:
-    name: str
-    pack: Callable[[bytes], bytes]
-    unpack: Callable[[bytes], bytes]
-
-
-def _ways() -> list[_Way]:
-    ways = [_Way(f"zlib {level}", partial(zlib.compress, level=level), zlib.decompress) for level in (1, 6)]
-    if find_spec("zstandard") is not None:  # no dependency of ours: measured where it happens to be
-        zstandard = import_module("zstandard")
-        compressor, decompressor = zstandard.ZstdCompressor(3), zstandard.ZstdDecompressor()
-        ways.append(_Way("zstd 3", compressor.compress, decompressor.decompress))
-    return ways
-
-
-def _packed(way: _Way, large: list[bytes], file: int, turns: int) -> list[str]:
-    begun = time.thread_time_ns()
-    packed = [way.pack(body) for body in large]
-    between = time.thread_time_ns()
-    for body in packed:
-        way.unpack(body)
-    end = time.thread_time_ns()
-    before = sum(map(len, large))
-    saved = before - sum(map(len, packed))
-    cost = f"{(between - begun) / 1000 / turns:,.0f}", f"{(end - between) / 1000 / len(large):,.0f}"
-    return [way.name, f"{saved / before:.0%}", f"{saved / file:.0%}", *cost]
+    size = file.stat().st_size
+    kept["rows, hashes, indexes"] = size - kept.total()
+    sums["the file"], kept["the file"] = sums.total(), size
+    rows = [[kind, *(f"{each[kind] / len(spent) / 1000:.2f} MB" for each in (sums, kept))] for kind in kept]
+    print(f"{table(['1,000 turns of a typical chat', 'as JSON', 'on disk'], rows)}\n")
+    each = packing / 1000 / len(spent)
+    print(f"to record a turn: {median(spent):,.0f} µs of CPU; packing is {each:,.0f} of the mean")

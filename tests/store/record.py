@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
+from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tests.store.trees import chat, question, reply, talk, thread, update
 
 FOLDER = Path(__file__).parent / "recorded"
 SECRET = bytes(range(32))
+# Said in the second conversation alone. Since schema 8 it is kept smaller.
+_LARGE = (f"{'so it is ' * 200} data:image/png;base64,{b64encode(SECRET * 40).decode()}",)
 
 
 async def fill(file: Path) -> None:
@@ -46,7 +49,7 @@ async def fill(file: Path) -> None:
         await store.record(update(about, system=system))
         await store.add_summary(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)
-        await store.record(update(nameless, *chat("hi", "ho", tenant=tenant)))
+        await store.record(update(nameless, *chat("hi", "ho", *_LARGE[: at - 1], tenant=tenant)))
     await store.save_learned("tokens:demo", b'{"a":1}')
     await store.close()
 

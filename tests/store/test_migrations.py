@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sqlite3
 import threading
 from contextlib import closing
@@ -18,7 +19,8 @@ from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
 from tests.store.trees import TENANT, chat, question, talk, thread, update
 
-BACK = Path(__file__).parents[2] / "config" / "sqlite-schema-6.sql"
+CONFIG = Path(__file__).parents[2] / "config"
+BACK = CONFIG / "sqlite-schema-6.sql"
 SECOND = """
     -- A comment; with a semicolon.
     CREATE TABLE later (value TEXT);
@@ -39,6 +41,10 @@ def connection(tmp_path):
 def tables(connection):
     found = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
     return {name for (name,) in found if not name.startswith("sqlite_")}
+
+
+def back_to_7(file):
+    runpy.run_path(str(CONFIG / "sqlite_schema_7.py"))["main"](file)
 
 
 def version(connection):
@@ -156,7 +162,7 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
     file, crowd = str(tmp_path / "sidecar.db"), [question(f"{number}") for number in range(70)]
     store = SQLiteStore(file)
     await store.open()
-    nodes = chat("hi", "hello", "and?", "so")
+    nodes = chat("hi", "hello", "and?" * 1000, "so")
     roots = [thread(root, updated_at=float(at)) for at, root in enumerate(crowd)]
     wholes = [
         Snapshot(talk("conv_1"), tuple(nodes), ((b"e" * 16, nodes[1].id),)),
@@ -166,6 +172,9 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
         await store.add_snapshot(whole)
     await store.close()
 
+    back_to_7(file)
+    kept = [body for (body,) in connection.execute("SELECT body FROM message ORDER BY number")]
+    assert kept == [node.body for whole in wholes for node in whole.nodes]
     connection.executescript(BACK.read_text("utf-8"))
     with closing(sqlite3.connect(":memory:")) as plain:
         plain.executescript("".join(sql for number, sql in migrations() if number <= 6))
@@ -209,6 +218,16 @@ def test_the_script_leaves_a_file_of_another_schema_alone(connection, monkeypatc
 
     connection.rollback()
     assert (version(connection), shape(connection)) == (5, before)
+
+
+@pytest.mark.parametrize("number", [7, 9])
+def test_only_a_file_of_schema_8_is_taken_back_to_schema_7(tmp_path, connection, number):
+    connection.execute(f"PRAGMA user_version = {number}")
+
+    with pytest.raises(SystemExit, match=f"has schema {number}, and only schema 8"):
+        back_to_7(str(tmp_path / "sidecar.db"))
+
+    assert version(connection) == number
 
 
 def test_a_second_start_waits_until_the_first_has_migrated(tmp_path, connection, monkeypatch):

@@ -10,12 +10,13 @@ import pytest
 from sidecar.commands.verify import wrongs
 from sidecar.conversation.identity import tenant_of
 from sidecar.conversation.records import Summary
-from sidecar.conversation.tree import Conversation, Node
+from sidecar.conversation.tree import Conversation
 from sidecar.export import as_json, as_markdown
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
-from sidecar.store.sqlite.nodes import NODE
+from sidecar.store.sqlite.bodies import body_of
+from sidecar.store.sqlite.nodes import NODE, node_of
 from tests.store.record import FOLDER, SECRET, exchange
 from tests.store.trees import chat, question, talk, thread, update
 
@@ -41,7 +42,7 @@ def export_of_that_time(connection):
         rows = connection.execute(
             f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number", (number,)
         )
-        nodes = [Node(*row) for row in rows]
+        nodes = [node_of(row) for row in rows]
         lines.append(as_json(Conversation(*about), nodes) + as_markdown(Conversation(*about), nodes))
     return lines
 
@@ -91,6 +92,13 @@ async def check_tips(store, tenant, id):
             assert (await store.find(tenant, [id], [node.hash])).is_tip is (node.id not in parents)
         (about,) = [each async for each in store.conversations(id)]
         await store.record(update(about, question("and more?", tree[1], tenant=tenant)))
+
+
+def test_the_recording_of_schema_8_holds_a_packed_body(file):
+    restore(file, 8)
+    with closing(sqlite3.connect(file)) as connection:
+        bodies = [body for (body,) in connection.execute("SELECT body FROM message")]
+    assert [len(body_of(body)) > 2 * len(body) > 1000 for body in bodies if body_of(body) != body] == [True]
 
 
 @every_schema

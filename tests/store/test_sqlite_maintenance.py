@@ -167,9 +167,9 @@ async def test_a_deletion_that_was_broken_off_is_found_by_nobody_and_ended_by_th
 
 
 async def test_a_deletion_goes_in_steps_between_which_others_record(store):
-    large = [question("x" * 1_000_000)]
+    large = [question("x" * 1_100_000)]  # too large to be kept smaller
     for _ in range(11):
-        large.append(reply("y" * 1_000_000, large[-1]))
+        large.append(reply("y" * 1_100_000, large[-1]))
     await store.record(update(talk(), *large))
     steps = 0
     deleting = asyncio.ensure_future(store.delete("conv_1"))

@@ -4,6 +4,7 @@ file_locks   the append lock among processes that share a file
 worker       a thread with a connection of its own: group commit for writing, a queue for reading
 reopen       reopens a file whose reads fail
 tip_cache    the newest message of each conversation that this process recorded last, in memory
+bodies       the body of a message, a large one smaller
 nodes        nodes in the file's tables, and what is kept so that they are found
 threads      what roots are known by, likewise
 maintenance  listing, deleting, copying and re-encrypting

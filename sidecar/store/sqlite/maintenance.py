@@ -20,11 +20,12 @@ from typing import Any, TypeVar
 from msgspec.structs import astuple
 
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
-from sidecar.conversation.tree import HASH_SIZE, Conversation, Node
+from sidecar.conversation.tree import HASH_SIZE, Conversation
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
-from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget
+from sidecar.store.sqlite.bodies import stored_body
+from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget, node_of
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
@@ -297,7 +298,7 @@ def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
     number = row[:1]
     return Snapshot(
         conversation=conversation_of(row),
-        nodes=tuple(Node(*each) for each in connection.execute(_NODES, number)),
+        nodes=tuple(node_of(each) for each in connection.execute(_NODES, number)),
         echoes=tuple(connection.execute(_ECHOES, number)),
         system=connection.execute(_SYSTEM, number).fetchone(),
         summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
@@ -339,7 +340,7 @@ def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite
     )
     connection.executemany(
         "UPDATE message SET body = ?, usage = ? WHERE conversation = ? AND id = ?",
-        [(node.body, node.usage, number, node.id) for node in new.nodes],
+        [(stored_body(node.body), node.usage, number, node.id) for node in new.nodes],
     )
     if new.system is not None:
         connection.execute(_PUT_SYSTEM, (number, *new.system))

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
 
 from sidecar.conversation.tree import HASH_SIZE, Node, stored_values
+from sidecar.errors import StoreUnavailable
+from sidecar.store.sqlite.bodies import body_of, stored_body
 
-__all__ = ["ADD_NEWEST", "NODE", "add_echoes", "add_nodes", "forget", "is_tip"]
+__all__ = ["ADD_NEWEST", "NODE", "add_echoes", "add_nodes", "forget", "is_tip", "node_of"]
 
 #: In the order of the fields of `Node`.
 NODE = (
@@ -33,6 +38,16 @@ DROP_TIP = "DELETE FROM tip WHERE conversation = ? AND message = ?"
 ADD_NEWEST = "UPDATE conversation SET newest = ? WHERE number = ?"
 
 
+def node_of(row: Sequence[Any]) -> Node:
+    """The node of a row of `NODE`. Raises `StoreUnavailable` if its body is damaged."""
+    node = Node(*row)
+    try:
+        body = body_of(node.body)
+    except ValueError as error:
+        raise StoreUnavailable(f"the body of b2:{row[0].hex()} is not what was written there") from error
+    return node if body is node.body else replace(node, body=body)
+
+
 def add_nodes(
     connection: sqlite3.Connection,
     conversation: int,
@@ -45,9 +60,7 @@ def add_nodes(
 
     `newest`: the one before. `is_known_by`: the conversation is asked for by what it holds.
     """
-    added = [
-        node for node in nodes if connection.execute(ADD_NODE, (conversation, *stored_values(node))).rowcount
-    ]
+    added = [node for node in nodes if connection.execute(ADD_NODE, (conversation, *_kept(node))).rowcount]
     if is_known_by:
         connection.executemany(ADD_KNOWN_BY, _keys(conversation, nodes))
     if not added:
@@ -87,6 +100,11 @@ def is_tip(connection: sqlite3.Connection, conversation: int, newest: bytes | No
 def forget(connection: sqlite3.Connection, conversation: int, hashes: Iterable[bytes]) -> None:
     """A conversation that is being deleted is no longer known by these."""
     connection.executemany(DROP_KNOWN_BY, [(hash, conversation) for hash in hashes])
+
+
+def _kept(node: Node) -> tuple[object, ...]:
+    body = stored_body(node.body)
+    return stored_values(node if body is node.body else replace(node, body=body))
 
 
 def _keys(conversation: int, nodes: Sequence[Node]) -> list[tuple[bytes, int]]:

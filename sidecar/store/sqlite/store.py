@@ -25,7 +25,7 @@ from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_from_row
 from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import FileLocks
 from sidecar.store.sqlite.maintenance import CONVERSATION, Maintenance, conversation_of
-from sidecar.store.sqlite.nodes import NODE, is_tip
+from sidecar.store.sqlite.nodes import NODE, is_tip, node_of
 from sidecar.store.sqlite.record import alike, record
 from sidecar.store.sqlite.reopen import Reopener, ReopeningWorker
 from sidecar.store.sqlite.threads import find_threads
@@ -151,13 +151,13 @@ class SQLiteStore(Maintenance):
             if not found:
                 return []
             values = {"conversation": found[0], "id": node}
-            return [Node(*row) for row in connection.execute(_PATH, values)]
+            return [node_of(row) for row in connection.execute(_PATH, values)]
 
         return await self._reader.do(read)
 
     async def tree(self, conversation: str) -> list[Node]:
         return await self._reader.do(
-            lambda reader: [Node(*row) for row in reader.execute(_TREE, (conversation,))]
+            lambda reader: [node_of(row) for row in reader.execute(_TREE, (conversation,))]
         )
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
@@ -316,11 +316,11 @@ def _find(
 
 
 def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> list[Node]:
-    nodes = [Node(*row) for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))]
+    nodes = [node_of(row) for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))]
     if not nodes:
         echo = connection.execute(_FIND_ECHO, (conversation, hash)).fetchone()
         if echo is not None:
-            nodes = [Node(*row) for row in connection.execute(_FIND_NODE, (conversation, echo[0]))]
+            nodes = [node_of(row) for row in connection.execute(_FIND_NODE, (conversation, echo[0]))]
     return nodes
 
 
