@@ -19,12 +19,13 @@ import zlib
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterator
 
-__all__ = ["PACKED", "body_of", "stored_body"]
+__all__ = ["PACKED", "SMALL", "body_of", "stored_body"]
 
 #: What a packed body begins with. JSON never does.
 PACKED = b"\0pack1"
 _HEAD, _PLACE = struct.Struct(">6scQQ"), struct.Struct(">QQ")
-_SMALL = 1024  # bytes of a body, or of base64 in it, that stay as they are
+#: So many bytes of a body, or of base64 in it, stay as they are, but for a body that begins with `PACKED`.
+SMALL = 1024
 _LARGEST = 1 << 20  # bytes that are compressed: the turns of others wait meanwhile
 _SAMPLE = 16 << 10  # bytes that tell of more than four times as many whether compressing them pays
 _PAYS = 0.7  # of the size; base64 that nobody announced comes down to 0.76
@@ -36,7 +37,7 @@ _PAUSE = 0.00005  # seconds; without one the same thread would go on
 
 def stored_body(body: bytes) -> bytes:
     """What to keep of this body."""
-    if len(body) <= _SMALL and not body.startswith(PACKED):
+    if len(body) <= SMALL and not body.startswith(PACKED):
         return body
     if body.startswith(b"\0") and not body.startswith(PACKED):
         return body  # it is encrypted
@@ -78,7 +79,7 @@ def _split(body: bytes) -> tuple[bytes, list[tuple[int, int]], list[bytes]]:
         at += len(_BEFORE)
         end = body.find(_AFTER, at)
         end = len(body) if end < 0 else end
-        if end - at > _SMALL and (decoded := _decoded(memoryview(body)[at:end])):
+        if end - at > SMALL and (decoded := _decoded(memoryview(body)[at:end])):
             rests.append(body[copied:at])
             length += at - copied
             places.append((length, len(decoded)))
@@ -124,7 +125,7 @@ def _steps(length: int, size: int) -> Iterator[int]:
 
 def _deflated(rest: bytes) -> bytes | None:
     """The same compressed, where that pays."""
-    if not _SMALL < len(rest) <= _LARGEST:
+    if not SMALL < len(rest) <= _LARGEST:
         return None
     if len(rest) > 4 * _SAMPLE and len(zlib.compress(rest[:_SAMPLE], 1)) > _PAYS * _SAMPLE:
         return None

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from sidecar.conversation.tree import HASH_SIZE, Node, stored_values
 from sidecar.errors import StoreUnavailable
-from sidecar.store.sqlite.bodies import body_of, stored_body
+from sidecar.store.sqlite.bodies import PACKED, SMALL, body_of, stored_body
 
 __all__ = ["ADD_NEWEST", "NODE", "add_echoes", "add_nodes", "forget", "is_tip", "node_of"]
 
@@ -55,16 +55,26 @@ def add_nodes(
     nodes: Sequence[Node],
     *,
     is_known_by: bool,
+    is_line: bool = False,
 ) -> tuple[int, bytes | None]:
     """Add those that are not there yet: how many these are, and the tip that is the newest now.
 
-    `newest`: the one before. `is_known_by`: the conversation is asked for by what it holds.
+    `newest`: the one before. `is_known_by`: the conversation is asked for by what it holds. `is_line`: each
+    of them is the parent of the next.
     """
-    added = [node for node in nodes if connection.execute(ADD_NODE, (conversation, *_kept(node))).rowcount]
+    added = []
+    for node in nodes:
+        values = stored_values(node)
+        if len(node.body) > SMALL or node.body.startswith(PACKED):
+            values = stored_values(replace(node, body=stored_body(node.body)))
+        if connection.execute(ADD_NODE, (conversation, *values)).rowcount:
+            added.append(node)
     if is_known_by:
         connection.executemany(ADD_KNOWN_BY, _keys(conversation, nodes))
     if not added:
         return 0, newest
+    if is_line and len(added) == len(nodes) and nodes[0].parent == newest:
+        return len(nodes), nodes[-1].id  # as nearly always: no other is left, and none is gone on from
     ids, followed = {node.id for node in added}, {node.parent for node in added}
     now = added[-1].id  # children come after parents, so nothing follows the last one
     left = ids - followed - {now}
@@ -100,11 +110,6 @@ def is_tip(connection: sqlite3.Connection, conversation: int, newest: bytes | No
 def forget(connection: sqlite3.Connection, conversation: int, hashes: Iterable[bytes]) -> None:
     """A conversation that is being deleted is no longer known by these."""
     connection.executemany(DROP_KNOWN_BY, [(hash, conversation) for hash in hashes])
-
-
-def _kept(node: Node) -> tuple[object, ...]:
-    body = stored_body(node.body)
-    return stored_values(node if body is node.body else replace(node, body=body))
 
 
 def _keys(conversation: int, nodes: Sequence[Node]) -> list[tuple[bytes, int]]:

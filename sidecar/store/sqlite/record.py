@@ -6,12 +6,12 @@ import sqlite3
 from itertools import pairwise
 from typing import Any
 
-from msgspec.structs import astuple, replace
+from msgspec.structs import astuple
 
 from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Conversation
 from sidecar.store.exchanges import row_of
-from sidecar.store.sqlite.maintenance import ADD_EXCHANGE, CONVERSATION, conversation_of
+from sidecar.store.sqlite.maintenance import ADD_EXCHANGE, CONVERSATION
 from sidecar.store.sqlite.nodes import ADD_NEWEST, add_echoes, add_nodes
 from sidecar.store.sqlite.threads import add_thread
 from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
@@ -42,7 +42,11 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
     last = nodes[-1].id if nodes else None
     number, conversation = _keep_conversation(connection, held, update.conversation, last)
     is_known_by = update.conversation.key is None
-    added, newest = add_nodes(connection, number, held[-1] if held else None, nodes, is_known_by=is_known_by)
+    is_line = True
+    for above, below in pairwise(nodes):
+        is_line = is_line and below.parent == above.id
+    before = held[-1] if held else None
+    added, newest = add_nodes(connection, number, before, nodes, is_known_by=is_known_by, is_line=is_line)
     are_new = added == len(nodes)
     if not are_new:  # what is there already may be followed by others
         connection.execute(ADD_NEWEST, (newest, number))
@@ -55,7 +59,7 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
         connection.execute(ADD_EXCHANGE, (number, *row_of(update.exchange)))
     if update.thread is not None:
         add_thread(connection, number, update.thread)
-    if not nodes or not are_new or any(below.parent != above.id for above, below in pairwise(nodes)):
+    if not nodes or not are_new or not is_line:
         return None
     tip = nodes[-1]
     # Under a tip that nothing reads like, nothing reads like a new question either, nor like its answer; a
@@ -67,7 +71,9 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
 
 
 def _is_there(connection: sqlite3.Connection, held: tuple[Any, ...] | None, node: bytes) -> bool:
-    return held is not None and connection.execute(_FIND_PARENT, (held[0], node)).fetchone() is not None
+    if held is None:
+        return False
+    return node == held[-1] or connection.execute(_FIND_PARENT, (held[0], node)).fetchone() is not None
 
 
 def _keep_conversation(
@@ -77,19 +83,14 @@ def _keep_conversation(
     if held is None:
         number = connection.execute(_ADD_CONVERSATION, (*astuple(new), newest)).fetchone()[0]
         return number, new
-    old = conversation_of(held[:-1])
-    now = replace(
-        old,
-        key=old.key if old.key is not None else new.key,
-        updated_at=max(old.updated_at, new.updated_at),
-        tip=new.tip or old.tip,
-        full=old.full or new.full,
-        system=new.system or old.system,
-        weights=new.weights or old.weights,
-    )
-    told = (now.key, now.updated_at, now.full, now.tip, now.system, now.weights)
-    connection.execute(_ADD_TO_CONVERSATION, (*told, newest or held[-1], held[0]))
-    return held[0], now
+    number, id, tenant, key, created_at, updated_at, tip, full, system, weights, before = held
+    key = new.key if key is None else key
+    updated_at = max(updated_at, new.updated_at)
+    tip, full = new.tip or tip, bool(full) or new.full
+    system, weights = new.system or system, new.weights or weights
+    told = (key, updated_at, full, tip, system, weights, newest or before, number)
+    connection.execute(_ADD_TO_CONVERSATION, told)
+    return number, Conversation(id, tenant, key, created_at, updated_at, tip, full, system, weights)
 
 
 def alike(hash: bytes) -> tuple[bytes, bytes]:

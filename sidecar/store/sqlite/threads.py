@@ -44,12 +44,16 @@ ADD_CROWD = "UPDATE thread SET is_crowded = 1 WHERE conversation = ?"
 
 def add_thread(connection: sqlite3.Connection, conversation: int, thread: Thread) -> None:
     """Add what a request told of a root to what is known of it."""
-    _put(connection, ADD_TO_THREAD, (conversation, *row_of(thread)))
+    root, *values = row_of(thread)
+    if not connection.execute(ADD_TO_THREAD, (*values, conversation, root)).rowcount:
+        _begin(connection, conversation, root, values)
 
 
 def replace_thread(connection: sqlite3.Connection, conversation: int, thread: Thread) -> None:
     """Put it in the place of what was known of its root."""
-    _put(connection, ADD_IN_PLACE, (conversation, *row_of(thread)))
+    root, *values = row_of(thread)
+    if not connection.execute(ADD_IN_PLACE, (*values, conversation, root)).rowcount:
+        _begin(connection, conversation, root, values)
 
 
 def find_threads(connection: sqlite3.Connection, conversation: str, limit: int) -> list[Thread]:
@@ -61,11 +65,9 @@ def find_threads(connection: sqlite3.Connection, conversation: str, limit: int) 
     return [thread_of(conversation, row) for row in connection.execute(query, (*found, limit))]
 
 
-def _put(connection: sqlite3.Connection, update: str, values: tuple[object, ...]) -> None:
-    if connection.execute(update, (*values[2:], *values[:2])).rowcount:
-        return
-    number = values[:1]
-    full = connection.execute(FIND_FULL, number).fetchone()
+def _begin(connection: sqlite3.Connection, conversation: int, root: bytes, values: list[object]) -> None:
+    """Add the row of a root that has none."""
+    full = connection.execute(FIND_FULL, (conversation,)).fetchone()
     if full == (0,):  # with this one it is crowded
-        connection.execute(ADD_CROWD, number)
-    connection.execute(ADD_THREAD, (*values, full is not None))
+        connection.execute(ADD_CROWD, (conversation,))
+    connection.execute(ADD_THREAD, (conversation, root, *values, full is not None))
