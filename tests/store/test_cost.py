@@ -14,6 +14,7 @@ from sidecar.store.sqlite import nodes as node_rows
 from sidecar.store.sqlite import record as recording
 from sidecar.store.sqlite import store as sqlite
 from sidecar.store.sqlite import threads as thread_rows
+from tests.bench import typical
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
 # The coverage's tracer would multiply what is measured here.
@@ -198,6 +199,22 @@ async def test_a_turn_writes_so_many_pages_of_the_log_and_no_more(store, tmp_pat
     assert pages == {"mine": pytest.approx(3.5, rel=0.03), None: pytest.approx(4.234375, rel=0.03)}
     tables = {name: await store._reader.do(rows_of(name)) for name in ("known_by", "tip")}
     assert tables == {"known_by": 1000 + 128 * 3, "tip": 0}
+
+
+async def test_a_typical_chat_takes_up_so_many_bytes_and_no_more(store, tmp_path):
+    """20 turns with documents, tools and an image of 150 kB, which is 200 kB of base64."""
+    file, sizes = tmp_path / "sidecar.db", []
+    parts = list(typical.chat(0))
+    for part in ([], parts):
+        for each in part:
+            await store.record(update(talk(tip=each.nodes[-1].id), *each.nodes))
+        await store.purge(compact=False)
+        sizes.append(file.stat().st_size)
+    as_json = sum(len(node.body) for each in parts for node in each.nodes)
+
+    # The words are those of Python's documentation, which other versions have otherwise.
+    assert sizes[1] - sizes[0] == pytest.approx(192_512, rel=0.05)
+    assert as_json == pytest.approx(300_000, rel=0.05)
 
 
 def turn_of(about, tips, id, at):
