@@ -344,7 +344,7 @@ def joined(turns):
 
 
 def took_all(trimmed):
-    """Were messages made shorter, and is there nothing more to make shorter but what the newest turn needs?"""
+    """Were messages made shorter, and is nothing left to make shorter but what the newest turn needs?"""
     shape = shape_of(trimmed.kept, trimmed.turns.start)
     old = [at for at in range(shape.first, shape.last_call) if at != shape.newest]
     return trimmed.shortened > 0 and all(
