@@ -4,9 +4,9 @@ Owned rules: of the turns that the cut dropped, the passages that fit the newest
 question before it, which it may refer to) stand once more, in the order in which they were said, as a turn of
 their own in front of that question: a user's message that quotes them, an answer that takes note. So it is
 valid for templates that want user and assistant in turn, nothing behind it moves, and what stands before it
-stays cached.
+stays cached. What is still shown and tells of the same stands once more behind them (`recall_newer`).
 
-It is a function of the dropped turns, the questions and the room alone: the same bytes on a retry, on every
+It is a function of the line, where it was cut and the room alone: the same bytes on a retry, on every
 replica, and for all steps behind one question. Nothing but what stood in this very line comes in.
 """
 
@@ -21,6 +21,7 @@ from sidecar.conversation.message import encode, visible_text
 from sidecar.prompt.fit import Fitted, Full
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.recall_index import RecallIndex
+from sidecar.prompt.recall_newer import newer
 from sidecar.prompt.weights import Weights
 from sidecar.prompt.words import words
 
@@ -36,9 +37,11 @@ ANSWER = "Noted."
 MOST_ROOM = 4000
 
 _ELLIPSIS = "…"
+_LATER = "later: "
 _MOST_OF_A_QUESTION = 4000  # characters that tell what it asks for
 _BEFORE = 0.3  # what a word of the question before counts
 _ASKS = 4  # words, and beginnings of words, of a question that may refer to the one before
+_COMPARED = 3  # of the best passages with what is still shown
 _MIN_ROOM = 48  # tokens; in less there is no room for a quotation
 _WORTH = 0.3  # of the best passage's score; what is further from it is not what is asked for
 
@@ -110,7 +113,8 @@ def recalled(
     behind = sum(each.tokens(weights) for each in trimmed.kept[place + 1 :])
     free = max(0, most - trimmed.reserved - asking)
     more = min(MOST_ROOM, trimmed.recall + free // 2)
-    quoting = _Quoting(full.line, trimmed.turns, index, asked, weights)
+    shown = trimmed.kept[trimmed.turns.start : place]
+    quoting = _Quoting(full.line, trimmed.turns, shown, index, asked, weights)
     found = quoting.in_room(more)
     if found is not None and more > trimmed.recall:
         used = sum(each.tokens(weights) for each in found.turn)
@@ -126,6 +130,7 @@ class _Quoting:
         self,
         line: Sequence[Outgoing],
         turns: range,
+        shown: Sequence[Outgoing],
         index: RecallIndex,
         asked: dict[str, float],
         weights: Weights,
@@ -141,22 +146,28 @@ class _Quoting:
         self._ranked = [at for _, at in ranked]
         self._texts: dict[int, str] = {}
         self._costs: dict[int, int] = {}
+        best = (map(self._text, self._around(at)) for at in self._ranked[:_COMPARED])
+        self._newer = newer(list(map(told, shown)), best, index.worth(asked, turns.stop))
 
     def in_room(self, room: int) -> Recalled | None:
         """The turn that quotes the best of them in so many tokens."""
         chosen: set[int] = set()
-        left = room - self._tokens(HEADING) - self._tokens(ANSWER)
+        left = room - sum(map(self._tokens, (HEADING, ANSWER, *self._newer)))
         for at in self._ranked:
             if left < _MIN_ROOM:
                 break
-            for group in ((at - 1, at, at + 1), (at,)):
-                new = [each for each in group if each in self._within and each not in chosen]
+            for group in (self._around(at), [at]):
+                new = [each for each in group if each not in chosen]
                 cost = sum(map(self._cost, new))
                 if cost <= left:
                     chosen.update(new)
                     left -= cost
                     break
         return self._turn(sorted(chosen)) if chosen else None
+
+    def _around(self, at: int) -> list[int]:
+        """The passage and its neighbours."""
+        return [each for each in (at - 1, at, at + 1) if each in self._within]
 
     def _cost(self, at: int) -> int:
         """The tokens of a passage where it is quoted."""
@@ -172,6 +183,8 @@ class _Quoting:
                 quotes.append(_ELLIPSIS)
             messages.append(message)
             quotes.append(f"{self._line[message].role}: {self._quoted(list(numbers))}")
+        if self._newer:
+            quotes += [_ELLIPSIS, *(f"{_LATER}{each}" for each in self._newer)]
         asked = encode({"role": "user", "content": "\n".join((HEADING, "", *quotes))})
         noted = encode({"role": "assistant", "content": ANSWER})
         return Recalled((Outgoing("user", asked), Outgoing("assistant", noted)), tuple(messages), self._best)

@@ -124,6 +124,14 @@ class RecallIndex:
                 found[at] = found[at] + gained if at in found else gained
         return found
 
+    def worth(self, question: Mapping[str, float], until: int) -> dict[str, float]:
+        """The words of a question that tell the messages up to `until` apart, and how much each does."""
+        count = bisect_left(self._messages, until)
+        return {
+            word: question[word] * math.log(1 + (count - len(postings) + 0.5) / (len(postings) + 0.5))
+            for word, postings in self._looked_for(question, count)
+        }
+
     def _looked_for(self, question: Iterable[str], count: int) -> list[tuple[str, array[int]]]:
         """The words of the question that tell passages apart, with where they stand: the rarest first, as
         many as can be afforded; of one that stands in too many places alone, the latest."""

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-__all__ = ["words"]
+__all__ = ["folded", "words"]
 
 _BEGINNING = 4  # letters; as good as a stemmer for English, and there is none for most languages
 _LONGEST = 40  # characters; what is longer is no word but data, and its beginning tells it well enough
@@ -34,7 +34,7 @@ _HAS_DIGIT = re.compile(r"\d")
 
 def words(text: str) -> Iterator[str]:
     """What to look for, each as often as it occurs; the beginnings of words end with `*`."""
-    for piece in _PIECE.findall(_folded(text)):
+    for piece in _PIECE.findall(folded(text)):
         if not piece.isascii() and _IS_UNSPACED.match(piece):
             yield from (piece[at : at + 2] for at in range(max(1, len(piece) - 1)))
             continue
@@ -43,7 +43,8 @@ def words(text: str) -> Iterator[str]:
             yield piece[:_BEGINNING] + "*"
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """A text without what never counts."""
     text = text.casefold()
     if text.isascii():
         return text

@@ -73,6 +73,14 @@ def test_what_is_asked_for_is_quoted_in_front_of_the_question():
     assert sum(map(size, line)) <= BUDGET.max_input_tokens
 
 
+def test_what_was_corrected_since_is_followed_by_its_correction():
+    changed = user("Paint was cheap: the house of Bela is violet now.")
+    _, fitted, found = ask(changed, says("I see."), user("Which colour is the house of Bela?"))
+    assert "violet" in str([each.raw for each in fitted.trimmed.kept])
+    text = quoted(found)
+    assert 0 < text.find("The house of Bela is blue.") < text.find("later: Paint was cheap")
+
+
 def test_the_question_before_counts_too_where_the_newest_refers_to_it():
     _, _, found = ask(user("Think of Carl."), says("Yes?"), user("Which colour was it?"))
     assert "The house of Carl is green." in quoted(found)
