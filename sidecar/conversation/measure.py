@@ -218,7 +218,8 @@ def _counted(text: str, messages: int = 0, images: int = 0) -> Measure:
     if len(data) <= _SHORT or not text.isascii():
         counts = list(map(data.translate(_CLASSES).count, _ORDER))
         counts[_SPACES] -= 2 * pairs
-        return Measure._make((messages, *counts[: _SPACES + 1], pairs, *counts[_SPACES + 1 :], images, 0))
+        counts.insert(_SPACES + 1, pairs)
+        return Measure._make((messages, *counts, images, 0))
     # Each step counts what it takes away, so that the next has less to look through.
     left = [data]
     for kind in (_LOWER, b" ", _UPPER, _DIGITS, _BREAKS):

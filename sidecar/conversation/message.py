@@ -28,6 +28,7 @@ from sidecar.conversation.pieces import SLICE, count, slices
 from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without_fields
 
 __all__ = [
+    "MAX_DEPTH",
     "SYSTEM_ROLES",
     "Fields",
     "are_respelled",
@@ -55,7 +56,7 @@ _NOT_OF_A_CALL = frozenset(("index", _MARK))
 
 # Lists and objects one in another. What can be read at all differs between interpreters (Python 3.11 ends a
 # little below 1,000, with the whole stack counted) and they may share a store: so it is the same for all.
-_MAX_DEPTH = 200
+MAX_DEPTH = 200
 _STEPS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NO_BRACKETS = bytes(set(range(256)) - set(_STEPS))
 
@@ -84,12 +85,12 @@ def is_too_deep(raw: bytes) -> bool:
 
     A conversation with such a message in it would be stuck for ever.
     """
-    if count(raw, b"[") + count(raw, b"{") <= _MAX_DEPTH:
+    if count(raw, b"[") + count(raw, b"{") <= MAX_DEPTH:
         return False
     if b"\\" in raw:
         raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
     brackets = b"".join(raw.split(b'"')[::2]).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > _MAX_DEPTH
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def text_of(fields: Fields) -> str:

@@ -94,14 +94,13 @@ class Match:
 NOWHERE = Place(0, None)
 
 
-def places(path: Path) -> list[int]:
+def places(path: Path) -> range:
     """The positions (deepest first) at which a look-up can settle where the request continues.
 
     From the last assistant message to the end: what lies before it is covered by its hash.
     """
-    end = len(path)
-    first = max(path.last_answer, 1, end - MAX_PLACES + 1)
-    return list(range(end, first - 1, -1))
+    end = len(path.messages)
+    return range(end, max(path.last_answer, 1, end - MAX_PLACES + 1) - 1, -1)
 
 
 def settled(path: Path, found: Mapping[bytes, Sequence[Node]], named: frozenset[str]) -> Place | None:

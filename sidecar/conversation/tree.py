@@ -86,10 +86,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     @property
     def measure(self) -> Measure:
         """What an estimate of its tokens counts. Kept, for a client sends the same message many times."""
-        if self._measure is None:
-            force_setattr(self, "_measure", measured(self.fields))
-        assert self._measure is not None
-        return self._measure
+        measure = self._measure
+        if measure is None:
+            measure = measured(self.fields)
+            force_setattr(self, "_measure", measure)
+        return measure
 
 
 class Path(msgspec.Struct, frozen=True):
@@ -228,7 +229,8 @@ class Chain:
 
     def _new_message(self, raw: bytes) -> Message:
         fields = messages.read(raw)
-        if not messages.is_plain(fields) and messages.is_too_deep(raw):
+        # So deep it has more bytes than that, and more than a text in it.
+        if len(raw) > messages.MAX_DEPTH and not messages.is_plain(fields) and messages.is_too_deep(raw):
             raise ValueError("nested too deep")
         return self._message(raw, fields)
 
@@ -261,10 +263,12 @@ class Chain:
         hashes are taken over.
         """
         line = tuple(sent)
-        shared = _shared(line, before.messages) if before else 0
-        hashes = list(before.hashes[:shared]) if before else []
-        exacts = list(before.exacts[:shared]) if before else []
-        parent, exact = (hashes[-1], exacts[-1]) if shared else (b"", b"")
+        hashes, exacts, shared = list[bytes](), list[bytes](), 0
+        parent = exact = b""
+        if before is not None and (shared := _shared(line, before.messages)):
+            hashes += before.hashes[:shared]
+            exacts += before.exacts[:shared]
+            parent, exact = hashes[-1], exacts[-1]
         for item in line[shared:]:
             parent = self.hash(parent, item.digest)
             exact = self.exact(exact, item)

@@ -68,7 +68,7 @@ class ChatCall(msgspec.Struct, frozen=True):
 
 def brings_no_history(identity: Identity, chat: Request, mode: Mode) -> bool:
     """Does nothing in a request show that its client sends the whole history? It may rely on the store."""
-    if identity.key is None or identity.kind is not Kind.CHAT or not len(chat.path):
+    if identity.key is None or identity.kind is not Kind.CHAT or not chat.path.messages:
         return False
     if mode == "append":
         return True

@@ -64,7 +64,7 @@ def decide(call: ChatCall, known: Known, rules: Rules) -> Decision:
     if conversation is None:
         return Whole(Outcome.START, known.fresh, None, call.chat.path.messages)
     case = case_of(call, known, rules, conversation)
-    if call.mode == "append" and call.is_named and len(call.chat.path):
+    if call.mode == "append" and call.is_named and call.chat.path.messages:
         return NeedThreads(partial(said_thin, case))
     if _shows_history(call, case.place):
         return whole(case)
@@ -78,7 +78,7 @@ def _shows_history(call: ChatCall, place: Place | None) -> bool:
     if call.identity.by_agent:  # but for results alone, whose calls no history of its own holds
         return call.chat.path.last_answer > 0 or not results(call.chat.path.messages)
     # It begins with a stored root and goes on from it.
-    return place is not None and place.node is not None and len(call.chat.path) > 1
+    return place is not None and place.node is not None and len(call.chat.path.messages) > 1
 
 
 def _by_evidence(case: Case, threads: Sequence[Thread]) -> Decision:

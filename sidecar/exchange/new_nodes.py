@@ -46,11 +46,11 @@ def _told(call: ChatCall, plan: RecordedPlan, at: int) -> tuple[tuple[bytes, ...
     path, parent = call.chat.path, plan.parent
     if not all(map(is_, plan.new, path.messages[at:])):
         return (), ()
-    before = path.hashes[at - 1 : at] if at else (), path.exacts[at - 1 : at] if at else ()
-    known = ((parent.hash,), (parent.exact,)) if parent else ((), ())
+    hash, exact = (path.hashes[at - 1], path.exacts[at - 1]) if at else (b"", b"")
+    known_hash, known_exact = (parent.hash, parent.exact) if parent else (b"", b"")
     return (
-        path.hashes[at:] if before[0] == known[0] else (),
-        path.exacts[at:] if before[1] == known[1] else (),
+        path.hashes[at:] if hash == known_hash else (),
+        path.exacts[at:] if exact == known_exact else (),
     )
 
 

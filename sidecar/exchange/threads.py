@@ -148,11 +148,12 @@ def thread_after(
     """
     if not call.is_named or call.identity.sends_history:
         return None
-    path = call.chat.path
-    root = _root(call, plan, asked)
-    if root is None or (not isinstance(plan, Thin) and _has_shown_itself(call)):
-        return None
     is_thin = isinstance(plan, Thin)
+    if not is_thin and _has_shown_itself(call):
+        return None
+    root = _root(call, plan, asked)
+    if root is None:
+        return None
     is_answered = any(node.state != "failed" for node in replies)
     return Thread(
         root,
@@ -162,7 +163,7 @@ def thread_after(
         names_of_tools(call),
         is_answered=is_answered,
         is_thin=is_thin and is_answered,
-        is_whole=not is_thin and holds_a_turn(path.messages),
+        is_whole=not is_thin and holds_a_turn(call.chat.path.messages),
         updated_at=now,
     )
 
@@ -172,7 +173,7 @@ def _root(call: ChatCall, plan: RecordedPlan, asked: Sequence[Node]) -> bytes | 
         return asked[0].id if asked else None
     if plan.root is not None:
         return plan.root
-    path, at = call.chat.path, len(call.chat.path) - len(plan.new)
+    path, at = call.chat.path, len(call.chat.path.messages) - len(plan.new)
     if at and path.hashes[at - 1] == plan.parent.hash:
         return call.chain.message_id(None, path.messages[0].digest, path.hashes[0])
     return None

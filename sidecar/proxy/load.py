@@ -45,7 +45,7 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
 
     `is_unseen`: its client has sent the very same before, and has not seen the end of an answer.
     """
-    if call.is_temporary or not (len(call.chat.path) or call.chat.prefill):
+    if call.is_temporary or not (call.chat.path.messages or call.chat.prefill):
         return Unrecorded(Outcome.BYPASS)
     if (plan := _at_hand(services, call)) is not None:
         return plan
@@ -220,7 +220,7 @@ async def _ids(services: Services, call: ChatCall) -> list[str] | None:
 def _of_its_own(services: Services, call: ChatCall) -> str:
     """The id of a chat that is not the first under an agent's header, which may name a login that has many:
     told apart by their first messages, they must not become one session upstream."""
-    root = call.chat.path.hashes[0] if len(call.chat.path) else b""
+    root = call.chat.path.hashes[0] if call.chat.path.hashes else b""
     return named_id(services.store.secret, call.identity.tenant, f"{call.identity.key}\n{root.hex()}")
 
 

@@ -53,7 +53,7 @@ class TestPlaces:
         ],
     )
     def test_they_reach_from_the_end_to_the_last_answer(self, messages, expected):
-        assert places(request(*messages).path) == expected
+        assert list(places(request(*messages).path)) == expected
 
     def test_they_are_never_more_than_the_limit(self):
         found = places(request(user("a"), says("b"), *[user(str(at)) for at in range(50)]).path)

@@ -64,6 +64,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     system: tuple[Message, ...]
     path: Path
     prefill: Message | None
+    #: All messages, in the order in which they came.
+    sent: tuple[Message, ...]
     model: str | None
     tools: bytes
     #: How long an answer may be, if the request says it.
@@ -84,17 +86,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
     is_large: bool = False
 
     @property
-    def sent(self) -> tuple[Message, ...]:
-        """All messages, in the order in which they came."""
-        return (*self.system, *self.path.messages, *self.tail, *((self.prefill,) if self.prefill else ()))
-
-    @property
     def measure(self) -> Measure:
         """What an estimate of tokens counts of all messages; once, of those that the request before had."""
         count, known = self._measured
         sent = self.sent
         if count < len(sent):
-            known = total([known, *(each.measure for each in sent[count:])])
+            known = total([known, *[each.measure for each in sent[count:]]])
             force_setattr(self, "_measured", (len(sent), known))
         return known
 
@@ -215,21 +212,25 @@ def parse_in_steps(
         if effort >= _READ_AT_ONCE:
             effort = 0
             yield
-    return _request(body, fields, chain, cast("list[Message]", found), before, start, end, pieces)
+    return _request(body, fields, chain, tuple(cast("list[Message]", found)), before, start, end, pieces)
 
 
 def _request(
     body: bytes,
     fields: Body,
     chain: Chain,
-    sent: Sequence[Message],
+    sent: tuple[Message, ...],
     before: ChatRequest | None,
     start: int,
     end: int,
     pieces: int,
 ) -> ChatRequest:
-    leading = next((at for at, each in enumerate(sent) if each.role not in SYSTEM_ROLES), len(sent))
-    system, said = tuple(sent[:leading]), sent[leading:]
+    leading = 0
+    for each in sent:
+        if each.role not in SYSTEM_ROLES:
+            break
+        leading += 1
+    system, said = sent[:leading], sent[leading:]
     prefill = said[-1] if said and said[-1].role == "assistant" else None
     if prefill:
         said = said[:-1]
@@ -244,6 +245,7 @@ def _request(
         system=system,
         path=chain.path(said, before.path if before else None),
         prefill=prefill,
+        sent=sent,
         model=_text(fields.model),
         tools=b"" if tools in _NO_TOOLS else tools,
         max_tokens=_positive(fields.max_completion_tokens) or _positive(fields.max_tokens),
@@ -262,16 +264,16 @@ def _text(told: Any) -> str | None:
     return told if isinstance(told, str) else None
 
 
-def _without_tail(said: Sequence[Message]) -> tuple[Sequence[Message], tuple[Message, ...]]:
+def _without_tail(said: tuple[Message, ...]) -> tuple[tuple[Message, ...], tuple[Message, ...]]:
     """The messages, and the system messages behind the newest question or result; behind an answer they are
     what is asked."""
     end = len(said)
     while said[end - 1].role in SYSTEM_ROLES:  # the first one is none
         end -= 1
-    return (said, ()) if said[end - 1].role == "assistant" else (said[:end], tuple(said[end:]))
+    return (said, ()) if said[end - 1].role == "assistant" else (said[:end], said[end:])
 
 
-def _taken_over(before: ChatRequest, sent: Sequence[Message]) -> tuple[int, Measure]:
+def _taken_over(before: ChatRequest, sent: tuple[Message, ...]) -> tuple[int, Measure]:
     """What was measured of the request before, if these messages begin with the very same objects."""
     count = before._measured[0]
     is_same = 0 < count <= len(sent) and all(map(is_, sent, before.sent))
