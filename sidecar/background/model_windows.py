@@ -54,7 +54,10 @@ class ModelWindows:
 
     def rule(self, model: str | None) -> ModelTrim | None:
         """The first table of the settings whose pattern fits the model's name."""
-        return next((rule for rule in self._rules if fnmatchcase(model or "", rule.match)), None)
+        for rule in self._rules:
+            if fnmatchcase(model or "", rule.match):
+                return rule
+        return None
 
     def of(self, model: str | None, credential: bytes) -> int | None:
         """The model's window in tokens, as far as this credential (a hash) was told; None if it was not."""

@@ -83,6 +83,8 @@ async def _chat(
     """One request about a conversation; others may have to know of it while it is answered."""
     if not call.brings_no_history:
         plan = await load(services, call)
+        if _in_line_for(call, plan) is None:  # as most
+            return await _answer(services, call, plan, request, progress, sample)
         return await _in_line(services, call, plan, request, progress, sample)
     with services.requests.running.entered(call) as is_unseen:
         plan = await load(services, call, is_unseen=is_unseen)

@@ -17,6 +17,7 @@ from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import Call, TaskCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import session_of
+from sidecar.exchange.prompt import Prompt
 from sidecar.metrics import Metrics
 from sidecar.proxy.services import Services
 from sidecar.settings.openings import COMPACTIONS
@@ -40,15 +41,7 @@ def response_headers(progress: Progress) -> dict[str, str]:
     name = call.identity.key or session_of(plan)
     if name:
         said["X-Conversation-ID"] = name
-    counts = (
-        ("X-Sidecar-Restored", prompt.restored),
-        ("X-Sidecar-Trimmed", prompt.dropped),
-        ("X-Sidecar-Shortened", prompt.shortened),
-        ("X-Sidecar-Recalled", prompt.recalled),
-        ("X-Sidecar-Summary", prompt.summed),
-        ("X-Sidecar-Healed", progress.overflow_retries),
-    )
-    said |= {header: str(count) for header, count in counts if count}
+    _add_counts(said, prompt, progress.overflow_retries)
     if prompt.supplied:
         said["X-Sidecar-Supplied"] = ", ".join(prompt.supplied)
     if prompt.left_out:
@@ -60,6 +53,22 @@ def response_headers(progress: Progress) -> dict[str, str]:
     if plan.degraded:
         said[DEGRADED] = "store"
     return said
+
+
+def _add_counts(said: dict[str, str], prompt: Prompt, overflow_retries: int) -> None:
+    """How many messages are not as the client sent them; of most requests none."""
+    if prompt.restored:
+        said["X-Sidecar-Restored"] = str(prompt.restored)
+    if prompt.dropped:
+        said["X-Sidecar-Trimmed"] = str(prompt.dropped)
+    if prompt.shortened:
+        said["X-Sidecar-Shortened"] = str(prompt.shortened)
+    if prompt.recalled:
+        said["X-Sidecar-Recalled"] = str(prompt.recalled)
+    if prompt.summed:
+        said["X-Sidecar-Summary"] = str(prompt.summed)
+    if overflow_retries:
+        said["X-Sidecar-Healed"] = str(overflow_retries)
 
 
 def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
@@ -124,7 +133,7 @@ def understood(services: Services, sample: RequestSample, call: Call) -> None:
     sample.mode = call.mode
     sample.tenant = hash(identity.tenant)
     sample.conversation = hash(call.conversation_id) if call.conversation_id else 0
-    sample.single = len(chat.path) == 1 and not chat.tools and not chat.prefill
+    sample.single = len(chat.path.messages) == 1 and not chat.tools and not chat.prefill
     if isinstance(call, TaskCall):
         mark = sample.states.get(services.settings.tasks.header.lower())
         sample.task = "header" if mark == FILLED else "opening"

@@ -48,7 +48,8 @@ class RequestCache:
         if conversation is None:
             return
         old, now = self._pop(conversation), self._clock()
-        self._hold(conversation, _Held(request, old.prompt, request.weight, old.prompt_weight, now))
+        held = _Held(request, old.prompt, request.weight, old.prompt_weight, now)
+        self._hold(conversation, held, request.model)
         while self._held and self._held[name := next(iter(self._held))].at < now - _SILENCE:
             self._pop(name)
 
@@ -61,16 +62,17 @@ class RequestCache:
             weight = request.weight
         else:
             weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
-        self._hold(conversation, _Held(old.request, prompt, old.request_weight, weight, self._clock()))
+        held = _Held(old.request, prompt, old.request_weight, weight, self._clock())
+        self._hold(conversation, held, prompt.model)
 
     def _pop(self, conversation: str) -> _Held:
         old = self._held.pop(conversation, _NOTHING)
         self._taken -= old.request_weight + old.prompt_weight
         return old
 
-    def _hold(self, conversation: str, held: _Held) -> None:
+    def _hold(self, conversation: str, held: _Held, model: str | None) -> None:
         weight = held.request_weight + held.prompt_weight
-        if weight > self._room or _has_long_name(held.request) or _has_long_name(held.prompt):
+        if weight > self._room or (model is not None and len(model) > _MAX_NAME_LENGTH):
             return  # nobody else's has to go for one that cannot be held, nor for one that no model answers
         self._taken += weight
         self._held[conversation] = held
@@ -90,7 +92,3 @@ class _Held(NamedTuple):
 
 
 _NOTHING = _Held()
-
-
-def _has_long_name(of: Request | Prompt | None) -> bool:
-    return of is not None and of.model is not None and len(of.model) > _MAX_NAME_LENGTH
