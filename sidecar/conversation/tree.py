@@ -270,8 +270,9 @@ class Chain:
             exacts += before.exacts[:shared]
             parent, exact = hashes[-1], exacts[-1]
         for item in line[shared:]:
-            parent = self.hash(parent, item.digest)
-            exact = self.exact(exact, item)
+            parent = self._hash(parent + item.digest)
+            if item.exact is not None:
+                exact = self._hash(exact + item.exact)
             hashes.append(parent)
             exacts.append(exact)
         last_answer = len(line)

@@ -9,8 +9,6 @@ refusal for length, is never exceeded.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sidecar.conversation.measure import measure_of_tools, total
 from sidecar.exchange.call import ChatCall
 from sidecar.prompt.trim import Budget
@@ -24,26 +22,26 @@ _SAFETY = 0.98
 
 _GRID = 16
 
-_LIMITS = ("max_messages", "max_turns", "max_input_tokens")
-
 
 def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) -> Budget:
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
     if not call.may_be_cut:
         return Budget()
     rule, trim = services.background.windows.rule(call.chat.model), services.settings.trim
-    limits: dict[str, Any] = {name: getattr(trim, name) for name in _LIMITS}
+    messages, turns, tokens = trim.max_messages, trim.max_turns, trim.max_input_tokens
     if rule is not None:
-        limits |= {name: getattr(rule, name) for name in _LIMITS if name in rule.model_fields_set}
-    tokens = limits["max_input_tokens"]
+        own = rule.model_fields_set
+        messages = rule.max_messages if "max_messages" in own else messages
+        turns = rule.max_turns if "max_turns" in own else turns
+        tokens = rule.max_input_tokens if "max_input_tokens" in own else tokens
     beyond = None
     if tokens == "auto":
         tokens, beyond = _of_window(services, call)
     if ceiling is not None:
         tokens, beyond = ceiling if tokens is None else min(tokens, ceiling), None
     return Budget(
-        max_messages=limits["max_messages"],
-        max_turns=limits["max_turns"],
+        max_messages=messages,
+        max_turns=turns,
         max_input_tokens=tokens,
         beyond=beyond,
         step=trim.step,

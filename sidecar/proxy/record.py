@@ -163,7 +163,7 @@ class Recording:
         progress, prompt = self.progress, self.composed.prompt
         nodes = update.nodes[len(self.plan.moved) :]
         replies = [node.id for node in nodes if node.source == "upstream"]
-        asked = [node.id for node in nodes if node.source == "client"]
+        asked = nodes[: len(nodes) - len(replies)]  # which stand before them
         plan, tokens = self.plan, tokens_of(assembled.usage)
         can_be_read = self.coding in READABLE
         progress.error = reason(ended, assembled, self.kept.cut_by, can_be_read=can_be_read)
@@ -173,7 +173,7 @@ class Recording:
             progress,
             now,
             Answered(
-                asked[-1] if asked else plan.parent.id if plan.parent else None,
+                asked[-1].id if asked else plan.parent.id if plan.parent else None,
                 replies,
                 assembled.model,
                 next((each.finish_reason for each in assembled.replies if each.finish_reason), None),
