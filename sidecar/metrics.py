@@ -36,6 +36,11 @@ class Metrics:
         self.requests = self._counter("requests", "Chat requests, by what they turned out to be", "outcome")
         self.restored = self._counter("restored_messages", "Messages that came back from the store")
         self.trimmed = self._counter("trimmed_messages", "Messages that were left out for the budget")
+        self.recalls = self._counter("recalls", "Requests in which something was quoted that was left out")
+        self.recalled = self._counter("recalled_messages", "Messages that were left out and quoted")
+        self.recalled_tokens = self._counter(
+            "recalled_tokens", "Tokens of what was quoted of messages that were left out, by estimate"
+        )
         self.over_budget = self._counter("over_budget", "Requests that no cut could make fit", "limit")
         self.overflows = self._counter(
             "overflows",

@@ -89,6 +89,8 @@ class RequestSample:
     refusal: str = ""
     degraded: bool = False
     #: What the upstream demands back, and what it refuses of what we add, by their names.
+    #: Turns of it were left out.
+    is_cut: bool = False
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 

@@ -71,6 +71,7 @@ def service(seen: Evidence) -> Iterator[Finding]:
     yield from _refusals(seen)
     yield from _upstream_says(seen)
     yield from _forms(seen)
+    yield from _forgotten(seen)
 
 
 def _nothing(seen: Evidence) -> Finding:
@@ -125,6 +126,22 @@ def _upstream_says(seen: Evidence) -> Iterator[Finding]:
             "The backend answered 404: it does not know the path, or the model.",
             "`upstream` (SIDECAR_UPSTREAM) is the base URL as you would give it to an SDK, most often"
             " ending in /v1.",
+        )
+
+
+def _forgotten(seen: Evidence) -> Iterator[Finding]:
+    """Chats that are cut, and nothing of what is left out ever comes back."""
+    cut = [each for each in seen.chats if each.is_cut]
+    trim = seen.settings.trim
+    if cut and not trim.recall and trim.max_input_tokens:
+        chats = len({each.conversation for each in cut if each.conversation})
+        of = f" of {many(chats, 'chat')}" if chats else ""
+        yield hint(
+            "recall_off",
+            f"Turns were left out of {many(len(cut), 'request')}{of}, and what was said in them is unknown to"
+            " the model.",
+            "Set trim.recall = 0.25 (SIDECAR_TRIM__RECALL): what was left out is quoted where the newest"
+            " question asks for it. It needs no model; what is quoted is not in the upstream's prefix cache.",
         )
 
 

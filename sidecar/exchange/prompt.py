@@ -66,6 +66,8 @@ class Prompt(msgspec.Struct, frozen=True):
     dropped: int = 0
     shortened: int = 0
     recalled: int = 0
+    #: The tokens of what quotes them, by estimate.
+    recalled_tokens: int = 0
     summed: int = 0
     summary: bytes | None = None
     over: tuple[str, ...] = ()

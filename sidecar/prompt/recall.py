@@ -48,7 +48,8 @@ _WORTH = 0.3  # of the best passage's score; what is further from it is not what
 
 @dataclass(slots=True, frozen=True)
 class Recalled:
-    """The turn to put in; of which messages of the line it quotes something; the score of the best passage.
+    """The turn to put in; of which messages of the line it quotes something; the score of the best passage;
+    the tokens of the turn.
 
     `place`: where in what is kept of the line it goes.
     """
@@ -56,6 +57,7 @@ class Recalled:
     turn: tuple[Outgoing, ...]
     messages: tuple[int, ...]
     score: float
+    tokens: int
     place: int = 0
 
     def within(self, kept: Sequence[Outgoing]) -> tuple[Outgoing, ...]:
@@ -117,7 +119,7 @@ def recalled(
     quoting = _Quoting(full.line, trimmed.turns, shown, index, asked, weights)
     found = quoting.in_room(more)
     if found is not None and more > trimmed.recall:
-        used = sum(each.tokens(weights) for each in found.turn)
+        used = found.tokens
         if used > trimmed.recall and asking + behind + used + trimmed.reserved - trimmed.recall > most:
             found = quoting.in_room(trimmed.recall)
     return found and replace(found, place=place)
@@ -187,7 +189,9 @@ class _Quoting:
             quotes += [_ELLIPSIS, *(f"{_LATER}{each}" for each in self._newer)]
         asked = encode({"role": "user", "content": "\n".join((HEADING, "", *quotes))})
         noted = encode({"role": "assistant", "content": ANSWER})
-        return Recalled((Outgoing("user", asked), Outgoing("assistant", noted)), tuple(messages), self._best)
+        turn = (Outgoing("user", asked), Outgoing("assistant", noted))
+        tokens = sum(each.tokens(self._weights) for each in turn)
+        return Recalled(turn, tuple(messages), self._best, tokens)
 
     def _quoted(self, numbers: list[int]) -> str:
         """These passages of one message, and a mark for what is left out between them and at either end."""

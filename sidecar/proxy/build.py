@@ -160,6 +160,7 @@ def _put_together(
         dropped=trimmed.dropped,
         shortened=trimmed.shortened,
         recalled=len(again.messages) if again else 0,
+        recalled_tokens=again.tokens if again else 0,
         summed=summed.messages,
         summary=summed.hash,
         over=trimmed.over,

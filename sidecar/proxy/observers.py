@@ -92,6 +92,10 @@ def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) 
         metrics.restored.inc(detail.restored)
     if detail.dropped:
         metrics.trimmed.inc(detail.dropped)
+    if prompt.recalled:
+        metrics.recalls.inc()
+        metrics.recalled.inc(prompt.recalled)
+        metrics.recalled_tokens.inc(prompt.recalled_tokens)
     for limit in prompt.over:
         metrics.over_budget.labels(limit).inc()
     for state in progress.recorded:
@@ -147,6 +151,7 @@ def answered(sample: RequestSample, progress: Progress) -> None:
     sample.outcome = plan.outcome.value
     sample.status = progress.status or 0
     sample.degraded = plan.degraded
+    sample.is_cut = progress.prompt.dropped > 0
     sample.supplied, sample.left_out = progress.prompt.supplied, progress.prompt.left_out
     if plan.conversation is not None:
         sample.joined = plan.outcome is Outcome.UNANCHORED and plan.parent is not None

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from sidecar.prompt.summary import Front
+import json
+import random
+import re
+from typing import Any
+
+import pytest
+
+from sidecar.prompt.fit import Full, Weighing, fit
+from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.recall import asked_for, recalled, told
+from sidecar.prompt.summary import Front, latest_fronts
+from sidecar.prompt.trim import Budget
+from sidecar.prompt.weights import NEUTRAL
 from sidecar.proxy.recall_cache import RecallCache
+from tests.conversation.build import raw, request, says, user
 
 
 def fronts(*names):
@@ -69,3 +82,46 @@ def test_the_memory_is_bounded_and_the_one_longest_out_of_use_goes():
     assert take(cache, "a") is first
     small = RecallCache(one - 1)
     assert put(small, "a") is not put(small, "a")
+
+
+def asked(said, cache):
+    """What is quoted of a chat that was cut, with the index that the cache has of it; and the whole line."""
+    parsed = request(*said)
+    line = [Outgoing(each["role"], raw(each)) for each in said]
+    full = Full(line, recall=150)
+    fitted = fit(full, Budget(max_input_tokens=500), Weighing(NEUTRAL))
+    cut = fitted.trimmed.cut
+    fronts = latest_fronts(line, parsed.path.messages, parsed.path.hashes.__getitem__)
+    front = next((each for each in fronts if each.end == cut), None)
+    if front is None:
+        return None, line
+    held = cache.take(b"one key for all of them", front, fronts)
+    for each in line[held.index.messages : cut]:
+        held.index.add(told(each))
+    cache.put(b"one key for all of them", front, held)
+    return recalled(full, fitted, 500, held.index, asked_for(line)), line
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_with_what_the_cache_has_of_other_branches_the_same_is_quoted_as_without_it(seed):
+    """And it is of the request's own line, whoever has asked about what in between."""
+    chance, cache, quotes = random.Random(seed), RecallCache(1 << 20), 0
+    branches: list[list[dict[str, Any]]] = [[]]
+    for turn in range(120):
+        said = list(chance.choice((*branches[-3:], *[branches[-1]] * 9)))
+        if chance.random() < 0.2:
+            del said[-2 * chance.randrange(1, 5) :]
+        thing = chance.choice(("house", "garden", "ship", "dog"))
+        said += [user(f"My {thing} has number {turn}."), says(f"I see, {turn}. " + "So it is. " * 4)]
+        branches = [*branches[-5:], said]
+        question = [*said, user(f"Which number has my {chance.choice(('house', 'garden', 'ship'))}?")]
+        found, line = asked(question, cache)
+        alone, _ = asked(question, RecallCache(1 << 20))
+        assert found == alone
+        if found is not None:
+            quotes += 1
+            own = "\n".join(each.raw.decode() for each in line)
+            numbers = re.findall(r"\d+", json.loads(found.turn[0].raw)["content"])
+            assert all(re.search(rf"\b{number}\b", own) for number in numbers)
+            assert found.tokens == sum(each.tokens(NEUTRAL) for each in found.turn)
+    assert quotes > 20

@@ -29,6 +29,11 @@ async def talk(sidecar: Sidecar, upstream: Upstream, thin: bool, id: str | None 
     return reply
 
 
+async def findings(sidecar: Sidecar) -> dict[str, str]:
+    told = (await sidecar.send("GET", "/-/doctor")).json["findings"]
+    return {each["code"]: each["found"] for each in told}
+
+
 @pytest.mark.parametrize(("thin", "id"), [(False, "a"), (True, "a"), (False, None)])
 async def test_what_the_question_asks_for_stands_in_front_of_it_and_is_no_part_of_the_history(
     start: Start, upstream: Upstream, thin: bool, id: str | None
@@ -40,6 +45,10 @@ async def test_what_the_question_asks_for_stands_in_front_of_it_and_is_no_part_o
     assert quoting.startswith(HEADING)
     assert FACTS[1] in quoting
     assert int(reply.headers["X-Sidecar-Recalled"]) > 0
+    assert await sidecar.metric("sidecar_recalls_total") > 0
+    assert await sidecar.metric("sidecar_recalled_messages_total") >= int(reply.headers["X-Sidecar-Recalled"])
+    assert await sidecar.metric("sidecar_recalled_tokens_total") > 0
+    assert "recall_off" not in await findings(sidecar)
     (branch,) = (await sidecar.only()).branches
     assert [each for each in branch if each != ANSWERED] == [*FACTS, QUESTION]
 
@@ -63,6 +72,41 @@ async def test_it_can_be_turned_off(start: Start, upstream: Upstream):
     reply = await talk(sidecar, upstream, thin=False)
     assert "X-Sidecar-Recalled" not in reply.headers
     assert not any(text.startswith(HEADING) for text in upstream.last.said)
+    assert await sidecar.metric("sidecar_recalls_total") == 0
+    assert "1 chat" in (await findings(sidecar))["recall_off"]
+
+
+async def test_a_request_that_is_not_to_be_cut_quotes_nothing(start: Start, upstream: Upstream):
+    sidecar = await start(trim=TRIM)
+    history = [each for fact in FACTS for each in (fact, ANSWERED)]
+    upstream.will(says("so"))
+    reply = await sidecar.ask(*history, QUESTION, id="a", headers={"X-Sidecar-Trim": "off"})
+    assert "X-Sidecar-Recalled" not in reply.headers
+    assert upstream.last.said == [*history, QUESTION]
+
+
+async def test_through_ten_steps_of_a_tool_loop_the_front_of_the_prompt_stays_the_same(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start(trim={**TRIM, "max_input_tokens": 1400})
+    messages: list[Any] = [
+        {"role": role, "content": text}
+        for fact in FACTS
+        for role, text in (("user", fact), ("assistant", ANSWERED))
+    ]
+    messages.append({"role": "user", "content": QUESTION})
+    prompts = []
+    for at in range(11):
+        call = {"id": f"c{at}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        upstream.will(says(None, tool_calls=[call]))
+        await sidecar.ask(*messages, id="a")
+        prompts.append(upstream.last.json["messages"])
+        messages.append({"role": "assistant", "content": None, "tool_calls": [call]})
+        messages.append({"role": "tool", "tool_call_id": f"c{at}", "content": f"step {at}"})
+    front = prompts[0]
+    assert HEADING in front[-3]["content"]
+    assert [len(each) - len(front) for each in prompts] == list(range(0, 22, 2))
+    assert all(each[: len(front)] == front for each in prompts)
 
 
 async def test_a_branch_is_not_told_what_was_said_on_another(start: Start, upstream: Upstream):
