@@ -18,6 +18,7 @@ Version 1 of this contract: BLAKE2b, 16 bytes, person `sidecar/1`. Golden values
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
 from operator import is_
 from typing import Literal
@@ -208,6 +209,7 @@ class Chain:
 
     def __init__(self, tenant: bytes, long: LongMessages | None = None) -> None:
         self._key = tenant
+        self._keyed = partial(blake2b, digest_size=HASH_SIZE, key=tenant, person=_PERSON)
         self._long = long
 
     def message(self, raw: bytes) -> Message:
@@ -295,7 +297,7 @@ class Chain:
         return self.hash(parent.hash if parent else b"", digest) + nonce
 
     def _hash(self, data: bytes) -> bytes:
-        return blake2b(data, digest_size=HASH_SIZE, key=self._key, person=_PERSON).digest()
+        return self._keyed(data).digest()
 
 
 def _shared(line: Sequence[Message], other: Sequence[Message]) -> int:
