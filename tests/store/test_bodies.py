@@ -26,7 +26,7 @@ def url(data):
 pieces = st.lists(
     st.one_of(
         st.binary(max_size=50),
-        st.binary(min_size=1000, max_size=1100).map(b64encode),
+        st.binary(min_size=1500, max_size=1600).map(b64encode),
         st.sampled_from([b";base64,", b'"', b"=", b"==", b"Q", PACKED, WORDS, B64, B64[:1500], LINES, b"\0"]),
     ),
     max_size=8,
@@ -58,7 +58,7 @@ SMALLER = {
 }
 AS_IT_IS = {
     "nothing": b"",
-    "few words": WORDS[:1024],
+    "few words": WORDS[:2048],
     "a small image": url(b64encode(BYTES[:700])),
     "an encrypted body": b"\0seal1" + BYTES,
     "base64 that nobody announced": B64,

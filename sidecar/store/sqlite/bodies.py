@@ -25,7 +25,7 @@ __all__ = ["PACKED", "SMALL", "body_of", "stored_body"]
 PACKED = b"\0pack1"
 _HEAD, _PLACE = struct.Struct(">6scQQ"), struct.Struct(">QQ")
 #: So many bytes of a body, or of base64 in it, stay as they are, but for a body that begins with `PACKED`.
-SMALL = 1024
+SMALL = 2048
 _LARGEST = 1 << 20  # bytes that are compressed: the turns of others wait meanwhile
 _SAMPLE = 16 << 10  # bytes that tell of more than four times as many whether compressing them pays
 _PAYS = 0.7  # of the size; base64 that nobody announced comes down to 0.76
