@@ -27,22 +27,31 @@ def newer(texts: Sequence[str], passages: Iterable[Iterable[str]], worth: Mappin
     `passages`: each with its neighbours. `worth`: the words of the question, and how much each of them
     tells.
     """
-    words = [frozenset() if text.rstrip().endswith(_QUESTION) else _in(text, worth) for text in texts]
+    parts = _parts(worth)
+    words = [frozenset() if text.rstrip().endswith(_QUESTION) else _in(text, parts) for text in texts]
     found: dict[int, float] = {}
     for passage in passages:
-        asked = frozenset(chain.from_iterable(_in(text, worth) for text in passage))
-        least = _sum(asked, worth) * _SAME
+        asked = frozenset(chain.from_iterable(_in(text, parts) for text in passage))
+        least = _sum(asked, parts) * _SAME
         for at, each in enumerate(words):
-            share = _sum(each & asked, worth)
+            share = _sum(each & asked, parts)
             if each and share >= least:
                 found[at] = max(share, found.get(at, 0.0))
     best = sorted(found, key=lambda at: (found[at], at))[-_MOST:]
     return [_shortened(texts[at]) for at in sorted(best)]
 
 
-def _in(text: str, words: Iterable[str]) -> frozenset[str]:
-    text = folded(text)
-    return frozenset(word for word in words if word.removesuffix("*") in text)
+def _parts(worth: Mapping[str, float]) -> dict[str, float]:
+    """What texts have of such words; a word of few letters is its own beginning."""
+    parts: dict[str, float] = {}
+    for word, tells in worth.items():
+        part = word.removesuffix("*")
+        parts[part] = parts.get(part, 0.0) + tells
+    return parts
+
+
+def _in(text: str, parts: Iterable[str]) -> frozenset[str]:
+    return frozenset(filter(folded(text).__contains__, parts))
 
 
 def _sum(words: Iterable[str], worth: Mapping[str, float]) -> float:
