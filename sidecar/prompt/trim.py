@@ -158,7 +158,8 @@ def _trimmed(
     found, over = _cut(line, shape, cut), []
     if budget.max_input_tokens is not None:
         tokens = _Tokens(budget.max_input_tokens, budget.max_input_tokens - fixed, budget.step, weights)
-        if tokens.of(found.kept) > tokens.room:
+        # Of the whole line, like the other limits: else the cut would go back where one of them moves.
+        if tokens.of(line) > tokens.room:
             fitted = tokens.fitted(line, shape, cut) or _inside_newest(line, shape, tokens)
             if fitted is None:
                 over.append("max_input_tokens")

@@ -440,6 +440,13 @@ class TestAtRandom:
                 assert now.kept[: len(before.kept)] == before.kept
             before = now
 
+    def test_a_limit_that_cuts_by_itself_takes_back_nothing_of_what_another_one_had_cut(self):
+        turns = [told(user(LONG), says(LONG)) for _ in range(4)] + [told(user("q"))]
+        budget = Budget(max_turns=5, max_input_tokens=500, step=0.4)
+        before = trim(joined(turns), budget)
+        now = trim(joined([*turns, told(user("q"))]), budget)
+        assert now.dropped == before.dropped == 6
+
     @QUICK
     @given(st.integers(1, 30), st.integers(1, 12), st.sampled_from(["0.1", "0.25", "0.4", "0.7", "1"]))
     def test_what_is_dropped_is_the_least_multiple_of_the_step(self, turns, limit, share):
