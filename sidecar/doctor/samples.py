@@ -88,9 +88,9 @@ class RequestSample:
     #: The code of the sidecar's own error.
     refusal: str = ""
     degraded: bool = False
-    #: What the upstream demands back, and what it refuses of what we add, by their names.
     #: Turns of it were left out.
     is_cut: bool = False
+    #: What the upstream demands back, and what it refuses of what we add, by their names.
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
 

@@ -141,7 +141,8 @@ def _forgotten(seen: Evidence) -> Iterator[Finding]:
             f"Turns were left out of {many(len(cut), 'request')}{of}, and what was said in them is unknown to"
             " the model.",
             "Set trim.recall = 0.25 (SIDECAR_TRIM__RECALL): what was left out is quoted where the newest"
-            " question asks for it. It needs no model; what is quoted is not in the upstream's prefix cache.",
+            " question asks for it. It needs no model; but the upstream's prefix cache never has what is quoted,"
+            " and a small model may take an old word for one that was corrected since.",
         )
 
 
