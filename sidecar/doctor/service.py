@@ -141,8 +141,8 @@ def _forgotten(seen: Evidence) -> Iterator[Finding]:
             f"Turns were left out of {many(len(cut), 'request')}{of}, and what was said in them is unknown to"
             " the model.",
             "Set trim.recall = 0.25 (SIDECAR_TRIM__RECALL): what was left out is quoted where the newest"
-            " question asks for it. It needs no model; but the upstream's prefix cache never has what is quoted,"
-            " and a small model may take an old word for one that was corrected since.",
+            " question asks for it. It needs no model; but what is quoted is never in the upstream's prefix"
+            " cache, and a small model may take an old word for one that was corrected since.",
         )
 
 
