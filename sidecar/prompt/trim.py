@@ -9,9 +9,7 @@ too large even then, an agent's hundreds of calls, loses its oldest steps.
 The cut moves in steps: what is taken away is the least multiple of a step (a share of the budget) that
 makes the rest fit, so between two steps the prompt only grows at its end and the upstream's prefix cache
 keeps hitting. It depends on the path, the budget and the sizes alone: every replica and every retry cut
-alike. Where a whole step is more than can be taken away, a part of it is; and what took nearly all of the
-room as the newest turn is made shorter when it is old. So a budget that holds no more than a few messages
-may give a turn back.
+alike. Where a whole step is more than can be taken away, a part of it is.
 
 What cannot be made to fit is sent whole and said (`Trimmed.over`), never cut silently.
 """
