@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from sidecar.conversation.overview import Outline, Overviews
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -174,6 +175,19 @@ class Store(ABC):
         With `tenant` those of this tenant, with `name` those with this id or this client's key. Without
         `sized` messages and bytes are not counted.
         """
+
+    @abstractmethod
+    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+        """The conversations that were used last, the newest first, at most so many; those before another one
+        in that order (its `updated_at` and id)."""
+
+    @abstractmethod
+    async def outline(self, conversation: str) -> Outline | None:
+        """The shape of this conversation's tree; None if there is no such conversation."""
+
+    @abstractmethod
+    async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
+        """Those of these nodes that are there, in the order in which they were recorded."""
 
     @abstractmethod
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:

@@ -10,6 +10,7 @@ from heapq import nlargest
 
 from msgspec.structs import replace
 
+from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -61,6 +62,23 @@ class _Kept:
             tuple(self.summaries[hash] for hash in sorted(self.summaries)),
             tuple(self.exchanges[id] for id in sorted(self.exchanges)),
             tuple(self.threads[root] for root in sorted(self.threads)),
+        )
+
+    def overview(self) -> Overview:
+        about, first = self.conversation, next(iter(self.nodes.values()), None)
+        return Overview(
+            about.id,
+            about.tenant,
+            about.key,
+            about.created_at,
+            about.updated_at,
+            len(self.nodes),
+            len(self.nodes.keys() - self.parents),
+            len(self.exchanges),
+            sum(each.error is not None for each in self.exchanges.values()),
+            first if first and len(first.body) <= MAX_FIRST else None,
+            len(first.body) if first else 0,
+            self.exchanges[max(self.exchanges)] if self.exchanges else None,
         )
 
     def size(self) -> int:
@@ -227,6 +245,31 @@ class MemoryStore(Store):
                 yield ConversationStats(
                     each.id, each.tenant, each.key, each.created_at, each.updated_at, *counted
                 )
+
+    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+        def place(kept: _Kept) -> tuple[float, str]:
+            return kept.conversation.updated_at, kept.conversation.id
+
+        found = [each for each in self._kept.values() if before is None or place(each) < before]
+        page = nlargest(limit, found, key=place)
+        return Overviews(len(self._kept), tuple(each.overview() for each in page))
+
+    async def outline(self, conversation: str) -> Outline | None:
+        kept = self._kept.get(conversation)
+        if kept is None:
+            return None
+        stems = (
+            Stem(
+                *(each.id, each.parent, each.role, each.source, each.state, each.created_at),
+                *(each.model, each.finish_reason, len(each.body)),
+            )
+            for each in kept.nodes.values()
+        )
+        return Outline(kept.conversation, tuple(stems))
+
+    async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
+        kept, wanted = self._kept.get(conversation), set(nodes)
+        return [each for each in kept.nodes.values() if each.id in wanted] if kept else []
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         kept = self._kept.get(conversation)

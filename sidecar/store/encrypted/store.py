@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from sidecar.conversation.overview import Outline, Overview, Overviews
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -250,6 +251,26 @@ class EncryptedStore(Store):
         for whose in self._names(tenant) if tenant is not None else (None,):
             async for each in self._inner.conversation_stats(tenant=whose, name=name, sized=sized):
                 yield replace(each, tenant=self._tenant_of(each.tenant) or b"")
+
+    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+        found = await self._inner.overviews(limit=limit, before=before)
+        return replace(found, conversations=tuple(map(self._decrypted_overview, found.conversations)))
+
+    def _decrypted_overview(self, each: Overview) -> Overview:
+        content = self._content
+        return replace(
+            each,
+            tenant=self._tenant_of(each.tenant) or b"",
+            first=content.decrypt_node(each.id, each.first) if each.first is not None else None,
+            last=content.decrypt_exchange(each.id, each.last) if each.last is not None else None,
+        )
+
+    async def outline(self, conversation: str) -> Outline | None:
+        found = await self._inner.outline(conversation)
+        return found and replace(found, conversation=self._with_tenant(found.conversation))
+
+    async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
+        return await self._decrypted_nodes(conversation, await self._inner.messages(conversation, nodes))
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         return await self._inner.delete(conversation, unless_after=unless_after)

@@ -7,14 +7,16 @@ log, backups and replicas keep it is up to whoever runs the server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
+from sidecar.conversation.overview import Outline, Overviews
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
-from sidecar.conversation.tree import Conversation
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection, Database
+from sidecar.store.postgres.overview import MESSAGES, outline, overviews
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
@@ -143,6 +145,16 @@ class Maintenance(Store):
         query, page = (_COUNTED, _COUNTED_PAGE) if sized else (_LISTED, _PAGE)
         async for row in self._listed(query, page, tenant, name):
             yield ConversationStats(*row[:5], *row[len(CONVERSATION) + 2 :])
+
+    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+        return await self._database.run(lambda connection: overviews(connection, limit, before))
+
+    async def outline(self, conversation: str) -> Outline | None:
+        return await self._database.run(lambda connection: outline(connection, conversation))
+
+    async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
+        rows = await self._database.run(_fetching(MESSAGES, (number_of(conversation), list(nodes))))
+        return [node_of(row) for row in rows]
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         number = number_of(conversation)

@@ -7,6 +7,7 @@ tip_cache    the newest message of each conversation that this process recorded 
 bodies       the body of a message, a large one smaller
 nodes        nodes in the file's tables, and what is kept so that they are found
 threads      what roots are known by, likewise
+overview     what is told of conversations to whoever looks at them
 maintenance  listing, deleting, copying and re-encrypting
 record       one exchange into the file's tables
 store        the contract, on all of these

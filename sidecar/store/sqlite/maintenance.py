@@ -12,20 +12,22 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 from msgspec.structs import astuple
 
+from sidecar.conversation.overview import Outline, Overviews
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
-from sidecar.conversation.tree import HASH_SIZE, Conversation
+from sidecar.conversation.tree import HASH_SIZE, Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
 from sidecar.store.sqlite.bodies import stored_body
 from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget, node_of
+from sidecar.store.sqlite.overview import messages, overviews, stems
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
@@ -115,6 +117,15 @@ class Maintenance(Store):
             if len(rows) < page:
                 return
 
+    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+        return await self._look(partial(overviews, limit, before))
+
+    async def outline(self, conversation: str) -> Outline | None:
+        return await self._look(partial(_outline, conversation))
+
+    async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
+        return await self._look(partial(messages, conversation, nodes))
+
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}
         found, left = await self._change(partial(_begin_deletion, values))
@@ -174,7 +185,13 @@ class Maintenance(Store):
         while await self._writer.do(partial(_delete_portion, number)):
             pass
 
-    async def _beside(self, work: Callable[[sqlite3.Connection], None]) -> None:
+    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read beside requests, none of which waits for it."""
+        if not self._reader.is_open:
+            raise StoreUnavailable("the store is not open")
+        return await self._beside(work)
+
+    async def _beside(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a long operation in a thread and on a connection of its own; it ends with its caller."""
         connection = sqlite3.connect(
             self._file, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
@@ -190,7 +207,7 @@ class Maintenance(Store):
             error = running.exception()  # retrieved in any case, or asyncio logs that it never was
         if isinstance(error, sqlite3.Error):
             raise StoreUnavailable(f"the store failed: {error}") from error
-        running.result()
+        return running.result()
 
 
 @contextmanager
@@ -289,6 +306,13 @@ def _at_one_moment(id: str, connection: sqlite3.Connection) -> Snapshot | None:
     connection.execute("BEGIN")
     with connection:
         return _whole(id, connection)
+
+
+def _outline(id: str, connection: sqlite3.Connection) -> Outline | None:
+    connection.execute("BEGIN")
+    with connection:
+        row = connection.execute(_WHOLE, (id,)).fetchone()
+        return stems(conversation_of(row), connection) if row else None
 
 
 def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:

@@ -1,0 +1,80 @@
+"""What is told of conversations to whoever looks at them: a round trip for each question."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
+from sidecar.conversation.tree import Conversation
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row
+from sidecar.store.postgres.database import LONG, Connection
+from sidecar.store.postgres.rows import CONVERSATION, NODE, conversation_of, node_of, number_of
+
+__all__ = ["MESSAGES", "outline", "overviews"]
+
+_TOTAL = "SELECT count(*) FROM conversation"
+# $1 how many, $2 and $3 the time and the id of the one before, $4 the most bytes of a first message.
+# Ids are compared by their bytes, whatever the database's language.
+_USED_LAST = f"""
+    SELECT c.id, c.tenant, c.key, c.created_at, c.updated_at,
+        counted.messages, counted.messages - counted.followed, done.exchanges, done.errors,
+        {", ".join(f"first.{each}" for each in NODE)}, first.size,
+        {", ".join(f"last.{each}" for each in EXCHANGE)}
+    FROM (
+        SELECT * FROM conversation
+        WHERE $2::float8 IS NULL OR (updated_at, id COLLATE "C") < ($2::float8, $3::text COLLATE "C")
+        ORDER BY updated_at DESC, id COLLATE "C" DESC LIMIT $1) c
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS messages, count(DISTINCT parent) AS followed
+        FROM message m WHERE m.conversation = c.number) counted
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS exchanges, count(error) AS errors
+        FROM exchange e WHERE e.conversation = c.number AND e.born = c.born) done
+    LEFT JOIN LATERAL (
+        SELECT {", ".join(each for each in NODE if each != "body")},
+            CASE WHEN octet_length(body) <= $4 THEN body END AS body, octet_length(body) AS size
+        FROM message m WHERE m.conversation = c.number ORDER BY position LIMIT 1) first ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM exchange e WHERE e.conversation = c.number AND e.born = c.born
+        ORDER BY id DESC LIMIT 1) last ON true
+    ORDER BY c.updated_at DESC, c.id COLLATE "C" DESC"""
+_ABOUT = f"SELECT {', '.join(CONVERSATION)} FROM conversation WHERE number = $1"
+_STEMS = """
+    SELECT id, parent, role, source, state, created_at, model, finish_reason, octet_length(body)
+    FROM message WHERE conversation = $1 ORDER BY position"""
+#: $1 number, $2 ids.
+MESSAGES = f"""
+    SELECT {", ".join(NODE)} FROM message WHERE conversation = $1 AND id = ANY($2::bytea[])
+    ORDER BY position"""
+_NODE = 9  # where these columns begin
+_SIZE = _NODE + len(NODE)
+_BODY = _NODE + NODE.index("body")
+
+
+async def overviews(connection: Connection, limit: int, before: tuple[float, str] | None) -> Overviews:
+    """The conversations that were used last."""
+    rows = await connection.fetch(_USED_LAST, limit, *(before or (None, None)), MAX_FIRST, timeout=LONG)
+    return Overviews(await connection.fetchval(_TOTAL, timeout=LONG), tuple(map(_overview, rows)))
+
+
+def _overview(row: Any) -> Overview:
+    id, tenant, key, created_at, updated_at, *counts = row[:_NODE]
+    messages, branches, exchanges, errors = counts
+    first = node_of(row, _NODE) if row[_BODY] is not None else None
+    last = exchange_from_row(id, row[_SIZE + 1 :]) if row[_SIZE + 1] is not None else None
+    size = row[_SIZE] or 0
+    return Overview(
+        id, tenant, key, created_at, updated_at, messages, branches, exchanges, errors, first, size, last
+    )
+
+
+async def outline(connection: Connection, id: str) -> Outline | None:
+    """The shape of its tree."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        row = await connection.fetchrow(_ABOUT, number_of(id))
+        if row is None:
+            return None
+        about: Conversation = conversation_of(row)
+        return Outline(
+            about, tuple(Stem(*each) for each in await connection.fetch(_STEMS, number_of(id), timeout=LONG))
+        )

@@ -1,0 +1,74 @@
+"""What is told of conversations to whoever looks at them, read on a connection that no request waits for."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
+from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Conversation, Node
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row
+from sidecar.store.sqlite.nodes import NODE, node_of
+
+__all__ = ["messages", "overviews", "stems"]
+
+_TOTAL = "SELECT count(*) FROM conversation WHERE tenant != x''"
+_USED_LAST = """
+    SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
+    WHERE tenant != x'' AND (:at IS NULL OR (updated_at, id) < (:at, :id))
+    ORDER BY updated_at DESC, id DESC LIMIT :limit"""
+# Along the index of the ids alone.
+_COUNT = "SELECT count(*), min(number) FROM message WHERE conversation = ?"
+_SIZE = "SELECT length(body) FROM message WHERE number = ?"
+_FIRST = f"SELECT {NODE} FROM message WHERE number = ?"
+_OTHER_TIPS = "SELECT count(*) FROM tip WHERE conversation = ?"
+_EXCHANGES = "SELECT count(*), count(error) FROM exchange WHERE conversation = ?"
+_LAST = f"SELECT {', '.join(EXCHANGE)} FROM exchange WHERE conversation = ? ORDER BY id DESC LIMIT 1"
+_STEMS = """
+    SELECT id, parent, role, source, state, created_at, model, finish_reason, length(body) FROM message
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
+_MESSAGE = f"""
+    SELECT number, {NODE} FROM message
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
+
+
+def overviews(limit: int, before: tuple[float, str] | None, connection: sqlite3.Connection) -> Overviews:
+    """The conversations that were used last."""
+    at, id = before or (None, None)
+    rows = connection.execute(_USED_LAST, {"at": at, "id": id, "limit": limit}).fetchall()
+    total = connection.execute(_TOTAL).fetchone()[0]
+    return Overviews(total, tuple(_overview(connection, row) for row in rows))
+
+
+def _overview(connection: sqlite3.Connection, row: Any) -> Overview:
+    number, newest, id, tenant, key, created_at, updated_at = row
+    messages, oldest = connection.execute(_COUNT, (number,)).fetchone()
+    exchanges, errors = connection.execute(_EXCHANGES, (number,)).fetchone()
+    branches = connection.execute(_OTHER_TIPS, (number,)).fetchone()[0] + (newest is not None)
+    first, size = _first(connection, oldest) if messages else (None, 0)
+    counts = (messages, branches, exchanges, errors)
+    last = _last(connection, id, number)
+    return Overview(id, tenant, key, created_at, updated_at, *counts, first, size, last)
+
+
+def _first(connection: sqlite3.Connection, number: int) -> tuple[Node | None, int]:
+    size: int = connection.execute(_SIZE, (number,)).fetchone()[0]
+    return (node_of(connection.execute(_FIRST, (number,)).fetchone()) if size <= MAX_FIRST else None), size
+
+
+def _last(connection: sqlite3.Connection, id: str, number: int) -> Exchange | None:
+    row = connection.execute(_LAST, (number,)).fetchone()
+    return exchange_from_row(id, row) if row else None
+
+
+def stems(about: Conversation, connection: sqlite3.Connection) -> Outline:
+    """The shape of its tree."""
+    return Outline(about, tuple(Stem(*row) for row in connection.execute(_STEMS, (about.id,))))
+
+
+def messages(id: str, nodes: Sequence[bytes], connection: sqlite3.Connection) -> list[Node]:
+    """Those of these that are there, in the order in which they were recorded."""
+    found = [connection.execute(_MESSAGE, (id, node)).fetchone() for node in dict.fromkeys(nodes)]
+    return [node_of(row[1:]) for row in sorted((each for each in found if each), key=lambda row: row[0])]

@@ -1,0 +1,126 @@
+"""What every store tells to those who look at a conversation: lists, and the shape of a tree."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.conversation.overview import MAX_FIRST, Overview, Overviews
+from sidecar.errors import StoreUnavailable
+from sidecar.store.encrypted.store import EncryptedStore
+from tests.store.trees import TENANT, chat, exchange, question, reply, talk, update
+
+
+async def listed(store, **which):
+    return [each.id for each in (await store.overviews(**which)).conversations]
+
+
+class TestOverviews:
+    async def test_an_empty_store_lists_nothing(self, store):
+        assert await store.overviews() == Overviews(0, ())
+
+    async def test_a_conversation_is_told_by_its_counts_its_first_message_and_its_last_exchange(self, store):
+        nodes = chat("hi", "hello", "and?")
+        again = reply("hello again", nodes[0])
+        done = [exchange("conv_1", nodes[0], nodes[1]), exchange("conv_1", nodes[2], error="overflow")]
+        await store.record(update(replace(talk(key="mine"), updated_at=2.0), *nodes, again, exchange=done[1]))
+        await store.record(update(talk(), exchange=done[0]))
+
+        ((found,), total) = ((listing := await store.overviews()).conversations, listing.total)
+        assert total == 1
+        size = found.first_size
+        assert 0 <= size - len(nodes[0].body) <= (64 if isinstance(store, EncryptedStore) else 0)
+        assert found == Overview("conv_1", TENANT, "mine", 1.0, 2.0, 4, 2, 2, 1, nodes[0], size, done[1])
+
+    async def test_one_without_anything_in_it_is_listed_too(self, store):
+        await store.record(update(talk()))
+
+        assert (await store.overviews()).conversations == (Overview("conv_1", TENANT, None, 1.0, 1.0),)
+
+    async def test_a_line_is_one_branch(self, store):
+        first, second = chat("hi", "hello")
+        await store.record(update(talk(), first))
+        await store.record(update(talk(), second))
+
+        assert (await store.overviews()).conversations[0].branches == 1
+
+    async def test_a_large_first_message_is_told_by_its_size_alone(self, store):
+        # Nothing that would get smaller.
+        text = "".join(chr(0x4E00 + at * 7919 % 20000) for at in range(MAX_FIRST))
+        await store.record(update(talk(), question(text)))
+
+        (found,) = (await store.overviews()).conversations
+        assert (found.first, found.messages) == (None, 1)
+        assert found.first_size > MAX_FIRST
+
+    async def test_those_used_last_come_first_page_by_page(self, store):
+        times = {"conv_a": 3.0, "conv_b": 5.0, "conv_Z": 3.0, "conv_ä": 3.0, "conv_c": 4.0}
+        for id, at in times.items():
+            await store.record(update(talk(id, at=at), question("hi")))
+
+        assert await listed(store) == ["conv_b", "conv_c", "conv_ä", "conv_a", "conv_Z"]
+        assert await listed(store, limit=2) == ["conv_b", "conv_c"]
+        assert await listed(store, limit=2, before=(4.0, "conv_c")) == ["conv_ä", "conv_a"]
+        assert await listed(store, before=(3.0, "conv_a")) == ["conv_Z"]
+        assert await listed(store, before=(3.0, "conv_Z")) == []
+        assert (await store.overviews(limit=1, before=(3.0, "conv_a"))).total == 5
+
+    async def test_what_is_deleted_is_not_listed(self, store):
+        await store.record(update(talk("conv_a"), *chat("hi")))
+        await store.record(update(talk("conv_b"), *chat("hi")))
+        await store.delete("conv_a")
+
+        listing = await store.overviews()
+        assert (listing.total, [each.id for each in listing.conversations]) == (1, ["conv_b"])
+
+
+class TestOutline:
+    async def test_the_shape_of_a_tree_is_told_in_the_order_of_recording(self, store):
+        nodes = chat("hi", "hello", "and?")
+        again = reply("x", nodes[0], state="partial", model="demo", finish_reason="stop", at=2.5)
+        await store.record(update(talk(key="mine"), *nodes, again))
+
+        outline = await store.outline("conv_1")
+        assert (outline.conversation.key, outline.conversation.tenant) == ("mine", TENANT)
+        assert [(each.id, each.parent, each.role) for each in outline.stems] == [
+            (each.id, each.parent, each.role) for each in (*nodes, again)
+        ]
+        last = outline.stems[-1]
+        assert (last.source, last.state, last.created_at) == ("upstream", "partial", 2.5)
+        assert (last.model, last.finish_reason) == ("demo", "stop")
+        encrypted = 64 if isinstance(store, EncryptedStore) else 0
+        for each, stem in zip((*nodes, again), outline.stems, strict=True):
+            assert 0 <= stem.size - len(each.body) <= encrypted
+
+    async def test_there_is_none_of_a_conversation_that_is_not_there(self, store):
+        assert await store.outline("conv_1") is None
+        await store.record(update(talk(), *chat("hi")))
+        await store.delete("conv_1")
+        assert await store.outline("conv_1") is None
+
+
+class TestMessages:
+    async def test_those_that_are_asked_for_come_in_the_order_of_recording(self, store):
+        nodes = chat("hi", "hello", "and?", "so")
+        await store.record(update(talk(), *nodes))
+
+        wanted = [nodes[3].id, nodes[1].id, b"?" * 24, nodes[1].id]
+        assert await store.messages("conv_1", wanted) == [nodes[1], nodes[3]]
+        assert await store.messages("conv_1", []) == []
+        assert await store.messages("conv_2", wanted) == []
+
+    async def test_a_message_of_another_conversation_is_not_among_them(self, store):
+        (mine,), (other,) = chat("mine"), chat("other")
+        await store.record(update(talk("conv_a"), mine))
+        await store.record(update(talk("conv_b"), other))
+
+        assert await store.messages("conv_a", [mine.id, other.id]) == [mine]
+
+
+@pytest.mark.parametrize("made", ["sqlite", "encrypted", "postgres"], indirect=True)
+async def test_a_store_that_is_closed_says_so(made):
+    await made.open()
+    await made.close()
+    for ask in (made.overviews(), made.outline("conv_1"), made.messages("conv_1", [b"?" * 24])):
+        with pytest.raises(StoreUnavailable):
+            await ask
