@@ -68,8 +68,8 @@ def hash_of_text(chain: Chain, fields: Fields) -> bytes:
     return chain.hash(b"text", folded(visible_text(fields)).encode("utf-8", "surrogatepass"))
 
 
-def key_of_branch(chain: Chain, node: bytes) -> bytes:
-    """By what the beginning of the branch is found in which a message stands."""
+def key_of_branch(chain: Chain, node: bytes = b"") -> bytes:
+    """By what the beginning of the branch is found in which a message stands; without one, that of any."""
     return chain.hash(b"branch", node)
 
 

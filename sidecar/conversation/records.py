@@ -291,7 +291,7 @@ class ConversationUpdate(msgspec.Struct, frozen=True):
     `updated_at` never goes back.
     `exchange` and `thread` are kept with them, the latter as `joined` says. `beside`: where an exchange comes
     without messages, one of its conversation, which may have been deleted meanwhile. `is_found_by_echo`: the
-    conversation has a key, and `find_by_history` has to find it by these echoes all the same.
+    conversation has a key, or takes it with this, and `find_by_history` finds it by these echoes alone.
     """
 
     conversation: Conversation

@@ -3,7 +3,8 @@
 Some front ends know the id of a chat only from its second turn on (LibreChat's is `new` in the first). The
 id takes over the conversation that holds the request's history, word for word, if only one without an id does
 and nothing was said there since: its session upstream stays what it was. From then on it is found under that
-id by an echo of the name, which is recorded with the first turn that has it.
+id alone, by an echo of the name, which is recorded with the first turn that has it: a chat that begins alike
+and names nothing is another.
 """
 
 from __future__ import annotations
@@ -46,16 +47,18 @@ async def _taken_over(services: Services, call: ChatCall, key: str) -> Found:
     for each in await services.store.candidates(tenant, [end], []):
         found = await services.store.find(tenant, [each], [end])
         conversation, nodes = found.conversation, found.nodes.get(end, ())
-        if conversation is not None and conversation.key in (None, key) and nodes:
+        if conversation is not None and conversation.key is None and nodes:
             told.append((found, conversation, nodes[-1]))
     if len(told) != 1:
         return Found()
     found, conversation, answer = told[0]
     if not found.is_tip or answer.source != "upstream":
         return Found()
-    branch = key_of_branch(call.chain, answer.id)
+    branch = key_of_branch(call.chain)
     if (await services.store.find(tenant, [conversation.id], [branch])).nodes:
-        return Found()  # of somebody whose chat only began like this one
+        return (
+            Found()
+        )  # a chat stands in it that only began alike: this one, or one that is found without an id
     if not await is_of_user(services, call, conversation.id):
         return Found()
     return replace(found, conversation=replace(conversation, key=key))

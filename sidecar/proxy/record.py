@@ -319,7 +319,8 @@ class Recording:
         branch = self.plan.branch if isinstance(self.plan, Whole) else None
         if branch is None:
             return []
-        return [(key_of_branch(self.call.chain, node.id), branch) for node in (*asked_nodes, *replies)]
+        stands = [b"", *(node.id for node in (*asked_nodes, *replies))]
+        return [(key_of_branch(self.call.chain, each), branch) for each in stands]
 
 
 def recording_of(

@@ -82,8 +82,8 @@ class Store(ABC):
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
         """The id of the conversation of this tenant that holds the first of `hashes` which any holds.
 
-        Only what was recorded while it had no key counts, and what `is_found_by_echo` says, as in
-        `candidates`: whoever sends an id finds the others by it.
+        Of one that has a key only what `is_found_by_echo` says counts, as in `candidates`: whoever sends an
+        id finds it by that. What was recorded while it had none counts no more once it has.
 
         The last of `hashes` names the history up to an answer, and that has to be an upstream's reply. Of
         several conversations, one in which nothing follows yet, and of those the one used last; the newest

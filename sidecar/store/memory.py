@@ -189,6 +189,8 @@ class MemoryStore(Store):
             key=old.key if old.key is not None else new.key,
         )
         is_known_by = new.key is None
+        if update.is_found_by_echo and old.key is None:
+            self._forget(kept)
         self._add_nodes(kept, update.nodes, is_known_by=is_known_by)
         self._add_echoes(kept, update.echoes, is_known_by=is_known_by or update.is_found_by_echo)
         if update.system is not None:
@@ -276,11 +278,7 @@ class MemoryStore(Store):
         if kept is None or (unless_after is not None and kept.conversation.updated_at > unless_after):
             return False
         del self._kept[conversation]
-        for holders in (self._holders, self._answered):
-            for key in [key for key, held in holders.items() if kept.number in held]:
-                del holders[key][kept.number]
-                if not holders[key]:
-                    del holders[key]
+        self._forget(kept)
         return True
 
     async def delete_learned(self) -> None:
@@ -331,6 +329,14 @@ class MemoryStore(Store):
         if conversation.id not in self._kept:
             self._kept[conversation.id] = _Kept(next(self._numbers), conversation)
         return self._kept[conversation.id]
+
+    def _forget(self, kept: _Kept) -> None:
+        """It is no longer known by anything that it holds."""
+        for holders in (self._holders, self._answered):
+            for key in [key for key, held in holders.items() if kept.number in held]:
+                del holders[key][kept.number]
+                if not holders[key]:
+                    del holders[key]
 
     def _add_nodes(self, kept: _Kept, nodes: Iterable[Node], *, is_known_by: bool) -> None:
         for node in nodes:

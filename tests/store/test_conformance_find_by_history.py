@@ -29,19 +29,24 @@ class TestFindByHistory:
         assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_nameless"
         assert await store.candidates(TENANT, [ask.hash], [answer.digest]) == {"conv_nameless": 2}
 
-    async def test_one_that_gets_its_name_later_is_found_by_what_it_held_before_and_by_that_name(self, store):
+    async def test_one_that_gets_its_name_later_is_found_by_that_name_alone(self, store):
         ask, answer, more, last = chat("hi", "hello", "and?", "so")
-        await store.record(update(talk(), ask, answer))
+        await store.record(update(talk(), ask, answer, echoes=[(b"b" * 16, answer.id)]))
+        assert await store.find_by_history(TENANT, [b"b" * 16]) == "conv_1"
         named = update(talk(key="mine"), more, last, echoes=[(b"n" * 16, answer.id)], is_found_by_echo=True)
         await store.record(named)
         await store.record(update(talk(key="mine"), echoes=[(b"e" * 16, last.id)]))
 
-        for hash in (answer.hash, b"n" * 16):
-            assert await store.find_by_history(TENANT, [hash]) == "conv_1"
-        for hash in (last.hash, b"e" * 16):
+        assert await store.find_by_history(TENANT, [b"n" * 16]) == "conv_1"
+        for hash in (answer.hash, b"b" * 16, last.hash, b"e" * 16):
             assert await store.find_by_history(TENANT, [hash]) is None
         assert await store.candidates(TENANT, [b"n" * 16], []) == {"conv_1": 4}
-        assert await store.candidates(TENANT, [more.hash], [last.digest]) == {}
+        assert await store.candidates(TENANT, [ask.hash, more.hash], [answer.digest, last.digest]) == {}
+        again = question("again?", last)
+        await store.record(
+            update(talk(key="mine"), again, echoes=[(b"n" * 16, last.id)], is_found_by_echo=True)
+        )
+        assert await store.find_by_history(TENANT, [b"n" * 16]) == "conv_1"
         whole = await store.snapshot("conv_1")
         assert await store.delete("conv_1")
         assert await store.find_by_history(TENANT, [b"n" * 16]) is None

@@ -24,6 +24,7 @@ __all__ = [
     "PROBE",
     "PUT",
     "RECORD_BEGINNING",
+    "RECORD_NAMED",
     "RECORD_UNDER",
     "SUMMARY",
     "SYSTEM",
@@ -186,13 +187,24 @@ RECORD_BEGINNING = (
 )
 # $47 the message that the first node goes on from, $48 key. Not an upsert: a conversation deleted meanwhile
 # stays so.
-RECORD_UNDER = (
-    _RECORD
-    % f"""
+_UNDER = f"""
         UPDATE conversation AS c SET {_KEEPING}, key = coalesce(c.key, $48::text)
         WHERE c.number = $1 AND {_MAY}
         AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $47)
         RETURNING c.number, c.born, c.positions"""
+RECORD_UNDER = _RECORD % _UNDER
+# The same for one that may take its key with this: from then on it is known by nothing that it held before.
+# (All parts of a statement see what was there before it.)
+RECORD_NAMED = (
+    _RECORD
+    % f"""{_UNDER}
+    ), unlisted AS (
+        DELETE FROM known_by k USING talk, conversation c, (
+            SELECT substring(id FROM 1 FOR 16) AS hash FROM message WHERE conversation = $1
+            UNION SELECT digest FROM message WHERE conversation = $1 AND source = 'upstream'
+            UNION SELECT hash FROM echo WHERE conversation = $1) held
+        WHERE c.number = talk.number AND c.key IS NULL
+        AND k.hash = held.hash AND k.born = c.born AND k.conversation = c.number"""
 )
 
 # As for a beginning; what is told of the conversation as a whole stays.

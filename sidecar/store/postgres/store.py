@@ -203,5 +203,6 @@ def recording(update: ConversationUpdate, lease: Lease | None) -> tuple[str, lis
     values += exchange_row(update.exchange) if update.exchange is not None else NO_EXCHANGE
     values += thread_row(update.thread) if update.thread is not None else NO_THREAD
     if update.after is not None:
-        return sql.RECORD_UNDER, [*values, update.after, text(each.key)]
+        statement = sql.RECORD_NAMED if update.is_found_by_echo else sql.RECORD_UNDER
+        return statement, [*values, update.after, text(each.key)]
     return sql.RECORD_BEGINNING, [*values, each.id, each.tenant, text(each.key), each.created_at]

@@ -32,6 +32,8 @@ ADD_NODE = f"""
 ADD_ECHO = "INSERT OR REPLACE INTO echo (conversation, hash, message) VALUES (?, ?, ?)"
 ADD_KNOWN_BY = "INSERT INTO known_by (hash, conversation) VALUES (?, ?) ON CONFLICT DO NOTHING"
 DROP_KNOWN_BY = "DELETE FROM known_by WHERE hash = ? AND conversation = ?"
+_HASHES_AND_DIGESTS = f"SELECT substr(id, 1, {HASH_SIZE}), digest FROM message WHERE conversation = ?"
+_ECHOED = "SELECT hash FROM echo WHERE conversation = ?"
 FIND_TIP = "SELECT 1 FROM tip WHERE conversation = ? AND message = ?"
 ADD_TIP = "INSERT INTO tip (conversation, message) VALUES (?, ?) ON CONFLICT DO NOTHING"
 DROP_TIP = "DELETE FROM tip WHERE conversation = ? AND message = ?"
@@ -110,6 +112,13 @@ def is_tip(connection: sqlite3.Connection, conversation: int, newest: bytes | No
 def forget(connection: sqlite3.Connection, conversation: int, hashes: Iterable[bytes]) -> None:
     """A conversation that is being deleted is no longer known by these."""
     connection.executemany(DROP_KNOWN_BY, [(hash, conversation) for hash in hashes])
+
+
+def forget_all(connection: sqlite3.Connection, conversation: int) -> None:
+    """A conversation that has taken a key is no longer known by anything that it holds."""
+    for held in (_HASHES_AND_DIGESTS, _ECHOED):
+        for keys in connection.execute(held, (conversation,)).fetchall():
+            forget(connection, conversation, keys)
 
 
 def _keys(conversation: int, nodes: Sequence[Node]) -> list[tuple[bytes, int]]:

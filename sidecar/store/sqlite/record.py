@@ -12,7 +12,7 @@ from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Conversation
 from sidecar.store.exchanges import row_of
 from sidecar.store.sqlite.maintenance import ADD_EXCHANGE, CONVERSATION
-from sidecar.store.sqlite.nodes import ADD_NEWEST, add_echoes, add_nodes
+from sidecar.store.sqlite.nodes import ADD_NEWEST, add_echoes, add_nodes, forget_all
 from sidecar.store.sqlite.threads import add_thread
 from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
 
@@ -42,6 +42,8 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
     last = nodes[-1].id if nodes else None
     number, conversation = _keep_conversation(connection, held, update.conversation, last)
     is_known_by = update.conversation.key is None
+    if update.is_found_by_echo and held is not None and held[3] is None:
+        forget_all(connection, number)
     is_line = True
     for above, below in pairwise(nodes):
         is_line = is_line and below.parent == above.id

@@ -180,3 +180,31 @@ async def test_two_replicas_at_once_double_and_lose_nothing(
     assert len(sessions(upstream)) == 1
     lines = (await sidecar.only()).branches
     assert sorted(line[:5] for line in lines) == [[*told, "a?", each, "b?"] for each in sorted(answers)]
+
+
+async def test_a_chat_that_begins_alike_and_names_nothing_stays_its_own(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("hello"), says("yes"), says("hello"), says("hello"))
+    await sidecar.ask("hi")
+    await sidecar.ask("hi", "hello", "and?", id="k")
+    first = await sidecar.ask("hi")
+    session = upstream.last.headers[SESSION]
+    await sidecar.ask("hi", id="k")  # a second answer, behind which nothing stands
+    reply = await sidecar.ask("hi", "hello", "other?")
+
+    assert (reply.outcome, upstream.last.headers[SESSION]) == ("continue", session)
+    assert reply.headers["X-Conversation-ID"] == first.headers["X-Conversation-ID"]
+    assert await keys(sidecar) == ["k", None]
+
+
+async def test_one_with_the_branch_of_a_chat_that_names_nothing_is_not_taken_over(
+    sidecar: Sidecar, upstream: Upstream
+):
+    told = await talked(sidecar, "hi")
+    mine = await talked(sidecar, *told, "a?")
+    other = await talked(sidecar, *told, "b?")
+    session = upstream.last.headers[SESSION]
+    await sidecar.ask(*mine, "c?", id="k")
+    await sidecar.ask(*other, "d?")
+
+    assert upstream.last.headers[SESSION] == session
+    assert await keys(sidecar) == [None, "k"]
