@@ -130,7 +130,7 @@ def _number(text: str) -> int:
 
 def _load(arguments: dict[str, str | None]) -> Settings:
     settings = load(arguments)
-    logs.configure(settings.logs.level, settings.logs.format)
+    logs.configure(settings.logs.level, settings.logs.format, requests=settings.logs.requests)
     for each in exposed_files(arguments, settings):
         log.warning(each)
     return settings

@@ -16,7 +16,10 @@ from typing import Any, TextIO
 
 from sidecar.printable import printable
 
-__all__ = ["configure"]
+__all__ = ["EXCHANGES", "configure"]
+
+#: The logger that has a line of each exchange, of the level "info"; see `configure`.
+EXCHANGES = "sidecar.exchange"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
@@ -27,10 +30,11 @@ _QUERY = re.compile(r"\?[^\s?\"'<>=]{0,100}=[^\s\"'<>]*")
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
-def configure(level: str, format: str) -> None:
+def configure(level: str, format: str, *, requests: bool = False) -> None:
     """Say events of at least `level` (debug, info, warning, error) in `format` (text, json).
 
-    `level` is for the tree `sidecar.*`; libraries are heard from "warning" on. The last call counts.
+    `level` is for the tree `sidecar.*`; libraries are heard from "warning" on. `requests`: the lines of
+    exchanges, whatever the level; else they belong to "debug". The last call counts.
     """
     root = logging.getLogger()
     for former in [each for each in root.handlers if isinstance(each, _Handler)]:
@@ -39,6 +43,8 @@ def configure(level: str, format: str) -> None:
     handler.setFormatter(_Line(_json if format == "json" else _text))
     root.addHandler(handler)
     logging.getLogger("sidecar").setLevel(level.upper())
+    is_told = requests or level == "debug"
+    logging.getLogger(EXCHANGES).setLevel(logging.INFO if is_told else logging.WARNING)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

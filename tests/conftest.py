@@ -9,6 +9,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sidecar.logs import EXCHANGES
 from tests.store.postgres import Server
 
 # How fast the machine is proves nothing: no example fails for having taken long.
@@ -56,11 +57,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def logging_as_it_was():
-    root, tree = logging.getLogger(), logging.getLogger("sidecar")
-    handlers, level = list(root.handlers), tree.level
+    root, ours = logging.getLogger(), [logging.getLogger(name) for name in ("sidecar", EXCHANGES)]
+    handlers, levels = list(root.handlers), [each.level for each in ours]
     yield
     root.handlers[:] = handlers
-    tree.setLevel(level)
+    for each, level in zip(ours, levels, strict=True):
+        each.setLevel(level)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ __all__ = [
     "UPSTREAM_BROKE_OFF",
     "Answered",
     "Progress",
+    "Tracked",
     "error_code",
     "exchange_of",
     "reason",
@@ -44,12 +45,23 @@ _UPSTREAM_ERROR = "upstream_error"
 _decode = msgspec.json.Decoder().decode
 
 
+class Tracked(msgspec.Struct):
+    """By what a request is known to others, where somebody wants to find it again in their logs.
+
+    `upstream_id`: by what its upstream says that it knows it, where that is another name.
+    """
+
+    request_id: str
+    upstream_id: str | None = None
+
+
 class Progress(msgspec.Struct):
     """What is known by now. `when`: its arrival, in Unix milliseconds; `random`: 4 bytes for its id."""
 
     when: int
     arrived: float
     random: bytes
+    tracked: Tracked | None = None
     #: Its body has come; it is on its way upstream; the head of the answer came; a first piece went on.
     received: float = 0.0
     sent: float = 0.0

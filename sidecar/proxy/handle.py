@@ -13,7 +13,7 @@ from sidecar.dialects.base import Dialect
 from sidecar.doctor import RequestSample
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall, TaskCall, UnrecordedCall
-from sidecar.exchange.outcome import CLIENT_LEFT, Progress
+from sidecar.exchange.outcome import CLIENT_LEFT, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
 from sidecar.proxy.form_retry import learned
@@ -25,15 +25,25 @@ from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import relay, relay_recorded
 from sidecar.proxy.services import Services
 from sidecar.proxy.tasks import task
+from sidecar.proxy.tracked import track
 from sidecar.proxy.unrecorded import finish, is_failure, keep_question
 from sidecar.random_ids import token
 
-__all__ = ["handle"]
+__all__ = ["handle", "handle_tracked"]
 
 
-async def handle(services: Services, dialect: Dialect, request: web.BaseRequest) -> web.StreamResponse:
+async def handle_tracked(
+    services: Services, dialect: Dialect, request: web.BaseRequest
+) -> web.StreamResponse:
+    """`handle`, of a request that others are to find again."""
+    return await handle(services, dialect, request, track(request))
+
+
+async def handle(
+    services: Services, dialect: Dialect, request: web.BaseRequest, tracked: Tracked | None = None
+) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
-    progress = Progress(int(time.time() * 1000), time.monotonic(), token(4))
+    progress = Progress(int(time.time() * 1000), time.monotonic(), token(4), tracked)
     try:
         with observed(services, request) as sample, services.requests.bodies.hold() as held:
             progress.call = call = await receive(services, dialect, request, held, progress)
@@ -74,7 +84,7 @@ async def _pass_on(
     progress.plan = Unrecorded(outcome)
     upstream = await send_once(services, composed, request, progress)
     answered(sample, progress)
-    return await relay(request, upstream, response_headers(progress), progress)
+    return await relay(request, upstream, response_headers(progress, upstream), progress)
 
 
 async def _chat(
@@ -146,7 +156,7 @@ async def _answer(
     elif is_failure(upstream.status, progress):
         keep_question(services, call, plan)
     answered(sample, progress)
-    said = response_headers(progress)
+    said = response_headers(progress, upstream)
     recording = recording_of(services, call, plan, upstream, composed, progress)
     if recording is None:
         return await relay(request, upstream, said, progress)

@@ -15,24 +15,27 @@ from sidecar.conversation.records import Exchange
 from sidecar.doctor import RequestSample
 from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import Call, TaskCall
-from sidecar.exchange.outcome import Progress
+from sidecar.exchange.outcome import Progress, Tracked
 from sidecar.exchange.plan import session_of
 from sidecar.exchange.prompt import Prompt
+from sidecar.logs import EXCHANGES
 from sidecar.metrics import Metrics
 from sidecar.proxy.services import Services
+from sidecar.proxy.tracked import add_id
 from sidecar.settings.openings import COMPACTIONS
 from sidecar.upstream.headers import DEGRADED
+from sidecar.upstream.response import UpstreamResponse
 
-__all__ = ["answered", "count", "log_line", "observed", "passed_by", "response_headers", "understood"]
+__all__ = ["answered", "observed", "passed_by", "response_headers", "tell", "understood"]
 
-log = logging.getLogger("sidecar.exchange")
+log = logging.getLogger(EXCHANGES)
 
 # Chats that come by another API pass through: who wonders why nothing is kept has to be told.
 _UNREAD = ("/responses", "/messages", "/api/chat", "/api/generate", "/completions")
 _REFUSED = "refused"  # before it was known what it is
 
 
-def response_headers(progress: Progress) -> dict[str, str]:
+def response_headers(progress: Progress, upstream: UpstreamResponse) -> dict[str, str]:
     """The headers that tell the client what was done to its request."""
     call, plan, prompt = progress.call, progress.plan, progress.prompt
     assert call is not None
@@ -52,6 +55,8 @@ def response_headers(progress: Progress) -> dict[str, str]:
         said["X-Sidecar-Silent-Cut"] = progress.silent_cut
     if plan.degraded:
         said[DEGRADED] = "store"
+    if progress.tracked is not None:
+        add_id(said, progress.tracked, upstream.headers)
     return said
 
 
@@ -71,9 +76,9 @@ def _add_counts(said: dict[str, str], prompt: Prompt, overflow_retries: int) -> 
         said["X-Sidecar-Healed"] = str(overflow_retries)
 
 
-def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
-    """Count an exchange that has ended."""
-    detail, prompt = exchange.detail, progress.prompt
+def tell(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
+    """An exchange has ended, at `now`: count it, and log it if that is wanted (`logs.requests`)."""
+    detail = exchange.detail
     metrics.outcome(exchange.outcome or _REFUSED).inc()
     metrics.duration[progress.streamed].observe(now - progress.arrived)
     if progress.sent:
@@ -88,41 +93,65 @@ def count(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) 
         metrics.completion_tokens.inc(exchange.output_tokens)
     if detail.cached_tokens:
         metrics.cached_tokens.inc(detail.cached_tokens)
-    if detail.restored:
-        metrics.restored.inc(detail.restored)
-    if detail.dropped:
-        metrics.trimmed.inc(detail.dropped)
+    if detail.restored or detail.dropped:
+        _count_changes(metrics, progress.prompt)
+    for limit in progress.prompt.over:
+        metrics.over_budget.labels(limit).inc()
+    for state in progress.recorded:
+        metrics.reply(state).inc()
+    if log.isEnabledFor(logging.INFO):
+        _log_line(progress, exchange)
+
+
+def _count_changes(metrics: Metrics, prompt: Prompt) -> None:
+    """Count what of the history was put in, left out, and quoted of that."""
+    if prompt.restored:
+        metrics.restored.inc(prompt.restored)
+    if prompt.dropped:
+        metrics.trimmed.inc(prompt.dropped)
     if prompt.recalled:
         metrics.recalls.inc()
         metrics.recalled.inc(prompt.recalled)
         metrics.recalled_tokens.inc(prompt.recalled_tokens)
-    for limit in prompt.over:
-        metrics.over_budget.labels(limit).inc()
-    for state in progress.recorded:
-        metrics.reply(state).inc()
 
 
-def log_line(exchange: Exchange) -> None:
-    """One line about an exchange that has ended, on the level `debug`."""
-    if log.isEnabledFor(logging.DEBUG):
-        detail = exchange.detail
-        about = {
-            "outcome": exchange.outcome,
-            "conversation": exchange.conversation,
-            "target": detail.target,
-            "status": exchange.status,
-            "error": exchange.error,
-            "duration_ms": exchange.duration_ms,
-            "head_ms": detail.head_ms,
-            "first_piece_ms": detail.first_token_ms,
-            "input": exchange.input_tokens,
-            "output": exchange.output_tokens,
-            "cached": detail.cached_tokens,
-            "overflow_retries": detail.overflow_retries or None,
-            "form_retries": detail.form_retries or None,
-            "differs": detail.difference.cause if detail.difference else None,
-        }
-        log.debug("exchange", extra={name: value for name, value in about.items() if value is not None})
+def _log_line(progress: Progress, exchange: Exchange) -> None:
+    """One line: names, ids, numbers; never a word of what was said."""
+    detail, tracked = exchange.detail, progress.tracked
+    about = {
+        **(_ids(tracked) if tracked is not None else {}),
+        "outcome": exchange.outcome or _REFUSED,
+        "conversation": exchange.conversation or None,
+        "model": exchange.model,
+        "answered_by": detail.answered_by if detail.answered_by != exchange.model else None,
+        "target": detail.target,
+        "status": exchange.status,
+        "error": exchange.error,
+        "finish": detail.finish,
+        "duration_ms": exchange.duration_ms,
+        "head_ms": detail.head_ms,
+        "first_piece_ms": detail.first_token_ms,
+        "input": exchange.input_tokens,
+        "output": exchange.output_tokens,
+        "cached": detail.cached_tokens,
+        "reasoning": detail.reasoning_tokens,
+        "estimated": detail.estimated_tokens,
+        "restored": detail.restored or None,
+        "trimmed": detail.dropped or None,
+        "shortened": detail.shortened or None,
+        "recalled": detail.recalled or None,
+        "summarised": progress.prompt.summed or None,
+        "overflow_retries": detail.overflow_retries or None,
+        "form_retries": detail.form_retries or None,
+        "degraded": detail.degraded or None,
+        "silently_cut": detail.silent_cut or None,
+        "differs": detail.difference.cause if detail.difference else None,
+    }
+    log.info("exchange", extra={name: value for name, value in about.items() if value is not None})
+
+
+def _ids(tracked: Tracked) -> dict[str, str | None]:
+    return {"request": tracked.request_id, "upstream_request": tracked.upstream_id}
 
 
 def observed(services: Services, request: web.BaseRequest) -> RequestSample:

@@ -32,7 +32,7 @@ from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.named_later import echo_of_name
-from sidecar.proxy.observers import count, log_line
+from sidecar.proxy.observers import tell
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import counted
 from sidecar.proxy.unrecorded import finish
@@ -125,8 +125,7 @@ class Recording:
             exchange = replace(exchange, error=exchange.error or error.code)
             raise
         finally:
-            count(self.services.metrics, self.progress, exchange, time.monotonic())
-            log_line(exchange)
+            tell(self.services.metrics, self.progress, exchange, time.monotonic())
 
     @property
     def _is_large(self) -> bool:

@@ -26,7 +26,7 @@ from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import Answered, Progress, exchange_of
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.exchange.threads import thread_after
-from sidecar.proxy.observers import count, log_line
+from sidecar.proxy.observers import tell
 from sidecar.proxy.services import Services
 
 __all__ = ["finish", "is_failure", "keep_question"]
@@ -44,8 +44,7 @@ def finish(services: Services, progress: Progress) -> None:
     now = time.monotonic()
     parent = _parent(progress)
     exchange = exchange_of(progress, now, Answered(parent))
-    count(services.metrics, progress, exchange, now)
-    log_line(exchange)
+    tell(services.metrics, progress, exchange, now)
     conversation = progress.plan.conversation if progress.plan is not None else None
     # A request that begins at another root has no parent; its conversation is known by its tip.
     if conversation is None or (beside := parent or conversation.tip) is None:

@@ -26,10 +26,11 @@ from sidecar.aiohttp_internals.server import SpecialRequest
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
 from sidecar.metrics import Metrics
-from sidecar.proxy.handle import handle
+from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
 from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.services import Services
+from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
 from sidecar.server.http import Handler, admit, body_failed, runner
 from sidecar.server.memory import give_back_large_blocks
@@ -121,7 +122,8 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)
         await services.background.start()
-        server = runner(_handler(services, _answer), settings)
+        answer = _answer_tracked if settings.logs.requests else _answer
+        server = runner(_handler(services, answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)
         if settings.admin.listen:
@@ -248,17 +250,19 @@ def _handler(services: Services, answer: _Answer) -> Handler:
             failure = error
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
             about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
-            log.log(level, event, extra={**about, **error.logged})
+            log.log(level, event, extra={**about, **own_id(request)[1], **error.logged})
         except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
             raise
         except web.RequestPayloadError as error:
             failure = body_failed(error, services.settings)
         except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
-            log.exception("an unexpected error", extra={"path": request.path})
+            log.exception("an unexpected error", extra={"path": request.path, **own_id(request)[1]})
             failure = SidecarError("the sidecar failed; see its log")
         finally:
             services.requests.open.end(task)
-        headers = {"X-Conversation-ID": failure.conversation} if failure.conversation else {}
+        headers = own_id(request)[0]
+        if failure.conversation:
+            headers["X-Conversation-ID"] = failure.conversation
         if failure.status == 401:
             headers["WWW-Authenticate"] = "Bearer"  # RFC 9110, 15.5.2
         if failure.retry_after is not None:
@@ -272,6 +276,19 @@ async def _answer(services: Services, request: web.BaseRequest) -> web.StreamRes
     services.requests.visitors.look(request)
     if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
         return await handle(services, dialect, request)
+    return await _answer_other(services, request)
+
+
+async def _answer_tracked(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+    """As `_answer`, where exchanges are logged or traced."""
+    services.requests.visitors.look(request)
+    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
+        return await handle_tracked(services, dialect, request)
+    return await _answer_other(services, request)
+
+
+async def _answer_other(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+    """What is no chat: a page of the sidecar's own, or something for the upstream alone."""
     own = await _own(services, request, at_admin=False)
     if own is not None:
         return own

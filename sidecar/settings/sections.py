@@ -304,6 +304,11 @@ class Logs(Section):
     format: Annotated[Literal["text", "json"], Lower] = Field(
         "text", description="`text` for people, `json` (one object a line) for machines."
     )
+    requests: bool = Field(
+        False,
+        description="One line for each exchange with its numbers, never with content. Its `X-Request-ID`, the"
+        " client's or a new one, goes upstream and back to the client.",
+    )
 
 
 class Declaration(Section):

@@ -24,7 +24,7 @@ from sidecar.exchange.plan import Whole
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, difference, heads
 from sidecar.exchange.usage import tokens_of
 from sidecar.metrics import Metrics
-from sidecar.proxy.observers import count, log_line
+from sidecar.proxy.observers import tell
 from sidecar.proxy.request_cache import RequestCache
 
 TENANT = b"t" * 16
@@ -71,8 +71,7 @@ def made(messages: int = 5) -> Callable[[], None]:
         recent.went("conv_1", chat, prompt)
         told = exchange_of(progress, 2.0, Answered(b"parent", (b"reply",), "m", "stop", tokens_of(USAGE)))
         progress.recorded = ("complete",)
-        count(metrics, progress, told, 2.1)
-        log_line(told)
+        tell(metrics, progress, told, 2.1)
 
     return exchange
 
