@@ -21,6 +21,7 @@ order in which its own map names them.
     background/       I/O: work that no request waits for
     proxy/            I/O: the path of one request, `proxy/handle.py`
     admin/            I/O: health, metrics, doctor
+    inspector/        I/O: pages that show what happened in a chat
     server/           I/O: the life of the process
     commands/         what people do with a store: look, delete, prune, verify, back up, move, import
     cli               the command line

@@ -26,6 +26,7 @@ LAYERS = [
     {"background"},
     {"proxy"},
     {"admin"},
+    {"inspector"},
     {"server"},
     {"commands"},
     {"cli", "__main__"},

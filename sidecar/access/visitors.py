@@ -76,8 +76,9 @@ class Visitors:
                 " or name its origin in `access.origins`"
             )
 
-    def admit(self, request: web.BaseRequest, *, at_admin: bool) -> None:
-        """Raises an error unless the page that is asked for is here, and for whoever asks."""
+    def admit(self, request: web.BaseRequest, *, at_admin: bool, by_token: bool = True) -> None:
+        """Raises an error unless the page that is asked for is here, and for whoever asks. Without `by_token`
+        it has a token of its own, which is none of ours."""
         host = request.headers.get("Host", "")
         if self._elsewhere and not at_admin:
             raise NotFound("this page is at the address of `admin.listen` alone")
@@ -85,7 +86,7 @@ class Visitors:
             self._public(request, host, own=True)
         if self._is_cross_site(request, host):
             raise Forbidden("a web page of another site may not read this")
-        if self._token and not hmac.compare_digest(_bearer(request), self._token):
+        if by_token and self._token and not hmac.compare_digest(_bearer(request), self._token):
             raise Unauthorized("this page needs `admin.token` as a bearer token", param="Authorization")
 
     def foreign_page(self, request: web.BaseRequest) -> str | None:

@@ -16,6 +16,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +26,7 @@ from sidecar.admin import health
 from sidecar.aiohttp_internals.server import SpecialRequest
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
+from sidecar.inspector.door import Door, is_served
 from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
@@ -56,26 +58,43 @@ def serve(settings: Settings) -> int:
     """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
     _take_all_files()
     give_back_large_blocks()
+    door = Door()
     if settings.workers > 1:
-        return _serve_by_many(settings)
-    _run(_serve(settings, ready=lambda address: print(_ready_line(settings, address), flush=True), say=_say))
+        return _serve_by_many(settings, door)
+    _run(_serve(settings, door, ready=lambda address: _tell(settings, address, door), say=_say))
     return 0
 
 
-def _serve_by_many(settings: Settings) -> int:
+def _serve_by_many(settings: Settings, door: Door) -> int:
     worker_sockets = listening(settings)
-    address = _address(settings, worker_sockets[0].clients[0].getsockname()[1])
-    workers = Workers(settings, worker_sockets, _be_worker, _say)
-    return workers.run(lambda: print(_ready_line(settings, address), flush=True))
+    first = worker_sockets[0]
+    address = _address(settings, first.clients[0].getsockname()[1])
+    if first.admin:
+        door.opened(first.admin[0].getsockname()[1])
+    workers = Workers(settings, worker_sockets, partial(_be_worker, door), _say)
+    return workers.run(lambda: _tell(settings, address, door))
 
 
-def _be_worker(settings: Settings, sockets: Sockets, alive: int, serves: Callable[[], object]) -> None:
+def _be_worker(
+    door: Door, settings: Settings, sockets: Sockets, alive: int, serves: Callable[[], object]
+) -> None:
     """Serve until told to stop, or until `alive` ends since the parent has."""
     _run(
         _serve(
-            settings, ready=lambda _address: serves(), say=lambda _said: None, sockets=sockets, alive=alive
+            settings,
+            door,
+            ready=lambda _address: serves(),
+            say=lambda _said: None,
+            sockets=sockets,
+            alive=alive,
         )
     )
+
+
+def _tell(settings: Settings, address: str, door: Door) -> None:
+    print(_ready_line(settings, address), flush=True)
+    if (inspector := door.address(settings)) is not None:
+        print(f"see what happens in the chats, all of them: {inspector}", flush=True)
 
 
 def _say(said: str) -> None:
@@ -104,10 +123,12 @@ def _take_all_files() -> None:
 
 
 @asynccontextmanager
-async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIterator[str]:
+async def running(
+    settings: Settings, sockets: Sockets | None = None, door: Door | None = None
+) -> AsyncIterator[str]:
     """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`.
 
-    It serves on these sockets, or, where none are given, on its own.
+    It serves on these sockets, or, where none are given, on its own. `door`: that of the inspector.
     """
     async with AsyncExitStack() as stack:
         if settings.upstream == "demo":
@@ -127,10 +148,12 @@ async def running(settings: Settings, sockets: Sockets | None = None) -> AsyncIt
         await server.setup()
         stack.push_async_callback(_end, server, services)
         if settings.admin.listen:
-            pages = runner(_handler(services, _answer_admin), settings)
+            door = door or Door()
+            pages = runner(_handler(services, _answering_admin(services, door)), settings)
             await pages.setup()
             stack.push_async_callback(pages.cleanup)
             await _listen(pages, settings.admin.listen, "admin.listen", sockets and sockets.admin)
+            door.opened(pages.addresses[0][1])
             log.info("metrics and doctor are served", extra={"port": pages.addresses[0][1]})
         await _listen(server, settings.listen, "listen", sockets and sockets.clients)
         yield _address(settings, server.addresses[0][1])
@@ -155,6 +178,7 @@ async def _end(runner: web.ServerRunner, services: Services) -> None:
 
 async def _serve(
     settings: Settings,
+    door: Door,
     *,
     ready: Callable[[str], object],
     say: Callable[[str], None],
@@ -184,7 +208,7 @@ async def _serve(
     if alive is not None:
         loop.add_reader(alive, parent_left)
     try:
-        async with running(settings, sockets) as address:
+        async with running(settings, sockets, door) as address:
             served.set()
             _collect_less_often()
             ready(address)
@@ -296,12 +320,24 @@ async def _answer_other(services: Services, request: web.BaseRequest) -> web.Str
     return await passthrough(services, request)
 
 
-async def _answer_admin(services: Services, request: web.BaseRequest) -> web.StreamResponse:
-    """At the address of `admin.listen`, from where nothing goes upstream."""
-    own = await _own(services, request, at_admin=True)
-    if own is None:
-        raise NotFound("this address serves /-/live, /-/ready, /-/metrics and /-/doctor alone")
-    return own
+def _answering_admin(services: Services, door: Door) -> _Answer:
+    """What answers at the address of `admin.listen`, from where nothing goes upstream."""
+    inspector = None
+    if is_served(services.settings):
+        # Imported here: without such an address nobody needs it.
+        from sidecar.inspector.pages import Inspector
+
+        inspector = Inspector(services, door)
+
+    async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+        if inspector is not None and inspector.is_asked(request):
+            return await inspector.answer(request)
+        own = await _own(services, request, at_admin=True)
+        if own is None:
+            raise NotFound("this address serves /-/live, /-/ready, /-/metrics and /-/doctor alone")
+        return own
+
+    return answer
 
 
 async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) -> web.StreamResponse | None:

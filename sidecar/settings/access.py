@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, SecretStr
 
 from sidecar.settings.section import Section
-from sidecar.settings.values import HostName, ListenOrNone, Origin, Secret
+from sidecar.settings.values import HostName, ListenOrNone, Lower, Origin, Secret
 
 __all__ = ["Access", "Admin"]
 
@@ -27,7 +29,7 @@ class Access(Section):
 
 
 class Admin(Section):
-    """Where `/-/metrics` and `/-/doctor` are served, and to whom."""
+    """Where `/-/metrics`, `/-/doctor` and the inspector are served, and to whom."""
 
     listen: ListenOrNone = Field(
         "",
@@ -37,4 +39,10 @@ class Admin(Section):
     token: Secret = Field(
         SecretStr(""),
         description="Bearer token that these two pages require; if empty, they require none.",
+    )
+    inspector: Annotated[Literal["auto", "on", "off"], Lower] = Field(
+        "auto",
+        description="The inspector: pages that show every chat to whoever has the address that `serve`"
+        " prints, with a new random token in it at each start. `auto`: served at `admin.listen` where that is"
+        " on loopback; `on`: at any `admin.listen`; `off`: nowhere.",
     )

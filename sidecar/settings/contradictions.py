@@ -31,6 +31,11 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
         yield Contradiction(
             ("admin.listen", "listen"), "both are one address; give another port, or leave admin.listen empty"
         )
+    if settings.admin.inspector == "on" and not settings.admin.listen:
+        yield Contradiction(
+            ("admin.inspector", "admin.listen"),
+            "the inspector has an address of its own alone; give admin.listen one, such as 127.0.0.1:8791",
+        )
     yield from _nothing_recognised(settings)
     if settings.encryption.key.get_secret_value() and settings.encryption.key_file:
         yield Contradiction(

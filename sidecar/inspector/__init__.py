@@ -1,0 +1,13 @@
+"""The inspector: pages on which the operator sees what happened in a chat.
+
+shown              how times, counts and texts of others are shown
+door               where it is, and the token without which it is nowhere
+exchange_line      one exchange in a line
+conversation_list  the conversations used last
+render             values into HTML, or into JSON
+responses          what every response carries, whatever it says
+pages              the addresses, each with what it answers
+
+Rules: a page is made of a value, and its JSON twin is that value. What others wrote is text for ever: the
+templates escape everything. Jinja2 is loaded with the first page, and nothing of it is on the path of a chat.
+"""

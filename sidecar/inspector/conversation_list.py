@@ -1,0 +1,89 @@
+"""The conversations used last, page by page, and never cut without saying so."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from sidecar.conversation.message import visible_text
+from sidecar.conversation.overview import Overview, Overviews
+from sidecar.inspector.exchange_line import ExchangeLine, line_of
+from sidecar.inspector.shown import size, told
+
+__all__ = ["PAGE", "ConversationList", "ConversationRow", "before_of", "list_of"]
+
+#: Conversations on a page.
+PAGE = 50
+
+
+class ConversationRow(msgspec.Struct, frozen=True):
+    """One conversation; `words`: how it begins, or what there is instead. Times in Unix seconds."""
+
+    id: str
+    key: str
+    tenant: str
+    words: str
+    created_at: float
+    updated_at: float
+    messages: int
+    branches: int
+    exchanges: int
+    errors: int
+    last: ExchangeLine | None
+
+
+class ConversationList(msgspec.Struct, frozen=True):
+    """A page of them; `next`: from where the page after it begins, None where this is the last."""
+
+    total: int
+    rows: tuple[ConversationRow, ...]
+    next: str | None
+    is_first: bool
+
+
+def before_of(text: str) -> tuple[float, str] | None:
+    """The place in the list that `next` names; None for none."""
+    at, mark, id = text.partition("~")
+    try:
+        time = float(at)
+    except ValueError:
+        return None
+    return (time, id) if mark and math.isfinite(time) else None
+
+
+def list_of(found: Overviews, before: tuple[float, str] | None) -> ConversationList:
+    """The page that stands behind this place."""
+    last = found.conversations[-1] if found.conversations else None
+    is_full = len(found.conversations) == PAGE
+    return ConversationList(
+        total=found.total,
+        rows=tuple(map(_row, found.conversations)),
+        next=f"{last.updated_at!r}~{last.id}" if last and is_full else None,
+        is_first=before is None,
+    )
+
+
+def _row(each: Overview) -> ConversationRow:
+    return ConversationRow(
+        id=each.id,
+        key=told(each.key, 80),
+        tenant=each.tenant.hex(),
+        words=_words(each),
+        created_at=each.created_at,
+        updated_at=each.updated_at,
+        messages=each.messages,
+        branches=each.branches,
+        exchanges=each.exchanges,
+        errors=each.errors,
+        last=line_of(each.last) if each.last else None,
+    )
+
+
+def _words(each: Overview) -> str:
+    if each.first is None:
+        return f"(a first message of {size(each.first_size)})" if each.messages else "(no message)"
+    try:
+        return told(visible_text(each.first.fields)) or "(no text)"
+    except ValueError:
+        return "(not a message)"

@@ -1,0 +1,81 @@
+"""How values are shown to people.
+
+Rule: whatever somebody else wrote goes through `told` or `clip`, which spell out what cannot be seen or turns
+the direction of a text, and never give more of it than is asked for.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from sidecar.printable import printable
+
+__all__ = ["Clip", "clip", "count", "moment", "seconds", "size", "told"]
+
+_LINES = 20
+
+
+class Clip(msgspec.Struct, frozen=True):
+    """A text as far as a page shows it: what is seen at once, and what comes when it is opened. `length`: the
+    characters of all of it; `is_cut`: there is more than both."""
+
+    seen: str
+    rest: str
+    length: int
+    is_cut: bool
+
+
+def clip(text: str, *, seen: int = 1500, most: int = 10_000) -> Clip:
+    """The first lines of a text, 20 or so many characters, and what follows up to the character `most`."""
+    end = min(seen, len(text))
+    at = -1
+    for _ in range(_LINES):
+        at = text.find("\n", at + 1, end)
+        if at < 0:
+            break
+    else:
+        end = at + 1
+    if len(text) <= end + seen // 4 and at < 0:  # opening it for a last word or two is no help
+        end = len(text)
+    most = max(most, end)
+    first, rest = text[:end], text[end:most]
+    return Clip(printable(first, lines=True), printable(rest, lines=True), len(text), len(text) > most)
+
+
+def told(text: str | None, length: int = 120) -> str:
+    """On one line, at most so many characters."""
+    words = " ".join((text or "")[: 4 * length].split())
+    return printable(words if len(words) <= length else words[:length].rstrip() + "…")
+
+
+def count(number: int | None) -> str:
+    """`12,345`; a dash where it is not known."""
+    return "-" if number is None else f"{number:,}"
+
+
+def moment(at: float | None) -> str:
+    """Unix seconds as `2026-11-29 07:02:48`, in UTC."""
+    try:
+        return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):  # beyond what the calendar can show
+        return "-"
+
+
+def seconds(milliseconds: int | None) -> str:
+    """`0.41 s`, `14.2 s`, `3 min 20 s`."""
+    if milliseconds is None:
+        return "-"
+    at = milliseconds / 1000
+    if at < 120:
+        return f"{at:.2f} s" if at < 10 else f"{at:.1f} s"
+    return f"{int(at // 60):,} min {int(at % 60)} s"
+
+
+def size(bytes: int) -> str:
+    """`812 bytes`, `3.4 kB`, `5.2 MB`."""
+    for unit, name in ((1_000_000, "MB"), (1000, "kB")):
+        if bytes >= unit:
+            return f"{bytes / unit:,.1f} {name}"
+    return f"{bytes} bytes"

@@ -1,0 +1,163 @@
+"""Who sees the pages, and what every one of them carries, whatever it says."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+
+import pytest
+from aiohttp import ClientSession
+
+from sidecar.inspector.door import Door, is_served
+from sidecar.inspector.responses import CSP
+from sidecar.settings import Settings
+from tests.inspector.conftest import Visitor
+from tests.proxy.process import clean_environment, serving
+
+PATHS = ("", "inspector.css", "?before=1~x", "?format=json", "no/such/page")
+
+
+def assert_careful(page):
+    assert page.headers["Content-Security-Policy"] == CSP
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert page.headers["Cache-Control"] == "no-store"
+    assert "Access-Control-Allow-Origin" not in page.headers
+
+
+def test_a_page_may_run_no_script_and_load_nothing_from_elsewhere():
+    told = dict(each.strip().split(" ", 1) for each in CSP.split(";"))
+    assert told["default-src"] == "'none'"
+    assert not {"script-src", "connect-src", "frame-src"} & set(told)
+    assert "unsafe" not in CSP
+    assert "http" not in CSP
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_every_response_says_what_a_browser_may_do_with_it(visitor: Visitor, path: str):
+    assert_careful(await visitor.get(path))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("token", ["", "x", "{token}x", "{token}/../x", "%00", "%ff"])
+async def test_without_the_token_there_is_nothing(visitor: Visitor, path: str, token: str):
+    place = visitor.root.removesuffix(f"{visitor.door.token}/")
+    page = await visitor.send("GET", place + token.format(token=visitor.door.token[:-1]) + "/" + path)
+    assert page.status == 404
+    assert_careful(page)
+    assert visitor.door.token not in page.text
+
+
+async def test_a_bearer_token_of_the_other_pages_is_not_asked_for(visit):
+    visitor = await visit(admin={"token": "a-token-of-16-letters"})
+    assert (await visitor.get()).status == 200
+    there = visitor.root.partition("/-/")[0]
+    assert (await visitor.send("GET", f"{there}/-/metrics")).status == 401
+
+
+async def test_it_is_not_where_clients_are(visitor: Visitor, upstream):
+    place = visitor.root[visitor.root.index("/-/inspect") :]
+    page = await visitor.send("GET", visitor.sidecar.url + place)
+    assert "Conversations" not in page.text
+    assert page.headers.get("Content-Security-Policy") is None
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example"])
+async def test_by_a_name_that_anybody_can_register_nothing_is_served(visitor: Visitor, host: str):
+    page = await visitor.get(Host=host)
+    assert page.status == 421
+    assert_careful(page)
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
+async def test_pages_of_other_sites_may_not_look(visitor: Visitor, headers: dict[str, str]):
+    assert (await visitor.get(**headers)).status == 403
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_there_are_no_other_methods(visitor: Visitor, method: str):
+    page = await visitor.send(method, visitor.root)
+    assert page.status == 404
+    assert_careful(page)
+
+
+@pytest.mark.parametrize(
+    ("listen", "inspector", "served"),
+    [
+        ("", "auto", False),
+        ("127.0.0.1:8791", "auto", True),
+        ("127.0.0.2:8791", "auto", True),
+        ("[::1]:8791", "auto", True),
+        ("localhost:8791", "auto", True),
+        ("0.0.0.0:8791", "auto", False),
+        ("192.168.1.5:8791", "auto", False),
+        ("sidecar:8791", "auto", False),
+        ("0.0.0.0:8791", "on", True),
+        ("127.0.0.1:8791", "off", False),
+    ],
+)
+def test_by_itself_it_is_served_on_loopback_alone(listen: str, inspector: str, served: bool):
+    settings = Settings.model_validate({"admin": {"listen": listen, "inspector": inspector}})
+    assert is_served(settings) is served
+    assert (Door().address(settings) is not None) is served
+
+
+def test_it_has_no_place_without_an_address_of_its_own():
+    with pytest.raises(ValueError, match=r"admin\.listen"):
+        Settings.model_validate({"admin": {"inspector": "on"}})
+
+
+async def test_where_it_is_not_served_there_is_no_page(visit):
+    visitor = await visit(admin={"inspector": "off"})
+    page = await visitor.get()
+    assert (page.status, page.headers.get("Content-Security-Policy")) == (404, None)
+
+
+async def test_every_start_has_a_token_of_its_own(visit):
+    one, other = await visit(store="memory:"), await visit(store="memory:")
+    assert one.door.token != other.door.token
+    swapped = one.root.replace(one.door.token, other.door.token)
+    assert (await one.send("GET", swapped)).status == 404
+
+
+@pytest.mark.parametrize(
+    ("listen", "host"), [("0.0.0.0:8791", "127.0.0.1"), ("[::]:8791", "[::1]"), ("[::1]:1", "[::1]")]
+)
+def test_the_address_is_one_that_a_browser_can_open(listen: str, host: str):
+    door = Door()
+    door.opened(8791)
+    settings = Settings.model_validate({"admin": {"listen": listen, "inspector": "on"}})
+    assert door.address(settings) == f"http://{host}:8791/-/inspect/{door.token}/"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_the_address_is_printed_and_is_that_of_every_worker(tmp_path, workers: str):
+    flags = ("--workers", workers)
+    async with serving(*flags, folder=tmp_path, SIDECAR_ADMIN__LISTEN="127.0.0.1:0") as process:
+        assert process.running.stdout is not None
+        line = (await process.running.stdout.readline()).decode()
+        found = re.search(r"http://127\.0\.0\.1:\d+/-/inspect/[\w-]{43}/", line)
+        assert found is not None, line
+        for _ in range(6):
+            async with ClientSession() as http, http.get(found[0]) as response:
+                assert response.status == 200
+                assert "Conversations" in await response.text()
+
+
+async def test_elsewhere_it_is_not_printed(tmp_path):
+    async with serving(folder=tmp_path) as process:
+        assert "inspect" not in process.ready
+
+
+async def test_what_the_pages_are_made_with_is_loaded_with_the_first_of_them(tmp_path):
+    code = (
+        "import sys; from sidecar.server import serve; from sidecar.inspector import pages;"
+        " print(sorted({'jinja2', 'markupsafe'} & set(sys.modules)))"
+    )
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, env=clean_environment()
+    )
+    assert (await running.communicate())[0].decode().strip() == "[]"
