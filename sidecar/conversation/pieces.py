@@ -36,9 +36,10 @@ def begins_alike(data: bytes, other: bytes, size: int) -> bool:
     """Are the first so many bytes of both the same?"""
     if len(data) < size or len(other) < size:
         return False
+    begin = memoryview(other)  # whose slices are no copies
     if size <= SLICE:
-        return data[:size] == other[:size]
-    return all(data[begin:end] == other[begin:end] for begin, end in slices(0, size))
+        return data.startswith(begin[:size])
+    return all(data.startswith(begin[at:end], at) for at, end in slices(0, size))
 
 
 def most_pieces(data: bytes, start: int, end: int) -> int:

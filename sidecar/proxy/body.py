@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -23,6 +24,7 @@ __all__ = ["body_of"]
 _FREE_SIZE = 1 << 20  # bytes
 _YIELD_AFTER = 512 << 10  # unpacked bytes after which others have their turn
 _JOINED_AT_ONCE = 2 << 20  # bytes
+_SMALL_PIECE = 16 << 10  # bytes; what keeping a larger one by itself takes beside it is nothing
 _MAX_NAME_LENGTH = 60  # of a coding that is told
 
 
@@ -50,24 +52,24 @@ async def body_of(request: web.BaseRequest, settings: Settings, held: Held) -> b
 
 async def _arrived(request: web.BaseRequest, first: bytes, limit: int, held: Held) -> bytes:
     """A body that does not come in one piece; however small its pieces are, it takes little more than it."""
-    pieces, newest, declared = list[bytes](), bytearray(first), request.content_length or 0
-    size = len(newest)
+    pieces, size = list[bytes | bytearray]((first,)), len(first)
+    declared, newest = request.content_length or 0, bytearray()
     while piece := await request.content.readany():
-        newest += piece
         size += len(piece)
         if size > limit:
             raise _too_large(limit)
-        if len(newest) >= _YIELD_AFTER:
-            pieces.append(bytes(newest))
-            newest.clear()
+        if len(piece) >= _SMALL_PIECE:
+            pieces.append(piece)
+        elif pieces[-1] is newest and len(newest) < _YIELD_AFTER:
+            newest += piece
+        else:
+            newest = bytearray(piece)
+            pieces.append(newest)
         await held.reach(size, declared)
-    if not pieces:
-        return bytes(newest)
-    pieces.append(bytes(newest))
     return await _joined(pieces, size)
 
 
-async def _joined(pieces: list[bytes], size: int) -> bytes:
+async def _joined(pieces: Sequence[bytes | bytearray], size: int) -> bytes:
     """One body of these; in a thread, which lets go of the interpreter for that, where it takes a while."""
     return await asyncio.to_thread(b"".join, pieces) if size > _JOINED_AT_ONCE else b"".join(pieces)
 

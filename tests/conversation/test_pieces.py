@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -135,3 +136,14 @@ def test_the_beginnings_of_large_texts_are_compared_piece_by_piece(monkeypatch):
     assert begins_alike(b"abcde", b"abcdx", 4)
     assert not begins_alike(b"abcde", b"abcdx", 5)
     assert not begins_alike(b"abcde", b"axcde", 5)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 3 << 20])
+def test_nothing_is_copied_to_be_compared(size):
+    text, other = b"a" * size, b"a" * size + b"b"
+    tracemalloc.start()
+    try:
+        assert begins_alike(other, text, size)
+        assert tracemalloc.get_traced_memory()[1] < 10_000
+    finally:
+        tracemalloc.stop()

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
+from itertools import chain as in_turn
+from itertools import repeat
 from operator import is_
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from msgspec.structs import force_setattr, replace
@@ -182,8 +184,7 @@ def parse_in_steps(
     if before and grown is not None:
         fields, start, end = grown
         pieces = before.pieces + most_pieces(body, before.end, end)
-        raws, first = _copied(fields.messages, body), len(known)
-        found: list[Message | None] = [*known, *([None] * len(raws))]
+        raws, sent, known = _copied(fields.messages, body), list(known), ()
     else:
         pieces = most_pieces(body, 0, len(body))
         if pieces > _MANY_PIECES and len(body) <= LARGE:
@@ -199,20 +200,19 @@ def parse_in_steps(
         fields = fields_of(body)
         if len(fields.messages) > most:
             raise _too_many("messages than", most)
-        raws, first = _copied(fields.messages, body), 0
+        raws, sent = _copied(fields.messages, body), []
         start, end = _place(body, raws)
-        found = [old if old.raw == raw else None for old, raw in zip(known, raws, strict=False)]
-        found += [None] * (len(raws) - len(found))
-    effort, at = 0, 0
-    for _ in range(found.count(None)):
-        at = found.index(None, at)
-        raw = raws[at - first]
-        found[at] = _message(chain, raw, at)
+    effort = 0
+    for raw, old in zip(raws, in_turn(known, repeat(None)), strict=False):
+        if old is not None and old.raw == raw:
+            sent.append(old)
+            continue
+        sent.append(_message(chain, raw, len(sent)))
         effort += len(raw) + _EFFORT_PER_MESSAGE
         if effort >= _READ_AT_ONCE:
             effort = 0
             yield
-    return _request(body, fields, chain, tuple(cast("list[Message]", found)), before, start, end, pieces)
+    return _request(body, fields, chain, tuple(sent), before, start, end, pieces)
 
 
 def _request(
@@ -334,7 +334,9 @@ def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[Body, int, int]
         return None
     comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
     tail = body[end + len(comma) :]
-    if has_more_pieces(tail, _MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))):
+    if len(tail) > _MAX_VALUES_PER_MESSAGE * most and has_more_pieces(
+        tail, _MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))
+    ):
         return None
     try:
         fields = read_body(before.body[:start] + tail)
