@@ -1,6 +1,7 @@
 """Work that no request waits for; each job can be stopped.
 
 large_work     the thread for requests of many megabytes
+memory         free memory goes back to the system
 loop_witness   how long the event loop was held, and by what
 tasks          the only place where such work begins, so that somebody waits for it
 calibration    what the upstream's token counts teach, model by model

@@ -3,8 +3,8 @@ and the last prompt that went upstream, to see what is new about the next one.
 
 Comparing bytes is a hundred times cheaper than reading and hashing them. Bounded by the memory that the
 requests take, read as they are: of tiny messages that is a hundred times their bytes. The conversation that
-was longest silent goes first, and whichever was silent for ten minutes when a request comes. Nothing depends
-on it but speed and what is told of prompts: a request that is not held is read again.
+was longest silent goes first, and whichever was silent for ten minutes; while all of them take much, for two.
+Nothing depends on it but speed and what is told of prompts: a request that is not held is read again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from sidecar.exchange.prompt import Prompt
 
 __all__ = ["RequestCache"]
 
-_SILENCE = 600.0  # seconds
+_SILENCE, _SHORT_SILENCE = 600.0, 120.0  # seconds
+_LITTLE = 24 << 20  # bytes of memory in which conversations may be silent for long
 _MAX_NAME_LENGTH = 256  # characters; a longer one is no model's
 _MEMORY_PER_MESSAGE = 100  # bytes of memory for a message beside its own
 
@@ -50,8 +51,6 @@ class RequestCache:
         old, now = self._pop(conversation), self._clock()
         held = _Held(request, old.prompt, request.weight, old.prompt_weight, now)
         self._hold(conversation, held, request.model)
-        while self._held and self._held[name := next(iter(self._held))].at < now - _SILENCE:
-            self._pop(name)
 
     def went(self, conversation: str, request: Request, prompt: Prompt) -> None:
         """This prompt went upstream for that request: hold it in place of the one before it."""
@@ -64,6 +63,15 @@ class RequestCache:
             weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
         held = _Held(old.request, prompt, old.request_weight, weight, self._clock())
         self._hold(conversation, held, prompt.model)
+
+    def forget_silent(self) -> None:
+        """Hold no longer what was silent for long."""
+        now = self._clock()
+        while self._held:
+            name = next(iter(self._held))
+            if now - self._held[name].at <= (_SHORT_SILENCE if self._taken > _LITTLE else _SILENCE):
+                return
+            self._pop(name)
 
     def _pop(self, conversation: str) -> _Held:
         old = self._held.pop(conversation, _NOTHING)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sidecar.access.places import places_of
 from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
@@ -9,6 +11,7 @@ from sidecar.background.calibration import TokenCalibration
 from sidecar.background.large_work import LargeWork
 from sidecar.background.learned_forms import LearnedForms
 from sidecar.background.loop_witness import LoopWitness
+from sidecar.background.memory import IdleMemory
 from sidecar.background.model_windows import ModelWindows
 from sidecar.background.retention import RetentionJob
 from sidecar.background.shared_forms import SharedForms
@@ -49,7 +52,7 @@ class Services:
         self.targets = targets
         self.metrics = metrics
         self.requests = Requests(settings, store)
-        self.background = Background(settings, store, targets, metrics)
+        self.background = Background(settings, store, targets, metrics, self.requests.forget_silent)
 
 
 class Requests:
@@ -88,13 +91,26 @@ class Requests:
         #: What `/-/ready` last said of store and upstream.
         self.states: dict[str, str] = {}
 
+    def forget_silent(self) -> None:
+        """Remember no more what nobody asked for in a while."""
+        self.cache.forget_silent()
+        self.recall.forget_silent()
+
 
 class Background:
     """The work that no request waits for, and what it has found out."""
 
-    def __init__(self, settings: Settings, store: Store, targets: Targets, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        targets: Targets,
+        metrics: Metrics,
+        forget_silent: Callable[[], None],
+    ) -> None:
         self.large_work = LargeWork()
         self.witness = LoopWitness(metrics, self.large_work)
+        self.memory = IdleMemory(forget_silent)
         self.tasks = BackgroundTasks()
         spawn = self.tasks.spawn
         self.store_health = StoreHealth(store, metrics, spawn)
@@ -116,10 +132,12 @@ class Background:
         await self.shared_forms.start()
         self.retention.start()
         self.witness.start()
+        self.memory.start()
 
     async def stop(self, timeout: float) -> None:
         """Stop the jobs and wait for those that run; after `timeout` (seconds) tell them to end."""
         self.witness.stop()
+        self.memory.stop()
         self.windows.stop()
         self.calibration.stop()
         self.summaries.stop()

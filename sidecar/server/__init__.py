@@ -2,7 +2,6 @@
 
 metrics_folder  where several workers share their counters
 demo       a small OpenAI-compatible upstream, to see the sidecar work without a model
-memory     free memory goes back to the system
 http       aiohttp's low-level server, and errors of requests that cannot be read
 sockets    the port that several workers share
 workers    several processes that do it together

@@ -24,6 +24,7 @@ from aiohttp import web
 from sidecar import __version__
 from sidecar.admin import health
 from sidecar.aiohttp_internals.server import SpecialRequest
+from sidecar.background.memory import give_back_large_blocks
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
 from sidecar.inspector.door import Door, is_served
@@ -35,7 +36,6 @@ from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
 from sidecar.server.http import Handler, admit, body_failed, runner
-from sidecar.server.memory import give_back_large_blocks
 from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening
 from sidecar.server.workers import Workers
 from sidecar.settings import Settings

@@ -84,6 +84,18 @@ def test_the_memory_is_bounded_and_the_one_longest_out_of_use_goes():
     assert put(small, "a") is not put(small, "a")
 
 
+def test_what_nobody_asked_for_in_ten_minutes_is_held_no_longer():
+    now = 0.0
+    cache = RecallCache(1 << 20, lambda: now)
+    first = put(cache, "a")
+    now = 500.0
+    second = put(cache, "b")
+    now = 601.0
+    cache.forget_silent()
+    assert take(cache, "a") is not first
+    assert take(cache, "b") is second
+
+
 def asked(said, cache):
     """What is quoted of a chat that was cut, with the index that the cache has of it; and the whole line."""
     parsed = request(*said)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import pytest
+
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.chat.request import ChatRequest, parse
 from sidecar.exchange.prompt import Prompt
@@ -37,13 +39,19 @@ def test_the_conversation_that_was_longest_silent_goes_first():
     assert [recent.last(name) is not None for name in "abc"] == [True, False, True]
 
 
-def test_what_was_silent_for_ten_minutes_goes_when_the_next_request_comes():
+@pytest.mark.parametrize(("size", "held"), [(1, [False, True, True]), (9 << 20, [False, False, True])])
+def test_what_was_silent_for_ten_minutes_goes_or_two_while_all_take_much(size, held):
     now = 0.0
-    recent = RequestCache(1_000_000, lambda: now)
-    for name, at in (("a", 0.0), ("b", 500.0), ("c", 601.0)):
+    recent = RequestCache(64 << 20, lambda: now)
+    for name, at in (("a", 0.0), ("b", 400.0), ("c", 501.0)):
         now = at
-        recent.keep(name, request())
-    assert [recent.last(name) is not None for name in "abc"] == [False, True, True]
+        recent.keep(name, request("x" * size))
+    now = 601.0
+    recent.forget_silent()
+    assert [recent.last(name) is not None for name in "abc"] == held
+    now = 1200.0
+    recent.forget_silent()
+    assert [recent.last(name) for name in "abc"] == [None, None, None]
 
 
 def test_room_is_counted_in_memory_however_often_a_conversation_comes():
