@@ -1,4 +1,4 @@
-"""What the sidecar costs, next to nginx, to an aiohttp proxy that does nothing, and to LiteLLM.
+"""What the sidecar costs, next to nginx, to an aiohttp proxy that does nothing, and to other gateways.
 
 The map, each module above those that use it:
 

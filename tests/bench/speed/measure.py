@@ -51,20 +51,20 @@ class Sample:
 
 async def measure(generator: Generator, work: Work, running: Running, seconds: float) -> Sample:
     """Do the work for about so many seconds."""
-    chats = work.chats or await _enough(generator, work, running.port, seconds)
+    chats = work.chats or await _enough(generator, work, running, seconds)
     if work.chats and not work.is_about_memory:  # the first requests of a process are not those of a day
         run, few = generator.new_run(), min(chats, work.connections)
-        await _load(generator, work, running.port, run, few, (0, 0))
+        await _load(generator, work, running, run, few, (0, 0))
     run = generator.new_run()
     if work.first:  # what comes before is not what is measured
-        await _load(generator, work, running.port, run, chats, (0, work.first - 1))
+        await _load(generator, work, running, run, chats, (0, work.first - 1))
     async with watched(running.pid) as memory:
         before, busy_before, begun = cpu(running.pid), busy(CORE), time.monotonic()
         written_before = written(running.pid)
         async with _idle(running.port, work.idle):
             load, beside = await asyncio.gather(
-                _load(generator, work, running.port, run, chats, (work.first, work.last)),
-                _beside(generator, work, running.port),
+                _load(generator, work, running, run, chats, (work.first, work.last)),
+                _beside(generator, work, running),
             )
         await asyncio.sleep(_SETTLING)
         used = cpu(running.pid) - before
@@ -97,20 +97,21 @@ def _wrong(work: Work, load: Load, chats: int) -> str:
     return ""
 
 
-async def _enough(generator: Generator, work: Work, port: int, seconds: float) -> int:
+async def _enough(generator: Generator, work: Work, running: Running, seconds: float) -> int:
     """How many chats fill the time; also warms up."""
-    load = await _load(generator, work, port, generator.new_run(), work.connections, (work.first, work.last))
+    whole = (work.first, work.last)
+    load = await _load(generator, work, running, generator.new_run(), work.connections, whole)
     wanted = load.requests / load.seconds * seconds / work.turns
     rounded = math.ceil(wanted / work.connections) * work.connections
     return max(work.connections, min(work.most, rounded))
 
 
-async def _beside(generator: Generator, work: Work, port: int) -> Load | None:
+async def _beside(generator: Generator, work: Work, running: Running) -> Load | None:
     """What one more client asks meanwhile."""
     if not work.beside:
         return None
     return await generator.run(
-        port,
+        running.port,
         work.beside_script,
         run=generator.new_run(),
         chats=1,
@@ -120,7 +121,7 @@ async def _beside(generator: Generator, work: Work, port: int) -> Load | None:
         seconds=_PATIENCE,
         ramp=0,
         is_new_each=False,
-        headers=work.headers,
+        headers=(*work.headers, *running.headers),
     )
 
 
@@ -138,10 +139,10 @@ async def _idle(port: int, number: int) -> AsyncIterator[None]:
 
 
 async def _load(
-    generator: Generator, work: Work, port: int, run: int, chats: int, turns: tuple[int, int]
+    generator: Generator, work: Work, running: Running, run: int, chats: int, turns: tuple[int, int]
 ) -> Load:
     return await generator.run(
-        port,
+        running.port,
         work.script,
         run=run,
         chats=chats,
@@ -151,5 +152,5 @@ async def _load(
         seconds=_PATIENCE,
         ramp=work.ramp,
         is_new_each=work.is_new_each,
-        headers=work.headers,
+        headers=(*work.headers, *running.headers),
     )

@@ -17,7 +17,7 @@ import aiohttp
 from tests.bench.speed.clocks import on_cores
 from tests.bench.speed.native import CannotMeasure
 from tests.bench.speed.works import WORKS
-from tests.e2e.install import python_packages
+from tests.e2e.install import node_packages, python_packages
 from tests.e2e.program import free_ports, plain_environment
 
 __all__ = ["CORE", "Row", "Running", "rows"]
@@ -31,8 +31,11 @@ _KEY = "sk-bench-0123456789"
 
 @dataclass(frozen=True)
 class Running:
+    """`headers`: by which each request tells it where the upstream is."""
+
     port: int
     pid: int
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Row:
     run: Callable[[int, Path], AbstractAsyncContextManager[Running]]
     #: Whether it passes on what the upstream sent, byte for byte.
     is_exact: bool = True
+    does_streams: bool = True
 
 
 def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
@@ -56,9 +60,15 @@ def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
     if workers > 1:
         found.append(Row(f"sidecar x{workers}", _sidecar(workers)))
     if peers:
-        found.append(Row("LiteLLM", _litellm, is_exact=False))
+        found += [
+            Row("LiteLLM", _litellm, is_exact=False),
+            Row("Portkey", _portkey, is_exact=False, does_streams=False),
+        ]
+        missing.append(
+            "Portkey's gateway is measured without streams: 1.15.2 on Node.js 20 answers 500 to one."
+        )
     else:
-        missing.append("LiteLLM is measured with --peers.")
+        missing.append("LiteLLM and Portkey's gateway are measured with --peers.")
     return found, missing
 
 
@@ -183,6 +193,22 @@ async def _litellm(upstream: int, folder: Path) -> AsyncIterator[Running]:
     async with _started(command, folder, log, alone) as process:
         await _answers(f"http://127.0.0.1:{port}/health/liveliness", process, log, 120)
         yield Running(port, process.pid)
+
+
+@asynccontextmanager
+async def _portkey(upstream: int, folder: Path) -> AsyncIterator[Running]:
+    (port,) = free_ports(1)
+    log = folder / "portkey.log"
+    modules = node_packages("portkey", {"@portkey-ai/gateway": "1.15.2"}) / "node_modules"
+    server = modules / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+    node = shutil.which("node")
+    if node is None:
+        raise CannotMeasure("Portkey's gateway needs Node.js")
+    command = ["sh", "-c", 'exec "$@" >&2', "sh", node, str(server), "--headless", f"--port={port}"]
+    told = ("x-portkey-provider: openai", f"x-portkey-custom-host: http://127.0.0.1:{upstream}/v1")
+    async with _started(command, folder, log) as process:
+        await _answers(f"http://127.0.0.1:{port}/", process, log, 60)
+        yield Running(port, process.pid, told)
 
 
 async def _answers(url: str, process: asyncio.subprocess.Process, log: Path, patience: float) -> None:

@@ -40,7 +40,9 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser = argparse.ArgumentParser(
         prog="./dev bench speed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--peers", action="store_true", help="measure LiteLLM too, which is installed once")
+    parser.add_argument(
+        "--peers", action="store_true", help="measure LiteLLM and Portkey's gateway too, installed once"
+    )
     parser.add_argument("--workers", type=int, default=1, help="a row with so many workers too, on all cores")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a measurement, about (%(default)s)")
@@ -127,11 +129,12 @@ class _Bench:
     async def _samples(
         self, work: Work, rounds: int, seconds: float, direct: Running, lasting: dict[str, Running]
     ) -> dict[str, list[Sample]]:
-        samples: dict[str, list[Sample]] = {DIRECT: [], **{row.name: [] for row in self._rows}}
+        rows = [row for row in self._rows if row.does_streams or not work.chunks]
+        samples: dict[str, list[Sample]] = {DIRECT: [], **{row.name: [] for row in rows}}
         for _ in range(rounds):
             unhindered = await measure(self._generator, work, direct, seconds)
             samples[DIRECT].append(unhindered)
-            for row in self._rows:
+            for row in rows:
                 async with self._running(row, work, direct, lasting) as running:
                     sample = await measure(self._generator, work, running, seconds)
                 if row.is_exact and not sample.wrong and sample.bytes != unhindered.bytes:
