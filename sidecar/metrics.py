@@ -6,10 +6,15 @@ keeps them in files for that, in the folder that `sidecar.server.metrics_folder`
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from sidecar.exchange.gen_ai import DURATIONS, FIRST_CHUNKS, OPERATION, OTHER, PROVIDER, TOKENS
+from sidecar.histograms import Changed, Histogram, Observer
 
 __all__ = ["HOLDERS", "Metrics", "forget_worker"]
 
@@ -21,6 +26,23 @@ _ANSWERS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 _OWN_WORK = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0)
 _HOLDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+# Models that have series of their own: each has about a hundred. Names of more characters have none.
+_MAX_MODELS = 50
+_MAX_MODEL_NAME = 128
+
+_NOT_KNOWN = float("nan")
+
+
+class Inferences(NamedTuple):
+    """The histograms of one model by the conventions for generative AI."""
+
+    #: By the type of an error; empty for none.
+    duration: Callable[[str], Observer]
+    first_chunk: Observer
+    input_tokens: Observer
+    output_tokens: Observer
+    cached_tokens: Observer
+
 
 def forget_worker(pid: int) -> None:
     """A worker has ended: its counters stay in the sums, its gauges do not."""
@@ -31,7 +53,7 @@ class Metrics:
     """Counters. Labels never hold ids, users or content. `shared`: they are summed over several workers."""
 
     def __init__(self, *, shared: bool = False) -> None:
-        self._shared = shared
+        self._changed = Changed() if shared else None
         self._registry = CollectorRegistry()
         self.requests = self._counter("requests", "Chat requests, by what they turned out to be", "outcome")
         self.restored = self._counter("restored_messages", "Messages that came back from the store")
@@ -59,12 +81,10 @@ class Metrics:
         self.store_failures = self._counter(
             "store_failures", "Times that the store could not be used", "step"
         )
-        self.store_waiting = Gauge(
-            "sidecar_store_waiting",
+        self.store_waiting = self._gauge(
+            "store_waiting",
             "Jobs that wait for the store; where there are several workers, of the one that answers",
-            ("work",),
-            registry=self._registry,
-            multiprocess_mode="mostrecent",
+            "work",
         )
         self.summaries = self._counter("summaries", "Summaries of turns that were left out", "result")
         self.silently_cut = self._counter(
@@ -81,6 +101,8 @@ class Metrics:
         self.outcome = cache(self.requests.labels)
         self.reply = cache(self.replies.labels)
         self._add_measurements()
+        self._add_inferences()
+        self._store_room: tuple[Gauge, Gauge] | None = None
 
     def _add_measurements(self) -> None:
         """Times and tokens; a histogram has as few labels as can be, for each takes a microsecond."""
@@ -92,7 +114,7 @@ class Metrics:
             "cached_tokens", "Tokens of prompts that an upstream's cache had, as upstreams reported them"
         )
         duration = self._histogram(
-            "request_duration_seconds",
+            "sidecar_request_duration_seconds",
             "From the arrival of a chat request to the end of its answer, its commit included",
             _ANSWERS,
             "stream",
@@ -100,33 +122,96 @@ class Metrics:
         #: By whether the answer is a stream.
         self.duration = {True: duration.labels("yes"), False: duration.labels("no")}
         self.added_latency = self._histogram(
-            "added_latency_seconds",
+            "sidecar_added_latency_seconds",
             "From the arrival of a chat request's last byte to its being sent upstream; an append's wait for"
             " the one before it included",
             _OWN_WORK,
-        )
+        ).labels()
         self.first_byte = self._histogram(
-            "time_to_first_byte_seconds",
+            "sidecar_time_to_first_byte_seconds",
             "From the arrival of a chat request to the head of the upstream's response",
             _ANSWERS,
-        )
+        ).labels()
         self.first_token = self._histogram(
-            "time_to_first_token_seconds",
+            "sidecar_time_to_first_token_seconds",
             "From a chat request's arrival to the first piece of a streamed reply that went to its client",
             _ANSWERS,
-        )
+        ).labels()
         held = self._histogram(
-            "loop_held_seconds",
+            "sidecar_loop_held_seconds",
             "Times of 5 ms and more in which nobody was served, by what was done meanwhile",
             _HOLDS,
             "by",
         )
         self.loop_held = {holder: held.labels(holder) for holder in HOLDERS}
 
+    def _add_inferences(self) -> None:
+        """What panels for any client of a model look for, under the names and bounds of the conventions."""
+        labels = ("gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+        self._inference_duration = self._histogram(
+            "gen_ai_client_operation_duration_seconds",
+            "From a request's being sent upstream to the end of its answer, what was sent again included",
+            DURATIONS,
+            *labels,
+            "error_type",
+        )
+        self._inference_first_chunk = self._histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "From a request's being sent upstream to the first piece of its streamed reply",
+            FIRST_CHUNKS,
+            *labels,
+        )
+        self._inference_tokens = self._histogram(
+            "gen_ai_client_token_usage",
+            "Tokens of a request, as its upstream reported them; the cached ones are a part of the input",
+            TOKENS,
+            *labels,
+            "gen_ai_token_type",
+        )
+        self._inferences: dict[str, Inferences] = {}
+
+    def inferences(self, model: str | None, *, is_known: bool) -> Inferences:
+        """The histograms for a model; `is_known`: an upstream has answered under that name.
+
+        Only such a name gets series of its own, and only the first ones: any client can make names up.
+        """
+        found = self._inferences.get(model or OTHER)
+        if found is not None:
+            return found
+        has_room = model and len(model) <= _MAX_MODEL_NAME and len(self._inferences) < _MAX_MODELS
+        name = model if model and is_known and has_room else OTHER
+        if name not in self._inferences:
+            labels = (OPERATION, PROVIDER, name)
+            self._inferences[name] = Inferences(
+                cache(partial(self._inference_duration.labels, *labels)),
+                self._inference_first_chunk.labels(*labels),
+                *(self._inference_tokens.labels(*labels, each) for each in ("input", "output", "cached")),
+            )
+        return self._inferences[name]
+
+    def set_store_room(self, room: tuple[int, int] | None) -> None:
+        """Bytes that the store's file takes and that are free for it; None where that is not known.
+
+        Where the store is no file nobody sets them, and the page has neither: 0 would be an alarm.
+        """
+        if self._store_room is None:
+            self._store_room = (
+                self._gauge("store_bytes", "Bytes of the store's file and of what is written beside it"),
+                self._gauge("store_free_bytes", "Bytes that are free where the store's file is"),
+            )
+        for gauge, number in zip(self._store_room, room or (_NOT_KNOWN, _NOT_KNOWN), strict=True):
+            gauge.set(number)
+
+    @property
+    def unwritten(self) -> Changed | None:
+        """What other workers do not see yet; None where there are none."""
+        return self._changed
+
     def text(self) -> bytes:
         """All counters in Prometheus' text format."""
-        if not self._shared:
+        if self._changed is None:
             return generate_latest(self._registry)
+        self._changed.write()
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library's own has no types
         return generate_latest(registry)
@@ -134,5 +219,10 @@ class Metrics:
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}", meaning, labels, registry=self._registry)
 
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(
+            f"sidecar_{name}", meaning, labels, registry=self._registry, multiprocess_mode="mostrecent"
+        )
+
     def _histogram(self, name: str, meaning: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-        return Histogram(f"sidecar_{name}", meaning, labels, registry=self._registry, buckets=bounds)
+        return Histogram(self._registry, name, meaning, bounds, labels, changed=self._changed)

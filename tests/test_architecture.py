@@ -20,7 +20,7 @@ LAYERS = [
     {"exchange"},
     {"store"},
     {"settings"},
-    {"logs", "metrics"},
+    {"logs", "histograms", "metrics"},
     {"store_factory", "retention", "export", "doctor", "access"},
     {"upstream"},
     {"background"},

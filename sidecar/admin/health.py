@@ -47,6 +47,8 @@ async def metrics(services: Services, _request: web.BaseRequest) -> web.StreamRe
     """The counters, in Prometheus' text format."""
     for work, number in zip(("read", "write"), services.store.waiting(), strict=True):
         services.metrics.store_waiting.labels(work).set(number)
+    reason = await services.background.store_room.look(_PROBE_TIMEOUT)
+    _told(services, "room of the store", "not known" if reason else "known", reason)
     return web.Response(body=services.metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
 

@@ -13,4 +13,5 @@ prompt     what goes upstream, in which form, and where it first differs from th
 new_nodes  its new messages, as they are stored
 usage      how many tokens it took, in every spelling in which upstreams report that
 outcome    what is known of it by now, and the exchange that is made of that at the end
+gen_ai     an exchange in the words of OpenTelemetry's conventions
 """

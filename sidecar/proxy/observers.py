@@ -15,6 +15,7 @@ from sidecar.conversation.records import Exchange
 from sidecar.doctor import RequestSample
 from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import Call, TaskCall
+from sidecar.exchange.gen_ai import error_type
 from sidecar.exchange.outcome import Progress, Tracked
 from sidecar.exchange.plan import session_of
 from sidecar.exchange.prompt import Prompt
@@ -99,8 +100,25 @@ def tell(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -
         metrics.over_budget.labels(limit).inc()
     for state in progress.recorded:
         metrics.reply(state).inc()
+    if progress.sent:
+        _count_inference(metrics, progress, exchange, now)
     if log.isEnabledFor(logging.INFO):
         _log_line(progress, exchange)
+
+
+def _count_inference(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
+    """Count it once more, as any client of a model does."""
+    error = error_type(exchange)
+    told = metrics.inferences(exchange.model, is_known=(exchange.status or 500) < 400)
+    told.duration(error).observe(now - progress.sent)
+    if progress.first and progress.streamed:
+        told.first_chunk.observe(progress.first - progress.sent)
+    if exchange.input_tokens is not None:
+        told.input_tokens.observe(exchange.input_tokens)
+    if exchange.output_tokens is not None:
+        told.output_tokens.observe(exchange.output_tokens)
+    if exchange.detail.cached_tokens is not None:
+        told.cached_tokens.observe(exchange.detail.cached_tokens)
 
 
 def _count_changes(metrics: Metrics, prompt: Prompt) -> None:

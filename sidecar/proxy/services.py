@@ -15,6 +15,8 @@ from sidecar.background.memory import IdleMemory
 from sidecar.background.model_windows import ModelWindows
 from sidecar.background.retention import RetentionJob
 from sidecar.background.shared_forms import SharedForms
+from sidecar.background.shared_metrics import SharedMetrics
+from sidecar.background.store_room import StoreRoom
 from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import EffortLimits
@@ -125,6 +127,8 @@ class Background:
             settings.summary, targets.summary, store, report, window_of, metrics, spawn
         )
         self.retention = RetentionJob(store, settings.retention, spawn, report)
+        self.store_room = StoreRoom(settings, metrics)
+        self.shared_metrics = SharedMetrics(metrics)
 
     async def start(self) -> None:
         """Load what was learned before, and start the jobs. Needs an open store."""
@@ -133,6 +137,7 @@ class Background:
         self.retention.start()
         self.witness.start()
         self.memory.start()
+        self.shared_metrics.start()
 
     async def stop(self, timeout: float) -> None:
         """Stop the jobs and wait for those that run; after `timeout` (seconds) tell them to end."""
@@ -145,6 +150,7 @@ class Background:
         self.retention.stop()
         await self.tasks.finish(timeout)
         self.large_work.stop()
+        self.shared_metrics.stop()
 
 
 def _unknown(model: str, credential: bytes) -> int | None:

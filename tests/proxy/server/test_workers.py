@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, TCPConnector
+from aiohttp import ClientError, ClientSession, TCPConnector
 
 from sidecar.settings import Settings, SettingsError, load
 from tests.proxy.client import CHAT, Sidecar, chat, named
@@ -71,6 +71,34 @@ async def counted(http: ClientSession, process: Process, name: str) -> float:
 async def branches(folder: Path, http: ClientSession) -> list[list[str]]:
     settings = Settings.model_validate({"store": f"sqlite:///{folder}/sidecar.db"})
     return (await Sidecar("", settings, http).only()).branches
+
+
+async def test_all_workers_are_in_the_sums_of_times_and_tokens_within_seconds(
+    upstream: Upstream, http, tmp_path: Path
+):
+    name = "gen_ai_client_operation_duration_seconds_count"
+    labels = 'gen_ai_operation_name="chat",gen_ai_provider_name="openai",gen_ai_request_model="m"'
+    async with several(upstream, tmp_path) as process:
+        for at in range(12):
+            await ask(http, process, "hi", f"chat {at}")
+        async with asyncio.timeout(10):
+            while await counted(http, process, f'{name}{{error_type="",{labels}}}') < 12:
+                await asyncio.sleep(0.1)
+        assert await counted(http, process, f'{name}{{error_type="",{labels}}}') == 12
+        assert await counted(http, process, 'sidecar_request_duration_seconds_count{stream="no"}') == 12
+        for pid in workers_of(process):  # what an ended one has counted stays, to the last
+            await ask(http, process, "and?", "chat 0")
+            os.kill(pid, signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while await still(http, process, name, labels) < 15:
+                await asyncio.sleep(0.1)
+
+
+async def still(http: ClientSession, process: Process, name: str, labels: str) -> float:
+    try:
+        return await counted(http, process, f'{name}{{error_type="",{labels}}}')
+    except ClientError:  # none serves just now
+        return 0.0
 
 
 async def test_ready_is_said_once_and_by_then_all_serve(upstream: Upstream, http, tmp_path: Path):
