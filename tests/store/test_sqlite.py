@@ -384,3 +384,17 @@ def _written(folder):
 def _made(folder):
     folder.mkdir()
     return folder
+
+
+async def test_of_many_messages_in_one_request_only_the_largest_are_kept_smaller(store, file):
+    """To compress each would take four times as long as all else that is done to store them."""
+    long, longer = "so it is " * 500, "so it is " * 2000
+    few, many = chat(*[long] * 16), chat(longer, *[long] * 16)
+    for id, nodes in (("few", few), ("many", many)):
+        await store.record(update(talk(id, tip=nodes[-1].id), *nodes))
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute("SELECT length(body) FROM message ORDER BY number").fetchall()
+    kept = [length / len(node.body) for (length,), node in zip(rows, (*few, *many), strict=True)]
+    assert max(kept[:17]) < 0.1
+    assert set(kept[17:]) == {1.0}
+    assert await store.path("many", many[-1].id) == many

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from sidecar.conversation.tree import HASH_SIZE, Node, stored_values
 from sidecar.errors import StoreUnavailable
-from sidecar.store.sqlite.bodies import PACKED, SMALL, body_of, stored_body
+from sidecar.store.sqlite.bodies import SMALL, body_of, stored_body
 
 __all__ = ["ADD_NEWEST", "NODE", "add_echoes", "add_nodes", "forget", "is_tip", "node_of"]
 
@@ -58,17 +58,17 @@ def add_nodes(
     *,
     is_known_by: bool,
     is_line: bool = False,
+    small: int = SMALL,
 ) -> tuple[int, bytes | None]:
     """Add those that are not there yet: how many these are, and the tip that is the newest now.
 
     `newest`: the one before. `is_known_by`: the conversation is asked for by what it holds. `is_line`: each
-    of them is the parent of the next.
+    of them is the parent of the next. `small`: so many bytes of a body stay as they are.
     """
     added = []
     for node in nodes:
-        values = stored_values(node)
-        if len(node.body) > SMALL or node.body.startswith(PACKED):
-            values = stored_values(replace(node, body=stored_body(node.body)))
+        body = stored_body(node.body, small)
+        values = stored_values(node if body is node.body else replace(node, body=body))
         if connection.execute(ADD_NODE, (conversation, *values)).rowcount:
             added.append(node)
     if is_known_by:

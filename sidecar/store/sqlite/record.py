@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Conversation
 from sidecar.store.exchanges import row_of
+from sidecar.store.sqlite.bodies import small_among
 from sidecar.store.sqlite.maintenance import ADD_EXCHANGE, CONVERSATION
 from sidecar.store.sqlite.nodes import ADD_NEWEST, add_echoes, add_nodes, forget_all
 from sidecar.store.sqlite.threads import add_thread
@@ -48,7 +49,15 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
     for above, below in pairwise(nodes):
         is_line = is_line and below.parent == above.id
     before = held[-1] if held else None
-    added, newest = add_nodes(connection, number, before, nodes, is_known_by=is_known_by, is_line=is_line)
+    added, newest = add_nodes(
+        connection,
+        number,
+        before,
+        nodes,
+        is_known_by=is_known_by,
+        is_line=is_line,
+        small=small_among(len(nodes)),
+    )
     are_new = added == len(nodes)
     if not are_new:  # what is there already may be followed by others
         connection.execute(ADD_NEWEST, (newest, number))
