@@ -21,7 +21,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     `branches` counts messages that nothing follows, `errors` the exchanges that did not end well. `first`:
     the message that was recorded first, None where there is none or it has more than `MAX_FIRST` bytes;
-    `first_size`: those bytes. `last`: the exchange that began last.
+    `first_size`: those bytes. `last`: the exchange that began last. `problem`: why one of these two, which
+    then is None, cannot be read: what is damaged in one hides no other.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Overview(msgspec.Struct, frozen=True):
     first: Node | None = None
     first_size: int = 0
     last: Exchange | None = None
+    problem: str = ""
 
 
 class Overviews(msgspec.Struct, frozen=True):

@@ -4,6 +4,12 @@ shown              how times, counts and texts of others are shown
 door               where it is, and the token without which it is nowhere
 exchange_line      one exchange in a line
 conversation_list  the conversations used last
+tree_shape         the path to a message, and what branches off it
+message_view       one message as people read it
+conversation_page  one conversation, a window of one path at a time
+message_page       one message, whole
+exchange_page      what the client sent, what the upstream got, and why
+reading            the values of these pages, read from a store
 render             values into HTML, or into JSON
 responses          what every response carries, whatever it says
 pages              the addresses, each with what it answers

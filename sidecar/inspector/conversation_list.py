@@ -81,6 +81,8 @@ def _row(each: Overview) -> ConversationRow:
 
 
 def _words(each: Overview) -> str:
+    if each.problem:
+        return f"(not readable: {told(each.problem)})"
     if each.first is None:
         return f"(a first message of {size(each.first_size)})" if each.messages else "(no message)"
     try:

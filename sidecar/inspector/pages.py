@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from sidecar.errors import NotFound, SidecarError
-from sidecar.inspector import conversation_list
+from sidecar.errors import BadRequest, NotFound, SidecarError
+from sidecar.inspector import reading
+from sidecar.inspector.conversation_list import before_of
 from sidecar.inspector.door import PLACE, Door
 from sidecar.inspector.render import as_html, as_json, style_sheet
 from sidecar.inspector.responses import response
@@ -44,59 +44,76 @@ class Inspector:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The page, or what stands in its way; never an error that is not a page."""
-        root = "./"
+        root = ""
         try:
             self._services.requests.visitors.admit(request, at_admin=True, by_token=False)
             parts = self._door.parts(request.rel_url.raw_path)
             if parts is None:
                 raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
             root = "../" * (len(parts) - 1) or "./"
-            return await self._page(request, parts, root)
+            async with self._making:
+                return await self._page(request, parts, root)
         except SidecarError as error:
             log.info("refused", extra={"status": error.status, "code": error.code, "error": error.message})
-            return await self._failed(request, error, root)
+            failure = error
         except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
             raise
         except Exception:  # whatever it is, the visitor gets a page, and the log the trace
             log.exception("an unexpected error")
-            return await self._failed(request, SidecarError("the sidecar failed; see its log"), root)
-
-    async def _failed(self, request: web.BaseRequest, error: SidecarError, root: str) -> web.Response:
+            failure = SidecarError("the sidecar failed; see its log")
         if _wants_json(request):
-            return response(as_json(error.body()), "application/json", status=error.status)
-        body = await asyncio.to_thread(as_html, "error.html", root, title="Not shown", error=error)
-        return response(body, status=error.status)
+            return response(as_json(failure.body()), "application/json", status=failure.status)
+        body = await asyncio.to_thread(as_html, "error.html", root, error=failure)
+        return response(body, status=failure.status)
 
     async def _page(self, request: web.BaseRequest, parts: list[str], root: str) -> web.Response:
         if request.method not in ("GET", "HEAD"):
             raise NotFound("there is no such page")
+        store, query = self._services.store, request.query
+        page: Any
         match parts:
             case [""]:
-                return await self._list(request, root)
+                page = await reading.conversation_list_page(store, before_of(query.get("before", "")))
+                return await _shown(request, "conversations.html", root, page)
             case ["inspector.css"]:
                 return response(style_sheet(), "text/css")
+            case ["c", id, ""]:
+                at = _name(query["at"]) if "at" in query else None
+                page = await reading.conversation_page(store, id, at, _number(query.get("from")))
+                return await _shown(request, "conversation.html", root, page)
+            case ["c", id, "m", name]:
+                page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)
+                return await _shown(request, "message.html", root, page)
+            case ["c", id, "x", name]:
+                page = await reading.exchange_page(store, id, _name(name))
+                return await _shown(request, "exchange.html", root, page)
             case _:
                 raise NotFound("there is no such page")
 
-    async def _list(self, request: web.BaseRequest, root: str) -> web.Response:
-        before = conversation_list.before_of(request.query.get("before", ""))
-        found = await self._services.store.overviews(limit=conversation_list.PAGE, before=before)
-        make = partial(conversation_list.list_of, found, before)
-        return await self._made(request, "conversations.html", root, make)
 
-    async def _made(
-        self, request: web.BaseRequest, template: str, root: str, make: Callable[[], Any]
-    ) -> web.Response:
-        """The page of a value that is made, and shown, in a thread."""
-        is_json = _wants_json(request)
+async def _shown(request: web.BaseRequest, template: str, root: str, page: Any) -> web.Response:
+    is_json = _wants_json(request)
+    make = partial(as_json, page) if is_json else partial(as_html, template, root, page=page)
+    body = await asyncio.to_thread(make)
+    if id := getattr(page, "conversation", getattr(page, "id", None)):
+        about = {"conversation": id, "page": template.removesuffix(".html"), "by": request.remote}
+        log.info("looked at", extra=about)
+    return response(body, "application/json" if is_json else "text/html")
 
-        def made() -> bytes:
-            value = make()
-            return as_json(value) if is_json else as_html(template, root, page=value)
 
-        async with self._making:
-            body = await asyncio.to_thread(made)
-        return response(body, "application/json" if is_json else "text/html")
+def _name(text: str) -> bytes:
+    """An id of a message or an exchange. Raises `BadRequest` for what is none."""
+    try:
+        name = bytes.fromhex(text)
+    except ValueError:
+        name = b""
+    if not 8 <= len(name) <= 32:
+        raise BadRequest("this is no id of a message or of an exchange")
+    return name
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 def _wants_json(request: web.BaseRequest) -> bool:

@@ -22,7 +22,7 @@ __all__ = ["as_html", "as_json", "style_sheet"]
 def as_html(template: str, root: str, **values: Any) -> bytes:
     """The page. `root`: the way from it to the list, since all links are relative."""
     page = _environment().get_template(template).render(root=root, version=__version__, **values)
-    return page.encode()
+    return page.encode("utf-8", "backslashreplace")
 
 
 def as_json(value: Any) -> bytes:

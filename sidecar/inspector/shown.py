@@ -29,15 +29,14 @@ class Clip(msgspec.Struct, frozen=True):
 
 def clip(text: str, *, seen: int = 1500, most: int = 10_000) -> Clip:
     """The first lines of a text, 20 or so many characters, and what follows up to the character `most`."""
-    end = min(seen, len(text))
-    at = -1
-    for _ in range(_LINES):
-        at = text.find("\n", at + 1, end)
-        if at < 0:
-            break
-    else:
-        end = at + 1
-    if len(text) <= end + seen // 4 and at < 0:  # opening it for a last word or two is no help
+    end, lines = min(seen, len(text)), 0
+    at = text.find("\n", 0, end)
+    while at >= 0 and lines < _LINES:
+        lines, last = lines + 1, at + 1
+        at = text.find("\n", last, end)
+    if lines == _LINES or (lines and end < len(text) and last > seen // 2):
+        end = last
+    elif len(text) <= end + seen // 4:  # opening it for a last word or two is no help
         end = len(text)
     most = max(most, end)
     first, rest = text[:end], text[end:most]
@@ -64,9 +63,11 @@ def moment(at: float | None) -> str:
 
 
 def seconds(milliseconds: int | None) -> str:
-    """`0.41 s`, `14.2 s`, `3 min 20 s`."""
+    """`41 ms`, `1.41 s`, `14.2 s`, `3 min 20 s`."""
     if milliseconds is None:
         return "-"
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
     at = milliseconds / 1000
     if at < 120:
         return f"{at:.2f} s" if at < 10 else f"{at:.1f} s"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.overview import MAX_FIRST, Overview, Overviews
 from sidecar.errors import StoreUnavailable
+from sidecar.store import make_store
 from sidecar.store.encrypted.store import EncryptedStore
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, update
 
@@ -52,6 +56,21 @@ class TestOverviews:
         (found,) = (await store.overviews()).conversations
         assert (found.first, found.messages) == (None, 1)
         assert found.first_size > MAX_FIRST
+
+    async def test_what_is_damaged_in_one_hides_no_other(self, tmp_path):
+        store = make_store(str(tmp_path / "sidecar.db"))
+        await store.open()
+        (ask,) = chat("hi")
+        await store.record(update(talk("conv_a"), ask, exchange=exchange("conv_a", ask)))
+        await store.record(update(talk("conv_b"), *chat("hi")))
+        with closing(sqlite3.connect(tmp_path / "sidecar.db")) as other:
+            other.execute("UPDATE exchange SET detail = x'c1'")
+            other.commit()
+
+        b, a = (await store.overviews()).conversations
+        assert (b.problem, a.last, a.messages) == ("", None, 1)
+        assert "is not what was written there" in a.problem
+        await store.close()
 
     async def test_those_used_last_come_first_page_by_page(self, store):
         times = {"conv_a": 3.0, "conv_b": 5.0, "conv_Z": 3.0, "conv_ä": 3.0, "conv_c": 4.0}

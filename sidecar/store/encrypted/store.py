@@ -258,12 +258,13 @@ class EncryptedStore(Store):
 
     def _decrypted_overview(self, each: Overview) -> Overview:
         content = self._content
-        return replace(
-            each,
-            tenant=self._tenant_of(each.tenant) or b"",
-            first=content.decrypt_node(each.id, each.first) if each.first is not None else None,
-            last=content.decrypt_exchange(each.id, each.last) if each.last is not None else None,
-        )
+        each = replace(each, tenant=self._tenant_of(each.tenant) or b"")
+        try:
+            first = content.decrypt_node(each.id, each.first) if each.first is not None else None
+            last = content.decrypt_exchange(each.id, each.last) if each.last is not None else None
+        except StoreUnavailable as error:
+            return replace(each, first=None, last=None, problem=error.message)
+        return replace(each, first=first, last=last)
 
     async def outline(self, conversation: str) -> Outline | None:
         found = await self._inner.outline(conversation)

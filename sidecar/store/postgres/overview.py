@@ -6,6 +6,7 @@ from typing import Any
 
 from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
 from sidecar.conversation.tree import Conversation
+from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection
 from sidecar.store.postgres.rows import CONVERSATION, NODE, conversation_of, node_of, number_of
@@ -61,11 +62,13 @@ def _overview(row: Any) -> Overview:
     id, tenant, key, created_at, updated_at, *counts = row[:_NODE]
     messages, branches, exchanges, errors = counts
     first = node_of(row, _NODE) if row[_BODY] is not None else None
-    last = exchange_from_row(id, row[_SIZE + 1 :]) if row[_SIZE + 1] is not None else None
-    size = row[_SIZE] or 0
-    return Overview(
-        id, tenant, key, created_at, updated_at, messages, branches, exchanges, errors, first, size, last
-    )
+    last, problem = None, ""
+    try:
+        last = exchange_from_row(id, row[_SIZE + 1 :]) if row[_SIZE + 1] is not None else None
+    except StoreUnavailable as error:
+        problem = error.message
+    told = (messages, branches, exchanges, errors, first, row[_SIZE] or 0, last, problem)
+    return Overview(id, tenant, key, created_at, updated_at, *told)
 
 
 async def outline(connection: Connection, id: str) -> Outline | None:

@@ -9,6 +9,7 @@ from typing import Any
 from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node
+from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.sqlite.nodes import NODE, node_of
 
@@ -47,15 +48,15 @@ def _overview(connection: sqlite3.Connection, row: Any) -> Overview:
     messages, oldest = connection.execute(_COUNT, (number,)).fetchone()
     exchanges, errors = connection.execute(_EXCHANGES, (number,)).fetchone()
     branches = connection.execute(_OTHER_TIPS, (number,)).fetchone()[0] + (newest is not None)
-    first, size = _first(connection, oldest) if messages else (None, 0)
+    size = connection.execute(_SIZE, (oldest,)).fetchone()[0] if messages else 0
+    first, last, problem = None, None, ""
+    try:
+        first = node_of(connection.execute(_FIRST, (oldest,)).fetchone()) if 0 < size <= MAX_FIRST else None
+        last = _last(connection, id, number)
+    except StoreUnavailable as error:
+        problem = error.message
     counts = (messages, branches, exchanges, errors)
-    last = _last(connection, id, number)
-    return Overview(id, tenant, key, created_at, updated_at, *counts, first, size, last)
-
-
-def _first(connection: sqlite3.Connection, number: int) -> tuple[Node | None, int]:
-    size: int = connection.execute(_SIZE, (number,)).fetchone()[0]
-    return (node_of(connection.execute(_FIRST, (number,)).fetchone()) if size <= MAX_FIRST else None), size
+    return Overview(id, tenant, key, created_at, updated_at, *counts, first, size, last, problem)
 
 
 def _last(connection: sqlite3.Connection, id: str, number: int) -> Exchange | None:

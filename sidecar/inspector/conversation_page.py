@@ -1,0 +1,147 @@
+"""One conversation: the shape of its tree, and a window of one path through it, with the exchanges behind it.
+
+Rule: however long the conversation, as much of it is read as one page shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from sidecar.conversation.overview import Outline, Stem
+from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Conversation, Node
+from sidecar.inspector.exchange_line import ExchangeLine, line_of
+from sidecar.inspector.message_view import Budget, MessageView, view_of
+from sidecar.inspector.shown import Clip, told
+from sidecar.inspector.tree_shape import Beside, Run, Shape
+
+__all__ = ["ConversationPage", "Entry", "Window", "page_of", "window_of"]
+
+#: Messages on a page.
+PAGE = 40
+#: Bytes of one message, and of all messages of a page, that are read.
+_LARGE, _ALL = 1 << 20, 8 << 20
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A part of a path, from its message number `start` (from 0). `readable`: the ids of those of its
+    messages that are read."""
+
+    shape: Shape
+    path: tuple[Stem, ...]
+    start: int
+    shown: tuple[Stem, ...]
+    readable: tuple[bytes, ...]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A message of the path. `exchange`: that of which it is the reply; `failed`: those that ended with this
+    message and brought none."""
+
+    message: MessageView
+    beside: Beside | None
+    exchange: ExchangeLine | None
+    failed: tuple[ExchangeLine, ...]
+
+
+class ConversationPage(msgspec.Struct, frozen=True):
+    """The page. `start`, `end`: which messages of the path are shown, from 0, the last one not included;
+    `at`: the message that was asked for, or the last. `system`: the leading system messages, as last sent."""
+
+    id: str
+    key: str
+    tenant: str
+    created_at: float
+    updated_at: float
+    messages: int
+    length: int
+    start: int
+    end: int
+    earlier: int | None
+    later: int | None
+    at: str
+    runs: tuple[Run, ...]
+    total_runs: int
+    system: Clip | None
+    entries: tuple[Entry, ...]
+
+
+def window_of(outline: Outline, at: bytes | None, start: int | None) -> Window:
+    """The window that shows the message `at`, or the end of what was recorded last; with `start` that from
+    there on. Raises `KeyError` if there is no such message."""
+    shape = Shape(outline.stems)
+    if at is None:
+        chosen = outline.stems[-1] if outline.stems else None
+    else:
+        chosen = shape.find(at)
+        if chosen is None:
+            raise KeyError(at)
+    path = shape.path(shape.end(chosen)) if chosen is not None else []
+    if start is None:
+        place = path.index(chosen) if at is not None and chosen is not None else len(path)
+        start = min(place - PAGE // 4, len(path) - PAGE) if at is not None else len(path) - PAGE
+    start = max(0, min(start, len(path) - 1))
+    shown = path[start : start + PAGE]
+    return Window(shape, tuple(path), start, tuple(shown), _readable(shown))
+
+
+def _readable(stems: Sequence[Stem]) -> tuple[bytes, ...]:
+    room, ids = _ALL, []
+    for stem in stems:
+        if stem.size <= min(_LARGE, room):
+            room -= stem.size
+            ids.append(stem.id)
+    return tuple(ids)
+
+
+def page_of(
+    about: Conversation,
+    window: Window,
+    nodes: Mapping[bytes, Node],
+    problems: Mapping[bytes, str],
+    exchanges: Sequence[Exchange],
+    system: bytes | None,
+) -> ConversationPage:
+    """The page of this window. `problems`: why a message could not be read, by its id."""
+    budget = Budget()
+    by_reply = {reply: line_of(each) for each in exchanges for reply in each.detail.replies}
+    failed: dict[bytes | None, list[ExchangeLine]] = {}
+    for each in reversed(exchanges):
+        if not each.detail.replies:
+            failed.setdefault(each.parent, []).append(line_of(each))
+    head = budget.clip(system.decode("utf-8", "replace"), 300) if system is not None else None
+    entries = []
+    for number, stem in enumerate(window.shown, window.start + 1):
+        problem = problems.get(stem.id, "")
+        if not problem and stem.id not in nodes:
+            problem = "it is too large for this page" if stem.size > _LARGE else "this page is full"
+        entries.append(
+            Entry(
+                message=view_of(stem, number, nodes.get(stem.id), budget, problem),
+                beside=window.shape.beside(stem),
+                exchange=by_reply.get(stem.id),
+                failed=tuple(failed.get(stem.id, ())),
+            )
+        )
+    runs, total = window.shape.runs(window.path)
+    end = window.start + len(window.shown)
+    return ConversationPage(
+        id=about.id,
+        key=told(about.key),
+        tenant=about.tenant.hex(),
+        created_at=about.created_at,
+        updated_at=about.updated_at,
+        messages=len(window.shape.stems),
+        length=len(window.path),
+        start=window.start,
+        end=end,
+        earlier=max(0, window.start - PAGE) if window.start else None,
+        later=end if end < len(window.path) else None,
+        at=window.path[-1].id.hex() if window.path else "",
+        runs=runs,
+        total_runs=total,
+        system=head,
+        entries=tuple(entries),
+    )

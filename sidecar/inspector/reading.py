@@ -1,0 +1,133 @@
+"""The values of pages, read from a store: for the pages and for the terminal.
+
+Rule: what takes milliseconds is done in a thread; what is damaged is told where it stands, and hides nothing
+else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+
+from sidecar.conversation.overview import Outline, Stem
+from sidecar.conversation.records import Exchange, exchange_id
+from sidecar.conversation.tree import Node
+from sidecar.errors import NotFound, StoreUnavailable
+from sidecar.inspector import conversation_list
+from sidecar.inspector.conversation_list import ConversationList, list_of
+from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
+from sidecar.inspector.exchange_page import ExchangePage, Verdict, exchange_page_of, groups_of, sampled
+from sidecar.inspector.message_page import MessagePage, message_page_of
+from sidecar.inspector.tree_shape import Shape
+from sidecar.store import Store
+
+__all__ = ["conversation_list_page", "conversation_page", "exchange_page", "message_page"]
+
+#: Exchanges of one page of messages: more than one for each message are retries and errors.
+_EXCHANGES = 400
+#: Bytes of a message that is told in a few words, and of one that is shown whole.
+_FEW, _WHOLE = 256 << 10, 64 << 20
+
+
+async def conversation_list_page(store: Store, before: tuple[float, str] | None) -> ConversationList:
+    """The conversations used last, or those before that place."""
+    found = await store.overviews(limit=conversation_list.PAGE, before=before)
+    return await asyncio.to_thread(list_of, found, before)
+
+
+async def conversation_page(
+    store: Store, id: str, at: bytes | None = None, start: int | None = None
+) -> ConversationPage:
+    """One conversation; `at`, `start`: as in `window_of`."""
+    outline = await _outline(store, id)
+    try:
+        window = await asyncio.to_thread(window_of, outline, at, start)
+    except KeyError as error:
+        raise NotFound("there is no such message in this conversation; it may have been deleted") from error
+    nodes, problems = await _messages(store, id, window.readable)
+    exchanges = await _exchanges(store, outline, window.shown)
+    system = await store.system(id)
+    return await asyncio.to_thread(
+        page_of, outline.conversation, window, nodes, problems, exchanges, system[1] if system else None
+    )
+
+
+async def message_page(store: Store, id: str, name: bytes, part: int) -> MessagePage:
+    """One message of a conversation, whole."""
+    outline = await _outline(store, id)
+    shape = await asyncio.to_thread(Shape, outline.stems)
+    stem = shape.find(name)
+    if stem is None:
+        raise NotFound("there is no such message in this conversation; it may have been deleted")
+    if stem.size > _WHOLE:
+        raise NotFound(f"this message of {stem.size:,} bytes is too large for a page: see `sidecar export`")
+    found = await store.messages(id, [stem.id])
+    if not found:
+        raise NotFound("this message was deleted just now")
+    number = len(shape.path(stem))
+    return await asyncio.to_thread(message_page_of, id, stem, number, found[0], part)
+
+
+async def exchange_page(store: Store, id: str, name: bytes) -> ExchangePage:
+    """One exchange of a conversation."""
+    outline = await _outline(store, id)
+    tenant = outline.conversation.tenant
+    exchange = await store.exchange(tenant, id, name)
+    if exchange is None:
+        raise NotFound("there is no such exchange in this conversation; it may have been deleted")
+    before = await store.exchanges(tenant, id, limit=1, before=name)
+    path, groups = await asyncio.to_thread(_grouped, outline, exchange)
+    wanted = [path[at].id for at in sampled(groups) if path[at].size <= _FEW]
+    nodes, _problems = await _messages(store, id, wanted)
+    summary = exchange.detail.summary
+    found = await store.find_summary(id, [summary]) if summary is not None else None
+    make = partial(exchange_page_of, exchange, before[0] if before else None, path, groups, nodes, found)
+    return await asyncio.to_thread(make)
+
+
+def _grouped(outline: Outline, exchange: Exchange) -> tuple[list[Stem], list[tuple[Verdict, list[int]]]]:
+    shape = Shape(outline.stems)
+    path = shape.path(shape.find(exchange.parent)) if exchange.parent is not None else []
+    return path, groups_of(exchange, path)
+
+
+async def _outline(store: Store, id: str) -> Outline:
+    outline = await store.outline(id)
+    if outline is None:
+        raise NotFound("there is no such conversation: it was deleted, or never was here")
+    return outline
+
+
+async def _messages(
+    store: Store, id: str, wanted: Iterable[bytes]
+) -> tuple[dict[bytes, Node], dict[bytes, str]]:
+    """These messages by id; and why some cannot be read, where the store itself can."""
+    ids = list(wanted)
+    try:
+        return {node.id: node for node in await store.messages(id, ids)}, {}
+    except StoreUnavailable:
+        if not ids:
+            raise
+    nodes: dict[bytes, Node] = {}
+    problems: dict[bytes, str] = {}
+    for each in ids:
+        try:
+            nodes |= {node.id: node for node in await store.messages(id, [each])}
+        except StoreUnavailable as error:
+            problems[each] = error.message
+    if not nodes and len(ids) > 1 and len(set(problems.values())) == 1:
+        raise StoreUnavailable(problems[ids[0]])
+    return nodes, problems
+
+
+async def _exchanges(store: Store, outline: Outline, shown: Iterable[Stem]) -> list[Exchange]:
+    """Those whose replies, or last questions, are among these messages, and others of that time."""
+    times = [each.created_at for each in shown]
+    if not times:
+        return []
+    about = outline.conversation
+    # A failed one is told where its question stands, to which it may come much later.
+    latest = max(times) + 1
+    before = exchange_id(int(latest * 1000), b"") if latest < about.updated_at else None
+    return await store.exchanges(about.tenant, about.id, limit=_EXCHANGES, before=before)

@@ -1,0 +1,185 @@
+"""One exchange: what the client sent, what the upstream got, and why."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.conversation.reconcile import Outcome
+from sidecar.conversation.records import Detail, Difference, Sent, Summary
+from sidecar.inspector.exchange_page import (
+    _OUTCOMES,
+    MAX_GROUPS,
+    exchange_page_of,
+    groups_of,
+    sampled,
+)
+from tests.inspector.conftest import Visitor
+from tests.inspector.test_conversation_page import opened
+from tests.inspector.test_tree_shape import stem
+from tests.proxy.mock_upstream import Upstream, says
+from tests.store.trees import exchange, question
+
+#: Questions and answers in turn, the last one a question.
+PATH = [
+    stem(name, role="assistant" if at % 2 else "user", source="upstream" if at % 2 else "client")
+    for at, name in enumerate("abcdefg")
+]
+
+
+def done(sent, **about):
+    return exchange("conv_1", None, detail=Detail(sent=sent, **about))
+
+
+def told(sent, **about):
+    """What was done, as `first to last: client, upstream`."""
+    groups = groups_of(done(sent, **about), PATH)
+    return [f"{at[0] + 1}-{at[-1] + 1}: {each.client}, {each.upstream}" for each, at in groups]
+
+
+def test_what_the_client_sent_goes_as_it_came():
+    assert told(Sent("client")) == ["1-7: sent, as it came"]
+
+
+def test_what_was_left_out_is_told_from_what_went():
+    assert told(Sent("client", PATH[4].id), dropped=4) == ["1-4: sent, left out", "5-7: sent, as it came"]
+
+
+def test_what_is_never_cut_is_said_where_it_is_among_what_was_left_out():
+    sent = Sent("client", PATH[4].id[:16])
+    assert told(sent, dropped=2)[0] == "1-4: sent, left out, unless it is never cut"
+    (first, _), _ = groups_of(done(sent, dropped=2), PATH)
+    assert "of these 4 messages 2 were left out" in first.why
+
+
+def test_a_summary_stands_for_a_front():
+    sent = Sent("client", PATH[4].id)
+    assert told(sent, dropped=4, summary=PATH[1].id[:16]) == [
+        "1-2: sent, a summary in its place",
+        "3-4: sent, left out",
+        "5-7: sent, as it came",
+    ]
+
+
+def test_a_client_that_sends_only_what_is_new_gets_the_rest_put_in():
+    assert told(Sent("whole")) == ["1-6: not sent, put in as stored", "7-7: sent, as it came"]
+
+
+def test_answers_may_be_restored():
+    assert told(Sent("restored"))[:2] == [
+        "1-1: sent, as it came",
+        "2-2: sent, as stored, where the client's copy differs",
+    ]
+
+
+def test_exceptions_are_told():
+    sent = Sent("client", None, ((PATH[1].id, "out"), (PATH[3].id, "short")))
+    assert told(sent) == [
+        "1-1: sent, shortened, where it is long",
+        "2-2: sent, left out",
+        "3-4: sent, shortened, where it is long",
+        "5-7: sent, as it came",
+    ]
+
+
+def test_what_is_not_kept_is_not_guessed():
+    each = done(None)
+    assert groups_of(each, PATH) == []
+    assert exchange_page_of(each, None, PATH, [], {}, None).rule == "What went upstream is not kept."
+
+
+def test_of_many_messages_the_first_and_the_last_are_told_in_words():
+    assert sampled(groups_of(done(Sent("client")), PATH)) == [0, 1, 6]
+    path = [stem(f"n{at}", source="upstream" if at % 2 else "client", role="tool" if at % 2 else "user")
+            for at in range(200)]  # fmt: skip
+    groups = groups_of(done(Sent("restored")), path)
+    page = exchange_page_of(done(Sent("restored")), None, path, groups, {}, None)
+    assert (page.total_groups, len(page.groups)) == (200, MAX_GROUPS)
+    assert page.groups[0].samples[0].words == "(not read here)"
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_every_outcome_is_explained(outcome):
+    assert _OUTCOMES[outcome.value]
+
+
+@pytest.mark.parametrize(
+    "cause", ["grown", "model", "tools", "system", "summary", "trimmed", "restored", "edited", "unknown"]
+)
+def test_every_cause_of_a_difference_is_explained(cause):
+    page = exchange_page_of(done(None, difference=Difference(2, cause)), None, [], [], {}, None)
+    assert (page.cause, page.difference) == (cause, 3)
+    assert page.why_difference
+
+
+def test_system_prompt_and_tools_are_compared_with_those_before():
+    def compared(now, before):
+        earlier = None if before == "first" else done(None, system=before)
+        return exchange_page_of(done(None, system=now), earlier, [], [], {}, None).system
+
+    assert compared(None, "first") == "none"
+    assert compared(None, b"x") == "none; the exchange before had some"
+    assert compared(b"x", "first") == "sent"
+    assert compared(b"x", b"x") == "as in the exchange before"
+    assert compared(b"x", b"y") == "other than in the exchange before"
+
+
+def test_the_estimate_is_compared_with_what_was_counted():
+    each = replace(done(None, estimated_tokens=110), input_tokens=100)
+    assert exchange_page_of(each, None, [], [], {}, None).estimate == 110
+    assert exchange_page_of(replace(each, input_tokens=None), None, [], [], {}, None).estimate is None
+
+
+def test_the_summary_is_shown():
+    page = exchange_page_of(done(None), None, [], [], {}, Summary(b"h", "They met.", "m", 1.0))
+    assert page.summary is not None
+    assert page.summary.seen == "They met."
+
+
+def test_a_message_that_cannot_be_read_is_said_to_be_none():
+    node = replace(question("x"), body=b"[]")
+    path = [replace(PATH[0], id=node.id)]
+    each = done(Sent("client"))
+    page = exchange_page_of(each, None, path, groups_of(each, path), {node.id: node}, None)
+    assert page.groups[0].samples[0].words == "(not a message)"
+
+
+async def test_a_cut_is_seen_on_the_page_of_its_exchange(visit, upstream: Upstream):
+    visitor: Visitor = await visit(trim={"max_messages": 5})
+    said: list[str] = []
+    for at in range(4):
+        upstream.will(says(f"answer {at}"))
+        said.append(f"question {at}")
+        await visitor.sidecar.ask(*said, id="a")
+        said.append(f"answer {at}")
+
+    path = await opened(visitor, "a")
+    last = (await visitor.value(path))["entries"][-1]["exchange"]
+    page = await visitor.value(f"{path}x/{last['id']}")
+    assert last["dropped"] == page["line"]["dropped"] > 0
+    assert page["groups"][0]["upstream"].startswith("left out")
+    assert page["groups"][-1]["upstream"] == "as it came"
+    assert page["groups"][-1]["samples"][-1]["words"] == "question 3"
+    assert page["before"]["outcome"] == "continue"
+    html = (await visitor.get(f"{path}x/{last['id']}")).text
+    assert f'href="{page["before"]["id"]}"' in html
+    assert "left out" in html
+    # Each link leads to a page.
+    assert (await visitor.get(f"{path}x/{page['before']['id']}")).status == 200
+
+
+async def test_what_a_thin_client_did_not_send_is_seen(visit, upstream: Upstream):
+    visitor: Visitor = await visit(history={"mode": "append"})
+    upstream.will(says("Hello Ada."), says("Ada."))
+    await visitor.sidecar.ask("I am Ada.", id="a")
+    await visitor.sidecar.ask("My name?", id="a")
+
+    path = await opened(visitor, "a")
+    last = (await visitor.value(path))["entries"][-1]["exchange"]
+    page = await visitor.value(f"{path}x/{last['id']}")
+    assert last["outcome"] == "append"
+    assert [(each["client"], each["first"], each["last"]) for each in page["groups"]] == [
+        ("not sent", 1, 2),
+        ("sent", 3, 3),
+    ]
+    assert "put in as stored" in (await visitor.get(f"{path}x/{last['id']}")).text

@@ -1,0 +1,199 @@
+"""What others write is text, whatever they write, and wherever it stands."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import sidecar.inspector
+from sidecar.conversation.overview import Outline, Overview, Overviews, Stem
+from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Summary
+from sidecar.conversation.tree import Conversation, Node
+from sidecar.errors import StoreUnavailable
+from sidecar.inspector.conversation_list import list_of
+from sidecar.inspector.conversation_page import page_of, window_of
+from sidecar.inspector.exchange_page import exchange_page_of, groups_of
+from sidecar.inspector.message_page import message_page_of
+from sidecar.inspector.render import as_html, as_json
+
+ROOM = Path(sidecar.inspector.__file__).parent
+_VECTORS = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg/onload=alert(1)>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "[x](javascript:alert(1))",
+    "![x](https://evil.example/pixel.png)",
+    "javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    "data:image/svg+xml;base64,PHN2Zy8+",
+    'data:image/png;base64,AAAA" onerror="alert(1)',
+    "https://evil.example/pixel.png",
+    "//evil.example/x",
+    "{{ 7 * 7 }}{% for x in y %}",
+    "${alert(1)}<%= 1 %>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example/>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    "<style>*{display:none}</style>",
+    "<form action=//evil.example><button>x",
+    "<iframe srcdoc='<script>alert(1)</script>'>",
+    "<!--<script>-->",
+    "&lt;script&gt;&#x3C;script&#x3E;",
+    "\u202e\u2066 txt.exe",
+    "\x00\x1b]8;;http://evil.example\x07\ud800",
+    "<details open ontoggle=alert(1)>",
+)
+_SETTINGS = ("{}", '"{}', "'{}", "'>{}", '">{}', "</pre>{}", "</title>{}", "-->{}<!--")
+PAYLOADS = [setting.replace("{}", vector) for vector, setting in itertools.product(_VECTORS, _SETTINGS)]
+_TAGS = frozenset(
+    (
+        *("html", "head", "meta", "title", "link", "body", "a", "header", "nav", "span", "main", "h1", "h2"),
+        *("p", "div", "table", "thead", "tbody", "tr", "th", "td", "time", "aside", "section", "ol", "li"),
+        *("article", "footer", "details", "summary", "pre", "figure", "figcaption", "img", "dl", "dt", "dd"),
+        *("strong",),
+    )
+)
+
+
+class Reader(HTMLParser):
+    """What a browser makes of a page: its tags, and the values of attributes that lead somewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: set[str] = set()
+        self.names: set[str] = set()
+        self.links: list[str] = []
+        self.images: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        for name, value in attrs:
+            self.names.add(name)
+            if name == "href":
+                self.links.append(value or "")
+            elif name == "src":
+                self.images.append(value or "")
+
+
+def assert_harmless(page: bytes):
+    reader = Reader()
+    reader.feed(page.decode())
+    assert reader.tags <= _TAGS
+    assert not {
+        name for name in reader.names if name.startswith("on") or name in ("style", "action", "srcdoc")
+    }
+    for link in reader.links:
+        assert re.fullmatch(r"data:,|#[\w-]*|\?[\w=&.~%-]*|(\.\./|\./)*[\w./~%-]*(\?[\w=&.~%-]*)?", link), (
+            link
+        )
+        assert not link.startswith("//")
+    for image in reader.images:
+        assert re.fullmatch(r"data:image/(png|jpeg|gif|webp|avif);base64,[\w+/=\s]*", image), image
+
+
+def message(text, role):
+    call = {"id": text, "type": "function", "function": {"name": text, "arguments": text}}
+    return {
+        "role": role,
+        "content": [
+            {"type": "text", "text": text},
+            {"type": "image_url", "image_url": {"url": text}},
+            {"type": text, text: text},
+            text,
+            None,
+        ],
+        "reasoning_content": text,
+        "tool_calls": [call, text, {"function": text}],
+        "tool_call_id": text,
+        "name": text,
+        "unknown": {text: text},
+    }
+
+
+def exchange(text, id, parent, reply):
+    detail = Detail(
+        replies=(reply,),
+        answered_by=text,
+        target=text,
+        api=text,
+        finish=text,
+        summary=parent[:16],
+        difference=Difference(3, text),
+        sent=Sent("whole", parent, ((reply, text),)),
+        silent_cut=True,
+        degraded=True,
+    )
+    return Exchange(b"e" * 10, id, parent, text, text, 200, 1, 1, 1, text, detail)
+
+
+def pages(text):
+    """Every page, with this text wherever somebody else's may stand."""
+    encoded = text.encode("utf-8", "replace").decode()  # half a character comes from no JSON that we read
+    body = msgspec.json.encode(message(encoded, "assistant"))
+    first, second = b"1" * 24, b"2" * 24
+    nodes = {
+        id: Node(id, parent, b"", b"", text, body, "upstream", "complete", 1.0, text, text, None, text)
+        for id, parent in ((first, None), (second, first))
+    }
+    stems = tuple(
+        Stem(id, node.parent, text, "upstream", "partial", 1.0, text, text, len(body))
+        for id, node in nodes.items()
+    )
+    about = Conversation(encoded, b"t", text, 1.0, 2.0)
+    done = exchange(text, encoded, first, second)
+    outline = Outline(about, stems)
+    window = window_of(outline, None, None)
+    listed = Overview(encoded, b"t", text, 1.0, 1.0, 2, 1, 1, 1, nodes[first], len(body), done)
+    failed = msgspec.structs.replace(done, detail=Detail())
+    root = "../../"
+    yield "conversations.html", root, list_of(Overviews(60, (listed,) * 50), None)
+    yield "conversation.html", root, page_of(about, window, nodes, {}, [done, failed], body)
+    yield "conversation.html", root, page_of(about, window, {}, {first: text}, [done], None)
+    yield "message.html", root, message_page_of(encoded, stems[1], 2, nodes[second], 1)
+    for each in (done, failed):
+        groups = groups_of(each, stems)
+        summary = Summary(b"s", text, text, 1.0)
+        yield "exchange.html", root, exchange_page_of(each, done, stems, groups, nodes, summary)
+
+
+def test_there_are_two_hundred_of_them():
+    assert len(set(PAYLOADS)) == 200
+
+
+@pytest.mark.parametrize("vector", range(len(_VECTORS)))
+def test_whatever_others_write_is_text(vector):
+    for text in PAYLOADS[vector * len(_SETTINGS) : (vector + 1) * len(_SETTINGS)]:
+        for template, root, page in pages(text):
+            assert_harmless(as_html(template, root, page=page))
+            assert set(json.loads(as_json(page))) == set(page.__struct_fields__)
+        assert_harmless(as_html("error.html", "./", error=StoreUnavailable(text)))
+
+
+def test_an_image_is_shown_if_it_is_one():
+    image = "data:image/png;base64,iVBORw0KGgo="
+    (_, _, page), *_ = (each for each in pages(image) if each[0] == "conversation.html")
+    html = as_html("conversation.html", "./", page=page).decode()
+    assert f'<img src="{image}"' in html
+    assert_harmless(html.encode())
+
+
+def test_no_template_marks_a_text_as_safe_or_holds_a_script():
+    files = [*(ROOM / "templates").glob("*.html")]
+    assert len(files) >= 6
+    for file in files:
+        text = file.read_text("utf-8")
+        assert not re.search(
+            r"\|\s*safe\b|Markup|autoescape|<script|<style|\bstyle=|\bon\w+=|javascript:", text
+        )
+        assert not re.search(r"https?://", text)
+    for file in ROOM.rglob("*.py"):
+        assert not re.search(r"\bMarkup\b|autoescape=False|mark_safe", file.read_text("utf-8"))
+    css = (ROOM / "static" / "inspector.css").read_text("utf-8")
+    assert not re.search(r"url\(|@import|expression", css)
