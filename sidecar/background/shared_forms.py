@@ -34,6 +34,7 @@ class SharedForms:
         self._spawn, self._store_failed = spawn, store_failed
         self._rounds: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._is_written = True
         self._seen = b""
 
     async def start(self) -> None:
@@ -48,6 +49,7 @@ class SharedForms:
 
     def changed(self) -> None:
         """Something was learned, or cleared; returns at once."""
+        self._is_written = False
         if self._writing is None or self._writing.done():
             self._writing = self._spawn(self._write())
 
@@ -58,6 +60,8 @@ class SharedForms:
                 await self._take_over()
             except StoreUnavailable as error:
                 self._store_failed("read", error)
+            if not self._is_written:
+                self.changed()
 
     async def _take_over(self) -> None:
         told = (await self._store.load_learned()).get(_NAME, b"")
@@ -69,10 +73,14 @@ class SharedForms:
                 log.warning("the learned forms of requests cannot be read", extra={"learned": _NAME})
 
     async def _write(self) -> None:
-        await asyncio.sleep(_WRITE_DELAY)
-        try:
-            await self._take_over()  # else what another process has written a moment ago would be lost
-            self._seen = self._forms.dump()
-            await self._store.save_learned(_NAME, self._seen)
-        except StoreUnavailable as error:
-            self._store_failed("write", error)
+        while not self._is_written:
+            await asyncio.sleep(_WRITE_DELAY)
+            try:
+                await self._take_over()  # else what another process has written a moment ago would be lost
+                self._is_written = True  # unless something is learned while it is being saved
+                self._seen = self._forms.dump()
+                await self._store.save_learned(_NAME, self._seen)
+            except StoreUnavailable as error:
+                self._is_written = False
+                self._store_failed("write", error)
+                return

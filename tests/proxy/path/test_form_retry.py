@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sidecar.background import shared_forms
+from sidecar.background.shared_forms import SharedForms
 from sidecar.store import make_store
-from tests.proxy.client import CHAT, Sidecar, named
+from tests.proxy.client import CHAT, Sidecar, eventually, named
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import JSON, Received, Upstream, says, sends, streams
 from tests.proxy.path.test_exchange import rows
@@ -267,11 +268,22 @@ async def test_it_is_known_after_a_restart_and_to_other_processes_within_seconds
     start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(shared_forms, "_EVERY", 0.1)
+    shared: list[SharedForms] = []
+    begin = SharedForms.start
+
+    async def started(self: SharedForms) -> None:
+        shared.append(self)
+        await begin(self)
+
+    monkeypatch.setattr(SharedForms, "start", started)
     upstream.otherwise = strict = model(profiles.DEEPSEEK)
     first, second = await start(), await start()
     for id in ("a", "b"):
         await looped(first, turns=1, id=id)
-    await asyncio.sleep(0.5)
+    writing = shared[0]._writing
+    assert writing is not None
+    await writing
+    await eventually(lambda: shared[0]._seen == shared[1]._seen)
     for sidecar, id in ((second, "c"), (await start(), "d")):
         await looped(sidecar, turns=1, id=id)
     assert len(strict.refusals) == 2
