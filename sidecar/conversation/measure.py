@@ -24,15 +24,14 @@ _UPPER = _LOWER.upper()
 _DIGITS = b"0123456789"
 _BREAKS = b"\n\r\t"
 _ORDER = range(12)
-_SPACES = 3
+_SPACES, _SYMBOLS = 3, 5
 _LATER = len(_ORDER)  # bytes that begin no character
 _SHORT = 50  # bytes that may be looked through a dozen times: that takes no longer, and fewer steps
 
 
 def _classes() -> bytes:
     """The class of each byte; a character beyond ASCII counts by its first byte in UTF-8."""
-    symbols = 5
-    classes = bytearray([symbols] * 0x80 + [_LATER] * 0x80)
+    classes = bytearray([_SYMBOLS] * 0x80 + [_LATER] * 0x80)
     kinds = {
         0: _LOWER,
         1: _UPPER,
@@ -215,7 +214,7 @@ def _counted(text: str, messages: int = 0, images: int = 0) -> Measure:
         )
     data = text.encode("utf-8", "surrogatepass")
     pairs = data.count(b"  ")
-    if len(data) <= _SHORT or not text.isascii():
+    if len(data) <= _SHORT:
         counts = list(map(data.translate(_CLASSES).count, _ORDER))
         counts[_SPACES] -= 2 * pairs
         counts.insert(_SPACES + 1, pairs)
@@ -229,4 +228,7 @@ def _counted(text: str, messages: int = 0, images: int = 0) -> Measure:
     lower, spaces, upper = every - no_lower, no_lower - no_space, no_space - no_upper
     digits, breaks = no_upper - no_digit, no_digit - symbols
     spaces -= 2 * pairs
-    return Measure(messages, lower, upper, digits, spaces, pairs, breaks, symbols, 0, 0, 0, 0, 0, 0, images)
+    if text.isascii():
+        return Measure(messages, lower, upper, digits, spaces, pairs, breaks, symbols, images=images)
+    rest = map(data.translate(_CLASSES).count, _ORDER[_SYMBOLS:])
+    return Measure._make((messages, lower, upper, digits, spaces, pairs, breaks, *rest, images, 0))

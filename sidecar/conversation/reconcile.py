@@ -113,7 +113,7 @@ def settled(path: Path, found: Mapping[bytes, Sequence[Node]], named: frozenset[
     for position in candidates:
         nodes = found.get(path.hashes[position - 1])
         if nodes:
-            called = [node for node in nodes if node.message_id in named]
+            called = [node for node in nodes if node.message_id in named] if named else []
             if not called and named and position == len(path) and _is_named_question(nodes[-1]):
                 return None  # the client asks this again, by another id: maybe after another answer
             return Place(position, (called or nodes)[-1])

@@ -10,10 +10,10 @@ import re
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 
+import msgspec
 from multidict import istr
 
 from sidecar.conversation.identity import is_named
@@ -60,8 +60,7 @@ _MAX_USER_AGENT = 200  # characters of a User-Agent
 _MANY, _LONG = 100, 4000  # headers of a request, and the characters of their names: more are not remembered
 
 
-@dataclass(slots=True)
-class RequestSample:
+class RequestSample(msgspec.Struct):
     """One request. Written to until its answer has begun; `status` 0 means that none has."""
 
     at: float

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace as change
@@ -116,7 +116,7 @@ def _trimmed(full: Full, line: Sequence[Outgoing], budget: Budget, weights: Weig
     make it too long."""
     tokens = _tokens(full, line, weights) if budget.beyond is not None or full.recall else 0
     if budget.beyond is not None and tokens <= budget.beyond:
-        budget = replace(budget, max_input_tokens=None)
+        budget = change(budget, max_input_tokens=None)
     most = budget.max_input_tokens
     recall = full.recall if most is not None and tokens + full.summary > most else 0
     for summary, more in dict.fromkeys(((full.summary, recall), (0, recall), (full.summary, 0))):

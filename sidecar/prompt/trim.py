@@ -42,8 +42,7 @@ _GRID = 16
 _SMALLER = (1, 2, 4, 8)
 
 
-@dataclass(slots=True, frozen=True)
-class Budget:
+class Budget(msgspec.Struct, frozen=True):
     """Limits for what goes upstream; None is no limit.
 
     `max_messages` counts the leading system messages too. `max_input_tokens` is an estimate over the

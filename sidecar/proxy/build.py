@@ -31,7 +31,7 @@ from sidecar.proxy.services import Services
 from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Summed, is_wanted, room_for_summary, summed_up
 from sidecar.upstream.content_encoding import READABLE
-from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
+from sidecar.upstream.headers import to_upstream
 from sidecar.upstream.target import Target
 
 __all__ = ["UpstreamRequest", "as_it_came", "compose"]
@@ -69,7 +69,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
 
 def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseRequest) -> UpstreamRequest:
     """What goes upstream of a request in which nothing is to be changed."""
-    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.requests.kept_back)
+    headers = to_upstream(request.headers, without=services.requests.kept_back_of_chats)
     rename(services, request, headers, call.conversation_id)
     return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
 
@@ -78,7 +78,7 @@ async def compose(
     services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, revision: Revision = FIRST
 ) -> UpstreamRequest:
     """Put together what goes upstream."""
-    headers = to_upstream(request.headers, without=NOT_AS_IT_CAME | services.requests.kept_back)
+    headers = to_upstream(request.headers, without=services.requests.kept_back_of_chats)
     _readable_only(headers)
     form = revision.form
     if form.as_sent:

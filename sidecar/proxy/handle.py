@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -32,11 +33,11 @@ from sidecar.random_ids import token
 __all__ = ["handle", "handle_tracked"]
 
 
-async def handle_tracked(
+def handle_tracked(
     services: Services, dialect: Dialect, request: web.BaseRequest
-) -> web.StreamResponse:
+) -> Awaitable[web.StreamResponse]:
     """`handle`, of a request that others are to find again."""
-    return await handle(services, dialect, request, track(request))
+    return handle(services, dialect, request, track(request))
 
 
 async def handle(

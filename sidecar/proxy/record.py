@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 from msgspec.structs import replace
 
 from sidecar.background.large_work import is_large
@@ -51,8 +51,7 @@ _MAX_RATIO = 32  # as many bytes a packed one may well have
 _Said = tuple[Assembled, list[tuple[Reply, Message]]]
 
 
-@dataclass(slots=True)
-class Recording:
+class Recording(msgspec.Struct, eq=False):
     """One reply on its way into the store. Extend `kept.data`, then `commit` once."""
 
     services: Services

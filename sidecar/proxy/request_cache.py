@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
 
 from sidecar.dialects.base import Request
 from sidecar.exchange.prompt import Prompt
@@ -48,21 +47,19 @@ class RequestCache:
         """Hold this request in place of the one before it."""
         if conversation is None:
             return
-        old, now = self._pop(conversation), self._clock()
-        held = _Held(request, old.prompt, request.weight, old.prompt_weight, now)
-        self._hold(conversation, held, request.model)
+        held = self._held.get(conversation) or _Held()
+        held.request = request
+        self._hold(conversation, held, request.weight, held.prompt_weight, request.model)
 
     def went(self, conversation: str, request: Request, prompt: Prompt) -> None:
         """This prompt went upstream for that request: hold it in place of the one before it."""
-        old = self._pop(conversation)
-        if old.request is request and prompt.form is not None and prompt.form.rule == "client":
-            weight = 0  # its messages are those of the request
-        elif prompt.form is not None and prompt.form.rule == "client":
-            weight = request.weight
-        else:
+        held = self._held.get(conversation) or _Held()
+        held.prompt = prompt
+        if prompt.form is None or prompt.form.rule != "client":
             weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
-        held = _Held(old.request, prompt, old.request_weight, weight, self._clock())
-        self._hold(conversation, held, prompt.model)
+        else:  # its messages are those of the request
+            weight = 0 if held.request is request else request.weight
+        self._hold(conversation, held, held.request_weight, weight, prompt.model)
 
     def forget_silent(self) -> None:
         """Hold no longer what was silent for long."""
@@ -73,30 +70,35 @@ class RequestCache:
                 return
             self._pop(name)
 
-    def _pop(self, conversation: str) -> _Held:
-        old = self._held.pop(conversation, _NOTHING)
-        self._taken -= old.request_weight + old.prompt_weight
-        return old
+    def _pop(self, conversation: str) -> None:
+        held = self._held.pop(conversation, None)
+        if held is not None:
+            self._taken -= held.request_weight + held.prompt_weight
 
-    def _hold(self, conversation: str, held: _Held, model: str | None) -> None:
-        weight = held.request_weight + held.prompt_weight
+    def _hold(
+        self, name: str, held: _Held, request_weight: int, prompt_weight: int, model: str | None
+    ) -> None:
+        weight = request_weight + prompt_weight
         if weight > self._room or (model is not None and len(model) > _MAX_NAME_LENGTH):
-            return  # nobody else's has to go for one that cannot be held, nor for one that no model answers
-        self._taken += weight
-        self._held[conversation] = held
+            self._pop(name)  # nobody else's has to go for what cannot be held, or no model answers
+            return
+        self._taken += weight - held.request_weight - held.prompt_weight
+        held.request_weight, held.prompt_weight = request_weight, prompt_weight
+        held.at = self._clock()
+        self._held[name] = held
+        self._held.move_to_end(name)
         while self._taken > self._room:
             self._pop(next(iter(self._held)))
 
 
-class _Held(NamedTuple):
+class _Held:
     """What is held of one conversation, and the memory that each of the two takes."""
 
-    request: Request | None = None
-    prompt: Prompt | None = None
-    request_weight: int = 0
-    prompt_weight: int = 0
-    #: When it was last asked for, in seconds.
-    at: float = 0.0
+    __slots__ = ("at", "prompt", "prompt_weight", "request", "request_weight")
 
-
-_NOTHING = _Held()
+    def __init__(self) -> None:
+        self.request: Request | None = None
+        self.prompt: Prompt | None = None
+        self.request_weight = self.prompt_weight = 0
+        #: When it was last asked for, in seconds.
+        self.at = 0.0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
@@ -72,12 +73,12 @@ async def send(
     return tries.answer, tries.composed
 
 
-async def _answer(
+def _answer(
     services: Services, composed: UpstreamRequest, request: web.BaseRequest
-) -> UpstreamResponse:
+) -> Awaitable[UpstreamResponse]:
     target = composed.target or services.targets.default
     path = target.chat_path(request.raw_path)
-    return await target.send("POST", path, composed.headers, composed.body)
+    return target.send("POST", path, composed.headers, composed.body)
 
 
 @dataclass(slots=True)

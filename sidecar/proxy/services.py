@@ -35,6 +35,7 @@ from sidecar.proxy.running import RunningRequests
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.settings import Settings
 from sidecar.store import Store
+from sidecar.upstream.headers import NOT_AS_IT_CAME, NOT_SENT
 from sidecar.upstream.slots import Slots
 from sidecar.upstream.targets import Targets
 
@@ -67,8 +68,10 @@ class Requests:
         prepare(settings)
         identity = settings.identity
         chat = (*identity.headers, *identity.agent_headers) if settings.session.opaque else ()
-        #: The names (lower case) of the client's headers that reach no upstream as they came.
-        self.kept_back = frozenset(name.lower() for name in (*self.places.own, *chat))
+        #: The names (lower case) of the client's headers that reach no upstream as they came; some more of a
+        #: chat, whose body may be another one.
+        self.kept_back = NOT_SENT.union(name.lower() for name in (*self.places.own, *chat))
+        self.kept_back_of_chats = self.kept_back | NOT_AS_IT_CAME
         self.restore = Restore(
             answers=restore.answers, reasoning=restore.reasoning, user_messages=restore.user_messages
         )

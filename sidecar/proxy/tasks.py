@@ -18,7 +18,7 @@ from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import rename, renamed
 from sidecar.settings import Settings
-from sidecar.upstream.headers import NOT_AS_IT_CAME, to_upstream
+from sidecar.upstream.headers import to_upstream
 from sidecar.upstream.target import Target
 
 __all__ = ["task"]
@@ -54,8 +54,7 @@ def _ids(settings: Settings) -> list[str]:
 def _headers(services: Services, call: TaskCall, request: web.BaseRequest) -> CIMultiDict[str]:
     settings = services.settings
     ids = () if settings.tasks.forward_id else _ids(settings)
-    left = {*NOT_AS_IT_CAME, *services.requests.kept_back, *ids}
-    headers = to_upstream(request.headers, without=left)
+    headers = to_upstream(request.headers, without=services.requests.kept_back_of_chats.union(ids))
     if settings.tasks.forward_id:
         rename(services, request, headers, call.conversation_id)
     return headers
@@ -69,7 +68,7 @@ def _headers_elsewhere(
     if settings.tasks.forward_id:
         wanted.update(_ids(settings))
     left = {name.lower() for name in request.headers} - wanted
-    headers = to_upstream(request.headers, without=left | NOT_AS_IT_CAME | services.requests.kept_back)
+    headers = to_upstream(request.headers, without=services.requests.kept_back_of_chats | left)
     if settings.tasks.forward_id:
         rename(services, request, headers, call.conversation_id)
     return headers

@@ -296,19 +296,19 @@ def _handler(services: Services, answer: _Answer) -> Handler:
     return handle
 
 
-async def _answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
     services.requests.visitors.look(request)
     if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
-        return await handle(services, dialect, request)
-    return await _answer_other(services, request)
+        return handle(services, dialect, request)
+    return _answer_other(services, request)
 
 
-async def _answer_tracked(services: Services, request: web.BaseRequest) -> web.StreamResponse:
+def _answer_tracked(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
     """As `_answer`, where exchanges are logged or traced."""
     services.requests.visitors.look(request)
     if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
-        return await handle_tracked(services, dialect, request)
-    return await _answer_other(services, request)
+        return handle_tracked(services, dialect, request)
+    return _answer_other(services, request)
 
 
 async def _answer_other(services: Services, request: web.BaseRequest) -> web.StreamResponse:

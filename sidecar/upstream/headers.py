@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -11,6 +10,7 @@ __all__ = [
     "DEGRADED",
     "HISTORY",
     "NOT_AS_IT_CAME",
+    "NOT_SENT",
     "TRIM",
     "from_upstream",
     "to_upstream",
@@ -39,21 +39,21 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     )
 )
-# `Host` and `Expect` are said anew by the client that sends the request on.
-_NOT_SENT = _HOP_BY_HOP | {"host", "expect", HISTORY.lower(), TRIM.lower()}
+#: What never goes upstream. `Host` and `Expect` are said anew by the client that sends the request on.
+NOT_SENT = _HOP_BY_HOP | {"host", "expect", HISTORY.lower(), TRIM.lower()}
 
-#: Where a body may have been rewritten or unpacked; its length is said anew.
-NOT_AS_IT_CAME = frozenset(("content-length", "content-encoding"))
-
-
-def to_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()) -> CIMultiDict[str]:
-    """The client's end-to-end headers, less those named in `without` (lower case)."""
-    return _travelling(headers, _NOT_SENT, without)
+#: Nor these where a body may have been rewritten or unpacked; its length is said anew.
+NOT_AS_IT_CAME = NOT_SENT | {"content-length", "content-encoding"}
 
 
-def from_upstream(headers: CIMultiDictProxy[str], *, without: Collection[str] = ()) -> CIMultiDict[str]:
-    """The upstream's end-to-end headers, less those named in `without` (lower case), and without controls."""
-    kept = _travelling(headers, _HOP_BY_HOP, without)
+def to_upstream(headers: CIMultiDictProxy[str], *, without: frozenset[str]) -> CIMultiDict[str]:
+    """The client's headers less those of `without` (lower case), to which all of `NOT_SENT` must belong."""
+    return _travelling(headers, without)
+
+
+def from_upstream(headers: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+    """The upstream's end-to-end headers, without controls in them."""
+    kept = _travelling(headers, _HOP_BY_HOP)
     if _CONTROL.search("".join(kept.values())):
         return CIMultiDict([(name, without_controls(value)) for name, value in kept.items()])
     return kept
@@ -65,12 +65,8 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _travelling(
-    headers: CIMultiDictProxy[str], staying: frozenset[str], without: Collection[str]
-) -> CIMultiDict[str]:
+def _travelling(headers: CIMultiDictProxy[str], staying: frozenset[str]) -> CIMultiDict[str]:
     if "Connection" in headers:  # names further headers of this connection
         named = ",".join(headers.getall("Connection")).lower().split(",")
         staying = staying | {name.strip() for name in named}
-    if without:
-        staying = staying.union(without)
     return CIMultiDict([(name, value) for name, value in headers.items() if name.lower() not in staying])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.conversation.measure import total
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits

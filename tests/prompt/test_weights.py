@@ -51,6 +51,11 @@ class TestMeasure:
         assert sum(found) + found.pairs - found.messages == len(words)
 
     @given(st.text(max_size=60))
+    def test_a_longer_text_is_counted_as_its_characters_are(self, words):
+        short, long = of(words), of(words + "a" * 60)
+        assert long == short._replace(lower=short.lower + 60)
+
+    @given(st.text(max_size=60))
     def test_how_the_client_spells_a_character_in_json_does_not_matter(self, words):
         spellings = [json.dumps(user(words), ensure_ascii=each) for each in (True, False)]
         assert len({measure(each.encode()) for each in spellings}) == 1

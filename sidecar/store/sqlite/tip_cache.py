@@ -40,6 +40,8 @@ class CachedTip(msgspec.Struct, frozen=True):
     conversation: Conversation
     tip: Node
     era: object
+    #: Bytes of memory that it takes, about.
+    size: int
 
 
 class TipCache:
@@ -76,13 +78,13 @@ class TipCache:
         """Cache a conversation after an update; None if a single tip cannot describe it."""
         before = self._held.pop(conversation, None)
         if before is not None:
-            self._taken -= _size(before)
+            self._taken -= before.size
         if left is None:
             return
         self._held[conversation] = left
-        self._taken += _size(left)
+        self._taken += left.size
         while self._taken > self._room:
-            self._taken -= _size(self._held.popitem(last=False)[1])
+            self._taken -= self._held.popitem(last=False)[1].size
 
     def clear(self) -> None:
         """Drop everything: something has been deleted or replaced."""
@@ -111,7 +113,9 @@ class TipCache:
 
     def left(self, conversation: Conversation, tip: Node) -> CachedTip | None:
         """In the writer thread: what to `keep` of an update that is being recorded."""
-        return CachedTip(conversation, tip, self._era) if self._era is not None else None
+        if self._era is None:
+            return None
+        return CachedTip(conversation, tip, self._era, _size(tip))
 
     def _is_alone(self) -> bool:
         now = time.monotonic()
@@ -131,8 +135,7 @@ class TipCache:
         return found.st_dev, found.st_ino
 
 
-def _size(left: CachedTip) -> int:
+def _size(tip: Node) -> int:
     """Estimated bytes of memory; fields whose length the upstream chooses count in full."""
-    tip = left.tip
     told = len(tip.model or "") + len(tip.finish_reason or "")
     return _COPIES * len(tip.body) + len(tip.usage or b"") + _PER_CHARACTER * told + _OVERHEAD
