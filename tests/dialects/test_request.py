@@ -259,6 +259,14 @@ class TestRecognising:
             False,
         ]
 
+    @pytest.mark.parametrize("size", [1, 1 << 20])
+    def test_only_what_was_edited_is_read_again_amid_what_stays_the_same(self, size):
+        before = request(SYSTEM, user("a" * size), says("b"), user("c"))
+        after = parse(request(SYSTEM, user("a" * size), says("B"), user("c")).body, CHAIN, before)
+
+        same = [new is old for new, old in zip(after.sent, before.sent, strict=True)]
+        assert same == [True, True, False, True]
+
     def test_a_message_that_is_spelled_otherwise_is_read(self):
         before = parse(b'{"messages":[{"role":"user","content":"a"}]}', CHAIN)
         after = parse(b'{"messages":[{"role":"user", "content":"a"}]}', CHAIN, before)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Generator, Sequence
 from itertools import chain as in_turn
 from itertools import repeat
-from operator import is_
+from operator import attrgetter, eq, is_
 from typing import Any
 
 import msgspec
@@ -34,6 +34,7 @@ MAX_ESCAPES = 4_000_000
 #: with a tool call, as large as they come, has about as many.
 _MAX_VALUES_PER_MESSAGE = 16
 
+_RAW = attrgetter("raw")
 _NO_TOOLS = frozenset((b"null", b"[]"))
 #: Bodies below this are read as fast as compared.
 _COMPARE_FROM = 8 << 10
@@ -184,7 +185,7 @@ def parse_in_steps(
     if before and grown is not None:
         fields, start, end = grown
         pieces = before.pieces + most_pieces(body, before.end, end)
-        raws, sent, known = _copied(fields.messages, body), list(known), ()
+        new, sent = _copied(fields.messages, body), list(known)
     else:
         pieces = most_pieces(body, 0, len(body))
         if pieces > _MANY_PIECES and len(body) <= LARGE:
@@ -200,10 +201,12 @@ def parse_in_steps(
         fields = fields_of(body)
         if len(fields.messages) > most:
             raise _too_many("messages than", most)
-        raws, sent = _copied(fields.messages, body), []
+        raws = _copied(fields.messages, body)
         start, end = _place(body, raws)
+        sent = _unchanged(known, raws) if len(body) <= LARGE else []
+        new = raws[len(sent) :]
     effort = 0
-    for raw, old in zip(raws, in_turn(known, repeat(None)), strict=False):
+    for raw, old in zip(new, in_turn(known[len(sent) :], repeat(None)), strict=False):
         if old is not None and old.raw == raw:
             sent.append(old)
             continue
@@ -213,6 +216,12 @@ def parse_in_steps(
             effort = 0
             yield
     return _request(body, fields, chain, tuple(sent), before, start, end, pieces)
+
+
+def _unchanged(known: tuple[Message, ...], raws: Sequence[bytes]) -> list[Message]:
+    """The messages with which both begin. Compared by one call, which keeps the interpreter."""
+    alike = list(map(eq, map(_RAW, known), raws))
+    return list(known[: len(alike) if all(alike) else alike.index(False)])
 
 
 def _request(
