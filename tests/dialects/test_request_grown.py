@@ -71,6 +71,10 @@ def _every_body_is_long():
 @example([user("a")], [says("b")], [user("c")], "", "", ',"messages":[{"role":"user"}]', (",", ""), True)
 @example([user("a")], [], [], "", "", ',"m\\u0065ssages":[]', (",", ""), True)
 @example([user("a")], [], [], '"messages":[],', "", "", (", ", ""), True)
+@example([user("a")], [says("b")], [], "", ',"max_tokens":5', ',"max_tokens":5', (",", ""), True)
+@example([user("a")], [says("b")], [], "", ',"messages":[]', ',"messages":[]', (",", ""), True)
+@example([user("a")], [says("b")], [user("c")], "", ",", ",", (",", ""), True)
+@example([user("]}")], [], [says("]}")], "", "", "", (", ", ""), True)
 def test_a_body_that_has_grown_says_what_it_says_when_it_is_read(
     first, more, yet_more, head, tail, other_tail, spacing, same
 ):
@@ -139,6 +143,25 @@ def test_what_has_not_changed_is_the_same_object_and_not_decoded(monkeypatch):
     assert after.body[after.start : after.end].count(b'"role"') == 5
     again = parse(body, CHAIN, after)
     assert (again.sent, again.start, again.end) == (after.sent, after.start, after.end)
+
+
+def test_what_stands_behind_the_messages_is_not_read_again_either(monkeypatch):
+    end = ',"n":2,"max_tokens":5,"user":"u","tools":[{"a":"\\u00e9"}]'
+    before = parse(written([user("a")], '"model":"m",', end, (",", "")), CHAIN)
+    monkeypatch.setattr(requests, "read_body", None)
+    monkeypatch.setattr(requests, "fields_of", None)
+    body = written([user("a"), says("b"), user("c")], '"model":"m",', end, (",", ""))
+    after = parse(body, CHAIN, before)
+    assert (after.model, after.choices, after.max_tokens, after.user) == ("m", 2, 5, "u")
+    assert after.tools is before.tools
+    assert len(after.sent) == 3
+
+
+def test_a_front_and_an_end_that_overlap_are_no_body_that_has_grown():
+    said = b'{"messages":[{"role":"user","content":[{"messages":[]}]}'
+    before, shorter = parse(said + b"]}", CHAIN), said
+    assert before.end == len(said)
+    assert read(shorter, before) == read(shorter)
 
 
 @pytest.mark.parametrize(

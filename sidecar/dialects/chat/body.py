@@ -10,7 +10,7 @@ import msgspec
 
 from sidecar.errors import BadRequest
 
-__all__ = ["Body", "fields_of", "object_of", "read_body", "read_object"]
+__all__ = ["Body", "fields_of", "object_of", "read_body", "read_messages", "read_object"]
 
 
 class Body(msgspec.Struct):
@@ -25,6 +25,7 @@ class Body(msgspec.Struct):
 
 
 read_body = msgspec.json.Decoder(Body).decode
+read_messages = msgspec.json.Decoder(list[msgspec.Raw]).decode
 read_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # A surrogate without its other half, in a text without escaped backslashes. It has a fixed beginning and
 # matches nothing else, since each match, and each place to try, costs as much as 50 bytes read.

@@ -21,7 +21,7 @@ from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.message import SYSTEM_ROLES
 from sidecar.conversation.pieces import LARGE, MANY, begins_alike, count, has_more_pieces, most_pieces
 from sidecar.conversation.tree import Chain, Message, Path
-from sidecar.dialects.chat.body import Body, fields_of, object_of, read_body, read_object
+from sidecar.dialects.chat.body import Body, fields_of, object_of, read_body, read_messages, read_object
 from sidecar.errors import BadRequest
 
 __all__ = ["MAX_ESCAPES", "MAX_MESSAGES", "ChatRequest", "parse", "parse_in_steps"]
@@ -311,7 +311,7 @@ def _place(body: bytes, raws: list[bytes]) -> tuple[int, int]:
         if start > 0 and _OPENED.search(body[max(0, start - _MAX_BEFORE_MESSAGES) : start])
         else 0
     )
-    return (start, end) if end else (0, 0)
+    return (start, end) if end and not _has_messages(body[end:]) else (0, 0)
 
 
 def _behind(body: bytes, start: int, raws: list[bytes]) -> int:
@@ -336,33 +336,53 @@ def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[Body, int, int]
     """A body that begins as the one before it, up to the end of its messages: its fields, with the further
     messages alone, and where all of them begin and end. None for any other, be it one that is no JSON.
 
-    What was the same is left out, and the rest read: the JSON around it is known.
+    What was the same is left out, and the rest read: the JSON around it is known. Nor is what stands behind
+    the messages read where that is the same as well.
     """
     start, end = before.start, before.end
     if not begins_alike(body, before.body, end):
         return None
     comma = next((each for each in _COMMAS if body.startswith(each, end)), b"")
-    tail = body[end + len(comma) :]
+    at, rest = end + len(comma), memoryview(before.body)[end:]
+    is_same = len(body) - len(rest) >= at and body.endswith(rest)
+    tail = body[at : len(body) - len(rest)] if is_same else body[at:]
     if len(tail) > _MAX_VALUES_PER_MESSAGE * most and has_more_pieces(
         tail, _MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))
     ):
         return None
     try:
-        fields = read_body(before.body[:start] + tail)
+        fields = _with_messages(before, tail) if is_same else read_body(before.body[:start] + tail)
         raws = list(map(bytes, fields.messages))
         if bool(comma) != bool(raws) or len(before.sent) + len(raws) > most:
             return None
-        end = _behind(body, end + len(comma), raws) if raws else end
-        return None if not end or _has_messages(body[end:]) else (fields, start, end)
+        end = _behind(body, at, raws) if raws else end
+        if not end or (not is_same and _has_messages(body[end:])):
+            return None
+        return fields, start, end
     except (ValueError, RecursionError):
         return None  # whoever reads all of it says what is wrong
 
 
+def _with_messages(before: ChatRequest, messages: bytes) -> Body:
+    """The fields of a request that differs from the one before in nothing but these messages."""
+    return Body(
+        read_messages(b"[" + messages + b"]"),
+        before.model,
+        msgspec.Raw(before.tools),
+        max_tokens=before.max_tokens,
+        n=before.choices,
+        user=before.user,
+    )
+
+
 def _has_messages(rest: bytes) -> bool:
-    """Are there messages once more behind the list of messages? Of two, the last counts."""
+    """Are there messages once more behind what seems to be the list of messages? Of two, the last counts."""
     if _MESSAGES not in rest and b"\\u" not in rest:  # which could spell it otherwise
         return False
-    return "messages" in read_object(b'{"":0' + rest.lstrip()[1:])
+    try:
+        return "messages" in read_object(b'{"":0' + rest.lstrip()[1:])
+    except (ValueError, RecursionError):  # they stand in another list
+        return True
 
 
 def _positive(value: Any) -> int | None:
