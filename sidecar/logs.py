@@ -24,7 +24,11 @@ EXCHANGES = "sidecar.exchange"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _HIDDEN_FIELDS = re.compile(r"authorization|api.?key|secret|password|cookie|token$", re.IGNORECASE)
 _MAX_FIELD_LENGTH = 500  # characters of one field
-_CREDENTIAL = re.compile(r"\b(Bearer\s+|sk-)[\w.~+/=-]{8,}", re.IGNORECASE)
+# The last is the token in the address of the inspector.
+_CREDENTIAL = re.compile(
+    r"\b(Bearer\s+(?=[\w.~+/=-]{8})|sk-(?=[\w.~+/=-]{8})|inspect(?:/|%2f)*(?=[\w-]{43}(?![\w-])))[\w.~+/=-]+",
+    re.IGNORECASE,
+)
 # Some clients put their key there, under names and in spellings without end; the rest of it is no loss.
 _QUERY = re.compile(r"\?[^\s?\"'<>=]{0,100}=[^\s\"'<>]*")
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
@@ -52,7 +56,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 class _Line(logging.Formatter):
-    """What both formats share: the traceback, and the net under the credentials."""
+    """What both formats share: the traceback."""
 
     def __init__(self, line: Callable[[logging.LogRecord, str], str]) -> None:
         super().__init__()
@@ -60,7 +64,13 @@ class _Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        return _QUERY.sub("?(hidden)", _CREDENTIAL.sub(r"\1(hidden)", self._line(record, trace)))
+        return self._line(record, _safe(trace))
+
+
+def _safe(text: str) -> str:
+    """The same without what looks like a credential. To be used before the text is quoted: what is taken out
+    of a line may hold the end of a quotation."""
+    return _QUERY.sub("?(hidden)", _CREDENTIAL.sub(r"\1(hidden)", text))
 
 
 def _text(record: logging.LogRecord, trace: str) -> str:
@@ -69,7 +79,7 @@ def _text(record: logging.LogRecord, trace: str) -> str:
         _time(record),
         record.levelname.lower(),
         f"{record.name}:",
-        printable(record.getMessage()),
+        printable(_safe(record.getMessage())),
         *(f"{name}={_shown(value)}" for name, value in _fields(record).items()),
     ]
     return "\n    ".join([" ".join(words), *trace.splitlines()])
@@ -81,18 +91,18 @@ def _json(record: logging.LogRecord, trace: str) -> str:
         "time": _time(record),
         "level": record.levelname.lower(),
         "logger": record.name,
-        "message": record.getMessage(),
+        "message": _safe(record.getMessage()),
     }
     if trace:
         event["exception"] = trace
     for name, value in _fields(record).items():
         event.setdefault(name, value)
-    return json.dumps(event, default=str)
+    return json.dumps(event)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {
-        name: "(hidden)" if _HIDDEN_FIELDS.search(name) else _short(value)
+        name: "(hidden)" if _HIDDEN_FIELDS.search(name) else _clean(value)
         for name, value in vars(record).items()
         if name not in _STANDARD
     }
@@ -102,11 +112,22 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
-def _short(value: Any) -> Any:
-    """The value; a long text, which only a client or an upstream can have written, by its beginning."""
-    if not isinstance(value, str) or len(value) <= _MAX_FIELD_LENGTH:
+def _clean(value: Any) -> Any:
+    """The value, and what it holds, as text where JSON has nothing for it."""
+    if value is None or isinstance(value, (bool, int, float)):
         return value
-    return f"{value[:_MAX_FIELD_LENGTH]}… ({len(value)} characters)"
+    if isinstance(value, dict):
+        return {_clean(name): _clean(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_clean(each) for each in value]
+    return _safe(_short(str(value)))
+
+
+def _short(text: str) -> str:
+    """A long text, which only a client or an upstream can have written, by its beginning."""
+    if len(text) <= _MAX_FIELD_LENGTH:
+        return text
+    return f"{text[:_MAX_FIELD_LENGTH]}… ({len(text)} characters)"
 
 
 def _shown(value: Any) -> str:

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from sidecar import logs
+from sidecar.inspector.door import Door
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
@@ -150,3 +151,32 @@ def test_no_parameter_of_an_address_is_said(capsys: pytest.CaptureFixture[str], 
     said = capsys.readouterr().err
     assert said.count("?(hidden)") >= 3
     assert "SECRET" not in said
+
+
+@pytest.mark.parametrize(
+    "name", ['m?key=" status=200 other="', "m?key=\\", 'm?key=","level":"error","x":"', 'sk-12345678/" a="b']
+)
+def test_what_is_hidden_of_a_name_does_not_take_the_end_of_its_quotation_along(said, name):
+    def speak(log):
+        log.info("exchange", extra={"model": name, "all": [{"of": (name, 1)}], "status": 500})
+
+    (line,) = said("json", speak)
+    event = json.loads(line)
+    assert event["level"] == "info"
+    assert event["status"] == 500
+    assert "(hidden)" in event["model"]
+    assert event["all"] == [{"of": [event["model"], 1]}]
+    (line,) = said("text", speak)
+    (shown,) = re.findall(r' model=("(?:[^"\\]|\\.)*"|[^ "=\\]+) all=', line)
+    assert (json.loads(shown) if shown.startswith('"') else shown) == event["model"]
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+@pytest.mark.parametrize(
+    "place", ["/-/inspect/", "//-/inspect//", "/-/inspect%2F", "http://127.0.0.1:1/-/inspect/"]
+)
+def test_the_token_of_the_inspector_is_not_said(said, format, place):
+    token = Door().token
+    (line,) = said(format, lambda log: log.info("refused", extra={"path": f"{place}{token}/c/x/"}))
+    assert token not in line
+    assert "inspect" in line
