@@ -49,7 +49,8 @@ def before_of(text: str) -> tuple[float, str] | None:
         time = float(at)
     except ValueError:
         return None
-    return (time, id) if mark and math.isfinite(time) else None
+    # Not every store takes a text with a NUL.
+    return (time, id) if mark and math.isfinite(time) and id.isprintable() else None
 
 
 def list_of(found: Overviews, before: tuple[float, str] | None) -> ConversationList:

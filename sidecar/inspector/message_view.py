@@ -52,11 +52,13 @@ class MessageView(msgspec.Struct, frozen=True):
 
 
 class Budget:
-    """How much one page may hold of texts and images (characters)."""
+    """How much one page may hold: characters of texts and of images, and pieces, each of which takes a tenth
+    of a millisecond."""
 
-    def __init__(self, texts: int = 110_000, images: int = 512 << 10) -> None:
+    def __init__(self, texts: int = 110_000, images: int = 512 << 10, pieces: int = 1000) -> None:
         self.texts = texts
         self.images = images
+        self.pieces = pieces
 
     def clip(self, text: str, seen: int = 1500) -> Clip:
         """As much of a text as there is room for."""
@@ -66,9 +68,7 @@ class Budget:
         return made
 
     def image(self, url: str) -> str:
-        """The image, if there is room for it."""
-        if len(url) > self.images:
-            return ""
+        """The image, for which there has to be room."""
         self.images -= len(url)
         return url
 
@@ -97,7 +97,16 @@ def view_of(stem: Stem, number: int, node: Node | None, budget: Budget, problem:
 
 
 def pieces_of(fields: Fields, budget: Budget) -> Iterator[Piece]:
-    """The parts of a message, in the order in which they are read."""
+    """The parts of a message, in the order in which they are read, as long as there is room for them."""
+    for piece in _pieces(fields, budget):
+        if not budget.pieces:
+            yield Piece("other", "further parts, which are not shown", Clip("", "", 0, is_cut=True))
+            return
+        budget.pieces -= 1
+        yield piece
+
+
+def _pieces(fields: Fields, budget: Budget) -> Iterator[Piece]:
     for name in sorted(REASONING_FIELDS & fields.keys()):
         if text := _text(fields[name]):
             yield Piece("reasoning", told(name, 60), budget.clip(text))
@@ -142,8 +151,8 @@ def _content(part: Any, title: str, budget: Budget) -> Piece | None:
     if not url.startswith("data:"):
         return Piece("image", "a link, which is not followed", budget.clip(url))
     head = told(url[:80].partition(",")[0], 60)
-    if _IMAGE.fullmatch(url) and (image := budget.image(url)):
-        return Piece("image", head, clip(""), image)
+    if len(url) <= budget.images and _IMAGE.fullmatch(url):
+        return Piece("image", head, clip(""), budget.image(url))
     return Piece("image", f"{head}, {size(len(url))}: not shown", clip(""))
 
 

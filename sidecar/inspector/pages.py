@@ -72,6 +72,8 @@ class Inspector:
         store, query = self._services.store, request.query
         page: Any
         match parts:
+            case [""] | ["c", _] if not request.rel_url.raw_path.endswith("/"):
+                return _redirect_below(request)
             case [""]:
                 page = await reading.conversation_list_page(store, before_of(query.get("before", "")))
                 return await _shown(request, "conversations.html", root, page)
@@ -89,6 +91,14 @@ class Inspector:
                 return await _shown(request, "exchange.html", root, page)
             case _:
                 raise NotFound("there is no such page")
+
+
+def _redirect_below(request: web.BaseRequest) -> web.Response:
+    """The same address with a slash at its end, from which the links of its page go on."""
+    url = request.rel_url
+    place = f"./{url.raw_path.rpartition('/')[2]}/"
+    query = f"?{url.raw_query_string}" if url.raw_query_string else ""
+    return response(b"", status=308, headers={"Location": place + query})
 
 
 async def _shown(request: web.BaseRequest, template: str, root: str, page: Any) -> web.Response:

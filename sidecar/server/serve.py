@@ -27,7 +27,7 @@ from sidecar.aiohttp_internals.server import SpecialRequest
 from sidecar.background.memory import give_back_large_blocks
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
-from sidecar.inspector.door import Door, is_served
+from sidecar.inspector.door import PLACE, Door, is_served
 from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
@@ -349,4 +349,7 @@ async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) 
     if (page := _ADMIN.get(request.path)) is not None:
         services.requests.visitors.admit(request, at_admin=at_admin)
         return await page(services, request)
+    if f"/{request.path.lstrip('/')}".startswith(f"{PLACE}/"):
+        # Somebody has the wrong port, or has a slash too many: the upstream must not see the token.
+        raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
     return None

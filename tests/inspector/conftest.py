@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, DummyCookieJar
 from multidict import CIMultiDictProxy
+from yarl import URL
 
 from sidecar.inspector.door import Door
 from sidecar.server.serve import running
@@ -48,7 +49,7 @@ class Visitor:
         assert page.status == 200, page.text
         return page.json
 
-    async def send(self, method: str, url: str, **about: Any) -> Page:
+    async def send(self, method: str, url: str | URL, **about: Any) -> Page:
         async with self.http.request(method, url, allow_redirects=False, **about) as response:
             return Page(response.status, response.headers, await response.text())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 import time
 from base64 import b64encode
@@ -224,3 +225,25 @@ async def test_many_branches_are_counted(visitor: Visitor, tmp_path):
     assert "202 of 1,001 are listed" in page.text
     assert "1000 of 1000" in page.text
     assert len(page.text) < 200_000
+
+
+@pytest.mark.parametrize(
+    "part", ['{"type":"text","text":"x"}', '{"type":"image_url","image_url":{"url":"x"}}']
+)
+async def test_of_a_message_of_very_many_parts_some_are_shown_and_the_others_named(
+    visitor: Visitor, part: str
+):
+    body = f'{{"model":"m","messages":[{{"role":"user","content":[{",".join([part] * 20_000)}]}}]}}'
+    for _ in range(3):
+        await visitor.sidecar.send(
+            "POST", "/v1/chat/completions", data=body.encode(), headers={"X-Conversation-ID": "many"}
+        )
+    id = (await visitor.value())["rows"][0]["id"]
+    page = await visitor.get(f"c/{id}/")
+    assert "further parts, which are not shown" in page.text
+    assert len(page.text) < 500_000
+    found = re.search(r'href="(m/\w+)"', page.text)
+    assert found is not None
+    alone = await visitor.get(f"c/{id}/{found[1]}")
+    assert "further parts, which are not shown" in alone.text
+    assert len(alone.text) < 1_000_000

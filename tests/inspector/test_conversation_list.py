@@ -44,7 +44,7 @@ def test_a_full_page_tells_where_the_next_begins():
     assert list_of(Overviews(1248, rows(3)), (1.0, "x")).next is None
 
 
-@pytest.mark.parametrize("text", ["", "x", "1", "~", "nan~x", "inf~x", "1.5"])
+@pytest.mark.parametrize("text", ["", "x", "1", "~", "nan~x", "inf~x", "1.5", "1~\0", "1~a\nb"])
 def test_what_names_no_place_is_the_beginning(text):
     assert before_of(text) is None
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from aiohttp import ClientSession
+from yarl import URL
 
 from sidecar.inspector.door import Door, is_served
 from sidecar.inspector.responses import CSP
@@ -61,6 +62,35 @@ async def test_it_is_not_where_clients_are(visitor: Visitor, upstream):
     page = await visitor.send("GET", visitor.sidecar.url + place)
     assert "Conversations" not in page.text
     assert page.headers.get("Content-Security-Policy") is None
+
+
+@pytest.mark.parametrize("before", ["", "/"])
+async def test_the_upstream_never_sees_the_token_where_the_address_is_asked_for_at_the_wrong_port(
+    visitor: Visitor, upstream, before: str
+):
+    place = before + visitor.root[visitor.root.index("/-/inspect") :]
+    page = await visitor.send("GET", URL(visitor.sidecar.url + place, encoded=True))
+    assert (page.status, upstream.requests) == (404, [])
+    assert "serve" in page.text
+
+
+@pytest.mark.parametrize("query", ["", "?format=json&from=0"])
+async def test_an_address_without_its_last_slash_leads_to_the_page(visitor: Visitor, query: str):
+    await visitor.sidecar.ask("hi")
+    id = (await visitor.value())["rows"][0]["id"]
+    for place in (visitor.root, f"{visitor.root}c/{id}/"):
+        page = await visitor.send("GET", place.removesuffix("/") + query)
+        assert page.status == 308
+        assert_careful(page)
+        assert str(URL(place.removesuffix("/")).join(URL(page.headers["Location"]))) == place + query
+
+
+async def test_one_without_its_last_slash_leads_to_no_other_site(visitor: Visitor):
+    for id in ("javascript:alert(1)", "%2F%2Fevil.example", "..%2f..%2f", "%0d%0aX-Evil:1"):
+        page = await visitor.send("GET", URL(f"{visitor.root}c/{id}", encoded=True))
+        assert page.headers["Location"].startswith("./")
+        assert "X-Evil" not in page.headers
+        assert str(URL(visitor.root).join(URL(page.headers["Location"]))).startswith(visitor.root)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example"])
