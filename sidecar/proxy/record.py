@@ -289,9 +289,10 @@ class Recording(msgspec.Struct, eq=False):
         if isinstance(self.plan, Thin) or not path.hashes:
             return ()
         nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
-        known = zip(reversed(path.hashes), reversed(nodes), strict=False)
-        echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
-        if echoes:
+        echoes: list[tuple[bytes, bytes]] = []
+        if nodes and nodes[-1].hash != path.hashes[-1]:  # the last hash covers all those above
+            known = zip(reversed(path.hashes), reversed(nodes), strict=False)
+            echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
             echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
         for end in other_ends(self.call, self.plan):
             echoes += [(chain.hash(end, reply.digest), reply.id) for reply in replies]

@@ -59,6 +59,8 @@ class RequestCache:
             weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
         else:  # its messages are those of the request
             weight = 0 if held.request is request else request.weight
+        if held.request is request and weight == held.prompt_weight:
+            return  # it is held just now, and takes no more
         self._hold(conversation, held, held.request_weight, weight, prompt.model)
 
     def forget_silent(self) -> None:
