@@ -11,7 +11,7 @@ order in which its own map names them.
     exchange/         PURE: one request and its reply, as values; what is told of them, and kept
     store/            I/O: where conversations are kept; the only speaker of SQL
     settings/         every setting, declared once; the only reader of the environment
-    logs, histograms, metrics       what is said and what is counted
+    logs, histograms, metrics, traces       what is said, counted and traced
     store_factory     the store that the settings mean
     retention         which conversations are kept no longer
     export            conversations as JSON Lines and as Markdown

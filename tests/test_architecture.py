@@ -20,7 +20,7 @@ LAYERS = [
     {"exchange"},
     {"store"},
     {"settings"},
-    {"logs", "histograms", "metrics"},
+    {"logs", "histograms", "metrics", "traces"},
     {"store_factory", "retention", "export", "doctor", "access"},
     {"upstream"},
     {"background"},

@@ -348,13 +348,17 @@ class SpecialRequest(web.BaseRequest):
     """A request with something in it that is to be looked at before it is answered; most have nothing."""
 
 
-def with_headers(request: web.BaseRequest, changed: Mapping[str, str]) -> None:
-    """Have a request carry these headers from now on, in place of those of their names.
+def with_headers(request: web.BaseRequest, changed: Mapping[str, str | None]) -> None:
+    """Have a request carry these headers from now on, in place of those of their names; None takes one out.
 
     `clone`, which aiohttp has for that, fails where a header holds what is no UTF-8.
     """
     headers = CIMultiDict(request.headers)
-    headers.update(changed)
+    for name, value in changed.items():
+        if value is not None:
+            headers[name] = value
+        else:
+            headers.popall(name, None)
     request._headers = request._cache["headers"] = CIMultiDictProxy(headers)
 
 

@@ -7,7 +7,7 @@ Times are seconds of one clock that never goes back; 0.0: it has not come to tha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -27,6 +27,7 @@ __all__ = [
     "UPSTREAM_BROKE_OFF",
     "Answered",
     "Progress",
+    "Trace",
     "Tracked",
     "error_code",
     "exchange_of",
@@ -45,14 +46,29 @@ _UPSTREAM_ERROR = "upstream_error"
 _decode = msgspec.json.Decoder().decode
 
 
-class Tracked(msgspec.Struct):
-    """By what a request is known to others, where somebody wants to find it again in their logs.
+class Trace(Protocol):
+    """The place of a request in a trace that others have a part in too."""
 
-    `upstream_id`: by what its upstream says that it knows it, where that is another name.
+    @property
+    def id(self) -> str:
+        """Of the whole trace, as W3C writes it."""
+        ...
+
+    def end(self, progress: Progress, exchange: Exchange, now: float) -> None:
+        """The exchange has ended, at `now`."""
+        ...
+
+
+class Tracked(msgspec.Struct):
+    """By what a request is known to others, where somebody wants to find it again.
+
+    `request_id`: in logs. `upstream_id`: by what its upstream says that it knows it, where that is another
+    name.
     """
 
-    request_id: str
+    request_id: str | None = None
     upstream_id: str | None = None
+    trace: Trace | None = None
 
 
 class Progress(msgspec.Struct):

@@ -11,7 +11,7 @@ body           a request's body, as it arrives, and unpacked
 kept           the bytes of a reply while it is relayed, up to a limit
 store_health   does the store work? a circuit breaker
 services       what all requests share: settings, store, targets and what is known of them
-tracked        the id of a request, for those who look for it in a log
+tracked        by what a request is found again, in logs and traces
 observers      who is told of an exchange: headers, counters, log, doctor
 unrecorded     the end of an exchange whose reply is not recorded
 receive        the request: who asks, about what

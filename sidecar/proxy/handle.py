@@ -37,7 +37,7 @@ def handle_tracked(
     services: Services, dialect: Dialect, request: web.BaseRequest
 ) -> Awaitable[web.StreamResponse]:
     """`handle`, of a request that others are to find again."""
-    return handle(services, dialect, request, track(request))
+    return handle(services, dialect, request, track(services, request))
 
 
 async def handle(

@@ -22,7 +22,7 @@ from sidecar.exchange.prompt import Prompt
 from sidecar.logs import EXCHANGES
 from sidecar.metrics import Metrics
 from sidecar.proxy.services import Services
-from sidecar.proxy.tracked import add_id
+from sidecar.proxy.tracked import add_ids, fields
 from sidecar.settings.openings import COMPACTIONS
 from sidecar.upstream.headers import DEGRADED
 from sidecar.upstream.response import UpstreamResponse
@@ -57,7 +57,7 @@ def response_headers(progress: Progress, upstream: UpstreamResponse) -> dict[str
     if plan.degraded:
         said[DEGRADED] = "store"
     if progress.tracked is not None:
-        add_id(said, progress.tracked, upstream.headers)
+        add_ids(said, progress.tracked, upstream.headers)
     return said
 
 
@@ -78,12 +78,15 @@ def _add_counts(said: dict[str, str], prompt: Prompt, overflow_retries: int) -> 
 
 
 def tell(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
-    """An exchange has ended, at `now`: count it, and log it if that is wanted (`logs.requests`)."""
+    """An exchange has ended, at `now`: count it, and log and trace it if that is wanted."""
     detail = exchange.detail
     metrics.outcome(exchange.outcome or _REFUSED).inc()
     metrics.duration[progress.streamed].observe(now - progress.arrived)
+    for state in progress.recorded:
+        metrics.reply(state).inc()
     if progress.sent:
         metrics.added_latency.observe(progress.sent - progress.received)
+        _count_inference(metrics, progress, exchange, now)
     if progress.head:
         metrics.first_byte.observe(progress.head - progress.arrived)
     if progress.first and progress.streamed:
@@ -98,12 +101,15 @@ def tell(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -
         _count_changes(metrics, progress.prompt)
     for limit in progress.prompt.over:
         metrics.over_budget.labels(limit).inc()
-    for state in progress.recorded:
-        metrics.reply(state).inc()
-    if progress.sent:
-        _count_inference(metrics, progress, exchange, now)
     if log.isEnabledFor(logging.INFO):
         _log_line(progress, exchange)
+    if progress.tracked is not None:
+        _end_trace(progress.tracked, progress, exchange, now)
+
+
+def _end_trace(tracked: Tracked, progress: Progress, exchange: Exchange, now: float) -> None:
+    if tracked.trace is not None:
+        tracked.trace.end(progress, exchange, now)
 
 
 def _count_inference(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
@@ -137,7 +143,7 @@ def _log_line(progress: Progress, exchange: Exchange) -> None:
     """One line: names, ids, numbers; never a word of what was said."""
     detail, tracked = exchange.detail, progress.tracked
     about = {
-        **(_ids(tracked) if tracked is not None else {}),
+        **(fields(tracked) if tracked is not None else {}),
         "outcome": exchange.outcome or _REFUSED,
         "conversation": exchange.conversation or None,
         "model": exchange.model,
@@ -166,10 +172,6 @@ def _log_line(progress: Progress, exchange: Exchange) -> None:
         "differs": detail.difference.cause if detail.difference else None,
     }
     log.info("exchange", extra={name: value for name, value in about.items() if value is not None})
-
-
-def _ids(tracked: Tracked) -> dict[str, str | None]:
-    return {"request": tracked.request_id, "upstream_request": tracked.upstream_id}
 
 
 def observed(services: Services, request: web.BaseRequest) -> RequestSample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from sidecar.access.places import places_of
@@ -35,6 +36,7 @@ from sidecar.proxy.running import RunningRequests
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.settings import Settings
 from sidecar.store import Store
+from sidecar.traces import traces_of
 from sidecar.upstream.headers import NOT_AS_IT_CAME, NOT_SENT
 from sidecar.upstream.slots import Slots
 from sidecar.upstream.targets import Targets
@@ -44,6 +46,11 @@ __all__ = ["Background", "Requests", "Services"]
 _REQUEST_CACHE_SIZE = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
 
 _RECALL_CACHE_SIZE = 32 << 20  # bytes of memory; 700 messages of 150 characters that were dropped take 700 kB
+
+
+_LEAST_FOR_TRACES = (
+    1.0  # seconds in which the last traces may be sent, if nothing is left of the time to stop
+)
 
 
 class Services:
@@ -132,6 +139,7 @@ class Background:
         self.retention = RetentionJob(store, settings.retention, spawn, report)
         self.store_room = StoreRoom(settings, metrics)
         self.shared_metrics = SharedMetrics(metrics)
+        self.traces = traces_of(settings)
 
     async def start(self) -> None:
         """Load what was learned before, and start the jobs. Needs an open store."""
@@ -144,6 +152,8 @@ class Background:
 
     async def stop(self, timeout: float) -> None:
         """Stop the jobs and wait for those that run; after `timeout` (seconds) tell them to end."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout
         self.witness.stop()
         self.memory.stop()
         self.windows.stop()
@@ -154,6 +164,8 @@ class Background:
         await self.tasks.finish(timeout)
         self.large_work.stop()
         self.shared_metrics.stop()
+        if self.traces is not None:
+            await self.traces.stop(max(_LEAST_FOR_TRACES, end - clock()))
 
 
 def _unknown(model: str, credential: bytes) -> int | None:

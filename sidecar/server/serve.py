@@ -143,7 +143,8 @@ async def running(
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)
         await services.background.start()
-        answer = _answer_tracked if settings.logs.requests else _answer
+        is_tracked = settings.logs.requests or settings.traces.requests
+        answer = _answer_tracked if is_tracked else _answer
         server = runner(_handler(services, answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)

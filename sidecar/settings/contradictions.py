@@ -6,6 +6,7 @@ Rule: a combination that would lose history, expose a credential or serve nobody
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from sidecar.settings.certificates import tls_context
@@ -47,6 +48,11 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
         yield Contradiction(
             ("workers", "store"), "several workers cannot share a store in memory; set a file, or workers = 1"
         )
+    if settings.traces.requests and not _has_opentelemetry():
+        yield Contradiction(
+            ("traces.requests",),
+            "OpenTelemetry is not installed: pip install 'conversation-sidecar[otel]', or leave this out",
+        )
     for name, url in (
         ("upstream", settings.upstream),
         ("tasks.upstream", settings.tasks.upstream),
@@ -56,6 +62,14 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
             yield Contradiction(
                 (name, "listen"), "the upstream is the sidecar itself; give the model server's address"
             )
+
+
+def _has_opentelemetry() -> bool:
+    try:
+        found = [find_spec(f"opentelemetry.{each}") for each in ("sdk.trace", "exporter.otlp.proto.http")]
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False
+    return None not in found
 
 
 def _no_tenant(tenant: Tenant) -> Iterator[Contradiction]:

@@ -311,6 +311,17 @@ class Logs(Section):
     )
 
 
+class Traces(Section):
+    """Traces, by OpenTelemetry."""
+
+    requests: bool = Field(
+        False,
+        description="A trace of each exchange by OTLP over HTTP, never with content. Needs"
+        " `conversation-sidecar[otel]`; where to and how many, OpenTelemetry's own variables say:"
+        " `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER` and others.",
+    )
+
+
 class Declaration(Section):
     """All of it, each value sound by itself; `model.Settings` is one whose values go together too."""
 
@@ -357,3 +368,4 @@ class Declaration(Section):
     retries: Retries = Retries()
     doctor: Doctor = Doctor()
     logs: Logs = Logs()
+    traces: Traces = Traces()
