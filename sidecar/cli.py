@@ -22,7 +22,7 @@ from sidecar.commands import parsers
 from sidecar.errors import SidecarError
 from sidecar.printable import in_json, printable
 from sidecar.server.metrics_folder import metrics_folder
-from sidecar.settings import Settings, SettingsError, exposed_files, load, summary
+from sidecar.settings import Settings, SettingsError, exposed_files, load, origins, summary
 
 __all__ = ["main"]
 
@@ -143,7 +143,7 @@ def _serve(arguments: dict[str, str | None]) -> int:
         # the folder has to be there before.
         from sidecar.server.serve import serve
 
-        return serve(settings)
+        return serve(settings, origins(arguments))
 
 
 def _check_config(arguments: dict[str, str | None]) -> int:

@@ -24,8 +24,8 @@ def calls(monkeypatch):
     seen = []
     app, export = ModuleType("sidecar.server.serve"), ModuleType("sidecar.export")
 
-    def serve(settings):
-        seen.append(settings)
+    def serve(settings, origins):
+        seen.append((settings, origins))
         return 7
 
     def exported(settings, **options):
@@ -41,7 +41,7 @@ def calls(monkeypatch):
 def failing(monkeypatch, error):
     app = ModuleType("sidecar.server.serve")
 
-    def serve(settings):
+    def serve(settings, origins):
         raise error
 
     vars(app)["serve"] = serve
@@ -88,7 +88,8 @@ def test_serve_hands_over_the_settings_and_returns_the_servers_code(calls, tmp_p
     file.write_text('[logs]\nlevel = "debug"\n')
     arguments = ["--upstream", "http://127.0.0.1:9/x", "--listen", "127.0.0.1:0", "--store", "memory:"]
     assert cli.main(["serve", *arguments, "--config", str(file)]) == 7
-    (settings,) = calls
+    ((settings, origins),) = calls
+    assert origins["logs.level"] == f"file {file}, key logs.level"
     assert (str(settings.upstream_base), settings.listen_port, settings.store_path) == (
         "http://127.0.0.1:9/x",
         0,

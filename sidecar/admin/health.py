@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -23,7 +24,7 @@ from sidecar.doctor.report import report
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.services import Services
 
-__all__ = ["doctor", "live", "metrics", "ready"]
+__all__ = ["doctor", "examined", "live", "metrics", "ready"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -57,13 +58,16 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
     last = request.query.get("last")
     if last is not None and not (last.isascii() and last.isdigit() and int(last[:9]) > 0):
         raise BadRequest("`last` has to be a number of requests, 1 or more", param="last")
+    return web.json_response(await examined(services, None if last is None else int(last[:9])))
+
+
+async def examined(services: Services, last: int | None = None) -> dict[str, Any]:
+    """The doctor's report on the last requests, on all that are remembered where `last` is None."""
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
-    number = None if last is None else int(last[:9])
     # Counting thousands of requests takes a while, in which others are served.
-    said = await asyncio.to_thread(
-        report, services.settings, services.requests.samples, number, store, upstream
+    return await asyncio.to_thread(
+        report, services.settings, services.requests.samples, last, store, upstream
     )
-    return web.json_response(said)
 
 
 async def _store(services: Services) -> str:

@@ -6,6 +6,7 @@ conversation_list    `conversations list`
 conversation_show    `conversations show`
 delete               `delete`: everything of a tenant, or everything
 conversation_delete  `conversations delete`
+inspect              `inspect`: a conversation as the inspector shows it
 prune                `prune`, by the rules in the settings
 verify               `verify`
 backup               `backup`

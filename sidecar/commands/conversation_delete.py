@@ -10,7 +10,7 @@ from sidecar.settings import Settings
 from sidecar.store import Store
 from sidecar.store_factory import open_existing
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "only", "run"]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,13 +22,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 async def run(settings: Settings, args: Namespace) -> int:
     """Delete them, once that has been confirmed."""
     async with open_existing(settings) as store:
-        found = [await _only(store, name) for name in args.names]
+        found = [await only(store, name) for name in args.names]
         delete.confirm(f"delete {delete.number(len(found))} permanently?", args.yes)
         await delete.delete(store, found, compact=args.compact)
     return 0
 
 
-async def _only(store: Store, name: str) -> str:
+async def only(store: Store, name: str) -> str:
+    """The id of the one conversation that is meant. Raises `SidecarError` if there is none, or several."""
     found = [each.id async for each in store.conversation_stats(name=name, sized=False)]
     if not found:
         raise SidecarError(f"there is no conversation {name!r}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import secrets
+from collections.abc import Mapping
 from urllib.parse import unquote
 
 from sidecar.settings import Settings
@@ -21,9 +22,11 @@ PLACE = "/-/inspect"
 
 
 class Door:
-    """The token of this start, and, once that is known, the port."""
+    """The token of this start, and, once that is known, the port. `origins`: where the settings of this start
+    come from, by their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, origins: Mapping[str, str] | None = None) -> None:
+        self.origins = origins or {}
         self.token = secrets.token_urlsafe(32)
         self.port = 0
 

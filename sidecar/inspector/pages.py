@@ -10,15 +10,21 @@ import asyncio
 import logging
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import web
 
-from sidecar.errors import BadRequest, NotFound, SidecarError
+from sidecar.admin.health import examined
+from sidecar.doctor.text import text
+from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
 from sidecar.inspector.conversation_list import before_of
 from sidecar.inspector.door import PLACE, Door
 from sidecar.inspector.render import as_html, as_json, style_sheet
 from sidecar.inspector.responses import response
+from sidecar.inspector.search import search
+from sidecar.inspector.settings_page import settings_page_of
+from sidecar.inspector.whole import delete, exported
 from sidecar.proxy.services import Services
 
 __all__ = ["Inspector"]
@@ -67,10 +73,12 @@ class Inspector:
         return response(body, status=failure.status)
 
     async def _page(self, request: web.BaseRequest, parts: list[str], root: str) -> web.Response:
-        if request.method not in ("GET", "HEAD"):
-            raise NotFound("there is no such page")
         store, query = self._services.store, request.query
         page: Any
+        if request.method == "POST":
+            return await self._done(request, parts, root)
+        if request.method not in ("GET", "HEAD"):
+            raise NotFound("there is no such page")
         match parts:
             case [""] | ["c", _] if not request.rel_url.raw_path.endswith("/"):
                 return _redirect_below(request)
@@ -79,16 +87,58 @@ class Inspector:
                 return await _shown(request, "conversations.html", root, page)
             case ["inspector.css"]:
                 return response(style_sheet(), "text/css")
-            case ["c", id, ""]:
+            case ["search"]:
+                page = await search(store, query.get("q", ""), before_of(query.get("before", "")))
+                return await _shown(request, "search.html", root, page)
+            case ["settings"]:
+                page = settings_page_of(self._services.settings, self._door.origins)
+                return await _shown(request, "settings.html", root, page)
+            case ["doctor"]:
+                report = await examined(self._services)
+                told = text(report, str(request.url.origin()))
+                return await _shown(request, "doctor.html", root, report, told=told)
+            case ["c", id, *rest]:
+                return await self._of_conversation(request, id, rest, root)
+            case _:
+                raise NotFound("there is no such page")
+
+    async def _of_conversation(
+        self, request: web.BaseRequest, id: str, rest: list[str], root: str
+    ) -> web.Response:
+        store, query = self._services.store, request.query
+        page: Any
+        match rest:
+            case [""]:
                 at = _name(query["at"]) if "at" in query else None
                 page = await reading.conversation_page(store, id, at, _number(query.get("from")))
                 return await _shown(request, "conversation.html", root, page)
-            case ["c", id, "m", name]:
+            case ["m", name]:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)
                 return await _shown(request, "message.html", root, page)
-            case ["c", id, "x", name]:
+            case ["x", name]:
                 page = await reading.exchange_page(store, id, _name(name))
                 return await _shown(request, "exchange.html", root, page)
+            case ["export.jsonl" | "export.md" as name]:
+                return _taken_away(request, id, name, await exported(store, id, name.partition(".")[2]))
+            case ["delete"]:
+                page = await reading.conversation_page(store, id)
+                shown = await _shown(request, "delete.html", root, page)
+                # Else a browser says `null` of where its form comes from, and may tell of no site either.
+                shown.headers["Referrer-Policy"] = "same-origin"
+                return shown
+            case _:
+                raise NotFound("there is no such page")
+
+    async def _done(self, request: web.BaseRequest, parts: list[str], root: str) -> web.Response:
+        """What a form asks for: only a page of ours has the token in its address, and is of this origin."""
+        origin, site = request.headers.get("Origin", ""), request.headers.get("Sec-Fetch-Site")
+        if site != "same-origin" and origin.partition("://")[2] != request.headers.get("Host"):
+            raise Forbidden("only a page of the inspector may ask for this")
+        match parts:
+            case ["c", id, "delete"]:
+                await delete(self._services.store, id)
+                log.info("deleted", extra={"conversation": id, "by": request.remote})
+                return response(b"", status=303, headers={"Location": root})
             case _:
                 raise NotFound("there is no such page")
 
@@ -101,9 +151,15 @@ def _redirect_below(request: web.BaseRequest) -> web.Response:
     return response(b"", status=308, headers={"Location": place + query})
 
 
-async def _shown(request: web.BaseRequest, template: str, root: str, page: Any) -> web.Response:
+def _taken_away(request: web.BaseRequest, id: str, name: str, body: bytes) -> web.Response:
+    log.info("exported", extra={"conversation": id, "by": request.remote})
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(id, safe='')}.{name[7:]}"}
+    return response(body, "application/octet-stream", headers=headers)
+
+
+async def _shown(request: web.BaseRequest, template: str, root: str, page: Any, **more: Any) -> web.Response:
     is_json = _wants_json(request)
-    make = partial(as_json, page) if is_json else partial(as_html, template, root, page=page)
+    make = partial(as_json, page) if is_json else partial(as_html, template, root, page=page, **more)
     body = await asyncio.to_thread(make)
     if id := getattr(page, "conversation", getattr(page, "id", None)):
         about = {"conversation": id, "page": template.removesuffix(".html"), "by": request.remote}

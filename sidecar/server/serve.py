@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -54,11 +54,14 @@ _OPEN: dict[str, _Answer] = {"/-/live": health.live, "/-/ready": health.ready}
 _ADMIN: dict[str, _Answer] = {"/-/metrics": health.metrics, "/-/doctor": health.doctor}
 
 
-def serve(settings: Settings) -> int:
-    """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start."""
+def serve(settings: Settings, origins: Mapping[str, str]) -> int:
+    """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start.
+
+    `origins`: where the settings come from, by their names.
+    """
     _take_all_files()
     give_back_large_blocks()
-    door = Door()
+    door = Door(origins)
     if settings.workers > 1:
         return _serve_by_many(settings, door)
     _run(_serve(settings, door, ready=lambda address: _tell(settings, address, door), say=_say))

@@ -25,10 +25,10 @@ Outside this package: `from sidecar.settings import Settings, load`.
 """
 
 from sidecar.settings.access import Access, Admin
-from sidecar.settings.describe import summary, table, template
+from sidecar.settings.describe import in_force, summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.limits import Limits
-from sidecar.settings.load import SettingsError, exposed_files, load, set_environment
+from sidecar.settings.load import SettingsError, exposed_files, load, origins, set_environment
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
@@ -67,7 +67,9 @@ __all__ = [
     "Timeouts",
     "Trim",
     "exposed_files",
+    "in_force",
     "load",
+    "origins",
     "set_environment",
     "summary",
     "table",

@@ -33,8 +33,8 @@ class Admin(Section):
 
     listen: ListenOrNone = Field(
         "",
-        description="A second HOST:PORT that serves `/-/metrics` and `/-/doctor` instead of `listen`; empty:"
-        " they are served on `listen`. `/-/live` and `/-/ready` are served on both.",
+        description="A second HOST:PORT that serves `/-/metrics` and `/-/doctor` instead of `listen`, and the"
+        " inspector; empty: these two are served on `listen`. `/-/live` and `/-/ready` are served on both.",
     )
     token: Secret = Field(
         SecretStr(""),

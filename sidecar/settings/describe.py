@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -51,13 +52,21 @@ def template() -> str:
 
 def summary(settings: Settings) -> str:
     """What is in force, a line each: where it serves, and what differs from the defaults. No secrets."""
-    lines = []
+    lines = [
+        f"{setting.name} = {shown}"
+        for setting, shown, is_default in in_force(settings)
+        if not is_default or setting.name in ("upstream", "listen", "store")
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def in_force(settings: Settings) -> Iterator[tuple[Setting, str, bool]]:
+    """Every setting with its value as it may be shown, and whether that is the default. No secrets."""
     for setting in DECLARED.values():
         value = _value(settings, setting.name)
-        if value != setting.field.default or setting.name in ("upstream", "listen", "store"):
-            shown = "(set)" if setting.is_secret else without_password(_toml(value))
-            lines.append(f"{setting.name} = {shown}")
-    return "\n".join(lines) + "\n"
+        is_default = value == setting.field.default
+        is_hidden = setting.is_secret and not is_default
+        yield setting, "(set)" if is_hidden else without_password(_toml(value)), is_default
 
 
 def _value(settings: Settings, name: str) -> Any:

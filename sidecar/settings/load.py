@@ -78,15 +78,25 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ
     mistakes: list[str] = []
-    given: _Layer = {
-        **_file(*_file_name(flags, environ), mistakes),
-        **_environment(environ, mistakes),
-        **_flags(flags),
-    }
+    given = _given(flags, environ, mistakes)
     settings = _validated(given, mistakes)
     if settings is None or mistakes:
         raise SettingsError(mistakes)
     return settings
+
+
+def origins(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Where each setting that is given comes from, by its name: a flag, a variable, or a file and its key."""
+    given = _given(flags, os.environ if environ is None else environ, [])
+    return {name: each.where for name, each in given.items()}
+
+
+def _given(flags: Mapping[str, Any], environ: Mapping[str, str], mistakes: list[str]) -> _Layer:
+    return {
+        **_file(*_file_name(flags, environ), mistakes),
+        **_environment(environ, mistakes),
+        **_flags(flags),
+    }
 
 
 def exposed_files(

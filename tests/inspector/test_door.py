@@ -16,7 +16,16 @@ from sidecar.settings import Settings
 from tests.inspector.conftest import Visitor
 from tests.proxy.process import clean_environment, serving
 
-PATHS = ("", "inspector.css", "?before=1~x", "?format=json", "no/such/page")
+PATHS = (
+    "",
+    "inspector.css",
+    "?before=1~x",
+    "?format=json",
+    "no/such/page",
+    "search?q=x",
+    "settings",
+    "doctor",
+)
 
 
 def assert_careful(page):
@@ -105,6 +114,14 @@ async def test_by_a_name_that_anybody_can_register_nothing_is_served(visitor: Vi
 )
 async def test_pages_of_other_sites_may_not_look(visitor: Visitor, headers: dict[str, str]):
     assert (await visitor.get(**headers)).status == 403
+
+
+@pytest.mark.parametrize("path", ["c/conv_x/delete", "c/conv_x/", ""])
+async def test_without_the_token_nothing_is_done(visitor: Visitor, path: str):
+    origin, _, _ = visitor.root.partition("/-/")
+    page = await visitor.send("POST", f"{origin}/-/inspect/other/{path}", headers={"Origin": origin})
+    assert page.status == 404
+    assert_careful(page)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])

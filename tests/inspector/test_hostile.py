@@ -21,6 +21,9 @@ from sidecar.inspector.conversation_page import page_of, window_of
 from sidecar.inspector.exchange_page import exchange_page_of, groups_of
 from sidecar.inspector.message_page import message_page_of
 from sidecar.inspector.render import as_html, as_json
+from sidecar.inspector.search import Hit, SearchPage
+from sidecar.inspector.settings_page import SettingRow, SettingsPage
+from sidecar.inspector.shown import told
 
 ROOM = Path(sidecar.inspector.__file__).parent
 _VECTORS = (
@@ -57,7 +60,7 @@ _TAGS = frozenset(
         *("html", "head", "meta", "title", "link", "body", "a", "header", "nav", "span", "main", "h1", "h2"),
         *("p", "div", "table", "thead", "tbody", "tr", "th", "td", "time", "aside", "section", "ol", "li"),
         *("article", "footer", "details", "summary", "pre", "figure", "figcaption", "img", "dl", "dt", "dd"),
-        *("strong",),
+        *("strong", "form", "label", "input", "button", "code"),
     )
 )
 
@@ -76,7 +79,7 @@ class Reader(HTMLParser):
         self.tags.add(tag)
         for name, value in attrs:
             self.names.add(name)
-            if name == "href":
+            if name in ("href", "action"):
                 self.links.append(value or "")
             elif name == "src":
                 self.images.append(value or "")
@@ -86,9 +89,7 @@ def assert_harmless(page: bytes):
     reader = Reader()
     reader.feed(page.decode())
     assert reader.tags <= _TAGS
-    assert not {
-        name for name in reader.names if name.startswith("on") or name in ("style", "action", "srcdoc")
-    }
+    assert not {name for name in reader.names if name.startswith("on") or name in ("style", "srcdoc")}
     for link in reader.links:
         assert re.fullmatch(r"data:,|#[\w-]*|\?[\w=&.~%-]*|(\.\./|\./)*[\w./~%-]*(\?[\w=&.~%-]*)?", link), (
             link
@@ -157,6 +158,14 @@ def pages(text):
     yield "conversation.html", root, page_of(about, window, nodes, {}, [done, failed], body)
     yield "conversation.html", root, page_of(about, window, {}, {first: text}, [done], None)
     yield "message.html", root, message_page_of(encoded, stems[1], 2, nodes[second], 1)
+    row = list_of(Overviews(1, (listed,)), None).rows[0]
+    found = SearchPage(
+        told(text, 500), (told(text),), 9, 3, 1, 1.0, f"1.0~{encoded}", (Hit(row, "00", told(text)),)
+    )
+    yield "search.html", root, found
+    shown = told(text)
+    setting = SettingRow(shown, shown, shown, shown, shown, False)
+    yield "settings.html", root, SettingsPage((setting,))
     for each in (done, failed):
         groups = groups_of(each, stems)
         summary = Summary(b"s", text, text, 1.0)

@@ -1,0 +1,101 @@
+"""The pages of one conversation and of one exchange in a terminal, from the same values."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from sidecar.inspector.conversation_page import ConversationPage, Entry
+from sidecar.inspector.exchange_line import ExchangeLine
+from sidecar.inspector.exchange_page import ExchangePage
+from sidecar.inspector.shown import Clip, count, moment, seconds
+
+__all__ = ["conversation_text", "exchange_text"]
+
+_WIDTH = 100
+
+
+def conversation_text(page: ConversationPage) -> str:
+    """The window, as people read it."""
+    return "\n".join(_conversation(page)) + "\n"
+
+
+def _conversation(page: ConversationPage) -> Iterator[str]:
+    yield f"{page.key or page.id} ({page.id}), tenant {page.tenant}"
+    times = f"begun {moment(page.created_at)}, used last {moment(page.updated_at)} (UTC)"
+    yield f"{count(page.messages)} messages, {times}"
+    if len(page.runs) > 1:
+        yield f"{count(page.total_runs)} runs of messages between branches; * is what is shown below:"
+        for run in page.runs:
+            mark = "*" if run.is_shown else " "
+            end = f"to {run.role}, {moment(run.ended)}" if run.is_end else "then branches"
+            yield f"  {mark} {'  ' * min(run.depth, 9)}{count(run.messages)}, {end}  --at {run.at}"
+    yield f"messages {count(page.start + 1)} to {count(page.end)} of {count(page.length)} on this branch"
+    for entry in page.entries:
+        yield ""
+        yield from _entry(entry)
+
+
+def _entry(entry: Entry) -> Iterator[str]:
+    message, beside = entry.message, entry.beside
+    about = [f"{message.number}. {message.role}", message.model, moment(message.created_at)]
+    about.append(message.state if message.state != "complete" else "")
+    about.append(f"branch {beside.number} of {beside.of}" if beside else "")
+    yield ", ".join(filter(None, about))
+    if message.problem:
+        yield f"    ({message.problem})"
+    for piece in message.pieces:
+        if piece.kind != "text" or piece.title:
+            yield f"    [{' '.join(filter(None, (piece.kind, piece.title)))}]"
+        yield from _clip(piece.text)
+    for each in (*([entry.exchange] if entry.exchange else []), *entry.failed):
+        yield f"    -- {_line(each)}  --exchange {each.id}"
+
+
+def _clip(clip: Clip) -> Iterator[str]:
+    for line in clip.seen.rstrip("\n").split("\n") if clip.seen else ():
+        yield f"    {line}".rstrip()
+    if clip.rest or clip.is_cut:
+        yield f"    ... ({count(clip.length)} characters in all)"
+
+
+def _line(each: ExchangeLine) -> str:
+    cached = f" ({each.cached} % cached)" if each.cached is not None else ""
+    told = [each.outcome, each.error and f"error {each.error}", f"in {count(each.input_tokens)}{cached}"]
+    told += [f"out {count(each.output_tokens)}", seconds(each.duration_ms)]
+    if each.first_token_ms is not None:
+        told.append(f"{seconds(each.first_token_ms)} to first")
+    done = {"restored": each.restored, "trimmed": each.dropped, "shortened": each.shortened}
+    done |= {"recalled": each.recalled, "sent again": each.retries}
+    told += [f"{name} {count(number)}" for name, number in done.items() if number]
+    told += ["summary"] if each.has_summary else []
+    return " · ".join(filter(None, told))
+
+
+def exchange_text(page: ExchangePage) -> str:
+    """What went where, and why."""
+    return "\n".join(_exchange(page)) + "\n"
+
+
+def _exchange(page: ExchangePage) -> Iterator[str]:
+    line = page.line
+    yield f"exchange {line.id} of {page.conversation}, {moment(line.when)} (UTC)"
+    yield _line(line)
+    cached = f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
+    facts = {
+        "request": page.outcome or line.outcome,
+        "upstream": page.rule,
+        "prompt before": f"{page.cause}: {page.why_difference}" if page.cause else "not kept",
+        "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
+        "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
+        "system prompt": page.system,
+        "tools": page.tools,
+    }
+    for name, told in facts.items():
+        yield from textwrap.wrap(f"  {name + ':':<15} {told}", _WIDTH, subsequent_indent=" " * 18)
+    for group in page.groups:
+        yield ""
+        yield f"{group.first} to {group.last}: client {group.client}; upstream {group.upstream}"
+        if group.why:
+            yield from textwrap.wrap(group.why, _WIDTH, initial_indent="  why: ", subsequent_indent="       ")
+        yield from (f"  {each.number}. {each.role}: {each.words}" for each in group.samples)

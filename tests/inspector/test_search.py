@@ -1,0 +1,143 @@
+"""What was said is found, as far as a page may look."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.errors import StoreUnavailable
+from sidecar.inspector import search as searching
+from sidecar.inspector.search import Query, query_of, search
+from sidecar.store import MemoryStore
+from tests.inspector.conftest import Visitor
+from tests.proxy.mock_upstream import Upstream, says, sends
+from tests.store.trees import chat, exchange, question, talk, update
+
+
+@pytest.fixture
+async def store():
+    store = MemoryStore()
+    for at, (id, *said) in enumerate(
+        (
+            ("conv_a", "How deep is the Harbour?", "Ten metres.", "And the river?", "Less."),
+            ("conv_b", "Of cats.", "They sleep."),
+            ("conv_c", "Хлеб", "und Straße"),
+        )
+    ):
+        await store.record(update(talk(id, key=f"key-{id[-1]}", at=float(at)), *chat(*said)))
+    return store
+
+
+async def found(store, text, before=None):
+    return [(each.row.id, each.words) for each in (await search(store, text, before)).hits]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Query((), (), ())),
+        ("Deep  WATER has:error", Query(("deep", "water"), ("has:error",), ())),
+        ("has:branch model:Qwen", Query((), ("has:branch", "model:qwen"), ())),
+        ("has:trim since:2026 user:ada", Query((), (), ("has:trim", "since:2026", "user:ada"))),
+        ("http://x 12:30", Query(("http://x", "12:30"), (), ())),
+    ],
+)
+def test_what_is_asked_for_is_understood_or_said_to_be_unknown(text, expected):
+    assert query_of(text) == expected
+
+
+async def test_words_are_found_whatever_their_case(store):
+    assert await found(store, "harbour deep") == [("conv_a", "How deep is the Harbour?")]
+    assert await found(store, "strasse") == [("conv_c", "und Straße")]
+    assert await found(store, "ХЛЕБ") == [("conv_c", "Хлеб")]
+    assert await found(store, "cats harbour") == []
+
+
+async def test_the_newest_message_with_the_words_is_told(store):
+    (hit,) = (await search(store, "river", None)).hits
+    assert (hit.message != "", hit.words) == (True, "And the river?")
+
+
+async def test_ids_and_keys_are_found(store):
+    assert await found(store, "key-b") == [("conv_b", "")]
+    assert await found(store, "conv_c") == [("conv_c", "")]
+
+
+async def test_without_words_all_are_found_the_newest_first(store):
+    page = await search(store, "", None)
+    assert [each.row.id for each in page.hits] == ["conv_c", "conv_b", "conv_a"]
+    assert (page.looked, page.total, page.next, page.since) == (3, 3, None, 0.0)
+
+
+async def test_filters_look_at_what_happened(store):
+    ask = question("Of cats.")
+    failed = exchange("conv_b", ask, error="overflow", model="Qwen3")
+    await store.record(update(talk("conv_b"), exchange=failed))
+    assert await found(store, "has:error") == [("conv_b", "")]
+    assert await found(store, "model:qwen") == [("conv_b", "")]
+    assert await found(store, "has:error model:llama") == []
+    assert await found(store, "has:branch") == []
+    await store.record(update(talk("conv_b"), *chat("Another root.")))
+    assert await found(store, "has:branch") == [("conv_b", "")]
+
+
+async def test_it_says_how_far_it_came_and_goes_on_from_there(store, monkeypatch):
+    monkeypatch.setattr(searching, "_HITS", 2)
+    first = await search(store, "", None)
+    assert (first.looked, first.next) == (2, "1.0~conv_b")
+    second = await search(store, "", (1.0, "conv_b"))
+    assert ([each.row.id for each in second.hits], second.next) == (["conv_a"], None)
+
+
+async def test_it_ends_when_its_time_is_over(store, monkeypatch):
+    class Slow(MemoryStore):
+        async def outline(self, conversation):
+            time.sleep(0.02)
+            return await super().outline(conversation)
+
+    monkeypatch.setattr(searching, "_SECONDS", 0.01)
+    slow = Slow()
+    for at in range(5):
+        await slow.record(update(talk(f"conv_{at}", at=float(at)), *chat("hi")))
+    page = await search(slow, "nowhere", None)
+    assert (page.looked, page.next) == (1, "4.0~conv_4")
+
+
+async def test_what_cannot_be_read_is_counted_and_hides_no_other(store):
+    class Damaged(MemoryStore):
+        async def messages(self, conversation, nodes):
+            if conversation == "conv_b":
+                raise StoreUnavailable("it is damaged")
+            return await super().messages(conversation, nodes)
+
+    damaged = Damaged()
+    for id in ("conv_a", "conv_b"):
+        await damaged.record(update(talk(id), *chat("hello there")))
+    await damaged.record(update(talk("conv_c"), replace(question("x"), body=b"[]")))
+    page = await search(damaged, "hello", None)
+    assert ([each.row.id for each in page.hits], page.unreadable) == (["conv_a"], 1)
+
+
+async def test_long_conversations_are_looked_through_in_chunks(monkeypatch):
+    store = MemoryStore()
+    monkeypatch.setattr(searching, "_CHUNK", 3)
+    monkeypatch.setattr(searching, "_LARGE", 500)
+    nodes = chat(*(f"message {at}" for at in range(10)), "x" * 1000 + " needle")
+    await store.record(update(talk(), *nodes))
+    assert await found(store, "message 0") == [("conv_1", "message 0")]
+    assert await found(store, "needle") == []
+
+
+async def test_the_page_leads_to_the_message(visitor: Visitor, upstream: Upstream):
+    upstream.will(says("The word is mellon."), sends(b"{}", status=500))
+    await visitor.sidecar.ask("Say <friend>.", id="a")
+    page = await visitor.get("search?q=MELLON")
+    assert page.status == 200
+    assert "The word is mellon." in page.text
+    assert "all were looked through" in page.text
+    way = page.text.partition('<li><a href="')[2].partition('"')[0]
+    assert (await visitor.get(way)).status == 200
+    assert 'value="&lt;friend&gt;"' in (await visitor.get("search?q=<friend>")).text
+    assert "has:trim" in (await visitor.get("search?q=has:trim")).text
