@@ -51,8 +51,10 @@ async def handle(
             understood(services, sample, call)
             try:
                 match call:
+                    case ChatCall(brings_no_history=True):
+                        return await _seen_by_others(services, call, request, progress, sample)
                     case ChatCall():
-                        return await _chat(services, call, request, progress, sample)
+                        return await _answer(services, call, None, request, progress, sample)
                     case TaskCall():
                         composed = task(services, call, request)
                         return await _pass_on(services, Outcome.TASK, composed, request, progress, sample)
@@ -88,15 +90,10 @@ async def _pass_on(
     return await relay(request, upstream, response_headers(progress, upstream), progress)
 
 
-async def _chat(
+async def _seen_by_others(
     services: Services, call: ChatCall, request: web.BaseRequest, progress: Progress, sample: RequestSample
 ) -> web.StreamResponse:
-    """One request about a conversation; others may have to know of it while it is answered."""
-    if not call.brings_no_history:
-        plan = await load(services, call)
-        if _in_line_for(call, plan) is None:  # as most
-            return await _answer(services, call, plan, request, progress, sample)
-        return await _in_line(services, call, plan, request, progress, sample)
+    """One that may rely on the store; others have to know of it while it is answered."""
     with services.requests.running.entered(call) as is_unseen:
         plan = await load(services, call, is_unseen=is_unseen)
         return await _in_line(services, call, plan, request, progress, sample, is_unseen=is_unseen)
@@ -138,11 +135,17 @@ def _in_line_for(call: ChatCall, plan: Plan) -> str | None:
 async def _answer(
     services: Services,
     call: ChatCall,
-    plan: Plan,
+    plan: Plan | None,
     request: web.BaseRequest,
     progress: Progress,
     sample: RequestSample,
 ) -> web.StreamResponse:
+    """One request about a conversation. Without a plan it has brought its history, as most do, and has yet to
+    find out whether it has to wait for others all the same."""
+    if plan is None:
+        plan = await load(services, call)
+        if _in_line_for(call, plan) is not None:
+            return await _in_line(services, call, plan, request, progress, sample)
     progress.plan = plan
     revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
