@@ -1,6 +1,7 @@
 """What was said, and what that means for the next request. Pure: no I/O in this package.
 
     pieces           how much is in a JSON text, found without reading it
+    read_in_pieces   reading JSON of many megabytes while others want the interpreter
     reasoning        under which names and in which tags it comes, and what is left without it
     message          one message: its JSON, its normal form, its visible text
     measure          what an estimate of its tokens counts in it

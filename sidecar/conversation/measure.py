@@ -15,6 +15,7 @@ import msgspec
 
 from sidecar.conversation.message import Fields, encode, read
 from sidecar.conversation.pieces import SLICE, slices
+from sidecar.conversation.read_in_pieces import read_in_pieces
 from sidecar.conversation.reasoning import REASONING_FIELDS
 
 __all__ = ["NOTHING", "Measure", "Measured", "measure", "measure_of_tools", "measured", "total"]
@@ -149,7 +150,7 @@ def _other(raw: bytes) -> Measure:
         try:
             if len(raw) <= SLICE:
                 return Measure(tools=len(encode(_decode(raw)).decode()))
-            sizes = [len(encode(_decode(each)).decode()) for each in _decode_list(raw)]
+            sizes = [len(encode(read_in_pieces(each)).decode()) for each in _decode_list(raw)]
             return Measure(tools=sum(sizes) + max(1, len(sizes)) + 1)  # with brackets and commas
         except (ValueError, RecursionError):
             pass

@@ -25,6 +25,7 @@ from typing import Any
 import msgspec
 
 from sidecar.conversation.pieces import SLICE, count, slices
+from sidecar.conversation.read_in_pieces import read_in_pieces
 from sidecar.conversation.reasoning import REASONING_FIELDS, said, seen, without_fields
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "is_too_deep",
     "normal_form",
     "read",
+    "read_long",
     "text_of",
     "visible_text",
     "without_reasoning",
@@ -68,15 +70,20 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 encode = msgspec.json.Encoder().encode
 
 
-def read(raw: bytes) -> dict[str, Any]:
+def read(raw: bytes, decode: Callable[[bytes], Any] = _decode) -> dict[str, Any]:
     """The fields of one message. Raises `ValueError` if `raw` is not a JSON object."""
     try:
-        fields = _decode(raw)
+        fields = decode(raw)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not valid JSON: {error}") from error
     if type(fields) is not dict:
         raise ValueError(f"not an object but {type(fields).__name__}")
     return fields
+
+
+def read_long(raw: bytes) -> dict[str, Any]:
+    """`read`, for a message that may be large: nobody has to wait long for the interpreter meanwhile."""
+    return read(raw, read_in_pieces)
 
 
 def is_too_deep(raw: bytes) -> bool:
@@ -121,7 +128,8 @@ def normal_form(fields: Fields) -> bytes:
     role = fields.get("role")
     content = fields.get("content")
     if is_plain(fields):
-        return _encode((role, _visible(role, fields["content"])))
+        visible = _visible(role, fields["content"])
+        return _encode((role, visible)) if len(visible) <= SLICE else _of_long_text(role, visible)
     if type(content) is list:
         content = _merged(content, str.strip)
     if type(content) is str:
@@ -134,7 +142,8 @@ def exact_form(fields: Fields) -> bytes:
     role = fields.get("role")
     content = fields.get("content")
     if is_plain(fields):
-        return _encode((role, _exact_text(role, fields["content"])))
+        said = _exact_text(role, fields["content"])
+        return _encode((role, said)) if len(said) <= SLICE else _of_long_text(role, said)
     if type(content) is list:
         content = _merged(content, str)
     if type(content) is str:
@@ -144,12 +153,18 @@ def exact_form(fields: Fields) -> bytes:
 
 def both_forms(fields: Fields) -> tuple[bytes, bytes]:
     """`normal_form` and `exact_form`, at the price of one where they are the same, as they mostly are."""
-    if is_plain(fields):
-        role, text = fields["role"], fields["content"]
+    if is_plain(fields) and len(text := fields["content"]) <= SLICE:
+        role = fields["role"]
         visible = _visible(role, text)
         normal = _encode((role, visible))
         return normal, normal if visible == text else _encode((role, _exact_text(role, text)))
     return normal_form(fields), exact_form(fields)
+
+
+def _of_long_text(role: object, text: str) -> bytes:
+    """The form of a message with nothing but this text, by many calls, since each keeps the interpreter."""
+    pieces = [_encode(text[begin:end])[1:-1] for begin, end in slices(0, len(text))]
+    return b"".join((_encode((role, ""))[:-2], *pieces, b'"]'))
 
 
 def without_reasoning(raw: bytes) -> bytes:

@@ -17,11 +17,11 @@ Version 1 of this contract: BLAKE2b, 16 bytes, person `sidecar/1`. Golden values
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from hashlib import blake2b
 from operator import is_
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import astuple, force_setattr
@@ -77,7 +77,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     @property
     def fields(self) -> Fields:
         """What is in it."""
-        return messages.read(self.raw) if self._fields is None else self._fields
+        return messages.read_long(self.raw) if self._fields is None else self._fields
 
     @property
     def is_long(self) -> bool:
@@ -221,16 +221,16 @@ class Chain:
         if len(raw) <= _LONG:
             return self._new_message(raw)
         if self._long is None:
-            return self._without_fields(self._new_message(raw))
+            return self._without_fields(self._new_message(raw, messages.read_long))
         key = blake2b(raw, digest_size=HASH_SIZE, key=self._key, person=_PERSON_OF_BYTES).digest()
         known = self._long.message(key, raw)
         if known is None:
-            known = self._without_fields(self._new_message(raw))
+            known = self._without_fields(self._new_message(raw, messages.read_long))
             self._long.keep(key, known)
         return known
 
-    def _new_message(self, raw: bytes) -> Message:
-        fields = messages.read(raw)
+    def _new_message(self, raw: bytes, read: Callable[[bytes], dict[str, Any]] = messages.read) -> Message:
+        fields = read(raw)
         # So deep it has more bytes than that, and more than a text in it.
         if len(raw) > messages.MAX_DEPTH and not messages.is_plain(fields) and messages.is_too_deep(raw):
             raise ValueError("nested too deep")

@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.conversation import message as message_module
+from sidecar.conversation import pieces
 from sidecar.conversation.message import (
+    both_forms,
     call_form,
     call_forms,
     call_ids,
@@ -352,3 +355,23 @@ class TestLongImages:
     def test_one_that_is_no_base64_stays_as_it_is(self, letters):
         url = f"data:image/png;base64,{letters}"
         assert url in normal_form(picture(url)).decode()
+
+
+@given(st.text('a "\\\n\u00e9水😀', max_size=20), st.sampled_from(("user", "assistant", None, ["odd"])))
+def test_the_forms_of_a_long_text_are_made_in_slices_and_the_same(text, role):
+    fields = {"role": role, "content": text}
+    at_once = normal_form(fields), exact_form(fields)
+    assert both_forms(fields) == at_once
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (message_module, pieces):
+            patch.setattr(module, "SLICE", 3)
+        assert (normal_form(fields), exact_form(fields)) == at_once
+        assert both_forms(fields) == at_once
+
+
+@pytest.mark.parametrize("fields", [user(" aé水"), says("a\nb\n"), says("<think>so</think>\nyes, it is")])
+def test_a_text_of_some_slices_has_the_form_of_one(fields, monkeypatch):
+    at_once = normal_form(fields), exact_form(fields)
+    for module in (message_module, pieces):
+        monkeypatch.setattr(module, "SLICE", 2)
+    assert both_forms(fields) == at_once

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sidecar.store.sqlite import bodies as module
 from sidecar.store.sqlite.bodies import PACKED, body_of, stored_body
 
 BYTES = random.Random(1).randbytes(3000)
@@ -84,6 +85,15 @@ def test_a_large_body_gets_smaller(body, part):
 def test_what_does_not_get_smaller_stays_as_it_is(body):
     assert stored_body(body) is body
     assert body_of(body) is body
+
+
+@given(pieces, st.integers(1, 20))
+def test_base64_is_found_wherever_the_slices_end_in_which_it_is_looked_for(parts, size):
+    body = b"".join(parts)
+    at_once = stored_body(body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_SLICE", size)
+        assert stored_body(body) == at_once
 
 
 def test_a_large_image_is_read_and_written_in_pieces_that_let_others_in_between(monkeypatch):

@@ -36,6 +36,7 @@ _BEFORE, _AFTER = b";base64,", b'"'
 # Decoding holds the interpreter, and a thread that waits for it gets it in between.
 _PIECE = 3 << 16  # bytes, a multiple of three
 _PAUSE = 0.00005  # seconds; without one the same thread would go on
+_SLICE = 4 << 20  # bytes in which base64 is looked for at a time
 
 
 def small_among(messages: int) -> int:
@@ -83,7 +84,7 @@ def _split(body: bytes) -> tuple[bytes, list[tuple[int, int]], list[bytes]]:
     """What is no base64; where in it the pieces of bytes belong, with the length of each; and these."""
     rests, places, data = [], [], []
     copied = length = at = 0  # bytes of the body that are done, and of the rest
-    while (at := body.find(_BEFORE, at)) >= 0:
+    while (at := _next(body, at)) >= 0:
         at += len(_BEFORE)
         end = body.find(_AFTER, at)
         end = len(body) if end < 0 else end
@@ -95,6 +96,15 @@ def _split(body: bytes) -> tuple[bytes, list[tuple[int, int]], list[bytes]]:
             copied = at + len(decoded) // 3 * 4
         at = end
     return b"".join((*rests, body[copied:])) if data else body, places, data
+
+
+def _next(body: bytes, at: int) -> int:
+    """Where base64 is announced next; -1 if it is not. By many calls, since each keeps the interpreter."""
+    for begin in range(at, len(body), _SLICE):
+        found = body.find(_BEFORE, begin, begin + _SLICE + len(_BEFORE) - 1)
+        if found >= 0:
+            return found
+    return -1
 
 
 def _decoded(text: memoryview) -> bytes:
