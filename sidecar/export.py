@@ -38,6 +38,7 @@ __all__ = ["as_json", "as_markdown", "export", "write"]
 # Whether it is an object, or a list, and no more: a message keeps its numbers, however large they are.
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_PORTION = 1 << 16  # characters
 
 
 def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
@@ -193,7 +194,15 @@ def _text(node: Node) -> list[str]:
 
 
 def _indented(text: str) -> str:
-    return "\n".join(f"    {line}".rstrip() for line in printable(text, lines=True).split("\n"))
+    told = printable(text, lines=True)
+    # In portions: to split megabytes at once would hold up all other threads.
+    portions, begin = list[str](), 0
+    while (end := told.find("\n", begin + _PORTION)) >= 0:
+        portions.append(told[begin:end])
+        begin = end + 1
+    portions.append(told[begin:])
+    lines = (f"    {line}".rstrip() for each in portions for line in each.split("\n"))
+    return "\n".join(lines)
 
 
 def _plain(text: str) -> str:

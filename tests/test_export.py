@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from sidecar.cli import main
 from sidecar.conversation.records import Exchange, Thread, exchange_id
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.export import as_json, as_markdown, export
+from sidecar.export import _indented, as_json, as_markdown, export
 from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
@@ -428,3 +428,10 @@ async def test_one_can_export_while_a_server_writes(settings):
         told = lines(await asyncio.to_thread(exported, settings))
         assert sum(len(line["messages"]) for line in told) == 100
         assert sum(len(line["exchanges"]) for line in told) == 50
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "\n" * 200_000 + "x", "word\n" * 50_000 + "\n\n", "x" * 200_000, ""]
+)
+def test_a_text_of_megabytes_is_indented_as_a_short_one_is(text):
+    assert _indented(text) == "\n".join(f"    {line}".rstrip() for line in text.split("\n"))

@@ -71,3 +71,13 @@ def test_json_says_the_same_and_holds_nothing_harmful(value):
 
         assert json.loads(spelled) == value
         assert set(harmful(spelled)) <= {"\n"}
+
+
+@pytest.mark.parametrize("length", [1 << 16, (1 << 16) + 1, 200_000])
+def test_a_long_text_is_treated_as_a_short_one_is(length):
+    text = ("a\r\n\u202e\ud83d\x1b" * length)[:length]
+    assert printable(text) == "".join(map(printable, text))
+    assert printable(text, lines=True) == "".join(
+        printable(each, lines=True) for each in text.replace("\r\n", "\n")
+    )
+    assert in_json(text) == "".join(map(in_json, text))

@@ -27,7 +27,7 @@ __all__ = ["conversation_list_page", "conversation_page", "exchange_page", "mess
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
 #: Bytes of a message that is told in a few words, and of one that is shown whole.
-_FEW, _WHOLE = 256 << 10, 64 << 20
+_FEW, _WHOLE = 256 << 10, 16 << 20
 
 
 async def conversation_list_page(store: Store, before: tuple[float, str] | None) -> ConversationList:

@@ -16,7 +16,7 @@ from sidecar.store import Store
 
 __all__ = ["delete", "exported"]
 
-_LARGEST = 64 << 20  # bytes, as they are stored
+_LARGEST = 32 << 20  # bytes, as they are stored
 _STEP, _EXCHANGES = 200, 400
 
 
