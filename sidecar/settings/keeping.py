@@ -21,7 +21,11 @@ class Retention(Section):
         description="Number of conversations to keep per tenant, the most recently used; `none` for no"
         " limit.",
     )
-    max_bytes: Limit = Field(None, description="Bytes of messages to keep per tenant; `none` for no limit.")
+    max_bytes: Limit = Field(
+        None,
+        description="Bytes of messages to keep per tenant, as large as they are in the store; `none` for no"
+        " limit.",
+    )
     every: Seconds = Field(
         3600.0,
         description="How often the running server deletes by these rules, in seconds; 0 leaves it to"
