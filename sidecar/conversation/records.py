@@ -287,8 +287,8 @@ class ConversationUpdate(msgspec.Struct, frozen=True):
 
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
     they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
-    conversation whose `tip` or `weights` is None keeps what it has, one that has a `key` keeps that, and its
-    `updated_at` never goes back.
+    conversation whose `tip` or `weights` is None keeps what it has, as does one that has a `key` where this
+    has none, and its `updated_at` never goes back.
     `exchange` and `thread` are kept with them, the latter as `joined` says. `beside`: where an exchange comes
     without messages, one of its conversation, which may have been deleted meanwhile. `is_found_by_echo`: the
     conversation has a key, or takes it with this, and `find_by_history` finds it by these echoes alone.

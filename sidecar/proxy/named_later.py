@@ -1,10 +1,11 @@
 """A chat that began without an id, and whose client has named it since.
 
 Some front ends know the id of a chat only from its second turn on (LibreChat's is `new` in the first). The
-id takes over the conversation that holds the request's history, word for word, if only one without an id does
-and nothing was said there since: its session upstream stays what it was. From then on it is found under that
-id alone, by an echo of the name, which is recorded with the first turn that has it: a chat that begins alike
-and names nothing is another.
+id takes over the conversation that holds the request's history, word for word, if only one without an id
+does and nothing was said there since: its session upstream stays what it was. Of two ids that ask for one
+at the same time the first gets it; where they ask two replicas, what the second one says is not kept there.
+From then on it is found under that id alone, by an echo of the name, which is recorded with the first turn
+that has it: a chat that begins alike and names nothing is another.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ async def _taken_over(services: Services, call: ChatCall, key: str) -> Found:
             Found()
         )  # a chat stands in it that only began alike: this one, or one that is found without an id
     if not await is_of_user(services, call, conversation.id):
+        return Found()
+    if not services.requests.running.is_first_name(conversation.id, key):
         return Found()
     return replace(found, conversation=replace(conversation, key=key))
 

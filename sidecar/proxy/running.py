@@ -17,6 +17,7 @@ from sidecar.exchange.threads import Running, running
 __all__ = ["RunningRequests"]
 
 _MAX_UNSEEN = 4096  # conversations
+_MAX_NAMED = 4096
 
 
 class RunningRequests:
@@ -27,6 +28,7 @@ class RunningRequests:
         self._unseen: OrderedDict[str, Running] = OrderedDict()
         self._commits: dict[str, asyncio.Task[None]] = {}
         self._left: dict[str, list[asyncio.Event]] = {}
+        self._named: OrderedDict[str, str] = OrderedDict()
 
     @contextmanager
     def entered(self, call: ChatCall) -> Iterator[bool]:
@@ -86,6 +88,14 @@ class RunningRequests:
         commit = self._commits.get(conversation or "")
         if commit is not None:
             await asyncio.wait((commit,))
+
+    def is_first_name(self, conversation: str, key: str) -> bool:
+        """Is this the first name that wants this conversation, which has none? It is recorded only with the
+        reply to the request that brings it, and another may be asked for before that."""
+        first = self._named.setdefault(conversation, key)
+        if len(self._named) > _MAX_NAMED:
+            self._named.popitem(last=False)
+        return first == key
 
     def _written(self, conversation: str, commit: asyncio.Task[None]) -> None:
         if self._commits.get(conversation) is commit:

@@ -123,8 +123,9 @@ class Store(ABC):
     async def record(self, update: ConversationUpdate) -> None:
         """Add what one request and its reply brought. When this returns, it is durable.
 
-        One that goes on from a message which is not there, since it was deleted meanwhile, is not kept. An
-        exchange without messages goes on from its parent.
+        One that goes on from a message which is not there, since it was deleted meanwhile, is not kept, nor
+        one that goes on in a conversation which has got another key meanwhile. An exchange without messages
+        goes on from its parent.
         """
 
     @abstractmethod

@@ -177,6 +177,9 @@ class MemoryStore(Store):
         after = update.after
         if after is not None and (known is None or after not in known.nodes):
             return
+        keys = {known.conversation.key if known is not None else None, new.key}
+        if after is not None and len(keys - {None}) > 1:
+            return
         kept = self._held(new)
         old = kept.conversation
         kept.conversation = replace(

@@ -29,6 +29,21 @@ class TestFindByHistory:
         assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_nameless"
         assert await store.candidates(TENANT, [ask.hash], [answer.digest]) == {"conv_nameless": 2}
 
+    async def test_of_two_names_that_one_gets_at_once_the_first_one_stays(self, store):
+        ask, answer, mine, last = chat("hi", "hello", "and?", "so")
+        yours, other = chat("and you?", "well", under=answer)
+        await store.record(update(talk(), ask, answer))
+        for key, nodes in (("mine", (mine, last)), ("yours", (yours, other))):
+            echoes = [(key.encode().ljust(16), answer.id)]
+            about = talk(key=key, tip=nodes[-1].id)
+            await store.record(update(about, *nodes, echoes=echoes, is_found_by_echo=True))
+
+        found = await store.find(TENANT, ["conv_1"], [])
+        assert (found.conversation.key, found.conversation.tip) == ("mine", last.id)
+        assert await store.tree("conv_1") == [ask, answer, mine, last]
+        assert await store.find_by_history(TENANT, [b"yours".ljust(16)]) is None
+        assert await store.find_by_history(TENANT, [b"mine".ljust(16)]) == "conv_1"
+
     async def test_one_that_gets_its_name_later_is_found_by_that_name_alone(self, store):
         ask, answer, more, last = chat("hi", "hello", "and?", "so")
         await store.record(update(talk(), ask, answer, echoes=[(b"b" * 16, answer.id)]))

@@ -186,10 +186,10 @@ RECORD_BEGINNING = (
         RETURNING c.number, c.born, c.positions"""
 )
 # $47 the message that the first node goes on from, $48 key. Not an upsert: a conversation deleted meanwhile
-# stays so.
+# stays so, and one that another name has taken meanwhile is that one's.
 _UNDER = f"""
         UPDATE conversation AS c SET {_KEEPING}, key = coalesce(c.key, $48::text)
-        WHERE c.number = $1 AND {_MAY}
+        WHERE c.number = $1 AND {_MAY} AND coalesce(c.key = $48::text, true)
         AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $47)
         RETURNING c.number, c.born, c.positions"""
 RECORD_UNDER = _RECORD % _UNDER

@@ -35,11 +35,13 @@ _COUNT_ALIKE = "SELECT count(*) FROM message WHERE conversation = ? AND id BETWE
 
 def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: TipCache) -> CachedTip | None:
     """Add it, unless it goes on from a message that is not there. For `TipCache.keep`."""
-    id, nodes, after = update.conversation.id, update.nodes, update.after
+    id, key, nodes, after = update.conversation.id, update.conversation.key, update.nodes, update.after
     held = connection.execute(_FIND_HELD, (id,)).fetchone()
     is_at_tip = after is not None and tips.holds(id, after)
     if after is not None and not is_at_tip and not _is_there(connection, held, after):
         return None  # it was deleted meanwhile
+    if held is not None and after is not None and len({held[3], key} - {None}) > 1:
+        return None  # another name has taken it meanwhile
     last = nodes[-1].id if nodes else None
     number, conversation = _keep_conversation(connection, held, update.conversation, last)
     is_known_by = update.conversation.key is None

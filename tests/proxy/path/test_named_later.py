@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import pytest
 
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Exchange, Upstream, says
+from tests.proxy.mock_upstream import Exchange, Upstream, says, waits
 
 SESSION = "X-Session"
 
 
 @pytest.fixture
 async def sidecar(start: Start, upstream: Upstream) -> Sidecar:
+    numbers = itertools.count(1)
+
     async def answer(exchange: Exchange) -> None:
-        await says(f"answer {len(upstream.requests)}")(exchange)
+        await says(f"answer {next(numbers)}")(exchange)
 
     upstream.otherwise = answer
     return await start(session={"headers": [SESSION], "body_field": "prompt_cache_key"})
@@ -208,3 +211,34 @@ async def test_one_with_the_branch_of_a_chat_that_names_nothing_is_not_taken_ove
 
     assert upstream.last.headers[SESSION] == session
     assert await keys(sidecar) == [None, "k"]
+
+
+async def got(upstream: Upstream, many: int) -> None:
+    async with asyncio.timeout(5):
+        while len(upstream.requests) < many:
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+async def test_of_two_names_at_once_one_gets_it_and_no_word_of_the_other(
+    start: Start, sidecar: Sidecar, upstream: Upstream, replicas: int
+):
+    other = sidecar if replicas == 1 else await start(session={"headers": [SESSION]})
+    told = await talked(sidecar, "hi")
+    gate = asyncio.Event()
+    upstream.will(waits(gate, says("mine")), waits(gate, says("yours")))
+    first = asyncio.create_task(sidecar.ask(*told, "a?", id="k"))
+    await got(upstream, 2)
+    second = asyncio.create_task(other.ask(*told, "b?", id="fork"))
+    await got(upstream, 3)
+    gate.set()
+    await first
+    await second
+    for each, id in ((sidecar, "k"), (other, "fork")):
+        await each.ask("and?", id=id, headers={"X-Sidecar-History": "append"})
+
+    mine, yours = (each.said for each in upstream.requests[-2:])
+    assert not {"a?", "mine"} & set(yours)
+    assert not {"b?", "yours"} & set(mine)
+    if replicas == 1:
+        assert (mine, yours) == ([*told, "a?", "mine", "and?"], [*told, "b?", "yours", "and?"])
