@@ -335,7 +335,9 @@ class ConversationStats(msgspec.Struct, frozen=True):
 
 class Snapshot(msgspec.Struct, frozen=True):
     """All that a store holds of one conversation. `nodes`: in the order in which they were recorded;
-    `exchanges`: in the order in which they began; `threads`: in that of their roots' ids."""
+    `exchanges`: in the order in which they began; `threads`: in that of their roots' ids. `found_by`: of one
+    that has a key the echoes by which `find_by_history` finds it; one that has none is found by all it holds.
+    """
 
     conversation: Conversation
     nodes: tuple[Node, ...] = ()
@@ -344,3 +346,4 @@ class Snapshot(msgspec.Struct, frozen=True):
     summaries: tuple[Summary, ...] = ()
     exchanges: tuple[Exchange, ...] = ()
     threads: tuple[Thread, ...] = ()
+    found_by: tuple[bytes, ...] = ()

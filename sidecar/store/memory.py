@@ -46,6 +46,7 @@ class _Kept:
     summaries: dict[bytes, Summary] = field(default_factory=dict)
     exchanges: dict[bytes, Exchange] = field(default_factory=dict)
     threads: dict[bytes, Thread] = field(default_factory=dict)
+    found_by: set[bytes] = field(default_factory=set)
 
     def named(self, hash: bytes) -> list[Node]:
         """The nodes of this hash, oldest first, or the one of which it is an echo."""
@@ -62,6 +63,7 @@ class _Kept:
             tuple(self.summaries[hash] for hash in sorted(self.summaries)),
             tuple(self.exchanges[id] for id in sorted(self.exchanges)),
             tuple(self.threads[root] for root in sorted(self.threads)),
+            tuple(sorted(self.found_by)) if self.conversation.key is not None else (),
         )
 
     def overview(self) -> Overview:
@@ -300,7 +302,10 @@ class MemoryStore(Store):
             kept.conversation = whole.conversation
             kept.system = whole.system or kept.system
         self._add_nodes(kept, whole.nodes, is_known_by=whole.conversation.key is None)
-        self._add_echoes(kept, whole.echoes, is_known_by=True)
+        names = set(whole.found_by)
+        self._add_echoes(kept, whole.echoes, is_known_by=whole.conversation.key is None)
+        named = [each for each in whole.echoes if each[0] in names]
+        self._add_echoes(kept, named, is_known_by=True)
         for summary in whole.summaries:
             kept.summaries.setdefault(summary.hash, summary)
         for exchange in whole.exchanges:
@@ -335,6 +340,7 @@ class MemoryStore(Store):
 
     def _forget(self, kept: _Kept) -> None:
         """It is no longer known by anything that it holds."""
+        kept.found_by.clear()
         for holders in (self._holders, self._answered):
             for key in [key for key, held in holders.items() if kept.number in held]:
                 del holders[key][kept.number]
@@ -357,4 +363,5 @@ class MemoryStore(Store):
         for hash, node_id in echoes:
             kept.echoes[hash] = node_id
             if is_known_by:
+                kept.found_by.add(hash)
                 self._holders.setdefault(hash, {})[kept.number] = kept

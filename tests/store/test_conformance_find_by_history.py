@@ -67,6 +67,22 @@ class TestFindByHistory:
         assert await store.find_by_history(TENANT, [b"n" * 16]) is None
         await store.add_snapshot(whole)
         assert await store.find_by_history(TENANT, [b"n" * 16]) == "conv_1"
+        for hash in (answer.hash, b"b" * 16, last.hash, b"e" * 16):
+            assert await store.find_by_history(TENANT, [hash]) is None
+        assert await store.snapshot("conv_1") == whole
+
+    async def test_one_that_was_moved_here_is_found_by_no_more_than_before(self, store):
+        ask, answer = chat("hi", "hello")
+        for id, key in (("conv_named", "mine"), ("conv_nameless", None)):
+            echoes = [(id[:16].encode().ljust(16), answer.id)]
+            await store.record(update(talk(id, key=key), ask, answer, echoes=echoes))
+            whole = await store.snapshot(id)
+            assert await store.delete(id)
+            await store.add_snapshot(whole)
+
+        assert await store.find_by_history(TENANT, [b"conv_named".ljust(16)]) is None
+        assert await store.find_by_history(TENANT, [b"conv_nameless".ljust(16)]) == "conv_nameless"
+        assert await store.candidates(TENANT, [answer.hash], [answer.digest]) == {"conv_nameless": 2}
 
     async def test_an_answer_that_the_client_wrote_names_none(self, store):
         ask = question("hi")

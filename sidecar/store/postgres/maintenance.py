@@ -96,6 +96,9 @@ _TABLES = (
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = $1 ORDER BY hash"
+_FOUND_BY = """
+    SELECT e.hash FROM echo e JOIN known_by k ON k.hash = e.hash AND k.conversation = e.conversation
+    WHERE e.conversation = $1 AND k.born = $2 ORDER BY e.hash"""
 _SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
 _SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = $1 ORDER BY hash"
 _EXCHANGES = f"""
@@ -256,14 +259,19 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
     system = await connection.fetchrow(_SYSTEM, number)
     exchanges = await connection.fetch(_EXCHANGES, number, row["born"], timeout=LONG)
     threads = await connection.fetch(_THREADS, number, row["born"], timeout=LONG)
+    found_by: tuple[bytes, ...] = ()
+    if (conversation := conversation_of(row)).key is not None:
+        found = await connection.fetch(_FOUND_BY, number, row["born"], timeout=LONG)
+        found_by = tuple(each[0] for each in found)
     return Snapshot(
-        conversation=conversation_of(row),
+        conversation=conversation,
         nodes=tuple(node_of(each) for each in await connection.fetch(TREE, number, timeout=LONG)),
         echoes=tuple((each[0], each[1]) for each in await connection.fetch(_ECHOES, number)),
         system=(system[0], system[1]) if system else None,
         summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),
         exchanges=tuple(exchange_from_row(id, each) for each in exchanges),
         threads=tuple(thread_of(id, each) for each in threads),
+        found_by=found_by,
     )
 
 
@@ -272,7 +280,7 @@ async def _put(connection: Connection, whole: Snapshot) -> None:
     number, echoes = number_of(each.id), dict(whole.echoes)
     about = (each.tenant, text(each.key), each.created_at)
     told = (each.updated_at, each.tip, each.full, each.system, each.weights)
-    keys = keys_of(whole.nodes if each.key is None else (), echoes)
+    keys = keys_of(whole.nodes, echoes) if each.key is None else list(whole.found_by)
     added = (*arrays_of(whole.nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
     added += (*NO_EXCHANGE, *NO_THREAD)
     await connection.fetchval(PUT, number, *told, *added, each.id, *about, timeout=LONG)

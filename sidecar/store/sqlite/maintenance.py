@@ -67,6 +67,9 @@ _HASHES = "SELECT hash FROM echo WHERE conversation = ?"
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
+_FOUND_BY = """
+    SELECT e.hash FROM echo e JOIN known_by k ON k.hash = e.hash AND k.conversation = e.conversation
+    WHERE e.conversation = ? ORDER BY e.hash"""
 _SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = ?"
 _SUMMARIES = "SELECT hash, text, model, created_at FROM summary WHERE conversation = ? ORDER BY hash"
 _EXCHANGES = f"SELECT {_EXCHANGE} FROM exchange WHERE conversation = ? ORDER BY id"
@@ -319,15 +322,19 @@ def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
     row = connection.execute(_WHOLE, (id,)).fetchone()
     if row is None:
         return None
-    number = row[:1]
+    number, conversation = row[:1], conversation_of(row)
+    found_by: tuple[bytes, ...] = ()
+    if conversation.key is not None:
+        found_by = tuple(hash for (hash,) in connection.execute(_FOUND_BY, number))
     return Snapshot(
-        conversation=conversation_of(row),
+        conversation=conversation,
         nodes=tuple(node_of(each) for each in connection.execute(_NODES, number)),
         echoes=tuple(connection.execute(_ECHOES, number)),
         system=connection.execute(_SYSTEM, number).fetchone(),
         summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
         exchanges=tuple(exchange_from_row(id, each) for each in connection.execute(_EXCHANGES, number)),
         threads=tuple(thread_of(id, each) for each in connection.execute(_THREADS, number)),
+        found_by=found_by,
     )
 
 
@@ -340,8 +347,10 @@ def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
     newest = connection.execute("SELECT newest FROM conversation WHERE number = ?", (number,)).fetchone()[0]
     _added, newest = add_nodes(connection, number, newest, whole.nodes, is_known_by=is_known_by)
     connection.execute(ADD_NEWEST, (newest, number))
-    # One of them may be the name that it was given later.
-    add_echoes(connection, number, whole.echoes, is_known_by=True)
+    names = set(whole.found_by)
+    add_echoes(connection, number, whole.echoes, is_known_by=is_known_by)
+    named = [each for each in whole.echoes if each[0] in names]
+    add_echoes(connection, number, named, is_known_by=True)
     if is_newer and whole.system is not None:
         connection.execute(_PUT_SYSTEM, (number, *whole.system))
     told = [(number, each.hash, each.text, each.model, each.created_at) for each in whole.summaries]
