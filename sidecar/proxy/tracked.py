@@ -34,7 +34,8 @@ def track(services: Services, request: web.BaseRequest) -> Tracked:
     request[TRACKED] = tracked = Tracked()
     changed: dict[str, str | None] = {}
     if services.settings.logs.requests:
-        given = request.headers.get(REQUEST_ID, "")
+        all_given = request.headers.getall(REQUEST_ID, ())
+        given = all_given[0] if len(all_given) == 1 else ""
         tracked.request_id = given if _ID.fullmatch(given) else f"req_{token(12).hex()}"
         if tracked.request_id != given:
             changed[REQUEST_ID] = tracked.request_id

@@ -9,10 +9,11 @@ import re
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar import logs
-from tests.proxy.client import Sidecar, assert_error
+from tests.proxy.client import CHAT, Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import CUT, DONE, Upstream, cuts, event, says, sends, streams
 
@@ -73,6 +74,17 @@ async def test_in_text_it_is_one_line_too(sidecar: Sidecar, capsys: pytest.Captu
     await sidecar.ask("hi", id="a", headers=NAMED)
     (line,) = capsys.readouterr().err.splitlines()
     assert " info sidecar.exchange: exchange request=my-request-1 outcome=start conversation=conv_" in line
+
+
+async def test_two_ids_are_none(sidecar: Sidecar, upstream: Upstream, told: Any):
+    """Else the upstream could go by the one, and the log by the other."""
+    data = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}]}).encode()
+    two = CIMultiDict([("X-Request-ID", "one"), ("X-Request-ID", "two")])
+    reply = await sidecar.send("POST", CHAT, data=data, headers=two)
+    (made,) = reply.headers.getall("X-Request-ID")
+    assert MADE.fullmatch(made)
+    assert upstream.requests[0].headers.getall("X-Request-ID") == [made]
+    assert told()[0]["request"] == made
 
 
 @pytest.mark.parametrize("level", ["info", "debug"])
