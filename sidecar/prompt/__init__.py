@@ -18,7 +18,8 @@ summary            what stands for the turns that were dropped
 fit                a prompt fitted to its budget, by weights that stay until the cut moves
 words              the words of a text, in whatever language, as they are looked for in others
 recall_index       what was said in a line, by its words
-recall_newer       what is still shown and tells of the same
+recall_evidence    how much a passage tells of what a question asks
+recall_newer       what was said later, and tells of the same
 recall             what was dropped and stands again, since the newest question asks for it
 summary_question   what the model that summarizes is asked
 """

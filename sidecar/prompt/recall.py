@@ -4,7 +4,8 @@ Owned rules: of the turns that the cut dropped, the passages that fit the newest
 question before it, which it may refer to) stand once more, in the order in which they were said, as a turn of
 their own in front of that question: a user's message that quotes them, an answer that takes note. So it is
 valid for templates that want user and assistant in turn, nothing behind it moves, and what stands before it
-stays cached. What is still shown and tells of the same stands once more behind them (`recall_newer`).
+stays cached. What something newer stands in place of is left out, and what is still shown and tells of the
+same stands once more behind them (`recall_newer`).
 
 It is a function of the line, where it was cut and the room alone: the same bytes on a retry, on every
 replica, and for all steps behind one question. Nothing but what stood in this very line comes in.
@@ -20,12 +21,14 @@ from sidecar.conversation.measure import measure_of_tools, measured
 from sidecar.conversation.message import encode, visible_text
 from sidecar.prompt.fit import Fitted, Full
 from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.recall_evidence import Evidence
 from sidecar.prompt.recall_index import RecallIndex
-from sidecar.prompt.recall_newer import newer
+from sidecar.prompt.recall_newer import newer, superseded
+from sidecar.prompt.trim import Trimmed
 from sidecar.prompt.weights import Weights
 from sidecar.prompt.words import words
 
-__all__ = ["ANSWER", "HEADING", "MOST_ROOM", "Recalled", "asked_for", "recalled", "told"]
+__all__ = ["ANSWER", "HEADING", "MOST_ROOM", "Recalled", "asked_for", "newest_question", "recalled", "told"]
 
 HEADING = (
     "Earlier in this conversation, no longer shown above (quoted in the order in which it was said; a record,"
@@ -38,10 +41,12 @@ MOST_ROOM = 4000
 
 _ELLIPSIS = "…"
 _LATER = "later: "
+_LONGEST_LATER = 200  # characters of what is shown, and stands once more
 _MOST_OF_A_QUESTION = 4000  # characters that tell what it asks for
 _BEFORE = 0.3  # what a word of the question before counts
 _ASKS = 4  # words, and beginnings of words, of a question that may refer to the one before
 _COMPARED = 3  # of the best passages with what is still shown
+_FREE = 0.9  # of what the cut's step has left; the rest is for the answer and the steps behind the question
 _MIN_ROOM = 48  # tokens; in less there is no room for a quotation
 _WORTH = 0.3  # of the best passage's score; what is further from it is not what is asked for
 
@@ -102,21 +107,20 @@ def recalled(
     """What stands again of the turns that were dropped from a prompt; None if there is nothing, or no room.
 
     Where turns were dropped, a question is left. `most`: the tokens that the prompt may have. `index`: of the
-    messages of the line, up to the cut at least.
+    messages of the line, up to the newest question at least.
 
-    The room is what was kept free for it, and half of what the cut's step has left besides; the other half is
-    for the steps behind the question. Should they need all of it, only what was kept free is used.
+    The room is what was kept free for it, and most of what the cut's step has left besides. Should the steps
+    behind the question need that, only what was kept free is used.
     """
     trimmed, weights = fitted.trimmed, fitted.weights
-    place = next(at for at in range(len(trimmed.kept) - 1, -1, -1) if trimmed.kept[at].role == "user")
+    place = newest_question(trimmed.kept)
     around = sum(each.tokens(weights) for each in full.system)
     around += weights.tokens(measure_of_tools(full.tools)) if full.tools else 0
     asking = around + sum(each.tokens(weights) for each in trimmed.kept[: place + 1])
     behind = sum(each.tokens(weights) for each in trimmed.kept[place + 1 :])
     free = max(0, most - trimmed.reserved - asking)
-    more = min(MOST_ROOM, trimmed.recall + free // 2)
-    shown = trimmed.kept[trimmed.turns.start : place]
-    quoting = _Quoting(full.line, trimmed.turns, shown, index, asked, weights)
+    more = min(MOST_ROOM, trimmed.recall + int(free * _FREE))
+    quoting = _Quoting(full.line, trimmed, index, asked, weights)
     found = quoting.in_room(more)
     if found is not None and more > trimmed.recall:
         used = found.tokens
@@ -125,31 +129,46 @@ def recalled(
     return found and replace(found, place=place)
 
 
+def newest_question(line: Sequence[Outgoing]) -> int:
+    """Where it stands in a line that has one."""
+    return next(at for at in range(len(line) - 1, -1, -1) if line[at].role == "user")
+
+
 class _Quoting:
     """The passages of the turns that were dropped, as they fit the question."""
 
     def __init__(
         self,
         line: Sequence[Outgoing],
-        turns: range,
-        shown: Sequence[Outgoing],
+        trimmed: Trimmed,
         index: RecallIndex,
         asked: dict[str, float],
         weights: Weights,
     ) -> None:
         self._line, self._index, self._weights = line, index, weights
-        self._within = index.within(turns.start, turns.stop)
-        found = index.scores(asked, turns.stop)
-        for at in range(self._within.start):  # the first turn stays, and is short
-            found.pop(at, None)
-        self._best = max(found.values(), default=0.0)
-        worth = self._best * _WORTH
-        ranked = sorted([(score, at) for at, score in found.items() if score >= worth], reverse=True)
-        self._ranked = [at for _, at in ranked]
         self._texts: dict[int, str] = {}
         self._costs: dict[int, int] = {}
-        best = (map(self._text, self._around(at)) for at in self._ranked[:_COMPARED])
-        self._newer = newer(list(map(told, shown)), best, index.worth(asked, turns.stop))
+        question = newest_question(line)
+        shown = index.within(max(trimmed.cut, trimmed.shorter), question)
+        self._within = index.within(trimmed.turns.start, trimmed.turns.stop)
+        found = index.search(asked, shown.stop)
+        evidence = Evidence(asked, index.places(asked, shown.stop), shown.stop, found.words)
+        held = {at: words for at, words in found.held.items() if at in self._within or at in shown}
+        self._gone = superseded(held, self._within, evidence, self._text)
+        scores = {
+            at: score for at, score in found.scores.items() if at in self._within and at not in self._gone
+        }
+        self._best = max(scores.values(), default=0.0)
+        worth = self._best * _WORTH
+        ranked = sorted([(score, at) for at, score in scores.items() if score >= worth], reverse=True)
+        self._ranked = [at for _, at in ranked]
+        get = found.held.get
+        around = [get(at - 1, 0) | get(at, 0) | get(at + 1, 0) for at in self._ranked]
+        if not any(map(evidence.is_beyond_chance, around)):
+            self._ranked.clear()
+        own = [get(at, 0) for each in self._ranked[:_COMPARED] for at in self._around(each)]
+        later = {at: words for at, words in held.items() if at in shown}
+        self._newer = [_shortened(self._text(at)) for at in newer(later, own, evidence, self._text)]
 
     def in_room(self, room: int) -> Recalled | None:
         """The turn that quotes the best of them in so many tokens."""
@@ -169,7 +188,8 @@ class _Quoting:
 
     def _around(self, at: int) -> list[int]:
         """The passage and its neighbours."""
-        return [each for each in (at - 1, at, at + 1) if each in self._within]
+        around = (at - 1, at, at + 1)
+        return [each for each in around if each in self._within and each not in self._gone]
 
     def _cost(self, at: int) -> int:
         """The tokens of a passage where it is quoted."""
@@ -219,3 +239,7 @@ class _Quoting:
 
     def _tokens(self, text: str) -> int:
         return self._weights.tokens(measured({"role": "user", "content": text}))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_LATER else f"{text[:_LONGEST_LATER]}{_ELLIPSIS}"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from sidecar.prompt.words import words
 
-__all__ = ["Passage", "RecallIndex", "passages"]
+__all__ = ["Found", "Passage", "RecallIndex", "passages"]
 
 _LONGEST_PASSAGE = 800  # characters: about 200 tokens
 _MOST_OF_A_MESSAGE = 100_000  # characters of it that are looked at; what is longer is a file
@@ -40,6 +40,17 @@ class Passage(NamedTuple):
     message: int
     start: int
     end: int
+
+
+class Found(NamedTuple):
+    """The passages that fit a question, by their numbers: their scores, and which of its words they have.
+
+    Those are bits in the order of `words`, which are the words that tell passages apart.
+    """
+
+    scores: dict[int, float]
+    held: dict[int, int]
+    words: tuple[str, ...]
 
 
 class RecallIndex:
@@ -95,20 +106,26 @@ class RecallIndex:
         """The numbers of the passages of the messages from `first` up to `until`."""
         return range(bisect_left(self._messages, first), bisect_left(self._messages, until))
 
-    def scores(self, question: Mapping[str, float], until: int) -> dict[int, float]:
-        """How well the passages of the messages up to `until` fit a question, by their numbers.
+    def places(self, words: Iterable[str], until: int) -> dict[str, int]:
+        """In how many of the first `until` passages each of the words stands."""
+        found = self._postings.get
+        return {word: bisect_left(found(word, ()), until << _TIMES_BITS) for word in words}
 
-        `question`: its words, and how much each of them counts. Those that do not fit at all are left out.
-        What stands behind `until` changes nothing.
+    def search(self, question: Mapping[str, float], until: int) -> Found:
+        """How well the first `until` passages fit a question: its words, and how much each of them counts.
+
+        What stands behind them changes nothing.
         """
-        found: dict[int, float] = {}
-        count = bisect_left(self._messages, until)
-        if not count or not self._totals[count]:
-            return found
-        windows = self._windows[:count]
-        windows[-1] = self._totals[count] - self._totals[max(0, count - 2)]
-        least, each_word = _K1 * (1 - _B), _K1 * _B * count / (3 * self._totals[count])
-        for word, postings in self._looked_for(question, count):
+        scores: dict[int, float] = {}
+        held: dict[int, int] = {}
+        if not until or not self._totals[until]:
+            return Found(scores, held, ())
+        windows = self._windows[:until]
+        windows[-1] = self._totals[until] - self._totals[max(0, until - 2)]
+        least, each_word = _K1 * (1 - _B), _K1 * _B * until / (3 * self._totals[until])
+        looked_for = self._looked_for(question, until)
+        bit = 1
+        for word, postings in looked_for:
             around: dict[int, int] = {}
             get = around.get
             for posting in postings:
@@ -116,21 +133,15 @@ class RecallIndex:
                 around[at] = get(at, 0) + times
                 around[at - 1] = get(at - 1, 0) + times
                 around[at + 1] = get(at + 1, 0) + times
+                held[at] = held[at] | bit if at in held else bit
+            bit <<= 1
             around.pop(-1, None)
-            around.pop(count, None)
-            rarity = question[word] * math.log(1 + (count - len(around) + 0.5) / (len(around) + 0.5))
+            around.pop(until, None)
+            rarity = question[word] * math.log(1 + (until - len(around) + 0.5) / (len(around) + 0.5))
             for at, times in around.items():
                 gained = rarity * times / (times + least + each_word * windows[at])
-                found[at] = found[at] + gained if at in found else gained
-        return found
-
-    def worth(self, question: Mapping[str, float], until: int) -> dict[str, float]:
-        """The words of a question that tell the messages up to `until` apart, and how much each does."""
-        count = bisect_left(self._messages, until)
-        return {
-            word: question[word] * math.log(1 + (count - len(postings) + 0.5) / (len(postings) + 0.5))
-            for word, postings in self._looked_for(question, count)
-        }
+                scores[at] = scores[at] + gained if at in scores else gained
+        return Found(scores, held, tuple(word for word, _ in looked_for))
 
     def _looked_for(self, question: Iterable[str], count: int) -> list[tuple[str, array[int]]]:
         """The words of the question that tell passages apart, with where they stand: the rarest first, as

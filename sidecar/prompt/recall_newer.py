@@ -1,62 +1,71 @@
-"""What is still shown of a line, and tells of the same thing as what is quoted of its dropped turns.
+"""What was said later in a line, and tells of the same thing as what was said before.
 
-Rule: what was said later may have corrected what was said before, so an old passage never stands behind it
-alone. The messages that have most of what the best passages have of the question's words are quoted again,
-behind those. Questions, which tell nothing, are not.
+Rules: what was said later may have corrected what was said before. A passage that has much of a question is
+superseded, and is not quoted, where a later one, dropped or still shown, has nearly all that it has of the
+question: a small model that reads both takes the old one, in whatever order they stand. Where what is shown
+has less of it, it is quoted again behind the old passage, so that this never stands behind it alone.
+Questions tell nothing.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterable, Mapping
 
-from sidecar.prompt.words import folded
+from sidecar.prompt.recall_evidence import Evidence
 
-__all__ = ["newer"]
+__all__ = ["newer", "superseded"]
 
+_MUCH = 0.4  # of what the question tells; with less of it two passages may tell of two things
+_NEARLY_ALL = 0.75  # of what the older one has of the question
 _SAME = 0.5  # of what a passage is found by; less finds what has nothing to do with it
-_MOST = 2  # messages, the best
-_LONGEST = 200  # characters of each
+_MOST = 2  # passages, the best
+_BESIDE = 1  # passages further on: what is quoted together supersedes nothing of itself
 _QUESTION = ("?", "\uff1f", "\u061f", "\u037e")
 
 
-def newer(texts: Sequence[str], passages: Iterable[Iterable[str]], worth: Mapping[str, float]) -> list[str]:
-    """Those of the texts that tell of the same as one of the passages, at most two, each at most so long.
+def superseded(
+    held: Mapping[int, int], dropped: range, evidence: Evidence, text: Callable[[int], str]
+) -> set[int]:
+    """Those of the passages that were dropped in place of which a later one stands.
 
-    `passages`: each with its neighbours. `worth`: the words of the question, and how much each of them
-    tells.
+    `held`: the words of the question that the passages have, dropped or shown, by their numbers; `text`: that
+    of one of them.
     """
-    parts = _parts(worth)
-    words = [frozenset() if text.rstrip().endswith(_QUESTION) else _in(text, parts) for text in texts]
-    found: dict[int, float] = {}
-    for passage in passages:
-        asked = frozenset(chain.from_iterable(_in(text, parts) for text in passage))
-        least = _sum(asked, parts) * _SAME
-        for at, each in enumerate(words):
-            share = _sum(each & asked, parts)
-            if each and share >= least:
-                found[at] = max(share, found.get(at, 0.0))
-    best = sorted(found, key=lambda at: (found[at], at))[-_MOST:]
-    return [_shortened(texts[at]) for at in sorted(best)]
+    much = evidence.whole * _MUCH
+    telling = [at for at, words in held.items() if evidence.of(words) >= much > 0]
+    gone: set[int] = set()
+    later: list[tuple[int, int]] = []
+    sets: set[int] = set()
+    for at in sorted(telling, reverse=True):
+        if _asks(text(at)):
+            continue
+        while later and later[0][0] > at + _BESIDE:
+            sets.add(later.pop(0)[1])
+        least = evidence.of(held[at]) * _NEARLY_ALL
+        if at in dropped and any(evidence.of(held[at] & each) >= least for each in sets):
+            gone.add(at)
+        later.append((at, held[at]))
+    return gone
 
 
-def _parts(worth: Mapping[str, float]) -> dict[str, float]:
-    """What texts have of such words; a word of few letters is its own beginning."""
-    parts: dict[str, float] = {}
-    for word, tells in worth.items():
-        part = word.removesuffix("*")
-        parts[part] = parts.get(part, 0.0) + tells
-    return parts
+def newer(
+    shown: Mapping[int, int], found: Iterable[int], evidence: Evidence, text: Callable[[int], str]
+) -> list[int]:
+    """Those of the passages still shown that tell of the same as one of those found, at most two, in order.
+
+    `shown`: the words of the question that they have, by their numbers. `found`: those of the passages found
+    and of their neighbours.
+    """
+    same: dict[int, float] = {}
+    for words in found:
+        least = evidence.of(words) * _SAME
+        for at, each in shown.items():
+            share = evidence.of(each & words)
+            if share >= least > 0 and share > same.get(at, 0.0):
+                same[at] = share
+    best = sorted((at for at in same if not _asks(text(at))), key=lambda at: (same[at], at))[-_MOST:]
+    return sorted(best)
 
 
-def _in(text: str, parts: Iterable[str]) -> frozenset[str]:
-    return frozenset(filter(folded(text).__contains__, parts))
-
-
-def _sum(words: Iterable[str], worth: Mapping[str, float]) -> float:
-    return math.fsum(map(worth.__getitem__, words))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+def _asks(text: str) -> bool:
+    return text.rstrip().endswith(_QUESTION)

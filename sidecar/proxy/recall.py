@@ -1,25 +1,26 @@
 """What the cut dropped comes back where it is asked for: `prompt/recall.py`, with an index that is kept.
 
-Rules: the words of a line are looked at once, when they are dropped, in steps between which others are
-served. The index only saves that: it is gone with the process, and made again from the line itself. What
-comes back is from the line of this very request, which holds nothing of another branch or conversation.
+Rules: the words of a line that is cut are looked at once, in steps between which others are served. The index
+only saves that: it is gone with the process, and made again from the line itself. What comes back is from the
+line of this very request, which holds nothing of another branch or conversation.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan, Thin
+from sidecar.exchange.plan import Plan
 from sidecar.prompt.fit import Fitted, Full
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.recall import MOST_ROOM, Recalled, asked_for, recalled, told
+from sidecar.prompt.recall import MOST_ROOM, Recalled, asked_for, newest_question, recalled, told
 from sidecar.prompt.recall_index import RecallIndex
 from sidecar.prompt.summary import Front, HasRole, latest_fronts
 from sidecar.prompt.trim import Budget
 from sidecar.proxy.services import Services
+from sidecar.proxy.summary import hashed_path
 
 __all__ = ["recall", "room_for_recall"]
 
@@ -43,42 +44,28 @@ async def recall(
         return None
     if budget.max_messages is not None and len(full.system) + len(trimmed.kept) + 2 > budget.max_messages:
         return None
-    roles, hash_of = _path(call, plan)
+    roles, hash_of = hashed_path(call, plan)
     fronts = latest_fronts(full.line, roles, hash_of)
-    cut = next((each for each in fronts if each.end <= trimmed.cut), None)
-    if cut is None or cut.end != trimmed.cut:
+    asked = next(fronts, None)
+    question = newest_question(full.line)
+    if asked is None or asked.end != question:
         return None
-    cache, key = services.requests.recall, hash_of(_first_front(roles, cut) - 1)
-    line = cache.take(key, cut, fronts)
-    await _extend(line.index, full.line, cut.end)
-    cache.put(key, cut, line)
+    cache, key = services.requests.recall, hash_of(_first_front(roles, asked) - 1)
+    line = cache.take(key, asked, fronts)
+    await _extend(line.index, full.line, question)
+    cache.put(key, asked, line)
     return recalled(full, fitted, most, line.index, asked_for(full.line))
 
 
-def _path(call: ChatCall, plan: Plan) -> tuple[Sequence[HasRole], Callable[[int], bytes]]:
-    """The messages of the path, and what tells the hash of one by its place; see `path_of`."""
-    path = call.chat.path
-    if not isinstance(plan, Thin):
-        return path.messages, path.hashes.__getitem__
-    stored = plan.line
-    hashes: list[bytes] = []
-    last = stored[-1].hash if stored else None
-    for message in path.messages:
-        last = call.chain.hash(last, message.digest)
-        hashes.append(last)
-    count = len(stored)
-    return (*stored, *path.messages), lambda at: stored[at].hash if at < count else hashes[at - count]
-
-
-def _first_front(roles: Sequence[HasRole], cut: Front) -> int:
+def _first_front(roles: Sequence[HasRole], front: Front) -> int:
     """How many messages the shortest front has, which all branches behind the first answer share."""
-    return next(at for at in range(1, cut.messages + 1) if roles[at].role == "user")
+    return next(at for at in range(1, front.messages + 1) if roles[at].role == "user")
 
 
-async def _extend(index: RecallIndex, line: Sequence[Outgoing], cut: int) -> None:
-    """Read on up to the cut. Nobody else has this index meanwhile."""
+async def _extend(index: RecallIndex, line: Sequence[Outgoing], question: int) -> None:
+    """Read on up to the question. Nobody else has this index meanwhile."""
     last = time.monotonic()
-    for each in line[index.messages : cut]:
+    for each in line[index.messages : question]:
         index.add(told(each))
         if time.monotonic() - last > _AT_ONCE:
             await asyncio.sleep(0)

@@ -7,7 +7,7 @@ goes without.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sidecar.conversation.identity import Kind
@@ -15,11 +15,11 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.summary import Missing, fitting, fronts, room, with_summary
+from sidecar.prompt.summary import HasRole, Missing, fitting, fronts, room, with_summary
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.services import Services
 
-__all__ = ["Summed", "is_wanted", "path_of", "room_for_summary", "summed_up"]
+__all__ = ["Summed", "hashed_path", "is_wanted", "room_for_summary", "summed_up"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -45,7 +45,9 @@ async def summed_up(
     without, free = Summed(tuple(system)), trimmed.reserved - trimmed.recall
     if not trimmed.cut or not free or plan.conversation is None:
         return without
-    found = fronts(line, trimmed.cut, path_of(call, plan))
+    roles, hash_of = hashed_path(call, plan)
+    path = [(each.role, hash_of(at)) for at, each in enumerate(roles)]
+    found = fronts(line, trimmed.cut, path)
     try:
         hashes = [each.hash for each in reversed(found)]
         known = await services.store.find_summary(plan.conversation.id, hashes)
@@ -77,12 +79,17 @@ def is_wanted(services: Services, call: ChatCall) -> bool:
     return call.identity.kind is Kind.CHAT
 
 
-def path_of(call: ChatCall, plan: Plan) -> list[tuple[str, bytes]]:
-    """Roles and hashes of the messages as the client names them; of the stored ones where it sent none."""
+def hashed_path(call: ChatCall, plan: Plan) -> tuple[Sequence[HasRole], Callable[[int], bytes]]:
+    """The messages as the client names them, after the stored ones where it sent none of those; and what
+    tells the hash of one by its place."""
     path = call.chat.path
     if not isinstance(plan, Thin):
-        return [(each.role, hash) for each, hash in zip(path.messages, path.hashes, strict=True)]
-    found = [(node.role, node.hash) for node in plan.line]
+        return path.messages, path.hashes.__getitem__
+    stored = plan.line
+    hashes: list[bytes] = []
+    last = stored[-1].hash if stored else None
     for message in path.messages:
-        found.append((message.role, call.chain.hash(found[-1][1] if found else None, message.digest)))
-    return found
+        last = call.chain.hash(last, message.digest)
+        hashes.append(last)
+    count = len(stored)
+    return (*stored, *path.messages), lambda at: stored[at].hash if at < count else hashes[at - count]

@@ -89,7 +89,7 @@ class Trim(Section):
     recall: RecallShare = Field(
         0.0,
         description="Above 0, what was dropped from a chat comes back where the newest question asks for it:"
-        " the messages that fit it best are quoted in front of it, in this share of the budget (and half of"
+        " the messages that fit it best are quoted in front of it, in this share of the budget (and most of"
         " what the step leaves free; never more than 4,000 tokens). Found by their words, without a model."
         " At most 0.5; a quarter (0.25) is a good share. Only with a budget in tokens.",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.prompt.words import words
+from sidecar.prompt.words import beginning, likely_share, words
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,17 @@ def test_numbers_and_short_words_are_only_themselves(asked, said):
 def test_a_word_counts_as_often_as_it_occurs():
     assert list(words("No, no: NO")) == ["no"] * 3
     assert all(len(each) <= 40 for each in words("x" * 5000))
+
+
+def test_the_shorter_a_word_the_more_common_it_is_likely_to_be():
+    shares = [likely_share(word) for word in ("of", "who", "sofa", "table", "pencil", "plumber", "plumbers")]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] == shares[-2]
+    assert likely_share("4711") == 0.01
+    assert likely_share("钢琴") == 0.02
+    assert likely_share("été") == likely_share("who")
+
+
+def test_the_beginning_of_a_word_is_its_own():
+    assert beginning("plumbers") == beginning("plum*") == "plum*"
+    assert beginning("who") not in list(words("who"))

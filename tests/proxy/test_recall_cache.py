@@ -18,6 +18,21 @@ from sidecar.prompt.weights import NEUTRAL
 from sidecar.proxy.recall_cache import RecallCache
 from tests.conversation.build import raw, request, says, user
 
+_THINGS = [
+    "house",
+    "garden",
+    "ship",
+    "dog",
+    "cottage",
+    "bicycle",
+    "violin",
+    "parrot",
+    "tractor",
+    "umbrella",
+    "telescope",
+    "orchard",
+]
+
 
 def fronts(*names):
     """The longest first."""
@@ -102,13 +117,12 @@ def asked(said, cache):
     line = [Outgoing(each["role"], raw(each)) for each in said]
     full = Full(line, recall=150)
     fitted = fit(full, Budget(max_input_tokens=500), Weighing(NEUTRAL))
-    cut = fitted.trimmed.cut
     fronts = latest_fronts(line, parsed.path.messages, parsed.path.hashes.__getitem__)
-    front = next((each for each in fronts if each.end == cut), None)
-    if front is None:
+    front = next(fronts)
+    if not fitted.trimmed.cut:
         return None, line
     held = cache.take(b"one key for all of them", front, fronts)
-    for each in line[held.index.messages : cut]:
+    for each in line[held.index.messages : front.end]:
         held.index.add(told(each))
     cache.put(b"one key for all of them", front, held)
     return recalled(full, fitted, 500, held.index, asked_for(line)), line
@@ -123,10 +137,10 @@ def test_with_what_the_cache_has_of_other_branches_the_same_is_quoted_as_without
         said = list(chance.choice((*branches[-3:], *[branches[-1]] * 9)))
         if chance.random() < 0.2:
             del said[-2 * chance.randrange(1, 5) :]
-        thing = chance.choice(("house", "garden", "ship", "dog"))
+        thing = chance.choice(_THINGS)
         said += [user(f"My {thing} has number {turn}."), says(f"I see, {turn}. " + "So it is. " * 4)]
         branches = [*branches[-5:], said]
-        question = [*said, user(f"Which number has my {chance.choice(('house', 'garden', 'ship'))}?")]
+        question = [*said, user(f"Which number has my {chance.choice(_THINGS)}?")]
         found, line = asked(question, cache)
         alone, _ = asked(question, RecallCache(1 << 20))
         assert found == alone

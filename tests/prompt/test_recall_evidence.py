@@ -1,0 +1,65 @@
+"""How much passages tell of a question, and whether that is more than chance."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.prompt.recall_evidence import Evidence
+from sidecar.prompt.words import words
+
+
+def evidence(question, passages=100, counts=1.0, **places):
+    asked = dict.fromkeys(words(question), counts)
+    known = {word: places.get(word.rstrip("*"), 0) for word in asked}
+    return Evidence(asked, known, passages, tuple(asked))
+
+
+def bits(question, *held):
+    return sum(1 << at for at, word in enumerate(dict.fromkeys(words(question))) if word in held)
+
+
+def test_a_rare_word_tells_more_than_a_common_one():
+    question = "plumber monday"
+    found = evidence(question, plumber=1, monday=40)
+    assert found.of(bits(question, "plumber")) > found.of(bits(question, "monday"))
+    assert found.of(0) == 0
+
+
+def test_a_long_word_tells_more_than_a_short_one_where_the_talk_knows_neither():
+    question = "the plumber"
+    found = evidence(question)
+    assert found.of(bits(question, "plumber")) > 1.4 * found.of(bits(question, "the"))
+
+
+def test_a_word_and_its_beginning_tell_the_same_once():
+    question = "plumbers"
+    found = evidence(question, plumbers=1, plum=2)
+    whole = found.of(bits(question, "plumbers"))
+    assert found.of(bits(question, "plumbers", "plum*")) == whole == found.whole
+    assert 0 < found.of(bits(question, "plum*")) < whole
+
+
+def test_a_word_that_counts_less_tells_less():
+    whole, less = evidence("plumber"), evidence("plumber", counts=0.3)
+    assert less.whole == pytest.approx(0.3 * whole.whole)
+
+
+@pytest.mark.parametrize(
+    ("question", "held", "known"),
+    [
+        ("Which plumber?", ["plumber"], {"plumber": 1}),
+        ("What does 4711 mean?", ["4711"], {"4711": 1}),
+        ("我的钢琴老师", ["钢琴", "琴老"], {"钢琴": 1, "琴老": 1}),
+    ],
+)
+def test_one_rare_word_is_more_than_chance(question, held, known):
+    assert evidence(question, **known).is_beyond_chance(bits(question, *held))
+
+
+@pytest.mark.parametrize(
+    ("question", "held"),
+    [("And why not?", ["and", "why", "not"]), ("Go on", ["go", "on"]), ("No", ["no"]), ("More", ["more"])],
+)
+def test_words_that_stand_everywhere_are_chance(question, held):
+    known = dict.fromkeys(held, 40)
+    assert not evidence(question, **known).is_beyond_chance(bits(question, *held))
