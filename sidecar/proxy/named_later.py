@@ -56,10 +56,9 @@ async def _taken_over(services: Services, call: ChatCall, key: str) -> Found:
     if not found.is_tip or answer.source != "upstream":
         return Found()
     branch = key_of_branch(call.chain)
+    # A chat stands in it that only began alike: this one, or one that is found without an id.
     if (await services.store.find(tenant, [conversation.id], [branch])).nodes:
-        return (
-            Found()
-        )  # a chat stands in it that only began alike: this one, or one that is found without an id
+        return Found()
     if not await is_of_user(services, call, conversation.id):
         return Found()
     if not services.requests.running.is_first_name(conversation.id, key):

@@ -93,10 +93,9 @@ def _parent(progress: Progress) -> bytes | None:
 
 
 async def _keep(services: Services, conversation: Conversation, exchange: Exchange, beside: bytes) -> None:
-    # What is known of the conversation as a whole stays as it is.
-    update = ConversationUpdate(
-        replace(conversation, tip=None, weights=None), (), exchange=exchange, beside=beside
-    )
+    # What is known of the conversation as a whole stays as it is; a name takes it over with what it brings.
+    about = replace(conversation, key=None, tip=None, weights=None)
+    update = ConversationUpdate(about, (), exchange=exchange, beside=beside)
     await _write(services, update)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Exchange, Upstream, says, waits
+from tests.proxy.mock_upstream import Exchange, Upstream, says, sends, waits
 
 SESSION = "X-Session"
 
@@ -165,6 +165,18 @@ async def test_a_turn_that_failed_takes_it_over_with_the_next_try(sidecar: Sidec
     upstream.will(says("", finish="stop"), says(""))
     for _ in range(3):
         await sidecar.ask(*told, "a?", id="k")
+
+    assert len(sessions(upstream)) == 1
+    assert (await sidecar.only()).key == "k"
+
+
+async def test_one_that_brought_nothing_at_all_leaves_it_to_the_next(sidecar: Sidecar, upstream: Upstream):
+    told = await talked(sidecar, "hi")
+    upstream.will(sends(b'{"error": {"message": "the machine is on fire"}}', status=503))
+    assert (await sidecar.ask(*told, "a?", id="k")).status == 503
+    assert await keys(sidecar) == [None]
+    told = await talked(sidecar, *told, "a?", id="k")
+    await sidecar.ask(*told, "b?", id="k")
 
     assert len(sessions(upstream)) == 1
     assert (await sidecar.only()).key == "k"
