@@ -95,6 +95,11 @@ def test_a_name_may_come_behind_its_arguments():
     ]
 
 
+def test_what_is_told_so_far_each_time_may_look_finished_before_it_is():
+    so_far = ['{"', '{"0}', '{"0}": 0}']  # the first two, one behind the other, close what they open
+    assert calls(*([piece(each, "f", index=0)] for each in so_far)) == [call('{"0}": 0}', "f")]
+
+
 def test_a_name_may_be_told_so_far_each_time():
     told = [[piece("", each, index=0)] for each in ("get", "get_", "get_weather", "get_weather")]
     assert calls(*told) == [call("{}", "get_weather")]

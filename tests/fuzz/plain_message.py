@@ -250,7 +250,8 @@ def _is_repeated(told: dict[str, Any], arguments: Any) -> bool:
     )
     if not isinstance(arguments, str):
         return arguments is None or arguments == told["object"] or says_nothing
-    again = arguments in told["pieces"][-1:] or (text != "" and arguments.startswith(text))
+    so_far = (text, _told_again(told["pieces"]))
+    again = arguments in told["pieces"][-1:] or (text != "" and arguments.startswith(so_far))
     return not arguments.strip() or says_nothing or again
 
 
@@ -321,11 +322,16 @@ def _arguments(told: dict[str, Any]) -> str:
     text = "".join(told["pieces"])
     if len(told["pieces"]) < 2 or _is_json(text):
         return text
+    readings = (_told_again(told["pieces"]), told["pieces"][-1])
+    return next((each for each in readings if _is_json(each)), text)
+
+
+def _told_again(pieces: list[str]) -> str:
     again = ""
-    for piece in told["pieces"]:
+    for piece in pieces:
         is_new = piece.startswith(again) or (len(again) < 8 and again.strip() in NOTHING)
         again = piece if is_new else again + piece
-    return next((each for each in (again, told["pieces"][-1]) if _is_json(each)), text)
+    return again
 
 
 def _is_json(text: str) -> bool:

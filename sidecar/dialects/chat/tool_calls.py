@@ -303,7 +303,8 @@ class _Arguments:
             return True
         if self._pieces and told == self._pieces[-1]:
             return True
-        return len(told) >= self._length > 0 and told.startswith("".join(self._pieces))
+        readings = ("".join(self._pieces), _as_told_again(self._pieces))
+        return self._length > 0 and told.startswith(readings)
 
     @property
     def _says_nothing(self) -> bool:
