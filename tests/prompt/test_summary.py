@@ -83,6 +83,12 @@ class TestFronts:
         found = fronts(line_of(*chat), len(chat), path_of(*chat))
         assert list(latest_fronts(line_of(*chat), path.messages, path.hashes.__getitem__)) == found[::-1]
 
+    def test_the_latest_first_all_fronts_are_told_but_that_before_the_first_question(self):
+        chat = [user("q0"), says("a0"), user("q1"), says("a1"), user("q2")]
+        path = request(*chat).path
+        found = latest_fronts(line_of(*chat), path.messages, path.hashes.__getitem__)
+        assert list(found) == [Front(path.hashes[3], 4, 4), Front(path.hashes[1], 2, 2)]
+
     @given(st.integers(1, 12), st.integers(1, 6))
     def test_the_cut_of_a_trim_always_ends_a_front(self, turns, most):
         chat = [each for at in range(turns) for each in (user(f"q{at}"), says(f"a{at}"))]
