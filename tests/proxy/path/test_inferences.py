@@ -123,7 +123,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody(
 
     def slow(path: str) -> tuple[int, int]:
         looks.append(path)
-        time.sleep(0.5)
+        time.sleep(1.5)
         return known(path)
 
     monkeypatch.setattr("sidecar.background.store_room._room", slow)
@@ -131,12 +131,12 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody(
     pages = [asyncio.ensure_future(samples(sidecar, "sidecar_store_bytes")) for _ in range(3)]
     began = time.monotonic()
     assert (await sidecar.ask("hi", id="a")).status == 200
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 1.2
     assert [str(value) for page in pages for _, value in await page] == ["nan"] * 3
     assert len(looks) == 1
-    await asyncio.sleep(0.5)
-    ((_, taken),) = await samples(sidecar, "sidecar_store_bytes")
-    assert taken > 0
+    async with asyncio.timeout(10):
+        while not [value for _, value in await samples(sidecar, "sidecar_store_bytes") if value > 0]:
+            await asyncio.sleep(0.1)
     said = [each.getMessage() for each in caplog.records if "room" in each.getMessage()]
     assert said == ["the room of the store is not known", "the room of the store is known"]
 
