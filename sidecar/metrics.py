@@ -44,6 +44,10 @@ class Inferences(NamedTuple):
     cached_tokens: Observer
 
 
+def _is_never(_model: str) -> bool:
+    return False
+
+
 def forget_worker(pid: int) -> None:
     """A worker has ended: its counters stay in the sums, its gauges do not."""
     mark_process_dead(pid)  # type: ignore[no-untyped-call] # the library's own has no types
@@ -169,17 +173,20 @@ class Metrics:
             "gen_ai_token_type",
         )
         self._inferences: dict[str, Inferences] = {}
+        #: Has an upstream named this model itself? Set by whoever knows.
+        self.is_listed: Callable[[str], bool] = _is_never
 
     def inferences(self, model: str | None, *, is_known: bool) -> Inferences:
         """The histograms for a model; `is_known`: an upstream has answered under that name.
 
-        Only such a name gets series of its own, and only the first ones: any client can make names up.
+        Only such a name that the upstream lists itself gets series of its own, and only the first ones: any
+        client can make names up, and there are upstreams that repeat them.
         """
         found = self._inferences.get(model or OTHER)
         if found is not None:
             return found
         has_room = model and len(model) <= _MAX_MODEL_NAME and len(self._inferences) < _MAX_MODELS
-        name = model if model and is_known and has_room else OTHER
+        name = model if model and is_known and has_room and self.is_listed(model) else OTHER
         if name not in self._inferences:
             labels = (OPERATION, PROVIDER, name)
             self._inferences[name] = Inferences(

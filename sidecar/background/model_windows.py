@@ -22,7 +22,7 @@ from sidecar.background.known_windows import KnownWindows
 from sidecar.background.tasks import Spawn
 from sidecar.conversation.message import encode
 from sidecar.errors import SidecarError
-from sidecar.prompt.model_lists import ANY, Window, shown, windows
+from sidecar.prompt.model_lists import ANY, Window, names, shown, windows
 from sidecar.settings import ModelTrim, Settings
 from sidecar.upstream.target import Target
 
@@ -50,6 +50,7 @@ class ModelWindows:
         self._target = target
         self._spawn = spawn
         self._known = KnownWindows()
+        self._names: frozenset[str] = frozenset()
         self._asking: asyncio.Task[None] | None = None
 
     def rule(self, model: str | None) -> ModelTrim | None:
@@ -124,6 +125,10 @@ class ModelWindows:
         )
         self._asking = self._spawn(self._ask(model or "", credential, sent))
 
+    def lists(self, model: str) -> bool:
+        """Has the upstream named this model itself, in the newest of its lists?"""
+        return model in self._names
+
     def stop(self) -> None:
         """The process ends: nobody needs the answer any more."""
         if self._asking is not None:
@@ -136,7 +141,8 @@ class ModelWindows:
         self._known.hold(credential, found)
 
     async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, Window]:
-        found = windows(await self._get("/v1/models", headers))
+        listed = await self._get("/v1/models", headers)
+        found, self._names = windows(listed), names(listed) or self._names
         for path in _OTHER_LISTS:
             if found:
                 break

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["ANY", "SMALLEST_WINDOW", "Window", "shown", "windows"]
+__all__ = ["ANY", "SMALLEST_WINDOW", "Window", "names", "shown", "windows"]
 
 #: Tokens. No model that chats has a smaller window.
 SMALLEST_WINDOW = 256
@@ -66,6 +66,14 @@ def windows(body: bytes, *, running: bool = False) -> dict[str, Window]:
         if len(entries) == 1 and isinstance(entries[0], dict) and (only := _loaded(entries[0])):
             found[ANY] = Window(only, by_engine=True)
     return found
+
+
+def names(body: bytes) -> frozenset[str]:
+    """The names in a list of models, whatever else is said of them."""
+    data = _object(body)
+    lists = [entries for key in ("data", "models") if isinstance(entries := data.get(key), list)]
+    told = [entry for entries in lists for entry in entries[:_MAX_MODELS] if isinstance(entry, dict)]
+    return frozenset(name for entry in told for name in _names(entry))
 
 
 def shown(body: bytes) -> int | None:

@@ -128,6 +128,7 @@ class Background:
         self.store_health = StoreHealth(store, metrics, spawn)
         report = self.store_health.report
         self.windows = ModelWindows(settings, targets.default, spawn)
+        metrics.is_listed = self.windows.lists
         self.calibration = TokenCalibration(store, metrics, spawn, report)
         self.forms = LearnedForms()
         self.shared_forms = SharedForms(store, self.forms, spawn, report)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.prompt.model_lists import ANY, shown, windows
+from sidecar.prompt.model_lists import ANY, names, shown, windows
 
 VLLM = {
     "object": "list",
@@ -137,3 +137,13 @@ def test_ollama_shows_what_is_set_and_not_what_the_model_was_trained_with():
     assert shown(json.dumps({"parameters": "temperature 1", **info}).encode()) is None
     assert shown(json.dumps({"parameters": "num_ctx 16"}).encode()) is None
     assert shown(json.dumps(info).encode()) is None
+
+
+def test_the_names_in_a_list_are_told_whatever_else_is():
+    body = {
+        "data": [{"id": "a"}, {"id": "b", "max_model_len": 4096}, 7],
+        "models": [{"name": "c:latest"}],
+        "n": 1,
+    }
+    assert names(json.dumps(body).encode()) == {"a", "b", "c", "c:latest"}
+    assert names(b"[") == names(b'{"data": 7}') == frozenset()

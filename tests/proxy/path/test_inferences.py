@@ -13,15 +13,25 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.background import store_room
-from tests.proxy.client import Sidecar
+from sidecar.background.model_windows import ModelWindows
+from tests.proxy.client import Sidecar, eventually
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import DONE, Upstream, cuts, event, says, sends, streams
+from tests.proxy.mock_upstream import DONE, Exchange, Upstream, cuts, event, says, sends, streams
 
 USAGE = {"prompt_tokens": 90, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 40}}
 DURATION = "gen_ai_client_operation_duration_seconds"
 FIRST = "gen_ai_client_operation_time_to_first_chunk_seconds"
 TOKENS = "gen_ai_client_token_usage"
 COMMON = {"gen_ai_operation_name": "chat", "gen_ai_provider_name": "openai"}
+
+
+LISTED = frozenset(("big", "m", "x" * 150, *(f"model-{at}" for at in range(60))))
+
+
+@pytest.fixture
+def listed(monkeypatch: pytest.MonkeyPatch):
+    """The upstream has listed these models."""
+    monkeypatch.setattr(ModelWindows, "lists", lambda _self, model: model in LISTED)
 
 
 async def samples(sidecar: Sidecar, name: str) -> list[tuple[dict[str, str], float]]:
@@ -40,7 +50,7 @@ async def samples(sidecar: Sidecar, name: str) -> list[tuple[dict[str, str], flo
     ]
 
 
-async def test_a_stream_is_counted_with_its_times_and_tokens(sidecar: Sidecar, upstream: Upstream):
+async def test_a_stream_is_counted_with_its_times_and_tokens(listed, sidecar: Sidecar, upstream: Upstream):
     upstream.will(streams(0.05, event({"content": "hi"}, finish="stop", usage=USAGE), 0.05, DONE))
     await sidecar.ask("hi", id="a", stream=True, model="big")
     assert await samples(sidecar, f"{DURATION}_count") == [
@@ -61,7 +71,7 @@ async def test_what_was_not_reported_is_not_counted(sidecar: Sidecar):
 
 
 async def test_failures_are_told_by_their_kind_and_never_by_an_upstreams_word(
-    sidecar: Sidecar, upstream: Upstream
+    listed, sidecar: Sidecar, upstream: Upstream
 ):
     odd = json.dumps({"error": {"code": "some-code-of-theirs"}}).encode()
     upstream.will(sends(odd, status=429), sends(odd, status=418), *[cuts()] * 3, says("ok"))
@@ -82,7 +92,7 @@ async def test_what_never_went_upstream_is_none_of_it(sidecar: Sidecar):
     assert await samples(sidecar, f"{DURATION}_count") == []
 
 
-async def test_only_so_many_models_have_series_of_their_own(sidecar: Sidecar):
+async def test_only_so_many_models_have_series_of_their_own(listed, sidecar: Sidecar):
     for at in range(60):
         await sidecar.ask("hi", model=f"model-{at}", headers={"X-Sidecar-History": "off"})
     await sidecar.ask("hi", model="x" * 150, headers={"X-Sidecar-History": "off"})
@@ -97,6 +107,24 @@ async def test_a_name_that_no_upstream_answered_to_has_no_series(sidecar: Sideca
     await sidecar.ask("hi", id="b", model="")
     counted = await samples(sidecar, f"{DURATION}_count")
     assert {each["gen_ai_request_model"] for each, _ in counted} == {"_OTHER"}
+
+
+async def test_nor_has_one_that_the_upstream_repeats_and_does_not_list(start: Start, upstream: Upstream):
+    async def answer(exchange: Exchange) -> None:
+        if exchange.request.method == "GET":
+            await sends(b'{"data": [{"id": "real"}]}')(exchange)
+        else:
+            await says(model=exchange.request.json["model"])(exchange)
+
+    upstream.otherwise = answer
+    sidecar = await start(trim={"window_refresh": 60})
+    await sidecar.ask("hi", id="a", model="what somebody wrote")
+    await eventually(lambda: [each for each in upstream.requests if each.target == "/v1/models"])
+    for model in ("real", "what somebody wrote"):
+        await sidecar.ask("hi", id="a", model=model)
+    counted = await samples(sidecar, f"{DURATION}_count")
+    assert {each["gen_ai_request_model"]: value for each, value in counted} == {"real": 1, "_OTHER": 2}
+    assert b"somebody wrote" not in (await sidecar.send("GET", "/-/metrics")).body
 
 
 async def test_the_room_of_the_store_is_told(sidecar: Sidecar, tmp_path: Path):
