@@ -138,12 +138,12 @@ def _load(arguments: dict[str, str | None]) -> Settings:
 
 def _serve(arguments: dict[str, str | None]) -> int:
     settings = _load(arguments)
-    with metrics_folder(settings.workers):
+    with metrics_folder(settings.workers) as folder:
         # Imported here: the other commands need no web server, mistakes in the settings show at once, and
         # the folder has to be there before.
         from sidecar.server.serve import serve
 
-        return serve(settings, origins(arguments))
+        return serve(settings, origins(arguments), folder)
 
 
 def _check_config(arguments: dict[str, str | None]) -> int:

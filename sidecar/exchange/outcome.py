@@ -26,6 +26,7 @@ __all__ = [
     "UNREAD",
     "UPSTREAM_BROKE_OFF",
     "Answered",
+    "Arriving",
     "Progress",
     "Trace",
     "Tracked",
@@ -71,13 +72,29 @@ class Tracked(msgspec.Struct):
     trace: Trace | None = None
 
 
-class Progress(msgspec.Struct):
+class Arriving(Protocol):
+    """A response that comes in."""
+
+    @property
+    def received(self) -> int:
+        """Bytes of its body that have come."""
+        ...
+
+    @property
+    def is_over(self) -> bool:
+        """Has all of it come, and been read?"""
+        ...
+
+
+class Progress(msgspec.Struct, eq=False):
     """What is known by now. `when`: its arrival, in Unix milliseconds; `random`: 4 bytes for its id."""
 
     when: int
     arrived: float
     random: bytes
     tracked: Tracked | None = None
+    #: It stands in line behind another that goes on in the same thread.
+    is_in_line: bool = False
     #: Its body has come; it is on its way upstream; the head of the answer came; a first piece went on.
     received: float = 0.0
     sent: float = 0.0
@@ -95,6 +112,7 @@ class Progress(msgspec.Struct):
     target: str = "default"
     status: int | None = None
     streamed: bool = False
+    answer: Arriving | None = None
     error: str | None = None
     #: The upstream refused what was asked, for its form or its length; it did not fail.
     is_refused: bool = False

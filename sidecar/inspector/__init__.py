@@ -3,6 +3,8 @@
 shown              how times, counts and texts of others are shown
 door               where it is, and the token without which it is nowhere
 exchange_line      one exchange in a line
+live               the requests that are being answered
+other_workers      the same of the other workers
 conversation_list  the conversations used last
 tree_shape         the path to a message, and what branches off it
 message_view       one message as people read it

@@ -23,12 +23,13 @@ PLACE = "/-/inspect"
 
 class Door:
     """The token of this start, and, once that is known, the port. `origins`: where the settings of this start
-    come from, by their names."""
+    come from, by their names; `workers`: the paths at which all workers tell each other what they do."""
 
     def __init__(self, origins: Mapping[str, str] | None = None) -> None:
         self.origins = origins or {}
         self.token = secrets.token_urlsafe(32)
         self.port = 0
+        self.workers: tuple[str, ...] = ()
 
     def opened(self, port: int) -> None:
         """It is served at this port."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +21,10 @@ from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
 from sidecar.inspector.conversation_list import before_of
 from sidecar.inspector.door import PLACE, Door
-from sidecar.inspector.render import as_html, as_json, style_sheet
-from sidecar.inspector.responses import response
+from sidecar.inspector.live import Told, live_page_of, told_of
+from sidecar.inspector.other_workers import ask
+from sidecar.inspector.render import as_html, as_json, asset
+from sidecar.inspector.responses import LIVE_CSP, response
 from sidecar.inspector.search import search
 from sidecar.inspector.settings_page import settings_page_of
 from sidecar.inspector.whole import delete, exported
@@ -38,10 +41,16 @@ _AT_A_TIME = 2
 class Inspector:
     """Answers what is asked below `/-/inspect`."""
 
-    def __init__(self, services: Services, door: Door) -> None:
+    def __init__(self, services: Services, door: Door, others: Sequence[str] = ()) -> None:
+        """`others`: where the other workers tell what they do."""
         self._services = services
         self._door = door
+        self._others = others
         self._making = asyncio.Semaphore(_AT_A_TIME)
+
+    def told(self) -> Told:
+        """What this worker is answering."""
+        return told_of(self._services.requests.under_way)
 
     @staticmethod
     def is_asked(request: web.BaseRequest) -> bool:
@@ -83,10 +92,12 @@ class Inspector:
             case [""] | ["c", _] if not request.rel_url.raw_path.endswith("/"):
                 return _redirect_below(request)
             case [""]:
-                page = await reading.conversation_list_page(store, before_of(query.get("before", "")))
-                return await _shown(request, "conversations.html", root, page)
-            case ["inspector.css"]:
-                return response(style_sheet(), "text/css")
+                return await self._list(request, root)
+            case ["inspector.css" | "inspector.js" as name]:
+                return response(asset(name), "text/css" if name.endswith("css") else "text/javascript")
+            case ["live"]:
+                page = live_page_of([self.told(), *await ask(self._others)])
+                return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
                 page = await search(store, query.get("q", ""), before_of(query.get("before", "")))
                 return await _shown(request, "search.html", root, page)
@@ -101,6 +112,19 @@ class Inspector:
                 return await self._of_conversation(request, id, rest, root)
             case _:
                 raise NotFound("there is no such page")
+
+    async def _list(self, request: web.BaseRequest, root: str) -> web.Response:
+        """The list; whoever looks again is told in a word where it is as it was."""
+        store, before = self._services.store, before_of(request.query.get("before", ""))
+        # First, so that what changes meanwhile is seen the next time.
+        tag = await reading.list_tag(store)
+        if before is None and request.headers.get("If-None-Match") == tag:
+            return response(b"", status=304, headers={"ETag": tag})
+        page = await reading.conversation_list_page(store, before)
+        shown = await _shown(request, "conversations.html", root, page)
+        if page.is_first:
+            shown.headers["ETag"] = tag
+        return shown
 
     async def _of_conversation(
         self, request: web.BaseRequest, id: str, rest: list[str], root: str
@@ -161,10 +185,12 @@ async def _shown(request: web.BaseRequest, template: str, root: str, page: Any, 
     is_json = _wants_json(request)
     make = partial(as_json, page) if is_json else partial(as_html, template, root, page=page, **more)
     body = await asyncio.to_thread(make)
+    is_live = template == "live.html" or getattr(page, "is_first", False)
     if id := getattr(page, "conversation", getattr(page, "id", None)):
         about = {"conversation": id, "page": template.removesuffix(".html"), "by": request.remote}
         log.info("looked at", extra=about)
-    return response(body, "application/json" if is_json else "text/html")
+    kind = "application/json" if is_json else "text/html"
+    return response(body, kind, headers={"Content-Security-Policy": LIVE_CSP} if is_live else None)
 
 
 def _name(text: str) -> bytes:

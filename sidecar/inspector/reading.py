@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from functools import partial
+from hashlib import sha256
 
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import Exchange, exchange_id
@@ -22,7 +23,7 @@ from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.tree_shape import Shape
 from sidecar.store import Store
 
-__all__ = ["conversation_list_page", "conversation_page", "exchange_page", "message_page"]
+__all__ = ["conversation_list_page", "conversation_page", "exchange_page", "list_tag", "message_page"]
 
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
@@ -34,6 +35,14 @@ async def conversation_list_page(store: Store, before: tuple[float, str] | None)
     """The conversations used last, or those before that place."""
     found = await store.overviews(limit=conversation_list.PAGE, before=before)
     return await asyncio.to_thread(list_of, found, before)
+
+
+async def list_tag(store: Store) -> str:
+    """What becomes another one when something is used, begun or deleted, as an `ETag`."""
+    found = await store.overviews(limit=1)
+    newest = found.conversations[0] if found.conversations else None
+    about = (newest.id, newest.updated_at, newest.exchanges) if newest else ()
+    return f'"{sha256(repr((found.total, *about)).encode()).hexdigest()[:32]}"'
 
 
 async def conversation_page(

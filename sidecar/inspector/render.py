@@ -16,7 +16,7 @@ from sidecar.printable import in_json
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["as_html", "as_json", "style_sheet"]
+__all__ = ["as_html", "as_json", "asset"]
 
 
 def as_html(template: str, root: str, **values: Any) -> bytes:
@@ -31,9 +31,9 @@ def as_json(value: Any) -> bytes:
 
 
 @cache
-def style_sheet() -> bytes:
-    """The one style sheet."""
-    return files("sidecar.inspector").joinpath("static/inspector.css").read_bytes()
+def asset(name: str) -> bytes:
+    """The one style sheet, or the one script."""
+    return files("sidecar.inspector").joinpath(f"static/{name}").read_bytes()
 
 
 @cache

@@ -1,19 +1,22 @@
 """What every response of the inspector carries, whatever it says.
 
-Rule: a page runs no script, loads nothing from elsewhere, is in nobody's frame, is kept by nobody, and tells
-no site where its visitor came from, for the address holds the token.
+Rule: a page runs no script but ours, and that only where it is live; it loads nothing from elsewhere, is in
+nobody's frame, is kept by nobody, and tells no site where its visitor came from, for the address holds the
+token.
 """
 
 from __future__ import annotations
 
 from aiohttp import web
 
-__all__ = ["CSP", "response"]
+__all__ = ["CSP", "LIVE_CSP", "response"]
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none';"
     " base-uri 'none'"
 )
+#: Of a page that is live: it may run our script, which asks for the page again.
+LIVE_CSP = CSP + "; script-src 'self'; connect-src 'self'"
 _ALWAYS = {
     "Content-Security-Policy": CSP,
     "Referrer-Policy": "no-referrer",

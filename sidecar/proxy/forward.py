@@ -58,6 +58,7 @@ async def send_once(
     upstream = await target.send("POST", path, composed.headers, composed.body)
     progress.head, progress.status = time.monotonic(), upstream.status
     progress.streamed = upstream.content_type == "text/event-stream"
+    progress.answer = upstream
     return upstream
 
 
@@ -93,7 +94,7 @@ async def _begun(
 ) -> tuple[UpstreamResponse, UpstreamRequest]:
     """The upstream has begun to answer this: note what is known of that."""
     progress.target = (composed.target or services.targets.default).name
-    progress.status = upstream.status
+    progress.status, progress.answer = upstream.status, upstream
     progress.streamed = upstream.content_type == "text/event-stream"
     progress.prompt = prompt = composed.prompt
     progress.silent_cut = foreseen(services, call, prompt)

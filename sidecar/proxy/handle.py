@@ -45,6 +45,7 @@ async def handle(
 ) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     progress = Progress(int(time.time() * 1000), time.monotonic(), token(4), tracked)
+    services.requests.under_way.add(progress)
     try:
         with observed(services, request) as sample, services.requests.bodies.hold() as held:
             progress.call = call = await receive(services, dialect, request, held, progress)
@@ -71,6 +72,7 @@ async def handle(
         progress.error = CLIENT_LEFT
         raise
     finally:
+        services.requests.under_way.discard(progress)
         if not progress.is_recorded:
             finish(services, progress)
 
@@ -115,11 +117,13 @@ async def _in_line(
         return await _answer(services, call, plan, request, progress, sample)
     async with AsyncExitStack() as line:
         held: set[str] = set()
+        progress.is_in_line = True
         while name is not None and name not in held:
             await line.enter_async_context(services.requests.append_locks.hold(name))
             held.add(name)
             plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
             name = _in_line_for(call, plan)
+        progress.is_in_line = False
         return await _answer(services, call, plan, request, progress, sample)
 
 

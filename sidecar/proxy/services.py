@@ -24,6 +24,7 @@ from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.tree import LongMessages
 from sidecar.doctor import RequestSamples
 from sidecar.exchange.needs import Rules
+from sidecar.exchange.outcome import Progress
 from sidecar.metrics import Metrics
 from sidecar.prompt.rebuild import Restore
 from sidecar.proxy.append_lock import AppendLocks
@@ -95,6 +96,8 @@ class Requests:
         self.append_locks = AppendLocks(settings.history.append_wait, store)
         self.running = RunningRequests()
         self.open = OpenRequests()
+        #: What is known of the chat requests that are being answered, for whoever looks on.
+        self.under_way: set[Progress] = set()
         self.cache = RequestCache(_REQUEST_CACHE_SIZE)
         self.long_messages = LongMessages()
         self.recall = RecallCache(_RECALL_CACHE_SIZE)

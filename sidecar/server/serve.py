@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -54,22 +54,23 @@ _OPEN: dict[str, _Answer] = {"/-/live": health.live, "/-/ready": health.ready}
 _ADMIN: dict[str, _Answer] = {"/-/metrics": health.metrics, "/-/doctor": health.doctor}
 
 
-def serve(settings: Settings, origins: Mapping[str, str]) -> int:
+def serve(settings: Settings, origins: Mapping[str, str], folder: str | None = None) -> int:
     """Serve until told to stop; returns the exit code. Raises `SidecarError` if it cannot start.
 
-    `origins`: where the settings come from, by their names.
+    `origins`: where the settings come from, by their names. `folder`: what workers share lies there.
     """
     _take_all_files()
     give_back_large_blocks()
     door = Door(origins)
     if settings.workers > 1:
-        return _serve_by_many(settings, door)
+        return _serve_by_many(settings, door, folder)
     _run(_serve(settings, door, ready=lambda address: _tell(settings, address, door), say=_say))
     return 0
 
 
-def _serve_by_many(settings: Settings, door: Door) -> int:
-    worker_sockets = listening(settings)
+def _serve_by_many(settings: Settings, door: Door, folder: str | None) -> int:
+    worker_sockets = listening(settings, folder if is_served(settings) else None)
+    door.workers = tuple(each.getsockname() for sockets in worker_sockets for each in sockets.inside)
     first = worker_sockets[0]
     address = _address(settings, first.clients[0].getsockname()[1])
     if first.admin:
@@ -153,7 +154,10 @@ async def running(
         stack.push_async_callback(_end, server, services)
         if settings.admin.listen:
             door = door or Door()
-            pages = runner(_handler(services, _answering_admin(services, door)), settings)
+            inside = sockets.inside if sockets else []
+            pages = runner(
+                _handler(services, await _answering_admin(services, door, inside, stack)), settings
+            )
             await pages.setup()
             stack.push_async_callback(pages.cleanup)
             await _listen(pages, settings.admin.listen, "admin.listen", sockets and sockets.admin)
@@ -324,14 +328,20 @@ async def _answer_other(services: Services, request: web.BaseRequest) -> web.Str
     return await passthrough(services, request)
 
 
-def _answering_admin(services: Services, door: Door) -> _Answer:
+async def _answering_admin(
+    services: Services, door: Door, inside: Sequence[socket.socket], stack: AsyncExitStack
+) -> _Answer:
     """What answers at the address of `admin.listen`, from where nothing goes upstream."""
     inspector = None
     if is_served(services.settings):
         # Imported here: without such an address nobody needs it.
+        from sidecar.inspector.other_workers import telling
         from sidecar.inspector.pages import Inspector
 
-        inspector = Inspector(services, door)
+        others = [each for each in door.workers if each not in {one.getsockname() for one in inside}]
+        inspector = Inspector(services, door, others)
+        for each in inside:
+            await stack.enter_async_context(telling(each, inspector.told))
 
     async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
         if inspector is not None and inspector.is_asked(request):

@@ -17,24 +17,42 @@ BACKLOG = 4096
 
 
 class Sockets(NamedTuple):
-    """The sockets of one worker, one for each address of `listen` and of `admin.listen`."""
+    """The sockets of one worker, one for each address of `listen` and of `admin.listen`; `inside`: the one at
+    which it tells the other workers what it is doing, if there is a page that shows it."""
 
     clients: list[socket.socket]
     admin: list[socket.socket]
+    inside: list[socket.socket]
 
     def close(self) -> None:
         """In a process that does not serve on them."""
-        for each in (*self.clients, *self.admin):
+        for each in (*self.clients, *self.admin, *self.inside):
             each.close()
 
 
-def listening(settings: Settings) -> list[Sockets]:
-    """For each worker its sockets. Raises `SidecarError`."""
+def listening(settings: Settings, folder: str | None = None) -> list[Sockets]:
+    """For each worker its sockets; those inside lie in `folder`. Raises `SidecarError`."""
     clients = _shared(settings.listen, "listen", settings.workers)
     admin: list[list[socket.socket]] = [[] for _ in clients]
     if settings.admin.listen:
         admin = _shared(settings.admin.listen, "admin.listen", settings.workers)
-    return [Sockets(*each) for each in zip(clients, admin, strict=True)]
+    inside = _inside(folder, settings.workers) if folder is not None else [[] for _ in clients]
+    return [Sockets(*each) for each in zip(clients, admin, inside, strict=True)]
+
+
+def _inside(folder: str, workers: int) -> list[list[socket.socket]]:
+    """A socket for each worker, for this user alone; none where the path is too long for one."""
+    made: list[socket.socket] = []
+    try:
+        for number in range(workers):
+            made.append(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            made[-1].bind(f"{folder}/worker-{number}")
+            made[-1].listen()
+    except OSError:
+        for each in made:
+            each.close()
+        return [[] for _ in range(workers)]
+    return [[each] for each in made]
 
 
 def _shared(listen: str, name: str, workers: int) -> list[list[socket.socket]]:

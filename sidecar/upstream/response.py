@@ -44,6 +44,11 @@ class UpstreamResponse:
         """Has all of it come, and been read?"""
         return not self.head and self._response.content.at_eof()
 
+    @property
+    def received(self) -> int:
+        """Bytes of its body that have come, unpacked if the connection packs them."""
+        return self._response.content.total_bytes
+
     def peek_nowait(self) -> None:
         """Read ahead what is there without waiting."""
         content = self._response.content

@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from sidecar.inspector.door import Door, is_served
-from sidecar.inspector.responses import CSP
+from sidecar.inspector.responses import CSP, LIVE_CSP
 from sidecar.settings import Settings
 from tests.inspector.conftest import Visitor
 from tests.proxy.process import clean_environment, serving
@@ -19,6 +19,8 @@ from tests.proxy.process import clean_environment, serving
 PATHS = (
     "",
     "inspector.css",
+    "inspector.js",
+    "live",
     "?before=1~x",
     "?format=json",
     "no/such/page",
@@ -29,7 +31,8 @@ PATHS = (
 
 
 def assert_careful(page):
-    assert page.headers["Content-Security-Policy"] == CSP
+    is_live = "<script" in page.text or page.text.startswith(('{"total"', "// Keeps"))
+    assert page.headers["Content-Security-Policy"] in (CSP, LIVE_CSP)[: 1 + is_live]
     assert page.headers["Referrer-Policy"] == "no-referrer"
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert page.headers["Cache-Control"] == "no-store"
@@ -42,6 +45,10 @@ def test_a_page_may_run_no_script_and_load_nothing_from_elsewhere():
     assert not {"script-src", "connect-src", "frame-src"} & set(told)
     assert "unsafe" not in CSP
     assert "http" not in CSP
+
+
+def test_one_that_is_live_may_run_our_script_and_ask_us_and_nothing_else():
+    assert LIVE_CSP.removeprefix(CSP) == "; script-src 'self'; connect-src 'self'"
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -19,6 +19,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.conversation_page import page_of, window_of
 from sidecar.inspector.exchange_page import exchange_page_of, groups_of
+from sidecar.inspector.live import OpenRequest, Told, live_page_of
 from sidecar.inspector.message_page import message_page_of
 from sidecar.inspector.render import as_html, as_json
 from sidecar.inspector.search import Hit, SearchPage
@@ -61,6 +62,7 @@ _TAGS = frozenset(
         *("p", "div", "table", "thead", "tbody", "tr", "th", "td", "time", "aside", "section", "ol", "li"),
         *("article", "footer", "details", "summary", "pre", "figure", "figcaption", "img", "dl", "dt", "dd"),
         *("strong", "form", "label", "input", "button", "code"),
+        "script",
     )
 )
 
@@ -74,9 +76,13 @@ class Reader(HTMLParser):
         self.names: set[str] = set()
         self.links: list[str] = []
         self.images: list[str] = []
+        self.scripts: list[dict[str, str | None]] = []
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        if tag == "script":
+            self.scripts.append(dict(attrs))
+            return
         for name, value in attrs:
             self.names.add(name)
             if name in ("href", "action"):
@@ -89,6 +95,9 @@ def assert_harmless(page: bytes):
     reader = Reader()
     reader.feed(page.decode())
     assert reader.tags <= _TAGS
+    for script in reader.scripts:
+        assert set(script) == {"src", "defer"}
+        assert re.fullmatch(r"(\.\./|\./)+inspector\.js", script["src"] or "")
     assert not {name for name in reader.names if name.startswith("on") or name in ("style", "srcdoc")}
     for link in reader.links:
         assert re.fullmatch(r"data:,|#[\w-]*|\?[\w=&.~%-]*|(\.\./|\./)*[\w./~%-]*(\?[\w=&.~%-]*)?", link), (
@@ -163,6 +172,10 @@ def pages(text):
         told(text, 500), (told(text),), 9, 3, 1, 1.0, f"1.0~{encoded}", (Hit(row, "00", told(text)),)
     )
     yield "search.html", root, found
+    asked = OpenRequest(
+        encoded, told(text), False, told(text), told(text), told(text), 1.0, *(1,) * 4, "-", 1
+    )
+    yield "live.html", root, live_page_of([Told(3, (asked,)), None])
     shown = told(text)
     setting = SettingRow(shown, shown, shown, shown, shown, False)
     yield "settings.html", root, SettingsPage((setting,))
@@ -170,6 +183,10 @@ def pages(text):
         groups = groups_of(each, stems)
         summary = Summary(b"s", text, text, 1.0)
         yield "exchange.html", root, exchange_page_of(each, done, stems, groups, nodes, summary)
+
+
+#: There is no other, and nothing stands in it.
+_OUR_SCRIPT = '<script src="{{ root }}inspector.js" defer></script>'
 
 
 def test_there_are_two_hundred_of_them():
@@ -180,7 +197,7 @@ def test_there_are_two_hundred_of_them():
 def test_whatever_others_write_is_text(vector):
     for text in PAYLOADS[vector * len(_SETTINGS) : (vector + 1) * len(_SETTINGS)]:
         for template, root, page in pages(text):
-            assert_harmless(as_html(template, root, page=page))
+            assert_harmless(as_html(template, root, page=page, every=None))
             assert set(json.loads(as_json(page))) == set(page.__struct_fields__)
         assert_harmless(as_html("error.html", "./", error=StoreUnavailable(text)))
 
@@ -197,12 +214,14 @@ def test_no_template_marks_a_text_as_safe_or_holds_a_script():
     files = [*(ROOM / "templates").glob("*.html")]
     assert len(files) >= 6
     for file in files:
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8").replace(_OUR_SCRIPT, "")
         assert not re.search(
             r"\|\s*safe\b|Markup|autoescape|<script|<style|\bstyle=|\bon\w+=|javascript:", text
         )
         assert not re.search(r"https?://", text)
     for file in ROOM.rglob("*.py"):
         assert not re.search(r"\bMarkup\b|autoescape=False|mark_safe", file.read_text("utf-8"))
+    script = (ROOM / "static" / "inspector.js").read_text("utf-8")
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function|https?:", script)
     css = (ROOM / "static" / "inspector.css").read_text("utf-8")
     assert not re.search(r"url\(|@import|expression", css)
