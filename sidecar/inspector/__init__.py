@@ -11,6 +11,7 @@ message_view       one message as people read it
 conversation_page  one conversation, a window of one path at a time
 message_page       one message, whole
 exchange_page      what the client sent, what the upstream got, and why
+query              what is looked for
 search             what was said, looked for as long as a page may take
 whole              a conversation taken away, or deleted
 settings_page      the settings, and where each value comes from

@@ -11,6 +11,7 @@ import msgspec
 
 from sidecar import __version__
 from sidecar.inspector import shown
+from sidecar.inspector.query import FILTERS
 from sidecar.printable import in_json
 
 if TYPE_CHECKING:
@@ -56,4 +57,5 @@ def _environment() -> Environment:
         "size": shown.size,
         "part": lambda text: quote(text, safe=""),
     }
+    made.globals["filters"] = FILTERS
     return made

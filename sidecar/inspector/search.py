@@ -17,24 +17,19 @@ from sidecar.conversation.overview import Overview, Overviews
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import ConversationRow, list_of
+from sidecar.inspector.query import Query, holds, of_exchanges, passes, query_of
 from sidecar.inspector.shown import told
 from sidecar.store import Store
 
-__all__ = ["Hit", "Query", "SearchPage", "query_of", "search"]
+__all__ = ["Hit", "SearchPage", "search"]
 
 _SECONDS = 1.0
 _HITS, _PAGE, _CHUNK = 50, 50, 200
 #: Bytes of a message that is looked through, and of a chunk of messages.
 _LARGE, _ROOM = 1 << 20, 8 << 20
+#: Exchanges of one conversation that are looked at.
+_EXCHANGES = 2000
 _AROUND = 60
-
-
-class Query(msgspec.Struct, frozen=True):
-    """All of `words` (in one message, an id, or a key), and of `filters`, such as `has:error`."""
-
-    words: tuple[str, ...]
-    filters: tuple[str, ...]
-    unknown: tuple[str, ...]
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -47,45 +42,43 @@ class Hit(msgspec.Struct, frozen=True):
 
 class SearchPage(msgspec.Struct, frozen=True):
     """`looked`: how many conversations were looked through on this page, of `total`; `next`: where to go on;
-    `since`: as far back as that (Unix seconds)."""
+    `since`: as far back as that, `limit`: no further back than that (Unix seconds). `partly`: of how many the
+    newest exchanges alone were looked at."""
 
     query: str
     unknown: tuple[str, ...]
     total: int
     looked: int
     unreadable: int
+    partly: int
     since: float | None
+    limit: float | None
     next: str | None
     hits: tuple[Hit, ...]
 
 
-def query_of(text: str) -> Query:
-    """What is looked for."""
-    words, filters, unknown = [], [], []
-    for word in text[:500].casefold().split():
-        name, colon, value = word.partition(":")
-        if word in ("has:error", "has:branch") or (name == "model" and value):
-            filters.append(word)
-        elif colon and name in ("has", "model", "since", "user"):
-            unknown.append(word)
-        else:
-            words.append(word)
-    return Query(tuple(words), tuple(filters), tuple(unknown))
+class _InPart(Exception):
+    """It has more exchanges than are looked at."""
 
 
 async def search(store: Store, text: str, before: tuple[float, str] | None) -> SearchPage:
     """The conversations in which it is found, from this place of the list on."""
     query, end = query_of(text), time.monotonic() + _SECONDS
     hits: list[Hit] = []
-    looked, unreadable, at, is_over, total = 0, 0, before, False, 0
+    looked, unreadable, partly, at, is_over, total = 0, 0, 0, before, False, 0
     while not is_over and len(hits) < _HITS and time.monotonic() < end:
         found = await store.overviews(limit=_PAGE, before=at)
         total, is_over = found.total, len(found.conversations) < _PAGE
         for each in found.conversations:
+            if query.since is not None and each.updated_at < query.since:
+                is_over = True  # all that follow were used earlier
+                break
             try:
                 hit = await _look(store, query, each)
             except StoreUnavailable:  # what is damaged in one hides no other; how many are is said
                 unreadable, hit = unreadable + 1, None
+            except _InPart:
+                partly, hit = partly + 1, None
             hits += [hit] if hit is not None else []
             looked, at = looked + 1, (each.updated_at, each.id)
             if len(hits) >= _HITS or time.monotonic() > end:
@@ -97,14 +90,16 @@ async def search(store: Store, text: str, before: tuple[float, str] | None) -> S
         total=total,
         looked=looked,
         unreadable=unreadable,
+        partly=partly,
         since=at[0] if at else None,
+        limit=query.since,
         next=None if is_over or at is None else f"{at[0]!r}~{at[1]}",
         hits=tuple(hits),
     )
 
 
 async def _look(store: Store, query: Query, each: Overview) -> Hit | None:
-    if not all(_passes(each, rule) for rule in query.filters):
+    if not passes(query, each) or not await _has_exchanges(store, query, each):
         return None
     row = list_of(Overviews(1, (each,)), None).rows[0]
     name = f"{each.id} {each.key or ''}".casefold()
@@ -125,6 +120,19 @@ async def _look(store: Store, query: Query, each: Overview) -> Hit | None:
     return await _in(store, query, row, wanted)
 
 
+async def _has_exchanges(store: Store, query: Query, each: Overview) -> bool:
+    """Is all true of its exchanges that is asked for? Raises `_InPart` where that is not found out."""
+    rules = of_exchanges(query)
+    some = [each.last] if each.last is not None else []
+    for _ in range(_EXCHANGES // _CHUNK + 1):
+        for at in reversed(holds(rules, some)):
+            del rules[at]
+        if not rules or not some:
+            return not rules
+        some = await store.exchanges(each.tenant, each.id, limit=_CHUNK, before=some[-1].id)
+    raise _InPart
+
+
 async def _in(store: Store, query: Query, row: ConversationRow, wanted: list[bytes]) -> Hit | None:
     nodes = await store.messages(row.id, wanted)
     found = await asyncio.to_thread(_first, query.words, reversed(nodes))
@@ -142,12 +150,3 @@ def _first(words: tuple[str, ...], nodes: Iterable[Node]) -> tuple[str, str] | N
             at = max(0, folded.find(words[0]) - _AROUND)
             return node.id.hex(), ("…" if at else "") + told(text[at : at + 4 * _AROUND], 3 * _AROUND)
     return None
-
-
-def _passes(each: Overview, rule: str) -> bool:
-    if rule == "has:error":
-        return each.errors > 0
-    if rule == "has:branch":
-        return each.branches > 1
-    model = (each.last.detail.answered_by or each.last.model or "") if each.last else ""
-    return rule.removeprefix("model:") in model.casefold()

@@ -169,7 +169,7 @@ def pages(text):
     yield "message.html", root, message_page_of(encoded, stems[1], 2, nodes[second], 1)
     row = list_of(Overviews(1, (listed,)), None).rows[0]
     found = SearchPage(
-        told(text, 500), (told(text),), 9, 3, 1, 1.0, f"1.0~{encoded}", (Hit(row, "00", told(text)),)
+        told(text, 500), (told(text),), 9, 3, 1, 1, 1.0, 1.0, f"1.0~{encoded}", (Hit(row, "00", told(text)),)
     )
     yield "search.html", root, found
     asked = OpenRequest(

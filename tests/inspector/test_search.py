@@ -7,13 +7,15 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.records import Detail
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector import search as searching
-from sidecar.inspector.search import Query, query_of, search
+from sidecar.inspector.query import Query, query_of
+from sidecar.inspector.search import search
 from sidecar.store import MemoryStore
 from tests.inspector.conftest import Visitor
 from tests.proxy.mock_upstream import Upstream, says, sends
-from tests.store.trees import chat, exchange, question, talk, update
+from tests.store.trees import OTHER_TENANT, chat, exchange, question, talk, update
 
 
 @pytest.fixture
@@ -40,12 +42,17 @@ async def found(store, text, before=None):
         ("", Query((), (), ())),
         ("Deep  WATER has:error", Query(("deep", "water"), ("has:error",), ())),
         ("has:branch model:Qwen", Query((), ("has:branch", "model:qwen"), ())),
-        ("has:trim since:2026 user:ada", Query((), (), ("has:trim", "since:2026", "user:ada"))),
+        ("has:trim user:0aF3", Query((), ("has:trim", "user:0af3"), ())),
+        ("has:x since:x user:ada since:", Query((), (), ("has:x", "since:x", "user:ada", "since:"))),
+        ("since:1970-01-02", Query((), (), (), 86_400.0)),
+        ("since:1970", Query((), (), (), 0.0)),
+        ("since:1970-02 tenant:abcd", Query((), ("tenant:abcd",), (), 31 * 86_400.0)),
+        ("since:7d since:2h", Query((), (), (), 1e6 - 7200)),
         ("http://x 12:30", Query(("http://x", "12:30"), (), ())),
     ],
 )
 def test_what_is_asked_for_is_understood_or_said_to_be_unknown(text, expected):
-    assert query_of(text) == expected
+    assert query_of(text, now=1e6) == expected
 
 
 async def test_words_are_found_whatever_their_case(store):
@@ -81,6 +88,35 @@ async def test_filters_look_at_what_happened(store):
     assert await found(store, "has:branch") == []
     await store.record(update(talk("conv_b"), *chat("Another root.")))
     assert await found(store, "has:branch") == [("conv_b", "")]
+
+
+async def test_of_a_conversation_all_exchanges_count(store, monkeypatch):
+    ask = question("Of cats.")
+    cut = exchange("conv_b", ask, model="old-model", detail=Detail(dropped=3))
+    await store.record(update(talk("conv_b"), exchange=cut))
+    for _ in range(5):
+        await store.record(update(talk("conv_b"), exchange=exchange("conv_b", ask, model="new")))
+    assert await found(store, "has:trim") == [("conv_b", "")]
+    assert await found(store, "has:trim model:old cats") == [("conv_b", "Of cats.")]
+    assert await found(store, "model:new model:old") == [("conv_b", "")]
+    assert await found(store, "model:other") == []
+    monkeypatch.setattr(searching, "_EXCHANGES", 2)
+    monkeypatch.setattr(searching, "_CHUNK", 2)
+    page = await search(store, "model:old", None)
+    assert (page.hits, page.partly, page.looked) == ((), 1, 3)
+
+
+async def test_what_was_used_earlier_is_not_looked_at(store):
+    page = await search(store, "since:1970-01-01", None)
+    assert (page.looked, page.limit, page.next) == (3, 0.0, None)
+    page = await search(store, f"since:{2026}", None)
+    assert (page.looked, page.hits, page.next, page.total) == (0, (), None, 3)
+
+
+async def test_a_tenant_is_named_by_how_it_begins(store):
+    await store.record(update(talk("conv_d", tenant=OTHER_TENANT), question("Of dogs.", tenant=OTHER_TENANT)))
+    assert await found(store, f"user:{OTHER_TENANT.hex()[:8]}") == [("conv_d", "")]
+    assert await found(store, f"tenant:{OTHER_TENANT.hex()} cats") == []
 
 
 async def test_it_says_how_far_it_came_and_goes_on_from_there(store, monkeypatch):
@@ -140,4 +176,5 @@ async def test_the_page_leads_to_the_message(visitor: Visitor, upstream: Upstrea
     way = page.text.partition('<li><a href="')[2].partition('"')[0]
     assert (await visitor.get(way)).status == 200
     assert 'value="&lt;friend&gt;"' in (await visitor.get("search?q=<friend>")).text
-    assert "has:trim" in (await visitor.get("search?q=has:trim")).text
+    assert "Not known and left out: has:cats" in (await visitor.get("search?q=has:cats")).text
+    assert "Used after 2020-01-01 00:00:00" in (await visitor.get("search?q=since:2020")).text

@@ -1,0 +1,110 @@
+"""What is looked for: words, and what has to be true of a conversation beside them.
+
+Rule: what is asked for and not understood is said, and never taken for a word.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from sidecar.conversation.overview import Overview
+from sidecar.conversation.records import Exchange
+
+__all__ = ["FILTERS", "Query", "holds", "of_exchanges", "passes", "query_of"]
+
+#: As a person types them.
+FILTERS = "has:error, has:trim, has:branch, model:NAME, since:7d, since:2026-11-01, user:TENANT"
+_NAMES = frozenset(("has", "model", "since", "user", "tenant"))
+_AGO = re.compile(r"(\d{1,6})([mhdw])")
+_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_TENANT = re.compile(r"[0-9a-f]{4,32}")
+
+
+class Query(msgspec.Struct, frozen=True):
+    """All of `words` (in one message, an id, or a key), and of `filters`, such as `has:error`; used after
+    `since` (Unix seconds)."""
+
+    words: tuple[str, ...]
+    filters: tuple[str, ...]
+    unknown: tuple[str, ...]
+    since: float | None = None
+
+
+def query_of(text: str, now: float | None = None) -> Query:
+    """What is looked for; `now`: in Unix seconds."""
+    words, filters, unknown = [], [], []
+    since: float | None = None
+    for word in text[:500].casefold().split():
+        name, colon, value = word.partition(":")
+        if not colon or name not in _NAMES:
+            words.append(word)
+        elif name == "since" and (at := _moment(value, time.time() if now is None else now)) is not None:
+            since = at if since is None else max(at, since)
+        elif (
+            (name == "has" and value in ("error", "trim", "branch"))
+            or (name == "model" and value)
+            or (name in ("user", "tenant") and _TENANT.fullmatch(value))
+        ):
+            filters.append(word)
+        else:
+            unknown.append(word)
+    return Query(tuple(words), tuple(filters), tuple(unknown), since)
+
+
+def _moment(text: str, now: float) -> float | None:
+    """`7d` ago, or the beginning of a day, a month or a year, in UTC."""
+    if ago := _AGO.fullmatch(text):
+        return now - int(ago[1]) * _SECONDS[ago[2]]
+    for form in ("%Y-%m-%d", "%Y-%m", "%Y"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC).timestamp()
+        except ValueError:
+            continue
+    return None
+
+
+def passes(query: Query, each: Overview) -> bool:
+    """Is all true of it that its overview tells?"""
+    for rule in query.filters:
+        name, _, value = rule.partition(":")
+        if rule == "has:error" and not each.errors:
+            return False
+        if rule == "has:branch" and each.branches < 2:
+            return False
+        if name in ("user", "tenant") and not each.tenant.hex().startswith(value):
+            return False
+    return True
+
+
+def of_exchanges(query: Query) -> list[Callable[[Exchange], bool]]:
+    """What has to be true of one of its exchanges each."""
+    rules: list[Callable[[Exchange], bool]] = []
+    for rule in query.filters:
+        if rule == "has:trim":
+            rules.append(_is_trimmed)
+        elif rule.startswith("model:"):
+            rules.append(_is_by(rule.removeprefix("model:")))
+    return rules
+
+
+def holds(rules: Iterable[Callable[[Exchange], bool]], exchanges: Iterable[Exchange]) -> list[int]:
+    """Which of these rules (their places) one of these exchanges fulfils."""
+    asked = list(exchanges)
+    return [at for at, rule in enumerate(rules) if any(map(rule, asked))]
+
+
+def _is_trimmed(exchange: Exchange) -> bool:
+    return exchange.detail.dropped > 0 or exchange.detail.shortened > 0
+
+
+def _is_by(name: str) -> Callable[[Exchange], bool]:
+    def is_by(exchange: Exchange) -> bool:
+        names = (exchange.model, exchange.detail.answered_by)
+        return any(name in each.casefold() for each in names if each)
+
+    return is_by
