@@ -10,7 +10,7 @@ import msgspec
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node, Source, State
 
-__all__ = ["MAX_FIRST", "Outline", "Overview", "Overviews", "Stem"]
+__all__ = ["MAX_FIRST", "Outline", "Overview", "Overviews", "Spent", "Stem"]
 
 #: A first message of more bytes, as it is stored, is not read for a list.
 MAX_FIRST = 64 << 10
@@ -45,6 +45,16 @@ class Overviews(msgspec.Struct, frozen=True):
 
     total: int
     conversations: tuple[Overview, ...]
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """An exchange and whose it is. `begun`: when its conversation was (Unix seconds). `is_damaged`: its
+    detail cannot be read, and is empty here."""
+
+    tenant: bytes
+    begun: float
+    exchange: Exchange
+    is_damaged: bool = False
 
 
 class Stem(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ message_page       one message, whole
 exchange_page      what the client sent, what the upstream got, and why
 query              what is looked for
 search             what was said, looked for as long as a page may take
+usage              what was asked, and what it took
 whole              a conversation taken away, or deleted
 settings_page      the settings, and where each value comes from
 text               the same values in a terminal

@@ -27,6 +27,7 @@ from sidecar.inspector.render import as_html, as_json, asset
 from sidecar.inspector.responses import LIVE_CSP, response
 from sidecar.inspector.search import search
 from sidecar.inspector.settings_page import settings_page_of
+from sidecar.inspector.usage import as_csv, usage
 from sidecar.inspector.whole import delete, exported
 from sidecar.proxy.services import Services
 
@@ -101,6 +102,8 @@ class Inspector:
             case ["search"]:
                 page = await search(store, query.get("q", ""), before_of(query.get("before", "")))
                 return await _shown(request, "search.html", root, page)
+            case ["usage"]:
+                return await self._usage(request, root)
             case ["settings"]:
                 page = settings_page_of(self._services.settings, self._door.origins)
                 return await _shown(request, "settings.html", root, page)
@@ -125,6 +128,13 @@ class Inspector:
         if page.is_first:
             shown.headers["ETag"] = tag
         return shown
+
+    async def _usage(self, request: web.BaseRequest, root: str) -> web.Response:
+        page = await usage(self._services.store, _number(request.query.get("days")))
+        if request.query.get("format") != "csv":
+            return await _shown(request, "usage.html", root, page)
+        headers = {"Content-Disposition": f"attachment; filename=usage-{page.first}-{page.last}.csv"}
+        return response(await asyncio.to_thread(as_csv, page), "text/csv", headers=headers)
 
     async def _of_conversation(
         self, request: web.BaseRequest, id: str, rest: list[str], root: str

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from sidecar.conversation.overview import Outline, Overviews
+from sidecar.conversation.overview import Outline, Overviews, Spent
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -189,6 +189,11 @@ class Store(ABC):
     @abstractmethod
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         """Those of these nodes that are there, in the order in which they were recorded."""
+
+    @abstractmethod
+    def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+        """The exchanges of all conversations that began from `begin` on and before `end` (Unix milliseconds),
+        read in small steps: conversations that were begun last come first, and in each of them the newest."""
 
     @abstractmethod
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 
 import msgspec
 
-from sidecar.conversation.records import Exchange, detail_of, packed
+from sidecar.conversation.overview import Spent
+from sidecar.conversation.records import Detail, Exchange, detail_of, packed
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_from_row", "row_of"]
+__all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_from_row", "row_of", "spent_of"]
 
 EXCHANGE = (
     "id",
@@ -70,3 +71,11 @@ def exchange_from_row(conversation: str, row: Sequence[Any]) -> Exchange:
         raise StoreUnavailable(
             f"exchange {id.hex()} of conversation {conversation} is not what was written there"
         ) from error
+
+
+def spent_of(conversation: str, tenant: bytes, begun: float, row: Sequence[Any]) -> Spent:
+    """The exchange of such a row, and whose it is; a damaged detail is said and left out."""
+    try:
+        return Spent(tenant, begun, exchange_from_row(conversation, row))
+    except StoreUnavailable:
+        return Spent(tenant, begun, exchange_from_row(conversation, (*row[:-1], packed(Detail()))), True)

@@ -10,7 +10,7 @@ from heapq import nlargest
 
 from msgspec.structs import replace
 
-from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
+from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -277,6 +277,15 @@ class MemoryStore(Store):
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         kept, wanted = self._kept.get(conversation), set(nodes)
         return [each for each in kept.nodes.values() if each.id in wanted] if kept else []
+
+    async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+        for kept in reversed(list(self._kept.values())):
+            about, done = kept.conversation, sorted(kept.exchanges.items(), reverse=True)
+            some = [
+                Spent(about.tenant, about.created_at, each) for _, each in done if begin <= each.when < end
+            ]
+            if some:
+                yield some
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         kept = self._kept.get(conversation)

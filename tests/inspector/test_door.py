@@ -21,6 +21,7 @@ PATHS = (
     "inspector.css",
     "inspector.js",
     "live",
+    "usage",
     "?before=1~x",
     "?format=json",
     "no/such/page",

@@ -25,6 +25,7 @@ from sidecar.inspector.render import as_html, as_json
 from sidecar.inspector.search import Hit, SearchPage
 from sidecar.inspector.settings_page import SettingRow, SettingsPage
 from sidecar.inspector.shown import told
+from sidecar.inspector.usage import Bar, UsageLine, UsagePage, UsageRow
 
 ROOM = Path(sidecar.inspector.__file__).parent
 _VECTORS = (
@@ -62,7 +63,7 @@ _TAGS = frozenset(
         *("p", "div", "table", "thead", "tbody", "tr", "th", "td", "time", "aside", "section", "ol", "li"),
         *("article", "footer", "details", "summary", "pre", "figure", "figcaption", "img", "dl", "dt", "dd"),
         *("strong", "form", "label", "input", "button", "code"),
-        "script",
+        *("script", "svg", "g", "rect"),
     )
 )
 
@@ -176,6 +177,13 @@ def pages(text):
         encoded, told(text), False, told(text), told(text), told(text), 1.0, *(1,) * 4, "-", 1
     )
     yield "live.html", root, live_page_of([Told(3, (asked,)), None])
+    line = UsageLine(told(text), 3, 1, 0, 9, 4, 5)
+    bars = (Bar(told(text), 0, 1.0, 2.0, 3.0),)
+    spent = UsageRow(told(text), told(text), told(text), line)
+    usage = UsagePage(
+        1, "2026-01-01", "2026-01-01", False, 1.0, 1, *(line, *((line,),) * 3), (spent,), bars, 9
+    )
+    yield "usage.html", root, usage
     shown = told(text)
     setting = SettingRow(shown, shown, shown, shown, shown, False)
     yield "settings.html", root, SettingsPage((setting,))

@@ -8,11 +8,12 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.overview import MAX_FIRST, Overview, Overviews
+from sidecar.conversation.overview import MAX_FIRST, Overview, Overviews, Spent
+from sidecar.conversation.records import Detail
 from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
 from sidecar.store.encrypted.store import EncryptedStore
-from tests.store.trees import TENANT, chat, exchange, question, reply, talk, update
+from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, update
 
 
 async def listed(store, **which):
@@ -143,3 +144,58 @@ async def test_a_store_that_is_closed_says_so(made):
     for ask in (made.overviews(), made.outline("conv_1"), made.messages("conv_1", [b"?" * 24])):
         with pytest.raises(StoreUnavailable):
             await ask
+
+
+class TestSpent:
+    async def spent(self, store, begin=0, end=1 << 40):
+        return [each async for some in store.spent(begin, end) for each in some]
+
+    async def test_nothing_was_spent_in_an_empty_store(self, store):
+        assert await self.spent(store) == []
+
+    async def test_all_conversations_tell_of_a_time_those_begun_last_first(self, store):
+        made = {}
+        for id, tenant, times in (("conv_a", TENANT, (10, 20, 40)), ("conv_b", OTHER_TENANT, (20, 30))):
+            ask = question("hi", tenant=tenant)
+            for at in times:
+                made[id, at] = exchange(id, ask, at=at, error="x" if at == 20 else None)
+                about = talk(id, tenant=tenant, at=7.0)
+                await store.record(update(about, ask, exchange=made[id, at]))
+
+        told = await self.spent(store, 20, 40)
+        assert told == [
+            Spent(OTHER_TENANT, 7.0, made["conv_b", 30]),
+            Spent(OTHER_TENANT, 7.0, made["conv_b", 20]),
+            Spent(TENANT, 7.0, made["conv_a", 20]),
+        ]
+        await store.delete("conv_b")
+        assert [each.exchange.when for each in await self.spent(store)] == [40, 20, 10]
+
+    async def test_many_are_told_each_once(self, store, monkeypatch):
+        monkeypatch.setattr("sidecar.store.sqlite.overview._SPENT_AT_ONCE", 3)
+        monkeypatch.setattr("sidecar.store.postgres.maintenance._SPENT_PAGE", 3)
+        for id in ("conv_a", "conv_b", "conv_c"):
+            for at in range(4):
+                await store.record(update(talk(id), exchange=exchange(id, None, at=at)))
+
+        told = [(each.exchange.conversation, each.exchange.when) for each in await self.spent(store)]
+        assert told == [(id, at) for id in ("conv_c", "conv_b", "conv_a") for at in (3, 2, 1, 0)]
+
+    async def test_what_is_damaged_is_told_by_its_columns(self, tmp_path):
+        for keys in ([], [b"k" * 32]):
+            file = str(tmp_path / f"{len(keys)}.db")
+            store = make_store(file, keys=keys)
+            await store.open()
+            (ask,) = chat("hi")
+            for at in (1, 2):
+                await store.record(update(talk(), ask, exchange=exchange("conv_1", ask, at=at)))
+            with closing(sqlite3.connect(file)) as other:
+                other.execute("UPDATE exchange SET detail = x'c1' WHERE began_at = 1")
+                if keys:
+                    other.execute("UPDATE exchange SET input_tokens = 4 WHERE began_at = 2")
+                other.commit()
+
+            newer, older = await self.spent(store)
+            assert (newer.is_damaged, older.is_damaged) == (bool(keys), True)
+            assert (older.exchange.input_tokens, older.exchange.detail, older.tenant) == (3, Detail(), TENANT)
+            await store.close()

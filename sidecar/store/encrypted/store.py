@@ -20,10 +20,11 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from sidecar.conversation.overview import Outline, Overview, Overviews
+from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
+    Detail,
     Exchange,
     Found,
     Snapshot,
@@ -272,6 +273,20 @@ class EncryptedStore(Store):
 
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         return await self._decrypted_nodes(conversation, await self._inner.messages(conversation, nodes))
+
+    async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+        async for some in self._inner.spent(begin, end):
+            yield await asyncio.to_thread(lambda found: [*map(self._decrypted_spent, found)], some)
+
+    def _decrypted_spent(self, each: Spent) -> Spent:
+        tenant, exchange = self._tenant_of(each.tenant) or b"", each.exchange
+        if each.is_damaged:
+            return replace(each, tenant=tenant)
+        try:
+            exchange = self._content.decrypt_exchange(exchange.conversation, exchange)
+        except StoreUnavailable:
+            return replace(each, tenant=tenant, exchange=replace(exchange, detail=Detail()), is_damaged=True)
+        return replace(each, tenant=tenant, exchange=exchange)
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         return await self._inner.delete(conversation, unless_after=unless_after)

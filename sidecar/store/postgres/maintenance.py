@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
-from sidecar.conversation.overview import Outline, Overviews
-from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
+from sidecar.conversation.overview import Outline, Overviews, Spent
+from sidecar.conversation.records import ConversationStats, Snapshot, Summary, exchange_id, packed
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection, Database
-from sidecar.store.postgres.overview import MESSAGES, outline, overviews
+from sidecar.store.postgres.overview import MESSAGES, SPENT, outline, overviews, spent_of_row
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
@@ -38,6 +39,8 @@ __all__ = ["Maintenance"]
 _ABOUT = ", ".join(CONVERSATION)
 _PAGE = 500
 _COUNTED_PAGE = 20
+_SPENT_PAGE = 5000
+_NEWER_THAN_ALL = (1 << 62, UUID(int=(1 << 128) - 1))
 # $1 and $2 the last one seen, $3 the end, $4 how many, then the tenant, the name and the name as a number.
 _LISTED = f"""
     SELECT {_ABOUT}, born, number FROM conversation
@@ -158,6 +161,17 @@ class Maintenance(Store):
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         rows = await self._database.run(_fetching(MESSAGES, (number_of(conversation), list(nodes))))
         return [node_of(row) for row in rows]
+
+    async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+        first, last = exchange_id(begin, b""), exchange_id(end, b"")
+        after: tuple[Any, ...] = (*_NEWER_THAN_ALL, last)
+        while True:
+            rows = await self._database.run(_fetching(SPENT, (*after, first, last, _SPENT_PAGE)))
+            if rows:
+                yield [*map(spent_of_row, rows)]
+            if len(rows) < _SPENT_PAGE:
+                return
+            after = (rows[-1]["born"], rows[-1]["number"], rows[-1][5])
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         number = number_of(conversation)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
+from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
 from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
-from sidecar.store.exchanges import EXCHANGE, exchange_from_row
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
 from sidecar.store.postgres.database import LONG, Connection
 from sidecar.store.postgres.rows import CONVERSATION, NODE, conversation_of, node_of, number_of
 
-__all__ = ["MESSAGES", "outline", "overviews"]
+__all__ = ["MESSAGES", "SPENT", "outline", "overviews", "spent_of_row"]
 
 _TOTAL = "SELECT count(*) FROM conversation"
 # $1 how many, $2 and $3 the time and the id of the one before, $4 the most bytes of a first message.
@@ -47,6 +47,16 @@ _STEMS = """
 MESSAGES = f"""
     SELECT {", ".join(NODE)} FROM message WHERE conversation = $1 AND id = ANY($2::bytea[])
     ORDER BY position"""
+#: $1 and $2 the conversation seen last and $3 its exchange seen last, $4 to $5 the time, $6 how many.
+SPENT = f"""
+    SELECT c.id, c.tenant, c.created_at, c.born, c.number, {", ".join(f"e.{each}" for each in EXCHANGE)}
+    FROM conversation c CROSS JOIN LATERAL (
+        SELECT * FROM exchange e WHERE e.conversation = c.number AND e.born = c.born AND e.id >= $4
+            AND e.id < CASE WHEN (c.born, c.number) = ($1::bigint, $2::uuid) THEN $3::bytea ELSE $5::bytea END
+        ORDER BY e.id DESC LIMIT $6) e
+    WHERE (c.born, c.number) <= ($1::bigint, $2::uuid)
+    ORDER BY c.born DESC, c.number DESC, e.id DESC LIMIT $6"""
+_EXCHANGE = 5  # where its columns begin
 _NODE = 9  # where these columns begin
 _SIZE = _NODE + len(NODE)
 _BODY = _NODE + NODE.index("body")
@@ -81,3 +91,8 @@ async def outline(connection: Connection, id: str) -> Outline | None:
         return Outline(
             about, tuple(Stem(*each) for each in await connection.fetch(_STEMS, number_of(id), timeout=LONG))
         )
+
+
+def spent_of_row(row: Any) -> Spent:
+    """An exchange, and whose it is, of a row of `SPENT`."""
+    return spent_of(row[0], row[1], row[2], row[_EXCHANGE:])

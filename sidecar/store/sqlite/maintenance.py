@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from msgspec.structs import astuple
 
-from sidecar.conversation.overview import Outline, Overviews
+from sidecar.conversation.overview import Outline, Overviews, Spent
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
 from sidecar.conversation.tree import HASH_SIZE, Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
@@ -27,7 +27,7 @@ from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
 from sidecar.store.sqlite.bodies import stored_body
 from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget, node_of
-from sidecar.store.sqlite.overview import messages, overviews, stems
+from sidecar.store.sqlite.overview import messages, overviews, spent, stems
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
@@ -128,6 +128,9 @@ class Maintenance(Store):
 
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         return await self._look(partial(messages, conversation, nodes))
+
+    def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+        return spent(self._look, begin, end)
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Stem
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
+from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.exchanges import EXCHANGE, exchange_from_row
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
 from sidecar.store.sqlite.nodes import NODE, node_of
 
-__all__ = ["messages", "overviews", "stems"]
+__all__ = ["messages", "overviews", "spent", "stems"]
+
+_NEWER_THAN_ALL = 1 << 62
+_SPENT_AT_ONCE = 5000
+
+Look = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 
 _TOTAL = "SELECT count(*) FROM conversation WHERE tenant != x''"
 _USED_LAST = """
@@ -33,6 +40,14 @@ _STEMS = """
 _MESSAGE = f"""
     SELECT number, {NODE} FROM message
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
+
+# Along the index of exchanges, conversation by conversation. The last one seen goes on behind `id`.
+_SPENT = f"""
+    SELECT c.number, c.id, c.tenant, c.created_at, {", ".join(f"e.{each}" for each in EXCHANGE)}
+    FROM conversation c CROSS JOIN exchange e ON e.conversation = c.number
+    WHERE c.number <= :number AND c.tenant != x'' AND e.id >= :begin
+        AND e.id < CASE WHEN c.number = :number THEN :id ELSE :end END
+    ORDER BY c.number DESC, e.id DESC LIMIT :limit"""
 
 
 def overviews(limit: int, before: tuple[float, str] | None, connection: sqlite3.Connection) -> Overviews:
@@ -73,3 +88,23 @@ def messages(id: str, nodes: Sequence[bytes], connection: sqlite3.Connection) ->
     """Those of these that are there, in the order in which they were recorded."""
     found = [connection.execute(_MESSAGE, (id, node)).fetchone() for node in dict.fromkeys(nodes)]
     return [node_of(row[1:]) for row in sorted((each for each in found if each), key=lambda row: row[0])]
+
+
+async def spent(look: Look, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+    """The exchanges of this time; `look` reads beside requests."""
+    last, first = exchange_id(end, b""), exchange_id(begin, b"")
+    number, id = _NEWER_THAN_ALL, last
+    while True:
+        values = {"number": number, "id": id, "begin": first, "end": last, "limit": _SPENT_AT_ONCE}
+        rows: list[Any] = await look(partial(_rows_of, values))
+        if rows:
+            yield await asyncio.to_thread(
+                lambda found: [spent_of(row[1], row[2], row[3], row[4:]) for row in found], rows
+            )
+        if len(rows) < _SPENT_AT_ONCE:
+            return
+        number, id = rows[-1][0], rows[-1][4]
+
+
+def _rows_of(values: Mapping[str, object], connection: sqlite3.Connection) -> list[Any]:
+    return connection.execute(_SPENT, values).fetchall()

@@ -1,0 +1,194 @@
+"""What was asked and what it took: by day, by model, by tenant.
+
+Rules: it is counted anew for whoever looks, in a thread and for as long as a page may take; where that is not
+enough, it is said what is missing. Tokens are those that the upstreams reported. Days are those of UTC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
+
+from sidecar.conversation.overview import Spent
+from sidecar.inspector.shown import told
+from sidecar.store import Store
+
+__all__ = ["MOST_DAYS", "Bar", "UsageLine", "UsagePage", "UsageRow", "as_csv", "usage"]
+
+MOST_DAYS, _USUAL_DAYS = 366, 14
+_SECONDS = 2.0
+_DAY = 86_400
+#: Names that are told apart, of models and of tenants; any client can make up more. And rows of all together.
+_MOST_NAMES, _MOST_ROWS = 100, 20_000
+OTHER = "(others)"
+#: Of the plot: its height, and the width of a day.
+_HEIGHT, _WIDTH = 120, 10
+
+
+class UsageLine(msgspec.Struct):
+    """Sums. `errors`: exchanges that did not end well; `unreported`: those of which the upstream reported no
+    tokens. `cached` is a part of `input`. `trimmed`: requests of which something was left out or shortened;
+    `left_out`, `shortened`, `restored`: messages. `retries`: requests that were sent once more."""
+
+    name: str = ""
+    requests: int = 0
+    errors: int = 0
+    unreported: int = 0
+    input: int = 0
+    cached: int = 0
+    output: int = 0
+    trimmed: int = 0
+    left_out: int = 0
+    shortened: int = 0
+    restored: int = 0
+    retries: int = 0
+
+    def add(self, each: Spent) -> None:
+        """Count this one too."""
+        exchange, detail = each.exchange, each.exchange.detail
+        self.requests += 1
+        self.errors += exchange.error is not None
+        self.unreported += exchange.input_tokens is None
+        self.input += exchange.input_tokens or 0
+        self.cached += detail.cached_tokens or 0
+        self.output += exchange.output_tokens or 0
+        self.trimmed += detail.dropped > 0 or detail.shortened > 0
+        self.left_out += detail.dropped
+        self.shortened += detail.shortened
+        self.restored += detail.restored
+        self.retries += detail.overflow_retries + detail.form_retries
+
+
+class UsageRow(msgspec.Struct, frozen=True):
+    """What one tenant had of one model on one day."""
+
+    day: str
+    model: str
+    tenant: str
+    line: UsageLine
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """A day in the plot: its place, and the heights of its parts, which stand upon each other."""
+
+    day: str
+    x: int
+    output: float
+    fresh: float
+    cached: float
+
+
+class UsagePage(msgspec.Struct, frozen=True):
+    """The page. `is_whole`: all was counted; else what was begun before `reached` (Unix seconds) is missing.
+    `damaged`: exchanges of which only the columns can be read. `most`: the tokens of the highest bar."""
+
+    days: int
+    first: str
+    last: str
+    is_whole: bool
+    reached: float | None
+    damaged: int
+    total: UsageLine
+    by_day: tuple[UsageLine, ...]
+    by_model: tuple[UsageLine, ...]
+    by_tenant: tuple[UsageLine, ...]
+    rows: tuple[UsageRow, ...]
+    bars: tuple[Bar, ...]
+    most: int
+
+
+class _Sums:
+    def __init__(self) -> None:
+        self.total = UsageLine()
+        self.days: dict[str, UsageLine] = {}
+        self.models: dict[str, UsageLine] = {}
+        self.tenants: dict[str, UsageLine] = {}
+        self.rows: dict[tuple[str, str, str], UsageLine] = {}
+        self.damaged = 0
+        self.reached: float | None = None
+
+    def add(self, some: Sequence[Spent]) -> None:
+        for each in some:
+            exchange = each.exchange
+            day = _day(exchange.when // 1000)
+            model = _name(self.models, told(exchange.model, 80) or "-")
+            tenant = _name(self.tenants, each.tenant.hex() or "(changed)")
+            key = (day, model, tenant)
+            if key not in self.rows and len(self.rows) >= _MOST_ROWS:
+                key = (OTHER, OTHER, OTHER)
+            self.total.add(each)
+            for lines, name in ((self.days, day), (self.models, model), (self.tenants, tenant)):
+                lines.setdefault(name, UsageLine(name)).add(each)
+            self.rows.setdefault(key, UsageLine()).add(each)
+            self.damaged += each.is_damaged
+        self.reached = some[-1].begun
+
+
+def _name(known: dict[str, UsageLine], name: str) -> str:
+    return name if name in known or len(known) < _MOST_NAMES else OTHER
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+async def usage(store: Store, days: int | None, now: float | None = None) -> UsagePage:
+    """What the last `days` took, today included; `now` in Unix seconds."""
+    days = min(max(1, days or _USUAL_DAYS), MOST_DAYS)
+    today = int((time.time() if now is None else now) // _DAY)
+    first, behind = (today - days + 1) * _DAY, (today + 1) * _DAY
+    sums, end, is_whole = _Sums(), time.monotonic() + _SECONDS, True
+    async for some in store.spent(first * 1000, behind * 1000):
+        if time.monotonic() > end:
+            is_whole = False
+            break
+        await asyncio.to_thread(sums.add, some)
+    begin = date.fromisoformat(_day(first))
+    names = [(begin + timedelta(days=at)).isoformat() for at in range(days)]
+    by_day = [sums.days.get(name) or UsageLine(name) for name in names]
+    most = max(each.input + each.output for each in by_day)
+    return UsagePage(
+        days=days,
+        first=names[0],
+        last=names[-1],
+        is_whole=is_whole,
+        reached=None if is_whole else sums.reached,
+        damaged=sums.damaged,
+        total=sums.total,
+        by_day=tuple(reversed(by_day)),
+        by_model=_largest_first(sums.models),
+        by_tenant=_largest_first(sums.tenants),
+        rows=tuple(UsageRow(*key, line) for key, line in sorted(sums.rows.items(), reverse=True)),
+        bars=tuple(_bars(by_day, most)),
+        most=most,
+    )
+
+
+def _largest_first(lines: dict[str, UsageLine]) -> tuple[UsageLine, ...]:
+    return tuple(sorted(lines.values(), key=lambda each: (-each.requests, each.name)))
+
+
+def _bars(days: Iterable[UsageLine], most: int) -> Iterable[Bar]:
+    scale = _HEIGHT / most if most else 0.0
+    for at, each in enumerate(days):
+        cached = min(each.cached, each.input)
+        heights = (round(scale * part, 2) for part in (each.output, each.input - cached, cached))
+        yield Bar(each.name, at * _WIDTH, *heights)
+
+
+def as_csv(page: UsagePage) -> bytes:
+    """A line for each day, model and tenant; no cell is a formula to whatever opens it."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    counts = UsageLine.__struct_fields__[1:]
+    writer.writerow(("day", "model", "tenant", *counts))
+    for row in page.rows:
+        names = ("'" + each if each[:1] in "=+-@\t\r" else each for each in (row.day, row.model, row.tenant))
+        writer.writerow((*names, *(getattr(row.line, name) for name in counts)))
+    return out.getvalue().encode("utf-8", "backslashreplace")
