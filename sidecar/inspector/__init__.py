@@ -14,6 +14,7 @@ exchange_page      what the client sent, what the upstream got, and why
 query              what is looked for
 search             what was said, looked for as long as a page may take
 usage              what was asked, and what it took
+fork               a conversation that begins with the words of another
 whole              a conversation taken away, or deleted
 settings_page      the settings, and where each value comes from
 text               the same values in a terminal

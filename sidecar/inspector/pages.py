@@ -21,6 +21,7 @@ from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
 from sidecar.inspector.conversation_list import before_of
 from sidecar.inspector.door import PLACE, Door
+from sidecar.inspector.fork import fork, fork_page
 from sidecar.inspector.live import Told, live_page_of, told_of
 from sidecar.inspector.other_workers import ask
 from sidecar.inspector.render import as_html, as_json, asset
@@ -145,7 +146,7 @@ class Inspector:
             case [""]:
                 at = _name(query["at"]) if "at" in query else None
                 page = await reading.conversation_page(store, id, at, _number(query.get("from")))
-                return await _shown(request, "conversation.html", root, page)
+                return await _shown(request, "conversation.html", root, page, is_new="forked" in query)
             case ["m", name]:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)
                 return await _shown(request, "message.html", root, page)
@@ -156,10 +157,10 @@ class Inspector:
                 return _taken_away(request, id, name, await exported(store, id, name.partition(".")[2]))
             case ["delete"]:
                 page = await reading.conversation_page(store, id)
-                shown = await _shown(request, "delete.html", root, page)
-                # Else a browser says `null` of where its form comes from, and may tell of no site either.
-                shown.headers["Referrer-Policy"] = "same-origin"
-                return shown
+                return _with_form(await _shown(request, "delete.html", root, page))
+            case ["m", name, "fork"]:
+                page = await fork_page(store, id, _name(name))
+                return _with_form(await _shown(request, "fork.html", root, page))
             case _:
                 raise NotFound("there is no such page")
 
@@ -173,8 +174,19 @@ class Inspector:
                 await delete(self._services.store, id)
                 log.info("deleted", extra={"conversation": id, "by": request.remote})
                 return response(b"", status=303, headers={"Location": root})
+            case ["c", id, "m", name, "fork"]:
+                made = await fork(self._services.store, id, _name(name))
+                about = {"conversation": id, "at": name, "new": made.id, "by": request.remote}
+                log.info("forked", extra=about)
+                return response(b"", status=303, headers={"Location": f"{root}c/{made.id}/?forked=1"})
             case _:
                 raise NotFound("there is no such page")
+
+
+def _with_form(shown: web.Response) -> web.Response:
+    # Else a browser says `null` of where its form comes from, and may tell of no site either.
+    shown.headers["Referrer-Policy"] = "same-origin"
+    return shown
 
 
 def _redirect_below(request: web.BaseRequest) -> web.Response:

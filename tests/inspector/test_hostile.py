@@ -19,6 +19,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.conversation_page import page_of, window_of
 from sidecar.inspector.exchange_page import exchange_page_of, groups_of
+from sidecar.inspector.fork import ForkPage
 from sidecar.inspector.live import OpenRequest, Told, live_page_of
 from sidecar.inspector.message_page import message_page_of
 from sidecar.inspector.render import as_html, as_json
@@ -177,6 +178,7 @@ def pages(text):
         encoded, told(text), False, told(text), told(text), told(text), 1.0, *(1,) * 4, "-", 1
     )
     yield "live.html", root, live_page_of([Told(3, (asked,)), None])
+    yield "fork.html", root, ForkPage(encoded, told(text), "00", 2, told(text), "client")
     line = UsageLine(told(text), 3, 1, 0, 9, 4, 5)
     bars = (Bar(told(text), 0, 1.0, 2.0, 3.0),)
     spent = UsageRow(told(text), told(text), told(text), line)
@@ -205,7 +207,7 @@ def test_there_are_two_hundred_of_them():
 def test_whatever_others_write_is_text(vector):
     for text in PAYLOADS[vector * len(_SETTINGS) : (vector + 1) * len(_SETTINGS)]:
         for template, root, page in pages(text):
-            assert_harmless(as_html(template, root, page=page, every=None))
+            assert_harmless(as_html(template, root, page=page, every=None, is_new=True))
             assert set(json.loads(as_json(page))) == set(page.__struct_fields__)
         assert_harmless(as_html("error.html", "./", error=StoreUnavailable(text)))
 
@@ -213,7 +215,7 @@ def test_whatever_others_write_is_text(vector):
 def test_an_image_is_shown_if_it_is_one():
     image = "data:image/png;base64,iVBORw0KGgo="
     (_, _, page), *_ = (each for each in pages(image) if each[0] == "conversation.html")
-    html = as_html("conversation.html", "./", page=page).decode()
+    html = as_html("conversation.html", "./", page=page, is_new=False).decode()
     assert f'<img src="{image}"' in html
     assert_harmless(html.encode())
 
