@@ -1,6 +1,7 @@
 """The inspector: pages on which the operator sees what happened in a chat.
 
 shown              how times, counts and texts of others are shown
+fences             which parts of a text are code
 door               where it is, and the token without which it is nowhere
 exchange_line      one exchange in a line
 live               the requests that are being answered

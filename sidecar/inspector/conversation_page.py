@@ -15,7 +15,7 @@ from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import Budget, MessageView, view_of
 from sidecar.inspector.shown import Clip, told
-from sidecar.inspector.tree_shape import Beside, Run, Shape
+from sidecar.inspector.tree_shape import Beside, BranchPoint, Run, Shape
 
 __all__ = ["ConversationPage", "Entry", "Window", "page_of", "window_of"]
 
@@ -47,8 +47,9 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
-    """The page. `start`, `end`: which messages of the path are shown, from 0, the last one not included;
-    `at`: the message that was asked for, or the last. `system`: the leading system messages, as last sent."""
+    """The page. `points`: where this path has others beside it. `start`, `end`: which of its messages are
+    shown, from 0, the last one not included; `at`: the message that was asked for, or the last. `system`: the
+    leading system messages, as last sent."""
 
     id: str
     key: str
@@ -64,6 +65,8 @@ class ConversationPage(msgspec.Struct, frozen=True):
     at: str
     runs: tuple[Run, ...]
     total_runs: int
+    points: tuple[BranchPoint, ...]
+    total_points: int
     system: Clip | None
     entries: tuple[Entry, ...]
 
@@ -126,6 +129,7 @@ def page_of(
             )
         )
     runs, total = window.shape.runs(window.path)
+    points, all_points = window.shape.branch_points(window.path)
     end = window.start + len(window.shown)
     return ConversationPage(
         id=about.id,
@@ -142,6 +146,8 @@ def page_of(
         at=window.path[-1].id.hex() if window.path else "",
         runs=runs,
         total_runs=total,
+        points=points,
+        total_points=all_points,
         system=head,
         entries=tuple(entries),
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from sidecar import __version__
 from sidecar.inspector import shown
+from sidecar.inspector.fences import blocks
 from sidecar.inspector.query import FILTERS
 from sidecar.printable import in_json
 
@@ -51,6 +52,7 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     made.filters |= {
+        "blocks": blocks,
         "count": shown.count,
         "moment": shown.moment,
         "seconds": shown.seconds,

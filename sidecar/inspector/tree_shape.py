@@ -12,10 +12,12 @@ import msgspec
 from sidecar.conversation.overview import Stem
 from sidecar.inspector.shown import told
 
-__all__ = ["MAX_RUNS", "Beside", "Run", "Shape"]
+__all__ = ["MAX_POINTS", "MAX_RUNS", "Beside", "BranchPoint", "Run", "Shape"]
 
 #: Runs that are told; of more it is said how many there are.
 MAX_RUNS = 200
+#: The same of branch points.
+MAX_POINTS = 50
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -41,6 +43,15 @@ class Beside(msgspec.Struct, frozen=True):
     of: int
     before: str | None
     after: str | None
+
+
+class BranchPoint(msgspec.Struct, frozen=True):
+    """A message of a path beside which there are others; `number` on the path, from 1."""
+
+    number: int
+    id: str
+    role: str
+    beside: Beside
 
 
 class Shape:
@@ -90,6 +101,15 @@ class Shape:
             before=siblings[at - 1].id.hex() if at else None,
             after=siblings[at + 1].id.hex() if at + 1 < len(siblings) else None,
         )
+
+    def branch_points(self, path: Sequence[Stem]) -> tuple[tuple[BranchPoint, ...], int]:
+        """Where this path has others beside it, the last ones, and how many there are."""
+        places = [at for at, each in enumerate(path) if len(self._children[self._parent(each)]) > 1]
+        points = []
+        for at in places[-MAX_POINTS:]:
+            if (beside := self.beside(path[at])) is not None:
+                points.append(BranchPoint(at + 1, path[at].id.hex(), told(path[at].role, 40), beside))
+        return tuple(points), len(places)
 
     def runs(self, shown: Sequence[Stem]) -> tuple[tuple[Run, ...], int]:
         """The runs, each under the one that it branches off, and how many there are; of too many those that

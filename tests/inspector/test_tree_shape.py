@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.conversation.overview import Stem
-from sidecar.inspector.tree_shape import MAX_RUNS, Beside, Shape
+from sidecar.inspector.tree_shape import MAX_POINTS, MAX_RUNS, Beside, Shape
 
 
 def stem(name, parent=None, **about):
@@ -83,6 +83,22 @@ def test_of_too_many_runs_those_that_are_shown_are_among_those_told():
     assert total == 3 * MAX_RUNS + 1
     assert len(runs) == MAX_RUNS + 2
     assert runs[-1].at == stems[-1].id.hex()
+
+
+def test_where_a_path_branches_is_told_the_last_places_of_many():
+    shape = tree("a", "ab", "ac", "bd", "be", "df")
+    points, total = shape.branch_points(shape.path(shape.find(b"f.......")))
+    told = [(each.number, each.id[:2], each.beside.number, each.beside.of) for each in points]
+    assert (told, total) == ([(2, f"{ord('b'):x}", 1, 2), (3, f"{ord('d'):x}", 1, 2)], 2)
+    assert tree("a", "ab").branch_points([]) == ((), 0)
+
+    parent, stems = None, []
+    for at in range(3 * MAX_POINTS):
+        stems += [stem(f"a{at}", parent), stem(f"b{at}", parent)]
+        parent = f"a{at}"
+    shape = Shape(stems)
+    points, total = shape.branch_points(shape.path(stems[-2]))
+    assert (len(points), total, points[-1].number) == (MAX_POINTS, 3 * MAX_POINTS, 3 * MAX_POINTS)
 
 
 def test_ten_thousand_levels_are_no_recursion():
