@@ -1,7 +1,8 @@
 """A real model is told things, talks about others, and is asked for them once they were cut: does it answer
 right, and what does that cost? With recall and a summary, with one of them, and with neither.
 
-One chat for each, of a client that sends its whole history; the questions come one behind the other.
+One chat for each, of a client that sends its whole history; the questions come one behind the other, and
+behind them those that need nothing of what was said.
 """
 
 from __future__ import annotations
@@ -22,16 +23,27 @@ from tests.bench.recall.talk import Message, Question, Talk, read, small_talk
 from tests.bench.reshaped import reshaped
 from tests.bench.started import sidecar
 
-__all__ = ["COLUMNS", "RUNS", "Played", "answering", "played"]
+__all__ = ["COLUMNS", "RUNS", "Plan", "Played", "answering", "is_old", "is_right", "played"]
 
-COLUMNS = ("", "questions", "in the prompt", "right", "errors", "tokens sent", "cached", "for summaries")
+COLUMNS = (
+    *("", "questions", "in the prompt", "right", "old word", "ordinary", "right", "errors"),
+    *("tokens sent", "cached", "for summaries"),
+)
 #: By name: is there recall, are there summaries.
 RUNS = {"neither": (False, False), "recall": (True, False), "summary": (False, True), "both": (True, True)}
 
-_PLANTED = ("names", "numbers", "corrections")
-_SYSTEM = "You are a helpful assistant. You answer in one or two short sentences."
+_SYSTEM = "You are a helpful assistant."
 _WINDOW = "2048"
-_MOST_SAID = 48  # tokens of an answer
+_MOST_SAID = 100  # tokens of an answer
+
+
+@dataclass(slots=True, frozen=True)
+class Plan:
+    """Of which kinds of talk, how many questions of each, and how many that need nothing that was said."""
+
+    kinds: Sequence[str]
+    each: int
+    ordinary: int
 
 
 @dataclass(slots=True)
@@ -40,6 +52,7 @@ class Played:
 
     answers: list[Answer] = field(default_factory=list)
     asked: list[tuple[Question, Prompt, str]] = field(default_factory=list)
+    ordinary: list[tuple[Question, Prompt, str]] = field(default_factory=list)
     summaries: int = 0
 
     def row(self, name: str) -> list[str]:
@@ -51,6 +64,9 @@ class Played:
             str(len(self.asked)),
             str(sum(prompt.holds(question.needs) for question, prompt, _ in self.asked)),
             str(sum(is_right(question, said) for question, _, said in self.asked)),
+            str(sum(is_old(question, said) for question, _, said in self.asked)),
+            str(len(self.ordinary)),
+            str(sum(is_right(question, said) for question, _, said in self.ordinary)),
             str(sum(bool(each.error) for each in self.answers)),
             f"{sent:,}",
             f"{cached / max(1, sent):.1%}",
@@ -60,9 +76,19 @@ class Played:
 
 def is_right(question: Question, said: str) -> bool:
     """Are all the words of what it needs in the answer? Their order, commas and case do not count."""
+    return _says(said, " ".join(question.needs or (question.says,)))
+
+
+def is_old(question: Question, said: str) -> bool:
+    """Is the answer what was corrected, and not what it was corrected to?"""
+    known = " ".join(question.needs).casefold().split()
+    old = " ".join(each for each in question.old.split() if each.casefold() not in known)
+    return bool(old) and _says(said, old) and not is_right(question, said)
+
+
+def _says(said: str, words: str) -> bool:
     plain = said.casefold().replace(",", "")
-    words = " ".join(question.needs).casefold().replace(",", "").split()
-    return all(each in plain for each in words)
+    return all(each in plain for each in words.casefold().replace(",", "").split())
 
 
 @asynccontextmanager
@@ -76,9 +102,9 @@ async def answering(address: str, folder: Path) -> AsyncIterator[str]:
 
 
 async def played(
-    http: aiohttp.ClientSession, address: str, folder: Path, name: str, share: float, most: int
+    http: aiohttp.ClientSession, address: str, folder: Path, name: str, share: float, plan: Plan
 ) -> Played:
-    """Play the run of this name, with so many questions of each kind."""
+    """Play the run of this name."""
     model = await _model(http, address)
     recall, summary = RUNS[name]
     settings: dict[str, object] = {"trim.window_refresh": 3600, "trim.recall": share if recall else 0}
@@ -86,7 +112,7 @@ async def played(
         settings["summary.model"] = model
     seen: list[bytes] = []
     async with reshaped(address, seen) as upstream, sidecar(upstream, folder, settings) as url:
-        return await _Chat(http, url, model, seen).play(most)
+        return await _Chat(http, url, model, seen).play(plan)
 
 
 @dataclass(slots=True)
@@ -98,19 +124,23 @@ class _Chat:
     held: list[Message] = field(default_factory=list)
     played: Played = field(default_factory=Played)
 
-    async def play(self, most: int) -> Played:
+    async def play(self, plan: Plan) -> Played:
         """Tell it what is asked later, talk of other things in between, and ask."""
-        talks = [read(kind) for kind in _PLANTED]
-        questions = [each for talk in talks for each in talk.questions[:most]]
-        facts = [fact for talk in talks for fact in _told(talk, talk.questions[:most])]
+        talks = [read(kind) for kind in plan.kinds]
+        questions = [each for talk in talks for each in talk.questions[: plan.each]]
+        facts = [fact for talk in talks for fact in _told(talk, talk.questions[: plan.each])]
         for fact, other in zip(facts, cycle(small_talk()), strict=False):
             await self._say(fact)
-            await self._say(f"{other} Answer in two sentences.")
+            await self._say(f"{other} Answer in four sentences.")
+        await self._ask(questions, self.played.asked)
+        await self._ask(read("ordinary").questions[: plan.ordinary], self.played.ordinary)
+        return self.played
+
+    async def _ask(self, questions: Sequence[Question], asked: list[tuple[Question, Prompt, str]]) -> None:
         for question in questions:
             said, prompt = await self._say(f"{question.text} Answer in a few words.")
-            self.played.asked.append((question, prompt, said))
+            asked.append((question, prompt, said))
             print("right" if is_right(question, said) else "wrong", question.text, said, sep="  ", flush=True)
-        return self.played
 
     async def _say(self, text: str) -> tuple[str, Prompt]:
         """What it answers, and the prompt for it."""

@@ -41,7 +41,16 @@ async def main(arguments: list[str], folder: Path) -> None:
         " the bench's own, which knows little",
     )
     parser.add_argument("--runs", nargs="+", choices=model.RUNS, default=list(model.RUNS))
-    parser.add_argument("--planted", type=int, default=7, help="questions of each kind for the model")
+    parser.add_argument(
+        "--told",
+        nargs="+",
+        choices=KINDS,
+        default=("names", "numbers", "corrections"),
+        metavar="KIND",
+        help="of which kinds the model is asked",
+    )
+    parser.add_argument("--each", type=int, default=7, help="questions of each kind for the model")
+    parser.add_argument("--ordinary", type=int, default=0, help="and so many that need nothing; there are 60")
     given = parser.parse_args(arguments)
     if given.engine is not None:
         await _model(folder, given)
@@ -99,10 +108,10 @@ async def _locomo(measure: _Measure, given: argparse.Namespace) -> None:
 
 
 async def _model(folder: Path, given: argparse.Namespace) -> None:
-    rows = []
+    rows, plan = [], model.Plan(given.told, given.each, given.ordinary)
     async with unkept() as http, model.answering(given.engine, folder) as address:
         for name in given.runs:
-            played = await model.played(http, address, folder, name, given.share, given.planted)
+            played = await model.played(http, address, folder, name, given.share, plan)
             rows.append(played.row(name))
             print(*rows[-1], sep="   ", flush=True)
     print(f"\n{table(model.COLUMNS, rows)}\n")

@@ -3,8 +3,8 @@
 A file is lines of `key: value`; a line with a `#` is for the reader. A turn begins with `user`, `image` (the
 text beside one) or `lately` (close to the end of the talk) and may go on with `call`, `result` and
 `assistant`; without an answer it gets one of the file's `acks`. A question is an `ask`. What its prompt has
-to hold are its `needs`, parted by ` | `; `old` is what was said before it was corrected. `before` and
-`answered` are the turn right before it.
+to hold are its `needs`, parted by ` | `; `old` is what was said before it was corrected. One that needs
+nothing may have what a model `says` to it. `before` and `answered` are the turn right before it.
 
 Small talk stands between the turns, but for a file that has its own, and so much of it behind them that what
 was said before is cut.
@@ -25,9 +25,10 @@ Turn = list[Message]
 
 LANGUAGES = ("german", "french", "chinese", "japanese", "russian", "arabic", "hindi")
 KINDS = (
-    *("names", "numbers", "corrections", "corrections-lately"),
+    *("names", "numbers", "alike", "corrections", "corrections-lately"),
     *LANGUAGES,
-    *("other-language", "tools", "images", "two-facts", "follow-ups", "nothing", "false-friends"),
+    *("other-language", "tools", "images", "two-facts", "follow-ups"),
+    *("nothing", "false-friends", "ordinary"),
 )
 
 _FOLDER = Path(__file__).parent / "talks"
@@ -41,11 +42,15 @@ _PIXEL = (
 
 @dataclass(slots=True, frozen=True)
 class Question:
-    """What is asked at the end of a talk, and what is to be in its prompt. `before`: the turn before it."""
+    """What is asked at the end of a talk, and what is to be in its prompt. `before`: the turn before it.
+
+    `says`: what is to be in a model's answer, where that is something else.
+    """
 
     text: str
     needs: tuple[str, ...] = ()
     old: str = ""
+    says: str = ""
     before: tuple[Message, ...] = ()
 
 
@@ -108,7 +113,7 @@ def _entries(name: str) -> list[dict[str, str]]:
 def _question(entry: dict[str, str]) -> Question:
     before = (_user(entry["before"]), _assistant(entry["answered"])) if "before" in entry else ()
     needs = tuple(entry["needs"].split(" | ")) if "needs" in entry else ()
-    return Question(entry["ask"], needs, entry.get("old", ""), before)
+    return Question(entry["ask"], needs, entry.get("old", ""), entry.get("says", ""), before)
 
 
 def _turn(number: int, entry: dict[str, str], acks: Iterator[str]) -> Turn:
