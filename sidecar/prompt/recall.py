@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 
 from sidecar.conversation.measure import measure_of_tools, measured
 from sidecar.conversation.message import encode, visible_text
@@ -44,9 +44,12 @@ _LATER = "later: "
 _LONGEST_LATER = 200  # characters of what is shown, and stands once more
 _MOST_OF_A_QUESTION = 4000  # characters that tell what it asks for
 _BEFORE = 0.3  # what a word of the question before counts
-_ASKS = 4  # words, and beginnings of words, of a question that may refer to the one before
+_ASKS = range(4, 12)  # words, and beginnings of words, of a question that may refer to the one before
+_QUESTIONS_BEFORE = 3  # that are looked at for what is said with every question
+_USUAL = 2  # of them have it
 _COMPARED = 3  # of the best passages with what is still shown
 _FREE = 0.9  # of what the cut's step has left; the rest is for the answer and the steps behind the question
+_ERROR = 0.04  # of a prompt; by so much an estimate that other chats taught is off
 _MIN_ROOM = 48  # tokens; in less there is no room for a quotation
 _WORTH = 0.3  # of the best passage's score; what is further from it is not what is asked for
 
@@ -87,16 +90,17 @@ def _called(call: object) -> str:
 
 
 def asked_for(line: Sequence[Outgoing]) -> dict[str, float]:
-    """The words of the newest question and of the one before, and how much each of them counts.
+    """The words of the newest question and, if it is short, of the one before, and how much each counts.
 
-    There has to be a question.
+    What stands in most of the latest questions ("in a few words, please") tells little of what this one asks
+    for. There has to be a question.
     """
-    users = islice((each for each in reversed(line) if each.role == "user"), 2)
-    newest, *before = [list(words(told(each)[:_MOST_OF_A_QUESTION])) for each in users]
-    asked = dict.fromkeys(newest, 1.0)
-    # "Thanks", "go on" and "why?" ask for nothing that was said long ago.
-    if len(asked) >= _ASKS:
-        for word in chain.from_iterable(before):
+    users = islice((each for each in reversed(line) if each.role == "user"), 1 + _QUESTIONS_BEFORE)
+    newest, *before = [dict.fromkeys(words(told(each)[:_MOST_OF_A_QUESTION])) for each in users]
+    asked = {word: _BEFORE if sum(word in each for each in before) >= _USUAL else 1.0 for word in newest}
+    # "Thanks", "go on" and "why?" ask for nothing that was said long ago; a long question says what it means.
+    if len(asked) in _ASKS and before:
+        for word in before[0]:
             asked.setdefault(word, _BEFORE)
     return asked
 
@@ -109,8 +113,9 @@ def recalled(
     Where turns were dropped, a question is left. `most`: the tokens that the prompt may have. `index`: of the
     messages of the line, up to the newest question at least.
 
-    The room is what was kept free for it, and most of what the cut's step has left besides. Should the steps
-    behind the question need that, only what was kept free is used.
+    The room is what was kept free for it, and most of what the step of the cut has left, less the error of
+    the estimate: what is quoted makes no prompt too long. Should the steps behind the question need it, only
+    what was kept free is used.
     """
     trimmed, weights = fitted.trimmed, fitted.weights
     place = newest_question(trimmed.kept)
@@ -119,13 +124,15 @@ def recalled(
     asking = around + sum(each.tokens(weights) for each in trimmed.kept[: place + 1])
     behind = sum(each.tokens(weights) for each in trimmed.kept[place + 1 :])
     free = max(0, most - trimmed.reserved - asking)
-    more = min(MOST_ROOM, trimmed.recall + int(free * _FREE))
+    error = int(most * _ERROR)
+    least = trimmed.recall - error
+    more = min(MOST_ROOM, trimmed.recall + min(int(free * _FREE), free - error))
     quoting = _Quoting(full.line, trimmed, index, asked, weights)
     found = quoting.in_room(more)
-    if found is not None and more > trimmed.recall:
+    if found is not None and more > least:
         used = found.tokens
-        if used > trimmed.recall and asking + behind + used + trimmed.reserved - trimmed.recall > most:
-            found = quoting.in_room(trimmed.recall)
+        if used > least and asking + behind + used + trimmed.reserved - trimmed.recall > most - error:
+            found = quoting.in_room(least)
     return found and replace(found, place=place)
 
 

@@ -112,7 +112,7 @@ def test_the_question_before_counts_too_where_the_newest_refers_to_it():
     _, _, found = ask(user("Think of Carl."), says("Yes?"), user("Was it green or was it not?"))
     _, _, other = ask(user("Think of it."), says("Yes?"), user("Was it green or was it not?"))
     assert "The house of Carl is green." in quoted(found)
-    assert found.score > other.score
+    assert "Carl" not in quoted(other)
 
 
 def test_of_what_was_corrected_and_dropped_the_newest_is_quoted():
@@ -123,8 +123,27 @@ def test_of_what_was_corrected_and_dropped_the_newest_is_quoted():
     assert "Bartholomew" not in quoted(found)
 
 
+def test_a_long_question_says_what_it_means_and_brings_nothing_of_the_one_before():
+    asked = asked_for(
+        outgoing(
+            user("Carl?"), says("Yes?"), user("Was the house in the valley rather green, or was it blue?")
+        )
+    )
+    assert "carl" not in asked
+    assert asked["green"] == 1.0
+
+
+def test_what_stands_in_every_question_tells_little_of_what_this_one_asks_for():
+    usual = [user("Where is Bela? Answer briefly."), says("Here."), user("And Carl? Answer briefly.")]
+    asked = asked_for(outgoing(*usual, says("There."), user("Which colour has a house? Answer briefly.")))
+    assert asked["answer"] == asked["briefly"] == 0.3
+    assert asked["colour"] == asked["house"] == 1.0
+    asked = asked_for(outgoing(*usual[:1], says("There."), user("Which colour has a house? Answer briefly.")))
+    assert asked["briefly"] == 1.0
+
+
 def test_what_was_said_is_quoted_in_its_order():
-    _, _, found = ask(user("What do you know of Dora, Bela and Gina?"))
+    _, _, found = ask(user("What do you know of Dora, Bela and Gina?"), recall=350)
     text = quoted(found)
     assert 0 < text.index("house of Bela") < text.index("house of Dora") < text.index("house of Gina")
 
@@ -172,6 +191,24 @@ def test_through_all_steps_behind_a_question_the_same_stands_there():
     found = [ask(question, *steps[: 2 * count])[2] for count in range(7)]
     assert len({quoted(each) for each in found}) == 1
     assert len({each.place for each in found}) == 1
+
+
+def test_what_is_quoted_makes_no_prompt_too_long_where_the_estimate_is_a_little_too_low():
+    chance, fullest = random.Random(7), 0.0
+    for most in (600, 1200, 3000) * 12:
+        said = [
+            " ".join(f"word{chance.randrange(900)}x" for _ in range(chance.randrange(2, 60)))
+            for _ in range(80)
+        ]
+        before = [(user, says)[at % 2](text) for at, text in enumerate(said)]
+        question = user(" ".join(text.split()[0] for text in chance.sample(said, 12)))
+        _, fitted, found = ask(
+            question, before=before, budget=Budget(max_input_tokens=most), recall=most // 4
+        )
+        length = sum(map(size, found.within(fitted.trimmed.kept)))
+        assert length <= most * 0.96 + 1
+        fullest = max(fullest, length / most)
+    assert fullest > 0.9
 
 
 def test_where_the_steps_need_the_room_less_is_quoted_and_the_prompt_still_fits():

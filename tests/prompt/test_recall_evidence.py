@@ -63,3 +63,32 @@ def test_one_rare_word_is_more_than_chance(question, held, known):
 def test_words_that_stand_everywhere_are_chance(question, held):
     known = dict.fromkeys(held, 40)
     assert not evidence(question, **known).is_beyond_chance(bits(question, *held))
+
+
+def test_many_common_words_are_chance_where_one_rare_word_is_not():
+    question = "What is the least of all for me or you?"
+    common = dict.fromkeys(("what", "is", "the", "of", "all", "for", "me", "or", "you"), 20)
+    found = evidence(f"{question} 4711", **common, **{"4711": 1})
+    common_bits, rare = bits(f"{question} 4711", *common), bits(f"{question} 4711", "4711")
+    assert found.of(common_bits) > found.of(rare)
+    assert not found.is_beyond_chance(common_bits)
+    assert found.is_beyond_chance(common_bits | rare)
+
+
+def test_what_a_talk_is_about_stands_out_in_it_too():
+    question = "Which lighthouse?"
+    found = evidence(question, passages=40, lighthouse=8, which=4, whic=4)
+    assert found.is_beyond_chance(bits(question, "which", "lighthouse"))
+    assert not found.is_beyond_chance(bits(question, "which", "whic*"))
+
+
+def test_the_less_of_a_question_is_there_the_rarer_its_rarest_word_has_to_be():
+    few, many = "the plum", "how long does the plum have to wait for all that in this summer"
+    assert evidence(few, 30, plum=2).is_beyond_chance(bits(few, "plum"))
+    assert not evidence(many, 30, plum=2).is_beyond_chance(bits(many, "plum"))
+    assert evidence(many, 30, plum=0).is_beyond_chance(bits(many, "plum"))
+
+
+def test_nothing_is_no_evidence():
+    assert not evidence("").is_beyond_chance(0)
+    assert not evidence("plumber").is_beyond_chance(0)
