@@ -112,13 +112,15 @@ def _messages(conversation: str, thread: Thread) -> msgspec.Raw | None:
 def _exchange(exchange: Exchange) -> dict[str, Any]:
     detail = {name: getattr(exchange.detail, name) for name in exchange.detail.__struct_fields__}
     del detail["encrypted"]
-    difference, sent = exchange.detail.difference, exchange.detail.sent
+    difference, sent, refusal = exchange.detail.difference, exchange.detail.sent, exchange.detail.refusal
     told = {name: getattr(exchange, name) for name in exchange.__struct_fields__}
     told |= detail | {
         "id": exchange.id.hex(),
         "began_at": exchange.when / 1000,
         "parent": _name(exchange.parent) if exchange.parent else None,
         "replies": [_name(node) for node in exchange.detail.replies],
+        "quoted": [_name(node) for node in exchange.detail.quoted],
+        "refusal": refusal and {"window": refusal.window, "prompt": refusal.prompt},
         "difference": difference and {"index": difference.index, "cause": difference.cause},
         "sent": sent
         and {

@@ -13,7 +13,7 @@ from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from sidecar.cli import main
-from sidecar.conversation.records import Exchange, Thread, exchange_id
+from sidecar.conversation.records import Exchange, Refusal, Thread, exchange_id
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.export import _indented, as_json, as_markdown, export
 from sidecar.server.serve import running
@@ -117,7 +117,16 @@ class TestJson:
     def test_an_exchange_has_exactly_this_shape(self, file, settings):
         ask, answer = chat("hi", "hello")
         done = with_everything("conv_1", ask, answer)
-        done = replace(done, detail=replace(done.detail, recalled=4))  # what older versions recorded has none
+        # What older versions recorded has none of these.
+        newer = {
+            "recalled": 4,
+            "budget": 700,
+            "saved": 21,
+            "quoted": (ask.hash,),
+            "refusal": Refusal(600, 800),
+        }
+        newer |= {"supplied": ("signature",), "left_out": ("reasoning",)}
+        done = replace(done, detail=replace(done.detail, **newer))
         keep(file, update(talk(), ask, answer, exchange=done))
 
         asked, answered = ("b2:" + node.id.hex() for node in (ask, answer))
@@ -157,6 +166,12 @@ class TestJson:
                 "tools": b"tttttttt".hex(),
                 "difference": {"index": 0, "cause": "system"},
                 "sent": {"rule": "cut", "first": asked, "exceptions": {answered: "out"}},
+                "budget": 700,
+                "saved": 21,
+                "quoted": ["b2:" + ask.hash.hex()],
+                "refusal": {"window": 600, "prompt": 800},
+                "supplied": ["signature"],
+                "left_out": ["reasoning"],
                 "began_at": 1_700_000_000.0,
             }
         ]

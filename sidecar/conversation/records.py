@@ -25,6 +25,7 @@ __all__ = [
     "Difference",
     "Exchange",
     "Found",
+    "Refusal",
     "Sent",
     "Snapshot",
     "Summary",
@@ -71,6 +72,14 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     exceptions: tuple[tuple[bytes, str], ...] = ()
 
 
+class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What an upstream said of a prompt that it found too long, in tokens: the model's window, and the prompt
+    as it counts. None: it did not say."""
+
+    window: int | None = None
+    prompt: int | None = None
+
+
 class Detail(
     msgspec.Struct,
     frozen=True,
@@ -100,6 +109,12 @@ class Detail(
         "tools": "T",
         "difference": "x",
         "sent": "u",
+        "budget": "b",
+        "saved": "v",
+        "quoted": "Q",
+        "refusal": "w",
+        "supplied": "i",
+        "left_out": "l",
         "encrypted": "z",
     },
 ):
@@ -108,7 +123,10 @@ class Detail(
     Times are in milliseconds from the request's arrival. Tokens are counted as the upstream reported them,
     but for the estimate of the prompt. `summary`: the hash that names the front a summary stood for. `system`
     and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
-    `dropped`, `shortened` and `recalled` count messages.
+    `dropped`, `shortened` and `recalled` count messages. `budget`: the tokens that the prompt might have, and
+    `saved`: those of what was left out of it, both by estimate. `quoted`: the messages of which something
+    stands again; each is a node, or its hash. `refusal`: the last one for its length, before it was taken or
+    given up. `supplied`, `left_out`: names of fields that the upstream demands, or refuses.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -139,6 +157,12 @@ class Detail(
     tools: bytes | None = None
     difference: Difference | None = None
     sent: Sent | None = None
+    budget: int | None = None
+    saved: int = 0
+    quoted: tuple[bytes, ...] = ()
+    refusal: Refusal | None = None
+    supplied: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     encrypted: bytes | None = None
 
 
@@ -174,7 +198,7 @@ class Exchange(msgspec.Struct, frozen=True):
     def nodes(self) -> list[bytes]:
         """All messages that it names."""
         sent = self.detail.sent
-        named = [self.parent, *self.detail.replies]
+        named = [self.parent, *self.detail.replies, *self.detail.quoted]
         if sent is not None:
             named += [sent.first, *(node for node, _form in sent.exceptions)]
         return [node for node in named if node is not None]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sidecar.conversation.records import Detail, Difference, Exchange, code_of, exchange_id, name_of
+from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, code_of, exchange_id, name_of
 from sidecar.conversation.tree import State
 from sidecar.dialects.base import Assembled
 from sidecar.exchange.call import Call
@@ -105,6 +105,8 @@ class Progress(msgspec.Struct, eq=False):
     prompt: Prompt = Prompt()
     difference: Difference | None = None
     overflow_retries: int = 0
+    #: What the upstream last said of a prompt that it found too long.
+    refusal: Refusal | None = None
     #: What to say of an upstream that seems to cut such prompts silently; empty if it does not.
     silent_cut: str = ""
     form_retries: int = 0
@@ -178,6 +180,12 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             tools=prompt.heads.tools_hash,
             difference=progress.difference,
             sent=prompt.form,
+            budget=prompt.budget,
+            saved=prompt.saved,
+            quoted=prompt.quoted,
+            refusal=progress.refusal,
+            supplied=prompt.supplied,
+            left_out=prompt.left_out,
         ),
     )
 

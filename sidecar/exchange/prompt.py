@@ -19,7 +19,7 @@ from sidecar.conversation.tree import Chain, Message, Node, Path
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed
 
-__all__ = ["AS_IT_CAME", "Heads", "Prompt", "Sendable", "difference", "heads", "sent_of"]
+__all__ = ["AS_IT_CAME", "Heads", "Prompt", "Sendable", "difference", "heads", "names_of", "sent_of"]
 
 #: At most so many nodes are named as exceptions: more would be no exception.
 _MAX_EXCEPTIONS = 32
@@ -75,6 +75,11 @@ class Prompt(msgspec.Struct, frozen=True):
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     form: Sent | None = None
+    #: The tokens that it might have, and those of what was left out, by estimate.
+    budget: int | None = None
+    saved: int = 0
+    #: The messages that are quoted, each a node or its hash.
+    quoted: tuple[bytes, ...] = ()
     #: Have its messages been measured, so that an estimate costs nothing more?
     is_measured: bool = False
 
@@ -170,6 +175,14 @@ def sent_of(
     if trimmed.shortened and (last := name(trimmed.shorter - 1)) is not None:
         exceptions.append((last, "short"))
     return Sent(rule, first, tuple(exceptions[-_MAX_EXCEPTIONS:]))
+
+
+def names_of(
+    line: Sequence[Outgoing], places: Sequence[int], chain: Chain, path: Path, before: Sequence[Node] | None
+) -> tuple[bytes, ...]:
+    """The nodes of these messages of a line, or their hashes; `before`: as for `sent_of`."""
+    named = (line[at].node or _hash(line[at], chain, path, before) for at in places[:_MAX_EXCEPTIONS])
+    return tuple(name for name in named if name is not None)
 
 
 def _hash(each: Outgoing, chain: Chain, path: Path, before: Sequence[Node] | None) -> bytes | None:

@@ -18,7 +18,16 @@ from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.shown import Clip, clip, told
 
-__all__ = ["ExchangePage", "Group", "Sample", "Verdict", "exchange_page_of", "groups_of", "sampled"]
+__all__ = [
+    "ExchangePage",
+    "Group",
+    "Sample",
+    "Verdict",
+    "exchange_page_of",
+    "groups_of",
+    "quoted_of",
+    "sampled",
+]
 
 #: Messages of one group that are told in words, and groups on a page.
 _SAMPLES, MAX_GROUPS = 3, 60
@@ -80,7 +89,9 @@ class Group(msgspec.Struct, frozen=True):
 
 class ExchangePage(msgspec.Struct, frozen=True):
     """The page. `before`: the exchange that began before it in this conversation; `difference`: the number of
-    the first message (from 1, system messages included) at which its prompt differs from the one before."""
+    the first message (from 1, system messages included) at which its prompt differs from the one before.
+    `budget`, `saved`, `quoted`, …: as in `records.Detail`; `refusal_…`: what the upstream said of a prompt
+    that it found too long."""
 
     conversation: str
     line: ExchangeLine
@@ -101,6 +112,13 @@ class ExchangePage(msgspec.Struct, frozen=True):
     reasoning_tokens: int | None
     overflow_retries: int
     form_retries: int
+    budget: int | None
+    saved: int
+    refusal_window: int | None
+    refusal_prompt: int | None
+    supplied: tuple[str, ...]
+    left_out: tuple[str, ...]
+    quoted: tuple[Sample, ...]
     system: str
     tools: str
     path: int
@@ -123,6 +141,12 @@ class Verdict(msgspec.Struct, frozen=True):
 def sampled(groups: Sequence[tuple[Verdict, Sequence[int]]]) -> list[int]:
     """The places of the messages that are told in words."""
     return [at for _, places in groups[:MAX_GROUPS] for at in _of_group(places)]
+
+
+def quoted_of(exchange: Exchange, path: Sequence[Stem]) -> list[int]:
+    """The places of the messages of which something was quoted."""
+    names = exchange.detail.quoted
+    return [at for at, each in enumerate(path) if any(map(each.id.startswith, names))] if names else []
 
 
 def _of_group(places: Sequence[int]) -> list[int]:
@@ -222,6 +246,13 @@ def exchange_page_of(
         reasoning_tokens=detail.reasoning_tokens,
         overflow_retries=detail.overflow_retries,
         form_retries=detail.form_retries,
+        budget=detail.budget,
+        saved=detail.saved,
+        refusal_window=detail.refusal.window if detail.refusal else None,
+        refusal_prompt=detail.refusal.prompt if detail.refusal else None,
+        supplied=tuple(map(told, detail.supplied)),
+        left_out=tuple(map(told, detail.left_out)),
+        quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
         system=_compared(detail.system, before.detail.system if before else None, before is not None),
         tools=_compared(detail.tools, before.detail.tools if before else None, before is not None),
         path=len(path),
@@ -236,10 +267,6 @@ def exchange_page_of(
 def _group(
     verdict: Verdict, places: Sequence[int], path: Sequence[Stem], nodes: Mapping[bytes, Node]
 ) -> Group:
-    samples = tuple(
-        Sample(path[at].id.hex(), at + 1, told(path[at].role, 40), _words(nodes.get(path[at].id)))
-        for at in _of_group(places)
-    )
     return Group(
         first=places[0] + 1,
         last=places[-1] + 1,
@@ -247,8 +274,12 @@ def _group(
         upstream=verdict.upstream,
         why=verdict.why,
         verdict=verdict.verdict,
-        samples=samples,
+        samples=tuple(_sample(path, at, nodes) for at in _of_group(places)),
     )
+
+
+def _sample(path: Sequence[Stem], at: int, nodes: Mapping[bytes, Node]) -> Sample:
+    return Sample(path[at].id.hex(), at + 1, told(path[at].role, 40), _words(nodes.get(path[at].id)))
 
 
 def _words(node: Node | None) -> str:

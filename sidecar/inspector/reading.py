@@ -18,7 +18,14 @@ from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.inspector import conversation_list
 from sidecar.inspector.conversation_list import ConversationList, list_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
-from sidecar.inspector.exchange_page import ExchangePage, Verdict, exchange_page_of, groups_of, sampled
+from sidecar.inspector.exchange_page import (
+    ExchangePage,
+    Verdict,
+    exchange_page_of,
+    groups_of,
+    quoted_of,
+    sampled,
+)
 from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.tree_shape import Shape
 from sidecar.store import Store
@@ -87,7 +94,8 @@ async def exchange_page(store: Store, id: str, name: bytes) -> ExchangePage:
         raise NotFound("there is no such exchange in this conversation; it may have been deleted")
     before = await store.exchanges(tenant, id, limit=1, before=name)
     path, groups = await asyncio.to_thread(_grouped, outline, exchange)
-    wanted = [path[at].id for at in sampled(groups) if path[at].size <= _FEW]
+    places = dict.fromkeys((*sampled(groups), *quoted_of(exchange, path)))
+    wanted = [path[at].id for at in places if path[at].size <= _FEW]
     nodes, _problems = await _messages(store, id, wanted)
     summary = exchange.detail.summary
     found = await store.find_summary(id, [summary]) if summary is not None else None

@@ -87,15 +87,21 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "upstream": page.rule,
         "prompt before": f"{page.cause}: {page.why_difference}" if page.cause else "not kept",
         "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
+        "budget": f"{count(page.budget)} tokens; left out {count(page.saved)}, by estimate",
         "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
         "system prompt": page.system,
         "tools": page.tools,
     }
     for name, told in facts.items():
         yield from textwrap.wrap(f"  {name + ':':<15} {told}", _WIDTH, subsequent_indent=" " * 18)
+    if page.refusal_window is not None or page.refusal_prompt is not None:
+        window, prompt = count(page.refusal_window), count(page.refusal_prompt)
+        yield f"  refusal:        the upstream said: window {window}, prompt {prompt} tokens"
+    for each in page.quoted:
+        yield f"  quoted:         {each.number}. {each.role}: {each.words}"
     for group in page.groups:
         yield ""
         yield f"{group.first} to {group.last}: client {group.client}; upstream {group.upstream}"
         if group.why:
             yield from textwrap.wrap(group.why, _WIDTH, initial_indent="  why: ", subsequent_indent="       ")
-        yield from (f"  {each.number}. {each.role}: {each.words}" for each in group.samples)
+        yield from (f"  {one.number}. {one.role}: {one.words}" for one in group.samples)

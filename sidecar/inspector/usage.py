@@ -34,7 +34,8 @@ _HEIGHT, _WIDTH = 120, 10
 class UsageLine(msgspec.Struct):
     """Sums. `errors`: exchanges that did not end well; `unreported`: those of which the upstream reported no
     tokens. `cached` is a part of `input`. `trimmed`: requests of which something was left out or shortened;
-    `left_out`, `shortened`, `restored`: messages. `retries`: requests that were sent once more."""
+    `left_out`, `shortened`, `restored`: messages. `retries`: requests that were sent once more;
+    `saved`: tokens, by estimate, of what was left out."""
 
     name: str = ""
     requests: int = 0
@@ -48,6 +49,7 @@ class UsageLine(msgspec.Struct):
     shortened: int = 0
     restored: int = 0
     retries: int = 0
+    saved: int = 0
 
     def add(self, each: Spent) -> None:
         """Count this one too."""
@@ -62,6 +64,7 @@ class UsageLine(msgspec.Struct):
         self.left_out += detail.dropped
         self.shortened += detail.shortened
         self.restored += detail.restored
+        self.saved += detail.saved
         self.retries += detail.overflow_retries + detail.form_retries
 
 

@@ -15,7 +15,7 @@ from sidecar.background.large_work import is_large
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, session_of
-from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, sent_of
+from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
 from sidecar.prompt.plain import plain, stripped, without
@@ -110,11 +110,22 @@ async def compose(
 
 
 class _Cut(msgspec.Struct, frozen=True):
-    """The prompt before and after it was cut. `is_measured`: have all of its messages been?"""
+    """The prompt before and after it was cut. `budget`: the tokens that it may have; where there are any, all
+    of its messages have been measured."""
 
     full: Full
     fitted: Fitted
-    is_measured: bool
+    budget: int | None
+
+    @property
+    def saved(self) -> int:
+        """The tokens of what was left out, by the estimate that it was cut by."""
+        trimmed, weights = self.fitted.trimmed, self.fitted.weights
+        if self.budget is None or not trimmed.dropped:
+            return 0
+        return sum(each.tokens(weights) for each in self.full.line[: trimmed.first]) - sum(
+            each.tokens(weights) for each in trimmed.kept[: trimmed.first - trimmed.dropped]
+        )
 
 
 def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revision: Revision) -> _Cut:
@@ -128,7 +139,7 @@ def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revisio
     weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
     weighing = Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None)
-    return _Cut(full, fit(full, budget, weighing), budget.max_input_tokens is not None)
+    return _Cut(full, fit(full, budget, weighing), budget.max_input_tokens)
 
 
 def _put_together(
@@ -165,7 +176,10 @@ def _put_together(
         summary=summed.hash,
         over=trimmed.over,
         form=_form(call, plan, cut.full.line, trimmed),
-        is_measured=cut.is_measured,
+        is_measured=cut.budget is not None,
+        budget=cut.budget,
+        saved=cut.saved,
+        quoted=_quoted(call, plan, cut.full.line, again),
         supplied=tuple(sorted(form.supplied)),
         left_out=form.left_out,
     )
@@ -199,6 +213,7 @@ def _as_it_came(
         leading=len(chat.system),
         form=AS_IT_CAME if plan.conversation else None,
         is_measured=not budget.unlimited,
+        budget=budget.max_input_tokens,
         left_out=form.left_out if form is not AS_USUAL else (),
     )
 
@@ -209,6 +224,16 @@ def _form(call: ChatCall, plan: Plan, line: Sequence[Outgoing], trimmed: Trimmed
         return None
     before = plan.line if isinstance(plan, Thin) else None
     return sent_of(line, trimmed, call.chain, call.chat.path, before)
+
+
+def _quoted(
+    call: ChatCall, plan: Plan, line: Sequence[Outgoing], again: Recalled | None
+) -> tuple[bytes, ...]:
+    """The messages of which something stands again; none where nothing is kept."""
+    if again is None or plan.conversation is None:
+        return ()
+    before = plan.line if isinstance(plan, Thin) else None
+    return names_of(line, again.messages, call.chain, call.chat.path, before)
 
 
 def _may_restore(plan: Plan) -> bool:

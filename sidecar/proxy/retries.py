@@ -16,6 +16,7 @@ from hashlib import blake2b
 
 from aiohttp import web
 
+from sidecar.conversation.records import Refusal, count_of
 from sidecar.dialects.base import FormRefusal, Overflow
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
@@ -70,6 +71,8 @@ async def send(
         progress.head = time.monotonic()
     progress.overflow_retries, progress.form_retries = tries.cuts, tries.forms
     progress.is_refused = tries.is_refused
+    if tries.overflow is not None:
+        progress.refusal = Refusal(count_of(tries.overflow.limit), count_of(tries.overflow.sent))
     return tries.answer, tries.composed
 
 

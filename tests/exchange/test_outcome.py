@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Detail, Difference, Exchange, Sent, exchange_id
+from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, Sent, exchange_id
 from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.assembly import from_json
 from sidecar.dialects.chat.dialect import CHAT
@@ -50,6 +50,11 @@ def test_of_one_that_was_answered_all_is_known():
         shortened=3,
         summary=b"front",
         form=Sent("client"),
+        budget=700,
+        saved=21,
+        quoted=(b"old",),
+        supplied=("signature",),
+        left_out=("reasoning",),
     )
     progress = Progress(
         1000,
@@ -64,6 +69,7 @@ def test_of_one_that_was_answered_all_is_known():
         prompt=prompt,
         difference=Difference(1, "grown"),
         overflow_retries=1,
+        refusal=Refusal(600, 800),
         target="eu",
         status=200,
         streamed=True,
@@ -103,6 +109,12 @@ def test_of_one_that_was_answered_all_is_known():
             tools=b"t",
             difference=Difference(1, "grown"),
             sent=Sent("client"),
+            budget=700,
+            saved=21,
+            quoted=(b"old",),
+            refusal=Refusal(600, 800),
+            supplied=("signature",),
+            left_out=("reasoning",),
         ),
     )
     progress.streamed = False

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.records import Difference, Sent
-from sidecar.exchange.prompt import Heads, Prompt, difference, heads, sent_of
+from sidecar.exchange.prompt import Heads, Prompt, difference, heads, names_of, sent_of
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed
 from tests.conversation.build import CHAIN, message, node, request, says, user
@@ -137,3 +137,10 @@ def test_of_a_message_at_the_very_end_that_is_no_node_yet_nothing_is_named():
     asked = request(user("hi"))
     line = [Outgoing("assistant", b'{"role":"assistant","content":"pre"}')]
     assert sent_of(line, Trimmed((), shortened=1, shorter=1), CHAIN, asked.path, None) == Sent("client")
+
+
+def test_messages_are_named_by_their_nodes_or_by_their_hashes():
+    asked = request(user("hi"), says("hello"), AGAIN)
+    line = [own(asked.path.messages[0]), stored(ANSWER), out("put in")]
+    assert names_of(line, (0, 1, 2), CHAIN, asked.path, None) == (asked.path.hashes[0], ANSWER.id)
+    assert len(names_of([stored(ANSWER)] * 50, range(50), CHAIN, asked.path, None)) == 32

@@ -6,19 +6,22 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Detail, Difference, Sent, Summary
+from sidecar.conversation.records import Detail, Difference, Refusal, Sent, Summary
 from sidecar.inspector.exchange_page import (
     _OUTCOMES,
     MAX_GROUPS,
     exchange_page_of,
     groups_of,
+    quoted_of,
     sampled,
 )
+from sidecar.inspector.render import as_html
+from sidecar.inspector.text import exchange_text
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened
 from tests.inspector.test_tree_shape import stem
 from tests.proxy.mock_upstream import Upstream, says
-from tests.store.trees import exchange, question
+from tests.store.trees import chat, exchange, question
 
 #: Questions and answers in turn, the last one a question.
 PATH = [
@@ -134,6 +137,26 @@ def test_the_summary_is_shown():
     page = exchange_page_of(done(None), None, [], [], {}, Summary(b"h", "They met.", "m", 1.0))
     assert page.summary is not None
     assert page.summary.seen == "They met."
+
+
+def test_what_was_quoted_again_is_told_with_its_words():
+    nodes = chat("The bell is blue.", "So.", "Which?")
+    path = [replace(PATH[at], id=node.id, role=node.role) for at, node in enumerate(nodes)]
+    quoted = (nodes[0].id[:16], nodes[1].id, b"gone")
+    each = done(None, quoted=quoted, budget=900, saved=70, refusal=Refusal(500, None))
+    assert quoted_of(each, path) == [0, 1]
+    page = exchange_page_of(each, None, path, [], {nodes[0].id: nodes[0]}, None)
+    assert [(one.number, one.words) for one in page.quoted] == [
+        (1, "The bell is blue."),
+        (2, "(not read here)"),
+    ]
+    html = as_html("exchange.html", "../", page=page).decode()
+    assert "something of 2 messages" in html
+    assert "its window holds 500 tokens</dd>" in html
+    assert "the prompt might have 900; what was left out had 70, by estimate" in html
+    text = exchange_text(page)
+    assert "the upstream said: window 500, prompt - tokens" in text
+    assert "quoted:         1. user: The bell is blue." in text
 
 
 def test_a_message_that_cannot_be_read_is_said_to_be_none():

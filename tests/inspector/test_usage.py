@@ -30,7 +30,9 @@ async def spent(store, id, day, tenant=TENANT, **about):
 @pytest.fixture
 async def store():
     store = MemoryStore()
-    cut = Detail(cached_tokens=60, dropped=4, shortened=1, restored=2, overflow_retries=1, form_retries=1)
+    cut = Detail(
+        cached_tokens=60, dropped=4, saved=55, shortened=1, restored=2, overflow_retries=1, form_retries=1
+    )
     await spent(store, "conv_a", 19, model="qwen", input_tokens=100, output_tokens=7, detail=cut)
     await spent(store, "conv_a", 17, model="qwen", input_tokens=None, error="overflow", detail=Detail())
     await spent(store, "conv_b", 19, OTHER_TENANT, model="=llama", input_tokens=10, detail=Detail())
@@ -42,7 +44,7 @@ async def test_it_is_told_by_day_by_model_and_by_tenant(store):
     page = await usage(store, 3, NOW)
     assert (page.days, page.first, page.last) == (3, "1970-01-18", "1970-01-20")
     assert (page.is_whole, page.reached, page.damaged) == (True, None, 0)
-    assert page.total == UsageLine("", 3, 1, 1, 110, 60, 7, 1, 4, 1, 2, 2)
+    assert page.total == UsageLine("", 3, 1, 1, 110, 60, 7, 1, 4, 1, 2, 2, 55)
     assert [(each.name, each.requests, each.input) for each in page.by_day] == [
         ("1970-01-20", 2, 110),
         ("1970-01-19", 0, 0),

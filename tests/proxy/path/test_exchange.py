@@ -292,6 +292,9 @@ async def test_a_prompt_that_was_cut_after_a_refusal_tells_how_often(sidecar: Si
     assert exchange["dropped"] == 2
     assert upstream.last.said == ["and?"]
     assert exchange["estimated_tokens"]
+    assert exchange["refusal"] == {"window": 500, "prompt": 900}
+    assert exchange["saved"] > 350
+    assert exchange["budget"] < 500
 
 
 async def test_a_reply_beyond_its_limit_says_which(start: Start, upstream: Upstream):

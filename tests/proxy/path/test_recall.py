@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.prompt.recall import ANSWER, HEADING
+from sidecar.store import make_store
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream, says
@@ -49,8 +50,25 @@ async def test_what_the_question_asks_for_stands_in_front_of_it_and_is_no_part_o
     assert await sidecar.metric("sidecar_recalled_messages_total") >= int(reply.headers["X-Sidecar-Recalled"])
     assert await sidecar.metric("sidecar_recalled_tokens_total") > 0
     assert "recall_off" not in await findings(sidecar)
-    (branch,) = (await sidecar.only()).branches
+    stored = await sidecar.only()
+    (branch,) = stored.branches
     assert [each for each in branch if each != ANSWERED] == [*FACTS, QUESTION]
+
+
+@pytest.mark.parametrize("thin", [False, True])
+async def test_it_is_kept_which_messages_were_quoted(start: Start, upstream: Upstream, thin: bool):
+    sidecar = await start(trim=TRIM, history={"mode": "append" if thin else "full"})
+    reply = await talk(sidecar, upstream, thin)
+    store = make_store(sidecar.settings.store_path)
+    await store.open()
+    (about,) = [each async for each in store.conversations()]
+    last, *_ = await store.exchanges(about.tenant, about.id)
+    nodes = await store.tree(about.id)
+    await store.close()
+    assert len(last.detail.quoted) == int(reply.headers["X-Sidecar-Recalled"]) == last.detail.recalled
+    quoted = [node for node in nodes if any(map(node.id.startswith, last.detail.quoted))]
+    assert FACTS[1] in [node.fields["content"] for node in quoted]
+    assert (last.detail.budget, last.detail.saved > 0) == (1200, True)
 
 
 async def test_a_retry_and_another_replica_get_the_same_bytes(start: Start, upstream: Upstream):
