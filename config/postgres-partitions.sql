@@ -18,7 +18,7 @@ BEGIN
         SELECT * FROM (VALUES
             ('conversation', 'number'), ('message', 'conversation'), ('echo', 'conversation'),
             ('system_prompt', 'conversation'), ('summary', 'conversation'), ('known_by', 'hash'),
-            ('exchange', 'conversation'), ('thread', 'conversation')
+            ('exchange', 'conversation'), ('thread', 'conversation'), ('part', 'conversation')
         ) AS divided (name, part_key)
     LOOP
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', each.name);

@@ -3,6 +3,7 @@
 base        what every store can do, and what one request gives it to keep
 exchanges   an exchange as a row, in the same columns everywhere
 threads     a thread as a row, likewise
+parts       large parts of messages, which a conversation keeps once
 migrations  numbered migrations, applied in order; a newer database is refused
 url         what a store's path or URL says, and how it is shown without its password
 encrypted   a store in which what is said is encrypted, around any other

@@ -47,6 +47,8 @@ class Store(ABC):
     secret: bytes
     #: Set by whoever can open what is encrypted in it (see `encrypted`); others refuse a store that is.
     may_be_encrypted = False
+    #: Does it keep a large part of messages (see `parts`) once in each conversation? Known once it is open.
+    shares_parts = True
 
     @abstractmethod
     async def open(self) -> None:

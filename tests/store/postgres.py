@@ -41,6 +41,7 @@ _USER = "sidecar"
 _TABLES = (
     "conversation",
     "message",
+    "part",
     "echo",
     "system_prompt",
     "summary",

@@ -25,6 +25,8 @@ FOLDER = Path(__file__).parent / "recorded"
 SECRET = bytes(range(32))
 # Said in the second conversation alone. Since schema 8 it is kept smaller.
 _LARGE = (f"{'so it is ' * 200} data:image/png;base64,{b64encode(SECRET * 40).decode()}",)
+# Sent with a question, and again when that was edited. Since schema 9 it is kept once.
+_IMAGE = f"data:image/png;base64,{b64encode(SECRET * 400).decode()}"
 
 
 async def fill(file: Path) -> None:
@@ -50,6 +52,9 @@ async def fill(file: Path) -> None:
         await store.add_summary(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)
         await store.record(update(nameless, *chat("hi", "ho", *_LARGE[: at - 1], tenant=tenant)))
+        for asked in ("What is this?", "What is that?"):
+            parts = [{"type": "text", "text": asked}, {"type": "image_url", "image_url": {"url": _IMAGE}}]
+            await store.record(update(nameless, question(parts, tenant=tenant)))
     await store.save_learned("tokens:demo", b'{"a":1}')
     await store.close()
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sidecar.conversation.records import Snapshot
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import nodes as node_rows
+from sidecar.store.sqlite import parts as part_rows
 from sidecar.store.sqlite import record as recording
 from sidecar.store.sqlite import store as sqlite
 from sidecar.store.sqlite import threads as thread_rows
@@ -31,7 +32,7 @@ async def store(tmp_path):
 
 STATEMENTS = {
     name: value
-    for module in (sqlite, recording, node_rows, thread_rows)
+    for module in (sqlite, recording, node_rows, part_rows, thread_rows)
     for name, value in vars(module).items()
     if name.lstrip("_").startswith(
         ("FIND", "ADD", "DROP_TIP", "DROP_KNOWN", "COUNT", "PATH", "TREE", "SYSTEM")
@@ -42,7 +43,7 @@ HOT = (
     "_FIND_CONVERSATION",
     "_FIND_NODES",
     "_FIND_NODE",
-    "_FIND_PARENT",
+    "FIND_PARENT",
     "_FIND_ECHO",
     "_FIND_HELD",
     "_FIND_NUMBERED",
@@ -78,6 +79,9 @@ HOT = (
     "ADD_IN_PLACE",
     "ADD_THREAD",
     "ADD_CROWD",
+    "FIND_PART",
+    "FIND_NAME",
+    "ADD_PART",
 )
 
 

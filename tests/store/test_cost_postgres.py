@@ -194,6 +194,7 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
     assert dict(unique) == {
         "conversation": "number",
         "message": "conversation",
+        "part": "conversation",
         "echo": "conversation",
         "system_prompt": "conversation",
         "summary": "conversation",

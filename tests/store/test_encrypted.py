@@ -21,6 +21,7 @@ from sidecar.store.encrypted.cipher import (
 )
 from sidecar.store.encrypted.content import Content
 from sidecar.store.encrypted.store import EncryptedStore
+from sidecar.store.parts import WITH_SEALED_PARTS, shell, shell_of
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, update
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
@@ -131,6 +132,68 @@ async def test_another_key_stops_the_start_and_says_which_one_is_missing(stores)
     with refused(r"encrypted with a key \(called \w{8}\) that is none of encryption.key"):
         await stores(NEW)
     await stores(OLD)
+
+
+IMAGES = [f"data:image/png;base64,{letter * 20_000}" for letter in "AB"]
+
+
+async def test_no_file_tells_what_an_image_shows_nor_that_two_tenants_have_the_same(stores):
+    store = await stores(NEW)
+    for number, tenant in enumerate((TENANT, OTHER_TENANT, TENANT)):
+        about = talk(f"conv_{number}", tenant=tenant)
+        await store.record(update(about, *[question([text, IMAGES[0]], tenant=tenant) for text in "ab"]))
+    await store.close()
+
+    assert b"A" * 64 not in stores.words()
+    with closing(sqlite3.connect(stores.path)) as connection:
+        parts = connection.execute("SELECT name, bytes FROM part").fetchall()
+    assert len(parts) == 3
+    assert len({name for name, _bytes in parts}) == len({part[-16_000:] for _name, part in parts}) == 3
+
+
+async def test_a_part_put_in_the_place_of_another_or_moved_within_its_message_is_an_error(stores):
+    store = await stores(NEW)
+    asked = [question(["a", *IMAGES]), question(["b", *IMAGES[::-1]]), question(["c", IMAGES[0]])]
+    await store.record(update(talk(), *asked))
+    assert await store.tree("conv_1") == asked
+    with closing(sqlite3.connect(stores.path)) as connection:
+        (body, other) = [row[0] for row in connection.execute("SELECT body FROM message LIMIT 2").fetchall()]
+    held, swapped = shell_of(body), shell_of(other)
+    assert held is not None
+    assert swapped is not None
+    assert held.names == swapped.names[::-1], "each was kept once"
+
+    for names in (held.names[::-1], held.names[:1] * 2):
+        stores.execute(
+            "UPDATE message SET body = ? WHERE number = 1", shell(held.size, held.places, names, held.rest)
+        )
+        with pytest.raises(StoreUnavailable, match="body of b2"):
+            await store.tree("conv_1")
+    at = len(WITH_SEALED_PARTS) + 8 + 7  # where the lowest byte of the first place stands
+    moved = held.rest[:at] + bytes([held.rest[at] + 1]) + held.rest[at + 1 :]
+    stores.execute(
+        "UPDATE message SET body = ? WHERE number = 1", shell(held.size, held.places, held.names, moved)
+    )
+    with pytest.raises(StoreUnavailable, match="body of b2"):
+        await store.tree("conv_1")
+
+
+async def test_parts_under_an_older_key_are_encrypted_anew_and_stay_one(stores):
+    asked = [question([text, IMAGES[0]]) for text in "abc"]
+    store = await stores(OLD)
+    await store.record(update(talk(), *asked))
+    store = await stores(NEW, OLD)
+    more = question(["d", IMAGES[0]])
+    await store.record(update(talk(), more))
+    assert await store.tree("conv_1") == [*asked, more]
+
+    assert await store.re_encrypt(lambda _: None) == 1
+    assert await store.re_encrypt(lambda _: None) == 0
+    store = await stores(NEW)
+    assert await store.tree("conv_1") == [*asked, more]
+    await store.close()
+    with closing(sqlite3.connect(stores.path)) as connection:
+        assert connection.execute("SELECT count(*) FROM part").fetchone() == (1,)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -17,6 +17,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
+from sidecar.store.sqlite.bodies import body_of
 from tests.store.trees import TENANT, chat, question, talk, thread, update
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -27,6 +28,7 @@ SECOND = """
     CREATE INDEX by_value ON later (value)
 """
 _COLUMNS = [each.name for each in fields(Node) if not each.name.startswith("_")]
+DOCUMENT = "so it is " * 2000
 BROKEN = "CREATE TABLE half (value TEXT);\nCREATE TABLE half (value TEXT);\n"
 
 
@@ -43,8 +45,8 @@ def tables(connection):
     return {name for (name,) in found if not name.startswith("sqlite_")}
 
 
-def back_to_7(file):
-    runpy.run_path(str(CONFIG / "sqlite_schema_7.py"))["main"](file)
+def back_to(number, file):
+    runpy.run_path(str(CONFIG / f"sqlite_schema_{number}.py"))["main"](file)
 
 
 def version(connection):
@@ -162,7 +164,7 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
     file, crowd = str(tmp_path / "sidecar.db"), [question(f"{number}") for number in range(70)]
     store = SQLiteStore(file)
     await store.open()
-    nodes = chat("hi", "hello", "and?" * 1000, "so")
+    nodes = [*chat("hi", "hello", "and?" * 1000, "so"), question(DOCUMENT), question([DOCUMENT, "so?"])]
     roots = [thread(root, updated_at=float(at)) for at, root in enumerate(crowd)]
     wholes = [
         Snapshot(talk("conv_1"), tuple(nodes), ((b"e" * 16, nodes[1].id),)),
@@ -172,7 +174,10 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
         await store.add_snapshot(whole)
     await store.close()
 
-    back_to_7(file)
+    back_to(8, file)
+    kept = [body_of(body) for (body,) in connection.execute("SELECT body FROM message ORDER BY number")]
+    assert kept == [node.body for whole in wholes for node in whole.nodes]
+    back_to(7, file)
     kept = [body for (body,) in connection.execute("SELECT body FROM message ORDER BY number")]
     assert kept == [node.body for whole in wholes for node in whole.nodes]
     connection.executescript(BACK.read_text("utf-8"))
@@ -189,10 +194,10 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
         ]
         assert await store.find_by_history(TENANT, [nodes[1].hash]) == "conv_1"
         assert await store.find_by_history(TENANT, [b"e" * 16]) == "conv_1"
-        assert await store.candidates(TENANT, [], [nodes[3].digest]) == {"conv_1": 4}
+        assert await store.candidates(TENANT, [], [nodes[3].digest]) == {"conv_1": 6}
         assert await store.threads("conv_2") == roots[::-1][:64]
         found = [await store.find(TENANT, ["conv_1"], [node.hash]) for node in nodes]
-        assert [each.is_tip for each in found] == [False, False, False, True]
+        assert [each.is_tip for each in found] == [False, False, False, True, True, True]
     finally:
         await store.close()
 
@@ -220,14 +225,15 @@ def test_the_script_leaves_a_file_of_another_schema_alone(connection, monkeypatc
     assert (version(connection), shape(connection)) == (5, before)
 
 
-@pytest.mark.parametrize("number", [7, 9])
-def test_only_a_file_of_schema_8_is_taken_back_to_schema_7(tmp_path, connection, number):
-    connection.execute(f"PRAGMA user_version = {number}")
+@pytest.mark.parametrize("back", [7, 8])
+@pytest.mark.parametrize("by", [0, 2])
+def test_only_a_file_of_the_schema_before_is_taken_back_by_one(tmp_path, connection, back, by):
+    connection.execute(f"PRAGMA user_version = {back + by}")
 
-    with pytest.raises(SystemExit, match=f"has schema {number}, and only schema 8"):
-        back_to_7(str(tmp_path / "sidecar.db"))
+    with pytest.raises(SystemExit, match=f"has schema {back + by}, and only schema {back + 1}"):
+        back_to(back, str(tmp_path / "sidecar.db"))
 
-    assert version(connection) == number
+    assert version(connection) == back + by
 
 
 def test_a_second_start_waits_until_the_first_has_migrated(tmp_path, connection, monkeypatch):

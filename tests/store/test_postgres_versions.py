@@ -48,12 +48,12 @@ class Before:
             await self.connection.fetchval(SQL["RECORD_BEGINNING"], *about, None, None, None, *new)
 
     async def tree(self, id):
-        return [node_of(row) for row in await self.connection.fetch(SQL["TREE"], number_of(id))]
+        return [node_of((*row, None)) for row in await self.connection.fetch(SQL["TREE"], number_of(id))]
 
     async def find(self, id, hash):
         """The ids of the nodes that it finds."""
         rows = await self.connection.fetch(SQL["FIND"], [number_of(id)], TENANT, [hash])
-        return [node_of(row, 11).id for row in rows]
+        return [node_of((*row, None), 11).id for row in rows]
 
     async def delete(self, id):
         async with self.connection.transaction():
@@ -298,3 +298,47 @@ async def test_a_rekey_goes_over_the_exchanges_that_are_there_and_what_was_left_
     assert await store.exchanges(TENANT, "conv_1") == [changed]
     await store.purge(compact=False)
     assert await rows(before) == 1
+
+
+IMAGE = "so it is " * 2000
+
+
+async def parts_in(connection):
+    return await connection.fetchval("SELECT count(*) FROM part")
+
+
+async def test_no_part_of_a_message_is_kept_by_itself_while_a_sidecar_of_before_may_be_at_work(
+    before, opened
+):
+    store = await opened()
+    ask, edited = question(IMAGE), question([IMAGE, "so?"])
+    await store.record(update(talk(), ask, edited))
+
+    assert await before.tree("conv_1") == await store.tree("conv_1") == [ask, edited]
+    assert await parts_in(before.connection) == 0
+
+
+async def test_once_all_are_replaced_it_is_switched_on_and_what_was_there_stays(before, opened):
+    ask = question(IMAGE)
+    await before.record(update(talk(), ask))
+    await opened()
+    await before.connection.execute("UPDATE sidecar_schema SET shares_parts = true")
+
+    store = await opened()
+    edited = [question([IMAGE, f"so? {number}"]) for number in range(3)]
+    await store.record(update(talk(), ask, *edited))
+
+    assert await store.tree("conv_1") == [ask, *edited]
+    assert await parts_in(before.connection) == 1
+    assert await before.find("conv_1", ask.hash) == [ask.id]
+    await store.delete("conv_1")
+    assert await parts_in(before.connection) == 0
+
+
+async def test_a_database_that_only_this_version_has_opened_keeps_parts_by_themselves(server):
+    url = server.url(await server.database())
+    for _ in range(2):
+        store = make_store(url)
+        await store.open()
+        assert store.shares_parts
+        await store.close()

@@ -15,6 +15,7 @@ from sidecar.export import as_json, as_markdown
 from sidecar.store import SQLiteStore
 from sidecar.store import migrations as schema
 from sidecar.store.migrations import migrate, migrations
+from sidecar.store.parts import shell_of
 from sidecar.store.sqlite.bodies import body_of
 from sidecar.store.sqlite.nodes import NODE, node_of
 from tests.store.record import FOLDER, SECRET, exchange
@@ -42,7 +43,7 @@ def export_of_that_time(connection):
         rows = connection.execute(
             f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number", (number,)
         )
-        nodes = [node_of(row) for row in rows]
+        nodes = [node_of(connection, number, row) for row in rows]
         lines.append(as_json(Conversation(*about), nodes) + as_markdown(Conversation(*about), nodes))
     return lines
 
@@ -99,6 +100,16 @@ def test_the_recording_of_schema_8_holds_a_packed_body(file):
     with closing(sqlite3.connect(file)) as connection:
         bodies = [body for (body,) in connection.execute("SELECT body FROM message")]
     assert [len(body_of(body)) > 2 * len(body) > 1000 for body in bodies if body_of(body) != body] == [True]
+
+
+def test_the_recording_of_schema_9_holds_a_part_that_two_messages_share(file):
+    restore(file, 9)
+    with closing(sqlite3.connect(file)) as connection:
+        shells = [shell_of(body) for (body,) in connection.execute("SELECT body FROM message")]
+        parts = connection.execute("SELECT name FROM part").fetchall()
+    names = [name for each in shells if each is not None for name in each.names]
+    assert sorted(names) == sorted(2 * [name for (name,) in parts])
+    assert len(parts) == 2, "a conversation each"
 
 
 @every_schema

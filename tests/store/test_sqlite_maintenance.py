@@ -7,14 +7,20 @@ import os
 import random
 import sqlite3
 import string
+import tempfile
+from base64 import b64encode
 from contextlib import closing
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sidecar.conversation.records import Detail, Sent, Snapshot
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore
+from sidecar.store.sqlite import deletion
 from sidecar.store.sqlite import maintenance as life
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
@@ -71,6 +77,61 @@ async def test_no_word_of_it_is_left_in_any_file(store, tmp_path, compact):
     assert words(tmp_path).count(b"xyzzy") == 0
     await store.close()
     assert words(tmp_path).count(b"xyzzy") == 0
+
+
+def image(seed):
+    """A data URL, and the bytes that it stands for."""
+    data = random.Random(seed).randbytes(30_000)
+    return f"data:image/png;base64,{b64encode(data).decode()}", data
+
+
+def is_in(data, found):
+    """Is any piece of this in it?"""
+    return any(data[at : at + 32] in found for at in range(0, len(data) - 32, 32))
+
+
+@pytest.mark.parametrize("compact", [True, False])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3), st.lists(st.integers(0, 4), max_size=3), st.booleans(), st.integers(0, 9)
+        ),
+        min_size=2,
+        max_size=12,
+    ),
+    st.sets(st.integers(0, 3), min_size=1, max_size=3),
+)
+async def test_of_two_that_share_images_one_is_deleted_whole_and_the_other_stays(compact, told, deleted):
+    """`told`: in which conversation, with which images, whether the last question was edited, which words."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = SQLiteStore(str(Path(folder) / "sidecar.db"))
+        await store.open()
+        try:
+            kept: dict[str, dict] = {}
+            for number, images, is_edit, word in told:
+                nodes = kept.setdefault(f"conv_{number}", {})
+                above = [each for each in nodes.values() if each.source == "upstream"][
+                    : None if is_edit else -1
+                ]
+                parts = [{"type": "image_url", "image_url": {"url": image(each)[0]}} for each in images]
+                content = [{"type": "text", "text": f"{number} {word}"}, *parts]
+                ask = question(content, above[-1] if above else None)
+                answer = reply(f"answer {number}", ask)
+                nodes |= {ask.id: ask, answer.id: answer}
+                await store.record(update(talk(f"conv_{number}"), ask, answer))
+            for number in deleted:
+                await store.delete(f"conv_{number}")
+                kept.pop(f"conv_{number}", None)
+            await store.purge(compact=compact)
+
+            for id, nodes in kept.items():
+                assert await store.tree(id) == list(nodes.values())
+            left = {at for number, images, *_ in told if number not in deleted for at in images}
+            found = words(Path(folder))
+            assert {at for at in range(5) if is_in(image(at)[1], found)} == left
+        finally:
+            await store.close()
 
 
 @pytest.mark.parametrize("compact", [True, False])
@@ -295,3 +356,50 @@ async def test_a_log_that_somebody_still_reads_is_said_to_be_there(store, tmp_pa
         await store.record(update(talk(), question("and?")))
         with pytest.raises(StoreUnavailable, match="while others read"):
             await store.purge(compact=False)
+
+
+async def test_a_conversation_of_many_large_parts_is_deleted_in_steps(store, monkeypatch):
+    for number in range(6):
+        ask = question([{"type": "text", "text": text(f"document {number}", 1_000_000, number)}])
+        await store.record(update(talk(), ask))
+    steps = []
+    portion = deletion.delete_portion
+
+    def delete(number, connection):
+        steps.append(number)
+        return portion(number, connection)
+
+    monkeypatch.setattr(life, "delete_portion", delete)
+
+    assert await store.delete("conv_1")
+
+    assert len(steps) == 2, "after the first, with all messages and five of the parts"
+    assert await store._reader.do(lambda reader: reader.execute("SELECT count(*) FROM part").fetchone()) == (
+        0,
+    )
+
+
+async def test_what_was_begun_to_be_deleted_is_completed_with_its_parts(store, tmp_path):
+    ask = question(image(1)[0])
+    await store.record(update(talk(), ask))
+    await store._writer.do(
+        lambda writer: writer.execute(
+            "UPDATE conversation SET id = 'deleted:1', tenant = x'', \"key\" = NULL"
+        )
+    )
+    await store._writer.do(lambda writer: writer.execute("DELETE FROM message"))
+
+    await store.purge(compact=False)
+
+    assert not is_in(image(1)[1], words(tmp_path))
+
+
+async def test_a_part_that_is_missing_is_told_and_never_another_message(store):
+    ask = question(image(1)[0])
+    await store.record(update(talk(), ask))
+    await store._writer.do(lambda writer: writer.execute("DELETE FROM part"))
+
+    with pytest.raises(
+        StoreUnavailable, match=f"the body of b2:{ask.id.hex()} is not what was written there"
+    ):
+        await store.tree("conv_1")

@@ -18,13 +18,15 @@ from tests.store.trees import OTHER_TENANT, TENANT, question, reply, talk, updat
 CONVERSATIONS = {"conv_a": TENANT, "conv_b": TENANT, "conv_c": OTHER_TENANT}
 #: What the client calls each; one is known by what it holds alone.
 NAMES = {"conv_a": None, "conv_b": "b", "conv_c": None}
+#: Kept once in each conversation, apart from what it is said with.
+DOCUMENT = "so it is " * 2000
 ECHOES = [bytes([number]) * 16 for number in range(2)]
 
 # A message: under which of those there are (modulo; 0: at the root), what it says, and how it ended.
 messages = st.tuples(
     st.integers(0, 7),
     st.sampled_from(["user", "assistant", "tool"]),
-    st.sampled_from(["hi", "hello"]),
+    st.sampled_from(["hi", "hello", DOCUMENT]),
     st.sampled_from(["complete", "partial", "failed"]),
 )
 records = st.tuples(

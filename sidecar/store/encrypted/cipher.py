@@ -6,8 +6,10 @@
   swapped.
 - A tenant has a deterministic pseudonym, so that it can be looked up. Tenants key the hashes of messages, so
   nobody who has only the database can check a guess at what was said.
-- What comes again with every turn is encrypted deterministically (`encrypt_deterministic`), so that a store
-  that holds it need not write it again: its nonce is a keyed hash of the content and its place.
+- What comes again, with every turn or in another branch, is encrypted deterministically
+  (`encrypt_deterministic`), so that a store that holds it need not write it again: its nonce is a keyed hash
+  of the content and its place. Whoever sees it twice in one conversation knows that it is the same; in two
+  conversations nobody does.
 - Whatever was changed, truncated or moved is a `StoreUnavailable` that names the row, never another value.
 
 Version 1: `\\0seal1`, 4 bytes that name the key, 12 bytes of nonce, the ciphertext, 16 bytes of tag.
@@ -32,7 +34,9 @@ __all__ = [
     "BlockPseudonym",
     "ContentCipher",
     "TenantPseudonym",
+    "changed",
     "changed_secret",
+    "fingerprint",
     "is_encrypted",
     "refuse_encrypted",
 ]
@@ -53,6 +57,11 @@ TENANT_SIZE = 16
 def is_encrypted(data: bytes) -> bool:
     """Was this encrypted, with whatever key? JSON never begins so."""
     return data.startswith(_MARK)
+
+
+def fingerprint(encrypted: bytes) -> bytes:
+    """What tells this piece from every other that can be decrypted: its key, its nonce and its tag."""
+    return encrypted[: _HEAD + _NONCE_SIZE] + encrypted[-_TAG_SIZE:]
 
 
 def refuse_encrypted(secret: bytes, name: str) -> None:
@@ -105,7 +114,7 @@ class ContentCipher:
     def decrypt(self, encrypted: bytes, conversation: str, *place: bytes) -> bytes:
         """What was encrypted for this place. Raises `StoreUnavailable` if that is not possible."""
         if len(encrypted) < _SHORTEST:
-            raise _changed(conversation, place)
+            raise changed(conversation, place)
         name, nonce = encrypted[len(_MARK) : _HEAD], encrypted[_HEAD : _HEAD + _NONCE_SIZE]
         key = self._keys.get(name)
         if key is None:
@@ -118,7 +127,7 @@ class ContentCipher:
         try:
             return bytes(_cipher(key, conversation).decrypt(nonce, data, _bound(conversation, place)))
         except self._invalid as error:
-            raise _changed(conversation, place) from error
+            raise changed(conversation, place) from error
 
     def encrypt_text(self, plain: str, conversation: str, *place: bytes) -> str:
         """The same as `encrypt` for a text."""
@@ -135,7 +144,7 @@ class ContentCipher:
         try:
             data = base64.b64decode(encrypted.removeprefix(_TEXT_MARK), validate=True)
         except ValueError as error:
-            raise _changed(conversation, place) from error
+            raise changed(conversation, place) from error
         return self.decrypt(data, conversation, *place).decode("utf-8", "surrogatepass")
 
     def is_newest(self, encrypted: bytes) -> bool:
@@ -213,7 +222,8 @@ def _checked(tenant: bytes) -> bytes:
     return tenant
 
 
-def _changed(conversation: str, place: Sequence[bytes]) -> StoreUnavailable:
+def changed(conversation: str, place: Sequence[bytes]) -> StoreUnavailable:
+    """The error for a piece that is not what was encrypted for this place."""
     return StoreUnavailable(
         f"{_called(conversation, place)} is not what was written there: it was changed, or is from elsewhere"
     )

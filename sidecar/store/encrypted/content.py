@@ -5,7 +5,7 @@ Rule: nothing is believed that is not encrypted, but in a store of which some is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from sidecar.conversation.records import Detail, Exchange, Snapshot, Summary, Thread, detail_of, packed
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.encrypted.cipher import ContentCipher, is_encrypted
+from sidecar.store.encrypted.cipher import ContentCipher, changed, fingerprint, is_encrypted
 from sidecar.store.exchanges import columns_of
+from sidecar.store.parts import WITH_SEALED_PARTS, Cut, parts_of, put_together, sealed, unsealed
 
 __all__ = ["Content"]
 
-_BODY, _USAGE, _SYSTEM, _SUMMARY = b"body", b"usage", b"system", b"summary"
+_BODY, _PART, _USAGE, _SYSTEM, _SUMMARY = b"body", b"part", b"usage", b"system", b"summary"
 _EXCHANGE = b"exchange"
 _PROMPT, _MODEL, _TOOLS = b"thread's system", b"thread's model", b"thread's tools"
 
@@ -32,14 +33,33 @@ class Content:
     def __init__(self, cipher: ContentCipher) -> None:
         self._cipher = cipher
         self.is_mixed = True
+        #: Does the store keep large parts by themselves?
+        self.shares_parts = False
 
     def encrypt_node(self, id: str, node: Node) -> Node:
         usage = self._cipher.encrypt(node.usage, id, node.id, _USAGE) if node.usage is not None else None
-        return replace(node, body=self._cipher.encrypt(node.body, id, node.id, _BODY), usage=usage)
+        return replace(node, body=self._encrypt_body(id, node), usage=usage)
 
     def decrypt_node(self, id: str, node: Node) -> Node:
         usage = self._decrypt(node.usage, id, node.id, _USAGE) if node.usage is not None else None
-        return replace(node, body=self._decrypt(node.body, id, node.id, _BODY), usage=usage)
+        return replace(node, body=self._decrypt_body(id, node), usage=usage)
+
+    def _encrypt_body(self, id: str, node: Node) -> bytes:
+        """Large parts each by itself and the same each time, for a conversation to keep each once. The rest
+        is bound to those that belong to it, so that none can be put in the place of another."""
+        cipher, pieces = self._cipher, parts_of(node) if self.shares_parts else None
+        if pieces is None:
+            return cipher.encrypt(node.body, id, node.id, _BODY)
+        parts = [cipher.encrypt_deterministic(part, id, _PART) for part in pieces.parts]
+        rest = cipher.encrypt(pieces.rest, id, node.id, _BODY, *_bonds(pieces.places, parts))
+        return sealed(rest, pieces.places, parts)
+
+    def _decrypt_body(self, id: str, node: Node) -> bytes:
+        if not node.body.startswith(WITH_SEALED_PARTS):
+            return self._decrypt(node.body, id, node.id, _BODY)
+        rest, places, parts = _unsealed(id, node)
+        rest = self._cipher.decrypt(rest, id, node.id, _BODY, *_bonds(places, parts))
+        return put_together(rest, places, [self._cipher.decrypt(part, id, _PART) for part in parts])
 
     def decrypt_nodes(self, id: str, nodes: Iterable[Node]) -> list[Node]:
         return [self.decrypt_node(id, node) for node in nodes]
@@ -124,7 +144,9 @@ class Content:
 
     def is_newest(self, whole: Snapshot) -> bool:
         """Is all of it encrypted with the first key?"""
-        pieces = [piece for node in whole.nodes for piece in (node.body, node.usage)]
+        pieces = [
+            piece for node in whole.nodes for piece in (*_pieces(whole.conversation.id, node), node.usage)
+        ]
         pieces += [each.detail.encrypted or b"" for each in whole.exchanges]
         pieces += [*(whole.system or ()), *(each.system for each in whole.threads)]
         texts = [each.text for each in whole.summaries]
@@ -151,3 +173,23 @@ class Content:
             raise StoreUnavailable(
                 f"something in conversation {id} is not encrypted, and all of it was: who wrote it?"
             )
+
+
+def _bonds(places: Sequence[int], parts: Sequence[bytes]) -> list[bytes]:
+    """What of these encrypted parts is bound to the rest: where they belong, their nonces and their tags."""
+    return [place.to_bytes(8, "big") + fingerprint(part) for place, part in zip(places, parts, strict=True)]
+
+
+def _pieces(id: str, node: Node) -> list[bytes]:
+    """Everything in this encrypted body that is encrypted by itself."""
+    if not node.body.startswith(WITH_SEALED_PARTS):
+        return [node.body]
+    found = _unsealed(id, node)
+    return [found.rest, *found.parts]
+
+
+def _unsealed(id: str, node: Node) -> Cut:
+    try:
+        return unsealed(node.body)
+    except ValueError as error:
+        raise changed(id, (node.id, _BODY)) from error

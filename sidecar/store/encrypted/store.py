@@ -80,6 +80,7 @@ class EncryptedStore(Store):
             raise
 
     async def _unlock(self) -> None:
+        self.shares_parts = self._content.shares_parts = self._inner.shares_parts
         kept = self._inner.secret
         if is_encrypted(kept):
             self._decrypt_secret(kept)

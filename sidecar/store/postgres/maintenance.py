@@ -22,6 +22,7 @@ from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
     NO_THREAD,
+    Parts,
     arrays_of,
     conversation_of,
     exchange_row,
@@ -30,11 +31,12 @@ from sidecar.store.postgres.rows import (
     number_of,
     text,
     thread_row,
+    without_parts,
 )
-from sidecar.store.postgres.statements import PUT, TREE
+from sidecar.store.postgres.statements import ADD_PARTS, FIND_PARTS, PUT, TREE
 from sidecar.store.threads import THREAD, thread_of, together
 
-__all__ = ["Maintenance"]
+__all__ = ["Maintenance", "add_parts"]
 
 _ABOUT = ", ".join(CONVERSATION)
 _PAGE = 500
@@ -47,11 +49,15 @@ _LISTED = f"""
     WHERE (born, number) > ($1, $2) AND born <= $3 %s
     ORDER BY born, number LIMIT $4"""
 _COUNTED = f"""
-    SELECT listed.*, counted.messages, counted.size + done.size + under.size FROM ({_LISTED}) listed
+    SELECT listed.*, counted.messages, counted.size + shared.size + done.size + under.size
+    FROM ({_LISTED}) listed
     CROSS JOIN LATERAL (
         SELECT count(*) AS messages,
             coalesce(sum(octet_length(m.body) + coalesce(octet_length(m.usage), 0)), 0)::bigint AS size
         FROM message m WHERE m.conversation = listed.number) counted
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(octet_length(p.bytes)), 0)::bigint AS size
+        FROM part p WHERE p.conversation = listed.number) shared
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(octet_length(e.detail)), 0)::bigint AS size
         FROM exchange e WHERE e.conversation = listed.number AND e.born = listed.born) done
@@ -67,6 +73,7 @@ _DELETE = """
     said AS (DELETE FROM message WHERE conversation = $1
         RETURNING substring(id FROM 1 FOR 16) AS hash, digest, source),
     named AS (DELETE FROM echo WHERE conversation = $1 RETURNING hash),
+    shared AS (DELETE FROM part WHERE conversation = $1),
     prompted AS (DELETE FROM system_prompt WHERE conversation = $1),
     told AS (DELETE FROM summary WHERE conversation = $1),
     done AS (DELETE FROM exchange WHERE conversation = $1),
@@ -94,7 +101,8 @@ _DELETE_LISTED = """
     WHERE k.hash = old.hash AND k.born = old.born AND k.conversation = old.conversation"""
 _STEP = 10_000  # rows
 _TABLES = (
-    "conversation, message, echo, system_prompt, summary, exchange, thread, known_by, append_lease, learned"
+    "conversation, message, part, echo, system_prompt, summary, exchange, thread, known_by, append_lease,"
+    " learned"
 )
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
@@ -207,7 +215,7 @@ class Maintenance(Store):
     async def add_snapshot(self, whole: Snapshot) -> None:
         async def put(connection: Connection) -> None:
             async with connection.transaction(isolation="read_committed"):
-                await _put(connection, whole)
+                await _put(connection, whole, shares_parts=self.shares_parts)
 
         await self._database.run(put)
 
@@ -217,7 +225,7 @@ class Maintenance(Store):
                 await connection.fetchval(_HOLD, number_of(conversation))
                 old = await _whole(connection, conversation)
                 if old is not None:
-                    await _rewrite(connection, change(old))
+                    await _rewrite(connection, change(old), shares_parts=self.shares_parts)
                 return old is not None
 
         return await self._database.run(rewrite)
@@ -289,15 +297,28 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
     )
 
 
-async def _put(connection: Connection, whole: Snapshot) -> None:
+async def add_parts(connection: Connection, number: object, parts: Parts) -> None:
+    """Add those that are not there yet; in the transaction in which their messages were added."""
+    if not parts.named:
+        return
+    held = {row[0] for row in await connection.fetch(FIND_PARTS, number, list(parts.named), timeout=LONG)}
+    new = {name: part for name, part in parts.named.items() if name not in held}
+    if new:
+        named = [[each[at] for each in parts.messages] for at in (0, 1)]
+        await connection.execute(ADD_PARTS, number, list(new), list(new.values()), *named, timeout=LONG)
+
+
+async def _put(connection: Connection, whole: Snapshot, *, shares_parts: bool) -> None:
     each = whole.conversation
+    nodes, parts = without_parts(whole.nodes) if shares_parts else (whole.nodes, Parts({}, []))
     number, echoes = number_of(each.id), dict(whole.echoes)
     about = (each.tenant, text(each.key), each.created_at)
     told = (each.updated_at, each.tip, each.full, each.system, each.weights)
     keys = keys_of(whole.nodes, echoes) if each.key is None else list(whole.found_by)
-    added = (*arrays_of(whole.nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
+    added = (*arrays_of(nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
     added += (*NO_EXCHANGE, *NO_THREAD)
     await connection.fetchval(PUT, number, *told, *added, each.id, *about, timeout=LONG)
+    await add_parts(connection, number, parts)
     if await connection.fetchval(_TELL, number, *about, *told) and whole.system is not None:
         await connection.execute(_PUT_SYSTEM, number, *whole.system)
     summaries = [
@@ -313,13 +334,16 @@ async def _put(connection: Connection, whole: Snapshot) -> None:
         await connection.executemany(_PUT_THREAD, rows)
 
 
-async def _rewrite(connection: Connection, new: Snapshot) -> None:
+async def _rewrite(connection: Connection, new: Snapshot, *, shares_parts: bool) -> None:
     number = number_of(new.conversation.id)
+    nodes, parts = without_parts(new.nodes) if shares_parts else (new.nodes, Parts({}, []))
     await connection.execute(
         "UPDATE conversation SET tenant = $2 WHERE number = $1", number, new.conversation.tenant
     )
-    columns = ([each.id for each in new.nodes], [each.body for each in new.nodes])
-    await connection.execute(_RE_ENCRYPT, number, *columns, [each.usage for each in new.nodes], timeout=LONG)
+    columns = ([each.id for each in nodes], [each.body for each in nodes])
+    await connection.execute(_RE_ENCRYPT, number, *columns, [each.usage for each in nodes], timeout=LONG)
+    await connection.execute("DELETE FROM part WHERE conversation = $1", number)
+    await add_parts(connection, number, parts)
     if new.system is not None:
         await connection.execute(_PUT_SYSTEM, number, *new.system)
     await connection.executemany(

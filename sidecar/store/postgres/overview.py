@@ -10,6 +10,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
 from sidecar.store.postgres.database import LONG, Connection
 from sidecar.store.postgres.rows import CONVERSATION, NODE, conversation_of, node_of, number_of
+from sidecar.store.postgres.statements import PARTS, SIZE, nodes_of
 
 __all__ = ["MESSAGES", "SPENT", "outline", "overviews", "spent_of_row"]
 
@@ -19,7 +20,7 @@ _TOTAL = "SELECT count(*) FROM conversation"
 _USED_LAST = f"""
     SELECT c.id, c.tenant, c.key, c.created_at, c.updated_at,
         counted.messages, counted.messages - counted.followed, done.exchanges, done.errors,
-        {", ".join(f"first.{each}" for each in NODE)}, first.size,
+        {", ".join(f"first.{each}" for each in NODE)}, first.parts, first.size,
         {", ".join(f"last.{each}" for each in EXCHANGE)}
     FROM (
         SELECT * FROM conversation
@@ -33,19 +34,21 @@ _USED_LAST = f"""
         FROM exchange e WHERE e.conversation = c.number AND e.born = c.born) done
     LEFT JOIN LATERAL (
         SELECT {", ".join(each for each in NODE if each != "body")},
-            CASE WHEN octet_length(body) <= $4 THEN body END AS body, octet_length(body) AS size
+            CASE WHEN {SIZE.format("m")} <= $4 THEN body END AS body,
+            CASE WHEN {SIZE.format("m")} <= $4 THEN {PARTS.format("m")} END AS parts,
+            {SIZE.format("m")} AS size
         FROM message m WHERE m.conversation = c.number ORDER BY position LIMIT 1) first ON true
     LEFT JOIN LATERAL (
         SELECT * FROM exchange e WHERE e.conversation = c.number AND e.born = c.born
         ORDER BY id DESC LIMIT 1) last ON true
     ORDER BY c.updated_at DESC, c.id COLLATE "C" DESC"""
 _ABOUT = f"SELECT {', '.join(CONVERSATION)} FROM conversation WHERE number = $1"
-_STEMS = """
-    SELECT id, parent, role, source, state, created_at, model, finish_reason, octet_length(body)
-    FROM message WHERE conversation = $1 ORDER BY position"""
+_STEMS = f"""
+    SELECT id, parent, role, source, state, created_at, model, finish_reason, {SIZE.format("m")}
+    FROM message m WHERE conversation = $1 ORDER BY position"""
 #: $1 number, $2 ids.
 MESSAGES = f"""
-    SELECT {", ".join(NODE)} FROM message WHERE conversation = $1 AND id = ANY($2::bytea[])
+    SELECT {nodes_of("m")} FROM message m WHERE conversation = $1 AND id = ANY($2::bytea[])
     ORDER BY position"""
 #: $1 and $2 the conversation seen last and $3 its exchange seen last, $4 to $5 the time, $6 how many.
 SPENT = f"""
@@ -58,7 +61,7 @@ SPENT = f"""
     ORDER BY c.born DESC, c.number DESC, e.id DESC LIMIT $6"""
 _EXCHANGE = 5  # where its columns begin
 _NODE = 9  # where these columns begin
-_SIZE = _NODE + len(NODE)
+_SIZE = _NODE + len(NODE) + 1
 _BODY = _NODE + NODE.index("body")
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from sidecar.conversation.records import Exchange, Thread
 from sidecar.conversation.tree import Conversation, Node
+from sidecar.errors import StoreUnavailable
 from sidecar.store import exchanges, threads
 from sidecar.store.exchanges import EXCHANGE
+from sidecar.store.parts import assembled, name_of, parts_of, shell, shell_of
 from sidecar.store.threads import THREAD
 
 __all__ = [
@@ -18,6 +22,7 @@ __all__ = [
     "NODE",
     "NO_EXCHANGE",
     "NO_THREAD",
+    "Parts",
     "arrays_of",
     "conversation_of",
     "exchange_row",
@@ -26,6 +31,7 @@ __all__ = [
     "number_of",
     "text",
     "thread_row",
+    "without_parts",
 ]
 
 #: In the order of the fields of `Conversation` and `Node`.
@@ -50,6 +56,13 @@ NO_EXCHANGE = (None,) * len(EXCHANGE)
 #: The same for a thread.
 NO_THREAD = (None,) * len(THREAD)
 _PERSON = b"sidecar/number"
+
+
+class Parts(NamedTuple):
+    """Large parts of messages by their names, and each name with a message that it belongs to."""
+
+    named: dict[bytes, bytes]
+    messages: list[tuple[bytes, bytes]]
 
 
 def number_of(id: str) -> UUID:
@@ -93,8 +106,32 @@ def keys_of(nodes: Iterable[Node], echoes: Iterable[bytes]) -> list[bytes]:
 
 
 def node_of(row: Sequence[Any], at: int = 0) -> Node:
-    """The node whose columns begin at `at`."""
-    return Node(*row[at : at + len(NODE)])
+    """The node whose columns begin at `at`, with its parts behind them. Raises `StoreUnavailable` if one is
+    damaged or missing."""
+    node, parts = Node(*row[at : at + len(NODE)]), row[at + len(NODE)]
+    try:
+        held = shell_of(node.body)
+        if held is None:
+            return node
+        return replace(node, body=assembled(held, dict(zip(held.names, parts or (), strict=True))))
+    except ValueError as error:
+        raise StoreUnavailable(f"the body of b2:{node.id.hex()} is not what was written there") from error
+
+
+def without_parts(nodes: Sequence[Node]) -> tuple[list[Node], Parts]:
+    """These messages as their rows keep them, and their large parts."""
+    kept: list[Node] = []
+    parts = Parts({}, [])
+    for node in nodes:
+        found = parts_of(node)
+        if found is None:
+            kept.append(node)
+            continue
+        names = [name_of(part) for part in found.parts]
+        parts.named.update(zip(names, found.parts, strict=True))
+        parts.messages.extend((name, node.id) for name in names)
+        kept.append(replace(node, body=shell(len(node.body), found.places, names, found.rest)))
+    return kept, parts
 
 
 def conversation_of(row: Sequence[Any]) -> Conversation:

@@ -2,7 +2,8 @@
 
 Of two replicas that start together one migrates, and the other waits and finds the work done. A newer schema
 is refused, and so are tables of another program. An older sidecar may still run against a newer schema until
-it is replaced, so a migration only adds.
+it is replaced, so a migration only adds, and what an older one could not read is written only into a database
+that none has opened.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ _OTHERS = """
         SELECT FROM pg_depend d
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
     LIMIT 1"""
+_SHARES_PARTS = "SELECT coalesce((to_jsonb(s) ->> 'shares_parts')::boolean, false) FROM sidecar_schema s"
 _NO_SCHEMA = "{} has no schema to make tables in: CREATE SCHEMA, or name another as `search_path`"
 
 
-async def migrate(connection: Connection, name: str) -> bytes:
-    """Bring the database to the newest schema; returns the secret kept there. `name` is for people."""
+async def migrate(connection: Connection, name: str) -> tuple[bytes, bool]:
+    """Bring the database to the newest schema: the secret kept there, and whether messages share large parts.
+    `name` is for people."""
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(_LOCK, timeout=LONG)
         if await connection.fetchval("SELECT current_schema()") is None:
@@ -38,7 +41,7 @@ async def migrate(connection: Connection, name: str) -> bytes:
             if number > current:
                 await connection.execute(sql, timeout=LONG)
                 await connection.execute(f"UPDATE sidecar_schema SET version = {number}")
-        return await _secret(connection)
+        return await _secret(connection), await connection.fetchval(_SHARES_PARTS)
 
 
 async def _version(connection: Connection, name: str) -> int:

@@ -10,31 +10,58 @@ from __future__ import annotations
 
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES
 from sidecar.store.exchanges import EXCHANGE
+from sidecar.store.parts import WITHOUT_PARTS
 from sidecar.store.postgres.rows import CONVERSATION, NODE
 from sidecar.store.threads import THREAD
 
 __all__ = [
+    "ADD_PARTS",
     "ADD_SUMMARY",
     "CANDIDATES",
     "EXCHANGES",
     "FIND",
     "FIND_BY_HISTORY",
+    "FIND_PARTS",
     "ONE_EXCHANGE",
+    "PARTS",
     "PATH",
     "PROBE",
     "PUT",
     "RECORD_BEGINNING",
     "RECORD_NAMED",
     "RECORD_UNDER",
+    "SIZE",
     "SUMMARY",
     "SYSTEM",
     "THREADS",
     "TREE",
+    "nodes_of",
 ]
 
 
 def _of(table: str, columns: tuple[str, ...]) -> str:
     return ", ".join(f"{table}.{each}" for each in columns)
+
+
+#: Is this body kept without its parts? For `format`, like what follows: numbers are those of `Shell` on disk.
+HAS_PARTS = rf"substring({{0}}.body FOR 6) = '\x{WITHOUT_PARTS.hex()}'::bytea"
+#: Its parts, in their order.
+PARTS = f"""CASE WHEN {HAS_PARTS} THEN (
+            SELECT array_agg(p.bytes ORDER BY each.place)
+            FROM generate_series(
+                0, get_byte({{0}}.body, 20) * 256 + get_byte({{0}}.body, 21) - 1) AS each (place)
+            CROSS JOIN LATERAL (
+                SELECT bytes FROM part WHERE conversation = {{0}}.conversation
+                AND name = substring({{0}}.body FROM 31 + 24 * each.place FOR 16) OFFSET 0) p) END"""
+#: How long it is with them.
+SIZE = f"""CASE WHEN {HAS_PARTS}
+        THEN ('x' || encode(substring({{0}}.body FROM 7 FOR 8), 'hex'))::bit(64)::bigint
+        ELSE octet_length({{0}}.body) END"""
+
+
+def nodes_of(table: str) -> str:
+    """The columns of a node, and its parts behind them."""
+    return f"{_of(table, NODE)}, {PARTS.format(table)} AS parts"
 
 
 #: All ids that begin with a hash lie between it and this.
@@ -61,7 +88,7 @@ FIND = rf"""
     )
     SELECT {_of("talk", CONVERSATION)}, hit.hash,
         NOT EXISTS (SELECT FROM message c WHERE c.conversation = talk.number AND c.parent = m.id) AS is_tip,
-        {_of("m", NODE)}
+        {nodes_of("m")}
     FROM talk LEFT JOIN hit ON true
     LEFT JOIN LATERAL (
         SELECT * FROM message WHERE conversation = talk.number AND id BETWEEN hit.low AND hit.high OFFSET 0) m
@@ -119,8 +146,8 @@ PATH = f"""
         SELECT m.*, line.depth + 1 FROM line
         CROSS JOIN LATERAL (SELECT * FROM message WHERE conversation = $1 AND id = line.parent OFFSET 0) m
     )
-    SELECT {_of("line", NODE)} FROM line ORDER BY depth DESC"""
-TREE = f"SELECT {_of('m', NODE)} FROM message m WHERE m.conversation = $1 ORDER BY m.position"
+    SELECT {nodes_of("line")} FROM line ORDER BY depth DESC"""
+TREE = f"SELECT {nodes_of('m')} FROM message m WHERE m.conversation = $1 ORDER BY m.position"
 SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
 
 # $1 number, $2 time, $3 tip, $4 full, $5 digest of the system messages, $6 weights, $7 to $19 nodes,
@@ -217,6 +244,19 @@ PUT = (
         ON CONFLICT (number) DO UPDATE SET positions = c.positions + excluded.positions
         RETURNING c.number, c.born, c.positions"""
 )
+
+# $1 number, $2 names.
+FIND_PARTS = "SELECT name FROM part WHERE conversation = $1 AND name = ANY($2::bytea[])"
+# $1 number, $2 names, $3 parts, $4 and $5 the name of each with a message that it belongs to: one that is not
+# there, or was recorded whole, has no use for it.
+ADD_PARTS = f"""
+    INSERT INTO part (conversation, name, bytes)
+    SELECT $1, p.name, p.bytes FROM unnest($2::bytea[], $3::bytea[]) AS p (name, bytes)
+    WHERE EXISTS (
+        SELECT FROM unnest($4::bytea[], $5::bytea[]) AS of (name, message)
+        CROSS JOIN LATERAL (SELECT body FROM message WHERE conversation = $1 AND id = of.message OFFSET 0) m
+        WHERE of.name = p.name AND {HAS_PARTS.format("m")})
+    ON CONFLICT (conversation, name) DO NOTHING"""
 
 # $1 number, $2 how many.
 THREADS = f"""

@@ -13,6 +13,8 @@ from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+from msgspec.structs import replace
+
 from sidecar.conversation.records import ConversationUpdate, Exchange, Found, Summary, Thread
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
@@ -22,11 +24,12 @@ from sidecar.store.exchanges import LAST_EXCHANGE, exchange_from_row
 from sidecar.store.postgres import statements as sql
 from sidecar.store.postgres.database import Connection, Database
 from sidecar.store.postgres.lease import Lease, Leases, held
-from sidecar.store.postgres.maintenance import Maintenance
+from sidecar.store.postgres.maintenance import Maintenance, add_parts
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
     NO_THREAD,
+    Parts,
     arrays_of,
     conversation_of,
     exchange_row,
@@ -35,6 +38,7 @@ from sidecar.store.postgres.rows import (
     number_of,
     text,
     thread_row,
+    without_parts,
 )
 from sidecar.store.postgres.schema import migrate
 from sidecar.store.threads import thread_of
@@ -44,6 +48,7 @@ __all__ = ["PostgresStore"]
 
 log = logging.getLogger("sidecar.store")
 
+_LONG = 1 << 20  # bytes of messages
 _HASH, _IS_TIP, _NODE = len(CONVERSATION), len(CONVERSATION) + 1, len(CONVERSATION) + 2
 _SAVE_LEARNED = """
     INSERT INTO learned (name, value, number) VALUES ($1, $2, $3)
@@ -111,9 +116,27 @@ class PostgresStore(Maintenance):
         return [thread_of(conversation, row) for row in rows]
 
     async def record(self, update: ConversationUpdate) -> None:
-        lease = held.get()
+        # Recorded all the same where the caller is cancelled.
+        if not await self._to_its_end(self._record(update, held.get())):
+            raise StoreUnavailable(
+                "the append lease was lost: another replica has taken it over, since this one could not"
+                " renew it in time; send the message again"
+            )
+
+    async def _record(self, update: ConversationUpdate, lease: Lease | None) -> bool:
+        nodes, parts = await self._apart(update.nodes)
+        update = replace(update, nodes=tuple(nodes))
 
         async def record(connection: Connection) -> bool:
+            if not parts.named:
+                return await rows(connection)
+            async with connection.transaction(isolation="read_committed"):
+                is_done = await rows(connection)
+                if is_done:
+                    await add_parts(connection, number_of(update.conversation.id), parts)
+                return is_done
+
+        async def rows(connection: Connection) -> bool:
             if lease is not None and not lease.is_over:
                 query, values = recording(update, lease)
                 if await connection.fetchval(query, *values):
@@ -124,12 +147,15 @@ class PostgresStore(Maintenance):
             query, values = recording(update, None)
             return bool(await connection.fetchval(query, *values))
 
-        # Recorded all the same where the caller is cancelled.
-        if not await self._to_its_end(self._database.run(record)):
-            raise StoreUnavailable(
-                "the append lease was lost: another replica has taken it over, since this one could not"
-                " renew it in time; send the message again"
-            )
+        return await self._database.run(record)
+
+    async def _apart(self, nodes: Sequence[Node]) -> tuple[Sequence[Node], Parts]:
+        """These messages as they are kept, and their large parts; of long ones in a thread."""
+        if not self.shares_parts:
+            return nodes, Parts({}, [])
+        if sum([len(each.body) for each in nodes]) > _LONG:
+            return await asyncio.to_thread(without_parts, nodes)
+        return without_parts(nodes)
 
     async def exchanges(
         self, tenant: bytes, conversation: str, *, limit: int = 100, before: bytes | None = None
@@ -164,7 +190,7 @@ class PostgresStore(Maintenance):
         return dict(await self._fetch(_LOAD_LEARNED))
 
     async def _prepare(self, connection: Connection) -> None:
-        kept = await migrate(connection, f"the store {self._database.address.shown}")
+        kept, self.shares_parts = await migrate(connection, f"the store {self._database.address.shown}")
         if not self.may_be_encrypted:
             refuse_encrypted(kept, f"the store {self._database.address.shown}")
         self.secret = self.secret or kept

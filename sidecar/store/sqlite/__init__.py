@@ -5,9 +5,11 @@ worker       a thread with a connection of its own: group commit for writing, a 
 reopen       reopens a file whose reads fail
 tip_cache    the newest message of each conversation that this process recorded last, in memory
 bodies       the body of a message, a large one smaller
+parts        the same, with its large parts in rows of their own
 nodes        nodes in the file's tables, and what is kept so that they are found
 threads      what roots are known by, likewise
 overview     what is told of conversations to whoever looks at them
+deletion     a conversation, in steps
 maintenance  listing, deleting, copying and re-encrypting
 record       one exchange into the file's tables
 store        the contract, on all of these

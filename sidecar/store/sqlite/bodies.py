@@ -21,12 +21,15 @@ import zlib
 from binascii import Error, a2b_base64, b2a_base64
 from collections.abc import Iterator
 
+from sidecar.store.parts import WITHOUT_PARTS
+
 __all__ = ["PACKED", "SMALL", "body_of", "small_among", "stored_body"]
 
 #: What a packed body begins with. JSON never does.
 PACKED = b"\0pack1"
 _HEAD, _PLACE = struct.Struct(">6scQQ"), struct.Struct(">QQ")
-#: So many bytes of a body, or of base64 in it, stay as they are, but for a body that begins with `PACKED`.
+_TAKEN = (PACKED, WITHOUT_PARTS)
+#: So many bytes of a body, or of base64 in it, stay as they are, but for one that begins as if it was stored.
 SMALL = 2048
 _MANY, _SMALL_OF_MANY = 16, 16 << 10  # messages of one request, and the bytes that stay as they are of each
 _LARGEST = 1 << 20  # bytes that are compressed: the turns of others wait meanwhile
@@ -46,16 +49,16 @@ def small_among(messages: int) -> int:
 
 def stored_body(body: bytes, small: int = SMALL) -> bytes:
     """What to keep of this body; of so many bytes or fewer it is the body."""
-    if len(body) <= small and not body.startswith(PACKED):
+    if len(body) <= small and not body.startswith(_TAKEN):
         return body
-    if body.startswith(b"\0") and not body.startswith(PACKED):
+    if body.startswith(b"\0") and not body.startswith(_TAKEN):
         return body  # it is encrypted
     rest, places, data = _split(body)
     deflated = _deflated(rest)
     kind, kept = (b"t", rest) if deflated is None else (b"z", deflated)
     table = b"".join(_PLACE.pack(*each) for each in places)
     packed = b"".join((_HEAD.pack(PACKED, kind, len(rest), len(places)), table, *data, kept))
-    return packed if len(packed) < len(body) or body.startswith(PACKED) else body
+    return packed if len(packed) < len(body) or body.startswith(_TAKEN) else body
 
 
 def body_of(stored: bytes) -> bytes:

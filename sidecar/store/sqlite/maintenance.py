@@ -21,19 +21,20 @@ from msgspec.structs import astuple
 
 from sidecar.conversation.overview import Outline, Overviews, Spent
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
-from sidecar.conversation.tree import HASH_SIZE, Conversation, Node
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
-from sidecar.store.sqlite.bodies import stored_body
-from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget, node_of
+from sidecar.store.sqlite.deletion import begin_deletion, delete_portion
+from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, node_of
 from sidecar.store.sqlite.overview import messages, overviews, spent, stems
+from sidecar.store.sqlite.parts import delete_parts, keep_body
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
 from sidecar.store.threads import THREAD, thread_of, together
 
-__all__ = ["ADD_EXCHANGE", "CONVERSATION", "Maintenance", "conversation_of"]
+__all__ = ["ADD_EXCHANGE", "CONVERSATION", "Maintenance", "at_one_moment", "conversation_of"]
 
 # In the order of the fields of `Conversation`.
 CONVERSATION = 'id, tenant, "key", created_at, updated_at, tip, "full", system, weights'
@@ -50,20 +51,12 @@ _HELD = """
 _COUNTED = f"""
     SELECT c.number, c.id, c.tenant, c."key", c.created_at, c.updated_at, count(m.number),
         total(length(m.body) + coalesce(length(m.usage), 0))
+            + (SELECT total(length(p.bytes)) FROM part p WHERE p.conversation = c.number)
             + (SELECT total(length(e.detail)) FROM exchange e WHERE e.conversation = c.number)
             + (SELECT total(length(t.tools) + coalesce(length(t.system), 0)) FROM thread t
                 WHERE t.conversation = c.number)
     FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
-_MARK_AS_DELETED = """
-    UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
-    WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
-    RETURNING number"""
 _MARK_AS_DELETEDED = "SELECT number FROM conversation WHERE tenant = x''"
-# In row order: deleting rows at random makes SQLite move others between pages, which leaves copies behind.
-_DELETE_SOME = """
-    DELETE FROM {0} WHERE number IN (SELECT number FROM {0} WHERE conversation = ? ORDER BY number LIMIT ?)"""
-_NEXT = "SELECT number, length(body), id, digest FROM message WHERE conversation = ? LIMIT ?"
-_HASHES = "SELECT hash FROM echo WHERE conversation = ?"
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
@@ -91,8 +84,6 @@ T = TypeVar("T")
 
 _PAGE_SIZE = 500  # conversations read at once
 _COUNTED_PAGE_SIZE = 10  # the same, where their messages are counted as well
-_DELETE_BATCH = 200  # rows deleted in one transaction
-_DELETE_BATCH_SIZE = 4 << 20  # and their bytes, all of which are overwritten
 _LOCK_TIMEOUT = 60.0  # seconds that a long operation waits for a lock
 _LOCK_ATTEMPT = 0.05  # seconds of one attempt, during which others cannot write
 _POLL_INTERVAL = 0.2  # seconds
@@ -121,20 +112,20 @@ class Maintenance(Store):
                 return
 
     async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
-        return await self._look(partial(overviews, limit, before))
+        return await self._look(partial(at_one_moment, partial(overviews, limit, before)))
 
     async def outline(self, conversation: str) -> Outline | None:
-        return await self._look(partial(_outline, conversation))
+        return await self._look(partial(at_one_moment, partial(_outline, conversation)))
 
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
-        return await self._look(partial(messages, conversation, nodes))
+        return await self._look(partial(at_one_moment, partial(messages, conversation, nodes)))
 
     def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
         return spent(self._look, begin, end)
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}
-        found, left = await self._change(partial(_begin_deletion, values))
+        found, left = await self._change(partial(begin_deletion, values))
         if left is not None:
             await self._delete_expired(left)
         return found
@@ -148,7 +139,7 @@ class Maintenance(Store):
         await self._beside(_compact if compact else _checkpoint)
 
     async def snapshot(self, conversation: str) -> Snapshot | None:
-        return await self._reader.do(partial(_at_one_moment, conversation))
+        return await self._reader.do(partial(at_one_moment, partial(_whole, conversation)))
 
     async def add_snapshot(self, whole: Snapshot) -> None:
         await self._change(partial(_put, whole))
@@ -188,7 +179,7 @@ class Maintenance(Store):
             self._tips.clear()
 
     async def _delete_expired(self, number: int) -> None:
-        while await self._writer.do(partial(_delete_portion, number)):
+        while await self._writer.do(partial(delete_portion, number)):
             pass
 
     async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -246,42 +237,6 @@ def _size(connection: sqlite3.Connection) -> int:
     return int(pages * size)
 
 
-def _begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection) -> tuple[bool, int | None]:
-    """Did it exist, and what is its row number if some of it is left? A short one is deleted at once."""
-    expired = connection.execute(_MARK_AS_DELETED, values).fetchone()
-    if expired is None:
-        return False, None
-    return True, expired[0] if _delete_portion(expired[0], connection) else None
-
-
-def _delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
-    """Delete one batch of its rows, and finally itself; returns whether anything is left."""
-    numbers: list[tuple[int]] = []
-    hashes: list[bytes] = []
-    size = 0
-    for number, length, id, digest in connection.execute(_NEXT, (conversation, _DELETE_BATCH)):
-        numbers.append((number,))
-        hashes += id[:HASH_SIZE], digest
-        size += length
-        if size > _DELETE_BATCH_SIZE:
-            break
-    forget(connection, conversation, hashes)
-    connection.executemany("DELETE FROM message WHERE number = ?", numbers)
-    if len(numbers) == _DELETE_BATCH or size > _DELETE_BATCH_SIZE:
-        return True
-    for table in ("exchange", "thread"):
-        if (
-            connection.execute(_DELETE_SOME.format(table), (conversation, _DELETE_BATCH)).rowcount
-            == _DELETE_BATCH
-        ):
-            return True
-    forget(connection, conversation, [hash for (hash,) in connection.execute(_HASHES, (conversation,))])
-    for table in ("echo", "summary", "system_prompt", "tip"):
-        connection.execute(f"DELETE FROM {table} WHERE conversation = ?", (conversation,))
-    connection.execute("DELETE FROM conversation WHERE number = ?", (conversation,))
-    return False
-
-
 def _checkpoint(connection: sqlite3.Connection) -> None:
     # Nobody can write while a checkpoint waits for readers, so each attempt is short.
     connection.execute(f"PRAGMA busy_timeout = {int(_LOCK_ATTEMPT * 1000)}")
@@ -308,17 +263,16 @@ def _copy(connection: sqlite3.Connection, *, to: str) -> None:
         os.close(handle)
 
 
-def _at_one_moment(id: str, connection: sqlite3.Connection) -> Snapshot | None:
+def at_one_moment(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    """Whatever is written meanwhile, the work sees nothing of it."""
     connection.execute("BEGIN")
     with connection:
-        return _whole(id, connection)
+        return work(connection)
 
 
 def _outline(id: str, connection: sqlite3.Connection) -> Outline | None:
-    connection.execute("BEGIN")
-    with connection:
-        row = connection.execute(_WHOLE, (id,)).fetchone()
-        return stems(conversation_of(row), connection) if row else None
+    row = connection.execute(_WHOLE, (id,)).fetchone()
+    return stems(conversation_of(row), connection) if row else None
 
 
 def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
@@ -326,12 +280,13 @@ def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
     if row is None:
         return None
     number, conversation = row[:1], conversation_of(row)
+    nodes = [node_of(connection, row[0], each) for each in connection.execute(_NODES, number)]
     found_by: tuple[bytes, ...] = ()
     if conversation.key is not None:
         found_by = tuple(hash for (hash,) in connection.execute(_FOUND_BY, number))
     return Snapshot(
         conversation=conversation,
-        nodes=tuple(node_of(each) for each in connection.execute(_NODES, number)),
+        nodes=tuple(nodes),
         echoes=tuple(connection.execute(_ECHOES, number)),
         system=connection.execute(_SYSTEM, number).fetchone(),
         summaries=tuple(Summary(*each) for each in connection.execute(_SUMMARIES, number)),
@@ -374,9 +329,10 @@ def _rewrite(id: str, change: Callable[[Snapshot], Snapshot], connection: sqlite
     connection.execute(
         "UPDATE conversation SET tenant = ? WHERE number = ?", (new.conversation.tenant, number)
     )
+    delete_parts(connection, number)
     connection.executemany(
         "UPDATE message SET body = ?, usage = ? WHERE conversation = ? AND id = ?",
-        [(stored_body(node.body), node.usage, number, node.id) for node in new.nodes],
+        [(keep_body(connection, number, node), node.usage, number, node.id) for node in new.nodes],
     )
     if new.system is not None:
         connection.execute(_PUT_SYSTEM, (number, *new.system))

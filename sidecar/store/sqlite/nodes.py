@@ -16,9 +16,11 @@ from msgspec.structs import replace
 
 from sidecar.conversation.tree import HASH_SIZE, Node, stored_values
 from sidecar.errors import StoreUnavailable
-from sidecar.store.sqlite.bodies import SMALL, body_of, stored_body
+from sidecar.store.parts import LARGE
+from sidecar.store.sqlite.bodies import SMALL
+from sidecar.store.sqlite.parts import keep_body, read_body
 
-__all__ = ["ADD_NEWEST", "NODE", "add_echoes", "add_nodes", "forget", "is_tip", "node_of"]
+__all__ = ["ADD_NEWEST", "FIND_PARENT", "NODE", "add_echoes", "add_nodes", "forget", "is_tip", "node_of"]
 
 #: In the order of the fields of `Node`.
 NODE = (
@@ -34,17 +36,18 @@ ADD_KNOWN_BY = "INSERT INTO known_by (hash, conversation) VALUES (?, ?) ON CONFL
 DROP_KNOWN_BY = "DELETE FROM known_by WHERE hash = ? AND conversation = ?"
 _HASHES_AND_DIGESTS = f"SELECT substr(id, 1, {HASH_SIZE}), digest FROM message WHERE conversation = ?"
 _ECHOED = "SELECT hash FROM echo WHERE conversation = ?"
+FIND_PARENT = "SELECT 1 FROM message WHERE conversation = ? AND id = ?"
 FIND_TIP = "SELECT 1 FROM tip WHERE conversation = ? AND message = ?"
 ADD_TIP = "INSERT INTO tip (conversation, message) VALUES (?, ?) ON CONFLICT DO NOTHING"
 DROP_TIP = "DELETE FROM tip WHERE conversation = ? AND message = ?"
 ADD_NEWEST = "UPDATE conversation SET newest = ? WHERE number = ?"
 
 
-def node_of(row: Sequence[Any]) -> Node:
+def node_of(connection: sqlite3.Connection, conversation: int, row: Sequence[Any]) -> Node:
     """The node of a row of `NODE`. Raises `StoreUnavailable` if its body is damaged."""
     node = Node(*row)
     try:
-        body = body_of(node.body)
+        body = read_body(connection, conversation, node.body)
     except ValueError as error:
         raise StoreUnavailable(f"the body of b2:{row[0].hex()} is not what was written there") from error
     return node if body is node.body else replace(node, body=body)
@@ -67,7 +70,9 @@ def add_nodes(
     """
     added = []
     for node in nodes:
-        body = stored_body(node.body, small)
+        if len(node.body) > LARGE and connection.execute(FIND_PARENT, (conversation, node.id)).fetchone():
+            continue  # its parts would be nobody's, if it was recorded before there were any
+        body = keep_body(connection, conversation, node, small)
         values = stored_values(node if body is node.body else replace(node, body=body))
         if connection.execute(ADD_NODE, (conversation, *values)).rowcount:
             added.append(node)

@@ -13,6 +13,7 @@ from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
+from sidecar.store.parts import HEAD_SIZE, size_of
 from sidecar.store.sqlite.nodes import NODE, node_of
 
 __all__ = ["messages", "overviews", "spent", "stems"]
@@ -29,17 +30,17 @@ _USED_LAST = """
     ORDER BY updated_at DESC, id DESC LIMIT :limit"""
 # Along the index of the ids alone.
 _COUNT = "SELECT count(*), min(number) FROM message WHERE conversation = ?"
-_SIZE = "SELECT length(body) FROM message WHERE number = ?"
+_SIZE = f"SELECT substr(body, 1, {HEAD_SIZE}), length(body) FROM message WHERE number = ?"
 _FIRST = f"SELECT {NODE} FROM message WHERE number = ?"
 _OTHER_TIPS = "SELECT count(*) FROM tip WHERE conversation = ?"
 _EXCHANGES = "SELECT count(*), count(error) FROM exchange WHERE conversation = ?"
 _LAST = f"SELECT {', '.join(EXCHANGE)} FROM exchange WHERE conversation = ? ORDER BY id DESC LIMIT 1"
-_STEMS = """
-    SELECT id, parent, role, source, state, created_at, model, finish_reason, length(body) FROM message
-    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
-_MESSAGE = f"""
-    SELECT number, {NODE} FROM message
-    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) AND id = ?"""
+_STEMS = f"""
+    SELECT id, parent, role, source, state, created_at, model, finish_reason,
+        substr(body, 1, {HEAD_SIZE}), length(body)
+    FROM message WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
+_NUMBER = "SELECT number FROM conversation WHERE id = ?"
+_MESSAGE = f"SELECT number, {NODE} FROM message WHERE conversation = ? AND id = ?"
 
 # Along the index of exchanges, conversation by conversation. The last one seen goes on behind `id`.
 _SPENT = f"""
@@ -63,10 +64,11 @@ def _overview(connection: sqlite3.Connection, row: Any) -> Overview:
     messages, oldest = connection.execute(_COUNT, (number,)).fetchone()
     exchanges, errors = connection.execute(_EXCHANGES, (number,)).fetchone()
     branches = connection.execute(_OTHER_TIPS, (number,)).fetchone()[0] + (newest is not None)
-    size = connection.execute(_SIZE, (oldest,)).fetchone()[0] if messages else 0
+    size = size_of(*connection.execute(_SIZE, (oldest,)).fetchone()) if messages else 0
     first, last, problem = None, None, ""
     try:
-        first = node_of(connection.execute(_FIRST, (oldest,)).fetchone()) if 0 < size <= MAX_FIRST else None
+        if 0 < size <= MAX_FIRST:
+            first = node_of(connection, number, connection.execute(_FIRST, (oldest,)).fetchone())
         last = _last(connection, id, number)
     except StoreUnavailable as error:
         problem = error.message
@@ -81,13 +83,24 @@ def _last(connection: sqlite3.Connection, id: str, number: int) -> Exchange | No
 
 def stems(about: Conversation, connection: sqlite3.Connection) -> Outline:
     """The shape of its tree."""
-    return Outline(about, tuple(Stem(*row) for row in connection.execute(_STEMS, (about.id,))))
+    return Outline(about, tuple(map(_stem, connection.execute(_STEMS, (about.id,)))))
+
+
+def _stem(row: tuple[Any, ...]) -> Stem:
+    id, parent, role, source, state, created_at, model, finish_reason, head, length = row
+    size = size_of(head, length)
+    return Stem(id, parent, role, source, state, created_at, model, finish_reason, size)
 
 
 def messages(id: str, nodes: Sequence[bytes], connection: sqlite3.Connection) -> list[Node]:
     """Those of these that are there, in the order in which they were recorded."""
-    found = [connection.execute(_MESSAGE, (id, node)).fetchone() for node in dict.fromkeys(nodes)]
-    return [node_of(row[1:]) for row in sorted((each for each in found if each), key=lambda row: row[0])]
+    row = connection.execute(_NUMBER, (id,)).fetchone()
+    if row is None:
+        return []
+    number = row[0]
+    found = [connection.execute(_MESSAGE, (number, node)).fetchone() for node in dict.fromkeys(nodes)]
+    rows = sorted((each for each in found if each), key=lambda row: row[0])
+    return [node_of(connection, number, row[1:]) for row in rows]
 
 
 async def spent(look: Look, begin: int, end: int) -> AsyncIterator[list[Spent]]:

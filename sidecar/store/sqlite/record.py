@@ -13,13 +13,12 @@ from sidecar.conversation.tree import HASH_SIZE, ID_SIZE, Conversation
 from sidecar.store.exchanges import row_of
 from sidecar.store.sqlite.bodies import small_among
 from sidecar.store.sqlite.maintenance import ADD_EXCHANGE, CONVERSATION
-from sidecar.store.sqlite.nodes import ADD_NEWEST, add_echoes, add_nodes, forget_all
+from sidecar.store.sqlite.nodes import ADD_NEWEST, FIND_PARENT, add_echoes, add_nodes, forget_all
 from sidecar.store.sqlite.threads import add_thread
 from sidecar.store.sqlite.tip_cache import CachedTip, TipCache
 
 __all__ = ["alike", "record"]
 
-_FIND_PARENT = "SELECT 1 FROM message WHERE conversation = ? AND id = ?"
 _FIND_HELD = f"SELECT number, {CONVERSATION}, newest FROM conversation WHERE id = ?"
 _ADD_CONVERSATION = f"""
     INSERT INTO conversation ({CONVERSATION}, newest) VALUES ({", ".join("?" * 10)}) RETURNING number"""
@@ -86,7 +85,7 @@ def record(connection: sqlite3.Connection, update: ConversationUpdate, tips: Tip
 def _is_there(connection: sqlite3.Connection, held: tuple[Any, ...] | None, node: bytes) -> bool:
     if held is None:
         return False
-    return node == held[-1] or connection.execute(_FIND_PARENT, (held[0], node)).fetchone() is not None
+    return node == held[-1] or connection.execute(FIND_PARENT, (held[0], node)).fetchone() is not None
 
 
 def _keep_conversation(

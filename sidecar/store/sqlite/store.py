@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sidecar.conversation.records import ConversationUpdate, Exchange, Found, Summary, Thread
 from sidecar.conversation.tree import Conversation, Node
@@ -24,7 +24,7 @@ from sidecar.store.encrypted.cipher import refuse_encrypted
 from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_from_row
 from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import FileLocks
-from sidecar.store.sqlite.maintenance import CONVERSATION, Maintenance, conversation_of
+from sidecar.store.sqlite.maintenance import CONVERSATION, Maintenance, at_one_moment, conversation_of
 from sidecar.store.sqlite.nodes import NODE, is_tip, node_of
 from sidecar.store.sqlite.record import alike, record
 from sidecar.store.sqlite.reopen import Reopener, ReopeningWorker
@@ -50,9 +50,7 @@ _PATH = f"""
     )
     SELECT {NODE.replace("parent", "m.parent")}
     FROM line JOIN message m USING (number) ORDER BY depth DESC"""
-_TREE = f"""
-    SELECT {NODE} FROM message
-    WHERE conversation = (SELECT number FROM conversation WHERE id = ?) ORDER BY number"""
+_TREE = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
 _SYSTEM = """
     SELECT first, last FROM system_prompt
     WHERE conversation = (SELECT number FROM conversation WHERE id = ?)"""
@@ -82,6 +80,8 @@ _HINTS = {
     sqlite3.SQLITE_CORRUPT: " (it is damaged: put a backup in its place, or set `store` to another file)",
     sqlite3.SQLITE_NOTADB: " (put a backup in its place, or set `store` to another file)",
 }
+T = TypeVar("T")
+
 _NEWER_THAN_ALL = 1 << 62
 _LOCK_TIMEOUT = 5.0  # seconds to wait for another process's lock
 
@@ -132,13 +132,13 @@ class SQLiteStore(Maintenance):
         await self._writer.do(_touch)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
-        return await self._reader.do(lambda connection: _find(connection, tenant, ids, hashes))
+        return await self._read(lambda connection: _find(connection, tenant, ids, hashes))
 
     def find_cached(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
         return self._tips.find(tenant, ids, hashes)
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
-        return await self._reader.do(lambda connection: _find_by_history(connection, tenant, hashes))
+        return await self._read(lambda connection: _find_by_history(connection, tenant, hashes))
 
     async def candidates(
         self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
@@ -151,14 +151,17 @@ class SQLiteStore(Maintenance):
             if not found:
                 return []
             values = {"conversation": found[0], "id": node}
-            return [node_of(row) for row in connection.execute(_PATH, values)]
+            return [node_of(connection, found[0], row) for row in connection.execute(_PATH, values)]
 
-        return await self._reader.do(read)
+        return await self._read(read)
 
     async def tree(self, conversation: str) -> list[Node]:
-        return await self._reader.do(
-            lambda reader: [node_of(row) for row in reader.execute(_TREE, (conversation,))]
-        )
+        def read(connection: sqlite3.Connection) -> list[Node]:
+            found = connection.execute(_FIND_CONVERSATION, (conversation,)).fetchone()
+            rows = connection.execute(_TREE, found[:1]) if found else ()
+            return [node_of(connection, found[0], row) for row in rows]
+
+        return await self._read(read)
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         row = await self._reader.do(lambda reader: reader.execute(_SYSTEM, (conversation,)).fetchone())
@@ -214,6 +217,10 @@ class SQLiteStore(Maintenance):
             row = await self._reader.do(partial(_one, _FIND_CONVERSATION, each))
             if row is not None:  # deleted meanwhile
                 yield conversation_of(row[:-1])
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Read what takes more than one query, all of it as it is at one moment."""
+        return await self._reader.do(partial(at_one_moment, work))
 
     def _worker(
         self, name: str, connect: Callable[[], sqlite3.Connection], *, commits: bool
@@ -316,11 +323,17 @@ def _find(
 
 
 def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> list[Node]:
-    nodes = [node_of(row) for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))]
+    nodes = [
+        node_of(connection, conversation, row)
+        for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))
+    ]
     if not nodes:
         echo = connection.execute(_FIND_ECHO, (conversation, hash)).fetchone()
         if echo is not None:
-            nodes = [node_of(row) for row in connection.execute(_FIND_NODE, (conversation, echo[0]))]
+            nodes = [
+                node_of(connection, conversation, row)
+                for row in connection.execute(_FIND_NODE, (conversation, echo[0]))
+            ]
     return nodes
 
 
