@@ -12,6 +12,8 @@ message_view       one message as people read it
 conversation_page  one conversation, a window of one path at a time
 message_page       one message, whole
 exchange_page      what the client sent, what the upstream got, and why
+words              two texts word by word
+diff_page          in which words a prompt differs from the one before it
 query              what is looked for
 search             what was said, looked for as long as a page may take
 usage              what was asked, and what it took

@@ -44,7 +44,7 @@ _OUTCOMES = {
     "task": "A background task, which no history gets.",
     "bypass": "It went on as it came, and nothing of it is kept.",
 }
-_CAUSES = {
+CAUSES = {
     "grown": "Nothing broke the prefix: this prompt is the one before, and something behind it. An upstream"
     " that caches prefixes could use all of it.",
     "model": "The model is another one: its cache begins anew.",
@@ -234,7 +234,7 @@ def exchange_page_of(
         rule=_RULES.get(detail.sent.rule, "") if detail.sent else "What went upstream is not kept.",
         cause=told(difference.cause) if difference else "",
         difference=difference.index + 1 if difference else None,
-        why_difference=_CAUSES.get(difference.cause, "") if difference else "",
+        why_difference=CAUSES.get(difference.cause, "") if difference else "",
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
         target=told(detail.target),

@@ -20,6 +20,7 @@ from sidecar.doctor.text import text
 from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
 from sidecar.inspector.conversation_list import before_of
+from sidecar.inspector.diff_page import diff_page
 from sidecar.inspector.door import PLACE, Door
 from sidecar.inspector.fork import fork, fork_page
 from sidecar.inspector.live import Told, live_page_of, told_of
@@ -153,6 +154,9 @@ class Inspector:
             case ["x", name]:
                 page = await reading.exchange_page(store, id, _name(name))
                 return await _shown(request, "exchange.html", root, page)
+            case ["x", name, "diff"]:
+                page = await diff_page(store, id, _name(name))
+                return await _shown(request, "diff.html", root, page)
             case ["export.jsonl" | "export.md" as name]:
                 return _taken_away(request, id, name, await exported(store, id, name.partition(".")[2]))
             case ["delete"]:

@@ -13,11 +13,12 @@ import pytest
 
 import sidecar.inspector
 from sidecar.conversation.overview import Outline, Overview, Overviews, Stem
-from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Summary
+from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, Sent, Summary
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.conversation_page import page_of, window_of
+from sidecar.inspector.diff_page import DiffPage, DiffPart
 from sidecar.inspector.exchange_page import exchange_page_of, groups_of
 from sidecar.inspector.fork import ForkPage
 from sidecar.inspector.live import OpenRequest, Told, live_page_of
@@ -27,6 +28,7 @@ from sidecar.inspector.search import Hit, SearchPage
 from sidecar.inspector.settings_page import SettingRow, SettingsPage
 from sidecar.inspector.shown import told
 from sidecar.inspector.usage import Bar, UsageLine, UsagePage, UsageRow
+from sidecar.inspector.words import Change
 
 ROOM = Path(sidecar.inspector.__file__).parent
 _VECTORS = (
@@ -64,7 +66,7 @@ _TAGS = frozenset(
         *("p", "div", "table", "thead", "tbody", "tr", "th", "td", "time", "aside", "section", "ol", "li"),
         *("article", "footer", "details", "summary", "pre", "figure", "figcaption", "img", "dl", "dt", "dd"),
         *("strong", "form", "label", "input", "button", "code"),
-        *("script", "svg", "g", "rect"),
+        *("script", "svg", "g", "rect", "ul", "del", "ins"),
     )
 )
 
@@ -139,6 +141,10 @@ def exchange(text, id, parent, reply):
         summary=parent[:16],
         difference=Difference(3, text),
         sent=Sent("whole", parent, ((reply, text),)),
+        quoted=(parent,),
+        refusal=Refusal(1, 2),
+        supplied=(text,),
+        left_out=(text,),
         silent_cut=True,
         degraded=True,
     )
@@ -179,6 +185,9 @@ def pages(text):
     )
     yield "live.html", root, live_page_of([Told(3, (asked,)), None])
     yield "fork.html", root, ForkPage(encoded, told(text), "00", 2, told(text), "client")
+    changes = tuple(Change(kind, told(text)) for kind in ("same", "out", "in", told(text)))
+    part = DiffPart(told(text), told(text), "00", "11", changes, True)
+    yield "diff.html", root, DiffPage(encoded, "00", "11", told(text), "", (part,))
     line = UsageLine(told(text), 3, 1, 0, 9, 4, 5)
     bars = (Bar(told(text), 0, 1.0, 2.0, 3.0),)
     spent = UsageRow(told(text), told(text), told(text), line)

@@ -1,0 +1,148 @@
+"""In which words a prompt differs from the one of the exchange before it, as far as these words are kept.
+
+Rule: nothing is guessed. Two messages are compared where the paths of the two exchanges part; two system
+prompts, where what is kept of them is what was sent, which their hashes tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from sidecar.conversation.message import text_of
+from sidecar.conversation.overview import Stem
+from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Chain, Node
+from sidecar.errors import NotFound
+from sidecar.exchange.threads import prompt_text
+from sidecar.inspector.exchange_page import CAUSES
+from sidecar.inspector.shown import told
+from sidecar.inspector.tree_shape import Shape
+from sidecar.inspector.words import Change, Compared, compared
+from sidecar.printable import printable
+from sidecar.store import Store
+
+__all__ = ["DiffPage", "DiffPart", "diff_page"]
+
+#: Bytes of a message that is compared.
+_LARGE = 1 << 20
+#: Threads whose system prompts are looked at.
+_THREADS = 64
+
+
+class DiffPart(msgspec.Struct, frozen=True):
+    """Two texts. `old`, `new`: the messages, if they are any; `note`: what to know of them."""
+
+    title: str
+    note: str
+    old: str
+    new: str
+    changes: tuple[Change, ...]
+    is_cut: bool
+
+
+class DiffPage(msgspec.Struct, frozen=True):
+    """The page; without parts nothing of what differs is kept."""
+
+    conversation: str
+    exchange: str
+    before: str
+    cause: str
+    why: str
+    parts: tuple[DiffPart, ...]
+
+
+async def diff_page(store: Store, id: str, name: bytes) -> DiffPage:
+    """In which words this exchange differs from the one before it."""
+    outline = await store.outline(id)
+    if outline is None:
+        raise NotFound("there is no such conversation: it was deleted, or never was here")
+    tenant = outline.conversation.tenant
+    exchange = await store.exchange(tenant, id, name)
+    if exchange is None:
+        raise NotFound("there is no such exchange in this conversation; it may have been deleted")
+    earlier = await store.exchanges(tenant, id, limit=1, before=name)
+    if not earlier:
+        raise NotFound("there is no exchange before this one in its conversation")
+    (before,) = earlier
+    parts = await _system(store, id, tenant, before, exchange)
+    shape = await asyncio.to_thread(Shape, outline.stems)
+    parts += await _messages(store, id, shape, before, exchange)
+    difference = exchange.detail.difference
+    cause = difference.cause if difference else ""
+    return DiffPage(
+        conversation=id,
+        exchange=exchange.id.hex(),
+        before=before.id.hex(),
+        cause=told(cause),
+        why=CAUSES.get(cause, ""),
+        parts=tuple(parts),
+    )
+
+
+async def _system(store: Store, id: str, tenant: bytes, before: Exchange, now: Exchange) -> list[DiffPart]:
+    """The two system prompts, where both are kept; else the first and the last of the conversation."""
+    if before.detail.system == now.detail.system:
+        return []
+    ends = await store.system(id)
+    known = [*(ends or ()), *(each.system for each in await store.threads(id, _THREADS) if each.system)]
+    chain = Chain(tenant)
+    by_hash: dict[bytes | None, bytes] = {chain.hash(None, each): each for each in known}
+    by_hash[None] = b"[]"
+    old, new = by_hash.get(before.detail.system), by_hash.get(now.detail.system)
+    if old is not None and new is not None:
+        return [await _part("The system prompt", "", prompt_text(old), prompt_text(new))]
+    if ends is None or ends[0] == ends[1]:
+        return []
+    note = (
+        "Of the system prompts of a conversation the first and the last are kept, and these two exchanges had"
+        " others. This is how the last differs from the first: what changes in it may be what changed here."
+    )
+    return [await _part("The system prompt", note, prompt_text(ends[0]), prompt_text(ends[1]))]
+
+
+async def _messages(store: Store, id: str, shape: Shape, before: Exchange, now: Exchange) -> list[DiffPart]:
+    """The two messages where the paths of what was asked part."""
+    old, new = (shape.path(_at(shape, each)) for each in (before, now))
+    at = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a.id != b.id), None)
+    if at is None:
+        return []
+    pair = old[at], new[at]
+    title = f"Message {at + 1}"
+    if max(stem.size for stem in pair) > _LARGE:
+        return [await _of(title, "One of the two is too large to be compared.", pair, "", "")]
+    nodes = {node.id: node for node in await store.messages(id, [stem.id for stem in pair])}
+    if len(nodes) < 2:
+        raise NotFound("this conversation was deleted, or changed, just now")
+    texts = _texts(nodes[pair[0].id], nodes[pair[1].id])
+    return [await _of(title, f"{told(pair[0].role, 40)}, then {told(pair[1].role, 40)}.", pair, *texts)]
+
+
+def _at(shape: Shape, exchange: Exchange) -> Stem | None:
+    return shape.find(exchange.parent) if exchange.parent is not None else None
+
+
+def _texts(old: Node, new: Node) -> tuple[str, str]:
+    """What they say; where that is the same, what is stored of them."""
+    try:
+        texts = text_of(old.fields), text_of(new.fields)
+    except ValueError:  # one is no message
+        texts = "", ""
+    if texts[0] != texts[1]:
+        return texts
+    return old.body.decode("utf-8", "replace"), new.body.decode("utf-8", "replace")
+
+
+async def _of(title: str, note: str, pair: tuple[Stem, Stem], old: str, new: str) -> DiffPart:
+    part = await _part(title, note, old, new)
+    return msgspec.structs.replace(part, old=pair[0].id.hex(), new=pair[1].id.hex())
+
+
+async def _part(title: str, note: str, old: str, new: str) -> DiffPart:
+    found = await asyncio.to_thread(_compared, old, new)
+    return DiffPart(title, note, "", "", found.changes, found.is_cut)
+
+
+def _compared(old: str, new: str) -> Compared:
+    return compared(printable(old, lines=True), printable(new, lines=True))

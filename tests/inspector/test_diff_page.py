@@ -1,0 +1,115 @@
+"""In which words a prompt differs from the one before: to be read, where it is kept."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.inspector import diff_page as differing
+from sidecar.inspector.diff_page import diff_page
+from sidecar.store import MemoryStore
+from tests.inspector.conftest import Visitor
+from tests.inspector.test_conversation_page import opened
+from tests.proxy.mock_upstream import Upstream, says
+from tests.store.trees import chat, exchange, message, question, talk, update
+
+
+async def last_diff(visitor: Visitor, key: str = "a"):
+    """The page of the newest exchange of this chat, and the way to it."""
+    path = await opened(visitor, key)
+    last = (await visitor.value(path))["entries"][-1]["exchange"]["id"]
+    return await visitor.value(f"{path}x/{last}/diff"), f"{path}x/{last}"
+
+
+def changes(part):
+    return [(each["kind"], each["text"]) for each in part["changes"] if each["kind"] != "same"]
+
+
+def system(text):
+    return {"role": "system", "content": text}
+
+
+def asked(*texts):
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+async def test_an_edited_question_is_told_word_by_word(visitor: Visitor, upstream: Upstream):
+    upstream.will(says("Hello."), says("Green."), says("Blue."))
+    await visitor.sidecar.ask("Hi!", id="a")
+    await visitor.sidecar.ask("Hi!", "Hello.", "What is green here?", id="a")
+    await visitor.sidecar.ask("Hi!", "Hello.", "What is blue here?", id="a")
+    page, way = await last_diff(visitor)
+    (part,) = page["parts"]
+    assert (part["title"], part["note"]) == ("Message 3", "user, then user.")
+    assert changes(part) == [("out", " green"), ("in", " blue")]
+    html = (await visitor.get(f"{way}/diff")).text
+    assert "What is<del> green</del><ins> blue</ins> here?" in html
+    assert f'href="{way.rpartition("/")[2]}/diff"' in (await visitor.get(way)).text
+
+
+async def test_a_clock_in_the_system_prompt_is_told(visitor: Visitor, upstream: Upstream):
+    upstream.will(says("Hello."), says("Yes."))
+    await visitor.sidecar.ask(system("Be kind. It is 10:01."), *asked("Hi!"), id="a")
+    await visitor.sidecar.ask(system("Be kind. It is 10:02."), *asked("Hi!", "Hello.", "So?"), id="a")
+    page, _ = await last_diff(visitor)
+    (part,) = page["parts"]
+    assert (page["cause"], part["title"], part["note"]) == ("system", "The system prompt", "")
+    assert changes(part) == [("out", "01"), ("in", "02")]
+
+
+async def test_of_many_system_prompts_the_first_and_the_last_are_compared(
+    visitor: Visitor, upstream: Upstream
+):
+    said = ["Hi!"]
+    for at in range(4):
+        upstream.will(says(f"answer {at}"))
+        await visitor.sidecar.ask(system(f"It is 10:0{at}."), *asked(*said), id="a")
+        said += [f"answer {at}", f"question {at}"]
+    page, _ = await last_diff(visitor)
+    (part,) = page["parts"]
+    assert part["note"].startswith("Of the system prompts of a conversation the first and the last are kept")
+    assert changes(part) == [("out", "00"), ("in", "03")]
+
+
+async def test_where_nothing_differs_that_is_kept_that_is_said(visitor: Visitor, upstream: Upstream):
+    upstream.will(says("Hello."), says("Yes."))
+    await visitor.sidecar.ask("Hi!", id="a")
+    await visitor.sidecar.ask("Hi!", "Hello.", "So?", id="a", model="other")
+    page, way = await last_diff(visitor)
+    assert page["parts"] == []
+    assert "No message that both asked reads otherwise" in (await visitor.get(f"{way}/diff")).text
+
+
+async def test_without_an_exchange_before_there_is_no_page(visitor: Visitor):
+    await visitor.sidecar.ask("Hi!", id="a")
+    path = await opened(visitor, "a")
+    (first,) = [each["exchange"]["id"] for each in (await visitor.value(path))["entries"] if each["exchange"]]
+    assert "no exchange before" in (await visitor.get(f"{path}x/{first}/diff")).text
+    assert (await visitor.get(f"{path}x/{'00' * 10}/diff")).status == 404
+    assert (await visitor.get(f"c/conv_x/x/{'00' * 10}/diff")).status == 404
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_messages_that_say_the_same_are_compared_as_they_are_stored(damaged, monkeypatch):
+    fields = {"role": "user", "content": "x"}
+    ask, *others = question("hi"), message(fields), message({**fields, "name": "ada"})
+    if damaged:
+        others[1] = replace(others[1], body=b"[1]")
+    store = MemoryStore()
+    before, now = (exchange("conv_1", each, at=at) for at, each in enumerate(others))
+    await store.record(update(talk(), ask, *others, exchange=before))
+    await store.record(update(talk(), exchange=now))
+    (part,) = (await diff_page(store, "conv_1", now.id)).parts
+    assert any(each.kind == "in" for each in part.changes)
+    monkeypatch.setattr(differing, "_LARGE", 3)
+    (part,) = (await diff_page(store, "conv_1", now.id)).parts
+    assert (part.changes, part.note) == ((), "One of the two is too large to be compared.")
+
+
+async def test_a_path_that_only_grew_has_nothing_to_compare():
+    store = MemoryStore()
+    nodes = chat("a", "b", "c")
+    before, now = exchange("conv_1", nodes[0], at=1), exchange("conv_1", nodes[2], at=2)
+    await store.record(update(talk(), *nodes, exchange=before))
+    await store.record(update(talk(), exchange=now))
+    assert (await diff_page(store, "conv_1", now.id)).parts == ()
