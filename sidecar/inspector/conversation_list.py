@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import sha256
 
 import msgspec
 
@@ -11,7 +12,7 @@ from sidecar.conversation.overview import Overview, Overviews
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.shown import size, told
 
-__all__ = ["PAGE", "ConversationList", "ConversationRow", "before_of", "list_of"]
+__all__ = ["PAGE", "ConversationList", "ConversationRow", "before_of", "list_of", "version_of"]
 
 #: Conversations on a page.
 PAGE = 50
@@ -34,12 +35,14 @@ class ConversationRow(msgspec.Struct, frozen=True):
 
 
 class ConversationList(msgspec.Struct, frozen=True):
-    """A page of them; `next`: from where the page after it begins, None where this is the last."""
+    """A page of them; `next`: from where the page after it begins, None where this is the last. `version`: on
+    the first page what becomes another one when something is used, begun or deleted."""
 
     total: int
     rows: tuple[ConversationRow, ...]
     next: str | None
     is_first: bool
+    version: str = ""
 
 
 def before_of(text: str) -> tuple[float, str] | None:
@@ -62,7 +65,15 @@ def list_of(found: Overviews, before: tuple[float, str] | None) -> ConversationL
         rows=tuple(map(_row, found.conversations)),
         next=f"{last.updated_at!r}~{last.id}" if last and is_full else None,
         is_first=before is None,
+        version=version_of(found) if before is None else "",
     )
+
+
+def version_of(found: Overviews) -> str:
+    """That of the first page, of which at least the first row is here."""
+    newest = found.conversations[0] if found.conversations else None
+    about = (newest.id, newest.updated_at, newest.exchanges) if newest else ()
+    return sha256(repr((found.total, *about)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _row(each: Overview) -> ConversationRow:

@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from sidecar.conversation.identity import conversation_id
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Snapshot, Thread
-from sidecar.conversation.tree import Conversation, Node
+from sidecar.conversation.records import ConversationUpdate, Thread
+from sidecar.conversation.tree import HASH_SIZE, Conversation
 from sidecar.errors import BadRequest, NotFound
 from sidecar.inspector.shown import told
 from sidecar.inspector.tree_shape import Shape
@@ -53,14 +53,6 @@ async def fork(store: Store, id: str, name: bytes, now: float | None = None) -> 
     """Fork this conversation behind that message; gives the new one. `now`: Unix seconds."""
     now = time.time() if now is None else now
     about, path = await _path(store, id, name)
-    nodes: list[Node] = []  # a parent is always recorded before its children
-    for at in range(0, len(path), _STEP):
-        nodes += await store.messages(id, [stem.id for stem in path[at : at + _STEP]])
-    if len(nodes) != len(path):
-        raise NotFound("this conversation was deleted, or changed, just now")
-    system = await store.system(id)
-    summary = await store.find_summary(id, [node.hash for node in reversed(nodes)])
-    known = next((each for each in await store.threads(id, _ROOTS) if each.root == nodes[0].id), None)
     key = f"fork-{token(12).hex()}"
     made = replace(
         about,
@@ -68,30 +60,50 @@ async def fork(store: Store, id: str, name: bytes, now: float | None = None) -> 
         key=key,
         created_at=now,
         updated_at=now,
-        tip=nodes[-1].id,
+        tip=None,
         full=False,
+        system=None,
         weights=None,
     )
-    thread = _thread(known, nodes, system[1] if system and about.system else None, now)
-    whole = Snapshot(
-        made,
-        tuple(nodes),
-        system=system,
-        summaries=(summary,) if summary is not None else (),
-        threads=(thread,),
-    )
-    await store.add_snapshot(whole)
-    return made
+    try:
+        return await _filled(store, id, path, made, about.system)
+    except BaseException:  # whatever it is: nobody knows the half of it by its name
+        await store.delete(made.id)
+        raise
 
 
-def _thread(known: Thread | None, nodes: Sequence[Node], system: bytes | None, now: float) -> Thread:
+async def _filled(
+    store: Store, id: str, path: Sequence[Stem], made: Conversation, digest: bytes | None
+) -> Conversation:
+    """With what was said, in steps for which no request waits; the last one makes it whole."""
+    system, threads = await store.system(id), await store.threads(id, _ROOTS)
+    known = next((each for each in threads if each.root == path[0].id), None)
+    for at in range(0, len(path), _STEP):
+        wanted = path[at : at + _STEP]
+        nodes = await store.messages(id, [stem.id for stem in wanted])
+        if len(nodes) != len(wanted):
+            raise NotFound("this conversation was deleted, or changed, just now")
+        await store.record(ConversationUpdate(made, tuple(nodes), system=system[0] if system else None))
+    summary = await store.find_summary(id, [stem.id[:HASH_SIZE] for stem in reversed(path)])
+    if summary is not None:
+        await store.add_summary(made.id, summary)
+    last = path[-1]
+    whole = replace(made, tip=last.id, system=digest)
+    thread = _thread(known, path, system[1] if system and digest else None, made.created_at)
+    node = await store.messages(id, [last.id])
+    update = ConversationUpdate(whole, tuple(node), system=system[1] if system else None, thread=thread)
+    await store.record(update)
+    return whole
+
+
+def _thread(known: Thread | None, path: Sequence[Stem], system: bytes | None, now: float) -> Thread:
     """Known by what its root was known by, and as one whose client sends only what is new."""
-    models = (node.model for node in reversed(nodes) if node.model)
-    thread = known or Thread(nodes[0].id, system=system, model=next(models, None))
+    models = (stem.model for stem in reversed(path) if stem.model)
+    thread = known or Thread(path[0].id, system=system, model=next(models, None))
     return replace(
         thread,
-        head=nodes[-1].id,
-        is_answered=any(node.source == "upstream" for node in nodes),
+        head=path[-1].id,
+        is_answered=any(stem.source == "upstream" for stem in path),
         is_thin=True,
         is_whole=False,
         updated_at=now,

@@ -121,14 +121,13 @@ class Inspector:
     async def _list(self, request: web.BaseRequest, root: str) -> web.Response:
         """The list; whoever looks again is told in a word where it is as it was."""
         store, before = self._services.store, before_of(request.query.get("before", ""))
-        # First, so that what changes meanwhile is seen the next time.
-        tag = await reading.list_tag(store)
-        if before is None and request.headers.get("If-None-Match") == tag:
-            return response(b"", status=304, headers={"ETag": tag})
+        held = request.headers.get("If-None-Match") if before is None else None
+        if held and held == f'"{await reading.list_version(store)}"':
+            return response(b"", status=304, headers={"ETag": held})
         page = await reading.conversation_list_page(store, before)
         shown = await _shown(request, "conversations.html", root, page)
-        if page.is_first:
-            shown.headers["ETag"] = tag
+        if page.version:
+            shown.headers["ETag"] = f'"{page.version}"'
         return shown
 
     async def _usage(self, request: web.BaseRequest, root: str) -> web.Response:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from functools import partial
-from hashlib import sha256
 
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.inspector import conversation_list
-from sidecar.inspector.conversation_list import ConversationList, list_of
+from sidecar.inspector.conversation_list import ConversationList, list_of, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
 from sidecar.inspector.exchange_page import (
     ExchangePage,
@@ -30,7 +29,7 @@ from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.tree_shape import Shape
 from sidecar.store import Store
 
-__all__ = ["conversation_list_page", "conversation_page", "exchange_page", "list_tag", "message_page"]
+__all__ = ["conversation_list_page", "conversation_page", "exchange_page", "list_version", "message_page"]
 
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
@@ -44,12 +43,9 @@ async def conversation_list_page(store: Store, before: tuple[float, str] | None)
     return await asyncio.to_thread(list_of, found, before)
 
 
-async def list_tag(store: Store) -> str:
-    """What becomes another one when something is used, begun or deleted, as an `ETag`."""
-    found = await store.overviews(limit=1)
-    newest = found.conversations[0] if found.conversations else None
-    about = (newest.id, newest.updated_at, newest.exchanges) if newest else ()
-    return f'"{sha256(repr((found.total, *about)).encode()).hexdigest()[:32]}"'
+async def list_version(store: Store) -> str:
+    """The `version` of the first page, at less than what the page takes."""
+    return version_of(await store.overviews(limit=1))
 
 
 async def conversation_page(

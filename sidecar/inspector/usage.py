@@ -10,7 +10,7 @@ import asyncio
 import csv
 import io
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -67,6 +67,14 @@ class UsageLine(msgspec.Struct):
         self.saved += detail.saved
         self.retries += detail.overflow_retries + detail.form_retries
 
+    def join(self, other: UsageLine) -> None:
+        """Count what the other has counted too."""
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+_COUNTS = UsageLine.__struct_fields__[1:]
+
 
 class UsageRow(msgspec.Struct, frozen=True):
     """What one tenant had of one model on one day."""
@@ -108,33 +116,47 @@ class UsagePage(msgspec.Struct, frozen=True):
 
 class _Sums:
     def __init__(self) -> None:
-        self.total = UsageLine()
-        self.days: dict[str, UsageLine] = {}
-        self.models: dict[str, UsageLine] = {}
-        self.tenants: dict[str, UsageLine] = {}
-        self.rows: dict[tuple[str, str, str], UsageLine] = {}
+        self.rows: dict[tuple[int, str, str], UsageLine] = {}
+        self._models: dict[str | None, str] = {}
+        self._tenants: dict[bytes, str] = {}
         self.damaged = 0
         self.reached: float | None = None
 
     def add(self, some: Sequence[Spent]) -> None:
+        rows, models, tenants = self.rows, self._models, self._tenants
         for each in some:
             exchange = each.exchange
-            day = _day(exchange.when // 1000)
-            model = _name(self.models, told(exchange.model, 80) or "-")
-            tenant = _name(self.tenants, each.tenant.hex() or "(changed)")
-            key = (day, model, tenant)
-            if key not in self.rows and len(self.rows) >= _MOST_ROWS:
-                key = (OTHER, OTHER, OTHER)
-            self.total.add(each)
-            for lines, name in ((self.days, day), (self.models, model), (self.tenants, tenant)):
-                lines.setdefault(name, UsageLine(name)).add(each)
-            self.rows.setdefault(key, UsageLine()).add(each)
+            model = models.get(exchange.model)
+            if model is None:
+                name = told(exchange.model, 80) or "-"
+                model = models[exchange.model] = name if len(models) < _MOST_NAMES else OTHER
+            tenant = tenants.get(each.tenant)
+            if tenant is None:
+                name = each.tenant.hex() or "(changed)"
+                tenant = tenants[each.tenant] = name if len(tenants) < _MOST_NAMES else OTHER
+            key = (exchange.when // 86_400_000, model, tenant)
+            line = rows.get(key)
+            if line is None:
+                if len(rows) >= _MOST_ROWS:
+                    key = (key[0], OTHER, OTHER)
+                line = rows.setdefault(key, UsageLine())
+            line.add(each)
             self.damaged += each.is_damaged
         self.reached = some[-1].begun
 
+    def told(self) -> Sequence[UsageRow]:
+        """The newest days first."""
+        return [UsageRow(_day(key[0] * _DAY), *key[1:], line) for key, line in sorted(self.rows.items())][
+            ::-1
+        ]
 
-def _name(known: dict[str, UsageLine], name: str) -> str:
-    return name if name in known or len(known) < _MOST_NAMES else OTHER
+
+def _summed(rows: Iterable[UsageRow], name: Callable[[UsageRow], str]) -> dict[str, UsageLine]:
+    lines: dict[str, UsageLine] = {}
+    for row in rows:
+        at = name(row)
+        lines.setdefault(at, UsageLine(at)).join(row.line)
+    return lines
 
 
 def _day(seconds: int) -> str:
@@ -152,9 +174,13 @@ async def usage(store: Store, days: int | None, now: float | None = None) -> Usa
             is_whole = False
             break
         await asyncio.to_thread(sums.add, some)
+    rows = await asyncio.to_thread(sums.told)
+    total, in_days = UsageLine(), _summed(rows, lambda row: row.day)
+    for line in in_days.values():
+        total.join(line)
     begin = date.fromisoformat(_day(first))
     names = [(begin + timedelta(days=at)).isoformat() for at in range(days)]
-    by_day = [sums.days.get(name) or UsageLine(name) for name in names]
+    by_day = [in_days.get(name) or UsageLine(name) for name in names]
     most = max(each.input + each.output for each in by_day)
     return UsagePage(
         days=days,
@@ -163,11 +189,11 @@ async def usage(store: Store, days: int | None, now: float | None = None) -> Usa
         is_whole=is_whole,
         reached=None if is_whole else sums.reached,
         damaged=sums.damaged,
-        total=sums.total,
+        total=total,
         by_day=tuple(reversed(by_day)),
-        by_model=_largest_first(sums.models),
-        by_tenant=_largest_first(sums.tenants),
-        rows=tuple(UsageRow(*key, line) for key, line in sorted(sums.rows.items(), reverse=True)),
+        by_model=_largest_first(_summed(rows, lambda row: row.model)),
+        by_tenant=_largest_first(_summed(rows, lambda row: row.tenant)),
+        rows=tuple(rows),
         bars=tuple(_bars(by_day, most)),
         most=most,
     )
@@ -189,9 +215,8 @@ def as_csv(page: UsagePage) -> bytes:
     """A line for each day, model and tenant; no cell is a formula to whatever opens it."""
     out = io.StringIO()
     writer = csv.writer(out)
-    counts = UsageLine.__struct_fields__[1:]
-    writer.writerow(("day", "model", "tenant", *counts))
+    writer.writerow(("day", "model", "tenant", *_COUNTS))
     for row in page.rows:
         names = ("'" + each if each[:1] in "=+-@\t\r" else each for each in (row.day, row.model, row.tenant))
-        writer.writerow((*names, *(getattr(row.line, name) for name in counts)))
+        writer.writerow((*names, *(getattr(row.line, name) for name in _COUNTS)))
     return out.getvalue().encode("utf-8", "backslashreplace")

@@ -13,7 +13,7 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationUpdate
+from sidecar.conversation.records import ConversationUpdate, Detail, exchange_id, packed
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector import reading
 from sidecar.store import make_store
@@ -67,7 +67,8 @@ async def test_a_store_that_fails_is_a_page_and_no_fault(visitor: Visitor, tmp_p
     with closing(sqlite3.connect(tmp_path / "sidecar.db")) as other:
         other.execute("ALTER TABLE message RENAME TO elsewhere")
         other.commit()
-        for way in ("", path, f"{path}m/{'00' * 24}", f"{path}x/{'00' * 10}"):
+        ways = ("", path, f"{path}m/{'00' * 24}", f"{path}x/{'00' * 10}", f"{path}x/{'00' * 10}/diff")
+        for way in (*ways, f"{path}m/{'00' * 24}/fork", "search"):
             page = await visitor.get(way)
             assert (page.status, "the store failed" in page.text) == (503, True)
             assert (await visitor.get(way + "?format=json")).json["error"]["code"] == "store_unavailable"
@@ -217,6 +218,38 @@ async def test_ten_thousand_messages_are_a_small_page_that_holds_up_nobody(visit
     assert await held_least(lambda: visitor.get("c/conv_1/")) < HELD
     front = await visitor.get(f"c/conv_1/?at={tip.id.hex()}&from=0")
     assert "Messages 1 to 40 of 10,000" in front.text
+
+
+async def test_a_long_chat_is_forked_while_others_are_served(visitor: Visitor, tmp_path):
+    store = make_store(str(tmp_path / "sidecar.db"))
+    await store.open()
+    tip = await long(store)
+    await store.close()
+    url = f"{visitor.root}c/conv_1/m/{tip.id.hex()}/fork"
+    headers = {"Sec-Fetch-Site": "same-origin"}
+    assert await held_least(lambda: visitor.send("POST", url, headers=headers)) < HELD
+    value = await visitor.value()
+    assert value["total"] >= 2
+    assert {each["messages"] for each in value["rows"]} == {10_000}
+
+
+async def test_usage_of_many_is_counted_while_others_are_served(visitor: Visitor, tmp_path):
+    path = str(tmp_path / "sidecar.db")
+    store = make_store(path)
+    await store.open()
+    await store.record(update(talk(), question("hi")))
+    await store.close()
+    detail, now = packed(Detail(cached_tokens=2)), int(time.time() * 1000)
+    rows = [(exchange_id(now - at, b"abcd"), now - at, "m", 5, detail) for at in range(20_000)]
+    with closing(sqlite3.connect(path)) as other:
+        other.executemany(
+            "INSERT INTO exchange (conversation, id, began_at, outcome, model, input_tokens, detail)"
+            " VALUES (1, ?, ?, 'continue', ?, ?, ?)",
+            rows,
+        )
+        other.commit()
+    assert (await visitor.value("usage?days=2"))["total"]["cached"] == 40_000
+    assert await held_least(lambda: visitor.get("usage?days=2")) < HELD
 
 
 async def test_many_branches_are_counted(visitor: Visitor, tmp_path):

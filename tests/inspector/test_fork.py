@@ -9,7 +9,7 @@ import pytest
 from sidecar.conversation.records import Summary
 from sidecar.errors import BadRequest, NotFound
 from sidecar.inspector.fork import fork
-from sidecar.store import make_store
+from sidecar.store import MemoryStore, make_store
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_actions import origin_of
 from tests.inspector.test_conversation_page import opened
@@ -51,6 +51,25 @@ async def test_two_forks_are_two(store):
     assert (await store.snapshot(one.id)).threads[0].is_answered is False
     await store.delete(one.id)
     assert [each.id async for each in store.conversations()] == ["conv_1", other.id]
+
+
+async def test_a_long_one_is_forked_step_by_step_and_wholly_or_not_at_all(monkeypatch):
+    class Failing(MemoryStore):
+        steps = 0
+
+        async def messages(self, conversation, nodes):
+            self.steps += 1
+            return [] if self.steps == 3 else await super().messages(conversation, nodes)
+
+    monkeypatch.setattr("sidecar.inspector.fork._STEP", 3)
+    store = Failing()
+    nodes = chat(*map(str, range(8)))
+    await store.record(update(talk(), *nodes))
+    with pytest.raises(NotFound, match="just now"):
+        await fork(store, "conv_1", nodes[7].id)
+    assert [each.id async for each in store.conversations()] == ["conv_1"]
+    made = await fork(store, "conv_1", nodes[7].id)
+    assert await store.tree(made.id) == nodes
 
 
 async def test_what_is_not_there_or_broke_off_or_is_too_large_is_not_forked(monkeypatch):

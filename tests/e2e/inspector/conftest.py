@@ -51,6 +51,7 @@ async def visitor(visit, upstream: Upstream) -> Visitor:
     await _long(visitor.sidecar, upstream)
     await _failed(visitor.sidecar, upstream)
     await _hostile(visitor.sidecar, upstream)
+    await _counted(visitor.sidecar, upstream)
     return visitor
 
 
@@ -100,6 +101,20 @@ async def _failed(sidecar: Sidecar, upstream: Upstream) -> None:
 async def _hostile(sidecar: Sidecar, upstream: Upstream) -> None:
     upstream.will(says(HOSTILE, reasoning_content=HOSTILE, model="<b>m</b>"))
     await sidecar.ask(HOSTILE, model="<b>m</b>", headers=named("<i>id</i>"))
+
+
+async def _counted(sidecar: Sidecar, upstream: Upstream) -> None:
+    """Tokens that the upstream reports, and a system prompt with a clock."""
+    usage = {"prompt_tokens": 1200, "completion_tokens": 60, "prompt_tokens_details": {"cached_tokens": 900}}
+    said: list[dict[str, str]] = []
+    for at in range(2):
+        answer = "```py\nprint('tide')\n```"
+        *pieces, done = told(answer)
+        upstream.will(streams(*pieces, event({}, usage=usage), done))
+        clock = {"role": "system", "content": f"It is 10:0{at}."}
+        said.append({"role": "user", "content": f"When is the tide, {at}?"})
+        await sidecar.ask(clock, *said, id="tide", model="qwen3-32b", stream=True)
+        said.append({"role": "assistant", "content": answer})
 
 
 def _png() -> str:
