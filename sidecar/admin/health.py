@@ -20,6 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar import __version__
+from sidecar.doctor import RequestSamples
 from sidecar.doctor.report import report
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.services import Services
@@ -61,12 +62,15 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
     return web.json_response(await examined(services, None if last is None else int(last[:9])))
 
 
-async def examined(services: Services, last: int | None = None) -> dict[str, Any]:
-    """The doctor's report on the last requests, on all that are remembered where `last` is None."""
+async def examined(
+    services: Services, last: int | None = None, samples: RequestSamples | None = None
+) -> dict[str, Any]:
+    """The doctor's report on the last requests, on all that are remembered where `last` is None; on these
+    `samples`, or on those of this worker."""
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
     # Counting thousands of requests takes a while, in which others are served.
     return await asyncio.to_thread(
-        report, services.settings, services.requests.samples, last, store, upstream
+        report, services.settings, samples or services.requests.samples, last, store, upstream
     )
 
 

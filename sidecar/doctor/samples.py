@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from types import TracebackType
 
@@ -31,6 +31,7 @@ __all__ = [
     "UNFILLED",
     "RequestSample",
     "RequestSamples",
+    "Shared",
     "id_headers",
     "product",
 ]
@@ -103,6 +104,14 @@ class RequestSample(msgspec.Struct):
             self.status, self.refusal = error.status, error.code
 
 
+class Shared(msgspec.Struct, frozen=True):
+    """What one worker remembers, for another to join."""
+
+    since: float
+    models_listed: int
+    samples: tuple[RequestSample, ...]
+
+
 class RequestSamples:
     """The last requests, as many as `doctor.remember` says."""
 
@@ -121,6 +130,19 @@ class RequestSamples:
         """The newest requests, oldest first; all that are remembered without a number."""
         samples = list(self._samples)
         return samples if number is None else samples[-number:]
+
+    def shared(self) -> Shared:
+        """All that is remembered."""
+        return Shared(self.since, self.models_listed, tuple(self._samples))
+
+    def joined(self, settings: Settings, others: Iterable[Shared]) -> RequestSamples:
+        """What this and other workers remember; all of them began with one seed, so that hashes agree."""
+        parts, made = [self.shared(), *others], RequestSamples(settings)
+        samples = sorted((each for part in parts for each in part.samples), key=lambda each: each.at)
+        made._samples = deque(samples)
+        made.since = min(part.since for part in parts)
+        made.models_listed = sum(part.models_listed for part in parts)
+        return made
 
     def see(self, api: str, headers: Mapping[str, str]) -> RequestSample:
         """Remember a request; what becomes of it is written into the sample that this gives."""

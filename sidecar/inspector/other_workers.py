@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 import msgspec
-
-from sidecar.inspector.live import Told
 
 __all__ = ["ask", "telling"]
 
@@ -21,16 +20,20 @@ _PATIENCE = 1.0  # seconds
 _MOST = 4 << 20  # bytes of an answer
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Told).decode
+T = TypeVar("T")
 
 
 @asynccontextmanager
-async def telling(made: socket.socket, tell: Callable[[], Told]) -> AsyncIterator[None]:
-    """For as long as the body runs, whoever connects to this socket is told what `tell` gives."""
+async def telling(made: socket.socket, tell: Mapping[str, Callable[[], object]]) -> AsyncIterator[None]:
+    """For as long as the body runs, whoever connects to this socket and asks by a name in a line is told what
+    the function of that name gives."""
 
-    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, TimeoutError):
-            writer.write(_encode(tell()))
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, TimeoutError, ValueError):
+            asked = await asyncio.wait_for(reader.readline(), _PATIENCE)
+            if (about := tell.get(asked.decode("ascii", "replace").strip())) is not None:
+                # In a thread: what a doctor remembers of thousands of requests takes milliseconds.
+                writer.write(await asyncio.to_thread(_encode, about()))
             await asyncio.wait_for(writer.drain(), _PATIENCE)
         writer.close()
 
@@ -41,17 +44,18 @@ async def telling(made: socket.socket, tell: Callable[[], Told]) -> AsyncIterato
         server.close()
 
 
-async def ask(paths: Sequence[str]) -> list[Told | None]:
-    """What each of the workers that listen there tells; None for one that does not."""
-    return list(await asyncio.gather(*map(_ask, paths)))
+async def ask(paths: Sequence[str], about: str, kind: type[T]) -> list[T | None]:
+    """What each of the workers that listen there tells of this; None for one that does not."""
+    return list(await asyncio.gather(*(_ask(path, about, kind) for path in paths)))
 
 
-async def _ask(path: str) -> Told | None:
+async def _ask(path: str, about: str, kind: type[T]) -> T | None:
     try:
         async with asyncio.timeout(_PATIENCE):
             reader, writer = await asyncio.open_unix_connection(path)
             try:
-                return _decode(await _all(reader))
+                writer.write(f"{about}\n".encode())
+                return await asyncio.to_thread(msgspec.json.decode, await _all(reader), type=kind)
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError):

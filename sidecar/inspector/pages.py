@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from sidecar.admin.health import examined
+from sidecar.doctor.samples import Shared
 from sidecar.doctor.text import text
 from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
@@ -51,8 +52,12 @@ class Inspector:
         self._others = others
         self._making = asyncio.Semaphore(_AT_A_TIME)
 
-    def told(self) -> Told:
-        """What this worker is answering."""
+    @property
+    def tells(self) -> Mapping[str, Callable[[], object]]:
+        """What this worker tells the others, by the name by which they ask for it."""
+        return {"live": self._live, "doctor": self._services.requests.samples.shared}
+
+    def _live(self) -> Told:
         return told_of(self._services.requests.under_way)
 
     @staticmethod
@@ -99,7 +104,7 @@ class Inspector:
             case ["inspector.css" | "inspector.js" as name]:
                 return response(asset(name), "text/css" if name.endswith("css") else "text/javascript")
             case ["live"]:
-                page = live_page_of([self.told(), *await ask(self._others)])
+                page = live_page_of([self._live(), *await ask(self._others, "live", Told)])
                 return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
                 page = await search(store, query.get("q", ""), before_of(query.get("before", "")))
@@ -110,9 +115,7 @@ class Inspector:
                 page = settings_page_of(self._services.settings, self._door.origins)
                 return await _shown(request, "settings.html", root, page)
             case ["doctor"]:
-                report = await examined(self._services)
-                told = text(report, str(request.url.origin()))
-                return await _shown(request, "doctor.html", root, report, told=told)
+                return await self._doctor(request, root)
             case ["c", id, *rest]:
                 return await self._of_conversation(request, id, rest, root)
             case _:
@@ -129,6 +132,15 @@ class Inspector:
         if page.version:
             shown.headers["ETag"] = f'"{page.version}"'
         return shown
+
+    async def _doctor(self, request: web.BaseRequest, root: str) -> web.Response:
+        answers = await ask(self._others, "doctor", Shared)
+        others = [each for each in answers if each is not None]
+        samples = self._services.requests.samples.joined(self._services.settings, others)
+        report = await examined(self._services, None, samples)
+        about = {"workers": 1 + len(answers), "silent": len(answers) - len(others)}
+        told = text(report, str(request.url.origin()))
+        return await _shown(request, "doctor.html", root, report | about, told=told)
 
     async def _usage(self, request: web.BaseRequest, root: str) -> web.Response:
         page = await usage(self._services.store, _number(request.query.get("days")))

@@ -341,7 +341,7 @@ async def _answering_admin(
         others = [each for each in door.workers if each not in {one.getsockname() for one in inside}]
         inspector = Inspector(services, door, others)
         for each in inside:
-            await stack.enter_async_context(telling(each, inspector.told))
+            await stack.enter_async_context(telling(each, inspector.tells))
 
     async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
         if inspector is not None and inspector.is_asked(request):

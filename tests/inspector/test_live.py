@@ -130,9 +130,10 @@ async def test_workers_tell_each_other(tmp_path: Path, monkeypatch):
     request = OpenRequest("conv_1", "ä", False, "continue", "m", "default", 1.0, 2, 3, None, 4, "-", 5)
     told = Told(1, (request,))
     with listening(tmp_path / "silent"):
-        async with telling(listening(tmp_path / "one"), lambda: told):
+        async with telling(listening(tmp_path / "one"), {"live": lambda: told}):
             paths = [str(tmp_path / name) for name in ("one", "silent", "gone")]
-            assert await ask(paths) == [told, None, None]
+            assert await ask(paths, "live", Told) == [told, None, None]
+            assert await ask(paths[:1], "nothing", Told) == [None]
     assert live_page_of([told]) == LivePage(1, 1, 0, (request,))
 
 
@@ -163,6 +164,10 @@ async def test_whichever_worker_is_asked_tells_of_all(upstream: Upstream, tmp_pa
                 workers = {each["worker"] for each in value["requests"] if each["bytes"]}
                 await asyncio.sleep(0.05)
         assert (value["total"], value["workers"], value["silent"]) == (8, 2, 0)
+        async with http.get(f"{root}doctor?format=json") as response:
+            report = await response.json()
+        assert (report["requests"]["chats"], report["tenant"]["tenants"]) == (8, 1)
+        assert (report["workers"], report["silent"]) == (2, 0)
 
         silent = workers.pop()
         os.kill(silent, signal.SIGSTOP)
