@@ -125,7 +125,7 @@ class TestJson:
             "quoted": (ask.hash,),
             "refusal": Refusal(600, 800),
         }
-        newer |= {"supplied": ("signature",), "left_out": ("reasoning",)}
+        newer |= {"supplied": ("signature",), "left_out": ("reasoning",), "brought": 3}
         done = replace(done, detail=replace(done.detail, **newer))
         keep(file, update(talk(), ask, answer, exchange=done))
 
@@ -172,6 +172,7 @@ class TestJson:
                 "refusal": {"window": 600, "prompt": 800},
                 "supplied": ["signature"],
                 "left_out": ["reasoning"],
+                "brought": 3,
                 "began_at": 1_700_000_000.0,
             }
         ]

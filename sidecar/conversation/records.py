@@ -115,6 +115,7 @@ class Detail(
         "refusal": "w",
         "supplied": "i",
         "left_out": "l",
+        "brought": "n",
         "encrypted": "z",
     },
 ):
@@ -126,7 +127,9 @@ class Detail(
     `dropped`, `shortened` and `recalled` count messages. `budget`: the tokens that the prompt might have, and
     `saved`: those of what was left out of it, both by estimate. `quoted`: the messages of which something
     stands again; each is a node, or its hash. `refusal`: the last one for its length, before it was taken or
-    given up. `supplied`, `left_out`: names of fields that the upstream demands, or refuses.
+    given up. `supplied`, `left_out`: names of fields that the upstream demands, or refuses. `brought`: how
+    many messages the client sent, without the leading system messages, where the stored front is not among
+    them: it has left that out, or put a summary in its place.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -163,6 +166,7 @@ class Detail(
     refusal: Refusal | None = None
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    brought: int | None = None
     encrypted: bytes | None = None
 
 

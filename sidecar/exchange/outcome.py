@@ -186,6 +186,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             refusal=progress.refusal,
             supplied=prompt.supplied,
             left_out=prompt.left_out,
+            brought=plan.brought if plan is not None else None,
         ),
     )
 

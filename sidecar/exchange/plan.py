@@ -18,6 +18,8 @@ class Unrecorded(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     degraded: bool = False
+    #: Nobody looks for its history.
+    brought: ClassVar[None] = None
 
     @property
     def conversation(self) -> None:
@@ -50,6 +52,8 @@ class Whole(msgspec.Struct, frozen=True):
     branch: bytes | None = None
     #: The name of that session; None for that of the conversation.
     session: str | None = None
+    #: How many messages it has, where the stored front is not among them; None where it is, or nobody looked.
+    brought: int | None = None
     #: Nothing is.
     moved: ClassVar[tuple[Node, ...]] = ()
 
@@ -68,6 +72,8 @@ class Thin(msgspec.Struct, frozen=True):
     root: bytes | None = None
     #: Of the line, what has yet to be stored there.
     moved: tuple[Node, ...] = ()
+    #: It is known to bring none.
+    brought: ClassVar[None] = None
 
     @property
     def session(self) -> None:

@@ -19,6 +19,7 @@ from sidecar.conversation.reconcile import (
     walk,
 )
 from sidecar.conversation.tree import Message, Node, Tree
+from sidecar.exchange.call import ChatCall
 from sidecar.exchange.needs import Case, Decision, NeedPath, NeedSystem, NeedTree
 from sidecar.exchange.plan import RecordedPlan, Thin, Whole
 from sidecar.exchange.threads import (
@@ -87,10 +88,24 @@ def _settled_whole(
         steps=steps if call.is_named else (),
         is_given_up=is_given_up,
         root=steps[0][0].id if steps and place.anchored else None,
+        brought=_brought(call, place, steps),
     )
     if not (case.rules.pins and call.is_named and call.chat.system):
         return plan
     return NeedSystem(partial(pinned, case, plan))
+
+
+def _brought(call: ChatCall, place: Place, steps: tuple[Step, ...]) -> int | None:
+    """How many messages it brings, if the stored front that stands before the place is not among them.
+
+    Whose front reads otherwise than the stored one, and has it all the same, has steps; so it may be with a
+    request that names no chat, of which none are told.
+    """
+    if place.node is None or steps or not call.is_named:
+        return None
+    path = call.chat.path
+    has_front = place.position and path.hashes[place.position - 1] == place.node.hash
+    return None if has_front else len(path.messages)
 
 
 def onward(case: Case, place: Place, is_tip: bool) -> Whole:

@@ -16,7 +16,7 @@ from sidecar.conversation.records import Detail, Exchange, Sent, Summary
 from sidecar.conversation.tree import HASH_SIZE, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import words_of
-from sidecar.inspector.shown import Clip, clip, told
+from sidecar.inspector.shown import Clip, clip, count, told
 
 __all__ = [
     "ExchangePage",
@@ -49,7 +49,8 @@ CAUSES = {
     " that caches prefixes could use all of it.",
     "model": "The model is another one: its cache begins anew.",
     "tools": "The client's tools differ from those of the prompt before, and they stand before all messages.",
-    "system": "The leading system messages differ: a clock, a date or a memory in them changes every prompt.",
+    "system": "The leading system messages differ: a clock, a date or a memory in them changes every prompt,"
+    " and so does a summary that the client puts there.",
     "summary": "A summary stands in for other messages than before, in front of all that follow.",
     "trimmed": "Other messages than before were left out or shortened to fit the context window.",
     "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
@@ -57,12 +58,22 @@ CAUSES = {
     "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
 }
 _TO_FIT = "the prompt was cut to what `trim` allows"
+_UNUSED = (
+    " It used {} of the {} tokens that it had read for the prompt before: it no longer held the others. Other"
+    " chats took their place, it was started anew, another machine answered, or it cut the prompt itself."
+)
+#: Tokens; of a shorter prompt many upstreams cache nothing.
+_WORTH_CACHING = 500
 _RULES = {
     "client": "The client's own bytes went upstream.",
     "restored": "The client's messages went upstream, but answers and results of tools as they are stored"
     " where the client's copy says something else.",
     "whole": "The stored history went upstream, from its root, and behind it what the client sent.",
 }
+_COMPACTED = (
+    " It sent the end of its history alone ({} messages of the {} on this path, and what it put before them),"
+    " as clients do that compact or cut it by themselves: look at the system prompt and the first message."
+)
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -173,8 +184,9 @@ def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]
     short = [_place(path, name) for name, form in sent.exceptions if form == "short"]
     until = max(short, default=-1)
     answered = max((at for at, each in enumerate(path) if each.source == "upstream"), default=-1)
-    told = []
-    for at, stem in enumerate(path):
+    left = _left_behind(detail, path)
+    told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
+    for at, stem in enumerate(path[left:], left):
         client = "sent" if sent.rule != "whole" or at > answered else "not sent"
         if stem.id in out or stem.id[:HASH_SIZE] in out:
             told.append(Verdict(client, "left out", "no upstream may see it again", "out"))
@@ -215,6 +227,29 @@ def _place(path: Sequence[Stem], name: bytes) -> int:
     return next((at for at, each in enumerate(path) if each.id.startswith(name)), 0)
 
 
+def _rule(detail: Detail, path: Sequence[Stem]) -> str:
+    if detail.sent is None:
+        return "What went upstream is not kept."
+    rule, left = _RULES.get(detail.sent.rule, ""), _left_behind(detail, path)
+    return rule + _COMPACTED.format(count(len(path) - left), count(len(path))) if left else rule
+
+
+def _unused(exchange: Exchange, before: Exchange | None) -> str:
+    """That the upstream should have had the prompt before in its cache, and had most of it no more."""
+    difference, cached = exchange.detail.difference, exchange.detail.cached_tokens
+    if difference is None or difference.cause != "grown" or cached is None or before is None:
+        return ""
+    had = before.input_tokens or 0
+    if before.error is not None or had < _WORTH_CACHING or 2 * cached >= had:
+        return ""
+    return _UNUSED.format(count(cached), count(had))
+
+
+def _left_behind(detail: Detail, path: Sequence[Stem]) -> int:
+    """How many of the first messages of the path its client did not send, at least."""
+    return max(len(path) - detail.brought, 0) if detail.brought is not None else 0
+
+
 def exchange_page_of(
     exchange: Exchange,
     before: Exchange | None,
@@ -231,10 +266,10 @@ def exchange_page_of(
         line=line_of(exchange),
         before=line_of(before) if before else None,
         outcome=_OUTCOMES.get(exchange.outcome, ""),
-        rule=_RULES.get(detail.sent.rule, "") if detail.sent else "What went upstream is not kept.",
+        rule=_rule(detail, path),
         cause=told(difference.cause) if difference else "",
         difference=difference.index + 1 if difference else None,
-        why_difference=CAUSES.get(difference.cause, "") if difference else "",
+        why_difference=CAUSES.get(difference.cause, "") + _unused(exchange, before) if difference else "",
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
         target=told(detail.target),

@@ -108,6 +108,7 @@ class TestWithoutLooking:
     def test_a_whole_history_that_is_stored_needs_nothing_more(self):
         needs: list[type] = []
         plan = decided(call(MALTA, VALLETTA, user("and of Italy?")), TOLD, needs=needs)
+        assert plan.brought is None
         assert (plan.outcome, plan.parent, len(plan.new), needs) == (Outcome.CONTINUE, TOLD[-1], 1, [])
 
     def test_nor_does_a_first_question_that_was_not_answered_and_another_behind_it(self):
@@ -498,6 +499,7 @@ class TestWholeByEvidence:
         plan = decided(call(MALTA, says("I look. Valletta."), user("And?")), nodes, needs=needs)
         assert (plan.outcome, plan.root, needs) == (Outcome.CONTINUE, nodes[0].id, [NeedThreads, NeedTree])
         assert [len(step) for step in plan.steps] == [1, 3]
+        assert plan.brought is None
 
     def test_what_takes_too_much_to_compare_is_given_up(self):
         few = Rules(effort=EffortLimits(1, 1))
@@ -514,6 +516,7 @@ class TestWholeByEvidence:
         asked = call(MALTA, says(" Valletta. "), user("And?"), key=None)
         plan = decided(asked, TOLD)
         assert (plan.outcome, plan.parent, plan.steps) == (Outcome.CONTINUE, TOLD[-1], ())
+        assert plan.brought is None
 
     def test_said_to_be_whole_it_is_looked_for_by_its_content(self):
         needs: list[type] = []
@@ -528,7 +531,7 @@ class TestWholeByEvidence:
         sent = [user("A summary."), MALTA, VALLETTA, user("And of Italy?")]
         plan = decided(call(*sent, **about), nodes, [thread(nodes)], of_its_own=FRESH)
         assert (plan.outcome, plan.conversation, plan.parent) == (Outcome.UNANCHORED, TALK, nodes[-1])
-        assert (plan.steps, len(plan.new)) == ((), 1)
+        assert (plan.steps, len(plan.new), plan.brought) == ((), 1, 4)
         assert decided(call(*sent, key=None), nodes).parent is None
 
     def test_a_question_alone_goes_on_behind_the_answer_that_its_client_names(self):
@@ -537,6 +540,7 @@ class TestWholeByEvidence:
         asked = call(user("And of Italy?"), sends_history=True, parent_id="a1")
         plan = decided(asked, nodes)
         assert (plan.outcome, plan.parent, len(plan.new)) == (Outcome.UNANCHORED, nodes[1], 1)
+        assert plan.brought == 1
         assert decided(call(ROME, sends_history=True, parent_id="else"), nodes).parent is None
 
 

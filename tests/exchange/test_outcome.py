@@ -65,7 +65,7 @@ def test_of_one_that_was_answered_all_is_known():
         head=5.5,
         first=5.75,
         call=call(user("hi")),
-        plan=Whole(Outcome.CONTINUE, TALK, degraded=True),
+        plan=Whole(Outcome.CONTINUE, TALK, degraded=True, brought=3),
         prompt=prompt,
         difference=Difference(1, "grown"),
         overflow_retries=1,
@@ -115,6 +115,7 @@ def test_of_one_that_was_answered_all_is_known():
             refusal=Refusal(600, 800),
             supplied=("signature",),
             left_out=("reasoning",),
+            brought=3,
         ),
     )
     progress.streamed = False

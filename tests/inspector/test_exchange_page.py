@@ -68,6 +68,36 @@ def test_a_client_that_sends_only_what_is_new_gets_the_rest_put_in():
     assert told(Sent("whole")) == ["1-6: not sent, put in as stored", "7-7: sent, as it came"]
 
 
+def test_what_a_client_has_left_out_of_its_history_is_told_as_not_sent():
+    sent = Sent("client")
+    assert told(sent, brought=3) == ["1-4: not sent, not sent", "5-7: sent, as it came"]
+    assert told(sent, brought=9) == ["1-7: sent, as it came"]
+    page = exchange_page_of(done(sent, brought=3), None, PATH, [], {}, None)
+    assert "3 messages of the 7 on this path" in page.rule
+    assert "of the 7" not in exchange_page_of(done(sent), None, PATH, [], {}, None).rule
+
+
+@pytest.mark.parametrize(
+    ("cause", "cached", "before", "is_said"),
+    [
+        ("grown", 0, 900, True),
+        ("grown", 449, 900, True),
+        ("grown", 450, 900, False),
+        ("grown", None, 900, False),
+        ("grown", 0, 499, False),
+        ("grown", 0, None, False),
+        ("system", 0, 900, False),
+    ],
+)
+def test_that_the_upstream_no_longer_held_what_it_had_cached_is_said(cause, cached, before, is_said):
+    each = done(None, difference=Difference(2, cause), cached_tokens=cached)
+    earlier = replace(done(None), input_tokens=before)
+    page = exchange_page_of(each, earlier, [], [], {}, None)
+    assert ("it no longer held the others" in page.why_difference) is is_said
+    for other in (None, replace(earlier, error="client_left")):
+        assert "no longer held" not in exchange_page_of(each, other, [], [], {}, None).why_difference
+
+
 def test_answers_may_be_restored():
     assert told(Sent("restored"))[:2] == [
         "1-1: sent, as it came",
@@ -165,6 +195,28 @@ def test_a_message_that_cannot_be_read_is_said_to_be_none():
     each = done(Sent("client"))
     page = exchange_page_of(each, None, path, groups_of(each, path), {node.id: node}, None)
     assert page.groups[0].samples[0].words == "(not a message)"
+
+
+async def test_that_a_client_compacts_by_itself_is_seen_on_the_pages_of_its_exchanges(visitor, upstream):
+    said: list[str] = []
+    for at in range(4):
+        upstream.will(says(f"answer {at}"))
+        said.append(f"question {at}")
+        await visitor.sidecar.ask({"role": "system", "content": "Be kind."}, *said, id="a")
+        said.append(f"answer {at}")
+    for at in (4, 5):
+        upstream.will(says(f"answer {at}"))
+        said.append(f"question {at}")
+        await visitor.sidecar.ask({"role": "system", "content": "Be kind. Summary: …"}, *said[6:], id="a")
+        said.append(f"answer {at}")
+
+    path = await opened(visitor, "a")
+    for entry in (await visitor.value(path))["entries"][9::2]:
+        page = await visitor.value(f"{path}x/{entry['exchange']['id']}")
+        assert [(each["client"], each["last"]) for each in page["groups"]] == [
+            ("not sent", 6),
+            ("sent", page["path"]),
+        ]
 
 
 async def test_a_cut_is_seen_on_the_page_of_its_exchange(visit, upstream: Upstream):
