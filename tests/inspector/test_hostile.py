@@ -66,7 +66,7 @@ _TAGS = frozenset(
         *("p", "div", "table", "thead", "tbody", "tr", "th", "td", "time", "aside", "section", "ol", "li"),
         *("article", "footer", "details", "summary", "pre", "figure", "figcaption", "img", "dl", "dt", "dd"),
         *("strong", "form", "label", "input", "button", "code"),
-        *("script", "svg", "g", "rect", "ul", "del", "ins"),
+        *("script", "svg", "g", "rect", "ul", "del", "ins", "b"),
     )
 )
 
