@@ -5,7 +5,8 @@
 --
 --   psql "postgresql://USER@HOST/DATABASE" -v ON_ERROR_STOP=1 -f config/postgres-partitions.sql
 --
--- Nothing else changes: every query names the conversation, or the hash of a path, and so goes to one part alone.
+-- Nothing else changes: every query of a request names the conversation, or the hash of a path, and so goes to one
+-- part alone.
 -- To divide a store that is in use, make a second one, divide it, and `sidecar migrate` from the first to that.
 
 DO $$
@@ -18,7 +19,9 @@ BEGIN
         SELECT * FROM (VALUES
             ('conversation', 'number'), ('message', 'conversation'), ('echo', 'conversation'),
             ('system_prompt', 'conversation'), ('summary', 'conversation'), ('known_by', 'hash'),
-            ('exchange', 'conversation'), ('thread', 'conversation'), ('part', 'conversation')
+            ('exchange', 'conversation'), ('thread', 'conversation'), ('part', 'conversation'),
+            ('search_message', 'segment'), ('search_done', 'conversation'), ('search_segment', 'segment'),
+            ('search_row', 'segment')
         ) AS divided (name, part_key)
     LOOP
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', each.name);

@@ -28,7 +28,7 @@ from sidecar.inspector.live import Told, live_page_of, told_of
 from sidecar.inspector.other_workers import ask
 from sidecar.inspector.render import as_html, as_json, asset
 from sidecar.inspector.responses import LIVE_CSP, response
-from sidecar.inspector.search import search
+from sidecar.inspector.search import find
 from sidecar.inspector.settings_page import settings_page_of
 from sidecar.inspector.usage import as_csv, usage
 from sidecar.inspector.whole import delete, exported
@@ -107,7 +107,8 @@ class Inspector:
                 page = live_page_of([self._live(), *await ask(self._others, "live", Told)])
                 return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
-                page = await search(store, query.get("q", ""), before_of(query.get("before", "")))
+                by_index, before = self._services.settings.search.index, query.get("before", "")
+                page = await find(store, query.get("q", ""), before, by_index=by_index)
                 return await _shown(request, "search.html", root, page)
             case ["usage"]:
                 return await self._usage(request, root)

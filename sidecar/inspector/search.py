@@ -1,7 +1,8 @@
-"""What was said, looked for in one conversation after the other, for as long as a page may take.
+"""What was said, looked for in one conversation after the other while a page may take that, or by an index.
 
-Rule: the newest come first; it says how far it came, and goes on from there. There is no index, so nothing is
-written for it, and what is deleted or encrypted leaves no trace in one.
+Rule: the newest come first; it says how far it came, and goes on from there. Without an index these are the
+conversations that were used last, and parts of words are found; with one, the messages that came last, and
+words are found by how they begin (`sidecar/prompt/search_words.py`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Overview, Overviews
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
-from sidecar.inspector.conversation_list import ConversationRow, list_of
+from sidecar.inspector.conversation_list import ConversationRow, before_of, list_of
 from sidecar.inspector.query import Query, holds, of_exchanges, passes, query_of
 from sidecar.inspector.shown import told
+from sidecar.prompt.search_words import Sought
 from sidecar.store import Store
+from sidecar.store.searched import Indexed, Where
 
-__all__ = ["Hit", "SearchPage", "search"]
+__all__ = ["Hit", "SearchPage", "find", "search"]
 
 _SECONDS = 1.0
 _HITS, _PAGE, _CHUNK = 50, 50, 200
@@ -43,7 +46,8 @@ class Hit(msgspec.Struct, frozen=True):
 class SearchPage(msgspec.Struct, frozen=True):
     """`looked`: how many conversations were looked through on this page, of `total`; `next`: where to go on;
     `since`: as far back as that, `limit`: no further back than that (Unix seconds). `partly`: of how many the
-    newest exchanges alone were looked at."""
+    newest exchanges alone were looked at. `index`: by what it was found, if there is one; then `looked` and
+    `since` say nothing."""
 
     query: str
     unknown: tuple[str, ...]
@@ -55,10 +59,69 @@ class SearchPage(msgspec.Struct, frozen=True):
     limit: float | None
     next: str | None
     hits: tuple[Hit, ...]
+    index: Indexed | None = None
 
 
 class _InPart(Exception):
     """It has more exchanges than are looked at."""
+
+
+async def find(store: Store, text: str, before: str, *, by_index: bool) -> SearchPage:
+    """What is found, from where `SearchPage.next` says; by the index, if there is one and words are given."""
+    sought = Sought(" ".join(query_of(text).words))
+    if not by_index or not store.may_index or not sought.pieces:
+        return await search(store, text, before_of(before))
+    number = before.removeprefix("said~")
+    is_place = number.isascii() and number.isdigit() and len(number) < 16
+    return await _by_index(store, text, sought, int(number) if is_place else None)
+
+
+async def _by_index(store: Store, text: str, sought: Sought, before: int | None) -> SearchPage:
+    query, end = query_of(text), time.monotonic() + _SECONDS
+    hits: dict[str, Hit | None] = {}
+    partly = unreadable = 0
+    named = await store.overview(query.words[0]) if before is None and len(query.words) == 1 else None
+    if named is not None:
+        hits[named.id] = Hit(list_of(Overviews(1, (named,)), None).rows[0], "", "")
+    at, is_over = before, False
+    while not is_over and sum(map(bool, hits.values())) < _HITS and (left := end - time.monotonic()) > 0:
+        looked = await store.look_for(sought, Where(before=at, limit=_HITS, seconds=left))
+        unreadable += looked.unreadable
+        for id, message, said in looked.found:
+            if id in hits:
+                continue
+            each = await store.overview(id)
+            try:
+                is_it = each is not None and _is_since(query, each) and passes(query, each)
+                is_it = is_it and each is not None and await _has_exchanges(store, query, each)
+            except _InPart:
+                partly, is_it = partly + 1, False
+            row = list_of(Overviews(1, (each,)), None).rows[0] if is_it and each is not None else None
+            hits[id] = Hit(row, message.hex(), _around(said, sought.place_in(said))) if row else None
+        at, is_over = looked.before, looked.before is None
+    return SearchPage(
+        query=told(text, 500),
+        unknown=query.unknown,
+        total=(await store.overviews(limit=1)).total,
+        looked=len(hits),
+        unreadable=unreadable,
+        partly=partly,
+        since=None,
+        limit=query.since,
+        next=None if at is None else f"said~{at}",
+        hits=tuple(each for each in hits.values() if each is not None),
+        index=await store.indexed(),
+    )
+
+
+def _is_since(query: Query, each: Overview) -> bool:
+    return query.since is None or each.updated_at >= query.since
+
+
+def _around(text: str, at: int) -> str:
+    """The words around this place."""
+    at = max(0, at - _AROUND)
+    return ("…" if at else "") + told(text[at : at + 4 * _AROUND], 3 * _AROUND)
 
 
 async def search(store: Store, text: str, before: tuple[float, str] | None) -> SearchPage:
@@ -147,6 +210,17 @@ def _first(words: tuple[str, ...], nodes: Iterable[Node]) -> tuple[str, str] | N
             continue
         folded = text.casefold()
         if all(word in folded for word in words):
-            at = max(0, folded.find(words[0]) - _AROUND)
-            return node.id.hex(), ("…" if at else "") + told(text[at : at + 4 * _AROUND], 3 * _AROUND)
+            return node.id.hex(), _around(text, _place(text, folded, words[0]))
     return None
+
+
+def _place(text: str, folded: str, word: str) -> int:
+    """Where a word of the folded text stands in the text, whose characters may fold to more than one."""
+    at = folded.find(word)
+    if len(folded) == len(text):
+        return at
+    for place, each in enumerate(text):
+        at -= len(each.casefold())
+        if at < 0:
+            return place
+    return 0

@@ -17,6 +17,7 @@ trim               which turns fit the budget
 summary            what stands for the turns that were dropped
 fit                a prompt fitted to its budget, by weights that stay until the cut moves
 words              the words of a text, in whatever language, as they are looked for in others
+search_words       by which of them a message is found when what was said is searched
 recall_index       what was said in a line, by its words
 recall_evidence    how much a passage tells of what a question asks
 recall_newer       what was said later, and tells of the same

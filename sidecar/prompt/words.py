@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-__all__ = ["beginning", "likely_share", "words"]
+__all__ = ["beginning", "is_unspaced", "likely_share", "may_go_on", "pieces", "words"]
 
 _BEGINNING = 4  # letters; as good as a stemmer for English, and there is none for most languages
 _LONGEST = 40  # characters; what is longer is no word but data, and its beginning tells it well enough
@@ -36,13 +36,29 @@ _HAS_DIGIT = re.compile(r"\d")
 
 def words(text: str) -> Iterator[str]:
     """What to look for, each as often as it occurs; the beginnings of words end with `*`."""
-    for piece in _PIECE.findall(_folded(text)):
+    for piece in pieces(text):
         if not piece.isascii() and _IS_UNSPACED.match(piece):
             yield from (piece[at : at + 2] for at in range(max(1, len(piece) - 1)))
             continue
         yield piece[:_LONGEST]
         if len(piece) >= _BEGINNING and _HAS_DIGIT.search(piece) is None:
             yield beginning(piece)
+
+
+def pieces(text: str) -> list[str]:
+    """The text without what never counts, cut where a word, or a run of a script without spaces, ends."""
+    found: list[str] = _PIECE.findall(_folded(text))
+    return found
+
+
+def is_unspaced(piece: str) -> bool:
+    """Is it a run of a script that writes no spaces between words?"""
+    return not piece.isascii() and _IS_UNSPACED.match(piece) is not None
+
+
+def may_go_on(piece: str) -> bool:
+    """Is it looked for by its beginning too?"""
+    return len(piece) >= _BEGINNING and _HAS_DIGIT.search(piece) is None
 
 
 def beginning(word: str) -> str:
@@ -57,7 +73,7 @@ def likely_share(word: str) -> float:
     """
     if _HAS_DIGIT.search(word):
         return _LIKELY_NUMBER
-    if not word.isascii() and _IS_UNSPACED.match(word):
+    if is_unspaced(word):
         return _LIKELY_TWO_CHARACTERS
     return _LIKELY[min(len(word), len(_LIKELY)) - 1]
 

@@ -15,6 +15,7 @@ from sidecar.background.loop_witness import LoopWitness
 from sidecar.background.memory import IdleMemory
 from sidecar.background.model_windows import ModelWindows
 from sidecar.background.retention import RetentionJob
+from sidecar.background.search_index import SearchIndexJob
 from sidecar.background.shared_forms import SharedForms
 from sidecar.background.shared_metrics import SharedMetrics
 from sidecar.background.store_room import StoreRoom
@@ -141,6 +142,7 @@ class Background:
             settings.summary, targets.summary, store, report, window_of, metrics, spawn
         )
         self.retention = RetentionJob(store, settings.retention, spawn, report)
+        self.search_index = SearchIndexJob(store, settings.search.index, spawn, report)
         self.store_room = StoreRoom(settings, metrics)
         self.shared_metrics = SharedMetrics(metrics)
         self.traces = traces_of(settings)
@@ -150,6 +152,7 @@ class Background:
         await self.calibration.load()
         await self.shared_forms.start()
         self.retention.start()
+        self.search_index.start()
         self.witness.start()
         self.memory.start()
         self.shared_metrics.start()
@@ -165,6 +168,7 @@ class Background:
         self.summaries.stop()
         self.shared_forms.stop()
         self.retention.stop()
+        self.search_index.stop()
         await self.tasks.finish(timeout)
         self.large_work.stop()
         self.shared_metrics.stop()

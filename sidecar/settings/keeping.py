@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 from sidecar.settings.section import Section
 from sidecar.settings.values import EncryptionKeys, Limit, Seconds
 
-__all__ = ["Encryption", "Retention"]
+__all__ = ["Encryption", "Retention", "Search"]
 
 
 class Retention(Section):
@@ -30,6 +30,17 @@ class Retention(Section):
         3600.0,
         description="How often the running server deletes by these rules, in seconds; 0 leaves it to"
         " `sidecar prune`.",
+    )
+
+
+class Search(Section):
+    """Search in what was said, on the pages of the inspector."""
+
+    index: bool = Field(
+        False,
+        description="Keep an index of what was said, made in the background, which a search finds all by;"
+        " without one it looks through a part at a time. Deleted when it is off again. An encrypted"
+        " store has none.",
     )
 
 

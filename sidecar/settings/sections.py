@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr
 from sidecar.settings.access import Access, Admin
 from sidecar.settings.connections import ConnectionTimeouts
 from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
-from sidecar.settings.keeping import Encryption, Retention
+from sidecar.settings.keeping import Encryption, Retention, Search
 from sidecar.settings.limits import Limits
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
@@ -362,6 +362,7 @@ class Declaration(Section):
     summary: Summary = Summary()
     session: Session = Session()
     retention: Retention = Retention()
+    search: Search = Search()
     encryption: Encryption = Encryption()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()

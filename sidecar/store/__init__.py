@@ -1,5 +1,7 @@
 """Where conversations are kept. The only speaker of SQL.
 
+postings    a segment of the index of what was said
+searched    what a search finds, and how far it came
 base        what every store can do, and what one request gives it to keep
 exchanges   an exchange as a row, in the same columns everywhere
 threads     a thread as a row, likewise

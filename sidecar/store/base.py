@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from sidecar.conversation.overview import Outline, Overviews, Spent
+from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -28,6 +28,8 @@ from sidecar.conversation.records import (
 )
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
+from sidecar.prompt.search_words import Sought
+from sidecar.store.searched import EVERYWHERE, Indexed, Looked, Where
 
 __all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "MAX_LEARNED", "Store"]
 
@@ -49,6 +51,8 @@ class Store(ABC):
     may_be_encrypted = False
     #: Does it keep a large part of messages (see `parts`) once in each conversation? Known once it is open.
     shares_parts = True
+    #: May there be an index of what was said?
+    may_index = True
 
     @abstractmethod
     async def open(self) -> None:
@@ -196,6 +200,32 @@ class Store(ABC):
     def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
         """The exchanges of all conversations that began from `begin` on and before `end` (Unix milliseconds),
         read in small steps: conversations that were begun last come first, and in each of them the newest."""
+
+    @abstractmethod
+    async def overview(self, name: str) -> Overview | None:
+        """What a list tells of the conversation of this id, or else of the one of this client's key that was
+        used last; None if there is none."""
+
+    @abstractmethod
+    async def look_for(self, sought: Sought, where: Where = EVERYWHERE) -> Looked:
+        """The messages that have all these words, as far as `where` lets it look: of all branches, the newest
+        first. There is no index needed, but with one it comes far. In a message of more than 1 MiB nothing
+        is found, nor behind the first 100,000 characters of one."""
+
+    async def index_more(self) -> bool:
+        """Put some of what was said into the index, in a step that holds up nobody; True if there was any.
+
+        Of processes that share a store one at a time should do this. Nothing of a message that is deleted
+        stays in the index.
+        """
+        return False
+
+    async def indexed(self) -> Indexed:
+        """How much is in the index."""
+        return Indexed(0, 0, 0)
+
+    async def drop_index(self) -> None:  # noqa: B027 - most stores have one
+        """Delete the index, in small steps."""
 
     @abstractmethod
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:

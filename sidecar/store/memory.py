@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -23,7 +24,9 @@ from sidecar.conversation.records import (
     packed,
 )
 from sidecar.conversation.tree import Conversation, Node
+from sidecar.prompt.search_words import Sought
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
+from sidecar.store.searched import EVERYWHERE, Looked, Where, looked_through
 from sidecar.store.threads import size_of, together
 
 __all__ = ["MemoryStore"]
@@ -47,6 +50,8 @@ class _Kept:
     exchanges: dict[bytes, Exchange] = field(default_factory=dict)
     threads: dict[bytes, Thread] = field(default_factory=dict)
     found_by: set[bytes] = field(default_factory=set)
+    #: When each node came, by the count of all.
+    places: dict[bytes, int] = field(default_factory=dict)
 
     def named(self, hash: bytes) -> list[Node]:
         """The nodes of this hash, oldest first, or the one of which it is an echo."""
@@ -99,7 +104,7 @@ class MemoryStore(Store):
         self._holders: dict[bytes, dict[int, _Kept]] = {}
         self._answered: dict[bytes, dict[int, _Kept]] = {}
         self._learned: dict[str, bytes] = {}
-        self._numbers = itertools.count()
+        self._numbers, self._places = itertools.count(), itertools.count()
 
     async def open(self) -> None:
         """Nothing to open."""
@@ -287,6 +292,21 @@ class MemoryStore(Store):
             if some:
                 yield some
 
+    async def overview(self, name: str) -> Overview | None:
+        if (kept := self._kept.get(name)) is not None:
+            return kept.overview()
+        named = [each for each in self._kept.values() if each.conversation.key == name]
+        return max(named, key=lambda each: each.conversation.updated_at).overview() if named else None
+
+    async def look_for(self, sought: Sought, where: Where = EVERYWHERE) -> Looked:
+        said = [
+            (each.places[id], about.id, node)
+            for each in self._kept.values()
+            if where.tenant in (None, (about := each.conversation).tenant)
+            for id, node in each.nodes.items()
+        ]
+        return await asyncio.to_thread(looked_through, said, sought, where)
+
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         kept = self._kept.get(conversation)
         if kept is None or (unless_after is not None and kept.conversation.updated_at > unless_after):
@@ -360,6 +380,7 @@ class MemoryStore(Store):
         for node in nodes:
             if node.id not in kept.nodes:
                 kept.nodes[node.id] = node
+                kept.places[node.id] = next(self._places)
                 kept.by_hash.setdefault(node.hash, []).append(node)
                 if node.parent is not None:
                     kept.parents.add(node.parent)

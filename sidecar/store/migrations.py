@@ -1,7 +1,7 @@
 """Numbered migrations: `sql/sqlite/NNNN_what.sql`, each applied once, in order, all of them or none.
 
 One transaction: broken off, by a full disk or a kill, the database is what it was, and the next start begins
-anew. None rewrites what was said; `config/sqlite_schema_8.py` and those that it names go back.
+anew. None rewrites what was said; `config/sqlite-schema-9.sql` and those that it names go back.
 
 The number of the last one applied is SQLite's `user_version`. An older database is migrated when it is
 opened; a newer one is refused, since this version cannot know what its data means, and so is one that

@@ -7,11 +7,12 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from sidecar.background import search_index
 from sidecar.conversation.records import Detail
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector import search as searching
 from sidecar.inspector.query import Query, query_of
-from sidecar.inspector.search import search
+from sidecar.inspector.search import find, search
 from sidecar.store import MemoryStore
 from tests.inspector.conftest import Visitor
 from tests.proxy.mock_upstream import Upstream, says, sends
@@ -178,3 +179,53 @@ async def test_the_page_leads_to_the_message(visitor: Visitor, upstream: Upstrea
     assert 'value="&lt;friend&gt;"' in (await visitor.get("search?q=<friend>")).text
     assert "Not known and left out: has:cats" in (await visitor.get("search?q=has:cats")).text
     assert "Used after 2020-01-01 00:00:00" in (await visitor.get("search?q=since:2020")).text
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "expected"),
+    [
+        ("ßßß Harbour", "harbour", "ßßß Harbour"),
+        ("ß" * 200 + " Harbour", "harbour", "…" + "ß" * 59 + " Harbour"),
+    ],
+)
+async def test_the_place_is_told_where_letters_fold_to_more_than_one(text, word, expected):
+    store = MemoryStore()
+    await store.record(update(talk(), *chat(text)))
+    assert [each.words for each in (await search(store, word, None)).hits] == [expected]
+
+
+async def by_index(store, text, before=""):
+    return await find(store, text, before, by_index=True)
+
+
+async def test_by_an_index_messages_are_found_the_newest_first_each_conversation_once(store, monkeypatch):
+    assert [(each.row.id, each.words) for each in (await by_index(store, "harbour")).hits] == [
+        ("conv_a", "How deep is the Harbour?")
+    ]
+    assert [each.row.id for each in (await by_index(store, "slee")).hits] == ["conv_b"]
+    assert (await by_index(store, "lee")).hits == ()
+    monkeypatch.setattr(searching, "_HITS", 1)
+    await store.record(update(talk("conv_d", at=9.0), *chat("Another harbour")))
+    first = await by_index(store, "harbour")
+    assert ([each.row.id for each in first.hits], first.index is not None) == (["conv_d"], True)
+    assert [each.row.id for each in (await by_index(store, "harbour", first.next)).hits] == ["conv_a"]
+
+
+async def test_by_an_index_names_filters_and_what_is_no_word_work_as_without(store):
+    ask = question("Of cats.")
+    failed = exchange("conv_b", ask, error="overflow", model="Qwen3")
+    await store.record(update(talk("conv_b", at=5.0), exchange=failed))
+    assert [each.row.id for each in (await by_index(store, "key-c")).hits] == ["conv_c"]
+    assert [each.row.id for each in (await by_index(store, "cats has:error model:qwen")).hits] == ["conv_b"]
+    assert (await by_index(store, "harbour has:error")).hits == ()
+    assert (await by_index(store, "harbour model:qwen")).hits == ()
+    assert (await by_index(store, "cats since:2020")).hits == ()
+    assert ((await by_index(store, "")).index, len((await by_index(store, "")).hits)) == (None, 3)
+
+
+async def test_the_page_says_that_it_is_by_the_index_and_the_job_makes_it(visit, monkeypatch):
+    monkeypatch.setattr(search_index, "_FIRST", 0.01)
+    visitor: Visitor = await visit(search={"index": True})
+    assert "all branches of 0 conversations" in (await visitor.get("search?q=harbour")).text
+    told = await visitor.value("search?q=harbour&before=said~x")
+    assert told["index"] == {"segments": 0, "full": 0, "size": 0}

@@ -51,6 +51,10 @@ _TABLES = (
     "append_lease",
     "learned",
     "secret",
+    "search_message",
+    "search_done",
+    "search_segment",
+    "search_row",
 )
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG

@@ -201,6 +201,10 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
         "exchange": "conversation",
         "thread": "conversation",
         "append_lease": "conversation",
+        "search_message": "segment",
+        "search_done": "conversation",
+        "search_segment": "segment",
+        "search_row": "segment",
         "known_by": "hash",
         "learned": "name",  # a thousand rows at most
     }

@@ -22,6 +22,7 @@ from tests.store.trees import TENANT, chat, question, talk, thread, update
 
 CONFIG = Path(__file__).parents[2] / "config"
 BACK = CONFIG / "sqlite-schema-6.sql"
+BACK_TO_9 = CONFIG / "sqlite-schema-9.sql"
 SECOND = """
     -- A comment; with a semicolon.
     CREATE TABLE later (value TEXT);
@@ -174,6 +175,10 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
         await store.add_snapshot(whole)
     await store.close()
 
+    connection.executescript(BACK_TO_9.read_text("utf-8"))
+    with closing(sqlite3.connect(":memory:")) as plain:
+        plain.executescript("".join(sql for number, sql in migrations() if number <= 9))
+        assert (version(connection), shape(connection)) == (9, shape(plain))
     back_to(8, file)
     kept = [body_of(body) for (body,) in connection.execute("SELECT body FROM message ORDER BY number")]
     assert kept == [node.body for whole in wholes for node in whole.nodes]
@@ -218,10 +223,11 @@ def test_the_script_leaves_a_file_of_another_schema_alone(connection, monkeypatc
     migrate(connection, "the store")
     before = shape(connection)
 
-    with pytest.raises(sqlite3.IntegrityError):
-        connection.executescript(BACK.read_text("utf-8"))
+    for script in (BACK, BACK_TO_9):
+        with pytest.raises(sqlite3.IntegrityError):
+            connection.executescript(script.read_text("utf-8"))
+        connection.rollback()
 
-    connection.rollback()
     assert (version(connection), shape(connection)) == (5, before)
 
 

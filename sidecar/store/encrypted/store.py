@@ -33,6 +33,7 @@ from sidecar.conversation.records import (
 )
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
+from sidecar.prompt.search_words import Sought
 from sidecar.store.base import Store
 from sidecar.store.encrypted.cipher import (
     TENANT_SIZE,
@@ -43,6 +44,7 @@ from sidecar.store.encrypted.cipher import (
     is_encrypted,
 )
 from sidecar.store.encrypted.content import Content
+from sidecar.store.searched import EVERYWHERE, Looked, Where
 
 __all__ = ["EncryptedStore"]
 
@@ -60,6 +62,8 @@ T = TypeVar("T")
 class EncryptedStore(Store):
     """`inner`, which must not have been given a secret, encrypted with the first of `keys`."""
 
+    may_index = False
+
     def __init__(
         self, inner: Store, keys: Sequence[bytes], *, secret: str = "", accept_plaintext: bool = False
     ) -> None:
@@ -75,6 +79,7 @@ class EncryptedStore(Store):
         await self._inner.open()
         try:
             await self._unlock()
+            await self._inner.drop_index()
         except BaseException:
             await self._inner.close()
             raise
@@ -129,6 +134,7 @@ class EncryptedStore(Store):
         is left when it is called again.
         """
         changed = 0
+        await self._inner.drop_index()
         async for held in self._inner.conversation_stats(sized=False):
             whole = await self._inner.snapshot(held.id)
             if whole is not None:
@@ -267,6 +273,17 @@ class EncryptedStore(Store):
         except StoreUnavailable as error:
             return replace(each, first=None, last=None, problem=error.message)
         return replace(each, first=first, last=last)
+
+    async def overview(self, name: str) -> Overview | None:
+        found = await self._inner.overview(name)
+        return found and self._decrypted_overview(found)
+
+    async def look_for(self, sought: Sought, where: Where = EVERYWHERE) -> Looked:
+        """Nothing: an index would tell what was said, and to decrypt all of it takes too long."""
+        raise StoreUnavailable("the store is encrypted: there is no index of what was said")
+
+    async def drop_index(self) -> None:
+        await self._inner.drop_index()
 
     async def outline(self, conversation: str) -> Outline | None:
         found = await self._inner.outline(conversation)

@@ -11,13 +11,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sidecar.conversation.overview import Outline, Overviews, Spent
+from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, exchange_id, packed
 from sidecar.conversation.tree import Conversation, Node
-from sidecar.store.base import Store
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection, Database
-from sidecar.store.postgres.overview import MESSAGES, SPENT, outline, overviews, spent_of_row
+from sidecar.store.postgres.overview import (
+    MESSAGES,
+    SPENT,
+    outline,
+    overview,
+    overviews,
+    spent_of_row,
+)
 from sidecar.store.postgres.rows import (
     CONVERSATION,
     NO_EXCHANGE,
@@ -33,6 +39,7 @@ from sidecar.store.postgres.rows import (
     thread_row,
     without_parts,
 )
+from sidecar.store.postgres.search import DELETE_INDEXED, DELETE_LEFT, LOCK, Searching
 from sidecar.store.postgres.statements import ADD_PARTS, FIND_PARTS, PUT, TREE
 from sidecar.store.threads import THREAD, thread_of, together
 
@@ -68,7 +75,7 @@ _COUNTED = f"""
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
 _HOLD = "SELECT updated_at FROM conversation WHERE number = $1 FOR UPDATE"
-_DELETE = """
+_DELETE = f"""
     WITH gone AS (DELETE FROM conversation WHERE number = $1 RETURNING born),
     said AS (DELETE FROM message WHERE conversation = $1
         RETURNING substring(id FROM 1 FOR 16) AS hash, digest, source),
@@ -77,7 +84,7 @@ _DELETE = """
     prompted AS (DELETE FROM system_prompt WHERE conversation = $1),
     told AS (DELETE FROM summary WHERE conversation = $1),
     done AS (DELETE FROM exchange WHERE conversation = $1),
-    under AS (DELETE FROM thread WHERE conversation = $1)
+    under AS (DELETE FROM thread WHERE conversation = $1), {DELETE_INDEXED}
     DELETE FROM known_by k USING gone, (
         SELECT hash FROM said UNION SELECT digest FROM said WHERE source = 'upstream'
         UNION SELECT hash FROM named) keys
@@ -102,7 +109,7 @@ _DELETE_LISTED = """
 _STEP = 10_000  # rows
 _TABLES = (
     "conversation, message, part, echo, system_prompt, summary, exchange, thread, known_by, append_lease,"
-    " learned"
+    " learned, search_message, search_done, search_segment, search_row"
 )
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
@@ -144,7 +151,7 @@ _RE_ENCRYPT = """
     WHERE m.conversation = $1 AND m.id = n.id"""
 
 
-class Maintenance(Store):
+class Maintenance(Searching):
     """The part of `PostgresStore` that serves commands and background jobs, not requests."""
 
     _database: Database
@@ -162,6 +169,9 @@ class Maintenance(Store):
 
     async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
         return await self._database.run(lambda connection: overviews(connection, limit, before))
+
+    async def overview(self, name: str) -> Overview | None:
+        return await self._database.run(lambda connection: overview(connection, name))
 
     async def outline(self, conversation: str) -> Outline | None:
         return await self._database.run(lambda connection: outline(connection, conversation))
@@ -190,6 +200,7 @@ class Maintenance(Store):
                 used_at = await connection.fetchval(_HOLD, number)
                 if used_at is None or (unless_after is not None and used_at > unless_after):
                     return False
+                await connection.execute(LOCK, number, timeout=LONG)
                 await connection.execute(_DELETE, number, timeout=LONG)
                 return True
 
@@ -201,6 +212,7 @@ class Maintenance(Store):
     async def purge(self, *, compact: bool) -> None:
         for table in ("exchange", "thread"):
             await self._execute(_DELETE_LEFT.format(table))
+        await self._execute(DELETE_LEFT)
         while await self._execute(_DELETE_LISTED, _STEP) == f"DELETE {_STEP}":
             pass
         await self._execute(f"VACUUM {'(FULL) ' if compact else ''}{_TABLES}")

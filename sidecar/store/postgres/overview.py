@@ -12,20 +12,16 @@ from sidecar.store.postgres.database import LONG, Connection
 from sidecar.store.postgres.rows import CONVERSATION, NODE, conversation_of, node_of, number_of
 from sidecar.store.postgres.statements import PARTS, SIZE, nodes_of
 
-__all__ = ["MESSAGES", "SPENT", "outline", "overviews", "spent_of_row"]
+__all__ = ["MESSAGES", "SPENT", "outline", "overview", "overviews", "spent_of_row"]
 
 _TOTAL = "SELECT count(*) FROM conversation"
-# $1 how many, $2 and $3 the time and the id of the one before, $4 the most bytes of a first message.
-# Ids are compared by their bytes, whatever the database's language.
-_USED_LAST = f"""
+# $1 the most bytes of a first message.
+_TOLD = f"""
     SELECT c.id, c.tenant, c.key, c.created_at, c.updated_at,
         counted.messages, counted.messages - counted.followed, done.exchanges, done.errors,
         {", ".join(f"first.{each}" for each in NODE)}, first.parts, first.size,
         {", ".join(f"last.{each}" for each in EXCHANGE)}
-    FROM (
-        SELECT * FROM conversation
-        WHERE $2::float8 IS NULL OR (updated_at, id COLLATE "C") < ($2::float8, $3::text COLLATE "C")
-        ORDER BY updated_at DESC, id COLLATE "C" DESC LIMIT $1) c
+    FROM (%s) c
     CROSS JOIN LATERAL (
         SELECT count(*) AS messages, count(DISTINCT parent) AS followed
         FROM message m WHERE m.conversation = c.number) counted
@@ -34,14 +30,25 @@ _USED_LAST = f"""
         FROM exchange e WHERE e.conversation = c.number AND e.born = c.born) done
     LEFT JOIN LATERAL (
         SELECT {", ".join(each for each in NODE if each != "body")},
-            CASE WHEN {SIZE.format("m")} <= $4 THEN body END AS body,
-            CASE WHEN {SIZE.format("m")} <= $4 THEN {PARTS.format("m")} END AS parts,
+            CASE WHEN {SIZE.format("m")} <= $1 THEN body END AS body,
+            CASE WHEN {SIZE.format("m")} <= $1 THEN {PARTS.format("m")} END AS parts,
             {SIZE.format("m")} AS size
         FROM message m WHERE m.conversation = c.number ORDER BY position LIMIT 1) first ON true
     LEFT JOIN LATERAL (
         SELECT * FROM exchange e WHERE e.conversation = c.number AND e.born = c.born
         ORDER BY id DESC LIMIT 1) last ON true
     ORDER BY c.updated_at DESC, c.id COLLATE "C" DESC"""
+# $2 how many, $3 and $4 the time and the id of the one before. Ids are compared by their bytes, whatever the
+# database's language.
+_USED_LAST = (
+    _TOLD
+    % """
+        SELECT * FROM conversation
+        WHERE $3::float8 IS NULL OR (updated_at, id COLLATE "C") < ($3::float8, $4::text COLLATE "C")
+        ORDER BY updated_at DESC, id COLLATE "C" DESC LIMIT $2"""
+)
+_ONE = _TOLD % "SELECT * FROM conversation WHERE number = $2"
+_NAMED = _TOLD % "SELECT * FROM conversation WHERE key = $2 ORDER BY updated_at DESC LIMIT 1"
 _ABOUT = f"SELECT {', '.join(CONVERSATION)} FROM conversation WHERE number = $1"
 _STEMS = f"""
     SELECT id, parent, role, source, state, created_at, model, finish_reason, {SIZE.format("m")}
@@ -67,8 +74,16 @@ _BODY = _NODE + NODE.index("body")
 
 async def overviews(connection: Connection, limit: int, before: tuple[float, str] | None) -> Overviews:
     """The conversations that were used last."""
-    rows = await connection.fetch(_USED_LAST, limit, *(before or (None, None)), MAX_FIRST, timeout=LONG)
+    rows = await connection.fetch(_USED_LAST, MAX_FIRST, limit, *(before or (None, None)), timeout=LONG)
     return Overviews(await connection.fetchval(_TOTAL, timeout=LONG), tuple(map(_overview, rows)))
+
+
+async def overview(connection: Connection, name: str) -> Overview | None:
+    """What is told of the conversation of this id, or of this key."""
+    row = await connection.fetchrow(_ONE, MAX_FIRST, number_of(name), timeout=LONG)
+    if row is None:
+        row = await connection.fetchrow(_NAMED, MAX_FIRST, name, timeout=LONG)
+    return _overview(row) if row is not None else None
 
 
 def _overview(row: Any) -> Overview:

@@ -24,6 +24,7 @@ __all__ = [
     "NO_THREAD",
     "Parts",
     "arrays_of",
+    "body_of",
     "conversation_of",
     "exchange_row",
     "keys_of",
@@ -110,12 +111,16 @@ def node_of(row: Sequence[Any], at: int = 0) -> Node:
     damaged or missing."""
     node, parts = Node(*row[at : at + len(NODE)]), row[at + len(NODE)]
     try:
-        held = shell_of(node.body)
-        if held is None:
-            return node
-        return replace(node, body=assembled(held, dict(zip(held.names, parts or (), strict=True))))
+        body = body_of(node.body, parts)
     except ValueError as error:
         raise StoreUnavailable(f"the body of b2:{node.id.hex()} is not what was written there") from error
+    return node if body is node.body else replace(node, body=body)
+
+
+def body_of(stored: bytes, parts: Sequence[bytes] | None) -> bytes:
+    """The body that is kept like this, with these parts. Raises `ValueError` if it is damaged."""
+    held = shell_of(stored)
+    return stored if held is None else assembled(held, dict(zip(held.names, parts or (), strict=True)))
 
 
 def without_parts(nodes: Sequence[Node]) -> tuple[list[Node], Parts]:

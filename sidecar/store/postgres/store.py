@@ -63,6 +63,7 @@ class PostgresStore(Maintenance):
     """A store in the database at `address`; missing tables are created."""
 
     def __init__(self, address: Address, *, secret: str = "") -> None:
+        super().__init__()
         self.secret = secret.encode()
         self._database = Database(address)
         self._leases = Leases(self._database)
@@ -122,6 +123,8 @@ class PostgresStore(Maintenance):
                 "the append lease was lost: another replica has taken it over, since this one could not"
                 " renew it in time; send the message again"
             )
+        if self.new is not None:
+            self.recorded(update.conversation.id)
 
     async def _record(self, update: ConversationUpdate, lease: Lease | None) -> bool:
         nodes, parts = await self._apart(update.nodes)

@@ -8,7 +8,9 @@ bodies       the body of a message, a large one smaller
 parts        the same, with its large parts in rows of their own
 nodes        nodes in the file's tables, and what is kept so that they are found
 threads      what roots are known by, likewise
+beside       long work on a connection of its own
 overview     what is told of conversations to whoever looks at them
+search       the index of what was said, and what is found with and without it
 deletion     a conversation, in steps
 maintenance  listing, deleting, copying and re-encrypting
 record       one exchange into the file's tables

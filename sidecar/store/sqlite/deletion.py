@@ -1,6 +1,7 @@
 """How a conversation is deleted from SQLite's tables: marked, and then in steps that hold up no other write.
 
-Rule: messages go before the parts that they refer to, and the row of the conversation goes last.
+Rule: what stands in the index of a message goes before it, by whole segments; messages go before the
+parts that they refer to, and the row of the conversation goes last.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ import sqlite3
 from collections.abc import Mapping
 
 from sidecar.conversation.tree import HASH_SIZE
+from sidecar.store.postings import SEGMENT
 from sidecar.store.sqlite.nodes import forget
+from sidecar.store.sqlite.search import drop_segments
 
-__all__ = ["begin_deletion", "delete_portion"]
+__all__ = ["DELETED", "begin_deletion", "delete_portion"]
 
 _MARK_AS_DELETED = """
     UPDATE conversation SET id = 'deleted:' || number, tenant = x'', "key" = NULL
     WHERE id = :id AND tenant != x'' AND (:unless_after IS NULL OR updated_at <= :unless_after)
     RETURNING number"""
+DELETED = "SELECT number FROM conversation WHERE tenant = x''"
 # In row order: deleting rows at random makes SQLite move others between pages, which leaves copies behind.
 _DELETE_SOME = """
     DELETE FROM {0} WHERE number IN (SELECT number FROM {0} WHERE conversation = ? ORDER BY number LIMIT ?)"""
@@ -26,6 +30,7 @@ _HASHES = "SELECT hash FROM echo WHERE conversation = ?"
 
 _DELETE_BATCH = 200  # rows deleted in one transaction
 _DELETE_BATCH_SIZE = 4 << 20  # and their bytes, all of which are overwritten
+_DELETE_SEGMENTS = 8  # and of the index, each of 200 kB
 
 
 def begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection) -> tuple[bool, int | None]:
@@ -40,16 +45,20 @@ def delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
     """Delete one batch of its rows, and finally itself; returns whether anything is left."""
     numbers: list[tuple[int]] = []
     hashes: list[bytes] = []
-    size = 0
+    segments = set[int]()
+    size, is_all = 0, True
     for number, length, id, digest in connection.execute(_NEXT, (conversation, _DELETE_BATCH)):
         numbers.append((number,))
+        segments.add(number // SEGMENT)
         hashes += id[:HASH_SIZE], digest
         size += length
-        if size > _DELETE_BATCH_SIZE:
+        is_all = size <= _DELETE_BATCH_SIZE and len(segments) < _DELETE_SEGMENTS
+        if not is_all:
             break
+    drop_segments(connection, sorted(segments))
     forget(connection, conversation, hashes)
     connection.executemany("DELETE FROM message WHERE number = ?", numbers)
-    if len(numbers) == _DELETE_BATCH or size > _DELETE_BATCH_SIZE:
+    if not is_all or len(numbers) == _DELETE_BATCH:
         return True
     if _delete_some_parts(connection, conversation):
         return True

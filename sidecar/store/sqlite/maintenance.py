@@ -19,16 +19,16 @@ from typing import Any, TypeVar
 
 from msgspec.structs import astuple
 
-from sidecar.conversation.overview import Outline, Overviews, Spent
+from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
 from sidecar.conversation.tree import Conversation, Node
-from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.store.base import Store
+from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
-from sidecar.store.sqlite.deletion import begin_deletion, delete_portion
+from sidecar.store.sqlite.deletion import DELETED, begin_deletion, delete_portion
 from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, node_of
-from sidecar.store.sqlite.overview import messages, overviews, spent, stems
+from sidecar.store.sqlite.overview import messages, overview, overviews, spent, stems
 from sidecar.store.sqlite.parts import delete_parts, keep_body
+from sidecar.store.sqlite.search import Searching
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
@@ -56,7 +56,6 @@ _COUNTED = f"""
             + (SELECT total(length(t.tools) + coalesce(length(t.system), 0)) FROM thread t
                 WHERE t.conversation = c.number)
     FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
-_MARK_AS_DELETEDED = "SELECT number FROM conversation WHERE tenant = x''"
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
 _ECHOES = "SELECT hash, message FROM echo WHERE conversation = ? ORDER BY hash"
@@ -84,12 +83,12 @@ T = TypeVar("T")
 
 _PAGE_SIZE = 500  # conversations read at once
 _COUNTED_PAGE_SIZE = 10  # the same, where their messages are counted as well
-_LOCK_TIMEOUT = 60.0  # seconds that a long operation waits for a lock
+_LOCK_TIMEOUT = 60.0  # seconds that a checkpoint waits for readers
 _LOCK_ATTEMPT = 0.05  # seconds of one attempt, during which others cannot write
 _POLL_INTERVAL = 0.2  # seconds
 
 
-class Maintenance(Store):
+class Maintenance(Searching):
     """The part of `SQLiteStore` that serves commands and background jobs, not requests."""
 
     _file: str
@@ -123,6 +122,9 @@ class Maintenance(Store):
     def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
         return spent(self._look, begin, end)
 
+    async def overview(self, name: str) -> Overview | None:
+        return await self._look(partial(overview, name))
+
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}
         found, left = await self._change(partial(begin_deletion, values))
@@ -134,7 +136,7 @@ class Maintenance(Store):
         await self._writer.do(lambda writer: writer.execute("DELETE FROM learned"))
 
     async def purge(self, *, compact: bool) -> None:
-        for (number,) in await self._reader.do(partial(_rows, _MARK_AS_DELETEDED, {})):
+        for (number,) in await self._reader.do(partial(_rows, DELETED, {})):
             await self._delete_expired(number)
         await self._beside(_compact if compact else _checkpoint)
 
@@ -181,30 +183,6 @@ class Maintenance(Store):
     async def _delete_expired(self, number: int) -> None:
         while await self._writer.do(partial(delete_portion, number)):
             pass
-
-    async def _look(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Read beside requests, none of which waits for it."""
-        if not self._reader.is_open:
-            raise StoreUnavailable("the store is not open")
-        return await self._beside(work)
-
-    async def _beside(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a long operation in a thread and on a connection of its own; it ends with its caller."""
-        connection = sqlite3.connect(
-            self._file, isolation_level=None, timeout=_LOCK_TIMEOUT, check_same_thread=False
-        )
-        running = asyncio.get_running_loop().run_in_executor(None, work, connection)
-        try:
-            await asyncio.wait([running])
-        finally:
-            while not running.done():
-                connection.interrupt()
-                await asyncio.wait([running], timeout=_POLL_INTERVAL)
-            connection.close()
-            error = running.exception()  # retrieved in any case, or asyncio logs that it never was
-        if isinstance(error, sqlite3.Error):
-            raise StoreUnavailable(f"the store failed: {error}") from error
-        return running.result()
 
 
 @contextmanager

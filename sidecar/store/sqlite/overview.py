@@ -16,7 +16,7 @@ from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
 from sidecar.store.parts import HEAD_SIZE, size_of
 from sidecar.store.sqlite.nodes import NODE, node_of
 
-__all__ = ["messages", "overviews", "spent", "stems"]
+__all__ = ["messages", "overview", "overviews", "spent", "stems"]
 
 _NEWER_THAN_ALL = 1 << 62
 _SPENT_AT_ONCE = 5000
@@ -28,6 +28,12 @@ _USED_LAST = """
     SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
     WHERE tenant != x'' AND (:at IS NULL OR (updated_at, id) < (:at, :id))
     ORDER BY updated_at DESC, id DESC LIMIT :limit"""
+_ONE = """
+    SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
+    WHERE tenant != x'' AND id = ?"""
+_NAMED = """
+    SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
+    WHERE tenant != x'' AND "key" = ? ORDER BY updated_at DESC LIMIT 1"""
 # Along the index of the ids alone.
 _COUNT = "SELECT count(*), min(number) FROM message WHERE conversation = ?"
 _SIZE = f"SELECT substr(body, 1, {HEAD_SIZE}), length(body) FROM message WHERE number = ?"
@@ -57,6 +63,12 @@ def overviews(limit: int, before: tuple[float, str] | None, connection: sqlite3.
     rows = connection.execute(_USED_LAST, {"at": at, "id": id, "limit": limit}).fetchall()
     total = connection.execute(_TOTAL).fetchone()[0]
     return Overviews(total, tuple(_overview(connection, row) for row in rows))
+
+
+def overview(name: str, connection: sqlite3.Connection) -> Overview | None:
+    """What is told of the conversation of this id, or of this key."""
+    row = connection.execute(_ONE, (name,)).fetchone() or connection.execute(_NAMED, (name,)).fetchone()
+    return _overview(connection, row) if row is not None else None
 
 
 def _overview(connection: sqlite3.Connection, row: Any) -> Overview:
