@@ -16,7 +16,7 @@ from sidecar.prompt.recall_evidence import Evidence
 __all__ = ["newer", "superseded"]
 
 _MUCH = 0.4  # of what the question tells; with less of it two passages may tell of two things
-_NEARLY_ALL = 0.75  # of what the older one has of the question
+_NEARLY_ALL = 0.9  # of what the older one has of the question
 _SAME = 0.5  # of what a passage is found by; less finds what has nothing to do with it
 _MOST = 2  # passages, the best
 _BESIDE = 1  # passages further on: what is quoted together supersedes nothing of itself
