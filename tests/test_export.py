@@ -123,6 +123,7 @@ class TestJson:
             "budget": 700,
             "saved": 21,
             "quoted": (ask.hash,),
+            "recall_score": 7.5,
             "refusal": Refusal(600, 800),
         }
         newer |= {"supplied": ("signature",), "left_out": ("reasoning",), "brought": 3}
@@ -169,6 +170,7 @@ class TestJson:
                 "budget": 700,
                 "saved": 21,
                 "quoted": ["b2:" + ask.hash.hex()],
+                "recall_score": 7.5,
                 "refusal": {"window": 600, "prompt": 800},
                 "supplied": ["signature"],
                 "left_out": ["reasoning"],

@@ -112,6 +112,7 @@ class Detail(
         "budget": "b",
         "saved": "v",
         "quoted": "Q",
+        "recall_score": "y",
         "refusal": "w",
         "supplied": "i",
         "left_out": "l",
@@ -126,10 +127,11 @@ class Detail(
     and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
     `dropped`, `shortened` and `recalled` count messages. `budget`: the tokens that the prompt might have, and
     `saved`: those of what was left out of it, both by estimate. `quoted`: the messages of which something
-    stands again; each is a node, or its hash. `refusal`: the last one for its length, before it was taken or
-    given up. `supplied`, `left_out`: names of fields that the upstream demands, or refuses. `brought`: how
-    many messages the client sent, without the leading system messages, where the stored front is not among
-    them: it has left that out, or put a summary in its place.
+    stands again; each is a node, or its hash; `recall_score`: how well the best of it fits the question
+    (BM25). `refusal`: the last one for its length, before it was taken or given up. `supplied`, `left_out`:
+    names of fields that the upstream demands, or refuses. `brought`: how many messages the client sent,
+    without the leading system messages, where the stored front is not among them: it has left that out, or
+    put a summary in its place.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -163,6 +165,7 @@ class Detail(
     budget: int | None = None
     saved: int = 0
     quoted: tuple[bytes, ...] = ()
+    recall_score: float = 0.0
     refusal: Refusal | None = None
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

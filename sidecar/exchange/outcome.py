@@ -183,6 +183,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             budget=prompt.budget,
             saved=prompt.saved,
             quoted=prompt.quoted,
+            recall_score=prompt.recall_score,
             refusal=progress.refusal,
             supplied=prompt.supplied,
             left_out=prompt.left_out,

@@ -6,7 +6,7 @@ them. What stands in the way of an upstream's prefix cache has one name: the cau
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from operator import is_
 from typing import Protocol
@@ -78,8 +78,11 @@ class Prompt(msgspec.Struct, frozen=True):
     #: The tokens that it might have, and those of what was left out, by estimate.
     budget: int | None = None
     saved: int = 0
-    #: The messages that are quoted, each a node or its hash.
+    #: The messages that are quoted, each a node or its hash; how well the best of them fits; where in `sent`
+    #: that stands.
     quoted: tuple[bytes, ...] = ()
+    recall_score: float = 0.0
+    quoted_at: int | None = None
     #: Have its messages been measured, so that an estimate costs nothing more?
     is_measured: bool = False
 
@@ -112,7 +115,8 @@ def difference(before: Prompt | None, now: Prompt) -> Difference:
     """The first message at which `now` differs from the prompt before it, and why.
 
     The cause is one word: `grown` (at no message: it is only longer), `model`, `tools`, `system`, `summary`,
-    `trimmed`, `restored`, `edited`; `unknown` where the prompt before is not held.
+    `trimmed`, `recalled` (in front of one question of the two other words are quoted than stand there in the
+    other prompt), `restored`, `edited`; `unknown` where the prompt before is not held.
     """
     if before is None:
         return Difference(0, "unknown")
@@ -131,6 +135,8 @@ def _cause(before: Prompt, now: Prompt, at: int) -> str:
         return "system" if before.summary == now.summary else "summary"
     if (before.dropped, before.shortened) != (now.dropped, now.shortened):
         return "trimmed"
+    if at in (before.quoted_at, now.quoted_at):
+        return "recalled"
     return "restored" if _is_restored(before, at) or _is_restored(now, at) else "edited"
 
 
@@ -163,17 +169,15 @@ def sent_of(
     """
     rule = "whole" if before is not None else "restored" if any(each.restored for each in line) else "client"
 
-    def name(at: int) -> bytes | None:
-        """The node of a message of the line, or, where nobody had to look it up, its hash."""
-        return line[at].node or _hash(line[at], chain, path, before)
-
-    first = name(trimmed.first) if trimmed.first else None
+    ends = (trimmed.first, trimmed.shorter - 1 if trimmed.shortened else 0)
+    names = _names(line, ends, chain, path, before)
     exceptions: list[tuple[bytes, str]] = []
     if before:
         there = {each.node for each in line}
         exceptions = [(node.id, "out") for node in before if node.id not in there]
-    if trimmed.shortened and (last := name(trimmed.shorter - 1)) is not None:
-        exceptions.append((last, "short"))
+    if trimmed.shortened and ends[1] in names:
+        exceptions.append((names[ends[1]], "short"))
+    first = names.get(trimmed.first) if trimmed.first else None
     return Sent(rule, first, tuple(exceptions[-_MAX_EXCEPTIONS:]))
 
 
@@ -181,15 +185,24 @@ def names_of(
     line: Sequence[Outgoing], places: Sequence[int], chain: Chain, path: Path, before: Sequence[Node] | None
 ) -> tuple[bytes, ...]:
     """The nodes of these messages of a line, or their hashes; `before`: as for `sent_of`."""
-    named = (line[at].node or _hash(line[at], chain, path, before) for at in places[:_MAX_EXCEPTIONS])
-    return tuple(name for name in named if name is not None)
+    places = places[:_MAX_EXCEPTIONS]
+    names = _names(line, places, chain, path, before)
+    return tuple(names[at] for at in places if at in names)
 
 
-def _hash(each: Outgoing, chain: Chain, path: Path, before: Sequence[Node] | None) -> bytes | None:
-    """The hash of a message of the client's; None if it is none, or none that is a part of the path."""
+def _names(
+    line: Sequence[Outgoing], places: Iterable[int], chain: Chain, path: Path, before: Sequence[Node] | None
+) -> dict[int, bytes]:
+    """The nodes of the messages at these places or, where nobody had to look one up, its hash; what is no
+    message of the client's, and none of the path, has none. The path is walked once."""
+    wanted = {at: line[at] for at in places if at < len(line)}
+    names = {at: each.node for at, each in wanted.items() if each.node is not None}
+    left = {id(each.message): at for at, each in wanted.items() if at not in names}
     hash = before[-1].hash if before else None
     for message, told in zip(path.messages, path.hashes, strict=True):
+        if not left:
+            break
         hash = chain.hash(hash, message.digest) if before else told
-        if message is each.message:
-            return hash
-    return None
+        if (at := left.pop(id(message), None)) is not None:
+            names[at] = hash
+    return names

@@ -53,6 +53,8 @@ CAUSES = {
     " and so does a summary that the client puts there.",
     "summary": "A summary stands in for other messages than before, in front of all that follow.",
     "trimmed": "Other messages than before were left out or shortened to fit the context window.",
+    "recalled": "Other words than before are quoted in front of the newest question, of what was left out, or"
+    " none are any more: `trim.recall`.",
     "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
     "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
     "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
@@ -130,6 +132,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     supplied: tuple[str, ...]
     left_out: tuple[str, ...]
     quoted: tuple[Sample, ...]
+    recall_score: float
     system: str
     tools: str
     path: int
@@ -288,6 +291,7 @@ def exchange_page_of(
         supplied=tuple(map(told, detail.supplied)),
         left_out=tuple(map(told, detail.left_out)),
         quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
+        recall_score=detail.recall_score,
         system=_compared(detail.system, before.detail.system if before else None, before is not None),
         tools=_compared(detail.tools, before.detail.tools if before else None, before is not None),
         path=len(path),

@@ -97,6 +97,8 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
     if page.refusal_window is not None or page.refusal_prompt is not None:
         window, prompt = count(page.refusal_window), count(page.refusal_prompt)
         yield f"  refusal:        the upstream said: window {window}, prompt {prompt} tokens"
+    if page.recall_score:
+        yield f"  quoted by:      words of the newest question, the best scores {page.recall_score:g}"
     for each in page.quoted:
         yield f"  quoted:         {each.number}. {each.role}: {each.words}"
     for group in page.groups:

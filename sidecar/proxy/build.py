@@ -180,6 +180,8 @@ def _put_together(
         budget=cut.budget,
         saved=cut.saved,
         quoted=_quoted(call, plan, cut.full.line, again),
+        recall_score=round(again.score, 1) if again else 0.0,
+        quoted_at=len(summed.system) + again.place if again else None,
         supplied=tuple(sorted(form.supplied)),
         left_out=form.left_out,
     )

@@ -67,8 +67,8 @@ class TestDetail:
             "replies=r answered_by=m target=t api=a finish=f head_ms=h first_token_ms=k cached_tokens=c"
             " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S recalled=q summary=s"
             " overflow_retries=o form_retries=O degraded=d silent_cut=C system=p tools=T"
-            " difference=x sent=u budget=b saved=v quoted=Q refusal=w supplied=i left_out=l brought=n"
-            " encrypted=z"
+            " difference=x sent=u budget=b saved=v quoted=Q recall_score=y refusal=w supplied=i left_out=l"
+            " brought=n encrypted=z"
         )
 
     def test_what_was_written_first_can_be_read(self):

@@ -133,6 +133,15 @@ def test_messages_are_shortened_up_to_the_one_that_is_named():
     assert sent_of(line, short, CHAIN, asked.path, None) == Sent("restored", None, ((ANSWER.id, "short"),))
 
 
+def test_other_words_that_are_quoted_are_the_cause_of_the_difference():
+    before = Prompt("m", tuple(map(out, "abqxc")), dropped=2, quoted_at=2)
+    after = (*map(out, "abc"), out("d"))
+    assert difference(before, Prompt("m", after, dropped=2)) == Difference(2, "recalled")
+    assert difference(Prompt("m", after, dropped=2), before) == Difference(2, "recalled")
+    grown = Prompt("m", (*after, *map(out, "qxe")), dropped=2, quoted_at=4)
+    assert difference(Prompt("m", after, dropped=2), grown) == Difference(4, "grown")
+
+
 def test_of_a_message_at_the_very_end_that_is_no_node_yet_nothing_is_named():
     asked = request(user("hi"))
     line = [Outgoing("assistant", b'{"role":"assistant","content":"pre"}')]

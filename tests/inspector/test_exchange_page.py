@@ -173,7 +173,7 @@ def test_what_was_quoted_again_is_told_with_its_words():
     nodes = chat("The bell is blue.", "So.", "Which?")
     path = [replace(PATH[at], id=node.id, role=node.role) for at, node in enumerate(nodes)]
     quoted = (nodes[0].id[:16], nodes[1].id, b"gone")
-    each = done(None, quoted=quoted, budget=900, saved=70, refusal=Refusal(500, None))
+    each = done(None, quoted=quoted, recall_score=7.5, budget=900, saved=70, refusal=Refusal(500, None))
     assert quoted_of(each, path) == [0, 1]
     page = exchange_page_of(each, None, path, [], {nodes[0].id: nodes[0]}, None)
     assert [(one.number, one.words) for one in page.quoted] == [
@@ -187,6 +187,7 @@ def test_what_was_quoted_again_is_told_with_its_words():
     text = exchange_text(page)
     assert "the upstream said: window 500, prompt - tokens" in text
     assert "quoted:         1. user: The bell is blue." in text
+    assert "quoted by:      words of the newest question, the best scores 7.5" in text
 
 
 def test_a_message_that_cannot_be_read_is_said_to_be_none():

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from sidecar.conversation.records import Difference, Exchange
+from sidecar.conversation.tree import Node
 from sidecar.prompt.recall import ANSWER, HEADING
 from sidecar.store import make_store
 from tests.proxy.client import Sidecar
@@ -17,6 +19,8 @@ NAMES += ["Kurt", "Lena", "Mona", "Nils", "Olga", "Paul", "Quin", "Rosa", "Sven"
 FACTS = [f"The house of {name} has the number {at}{at}{at}." for at, name in enumerate(NAMES)]
 ANSWERED = "I see. " + "So it is, then. " * 12
 QUESTION = "Which number has the house of Bela?"
+#: The word of each line, its conversation, its tenant, and how many facts it shares with the other lines.
+LINES = [("violet", "a", "k1", 5), ("amber", "a", "k1", 5), ("teal", "b", "k1", 0), ("ochre", "a", "k2", 5)]
 TRIM = {"max_input_tokens": 1200, "recall": 0.25}
 
 
@@ -28,6 +32,17 @@ async def talk(sidecar: Sidecar, upstream: Upstream, thin: bool, id: str | None 
         reply = await sidecar.ask(*([text] if thin else [*said, text]), id=id)
         said += [text, ANSWERED]
     return reply
+
+
+async def kept(sidecar: Sidecar) -> tuple[Exchange, list[Node]]:
+    """The last exchange of the one conversation, and its messages."""
+    store = make_store(sidecar.settings.store_path)
+    await store.open()
+    (about,) = [each async for each in store.conversations()]
+    last, *_ = await store.exchanges(about.tenant, about.id)
+    nodes = list(await store.tree(about.id))
+    await store.close()
+    return last, nodes
 
 
 async def findings(sidecar: Sidecar) -> dict[str, str]:
@@ -59,16 +74,21 @@ async def test_what_the_question_asks_for_stands_in_front_of_it_and_is_no_part_o
 async def test_it_is_kept_which_messages_were_quoted(start: Start, upstream: Upstream, thin: bool):
     sidecar = await start(trim=TRIM, history={"mode": "append" if thin else "full"})
     reply = await talk(sidecar, upstream, thin)
-    store = make_store(sidecar.settings.store_path)
-    await store.open()
-    (about,) = [each async for each in store.conversations()]
-    last, *_ = await store.exchanges(about.tenant, about.id)
-    nodes = await store.tree(about.id)
-    await store.close()
+    last, nodes = await kept(sidecar)
     assert len(last.detail.quoted) == int(reply.headers["X-Sidecar-Recalled"]) == last.detail.recalled
     quoted = [node for node in nodes if any(map(node.id.startswith, last.detail.quoted))]
     assert FACTS[1] in [node.fields["content"] for node in quoted]
     assert (last.detail.budget, last.detail.saved > 0) == (1200, True)
+    assert last.detail.recall_score > 1
+    assert last.detail.difference == Difference(len(upstream.last.said) - 4, "grown")
+    said = [each for fact in FACTS for each in (fact, ANSWERED)] + [QUESTION, ANSWERED]
+    other = QUESTION.replace("Bela", "Carl")
+    upstream.will(says("so"))
+    await sidecar.ask(*([other] if thin else [*said, other]), id="a")
+    assert FACTS[2] in upstream.last.said[-3]
+    last, _ = await kept(sidecar)
+    assert last.detail.difference is not None
+    assert last.detail.difference.cause == "recalled"
 
 
 async def test_a_retry_and_another_replica_get_the_same_bytes(start: Start, upstream: Upstream):
@@ -135,6 +155,32 @@ async def test_a_branch_is_not_told_what_was_said_on_another(start: Start, upstr
     await sidecar.ask(*said, "Which number has the house of Bela or Berta?", id="a")
     assert "house of Berta" in upstream.last.said[-3]
     assert "house of Bela " not in upstream.last.said[-3]
+
+
+async def test_no_word_of_another_branch_conversation_or_tenant_is_ever_quoted(
+    start: Start, upstream: Upstream
+):
+    """Lines that share some of their beginnings, each with a word of its own behind every fact, in turn."""
+    sidecar = await start(trim=TRIM)
+    lines = {mark: (id, tenant, split) for mark, id, tenant, split in LINES}
+    said: dict[str, list[str]] = {
+        mark: [f"{fact} {'shared' if at < split else mark}" for at, fact in enumerate(FACTS)]
+        for mark, (_, _, split) in lines.items()
+    }
+    quoted: dict[str, str] = dict.fromkeys(lines, "")
+    for name in ("Bela", "Hugo", "Lena", "Bela"):
+        for mark, (id, tenant, _) in lines.items():
+            upstream.will(says("so"))
+            history = [each for fact in said[mark] for each in (fact, ANSWERED)]
+            question = f"Which number has the house of {name}, in {' or '.join(lines)}?"
+            await sidecar.ask(*history, question, id=id, headers={"Authorization": f"Bearer {tenant}"})
+            turn = upstream.last.said[-3]
+            assert turn.startswith(HEADING)
+            assert f"house of {name} " in turn
+            quoted[mark] += turn
+    for mark, text in quoted.items():
+        assert mark in text  # what is its own is quoted, so others' would be seen
+        assert not [other for other in lines if other != mark and other in text]
 
 
 async def test_a_limit_of_messages_is_kept(start: Start, upstream: Upstream):
