@@ -11,6 +11,7 @@ tree_shape         the path to a message, and what branches off it
 message_view       one message as people read it
 conversation_page  one conversation, a window of one path at a time
 message_page       one message, whole
+cause              why a prompt differs, by what is kept
 exchange_page      what the client sent, what the upstream got, and why
 words              two texts word by word
 diff_page          in which words a prompt differs from the one before it

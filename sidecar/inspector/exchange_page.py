@@ -14,6 +14,7 @@ import msgspec
 from sidecar.conversation.overview import Stem
 from sidecar.conversation.records import Detail, Exchange, Sent, Summary
 from sidecar.conversation.tree import HASH_SIZE, Node
+from sidecar.inspector.cause import cause_by_what_is_kept
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.shown import Clip, clip, count, told
@@ -59,6 +60,10 @@ CAUSES = {
     "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
     "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
 }
+_BY_WHAT_IS_KEPT = (
+    "The prompt before was not at hand (another worker sent it, or it was too long ago), so this is told from"
+    " what is kept of both."
+)
 _TO_FIT = "the prompt was cut to what `trim` allows"
 _UNUSED = (
     " It used {} of the {} tokens that it had read for the prompt before: it no longer held the others. Other"
@@ -237,6 +242,16 @@ def _rule(detail: Detail, path: Sequence[Stem]) -> str:
     return rule + _COMPACTED.format(count(len(path) - left), count(len(path))) if left else rule
 
 
+def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) -> tuple[str, str]:
+    """The cause of the first difference, and what it means; empty where neither is known."""
+    difference = exchange.detail.difference
+    cause = difference.cause if difference else ""
+    if cause != "unknown" or before is None or before.detail.sent is None:
+        return cause, CAUSES.get(cause, "")
+    cause = cause_by_what_is_kept(before, exchange, path)
+    return cause, f"{_BY_WHAT_IS_KEPT} {CAUSES[cause]}"
+
+
 def _unused(exchange: Exchange, before: Exchange | None) -> str:
     """That the upstream should have had the prompt before in its cache, and had most of it no more."""
     difference, cached = exchange.detail.difference, exchange.detail.cached_tokens
@@ -264,15 +279,16 @@ def exchange_page_of(
     """The page. `nodes`: the messages that are told in words, as far as they could be read."""
     detail, reported = exchange.detail, exchange.input_tokens
     estimated, difference = detail.estimated_tokens, detail.difference
+    cause, why = _cause(exchange, before, path)
     return ExchangePage(
         conversation=exchange.conversation,
         line=line_of(exchange),
         before=line_of(before) if before else None,
         outcome=_OUTCOMES.get(exchange.outcome, ""),
         rule=_rule(detail, path),
-        cause=told(difference.cause) if difference else "",
-        difference=difference.index + 1 if difference else None,
-        why_difference=CAUSES.get(difference.cause, "") + _unused(exchange, before) if difference else "",
+        cause=told(cause),
+        difference=difference.index + 1 if difference and difference.cause == cause else None,
+        why_difference=why + _unused(exchange, before),
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
         target=told(detail.target),

@@ -259,3 +259,36 @@ async def test_what_a_thin_client_did_not_send_is_seen(visit, upstream: Upstream
         ("sent", 3, 3),
     ]
     assert "put in as stored" in (await visitor.get(f"{path}x/{last['id']}")).text
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "cause"),
+    [
+        ({}, {}, "grown"),
+        ({"model": "old"}, {}, "model"),
+        ({"tools": b"t"}, {}, "tools"),
+        ({"system": b"s"}, {"system": b"z"}, "system"),
+        ({}, {"summary": b"h"}, "summary"),
+        ({"dropped": 2}, {"dropped": 4}, "trimmed"),
+        ({"shortened": 1}, {}, "trimmed"),
+        ({"parent": b"elsewhere"}, {}, "edited"),
+        ({"parent": None}, {}, "grown"),
+        ({"sent": Sent("restored")}, {}, "restored"),
+        ({"sent": Sent("restored")}, {"sent": Sent("restored")}, "grown"),
+    ],
+)
+def test_where_the_prompt_before_was_not_at_hand_what_is_kept_of_both_tells(before, now, cause):
+    def made(model="demo", parent=PATH[2].id, **detail):
+        kept = Detail(**{"sent": Sent("client"), "difference": Difference(0, "unknown"), **detail})
+        return exchange("conv_1", None, model=model, parent=parent, detail=kept)
+
+    page = exchange_page_of(made(**now), made(**before), PATH, [], {}, None)
+    assert (page.cause, page.difference is None) == (cause, True)
+    assert page.why_difference.startswith("The prompt before was not at hand")
+    html = as_html("exchange.html", "../", page=page).decode()
+    assert f'<strong class="cause">{cause}</strong>.' in html
+
+
+def test_where_nothing_is_kept_of_the_one_before_the_cause_stays_unknown():
+    each = done(Sent("client"), difference=Difference(0, "unknown"))
+    assert exchange_page_of(each, done(None), PATH, [], {}, None).cause == "unknown"

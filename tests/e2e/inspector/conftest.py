@@ -12,6 +12,7 @@ import pytest
 from aiohttp import ClientError
 from playwright.async_api import Browser
 
+from tests.e2e.install import node_packages
 from tests.e2e.openwebui.browser import browser as started
 from tests.inspector.conftest import Visitor
 from tests.inspector.conftest import upstream as upstream
@@ -33,6 +34,13 @@ _CALL = {
     "type": "function",
     "function": {"name": "weather", "arguments": '{"city": "Rome", "unit": "celsius"}'},
 }
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Deque's axe-core, which finds what shuts people out."""
+    folder = node_packages("axe", {"axe-core": "4.10.3"})
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 @pytest.fixture

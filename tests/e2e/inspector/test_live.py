@@ -6,7 +6,7 @@ import asyncio
 
 from playwright.async_api import Browser, expect
 
-from tests.e2e.inspector.test_pages import watched
+from tests.e2e.inspector.test_pages import serious, watched
 from tests.inspector.conftest import Visitor
 from tests.proxy.mock_upstream import Upstream, event, says, streams
 
@@ -15,7 +15,7 @@ REST = event({"content": " answer"}, finish="stop")
 
 
 async def test_an_open_stream_comes_and_goes_by_itself(
-    visitor: Visitor, upstream: Upstream, browser: Browser
+    visitor: Visitor, upstream: Upstream, browser: Browser, axe: str
 ):
     end = asyncio.Event()
     async with watched(browser) as at:
@@ -27,6 +27,7 @@ async def test_an_open_stream_comes_and_goes_by_itself(
         await expect(row).to_contain_text("more of the answer")
         before = await row.inner_text()
         await expect(row).not_to_have_text(before)  # its age
+        assert not await serious(at.page, axe)
         end.set()
         await asking
         await expect(at.page.get_by_text("Nothing is being answered now")).to_be_visible()

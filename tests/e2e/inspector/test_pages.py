@@ -17,7 +17,6 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.e2e.inspector.conftest import HOSTILE
-from tests.e2e.install import node_packages
 from tests.inspector.conftest import Visitor
 
 #: More pages than what has happened there can have.
@@ -78,11 +77,15 @@ async def visited(page: Page, root: str) -> AsyncIterator[str]:
         assert len(seen) < _MOST, "links without an end"
 
 
-@pytest.fixture(scope="module")
-def axe() -> str:
-    """Deque's axe-core, which finds what shuts people out."""
-    folder = node_packages("axe", {"axe-core": "4.10.3"})
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text()
+async def serious(page: Page, axe: str) -> list[tuple[str, list[str]]]:
+    """What shuts people out of this page."""
+    await page.evaluate(axe)
+    found = await page.evaluate("axe.run()")
+    return [
+        (each["id"], [node["html"][:200] for node in each["nodes"]])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -91,14 +94,8 @@ async def test_nobody_is_shut_out_and_nothing_is_beyond_the_edge(
 ):
     async with watched(browser, scheme=scheme) as at:
         async for address in visited(at.page, visitor.root):
-            await at.page.evaluate(axe)
-            found = await at.page.evaluate("axe.run()")
-            serious = [
-                (each["id"], [node["html"][:200] for node in each["nodes"]])
-                for each in found["violations"]
-                if each["impact"] in ("serious", "critical")
-            ]
-            assert not serious, (address, serious)
+            found = await serious(at.page, axe)
+            assert not found, (address, found)
             for width in (360, 1280):
                 await at.page.set_viewport_size({"width": width, "height": 900})
                 wide = await at.page.evaluate("document.documentElement.scrollWidth")
