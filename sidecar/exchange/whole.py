@@ -98,13 +98,16 @@ def _settled_whole(
 def _brought(call: ChatCall, place: Place, steps: tuple[Step, ...]) -> int | None:
     """How many messages it brings, if the stored front that stands before the place is not among them.
 
-    Whose front reads otherwise than the stored one, and has it all the same, has steps; so it may be with a
-    request that names no chat, of which none are told.
+    Where its messages were compared with the stored ones, the first step tells; else the hash does. A request
+    that names no chat may have the front and read otherwise: of that no step is told.
     """
-    if place.node is None or steps or not call.is_named:
+    if place.node is None or not call.is_named:
         return None
     path = call.chat.path
-    has_front = place.position and path.hashes[place.position - 1] == place.node.hash
+    if steps:
+        has_front = any(node.parent is None for node in steps[0])
+    else:
+        has_front = place.position > 0 and path.hashes[place.position - 1] == place.node.hash
     return None if has_front else len(path.messages)
 
 

@@ -492,6 +492,7 @@ class TestWholeByEvidence:
         sent = [user("And of Italy?"), says("Rome."), user("Of Spain?"), says("Madrid."), user("To?")]
         plan = decided(call(*sent), nodes, [thread(nodes)])
         assert (type(plan), plan.outcome, plan.parent) == (Whole, Outcome.UNANCHORED, nodes[-1])
+        assert (len(plan.steps), plan.brought) == (4, 5)
 
     def test_a_copy_that_lost_something_gets_the_stored_messages(self):
         nodes = line(MALTA, calls("c1", content="I look. "), result("c1"), says("Valletta."))

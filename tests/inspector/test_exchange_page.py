@@ -198,24 +198,28 @@ def test_a_message_that_cannot_be_read_is_said_to_be_none():
     assert page.groups[0].samples[0].words == "(not a message)"
 
 
-async def test_that_a_client_compacts_by_itself_is_seen_on_the_pages_of_its_exchanges(visitor, upstream):
-    said: list[str] = []
-    for at in range(4):
+@pytest.mark.parametrize(
+    ("system", "front", "left"),
+    [("Be kind. Summary: …", [], 6), ("Be kind.", [{"role": "user", "content": "A summary: …"}], 5)],
+)
+async def test_that_a_client_compacts_by_itself_is_seen_on_the_pages_of_its_exchanges(
+    visitor, upstream, system, front, left
+):
+    said: list[dict[str, str]] = []
+    for at in range(6):
         upstream.will(says(f"answer {at}"))
-        said.append(f"question {at}")
-        await visitor.sidecar.ask({"role": "system", "content": "Be kind."}, *said, id="a")
-        said.append(f"answer {at}")
-    for at in (4, 5):
-        upstream.will(says(f"answer {at}"))
-        said.append(f"question {at}")
-        await visitor.sidecar.ask({"role": "system", "content": "Be kind. Summary: …"}, *said[6:], id="a")
-        said.append(f"answer {at}")
+        said.append({"role": "user", "content": f"question {at}"})
+        sent = [{"role": "system", "content": "Be kind."}, *said]
+        if at >= 4:
+            sent = [{"role": "system", "content": system}, *front, *said[6:]]
+        await visitor.sidecar.ask(*sent, id="a")
+        said.append({"role": "assistant", "content": f"answer {at}"})
 
     path = await opened(visitor, "a")
     for entry in (await visitor.value(path))["entries"][9::2]:
         page = await visitor.value(f"{path}x/{entry['exchange']['id']}")
         assert [(each["client"], each["last"]) for each in page["groups"]] == [
-            ("not sent", 6),
+            ("not sent", left),
             ("sent", page["path"]),
         ]
 
