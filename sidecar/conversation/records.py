@@ -84,7 +84,8 @@ class Detail(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
-    # Each name takes room in every row. A letter that was given away is never given another meaning.
+    # Each name takes room in every row. A letter that was given away is never given another meaning; `i` was
+    # the id of a key.
     rename={
         "replies": "r",
         "answered_by": "m",
@@ -114,7 +115,7 @@ class Detail(
         "quoted": "Q",
         "recall_score": "y",
         "refusal": "w",
-        "supplied": "i",
+        "supplied": "N",
         "left_out": "l",
         "brought": "n",
         "encrypted": "z",

@@ -67,7 +67,7 @@ class TestDetail:
             "replies=r answered_by=m target=t api=a finish=f head_ms=h first_token_ms=k cached_tokens=c"
             " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S recalled=q summary=s"
             " overflow_retries=o form_retries=O degraded=d silent_cut=C system=p tools=T"
-            " difference=x sent=u budget=b saved=v quoted=Q recall_score=y refusal=w supplied=i left_out=l"
+            " difference=x sent=u budget=b saved=v quoted=Q recall_score=y refusal=w supplied=N left_out=l"
             " brought=n encrypted=z"
         )
 
