@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import fields, replace
@@ -240,6 +242,87 @@ def test_only_a_file_of_the_schema_before_is_taken_back_by_one(tmp_path, connect
         back_to(back, str(tmp_path / "sidecar.db"))
 
     assert version(connection) == back + by
+
+
+def old_file(connection, monkeypatch, number, key):
+    """A file of this schema with a conversation of many messages, and its bytes."""
+    first = migrations()[:number]
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "migrations", lambda: first)
+        migrate(connection, "the store")
+    connection.execute("BEGIN")
+    record_as_the_first_version(connection, [question(f"{at}", at=float(at)) for at in range(2000)])
+    connection.execute("COMMIT")
+    connection.execute('UPDATE conversation SET "key" = ?', (key,))
+    (size,) = connection.execute(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    ).fetchone()
+    return size
+
+
+@pytest.mark.parametrize(("number", "key", "part"), [(1, "mine", 2), (6, None, 3), (6, "mine", 20)])
+def test_a_file_for_whose_migration_the_disk_has_no_room_is_refused_and_stays(
+    tmp_path, connection, monkeypatch, number, key, part
+):
+    size = old_file(connection, monkeypatch, number, key)
+    before = (tmp_path / "sidecar.db").read_bytes()
+    needed = size // part
+    free = SimpleNamespace(f_blocks=1, f_bavail=needed - 1, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda _folder: free)
+
+    with pytest.raises(StoreUnavailable) as caught:
+        migrate(connection, "the store x.db")
+
+    assert caught.value.message == (
+        f"the store x.db has schema {number}: to bring it to a newer one takes up to {needed / 1e6:.1f} MB of"
+        f" room in {tmp_path} for a while, and {(needed - 1) / 1e6:.1f} MB are free. Nothing has been"
+        " changed: make room there, or put the store on a larger disk"
+    )
+    assert version(connection) == number
+    assert not connection.in_transaction
+    assert (tmp_path / "sidecar.db").read_bytes() == before
+    free.f_bavail = needed
+    migrate(connection, "the store")
+    assert version(connection) == migrations()[-1][0]
+
+
+def test_a_file_system_that_does_not_tell_its_room_is_believed_to_have_some(connection, monkeypatch):
+    old_file(connection, monkeypatch, 6, None)
+    monkeypatch.setattr(os, "statvfs", lambda _folder: SimpleNamespace(f_blocks=0, f_bavail=0, f_frsize=0))
+
+    migrate(connection, "the store")
+
+    assert version(connection) == migrations()[-1][0]
+
+
+def test_a_migration_that_makes_a_table_alone_needs_no_room(connection, monkeypatch):
+    old_file(connection, monkeypatch, 7, None)
+    monkeypatch.setattr(os, "statvfs", lambda _folder: SimpleNamespace(f_blocks=1, f_bavail=0, f_frsize=1))
+
+    migrate(connection, "the store")
+
+    assert version(connection) == migrations()[-1][0]
+
+
+def test_a_migration_sorts_in_a_file_beside_the_database_and_leaves_the_settings_as_they_were(
+    tmp_path, connection, monkeypatch
+):
+    old_file(connection, monkeypatch, 6, None)
+    connection.execute("PRAGMA temp_store = MEMORY")
+    seen: list[tuple] = []
+
+    def note(statement):
+        if statement.startswith("BEGIN"):
+            seen.extend(connection.execute(f"PRAGMA {name}").fetchone() for name in pragmas)
+
+    pragmas = ("temp_store", "temp_store_directory")
+    connection.set_trace_callback(note)
+    migrate(connection, "the store")
+    connection.set_trace_callback(None)
+
+    assert seen == [(1,), (str(tmp_path),)]
+    assert connection.execute("PRAGMA temp_store").fetchone() == (2,)
+    assert connection.execute("PRAGMA temp_store_directory").fetchone() is None
 
 
 def test_a_second_start_waits_until_the_first_has_migrated(tmp_path, connection, monkeypatch):
