@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -37,6 +37,8 @@ from sidecar.proxy.services import Services
 __all__ = ["Inspector"]
 
 log = logging.getLogger("sidecar.inspector")
+
+T = TypeVar("T")
 
 #: Pages that are made at a time: they share the processor with the streams.
 _AT_A_TIME = 2
@@ -104,7 +106,7 @@ class Inspector:
             case ["inspector.css" | "inspector.js" as name]:
                 return response(asset(name), "text/css" if name.endswith("css") else "text/javascript")
             case ["live"]:
-                page = live_page_of([self._live(), *await ask(self._others, "live", Told)])
+                page = live_page_of([self._live(), *await self._asked("live", Told)])
                 return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
                 by_index, before = self._services.settings.search.index, query.get("before", "")
@@ -134,8 +136,13 @@ class Inspector:
             shown.headers["ETag"] = f'"{page.version}"'
         return shown
 
+    async def _asked(self, about: str, kind: type[T]) -> list[T | None]:
+        """What each other worker tells of this; None for one that does not, or has nowhere to."""
+        answers = await ask(self._others, about, kind)
+        return answers + [None] * (self._services.settings.workers - 1 - len(answers))
+
     async def _doctor(self, request: web.BaseRequest, root: str) -> web.Response:
-        answers = await ask(self._others, "doctor", Shared)
+        answers = await self._asked("doctor", Shared)
         others = [each for each in answers if each is not None]
         samples = self._services.requests.samples.joined(self._services.settings, others)
         report = await examined(self._services, None, samples)

@@ -187,6 +187,13 @@ async def test_whichever_worker_is_asked_tells_of_all(upstream: Upstream, tmp_pa
         await asyncio.gather(*asking)
 
 
+async def test_workers_that_have_nowhere_to_tell_are_said_to_be_silent(visit):
+    visitor: Visitor = await visit(workers=3)
+    assert await visitor.value("live") == {"total": 0, "workers": 3, "silent": 2, "requests": []}
+    assert "2 of them did not answer" in (await visitor.get("live")).text
+    assert "2 of them did not answer" in (await visitor.get("doctor")).text
+
+
 async def test_the_list_is_told_anew_only_once_something_has_changed(visitor: Visitor, upstream: Upstream):
     await visitor.sidecar.ask("hi", id="a")
     first = await visitor.get()
