@@ -2,7 +2,8 @@
 
 A message is taken in passages, short ones whole. A passage is scored by BM25 (Robertson and Zaragoza, "The
 Probabilistic Relevance Framework", 2009) together with the one before it and the one behind it: an answer has
-few words of its question, but it stands behind it.
+few words of its question, but it stands behind it. What few passages of a short talk have may still be a word
+of every day: one that is likely to be common in any talk counts less.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import NamedTuple
 
-from sidecar.prompt.words import words
+from sidecar.prompt.words import likely_share, words
 
 __all__ = ["Found", "Passage", "RecallIndex", "passages"]
 
@@ -26,6 +27,7 @@ _COMMON = 0.3  # a word in more than this share of the passages tells none from 
 _FEW = 12  # passages, of which none is common
 _MOST_LOOKED_AT = 500  # postings in all for one question, those of the rarest words first
 _K1, _B = 1.2, 0.75
+_RARE = 3.5  # nats: a word that one message in 33 has, or fewer, counts whole
 _TIMES_BITS = 6
 _MOST_TIMES = (1 << _TIMES_BITS) - 1
 #: Where a passage may end, the best first: paragraphs, lines, sentences (also those of CJK), words.
@@ -137,7 +139,8 @@ class RecallIndex:
             bit <<= 1
             around.pop(-1, None)
             around.pop(until, None)
-            rarity = question[word] * math.log(1 + (until - len(around) + 0.5) / (len(around) + 0.5))
+            rarity = math.log(1 + (until - len(around) + 0.5) / (len(around) + 0.5))
+            rarity *= question[word] * min(1.0, -math.log(likely_share(word)) / _RARE)
             for at, times in around.items():
                 gained = rarity * times / (times + least + each_word * windows[at])
                 scores[at] = scores[at] + gained if at in scores else gained

@@ -279,6 +279,14 @@ def test_an_index_tells_what_it_takes_and_grows_with_what_is_said():
     assert index.messages == 1
 
 
+def test_a_word_of_every_day_counts_less_than_one_as_rare_in_this_talk():
+    index = RecallIndex()
+    for at in range(30):
+        index.add({5: "such", 20: "plumber"}.get(at, f"number{at}"))
+    found = index.search({"such": 1.0, "plumber": 1.0}, 30).scores
+    assert found[5] < 0.8 * found[20]
+
+
 def test_a_question_of_many_words_is_looked_up_by_the_rarest():
     index = RecallIndex()
     for at in range(3000):
