@@ -173,7 +173,9 @@ def test_what_was_quoted_again_is_told_with_its_words():
     nodes = chat("The bell is blue.", "So.", "Which?")
     path = [replace(PATH[at], id=node.id, role=node.role) for at, node in enumerate(nodes)]
     quoted = (nodes[0].id[:16], nodes[1].id, b"gone")
-    each = done(None, quoted=quoted, recall_score=7.5, budget=900, saved=70, refusal=Refusal(500, None))
+    each = done(
+        None, quoted=quoted, recalled=5, recall_score=7.5, budget=900, saved=70, refusal=Refusal(500, None)
+    )
     assert quoted_of(each, path) == [0, 1]
     page = exchange_page_of(each, None, path, [], {nodes[0].id: nodes[0]}, None)
     assert [(one.number, one.words) for one in page.quoted] == [
@@ -182,6 +184,7 @@ def test_what_was_quoted_again_is_told_with_its_words():
     ]
     html = as_html("exchange.html", "../", page=page).decode()
     assert "something of 2 messages" in html
+    assert "And of 3 more, of which it is not kept which they are." in html
     assert "its window holds 500 tokens</dd>" in html
     assert "the prompt might have 900; what was left out had 70, by estimate" in html
     text = exchange_text(page)
