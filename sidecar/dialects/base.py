@@ -7,7 +7,7 @@ Chat Completions, whatever the API: so a chat that was begun over one can go on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -16,7 +16,18 @@ import msgspec
 from sidecar.conversation.measure import Measure
 from sidecar.conversation.tree import Chain, Message, Path
 
-__all__ = ["Assembled", "Dialect", "End", "FormRefusal", "Opening", "Overflow", "Reply", "Request", "Verdict"]
+__all__ = [
+    "Assembled",
+    "Dialect",
+    "End",
+    "FormRefusal",
+    "Opening",
+    "Overflow",
+    "Reply",
+    "Request",
+    "Translation",
+    "Verdict",
+]
 
 #: What a stream begins with; `open` while that is not known.
 Verdict = Literal["open", "answer", "error"]
@@ -195,12 +206,56 @@ class End(Protocol):
         ...
 
 
+class Translation(End, Protocol):
+    """A response in the words of another API than its upstream's; once `done`, `held` is its end."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What stands in place of the upstream's headers about its body."""
+        ...
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence after which a sign of life is due; None if there is none."""
+        ...
+
+    def close(self) -> bytes:
+        """What may go to the client when nothing more comes, however that came about. It is then `done`."""
+        ...
+
+    def alive(self) -> bytes:
+        """A sign of life."""
+        ...
+
+
 class Dialect(Protocol):
     """One API, as the path of a request uses it."""
 
     @property
     def path(self) -> str:
         """How the path of its requests ends."""
+        ...
+
+    @property
+    def agent_headers(self) -> tuple[str, ...]:
+        """By which headers its clients name their chats without being told to."""
+        ...
+
+    def upstream_path(self, path: str) -> str:
+        """The path, with its parameters, at which an upstream takes what came to this one."""
+        ...
+
+    def refuse(self, path: str) -> None:
+        """Raises `BadRequest` for a path that belongs to this API and would be taken for another's."""
+        ...
+
+    def translation(
+        self, request: Request, status: int, exchange: bytes, created: int, clock: Callable[[], float]
+    ) -> Translation | None:
+        """For a response with this status; None where it goes to the client as it comes.
+
+        `exchange` is the id of the exchange; `created` and what `clock` tells are Unix seconds.
+        """
         ...
 
     def parse(

@@ -25,11 +25,13 @@ summary        what stands for the turns that are left out
 recall         what of those comes back, since the newest question asks for it
 build          the request as it goes upstream
 tasks          titles and the like: shortened, and done elsewhere if so set
+translated     a chat over another API than its upstream speaks
 overflow_retry a request that is refused for its length, cut
 form_retry     a request that is refused for its form, in another one
 retries        a refused request is sent again, before the client has seen a byte
 silent_cut     an upstream that cuts prompts without saying so
 record         the copy into the store
+ends           what of a reply is held back until it is stored
 relay          the reply on its way to the client, with a copy kept
 forward        sending it on, and what becomes of it when the client leaves first
 websocket      WebSockets, passed on message by message

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from sidecar.background.large_work import is_large
 from sidecar.conversation.reconcile import Outcome
-from sidecar.exchange.call import ChatCall
+from sidecar.exchange.call import Call, ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import difference
@@ -20,6 +20,7 @@ from sidecar.proxy.relay import read_on
 from sidecar.proxy.retries import send
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import foreseen
+from sidecar.proxy.translated import path_of
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["forward", "send_once"]
@@ -49,12 +50,12 @@ async def forward(
 
 
 async def send_once(
-    services: Services, composed: UpstreamRequest, request: web.BaseRequest, progress: Progress
+    services: Services, call: Call, composed: UpstreamRequest, request: web.BaseRequest, progress: Progress
 ) -> UpstreamResponse:
     """Send what is none of a conversation; what the upstream says of it is the answer."""
     progress.sent, progress.prompt = time.monotonic(), composed.prompt
     target = composed.target or services.targets.default
-    path = target.chat_path(request.raw_path)
+    path = path_of(call, composed, request, target)
     upstream = await target.send("POST", path, composed.headers, composed.body)
     progress.head, progress.status = time.monotonic(), upstream.status
     progress.streamed = upstream.content_type == "text/event-stream"

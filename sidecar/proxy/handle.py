@@ -13,7 +13,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.dialects.base import Dialect
 from sidecar.doctor import RequestSample
 from sidecar.errors import SidecarError
-from sidecar.exchange.call import ChatCall, TaskCall, UnrecordedCall
+from sidecar.exchange.call import Call, ChatCall, TaskCall, UnrecordedCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
@@ -27,6 +27,7 @@ from sidecar.proxy.relay import relay, relay_recorded
 from sidecar.proxy.services import Services
 from sidecar.proxy.tasks import task
 from sidecar.proxy.tracked import track
+from sidecar.proxy.translated import translation_of
 from sidecar.proxy.unrecorded import finish, is_failure, keep_question
 from sidecar.random_ids import token
 
@@ -58,10 +59,14 @@ async def handle(
                         return await _answer(services, call, None, request, progress, sample)
                     case TaskCall():
                         composed = task(services, call, request)
-                        return await _pass_on(services, Outcome.TASK, composed, request, progress, sample)
+                        return await _pass_on(
+                            services, call, Outcome.TASK, composed, request, progress, sample
+                        )
                     case UnrecordedCall():
                         composed = as_it_came(services, call, request)
-                        return await _pass_on(services, Outcome.BYPASS, composed, request, progress, sample)
+                        return await _pass_on(
+                            services, call, Outcome.BYPASS, composed, request, progress, sample
+                        )
             except SidecarError as error:
                 error.conversation = call.identity.key
                 raise
@@ -79,6 +84,7 @@ async def handle(
 
 async def _pass_on(
     services: Services,
+    call: Call,
     outcome: Outcome,
     composed: UpstreamRequest,
     request: web.BaseRequest,
@@ -87,9 +93,10 @@ async def _pass_on(
 ) -> web.StreamResponse:
     """What is none of a conversation: sent once, as it is, and not recorded."""
     progress.plan = Unrecorded(outcome)
-    upstream = await send_once(services, composed, request, progress)
+    upstream = await send_once(services, call, composed, request, progress)
     answered(sample, progress)
-    return await relay(request, upstream, response_headers(progress, upstream), progress)
+    translation = translation_of(progress, upstream)
+    return await relay(request, upstream, response_headers(progress, upstream), progress, translation)
 
 
 async def _seen_by_others(
@@ -164,11 +171,11 @@ async def _answer(
     elif is_failure(upstream.status, progress):
         keep_question(services, call, plan)
     answered(sample, progress)
-    said = response_headers(progress, upstream)
+    said, translation = response_headers(progress, upstream), translation_of(progress, upstream)
     recording = recording_of(services, call, plan, upstream, composed, progress)
     if recording is None:
-        return await relay(request, upstream, said, progress)
-    response = await relay_recorded(request, upstream, said, recording)  # assemble and record
+        return await relay(request, upstream, said, progress, translation)
+    response = await relay_recorded(request, upstream, said, recording, translation)  # assemble and record
     if composed.missing is not None and not services.background.store_health.is_failing:
         services.background.summaries.begin(composed.missing, request, call.identity.credential)
     return response

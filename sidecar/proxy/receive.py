@@ -43,7 +43,7 @@ async def receive(
 ) -> Call:
     """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
     settings = services.settings
-    identity = _identify(services, request)
+    identity = _identify(services, dialect, request)
     mode = _mode(settings, request, identity)
     body = await body_of(request, settings, held)
     progress.received = time.monotonic()
@@ -118,7 +118,7 @@ def _may_be_cut(request: web.BaseRequest) -> bool:
     return said is None
 
 
-def _identify(services: Services, request: web.BaseRequest) -> Identity:
+def _identify(services: Services, dialect: Dialect, request: web.BaseRequest) -> Identity:
     settings, places, headers = services.settings, services.requests.places, request.headers
     rules, header = settings.identity, headers.get
     names = names_of(headers)
@@ -128,7 +128,8 @@ def _identify(services: Services, request: web.BaseRequest) -> Identity:
     page = services.requests.visitors.foreign_page(request)
     tenant, credential = who_asks(settings, places, services.store.secret, headers, names, call, page)
     key = key_of(header, rules.headers, rules.no_id)
-    by_agent = key is None and (key := key_of_agent(header, places.agents, rules.no_id)) is not None
+    agents = places.agents + dialect.agent_headers
+    by_agent = key is None and (key := key_of_agent(header, agents, rules.no_id)) is not None
     message_ids = [
         _message_id(value, rules.no_id) if name and (value := header(name)) else None
         for name in (rules.message_id_header, rules.user_message_id_header, rules.parent_id_header)

@@ -1,5 +1,7 @@
 """The reply on its way to the client: every byte as it came, chunk by chunk, with back-pressure.
 
+Only where its client speaks another API than the upstream are they not the bytes that came.
+
 Nothing is held back but the end, until the reply is in the store: of an event stream the line
 `data: [DONE]`, of any other body its last piece. What the client sees finish is therefore durable.
 
@@ -15,17 +17,18 @@ import socket
 import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from aiohttp import HttpVersion11, web
 
 from sidecar.aiohttp_internals.server import RelayedResponse
 from sidecar.conversation.tree import State
-from sidecar.dialects.base import Dialect, End
-from sidecar.dialects.last_piece import LastPiece
+from sidecar.dialects.base import End, Translation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
+from sidecar.proxy.ends import end_of
 from sidecar.proxy.record import Recording
-from sidecar.upstream.content_encoding import COMPRESSED, Decompressor, coding_of, decompressed
+from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.failures import kind_of
 from sidecar.upstream.headers import DEGRADED, from_upstream, without_controls
 from sidecar.upstream.response import STREAM_ERRORS, UpstreamResponse
@@ -34,9 +37,9 @@ __all__ = ["read_on", "relay", "relay_recorded"]
 
 log = logging.getLogger("sidecar.proxy")
 
-_MAX_SEARCHED = 64 << 20  # unpacked bytes of a packed stream in which its end is looked for
 _MAX_ERROR_SIZE = 64 << 10  # bytes of an error in which its code is looked for
-_MAX_HELD = 64 << 10  # packed bytes that may wait to be told from its end
+# Headers of the upstream's that are about its own bytes (RFC 9110, 8; 9530).
+_OF_ITS_BODY = ("Content-Length", "Content-Encoding", "Content-MD5", "Content-Digest", "Repr-Digest", "ETag")
 
 
 async def relay(
@@ -44,9 +47,10 @@ async def relay(
     upstream: UpstreamResponse,
     extra: Mapping[str, str],
     progress: Progress | None = None,
+    translation: Translation | None = None,
 ) -> web.StreamResponse:
     """Pass a response on, without a copy. `progress`: of a chat, which is told how it ended."""
-    response = _response(upstream, extra)
+    response = _response(upstream, extra, translation)
     watch = _watch(upstream, progress)
     try:
         await response.prepare(request)
@@ -56,16 +60,18 @@ async def relay(
             except STREAM_ERRORS as error:
                 if progress is not None:
                     progress.error = UPSTREAM_BROKE_OFF
+                if translation is not None:
+                    break  # which says so
                 _break_off(request, error)
                 return response
             if not chunk:
                 break
             if watch is not None:
                 watch = watch(chunk)
-            await response.write(chunk)
+            await response.write(chunk if translation is None else translation.feed(chunk))
         if progress is not None and watch is not None:
             watch(b"")
-        await response.write_eof()
+        await response.write_eof(b"" if translation is None else translation.close() + translation.held)
     finally:
         upstream.close()
     return response
@@ -106,12 +112,16 @@ class _ErrorWatch:
 
 
 async def relay_recorded(
-    request: web.BaseRequest, upstream: UpstreamResponse, extra: Mapping[str, str], recording: Recording
+    request: web.BaseRequest,
+    upstream: UpstreamResponse,
+    extra: Mapping[str, str],
+    recording: Recording,
+    translation: Translation | None = None,
 ) -> web.StreamResponse:
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     # Where the first piece is at hand, the head goes with it.
-    response = _response(upstream, extra, at_once=not upstream.head)
-    relaying = _Relay(request, upstream, response, recording)
+    response = _response(upstream, extra, translation, at_once=not upstream.head)
+    relaying = _Relay(request, upstream, response, recording, translation)
     keeping: asyncio.Future[None] | None = None
     try:
         await relaying.run()
@@ -138,11 +148,17 @@ class _Relay:
         upstream: UpstreamResponse,
         response: RelayedResponse,
         recording: Recording,
+        translation: Translation | None,
     ) -> None:
         self._request = request
         self._upstream = upstream
         self._response = response
         self._recording = recording
+        self._translation = translation
+        self._end: End = translation or end_of(recording)
+        self._read: Callable[[], Awaitable[bytes]] = upstream.readany
+        if translation is not None and translation.patience is not None:
+            self._read = partial(self._next, translation)
         self._commit: asyncio.Task[None] | None = None
         # Has the end been held back for as long as it may be?
         self._waited = False
@@ -151,12 +167,12 @@ class _Relay:
         """Relay to the end. Cancelled, or a connection error of the client's: see `client_left`."""
         response, upstream, kept = self._response, self._upstream, self._recording.kept
         data = kept.data
-        end, is_begun = _end(self._recording), False
-        if not upstream.head:
+        end, is_begun, read = self._end, False, self._read
+        if self._translation is None and not upstream.head:
             await response.prepare(self._request)
         while True:
             try:
-                chunk = await upstream.readany()
+                chunk = await read()
             except STREAM_ERRORS as error:
                 return await self._broken_off(error)
             if not chunk:
@@ -176,8 +192,31 @@ class _Relay:
                     return
                 if not upstream.is_over:  # else it goes with the end of the response, below
                     await self._send(end, response.write)
+        await self._close()
         if await self._may_end():
             await self._send(end, response.write_eof)
+
+    async def _next(self, translation: Translation) -> bytes:
+        """The next piece; as long as there is none, a sign of life now and then."""
+        while True:
+            silence = asyncio.timeout(translation.patience)
+            try:
+                async with silence:
+                    return await self._upstream.readany()
+            except TimeoutError:
+                if not silence.expired():
+                    raise  # it is the upstream that waits no longer
+            await self._write(translation.alive())
+
+    async def _close(self) -> None:
+        """Nothing more comes."""
+        if self._translation is not None:
+            await self._write(self._translation.close())
+
+    async def _write(self, data: bytes) -> None:
+        if data:
+            await self._response.prepare(self._request)  # if it has not begun
+            await self._response.write(data)
 
     def client_left(self) -> asyncio.Task[None]:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
@@ -201,8 +240,11 @@ class _Relay:
         return is_late or await self._keep("complete")
 
     async def _broken_off(self, error: Exception) -> None:
-        """The upstream ended before its reply did: so does our response."""
+        """The upstream ended before its reply did: so does our response, unless it has words for that."""
         if await self._keep("failed"):
+            if self._translation is not None:
+                await self._close()
+                return await self._send(self._translation, self._response.write_eof)
             await self._response.begin(self._request)
             _break_off(self._request, error)
 
@@ -297,56 +339,21 @@ async def _rest(upstream: UpstreamResponse, recording: Recording) -> State:
     return "complete"
 
 
-def _end(recording: Recording) -> End:
-    if recording.coding not in COMPRESSED:
-        return recording.call.dialect.end(streamed=recording.streamed)
-    return _PackedEnding(recording.coding, recording.call.dialect) if recording.streamed else LastPiece()
-
-
-class _PackedEnding:
-    """The end of a compressed stream: the pieces, as they came, in which `[DONE]` is packed."""
-
-    __slots__ = ("_left", "_unpacked", "_unpacker", "done", "held")
-
-    def __init__(self, coding: str, dialect: Dialect) -> None:
-        self.held = b""
-        self.done = False
-        self._unpacker: Decompressor | None = Decompressor(coding)
-        self._unpacked = dialect.end(streamed=True)
-        self._left = _MAX_SEARCHED
-
-    def feed(self, chunk: bytes) -> bytes:
-        """What may go to the client now: all that unpacks to nothing which has to wait."""
-        pieces, self.held = self.held + chunk, b""
-        if self._left >= 0 and not self.done:
-            self._look(chunk, pieces)
-            self.done = self._unpacked.done
-        if self.done or (self._left >= 0 and self._unpacked.held and len(pieces) <= _MAX_HELD):
-            pieces, self.held = b"", pieces
-        return pieces
-
-    def _look(self, chunk: bytes, pieces: bytes) -> None:
-        if self._unpacker is None:
-            self._unpacked.feed(chunk)
-            return
-        try:
-            for piece in self._unpacker.pieces(chunk):
-                self._unpacked.feed(piece)
-                self._left -= len(piece)
-                if self._left < 0:
-                    return
-        except ValueError:  # not packed as it says, so it is looked through as it is, from here on
-            self._unpacker = None
-            self._unpacked.feed(pieces)
-
-
 def _response(
-    upstream: UpstreamResponse, extra: Mapping[str, str], *, at_once: bool = True
+    upstream: UpstreamResponse,
+    extra: Mapping[str, str],
+    translation: Translation | None,
+    *,
+    at_once: bool = True,
 ) -> RelayedResponse:
     headers = from_upstream(upstream.headers)
+    if translation is not None:
+        for name in _OF_ITS_BODY:
+            headers.popall(name, None)
+        headers.update(translation.headers)
     for name, value in extra.items():
         headers[name] = value
-    if upstream.content_type == "text/event-stream":
+    if headers.get("Content-Type", "").startswith("text/event-stream"):
         headers["X-Accel-Buffering"] = "no"
     return RelayedResponse(upstream.status, without_controls(upstream.reason or ""), headers, at_once=at_once)
 

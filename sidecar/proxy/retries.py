@@ -25,6 +25,7 @@ from sidecar.exchange.plan import Plan
 from sidecar.proxy import form_retry, overflow_retry
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
+from sidecar.proxy.translated import path_of
 from sidecar.upstream.error_probe import PROBE_TIMEOUT, PROBES_TIMEOUT, error_of
 from sidecar.upstream.response import UpstreamResponse
 
@@ -48,7 +49,7 @@ async def send(
 ) -> _Sent:
     """Send a request until it is taken; gives the answer and what it is the answer to."""
     progress.sent = time.monotonic()
-    first = await _answer(services, composed, request)
+    first = await _answer(services, call, composed, request)
     progress.head = time.monotonic()
     if services.settings.upstream_agent:
         return first, composed
@@ -77,10 +78,10 @@ async def send(
 
 
 def _answer(
-    services: Services, composed: UpstreamRequest, request: web.BaseRequest
+    services: Services, call: ChatCall, composed: UpstreamRequest, request: web.BaseRequest
 ) -> Awaitable[UpstreamResponse]:
     target = composed.target or services.targets.default
-    path = target.chat_path(request.raw_path)
+    path = path_of(call, composed, request, target)
     return target.send("POST", path, composed.headers, composed.body)
 
 
@@ -153,7 +154,7 @@ class _Tries:
     async def _try(self, revised: UpstreamRequest, cause: _Cause) -> bool:
         """Send it; False if that could not be done."""
         try:
-            answer = await _answer(self.services, revised, self.request)
+            answer = await _answer(self.services, self.call, revised, self.request)
         except SidecarError as error:
             log.warning("a refused prompt could not be retried", extra={"error": error.message})
             return False

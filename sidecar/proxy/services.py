@@ -23,6 +23,9 @@ from sidecar.background.summaries import Summarizer
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.tree import LongMessages
+from sidecar.dialects.base import Dialect
+from sidecar.dialects.responses.dialect import Responses
+from sidecar.dialects.served import DIALECTS
 from sidecar.doctor import RequestSamples
 from sidecar.exchange.needs import Rules
 from sidecar.exchange.outcome import Progress
@@ -75,8 +78,9 @@ class Requests:
         self.places = places_of(settings)
         self.visitors = Visitors(settings, self.places)
         prepare(settings)
-        identity = settings.identity
-        chat = (*identity.headers, *identity.agent_headers) if settings.session.opaque else ()
+        #: The APIs whose requests are read.
+        self.dialects = _dialects(settings)
+        chat = _names_of_chats(settings, self.dialects) if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came; some more of a
         #: chat, whose body may be another one.
         self.kept_back = NOT_SENT.union(name.lower() for name in (*self.places.own, *chat))
@@ -174,6 +178,18 @@ class Background:
         self.shared_metrics.stop()
         if self.traces is not None:
             await self.traces.stop(max(_LEAST_FOR_TRACES, end - clock()))
+
+
+def _dialects(settings: Settings) -> tuple[Dialect, ...]:
+    if settings.responses.upstream == "native":
+        return DIALECTS
+    return (*DIALECTS, Responses(settings.responses.max_tokens))
+
+
+def _names_of_chats(settings: Settings, dialects: tuple[Dialect, ...]) -> list[str]:
+    """The headers in which clients name their chats."""
+    own = [name for dialect in dialects for name in dialect.agent_headers]
+    return [*settings.identity.headers, *settings.identity.agent_headers, *own]
 
 
 def _unknown(model: str, credential: bytes) -> int | None:

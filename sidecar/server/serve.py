@@ -306,7 +306,10 @@ def _handler(services: Services, answer: _Answer) -> Handler:
 
 def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
     services.requests.visitors.look(request)
-    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
+    if (
+        request.method == "POST"
+        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
+    ):
         return handle(services, dialect, request)
     return _answer_other(services, request)
 
@@ -314,7 +317,10 @@ def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.Strea
 def _answer_tracked(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
     """As `_answer`, where exchanges are logged or traced."""
     services.requests.visitors.look(request)
-    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
+    if (
+        request.method == "POST"
+        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
+    ):
         return handle_tracked(services, dialect, request)
     return _answer_other(services, request)
 
@@ -324,6 +330,8 @@ async def _answer_other(services: Services, request: web.BaseRequest) -> web.Str
     own = await _own(services, request, at_admin=False)
     if own is not None:
         return own
+    for dialect in services.requests.dialects:
+        dialect.refuse(request.path)
     passed_by(services, request)
     return await passthrough(services, request)
 

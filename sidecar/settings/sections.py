@@ -322,6 +322,20 @@ class Traces(Section):
     )
 
 
+class Responses(Section):
+    """The Responses API, `/v1/responses`."""
+
+    upstream: Annotated[Literal["native", "translate"], Lower] = Field(
+        "native",
+        description="`native`: it is the upstream's, and passes through unread. `translate`: a request is"
+        " translated for an upstream that speaks chat completions alone, and its chat is kept as any other.",
+    )
+    max_tokens: Literal["max_completion_tokens", "max_tokens"] = Field(
+        "max_completion_tokens",
+        description="Under which name a translated request tells the upstream how long an answer may be.",
+    )
+
+
 class Declaration(Section):
     """All of it, each value sound by itself; `model.Settings` is one whose values go together too."""
 
@@ -361,6 +375,7 @@ class Declaration(Section):
     trim: Trim = Trim()
     summary: Summary = Summary()
     session: Session = Session()
+    responses: Responses = Responses()
     retention: Retention = Retention()
     search: Search = Search()
     encryption: Encryption = Encryption()

@@ -8,9 +8,24 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sidecar.conversation.pieces import LARGE, count, has_more_pieces
 from sidecar.errors import BadRequest
 
-__all__ = ["Body", "fields_of", "object_of", "read_body", "read_messages", "read_object"]
+__all__ = [
+    "MAX_VALUES_PER_MESSAGE",
+    "Body",
+    "fields_of",
+    "object_of",
+    "read_body",
+    "read_messages",
+    "read_object",
+    "refuse_excess",
+    "too_many",
+]
+
+#: So many strings, lists and objects a message may have, on the average over the most that there may be. One
+#: with a tool call, as large as they come, has about as many.
+MAX_VALUES_PER_MESSAGE = 16
 
 
 class Body(msgspec.Struct):
@@ -88,3 +103,27 @@ def _no_request(body: bytes) -> BadRequest:
         is_missing = "`messages` is missing: it" if "messages" not in fields else "`messages`"
         wrong = f"{is_missing} has to be a list of message objects"
     return BadRequest(wrong, code="invalid_messages", param="messages")
+
+
+def refuse_excess(body: bytes, most: int, escapes: int, pieces: int) -> None:
+    """Raises `BadRequest` for a body that holds far more than so many messages could, or escaped characters.
+
+    `pieces` is what `most_pieces` found in it.
+    """
+    if len(body) > LARGE and count(body, b"\\") > escapes:
+        raise BadRequest(
+            f"the request has more escaped characters than `limits.max_escapes` = {escapes}",
+            code="too_many_escapes",
+            param="messages",
+        )
+    if has_more_pieces(body, MAX_VALUES_PER_MESSAGE * most, pieces):
+        raise too_many(f"strings, lists and objects than {MAX_VALUES_PER_MESSAGE} for each of", most)
+
+
+def too_many(what: str, most: int) -> BadRequest:
+    """The error for a request with more of that than it may have."""
+    return BadRequest(
+        f"the request has more {what} `limits.max_messages` = {most}",
+        code="too_many_messages",
+        param="messages",
+    )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.base import End, Request
+from sidecar.dialects.base import End, Request, Translation
 from sidecar.dialects.chat import PATH
 from sidecar.dialects.chat.assembly import from_body
 from sidecar.dialects.chat.compact import compacted
@@ -18,13 +18,14 @@ from sidecar.dialects.chat.prefill import extended
 from sidecar.dialects.chat.request import MAX_ESCAPES, ChatRequest, parse_in_steps
 from sidecar.dialects.chat.tasks import is_task, shorter_task
 
-__all__ = ["CHAT"]
+__all__ = ["CHAT", "Chat"]
 
 
-class _Chat:
+class Chat:
     """See `base.Dialect`."""
 
     path = PATH
+    agent_headers: tuple[str, ...] = ()
     is_task = staticmethod(is_task)
     shorter_task = staticmethod(shorter_task)
     opening = Opening
@@ -41,9 +42,20 @@ class _Chat:
         known = before if isinstance(before, ChatRequest) else None
         return parse_in_steps(body, chain, known, most, escapes)
 
+    def upstream_path(self, path: str) -> str:
+        return path
+
+    def refuse(self, path: str) -> None:
+        pass
+
+    def translation(
+        self, request: Request, status: int, exchange: bytes, created: int, clock: Callable[[], float]
+    ) -> Translation | None:
+        return None
+
     def end(self, *, streamed: bool) -> End:
         return Ending() if streamed else UnnamedEnding()
 
 
 #: OpenAI's Chat Completions.
-CHAT = _Chat()
+CHAT = Chat()

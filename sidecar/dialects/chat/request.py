@@ -19,9 +19,19 @@ from msgspec.structs import force_setattr, replace
 
 from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.message import SYSTEM_ROLES
-from sidecar.conversation.pieces import LARGE, MANY, begins_alike, count, has_more_pieces, most_pieces
+from sidecar.conversation.pieces import LARGE, MANY, begins_alike, has_more_pieces, most_pieces
 from sidecar.conversation.tree import Chain, Message, Path
-from sidecar.dialects.chat.body import Body, fields_of, object_of, read_body, read_messages, read_object
+from sidecar.dialects.chat.body import (
+    MAX_VALUES_PER_MESSAGE,
+    Body,
+    fields_of,
+    object_of,
+    read_body,
+    read_messages,
+    read_object,
+    refuse_excess,
+    too_many,
+)
 from sidecar.errors import BadRequest
 
 __all__ = ["MAX_ESCAPES", "MAX_MESSAGES", "ChatRequest", "parse", "parse_in_steps"]
@@ -30,10 +40,6 @@ __all__ = ["MAX_ESCAPES", "MAX_MESSAGES", "ChatRequest", "parse", "parse_in_step
 MAX_MESSAGES = 20_000
 #: Escaped characters, likewise. Reading one takes as long as a dozen others.
 MAX_ESCAPES = 4_000_000
-#: So many strings, lists and objects a message may have, on the average over the most that there may be. One
-#: with a tool call, as large as they come, has about as many.
-_MAX_VALUES_PER_MESSAGE = 16
-
 _RAW = attrgetter("raw")
 _NO_TOOLS = frozenset((b"null", b"[]"))
 #: Bodies below this are read as fast as compared.
@@ -190,17 +196,10 @@ def parse_in_steps(
         pieces = most_pieces(body, 0, len(body))
         if pieces > _MANY_PIECES and len(body) <= LARGE:
             yield
-        if len(body) > LARGE and count(body, b"\\") > escapes:
-            raise BadRequest(
-                f"the request has more escaped characters than `limits.max_escapes` = {escapes}",
-                code="too_many_escapes",
-                param="messages",
-            )
-        if has_more_pieces(body, _MAX_VALUES_PER_MESSAGE * most, pieces):
-            raise _too_many(f"strings, lists and objects than {_MAX_VALUES_PER_MESSAGE} for each of", most)
+        refuse_excess(body, most, escapes, pieces)
         fields = fields_of(body)
         if len(fields.messages) > most:
-            raise _too_many("messages than", most)
+            raise too_many("messages than", most)
         raws = _copied(fields.messages, body)
         start, end = _place(body, raws)
         sent = _unchanged(known, raws) if len(body) <= LARGE else []
@@ -289,14 +288,6 @@ def _taken_over(before: ChatRequest, sent: tuple[Message, ...]) -> tuple[int, Me
     return before._measured if is_same else (0, NOTHING)
 
 
-def _too_many(what: str, most: int) -> BadRequest:
-    return BadRequest(
-        f"the request has more {what} `limits.max_messages` = {most}",
-        code="too_many_messages",
-        param="messages",
-    )
-
-
 def _copied(raws: Sequence[msgspec.Raw], body: bytes) -> list[bytes]:
     """Each with bytes of its own. Of a large body by many calls, since each keeps the interpreter."""
     return [bytes(raw) for raw in raws] if len(body) > LARGE else list(map(bytes, raws))
@@ -346,8 +337,8 @@ def _grown(body: bytes, before: ChatRequest, most: int) -> tuple[Body, int, int]
     at, rest = end + len(comma), memoryview(before.body)[end:]
     is_same = len(body) - len(rest) >= at and body.endswith(rest)
     tail = body[at : len(body) - len(rest)] if is_same else body[at:]
-    if len(tail) > _MAX_VALUES_PER_MESSAGE * most and has_more_pieces(
-        tail, _MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))
+    if len(tail) > MAX_VALUES_PER_MESSAGE * most and has_more_pieces(
+        tail, MAX_VALUES_PER_MESSAGE * most, most_pieces(tail, 0, len(tail))
     ):
         return None
     try:

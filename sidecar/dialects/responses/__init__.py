@@ -1,0 +1,28 @@
+"""OpenAI's Responses, in front of an upstream that speaks Chat Completions.
+
+    refusal      what cannot be translated, as the client is told
+    tools        tools of all kinds <-> functions, and the choice among them
+    parts        the parts of a content
+    items        items -> messages
+    asked        what a request says beside its messages, and what of it an answer repeats
+    body         the body of a request -> one of Chat Completions
+    request      a request that was read so
+    tasks        is this a background task of the client?
+    ids          the ids of a response and its items
+    drafts       one item of an answer, while it is being told
+    answer       deltas of a message -> the items of an answer and the events that tell them
+    response     the response as an object
+    translation  bytes of a chat completion -> bytes of a response
+    dialect      all of it, as the path of a request uses it
+
+A request becomes one of Chat Completions before anything else reads it, and a reply is kept as the upstream
+told it: so restoring, trimming, healing and all else that is done to a chat knows of no second API, and what
+was begun over one goes on over the other. Only what goes to the client is translated back.
+"""
+
+from __future__ import annotations
+
+__all__ = ["PATH"]
+
+#: How the path of a request of this API ends.
+PATH = "/responses"

@@ -1,0 +1,131 @@
+"""What a request says beside its messages: what goes upstream, what an answer repeats, what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sidecar.dialects.responses.refusal import object_in, refused
+from sidecar.dialects.responses.tools import Tools
+
+__all__ = ["REASONING", "Asked", "echo_of", "fields_for_upstream", "refuse_unserved"]
+
+#: Without it a client sends no reasoning back (AI SDK), though the summary holds all of it.
+REASONING = "reasoning.encrypted_content"
+_LOGPROBS = "message.output_text.logprobs"
+# What needs what is not there: responses that are kept, a queue, prompts at the provider.
+_UNSERVED = {
+    "previous_response_id": "responses are not kept: send the whole history",
+    "conversation": "conversations are not kept: send the whole history, and the chat's id in a header",
+    "background": "responses cannot be made in the background",
+    "store": "responses are not kept: send `store: false`, or nothing",
+    "prompt": "there are no stored prompts",
+    "context_management": "nothing is compacted on request",
+}
+# What stays here. The rest of what is not translated goes on as it came.
+_STAYING = {
+    *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "include"),
+    *("store", "metadata", "truncation", "client_metadata", "max_tool_calls", "stream_options", "stream"),
+    *("top_logprobs", "parallel_tool_calls", "model", *_UNSERVED),
+}
+# What an answer says of a request that says nothing of it.
+_DEFAULTS: dict[str, Any] = {
+    "model": "",
+    "instructions": None,
+    "tools": [],
+    "tool_choice": "auto",
+    "truncation": "disabled",
+    "parallel_tool_calls": True,
+    "text": {"format": {"type": "text"}},
+    "top_p": 1,
+    "presence_penalty": 0,
+    "frequency_penalty": 0,
+    "top_logprobs": 0,
+    "temperature": 1,
+    "reasoning": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "service_tier": "default",
+    "metadata": {},
+    "safety_identifier": None,
+    "prompt_cache_key": None,
+}
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What is left to know of a request once it is one of Chat Completions.
+
+    `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
+    """
+
+    echo: dict[str, Any]
+    tools: Tools
+    streamed: bool = False
+    wants_reasoning: bool = False
+    is_compaction: bool = False
+
+
+def refuse_unserved(body: dict[str, Any]) -> None:
+    """Raises `BadRequest` for a request that needs what is not there."""
+    for name, why in _UNSERVED.items():
+        if body.get(name):
+            raise refused(f"`{name}`: {why}", name)
+
+
+def echo_of(body: dict[str, Any]) -> dict[str, Any]:
+    """What an answer repeats of the request; of what it does not say, what is done by default."""
+    said = {name: default if body.get(name) is None else body[name] for name, default in _DEFAULTS.items()}
+    said["tools"] = [_shown(each) for each in said["tools"]]
+    said["text"] = {**_DEFAULTS["text"], **said["text"]}
+    return {**said, "previous_response_id": None, "store": False, "background": False}
+
+
+def _shown(tool: dict[str, Any]) -> dict[str, Any]:
+    if tool.get("type") != "function":
+        return tool
+    return {"description": None, "parameters": None, "strict": None, **tool}
+
+
+def fields_for_upstream(body: dict[str, Any], tools: Tools, max_tokens: str) -> dict[str, Any]:
+    """The members of the body beside `model` and `messages`. Raises `BadRequest`.
+
+    `max_tokens`: the name under which the upstream takes the length of an answer.
+    """
+    fields = {name: value for name, value in body.items() if name not in _STAYING and value is not None}
+    choice, functions = tools.chosen(body.get("tool_choice"))
+    if functions:
+        fields["tools"] = functions
+        if choice is not None:
+            fields["tool_choice"] = choice
+        if body.get("parallel_tool_calls") is not None:
+            fields["parallel_tool_calls"] = body["parallel_tool_calls"]
+    fields |= _of_text(object_in(body, "text"))
+    if effort := object_in(body, "reasoning").get("effort"):
+        fields["reasoning_effort"] = effort
+    if body.get("max_output_tokens") is not None:
+        fields[max_tokens] = body["max_output_tokens"]
+    if body.get("top_logprobs") or _LOGPROBS in (body.get("include") or ()):
+        fields |= {"logprobs": True, "top_logprobs": body.get("top_logprobs") or 0}
+    if body.get("stream"):
+        fields |= {"stream": True, "stream_options": {"include_usage": True}}
+    return fields
+
+
+def _of_text(text: dict[str, Any]) -> dict[str, Any]:
+    """How the text of the answer is to look."""
+    fields: dict[str, Any] = {}
+    form = object_in(text, "format")
+    match form.get("type", "text"):
+        case "text":
+            pass
+        case "json_object":
+            fields["response_format"] = {"type": "json_object"}
+        case "json_schema":
+            about = {name: form[name] for name in ("name", "description", "schema", "strict") if name in form}
+            fields["response_format"] = {"type": "json_schema", "json_schema": about}
+        case kind:
+            raise refused(f"a text cannot have the format `{kind}`", "text.format")
+    if text.get("verbosity"):
+        fields["verbosity"] = text["verbosity"]
+    return fields

@@ -1,0 +1,74 @@
+"""The body of a request as one of Chat Completions, which says the same.
+
+The same request gives the same bytes, with `model` and `messages` in front: so what a chat's next request has
+in common with the one before it is found without reading it again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.dialects.chat.body import object_of
+from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.chat.reading import loads
+from sidecar.dialects.responses.asked import (
+    REASONING,
+    Asked,
+    echo_of,
+    fields_for_upstream,
+    refuse_unserved,
+)
+from sidecar.dialects.responses.items import messages_of
+from sidecar.dialects.responses.refusal import list_of_objects, object_in, refused
+from sidecar.dialects.responses.tools import Tools
+
+__all__ = ["translated"]
+
+_TURN = "x-codex-turn-metadata"  # what Codex says of a request, JSON in a string
+_COMPACTION = "compaction"
+
+
+def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
+    """The body for the upstream, and what is left to know. Raises `BadRequest`.
+
+    `max_tokens`: the name under which the upstream takes the length of an answer.
+    """
+    body = {name: loads(bytes(value)) for name, value in object_of(data).items()}
+    refuse_unserved(body)
+    tools = Tools()
+    tools.add(body.get("tools"), "tools")
+    instructions = body.get("instructions") or ""
+    if not isinstance(instructions, str):
+        raise refused("`instructions` has to be a string", "instructions", "invalid_type")
+    messages = messages_of(instructions, _items(body), tools, "input")
+    fields = fields_for_upstream(body, tools, max_tokens)
+    for name in ("metadata", "reasoning"):
+        object_in(body, name)
+    model = {"model": body["model"]} if body.get("model") is not None else {}
+    asked = Asked(
+        echo_of(body),
+        tools,
+        streamed=bool(body.get("stream")),
+        wants_reasoning=REASONING in (body.get("include") or ()),
+        is_compaction=_kind(body) == _COMPACTION,
+    )
+    return encode({**model, "messages": messages, **fields}), asked
+
+
+def _items(body: dict[str, Any]) -> list[dict[str, Any]]:
+    told = body.get("input")
+    if isinstance(told, str):
+        return [{"type": "message", "role": "user", "content": told}]
+    if told is None:
+        raise refused("`input` is missing", "input", "missing_required_parameter")
+    return list_of_objects(told, "input")
+
+
+def _kind(body: dict[str, Any]) -> Any:
+    """What Codex calls the request."""
+    told = object_in(body, "client_metadata").get(_TURN)
+    try:
+        about = loads(told.encode()) if isinstance(told, str) else None
+    except (ValueError, RecursionError):
+        return None
+    return about.get("request_kind") if isinstance(about, dict) else None

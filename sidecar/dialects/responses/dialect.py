@@ -1,0 +1,66 @@
+"""Responses as the path of a request uses it: translated at both ends, a chat in between."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator
+
+from sidecar.conversation.tree import Chain
+from sidecar.dialects.base import Request, Translation
+from sidecar.dialects.chat import PATH as CHAT_PATH
+from sidecar.dialects.chat.dialect import Chat
+from sidecar.dialects.chat.request import MAX_ESCAPES
+from sidecar.dialects.responses import PATH
+from sidecar.dialects.responses.request import ResponsesRequest, parse_in_steps_translated
+from sidecar.dialects.responses.tasks import is_task
+from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
+from sidecar.errors import BadRequest
+
+__all__ = ["Responses"]
+
+_FIRST_ERROR = 400
+
+_NOT_SERVED = re.compile(r"/(?:responses|conversations)(?:/[^/]*)*\Z")
+
+
+class Responses(Chat):
+    """See `base.Dialect`.
+
+    By what a chat is known: by the headers that name one for every API, since people set them on purpose;
+    else by Codex' own, the thread before the session, which may have several; else by its content. Not by
+    `prompt_cache_key`: that is to be one for all prompts that begin alike, and may stand for an application.
+    Codex says the same value in its headers.
+    """
+
+    path = PATH
+    agent_headers = ("thread-id", "session-id")
+    is_task = staticmethod(is_task)
+
+    def __init__(self, max_tokens: str = "max_completion_tokens") -> None:
+        self._max_tokens = max_tokens
+
+    def parse(
+        self, body: bytes, chain: Chain, before: Request | None, most: int, escapes: int = MAX_ESCAPES
+    ) -> Generator[None, None, ResponsesRequest]:
+        return parse_in_steps_translated(body, chain, before, most, escapes, self._max_tokens)
+
+    def upstream_path(self, path: str) -> str:
+        place, found, parameters = path.partition("?")
+        return place.removesuffix(PATH) + CHAT_PATH + found + parameters
+
+    def refuse(self, path: str) -> None:
+        if _NOT_SERVED.search(path):
+            raise BadRequest(
+                f"{path}: of Responses only POST {PATH} is served here, as JSON and as events; nothing is"
+                " kept by the id of a response or a conversation",
+                code="unsupported_endpoint",
+            )
+
+    def translation(
+        self, request: Request, status: int, exchange: bytes, created: int, clock: Callable[[], float]
+    ) -> Translation | None:
+        if status >= _FIRST_ERROR:
+            return ErrorBody(status)
+        assert isinstance(request, ResponsesRequest)
+        told = Events if request.asked.streamed else Whole
+        return told(request.asked, exchange, created, clock)

@@ -1,0 +1,195 @@
+"""The items of an input as the messages of a chat.
+
+Rules:
+
+- The instructions and the leading system items are one system message, joined by blank lines: many templates
+  refuse a second one, or leave it out unsaid. A later one stays where it stands, lest what went before be
+  computed anew.
+- What the assistant said without anybody between is one message: text, calls, reasoning. Texts that a call or
+  reasoning parts are one text, as they were; two items side by side are paragraphs.
+- A result follows its call at once, whatever stood between them. A call without a result was not carried out,
+  and has to be answered all the same; a result without its call is an error, as it is at OpenAI.
+- Images among a tool's results come behind all results of that step, for a result can hold nothing but text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
+from sidecar.dialects.responses.refusal import list_of_objects, refused, text_in
+from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
+
+__all__ = ["ABORTED", "messages_of"]
+
+#: The result of a call that has none.
+ABORTED = "aborted"
+_SYSTEM = ("system", "developer")
+_BLANK_LINE = "\n\n"
+# What the provider's own tools left behind: a record for people, which no other model has ever been shown.
+_RECEIPTS = {
+    *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),
+    *("mcp_call", "mcp_list_tools"),
+}
+
+Message = dict[str, Any]
+
+
+def messages_of(instructions: str, items: list[dict[str, Any]], tools: Tools, where: str) -> list[Message]:
+    """The messages that these items are. The tools that they bring are added. Raises `BadRequest`."""
+    reader = _Reader(instructions, tools)
+    for at, item in enumerate(items):
+        reader.take(item, f"{where}[{at}]")
+    return reader.messages()
+
+
+class _Turn:
+    """What the assistant said, and what its calls gave, until somebody else speaks."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.calls: dict[str, Message] = {}
+        self.results: dict[str, str] = {}
+        self.images: list[Part] = []
+        self.reasoning: list[str] = []
+        self.is_beside = False  # was the item before this one a text as well?
+
+    @property
+    def is_over(self) -> bool:
+        """Are all of its calls answered? What comes next is a further step."""
+        return bool(self.calls) and self.results.keys() >= self.calls.keys()
+
+    def say(self, text: str) -> None:
+        if self.is_beside and self.texts:
+            text = _BLANK_LINE + text
+        self.texts.append(text)
+        self.is_beside = True
+
+    def call(self, id: str, name: str, arguments: str) -> None:
+        self.is_beside = False
+        call = {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+        self.calls.setdefault(id, call)  # some repeat the call whose result they bring
+
+    def messages(self) -> list[Message]:
+        """The message of the assistant, the results, the images in them; nothing for mere reasoning."""
+        if not self.calls and not "".join(self.texts):
+            return []
+        text = "".join(self.texts)
+        said: Message = {"role": "assistant", "content": text or None}
+        if self.reasoning:
+            said["reasoning_content"] = "".join(self.reasoning)
+        if not self.calls:
+            return [said]
+        said["tool_calls"] = list(self.calls.values())
+        messages = [said]
+        for id in self.calls:
+            result = self.results.get(id, ABORTED)
+            messages.append({"role": "tool", "tool_call_id": id, "content": result})
+        if self.images:
+            messages.append({"role": "user", "content": self.images})
+        return messages
+
+
+class _Reader:
+    def __init__(self, instructions: str, tools: Tools) -> None:
+        self._system = [instructions] if instructions else []
+        self._messages: list[Message] = []
+        self._turn = _Turn()
+        self._tools = tools
+
+    def messages(self) -> list[Message]:
+        self._end_turn()
+        system = [{"role": "system", "content": _BLANK_LINE.join(self._system)}] if self._system else []
+        return system + self._messages
+
+    def take(self, item: dict[str, Any], where: str) -> None:
+        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        if kind == "message":
+            self._take_message(item, where)
+        elif kind == "reasoning":
+            self._take_reasoning(item, where)
+        elif kind in ("function_call", "custom_tool_call", "tool_search_call"):
+            self._take_call(kind, item, where)
+        elif kind in ("function_call_output", "custom_tool_call_output", "tool_search_output"):
+            self._take_output(kind, item, where)
+        elif kind == "item_reference":
+            raise _not_found(item, where)
+        elif kind in _RECEIPTS:
+            self._turn.is_beside = False
+            if kind not in self._tools.left_out:
+                self._tools.left_out.append(kind)
+        else:
+            raise refused(f"an item of the type `{kind}` has no form in chat completions", f"{where}.type")
+
+    def _take_message(self, item: dict[str, Any], where: str) -> None:
+        role, here = text_in(item, "role", where), f"{where}.content"
+        if role == "assistant":
+            if self._turn.is_over:
+                self._end_turn()
+            self._turn.say(text_of(item.get("content"), here))
+        elif role in _SYSTEM:
+            self._end_turn()
+            text = text_of(item.get("content"), here, _BLANK_LINE)
+            if self._messages:
+                self._messages.append({"role": "system", "content": text})
+            elif text:
+                self._system.append(text)
+        elif role == "user":
+            self._end_turn()
+            self._messages.append(
+                {"role": "user", "content": content_of(parts_of(item.get("content"), here))}
+            )
+        else:
+            raise refused(f"nobody has the role `{role}`", f"{where}.role")
+
+    def _take_reasoning(self, item: dict[str, Any], where: str) -> None:
+        if self._turn.is_over:
+            self._end_turn()
+        self._turn.is_beside = False
+        for name, between in (("content", ""), ("summary", _BLANK_LINE)):
+            if text := text_of(item.get(name), f"{where}.{name}", between):
+                self._turn.reasoning.append(text)
+                return
+
+    def _take_call(self, kind: str, item: dict[str, Any], where: str) -> None:
+        id = text_in(item, "call_id", where)
+        if self._turn.is_over and id not in self._turn.calls:
+            self._end_turn()
+        if kind == "tool_search_call":
+            told = item.get("arguments")
+            arguments = told if isinstance(told, str) else encode(told or {}).decode()
+            return self._turn.call(id, TOOL_SEARCH, arguments)
+        name = flat_name(text_in(item, "name", where), item.get("namespace"))
+        if kind == "custom_tool_call":
+            arguments = encode({"input": text_in(item, "input", where)}).decode()
+        else:
+            arguments = text_in(item, "arguments", where)
+        self._turn.call(id, name, arguments)
+
+    def _take_output(self, kind: str, item: dict[str, Any], where: str) -> None:
+        id = text_in(item, "call_id", where)
+        if id not in self._turn.calls or id in self._turn.results:
+            raise refused(
+                f"No tool call found for function call output with call_id {id}.", "input", "invalid_request"
+            )
+        if kind == "tool_search_output":
+            found = list_of_objects(item.get("tools"), f"{where}.tools")
+            self._tools.add(found, f"{where}.tools")
+            self._turn.results[id] = encode(found).decode()
+            return
+        parts = parts_of(item.get("output"), f"{where}.output")
+        self._turn.results[id] = "\n".join(each["text"] for each in parts if each["type"] == "text")
+        self._turn.images += [each for each in parts if each["type"] != "text"]
+
+    def _end_turn(self) -> None:
+        self._messages += self._turn.messages()
+        self._turn = _Turn()
+
+
+def _not_found(item: dict[str, Any], where: str) -> Exception:
+    return refused(
+        f"Item with id '{item.get('id')}' not found. Items are not persisted here: send the item itself.",
+        where,
+        "item_not_found",
+    )

@@ -1,0 +1,41 @@
+"""What cannot be translated is refused, never left out in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidecar.errors import BadRequest
+
+__all__ = ["list_of_objects", "object_in", "refused", "text_in"]
+
+
+def refused(message: str, param: str, code: str = "unsupported_value") -> BadRequest:
+    """An error about a part of the request."""
+    return BadRequest(message, code=code, param=param)
+
+
+def text_in(fields: dict[str, Any], name: str, where: str) -> str:
+    """A text that has to be there. Raises `BadRequest`."""
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise refused(f"`{where}.{name}` has to be a string", f"{where}.{name}", "invalid_type")
+    return value
+
+
+def object_in(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object that may be missing. Raises `BadRequest`."""
+    value = fields.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise refused(f"`{name}` has to be an object", name, "invalid_type")
+    return value
+
+
+def list_of_objects(value: Any, where: str) -> list[dict[str, Any]]:
+    """A list that may be missing. Raises `BadRequest`."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise refused(f"`{where}` has to be a list of objects", where, "invalid_type")
+    return value

@@ -1,0 +1,41 @@
+"""A request that was read as one of Chat Completions."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from sidecar.conversation.pieces import LARGE, most_pieces
+from sidecar.conversation.tree import Chain
+from sidecar.dialects.base import Request
+from sidecar.dialects.chat.body import refuse_excess
+from sidecar.dialects.chat.request import ChatRequest, parse_in_steps
+from sidecar.dialects.responses.asked import Asked
+from sidecar.dialects.responses.body import translated
+from sidecar.errors import BadRequest
+
+__all__ = ["ResponsesRequest", "parse_in_steps_translated"]
+
+
+class ResponsesRequest(ChatRequest, frozen=True, kw_only=True):
+    """`body` is the translation, as all else; `asked` what is left to know of what was received."""
+
+    asked: Asked
+
+
+def parse_in_steps_translated(
+    data: bytes, chain: Chain, before: Request | None, most: int, escapes: int, max_tokens: str
+) -> Generator[None, None, ResponsesRequest]:
+    """See `base.Dialect.parse`. Raises `BadRequest`, about the members that the client has sent."""
+    if len(data) > LARGE:
+        yield
+    known = before if isinstance(before, ChatRequest) else None
+    try:
+        refuse_excess(data, most, escapes, most_pieces(data, 0, len(data)))
+        body, asked = translated(data, max_tokens)
+        read = yield from parse_in_steps(body, chain, known, most, escapes)
+    except BadRequest as error:
+        if error.param == "messages":
+            error.param = "input"
+        raise
+    fields = {name: getattr(read, name) for name in read.__struct_fields__}
+    return ResponsesRequest(**fields, asked=asked)

@@ -1,0 +1,285 @@
+"""The bytes of a chat completion as those of a response.
+
+Rules:
+
+- A client gets what it has asked for, events or one object, whatever the upstream sends.
+- All events of one response have numbers without a gap. What tells that it is over, the last of them, is held
+  back until the reply is stored, as the end of every reply is.
+- An answer that broke off, or never said why it ended, has failed, and is said to have: a client that saw the
+  connection cut would ask again.
+- While the upstream is silent, `response.in_progress` is told anew: for clients that wait for no longer than
+  some minutes (Codex: 300 s) a comment is no sign of life.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sidecar.dialects import sse
+from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.chat.overflow import recognised
+from sidecar.dialects.chat.reading import FAILURES, error_in, loads
+from sidecar.dialects.responses.answer import Answer
+from sidecar.dialects.responses.asked import Asked
+from sidecar.dialects.responses.drafts import Ended, Event
+from sidecar.dialects.responses.response import error_of, response_of, usage_of
+
+__all__ = ["PATIENCE", "UNTRANSLATED", "ErrorBody", "Events", "Whole"]
+
+#: Seconds of the upstream's silence after which a client is told that its answer is still being made. Proxies
+#: on the way cut a silent connection after 60 s (nginx's `proxy_read_timeout`) or more.
+PATIENCE = 15.0
+
+#: The header that names what of a request has no form in Chat Completions and does no harm by missing.
+UNTRANSLATED = "X-Sidecar-Untranslated"
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_NO_REASON = frozenset(("", "null", "none", "undefined"))  # as in `chat.assembly`
+_NAME, _MAX_NAMES = re.compile(r"[\w.:-]{1,64}", re.ASCII), 20
+_BROKE_OFF = "the upstream broke off before the answer was complete"
+_MAX_HEAD = 4 << 10  # bytes by which a stream is known for one
+_MAX_ERROR = 64 << 10  # bytes of an error
+_MAX_WORDS = 2_000  # characters of one that is no JSON
+_LAST = b"data: [DONE]\n\n"
+
+
+class _Reply:
+    """What the payloads of one chat completion say, as events."""
+
+    def __init__(self, asked: Asked, exchange: bytes, created: int, clock: Callable[[], float]) -> None:
+        self._about = asked, exchange, created
+        self._clock = clock
+        self._answer = Answer(asked, exchange)
+        self._usage: Any = None
+        self._finish: str | None = None
+        self._error: dict[str, Any] | None = None
+
+    def begun(self, status: str = "in_progress") -> dict[str, Any]:
+        """The response, as long as nothing has come."""
+        return response_of(*self._about, status, [])
+
+    def take(self, payload: bytes) -> list[Event]:
+        """What can be told of a payload; nothing of one that nobody can read."""
+        try:
+            told = loads(payload)
+        except (ValueError, RecursionError):
+            return []
+        events: list[Event] = []
+        for chunk in told if isinstance(told, list) else [told]:
+            if isinstance(chunk, dict):
+                events += self._take(chunk)
+        return events
+
+    def _take(self, chunk: dict[str, Any]) -> list[Event]:
+        if self._error is None and (error := error_in(chunk)):
+            self._error = error_of(error)
+        if chunk.get("usage"):
+            self._usage = chunk["usage"]
+        events: list[Event] = []
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                continue
+            told = choice.get("delta")
+            if told is None:  # some send the message so far beside each delta
+                told = choice.get("message")
+            if isinstance(told, dict):
+                events += self._answer.take(told, choice.get("logprobs"))
+            reason = choice.get("finish_reason")
+            if isinstance(reason, str) and reason.lower() not in _NO_REASON:
+                self._finish = reason
+        return events
+
+    def ended(self) -> tuple[list[Event], dict[str, Any]]:
+        """The events of the end, but for the last, and the response."""
+        if self._error is None and (self._finish is None or self._finish in FAILURES):
+            self._error = {"code": "server_error", "message": _BROKE_OFF}
+        reason = _REASONS.get(self._finish or "") if self._error is None else None
+        status = "failed" if self._error else "incomplete" if reason else "completed"
+        ended: Ended = "completed" if status == "completed" else "incomplete"
+        events = self._answer.end(ended)
+        response = response_of(
+            *self._about,
+            status,
+            self._answer.output,
+            completed=int(self._clock()) if status == "completed" else None,
+            reason=reason,
+            error=self._error,
+            usage=usage_of(self._usage),
+        )
+        return events, response
+
+
+class _Payloads:
+    """The payloads of a body, which may be a stream or not, whatever it is called."""
+
+    def __init__(self) -> None:
+        self._decoder: sse.Decoder | None = None
+        self._body = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Those that are whole."""
+        if self._decoder is None:
+            is_known = len(self._body) > _MAX_HEAD
+            self._body += data
+            if is_known or not sse.is_stream(bytes(self._body)):
+                return []
+            self._decoder, data = sse.Decoder(), bytes(self._body)
+        return self._decoder.feed(data)
+
+    def close(self) -> list[bytes]:
+        """The rest."""
+        return [bytes(self._body)] if self._decoder is None else self._decoder.close()
+
+
+class Events:
+    """A response told by events. See `base.Translation`."""
+
+    patience: float | None = PATIENCE
+
+    def __init__(self, asked: Asked, exchange: bytes, created: int, clock: Callable[[], float]) -> None:
+        self.headers = headers_of(asked, "text/event-stream")
+        self.held = b""
+        self.done = False
+        self._reply = _Reply(asked, exchange, created, clock)
+        self._payloads = _Payloads()
+        self._number = 0
+
+    def feed(self, chunk: bytes) -> bytes:
+        return self._told(self._payloads.feed(chunk))
+
+    def close(self) -> bytes:
+        ready = self._told(self._payloads.close())
+        return ready if self.done else ready + self._end()
+
+    def alive(self) -> bytes:
+        return self._begin() or self._written(self._progress())
+
+    def _told(self, payloads: list[bytes]) -> bytes:
+        pieces = []
+        for payload in payloads:
+            if self.done:
+                break
+            if payload.startswith(b"[DONE]"):
+                pieces.append(self._end())
+            else:
+                events = self._reply.take(payload)
+                pieces += [self._begin(), *map(self._written, events)] if events else ()
+        return b"".join(pieces)
+
+    def _begin(self) -> bytes:
+        if self._number:
+            return b""
+        created = {"type": "response.created", "response": self._reply.begun()}
+        return self._written(created) + self._written(self._progress())
+
+    def _progress(self) -> Event:
+        return {"type": "response.in_progress", "response": self._reply.begun()}
+
+    def _end(self) -> bytes:
+        """What may go before the last event, which is held back."""
+        begun = self._begin()
+        events, response = self._reply.ended()
+        pieces = [begun, *map(self._written, events)]
+        if response["error"] is not None:
+            pieces.append(self._written(_as_event(response["error"])))
+        last = {"type": f"response.{response['status']}", "response": response}
+        self.held, self.done = self._written(last) + _LAST, True
+        return b"".join(pieces)
+
+    def _written(self, event: Event) -> bytes:
+        kind = event["type"]
+        data = encode({"type": kind, "sequence_number": self._number, **event})
+        self._number += 1
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+class Whole:
+    """A response as one object. See `base.Translation`."""
+
+    patience: float | None = None
+
+    def __init__(self, asked: Asked, exchange: bytes, created: int, clock: Callable[[], float]) -> None:
+        self.headers = headers_of(asked, "application/json")
+        self.held = b""
+        self.done = False
+        self._reply = _Reply(asked, exchange, created, clock)
+        self._payloads = _Payloads()
+
+    def feed(self, chunk: bytes) -> bytes:
+        self._take(self._payloads.feed(chunk))
+        return b""
+
+    def close(self) -> bytes:
+        self._take(self._payloads.close())
+        _, response = self._reply.ended()
+        self.held, self.done = encode(response), True
+        return b""
+
+    def alive(self) -> bytes:
+        return b""
+
+    def _take(self, payloads: list[bytes]) -> None:
+        for payload in payloads:
+            self._reply.take(payload)
+
+
+class ErrorBody:
+    """What an upstream says of a request that it does not take, in OpenAI's shape. See `base.Translation`.
+
+    What has that shape stays as it is, but for too long a prompt: clients that shorten it by themselves
+    know that by one code.
+    """
+
+    headers: Mapping[str, str] = {"Content-Type": "application/json"}
+    patience: float | None = None
+
+    def __init__(self, status: int) -> None:
+        self.held = b""
+        self.done = False
+        self._status = status
+        self._body = bytearray()
+
+    def feed(self, chunk: bytes) -> bytes:
+        if len(self._body) <= _MAX_ERROR:
+            self._body += chunk
+        return b""
+
+    def close(self) -> bytes:
+        self.held, self.done = self._translated(bytes(self._body)), True
+        return b""
+
+    def alive(self) -> bytes:
+        return b""
+
+    def _translated(self, body: bytes) -> bytes:
+        try:
+            told = loads(body)
+        except (ValueError, RecursionError):
+            told = body[:_MAX_WORDS].decode("utf-8", "replace").strip()
+        error = error_in(told) if isinstance(told, (dict, list)) else told
+        if recognised(self._status, body) is not None:
+            about = error_of(error)
+            return _error(about["message"], "invalid_request_error", "context_length_exceeded", "input")
+        if isinstance(told, dict) and isinstance(error, dict) and error is told.get("error"):
+            return body
+        message = error if isinstance(error, str) else encode(error or told).decode()
+        return _error(message or f"the upstream answered {self._status}", "upstream_error")
+
+
+def headers_of(asked: Asked, content_type: str) -> dict[str, str]:
+    """The headers that say what the body is, and what is missing of what was asked for."""
+    left_out = [each for each in asked.tools.left_out if _NAME.fullmatch(each)][:_MAX_NAMES]
+    about = {UNTRANSLATED: ", ".join(left_out)} if left_out else {}
+    return {"Content-Type": content_type, **about}
+
+
+def _error(message: str, type: str, code: str | None = None, param: str | None = None) -> bytes:
+    return encode({"error": {"message": message, "type": type, "param": param, "code": code}})
+
+
+def _as_event(error: dict[str, Any]) -> Event:
+    """An error as both forms of the API tell it: flat, and as an object within."""
+    about = {**error, "param": None}
+    return {"type": "error", **about, "error": {"type": error["code"], **about}}

@@ -1,0 +1,33 @@
+"""A chat over another API than its upstream speaks: where its requests go, and what its answers become."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from sidecar.conversation.records import exchange_id
+from sidecar.dialects.base import Translation
+from sidecar.exchange.call import Call
+from sidecar.exchange.outcome import Progress
+from sidecar.proxy.build import UpstreamRequest
+from sidecar.upstream.response import UpstreamResponse
+from sidecar.upstream.target import Target
+
+__all__ = ["path_of", "translation_of"]
+
+
+def path_of(call: Call, composed: UpstreamRequest, request: web.BaseRequest, target: Target) -> str:
+    """Where it goes. What is to be translated has to come in a form that can be read."""
+    path = call.dialect.upstream_path(request.raw_path)
+    if path is not request.raw_path:
+        composed.headers["Accept-Encoding"] = "identity"
+    return target.chat_path(path)
+
+
+def translation_of(progress: Progress, upstream: UpstreamResponse) -> Translation | None:
+    """What makes of the answer what its client understands; None where that is the answer as it comes."""
+    call = progress.call
+    assert call is not None
+    id, created = exchange_id(progress.when, progress.random), progress.when // 1000
+    return call.dialect.translation(call.chat, upstream.status, id, created, time.time)

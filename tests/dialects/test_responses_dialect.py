@@ -1,0 +1,109 @@
+"""The Responses API as the path of a request uses it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.dialects.chat.dialect import CHAT
+from sidecar.dialects.responses.dialect import Responses
+from sidecar.dialects.responses.request import ResponsesRequest
+from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
+from sidecar.dialects.served import DIALECTS, dialect_of
+from sidecar.errors import BadRequest
+from tests.conversation.build import CHAIN, request, says, user
+from tests.dialects.responses import EXCHANGE, said
+from tests.dialects.test_dialect import whole
+
+RESPONSES = Responses()
+
+
+def read(before=None, most=100, **body):
+    return whole(RESPONSES.parse(json.dumps({"model": "m", **body}).encode(), CHAIN, before, most))
+
+
+def test_its_path_is_its_own():
+    assert dialect_of("/v1/responses", (*DIALECTS, RESPONSES)) is RESPONSES
+    assert dialect_of("/v1/responses") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "there"),
+    [
+        ("/v1/responses", "/v1/chat/completions"),
+        ("/openai/v1/responses?api-version=1", "/openai/v1/chat/completions?api-version=1"),
+    ],
+)
+def test_a_request_goes_to_where_chats_are_completed(path, there):
+    assert RESPONSES.upstream_path(path) == there
+    assert CHAT.upstream_path(path) is path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/responses", "/v1/responses/resp_1", "/v1/responses/resp_1/input_items", "/v1/conversations"],
+)
+def test_what_is_not_served_yet_is_refused_and_goes_to_no_upstream(path):
+    with pytest.raises(BadRequest) as caught:
+        RESPONSES.refuse(path)
+    assert caught.value.code == "unsupported_endpoint"
+    CHAT.refuse(path)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/responsesx", "/v1/chat/completions/c1"])
+def test_what_belongs_to_another_api_is_not(path):
+    RESPONSES.refuse(path)
+
+
+def test_a_request_is_read_as_the_same_one_over_chat_completions():
+    both = read(input=[said("user", "hi"), said("assistant", "yes"), said("user", "go on")])
+    over_chat = request(user("hi"), says("yes"), user("go on"), model="m")
+    assert both.path.hashes == over_chat.path.hashes
+    assert isinstance(both, ResponsesRequest)
+
+
+def test_what_the_request_before_had_is_not_read_again():
+    before = read(input="hi")
+    later = read(before, input=[said("user", "hi"), said("assistant", "yes"), said("user", "go on")])
+    assert later.sent[0] is before.sent[0]
+
+
+def test_a_large_request_is_read_in_steps():
+    body = json.dumps({"input": "x" * 3_000_000}).encode()
+    assert len(list(RESPONSES.parse(body, CHAIN, None, 100))) >= 1
+
+
+@pytest.mark.parametrize(
+    ("most", "code"),
+    [(1, "too_many_messages"), (0, "too_many_messages")],
+)
+def test_errors_are_about_what_the_client_has_sent(most, code):
+    with pytest.raises(BadRequest) as caught:
+        read(most=most, input=[said("user", "a"), said("assistant", "b")])
+    assert (caught.value.code, caught.value.param) == (code, "input")
+
+
+def test_another_error_keeps_its_place():
+    with pytest.raises(BadRequest) as caught:
+        read(input=[{"type": "acme:note"}])
+    assert caught.value.param == "input[0].type"
+
+
+def test_codex_compaction_is_a_task_unless_a_mark_says_otherwise():
+    about = {"x-codex-turn-metadata": '{"request_kind":"compaction"}'}
+    compaction = read(input="Sum it up.", client_metadata=about)
+    assert RESPONSES.is_task(None, compaction, ())
+    assert not RESPONSES.is_task("", compaction, ())
+    assert RESPONSES.is_task(None, read(input="### Task: name it"), ("### Task",))
+    assert not RESPONSES.is_task(None, read(input="hi"), ())
+
+
+def test_an_answer_is_told_as_it_was_asked_for():
+    def translation(status=200, **body):
+        return RESPONSES.translation(read(input="hi", **body), status, EXCHANGE, 100, lambda: 105)
+
+    assert isinstance(translation(stream=True), Events)
+    assert isinstance(translation(), Whole)
+    assert isinstance(translation(400, stream=True), ErrorBody)
+    assert CHAT.translation(request(user("hi")), 200, EXCHANGE, 100, lambda: 105) is None

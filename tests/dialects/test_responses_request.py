@@ -1,0 +1,399 @@
+"""A request of the Responses API as one of Chat Completions: the items, the tools, and all the rest."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sidecar.dialects.responses.body import translated
+from sidecar.errors import BadRequest
+from tests.conversation.build import calls, result, says, user
+from tests.dialects.responses import asked, call, chat, messages, output, said, thought
+
+LOOK = {"type": "function", "name": "look", "parameters": {"type": "object"}}
+PIXEL = "data:image/png;base64,AAAA"
+
+
+def refused(*, code="unsupported_value", param=None, **body):
+    with pytest.raises(BadRequest) as caught:
+        chat(**body)
+    assert caught.value.code == code
+    if param is not None:
+        assert caught.value.param == param
+    return caught.value.message
+
+
+class TestMessages:
+    def test_a_string_is_the_users_question(self):
+        assert chat("hi")[0] == {"model": "m", "messages": [user("hi")]}
+
+    def test_instructions_and_leading_system_items_are_one_message(self):
+        asks = [said("developer", "Be brief.", "Be kind."), said("system"), said("user", "hi")]
+        sent = messages(*asks, instructions="You are a poet.")
+        assert sent == [
+            {"role": "system", "content": "You are a poet.\n\nBe brief.\n\nBe kind."},
+            user("hi"),
+        ]
+
+    def test_a_later_system_item_stays_where_it_stands(self):
+        sent = messages(said("user", "a"), said("developer", "Now in French."), said("user", "b"))
+        assert sent == [user("a"), {"role": "system", "content": "Now in French."}, user("b")]
+
+    @pytest.mark.parametrize("role", ["user", "assistant", "system"])
+    def test_a_message_may_be_a_role_and_a_string(self, role):
+        assert messages({"role": role, "content": "x"}) == [{"role": role, "content": "x"}]
+
+    def test_several_texts_of_the_user_stay_apart(self):
+        (sent,) = messages(said("user", "a", "b"))
+        assert sent["content"] == [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+
+    @pytest.mark.parametrize(
+        ("part", "translated"),
+        [
+            (
+                {"type": "input_image", "image_url": PIXEL},
+                {"type": "image_url", "image_url": {"url": PIXEL}},
+            ),
+            (
+                {"type": "input_image", "image_url": PIXEL, "detail": "low"},
+                {"type": "image_url", "image_url": {"url": PIXEL, "detail": "low"}},
+            ),
+            (
+                {"type": "input_file", "file_data": "AA==", "filename": "a.pdf"},
+                {"type": "file", "file": {"file_data": "AA==", "filename": "a.pdf"}},
+            ),
+            ({"type": "input_file", "file_id": "file-1"}, {"type": "file", "file": {"file_id": "file-1"}}),
+            (
+                {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+                {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}},
+            ),
+        ],
+    )
+    def test_images_files_and_sounds_have_a_form_there(self, part, translated):
+        assert messages({"role": "user", "content": [part]}) == [user([translated])]
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            {"type": "input_image", "file_id": "file-1"},
+            {"type": "input_file", "file_url": "http://127.0.0.1/a.pdf"},
+            {"type": "input_file"},
+            {"type": "computer_screenshot"},
+        ],
+    )
+    def test_what_has_none_is_refused_and_never_dropped(self, part):
+        refused(input=[{"role": "user", "content": [part]}])
+
+    @pytest.mark.parametrize(
+        ("item", "param"),
+        [
+            ({"role": "tool", "content": "x"}, "input[0].role"),
+            ({"type": "message", "content": "x"}, "input[0].role"),
+            ({"role": "user", "content": 5}, "input[0].content"),
+            ({"role": "user", "content": ["x"]}, "input[0].content"),
+            ({"role": "user", "content": [{"type": "input_text"}]}, "input[0].content[0].text"),
+            (
+                {"role": "system", "content": [{"type": "input_image", "image_url": PIXEL}]},
+                "input[0].content",
+            ),
+            ({"type": "compaction", "encrypted_content": "x"}, "input[0].type"),
+            ({"type": "computer_call", "call_id": "c"}, "input[0].type"),
+            ({"type": "acme:note"}, "input[0].type"),
+            ({"type": "function_call", "name": "f", "arguments": "{}"}, "input[0].call_id"),
+        ],
+    )
+    def test_an_item_that_cannot_be_told_is_named(self, item, param):
+        with pytest.raises(BadRequest) as caught:
+            messages(item)
+        assert caught.value.param == param
+
+    def test_a_reference_is_to_nothing_that_is_kept(self):
+        for item in ({"type": "item_reference", "id": "msg_1"}, {"id": "msg_1"}):
+            assert "'msg_1' not found" in refused(input=[item], code="item_not_found", param="input[0]")
+
+    def test_what_the_providers_tools_did_is_left_out_and_said(self):
+        items = [said("user", "a"), {"type": "web_search_call", "id": "ws_1"}, {"type": "web_search_call"}]
+        sent, about = chat([*items, said("assistant", "b"), said("user", "c")])
+        assert sent["messages"] == [user("a"), says("b"), user("c")]
+        assert about.tools.left_out == ["web_search_call"]
+
+
+class TestTurnsOfTheAssistant:
+    def test_text_and_calls_are_one_message(self):
+        """litellm #21154, #25618, #28978, #33931; vllm #37167"""
+        sent = messages(said("user", "a"), said("assistant", "I look."), call("1"), call("2"))
+        assert sent == [user("a"), calls("1", "2", content="I look."), result("1", "aborted"), sent[3]]
+        assert sent[3] == result("2", "aborted")
+
+    def test_a_message_between_call_and_result_belongs_to_them(self):
+        sent = messages(said("user", "a"), call("1"), said("assistant", "I look."), output("1"))
+        assert sent == [user("a"), calls("1", content="I look."), result("1")]
+
+    def test_texts_around_a_call_are_one_text_and_those_side_by_side_paragraphs(self):
+        around = messages(said("assistant", "a "), call("1"), said("assistant", "b"), output("1"))
+        assert around[0]["content"] == "a b"
+        assert messages(said("assistant", "a"), said("assistant", "b")) == [says("a\n\nb")]
+        receipt = {"type": "web_search_call"}
+        assert messages(said("assistant", "a"), receipt, said("assistant", "b")) == [says("ab")]
+
+    def test_what_comes_after_all_results_is_a_step_of_its_own(self):
+        for item, told in (
+            (said("assistant", "b"), says("b")),
+            (call("2"), calls("2")),
+        ):
+            sent = messages(call("1"), output("1"), item)
+            assert sent[:3] == [calls("1"), result("1"), told]
+        sent = messages(call("1"), output("1"), thought("So."), said("assistant", "b"))
+        assert sent[2] == says("b", reasoning_content="So.")
+
+    def test_results_follow_their_calls_whatever_their_order(self):
+        sent = messages(call("1"), call("2"), output("2", "b"), output("1", "a"))
+        assert sent == [calls("1", "2"), result("1", "a"), result("2", "b")]
+
+    def test_a_call_that_is_repeated_with_its_result_is_one(self):
+        """open-webui #27096, #29630"""
+        assert messages(call("1"), call("1"), output("1")) == [calls("1"), result("1")]
+
+    @pytest.mark.parametrize("items", [[output("9")], [call("1"), output("1"), output("1")]])
+    def test_a_result_without_a_call_is_an_error(self, items):
+        told = refused(input=items, code="invalid_request", param="input")
+        assert told.startswith("No tool call found for function call output with call_id ")
+
+    def test_a_result_stays_a_string(self):
+        """litellm #18226, #34978; llama.cpp #23465"""
+        parts = [{"type": "input_text", "text": "a"}, {"type": "input_text", "text": "b"}]
+        assert messages(call("1"), output("1", parts))[1] == result("1", "a\nb")
+
+    def test_images_of_results_come_behind_all_results_of_the_step(self):
+        parts = [{"type": "input_text", "text": "a"}, {"type": "input_image", "image_url": PIXEL}]
+        sent = messages(call("1"), call("2"), output("1", parts), output("2"))
+        picture = {"type": "image_url", "image_url": {"url": PIXEL}}
+        assert sent == [calls("1", "2"), result("1", "a"), result("2"), user([picture])]
+
+    def test_reasoning_goes_with_what_it_led_to(self):
+        items = [said("user", "a"), thought("One.", "Two.", content=None), call("1"), output("1")]
+        assert messages(*items)[1] == {**calls("1"), "reasoning_content": "One.\n\nTwo."}
+
+    def test_reasoning_itself_counts_more_than_its_summary(self):
+        content = [{"type": "reasoning_text", "text": "All of it."}]
+        sent = messages(thought("In short.", content=content), said("assistant", "b"))
+        assert sent == [says("b", reasoning_content="All of it.")]
+
+    def test_reasoning_that_led_to_nothing_is_no_empty_message(self):
+        assert messages(thought("Hm."), said("user", "a"), thought(), thought("Hm.")) == [user("a")]
+
+    def test_a_refusal_is_what_the_assistant_said(self):
+        content = [{"type": "refusal", "refusal": "No."}]
+        assert messages({"role": "assistant", "content": content}) == [says("No.")]
+
+
+class TestTools:
+    def test_functions_are_nested(self):
+        tools = [{**LOOK, "description": "Looks.", "strict": True}, {"type": "function", "name": "now"}]
+        first, second = chat(tools=tools)[0]["tools"]
+        about = {"name": "look", "description": "Looks.", "strict": True, "parameters": {"type": "object"}}
+        assert first == {"type": "function", "function": about}
+        empty = {"type": "object", "properties": {}}
+        assert second == {"type": "function", "function": {"name": "now", "parameters": empty}}
+
+    def test_those_of_a_namespace_have_its_name_in_theirs(self):
+        """omlx #3371"""
+        tools = [{"type": "namespace", "name": "agents", "tools": [{**LOOK, "name": "spawn"}]}]
+        sent, about = chat([call("1", "spawn", namespace="agents")], tools=tools)
+        assert sent["tools"][0]["function"]["name"] == "agents__spawn"
+        assert sent["messages"][0]["tool_calls"][0]["function"]["name"] == "agents__spawn"
+        assert about.tools.of("agents__spawn") == ("function", "spawn", "agents")
+        assert about.tools.of("elsewhere") == ("function", "elsewhere", None)
+
+    def test_a_long_name_is_cut_to_what_upstreams_take_and_stays_one(self):
+        tools = [
+            {"type": "namespace", "name": "n" * 60, "tools": [{**LOOK, "name": f"{x}" * 9} for x in "ab"]}
+        ]
+        names = [each["function"]["name"] for each in chat(tools=tools)[0]["tools"]]
+        assert [len(name) for name in names] == [64, 64]
+        assert names[0][:55] == "n" * 55
+        assert names[0] != names[1]
+
+    def test_a_namespace_within_another_is_left_out_and_said(self):
+        inner = {"type": "namespace", "name": "b", "tools": [LOOK]}
+        sent, about = chat(tools=[{"type": "namespace", "name": "a", "tools": [inner]}])
+        assert "tools" not in sent
+        assert about.tools.left_out == ["namespace"]
+
+    def test_a_tool_that_takes_free_text_is_a_function_of_one_string(self):
+        """litellm #31571, ollama #17673"""
+        form = {"type": "grammar", "syntax": "lark", "definition": "start: /.+/"}
+        tools = [{"type": "custom", "name": "patch", "description": "Patches.", "format": form}]
+        past = {"type": "custom_tool_call", "call_id": "1", "name": "patch", "input": "+a\n"}
+        done = output("1", "ok", "custom_tool_call_output")
+        sent, about = chat([past, done], tools=tools)
+        function = sent["tools"][0]["function"]
+        assert (
+            function["description"] == "Patches.\n\n`input` has to follow this grammar (lark):\nstart: /.+/"
+        )
+        assert function["parameters"]["required"] == ["input"]
+        assert sent["messages"] == [
+            calls("1", name="patch", arguments='{"input":"+a\\n"}'),
+            result("1", "ok"),
+        ]
+        assert about.tools.of("patch").kind == "custom"
+
+    def test_such_a_tool_may_say_nothing_of_itself(self):
+        (tool,) = chat(tools=[{"type": "custom", "name": "patch", "format": {"type": "text"}}])[0]["tools"]
+        assert tool["function"].keys() == {"name", "parameters"}
+
+    def test_a_client_that_looks_for_tools_is_asked_to_and_what_it_found_can_be_called(self):
+        tools = [{"type": "tool_search", "execution": "client", "description": "Finds."}]
+        past = {"type": "tool_search_call", "call_id": "1", "arguments": {"query": "look"}}
+        found = {"type": "tool_search_output", "call_id": "1", "tools": [LOOK]}
+        sent, about = chat([past, found], tools=tools)
+        assert [each["function"]["name"] for each in sent["tools"]] == ["tool_search", "look"]
+        assert sent["messages"][0] == calls("1", name="tool_search", arguments='{"query":"look"}')
+        assert json.loads(sent["messages"][1]["content"]) == [LOOK]
+        assert about.tools.of("tool_search").kind == "tool_search"
+        again = chat([{**past, "arguments": "{}"}, found], tools=tools)[0]
+        assert again["messages"][0] == calls("1", name="tool_search", arguments="{}")
+
+    def test_tools_of_the_provider_are_left_out_and_said(self):
+        """codex #10635, LM Studio #1810"""
+        tools = [{"type": "web_search"}, LOOK, {"type": "mcp", "server_label": "x"}, {"type": "web_search"}]
+        sent, about = chat(tools=[*tools, {"type": "tool_search"}])
+        assert [each["function"]["name"] for each in sent["tools"]] == ["look"]
+        assert about.tools.left_out == ["web_search", "mcp", "tool_search"]
+
+    def test_a_tool_that_is_offered_twice_is_one(self):
+        assert len(chat(tools=[LOOK, LOOK])[0]["tools"]) == 1
+
+    @pytest.mark.parametrize(
+        ("choice", "sent"),
+        [
+            ("auto", "auto"),
+            ("none", "none"),
+            ("required", "required"),
+            ({"type": "function", "name": "look"}, {"type": "function", "function": {"name": "look"}}),
+            ({"type": "custom", "name": "patch"}, {"type": "function", "function": {"name": "patch"}}),
+            (
+                {"type": "function", "name": "spawn", "namespace": "agents"},
+                {"type": "function", "function": {"name": "agents__spawn"}},
+            ),
+            ({"type": "tool_search"}, {"type": "function", "function": {"name": "tool_search"}}),
+        ],
+    )
+    def test_the_choice_among_them_is_the_same(self, choice, sent):
+        tools = [LOOK, {"type": "custom", "name": "patch"}, {"type": "tool_search", "execution": "client"}]
+        body = chat(tools=tools, tool_choice=choice, parallel_tool_calls=False)[0]
+        assert body["tool_choice"] == sent
+        assert body["parallel_tool_calls"] is False
+        assert len(body["tools"]) == 3
+
+    def test_only_those_that_are_allowed_are_offered(self):
+        allowed = [{"type": "function", "name": "look"}, {"type": "web_search"}]
+        choice = {"type": "allowed_tools", "mode": "required", "tools": allowed}
+        tools = [LOOK, {**LOOK, "name": "run"}, {"type": "web_search"}]
+        body = chat(tools=tools, tool_choice=choice)[0]
+        assert body["tool_choice"] == "required"
+        assert [each["function"]["name"] for each in body["tools"]] == ["look"]
+
+    @pytest.mark.parametrize("choice", ["required", {"type": "web_search"}, {"type": "tool_search"}])
+    def test_a_request_that_insists_on_a_tool_of_the_provider_is_refused(self, choice):
+        refused(tools=[{"type": "web_search"}], tool_choice=choice, param="tool_choice")
+
+    def test_without_a_function_nothing_is_said_of_choices(self):
+        body = chat(tools=[{"type": "web_search"}], tool_choice="auto", parallel_tool_calls=True)[0]
+        assert body.keys() == {"model", "messages"}
+
+    @pytest.mark.parametrize("tools", [5, ["x"], [{"name": "x"}], [{"type": "function"}]])
+    def test_tools_that_are_none_are_refused(self, tools):
+        refused(tools=tools, code="invalid_type")
+
+
+class TestTheRest:
+    @pytest.mark.parametrize(
+        ("asked", "sent"),
+        [
+            ({"text": {"format": {"type": "text"}}}, {}),
+            ({"text": {"verbosity": "low"}}, {"verbosity": "low"}),
+            ({"text": {"format": {"type": "json_object"}}}, {"response_format": {"type": "json_object"}}),
+            (
+                {"text": {"format": {"type": "json_schema", "name": "W", "schema": {}, "strict": True}}},
+                {
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "W", "schema": {}, "strict": True},
+                    }
+                },
+            ),
+            ({"reasoning": {"effort": "high", "summary": "auto"}}, {"reasoning_effort": "high"}),
+            ({"max_output_tokens": 20}, {"max_completion_tokens": 20}),
+            ({"top_logprobs": 3}, {"logprobs": True, "top_logprobs": 3}),
+            ({"include": ["message.output_text.logprobs"]}, {"logprobs": True, "top_logprobs": 0}),
+            ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),
+            ({"stream": False, "top_p": None}, {}),
+            ({"temperature": 0.5, "user": "u", "service_tier": "flex"},) * 2,
+            ({"prompt_cache_key": "k", "safety_identifier": "s", "top_k": 5},) * 2,
+            (
+                {
+                    "metadata": {"a": "b"},
+                    "store": False,
+                    "truncation": "auto",
+                    "include": [],
+                    "background": False,
+                },
+                {},
+            ),
+        ],
+    )
+    def test_it_is_translated_passed_on_or_stays_here(self, asked, sent):
+        body = chat(**asked)[0]
+        assert {name: body[name] for name in body.keys() - {"model", "messages"}} == sent
+
+    def test_the_length_of_an_answer_has_the_name_that_is_set(self):
+        data, _ = translated(b'{"input": "hi", "max_output_tokens": 20}', "max_tokens")
+        assert json.loads(data) == {"messages": [user("hi")], "max_tokens": 20}
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("previous_response_id", "resp_1"),
+            ("conversation", {"id": "conv_1"}),
+            ("background", True),
+            ("store", True),
+            ("prompt", {"id": "pmpt_1"}),
+            ("context_management", [{"type": "compaction"}]),
+        ],
+    )
+    def test_what_needs_something_that_is_not_there_is_refused(self, name, value):
+        """mlx-vlm #1046: accepted and ignored"""
+        assert refused(**{name: value}, param=name).startswith(f"`{name}`: ")
+
+    @pytest.mark.parametrize(
+        ("body", "param"),
+        [
+            ({"input": None}, "input"),
+            ({"input": 5}, "input"),
+            ({"input": ["hi"]}, "input"),
+            ({"instructions": ["x"]}, "instructions"),
+            ({"text": "x"}, "text"),
+            ({"text": {"format": {"type": "grammar"}}}, "text.format"),
+            ({"reasoning": "high"}, "reasoning"),
+            ({"metadata": "x"}, "metadata"),
+        ],
+    )
+    def test_what_cannot_be_read_is_refused_by_its_name(self, body, param):
+        with pytest.raises(BadRequest) as caught:
+            chat(**body)
+        assert caught.value.param == param
+
+    @pytest.mark.parametrize(
+        ("told", "is_compaction"),
+        [
+            ('{"request_kind": "compaction"}', True),
+            ('{"request_kind": "turn"}', False),
+            ("[]", False),
+            ("{", False),
+            (None, False),
+        ],
+    )
+    def test_codex_says_when_it_sums_up(self, told, is_compaction):
+        assert asked(client_metadata={"x-codex-turn-metadata": told}).is_compaction is is_compaction

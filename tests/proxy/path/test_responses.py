@@ -1,0 +1,356 @@
+"""The Responses API in front of an upstream that speaks Chat Completions alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from sidecar.dialects.responses.translation import Events
+from sidecar.store import make_store
+from tests.dialects.responses import call, chunk, events_in, output, piece, said, streamed
+from tests.proxy.client import Reply, Sidecar, assert_error
+from tests.proxy.conftest import Start
+from tests.proxy.engine import Engine, groq
+from tests.proxy.mock_upstream import CUT, Step, Upstream, event, says, sends, streams
+
+RESPONSES = "/v1/responses"
+TRANSLATED = {"upstream": "translate"}
+THREAD = "01a22034-26f0-7d91-8dbe-af6c09da2970"
+CODEX = {"thread-id": THREAD, "session-id": THREAD, "originator": "codex_exec"}
+SHELL = {"type": "function", "name": "shell", "strict": False, "parameters": {"type": "object"}}
+
+
+@pytest.fixture
+async def sidecar(start: Start) -> Sidecar:
+    return await start(responses=TRANSLATED)
+
+
+async def ask(sidecar: Sidecar, input: Any, headers: Mapping[str, str] | None = None, **body: Any) -> Reply:
+    data = json.dumps({"model": "m", "input": input, **body}).encode()
+    return await sidecar.send("POST", RESPONSES, data=data, headers=headers)
+
+
+def texts(response: dict[str, Any]) -> list[str]:
+    return [part["text"] for item in response["output"] for part in item.get("content", ())]
+
+
+def last(reply: Reply) -> dict[str, Any]:
+    """The response at the end of a stream, held to the rules of all streams."""
+    assert reply.headers["Content-Type"] == "text/event-stream"
+    response: dict[str, Any] = events_in(reply.body)[-1]["response"]
+    return response
+
+
+def parts(*deltas: dict[str, Any], finish: str = "stop") -> list[Step]:
+    return [streamed(*map(chunk, deltas), chunk(finish=finish))]
+
+
+class TestWithoutTheSetting:
+    async def test_a_request_goes_to_the_upstream_and_comes_back_as_it_is(
+        self, start: Start, upstream: Upstream
+    ):
+        sidecar = await start()
+        upstream.will(sends(b'{ "id": "resp_1" }'))
+        data = b'{ "input": "hi", "previous_response_id": "resp_0" }'
+        reply = await sidecar.send("POST", RESPONSES, data=data)
+        assert (upstream.last.target, upstream.last.body) == (RESPONSES, data)
+        assert reply.body == b'{ "id": "resp_1" }'
+        assert await sidecar.stored() == []
+
+
+class TestOneRequest:
+    async def test_it_becomes_a_chat_and_its_answer_a_response(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("Hello."))
+        reply = await ask(sidecar, "hi", {"Accept-Encoding": "gzip"}, instructions="Be brief.")
+        assert upstream.last.target == "/v1/chat/completions"
+        assert upstream.last.said == ["Be brief.", "hi"]
+        assert upstream.last.headers["Accept-Encoding"] == "identity"
+        assert reply.headers["Content-Type"] == "application/json"
+        assert (reply.json["object"], reply.json["status"]) == ("response", "completed")
+        assert texts(reply.json) == ["Hello."]
+        assert (await sidecar.only()).texts == ["hi", "Hello."]
+
+    async def test_a_stream_is_told_by_events(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("Hello to you"))
+        reply = await ask(sidecar, "hi", stream=True)
+        assert texts(last(reply)) == ["Hello to you"]
+        deltas = [each["delta"] for each in events_in(reply.body) if each["type"].endswith("text.delta")]
+        assert deltas == ["Hello", " to", " you"]
+        assert (await sidecar.only()).texts == ["hi", "Hello to you"]
+
+    async def test_its_id_is_that_of_its_exchange(self, sidecar: Sidecar):
+        reply = await ask(sidecar, "hi")
+        store = make_store(sidecar.settings.store_path)
+        await store.open()
+        try:
+            (conversation,) = [each async for each in store.conversations()]
+            (exchange,) = await store.exchanges(conversation.tenant, conversation.id)
+        finally:
+            await store.close()
+        assert reply.json["id"] == f"resp_{exchange.id.hex()}"
+
+    async def test_who_sees_the_end_finds_it_stored(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(streams(*parts({"content": "Hello."}), 5.0))
+        data = json.dumps({"input": "hi", "stream": True}).encode()
+        async with sidecar.http.post(sidecar.url + RESPONSES, data=data) as response:
+            seen = b""
+            while b"response.completed" not in seen:
+                seen += await response.content.readany()
+            assert (await sidecar.only()).texts == ["hi", "Hello."]
+
+    async def test_what_was_left_out_is_named(self, sidecar: Sidecar, upstream: Upstream):
+        reply = await ask(sidecar, "hi", tools=[{"type": "web_search"}, SHELL])
+        assert reply.headers["X-Sidecar-Untranslated"] == "web_search"
+        assert [each["function"]["name"] for each in upstream.last.json["tools"]] == ["shell"]
+
+
+class TestAChat:
+    async def test_a_client_that_sends_everything_goes_on_in_its_chat(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        """LangChain, the AI SDK without `store`: no header, all items with the ids that they came with."""
+        asks = [said("user", "Look.")]
+        upstream.will(streams(*parts({"reasoning_content": "Hm."}, piece(0, "c1", "shell", '{"a":1}'))))
+        first = last(await ask(sidecar, asks, tools=[SHELL], stream=True, store=False))
+        items = [*asks, *first["output"], output("c1", "a.txt")]
+        upstream.will(says("One file."))
+        reply = await ask(sidecar, items, tools=[SHELL], stream=True, store=False)
+        assert reply.outcome == "continue"
+        assert [each["role"] for each in upstream.last.json["messages"]] == ["user", "assistant", "tool"]
+        assert upstream.last.json["messages"][1]["reasoning_content"] == "Hm."
+        stored = await sidecar.only()
+        assert [each["message"]["role"] for each in stored.messages] == [
+            "user",
+            "assistant",
+            "tool",
+            "assistant",
+        ]
+
+    async def test_it_goes_on_over_the_other_api_and_back(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("one"), says("two"), says("three"))
+        id = {"X-Conversation-ID": "a"}
+        await sidecar.ask("1", id="a")
+        history = [said("user", "1"), said("assistant", "one")]
+        over_responses = await ask(sidecar, [*history, said("user", "2")], id)
+        over_chat = await sidecar.ask("1", "one", "2", "two", "3", id="a")
+        assert [over_responses.outcome, over_chat.outcome] == ["continue", "continue"]
+        assert (await sidecar.only()).branches == [["1", "one", "2", "two", "3", "three"]]
+
+    async def test_a_client_may_send_what_is_new_alone(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("one"), says("two"))
+        id = {"X-Conversation-ID": "a"}
+        await ask(sidecar, "1", id)
+        reply = await ask(sidecar, "2", id)
+        assert (reply.outcome, reply.headers["X-Sidecar-Restored"]) == ("append", "2")
+        assert upstream.last.said == ["1", "one", "2"]
+
+    async def test_instructions_belong_to_the_request_alone(self, sidecar: Sidecar, upstream: Upstream):
+        """vllm #37727, sglang #23662"""
+        id = {"X-Conversation-ID": "a"}
+        await ask(sidecar, "1", id, instructions="Old.")
+        reply = await ask(
+            sidecar, [said("user", "1"), said("assistant", "ok"), said("user", "2")], id, instructions="New."
+        )
+        assert reply.outcome == "continue"
+        assert [each["content"] for each in upstream.last.json["messages"]] == ["New.", "1", "ok", "2"]
+
+    async def test_it_is_known_by_the_thread_that_codex_names(self, sidecar: Sidecar, upstream: Upstream):
+        rules = [said("developer", "You are an agent.", "Sandbox: none."), said("user", "<cwd>/a</cwd>")]
+        upstream.will(streams(*parts(piece(0, "c1", "shell", '{"cmd":"ls"}'))), says("Done."))
+        about = {
+            "stream": True,
+            "store": False,
+            "tools": [SHELL, {"type": "web_search"}],
+            "prompt_cache_key": THREAD,
+        }
+        first = last(await ask(sidecar, [*rules, said("user", "List.")], CODEX, **about))
+        ran = [*first["output"], output("c1", "a.txt", "function_call_output")]
+        reply = await ask(sidecar, [*rules, said("user", "List."), *ran], CODEX, **about)
+        assert (reply.outcome, reply.headers["X-Conversation-ID"]) == ("continue", THREAD)
+        assert last(reply)["status"] == "completed"
+        system = {"role": "system", "content": "You are an agent.\n\nSandbox: none."}
+        assert upstream.last.json["messages"][0] == system
+        assert (await sidecar.only()).key == THREAD
+
+    async def test_a_header_for_chats_counts_more_than_codex_own(self, sidecar: Sidecar):
+        reply = await ask(sidecar, "hi", {**CODEX, "X-Conversation-ID": "a"})
+        assert reply.headers["X-Conversation-ID"] == "a"
+
+    async def test_over_chat_completions_codex_headers_name_nothing(self, sidecar: Sidecar):
+        reply = await sidecar.ask("hi", headers=CODEX)
+        assert reply.headers["X-Conversation-ID"] != THREAD
+
+    async def test_an_opaque_session_lets_no_name_of_codex_through(self, start: Start, upstream: Upstream):
+        sidecar = await start(responses=TRANSLATED, session={"opaque": True})
+        await ask(sidecar, "hi", CODEX)
+        assert THREAD not in upstream.last.headers.values()
+
+    async def test_a_compaction_of_codex_is_no_turn_of_it(self, sidecar: Sidecar, upstream: Upstream):
+        about = {"x-codex-turn-metadata": '{"request_kind":"compaction"}'}
+        upstream.will(says("In short."))
+        reply = await ask(sidecar, "Sum it up.", CODEX, client_metadata=about, stream=True)
+        assert (reply.outcome, texts(last(reply))) == ("task", ["In short."])
+        assert await sidecar.stored() == []
+
+    @pytest.mark.parametrize(
+        ("headers", "outcome"),
+        [
+            ({"X-Task": "title", "X-Conversation-ID": "a"}, "task"),
+            ({"X-Sidecar-History": "off"}, "bypass"),
+            ({"X-Conversation-ID": "temporary:1"}, "bypass"),
+        ],
+    )
+    @pytest.mark.parametrize("stream", [True, False])
+    async def test_what_is_not_kept_is_translated_all_the_same(
+        self, sidecar: Sidecar, upstream: Upstream, headers: dict[str, str], outcome: str, stream: bool
+    ):
+        upstream.will(says("Hello."))
+        reply = await ask(sidecar, "hi", headers, stream=stream)
+        assert (reply.outcome, upstream.last.target) == (outcome, "/v1/chat/completions")
+        assert texts(last(reply) if stream else reply.json) == ["Hello."]
+        assert await sidecar.stored() == []
+
+    async def test_another_key_finds_nothing_of_it(self, sidecar: Sidecar, upstream: Upstream):
+        """litellm #15757"""
+        for key in ("ada", "bob"):
+            await ask(sidecar, "hi", {"Authorization": f"Bearer {key}", "X-Conversation-ID": "a"})
+        assert upstream.last.said == ["hi"]
+        assert len(await sidecar.stored()) == 2
+
+    async def test_it_is_trimmed_as_any_other(self, start: Start, upstream: Upstream):
+        sidecar = await start(responses=TRANSLATED, trim={"max_turns": 1, "keep_first_turn": False})
+        items = [said("user", "1"), said("assistant", "one"), said("user", "2")]
+        reply = await ask(sidecar, items, {"X-Conversation-ID": "a"})
+        assert (reply.headers["X-Sidecar-Trimmed"], upstream.last.said) == ("2", ["2"])
+
+    async def test_a_refusal_for_length_heals_as_any_other(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.otherwise = Engine(1500, groq)
+        items = [said("assistant" if at % 2 else "user", f"{at} " + "word " * 80) for at in range(41)]
+        reply = await ask(sidecar, items, {"X-Conversation-ID": "a"}, max_output_tokens=100, stream=True)
+        assert int(reply.headers["X-Sidecar-Healed"]) >= 1
+        assert last(reply)["status"] == "completed"
+
+
+class TestWhatGoesWrong:
+    async def test_an_upstream_that_breaks_off_is_a_response_that_failed(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(streams(event({"content": "Hel"}), CUT))
+        reply = await ask(sidecar, "hi", stream=True)
+        response = last(reply)
+        assert (response["status"], response["error"]["code"]) == ("failed", "server_error")
+        assert texts(response) == ["Hel"]
+        assert (await sidecar.only()).texts == ["hi", "Hel (failed)"]
+
+    @pytest.mark.parametrize("headers", [{}, {"X-Sidecar-History": "off"}])
+    async def test_so_it_is_for_a_client_of_no_stream(
+        self, sidecar: Sidecar, upstream: Upstream, headers: dict[str, str]
+    ):
+        upstream.will(streams(event({"content": "Hel"}), CUT))
+        reply = await ask(sidecar, "hi", headers)
+        assert (reply.status, reply.json["status"]) == (200, "failed")
+
+    async def test_an_error_before_the_first_byte_is_one_of_http(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(sends(b"<h1>no</h1>", status=418, headers={"Content-Type": "text/html"}))
+        reply = await ask(sidecar, "hi", stream=True)
+        assert reply.headers["Content-Type"] == "application/json"
+        assert (reply.status, reply.json["error"]["message"]) == (418, "<h1>no</h1>")
+        assert await sidecar.stored() == []
+
+    async def test_codex_is_told_of_a_prompt_that_is_too_long_in_its_words(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.otherwise = Engine(100, groq)
+        reply = await ask(sidecar, "word " * 500, CODEX, stream=True)
+        assert (reply.status, reply.json["error"]["code"]) == (400, "context_length_exceeded")
+        assert len(upstream.requests) == 1
+
+    async def test_while_the_upstream_reads_a_client_gets_signs_of_life(
+        self, sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(Events, "patience", 0.05)
+        upstream.will(streams(1.4, *parts({"content": "Hello."})))  # longer than an error is waited for
+        events = events_in((await ask(sidecar, "hi", stream=True)).body)
+        kinds = [each["type"] for each in events]
+        assert kinds[0] == "response.created"
+        assert kinds.count("response.in_progress") >= 3
+        assert kinds[-1] == "response.completed"
+        assert (await sidecar.only()).texts == ["hi", "Hello."]
+
+    async def test_an_upstream_that_is_silent_for_too_long_has_failed(self, start: Start, upstream: Upstream):
+        sidecar = await start(responses=TRANSLATED, timeouts={"idle": 0.2, "shutdown": 0.2})
+        upstream.will(streams(event({"content": "Hel"}), 5.0))
+        assert last(await ask(sidecar, "hi", stream=True))["status"] == "failed"
+
+    @pytest.mark.parametrize("on_disconnect", ["cancel", "finish"])
+    async def test_a_client_that_leaves_is_no_loss(
+        self, start: Start, upstream: Upstream, on_disconnect: str
+    ):
+        sidecar = await start(responses=TRANSLATED, history={"on_disconnect": on_disconnect})
+        gate = asyncio.Event()
+        upstream.will(streams(event({"content": "Hel"}), gate, *parts({"content": "lo"})))
+        data = json.dumps({"input": "hi", "stream": True}).encode()
+        async with sidecar.http.post(sidecar.url + RESPONSES, data=data) as response:
+            await response.content.readany()
+        if on_disconnect == "cancel":
+            await asyncio.wait_for(upstream.last.gone.wait(), 5)
+        gate.set()
+        kept = "Hel (partial)" if on_disconnect == "cancel" else "Hello"
+        async with asyncio.timeout(5):
+            while not (stored := await sidecar.stored()) or stored[0].texts != ["hi", kept]:
+                await asyncio.sleep(0.02)
+
+    @pytest.mark.parametrize(
+        ("body", "param"),
+        [
+            ({"previous_response_id": "resp_1"}, "previous_response_id"),
+            ({"conversation": "conv_1"}, "conversation"),
+            ({"background": True}, "background"),
+            ({"store": True}, "store"),
+            ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
+        ],
+    )
+    async def test_what_needs_state_is_refused_and_reaches_no_upstream(
+        self, sidecar: Sidecar, upstream: Upstream, body: dict[str, Any], param: str
+    ):
+        reply = await ask(sidecar, **{"input": "hi", **body})
+        assert reply.json["error"]["param"] == param
+        assert_error(reply, 400, reply.json["error"]["code"], type="invalid_request_error")
+        assert upstream.requests == []
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("GET", "/v1/responses/resp_1"),
+            ("DELETE", "/v1/responses/resp_1"),
+            ("GET", "/v1/responses/resp_1/input_items"),
+            ("POST", "/v1/responses/resp_1/cancel"),
+            ("POST", "/v1/responses/compact"),
+            ("POST", "/v1/responses/input_tokens"),
+            ("POST", "/v1/conversations"),
+            ("GET", "/v1/conversations/conv_1/items"),
+            ("GET", "/v1/responses"),
+        ],
+    )
+    async def test_so_are_all_other_calls_of_the_api(
+        self, sidecar: Sidecar, upstream: Upstream, method: str, path: str
+    ):
+        assert_error(await sidecar.send(method, path), 400, "unsupported_endpoint")
+        assert upstream.requests == []
+
+    async def test_other_paths_pass_through(self, sidecar: Sidecar, upstream: Upstream):
+        await sidecar.send("GET", "/v1/models")
+        assert upstream.last.target == "/v1/models"
+
+    async def test_a_call_without_its_result_has_one(self, sidecar: Sidecar, upstream: Upstream):
+        await ask(sidecar, [said("user", "a"), call("1"), said("user", "b")])
+        assert [each["role"] for each in upstream.last.json["messages"]] == [
+            "user",
+            "assistant",
+            "tool",
+            "user",
+        ]
