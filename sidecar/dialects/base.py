@@ -97,6 +97,11 @@ class Request(Protocol):
         ...
 
     @property
+    def is_private(self) -> bool:
+        """Does it ask that nothing of it be kept, unless its chat has a name?"""
+        ...
+
+    @property
     def measure(self) -> Measure:
         """What an estimate of tokens counts of all messages."""
         ...

@@ -17,7 +17,7 @@ import msgspec
 from multidict import istr
 
 from sidecar.conversation.identity import is_named
-from sidecar.dialects import chat
+from sidecar.dialects import chat, responses
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 
@@ -185,7 +185,8 @@ def _state(value: str, no_id: Collection[str]) -> int:
 def id_headers(settings: Settings) -> tuple[str, ...]:
     """The headers that may name the conversation, those of clients first, then those of agents."""
     identity = settings.identity
-    return (*identity.headers, *identity.agent_headers, *settings.session.headers)
+    own = responses.AGENT_HEADERS if settings.responses.upstream == "translate" else ()
+    return (*identity.headers, *identity.agent_headers, *settings.session.headers, *own)
 
 
 def watched(settings: Settings) -> frozenset[str]:

@@ -8,12 +8,14 @@ from functools import partial
 from typing import cast
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from sidecar.access.places import names_of, parameters_of, refuse_doubled
 from sidecar.access.tenancy import who_asks
 from sidecar.background.large_work import LargeWork
 from sidecar.conversation.identity import (
     Identity,
+    Kind,
     conversation_id,
     is_named,
     key_of,
@@ -54,6 +56,8 @@ async def receive(
     chat = await read_in_steps(
         large, dialect.parse(body, chain, last, limits.max_messages, limits.max_escapes)
     )
+    if chat.is_private and identity.key is None:
+        identity = replace(identity, kind=Kind.TEMPORARY)
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
     if mark and not is_named(mark, settings.identity.no_id):
         mark = None  # the client meant to say, and does not know how

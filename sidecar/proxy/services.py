@@ -183,7 +183,7 @@ class Background:
 def _dialects(settings: Settings) -> tuple[Dialect, ...]:
     if settings.responses.upstream == "native":
         return DIALECTS
-    return (*DIALECTS, Responses(settings.responses.max_tokens))
+    return (*DIALECTS, Responses(settings.responses.max_tokens, settings.limits.max_reply))
 
 
 def _names_of_chats(settings: Settings, dialects: tuple[Dialect, ...]) -> list[str]:

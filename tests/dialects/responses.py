@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from sidecar.dialects.responses.body import translated
-from sidecar.dialects.responses.translation import Events, Whole
+from sidecar.dialects.responses.translation import About, Events, Whole
 
 EXCHANGE = bytes(range(10))
 
@@ -24,6 +24,11 @@ def messages(*items, **body):
 
 def asked(**body):
     return chat(**body)[1]
+
+
+def about(most=1 << 20, **body):
+    """What the answer to a request is told with."""
+    return About(asked(**body), EXCHANGE, 100, lambda: 105.9, most)
 
 
 def said(role, *texts):
@@ -85,7 +90,7 @@ def events_in(data):
 
 def told(*payloads, done=True, **body):
     """The events of an answer that was streamed in these payloads."""
-    events = Events(asked(stream=True, **body), EXCHANGE, 100, lambda: 105.9)
+    events = Events(about(stream=True, **body))
     ready = events.feed(streamed(*payloads, done=done)) + events.close()
     assert events.done
     assert events.held.endswith(b"data: [DONE]\n\n")
@@ -94,7 +99,7 @@ def told(*payloads, done=True, **body):
 
 def answered(*payloads, **body):
     """The one object that an answer is for whoever asked for no stream."""
-    whole = Whole(asked(**body), EXCHANGE, 100, lambda: 105.9)
+    whole = Whole(about(**body))
     for each in payloads:
         assert whole.feed(each) == b""
     assert (whole.close(), whole.done, whole.alive()) == (b"", True, b"")

@@ -8,9 +8,8 @@ import pytest
 
 from sidecar.dialects.responses.translation import PATIENCE, ErrorBody, Events, Whole
 from tests.dialects.responses import (
-    EXCHANGE,
+    about,
     answered,
-    asked,
     chunk,
     completion,
     events_in,
@@ -20,6 +19,7 @@ from tests.dialects.responses import (
 )
 
 STOP = chunk(finish="stop")
+LONG = "x" * 60
 KEYS = [
     *("id", "object", "created_at", "completed_at", "status"),
     *("incomplete_details", "model", "previous_response_id", "instructions", "output"),
@@ -29,6 +29,11 @@ KEYS = [
     *("store", "background", "service_tier", "metadata", "safety_identifier"),
     *("prompt_cache_key",),
 ]
+
+
+def response_in(held):
+    """The response in the last event."""
+    return json.loads(held.split(b"data: ")[1])["response"]
 
 
 def kinds(events):
@@ -90,7 +95,7 @@ class TestText:
         assert events[7].items() >= {**where, "part": part}.items()
 
     def test_an_answer_that_came_whole_is_told_by_events_too(self):
-        events = Events(asked(stream=True), EXCHANGE, 100, lambda: 105)
+        events = Events(about(stream=True))
         body = completion({"content": "Hello"})
         assert events.feed(body[:30]) + events.feed(body[30:]) == b""
         ready = events.close()
@@ -403,10 +408,12 @@ class TestTheEnd:
         assert told(*errors)[-1]["response"]["error"]["message"] == "a"
 
     def test_nothing_follows_the_end(self):
-        events = Events(asked(stream=True), EXCHANGE, 100, lambda: 105)
-        events.feed(streamed(chunk({"content": "a"}), STOP))
+        events = Events(about(stream=True))
+        events.feed(streamed(chunk({"content": "a"}), STOP) + streamed(chunk({"content": "b"})))
         held = events.held
-        assert events.feed(streamed(chunk({"content": "b"}), STOP)) + events.close() == b""
+        assert response_in(held)["output"][0]["content"][0]["text"] == "a"
+        more = streamed(chunk({"content": "b"}), STOP)
+        assert events.feed(more) + events.alive() + events.close() == b""
         assert events.held == held
 
     def test_what_nobody_can_read_is_passed_over(self):
@@ -468,16 +475,51 @@ class TestTheObject:
         [([], None), (["web_search", "mcp"], "web_search, mcp"), (["a\r\nb", "x"], "x")],
     )
     def test_what_was_left_out_is_named_in_a_header(self, types, header):
-        about = asked(tools=[{"type": each} for each in types])
+        told = about(tools=[{"type": each} for each in types])
         for translation, kind in ((Events, "text/event-stream"), (Whole, "application/json")):
-            headers = translation(about, EXCHANGE, 100, lambda: 105).headers
+            headers = translation(told).headers
             assert headers["Content-Type"] == kind
             assert headers.get("X-Sidecar-Untranslated") == header
 
 
+class TestWhatIsTooLong:
+    """Its end would have to tell all of it once more, so all of it would have to be held."""
+
+    @pytest.mark.parametrize(
+        "delta",
+        [{"content": LONG}, {"reasoning": LONG}, {"refusal": LONG}, piece(0, "1", "f", LONG)],
+    )
+    def test_it_fails_and_nothing_more_is_read(self, delta):
+        events = Events(about(100, stream=True))
+        data = events.feed(streamed(chunk(delta), chunk(delta), done=False))
+        assert (events.done, events.feed(streamed(STOP)), events.close()) == (True, b"", b"")
+        told = events_in(data + events.held)
+        assert (
+            told[-1]["response"]["error"]["message"] == "the answer is longer than `limits.max_reply` = 100"
+        )
+        assert len(text_of(output_of(told)[0])) == 120
+
+    @pytest.mark.parametrize("data", [b"data: {" + b"x" * 120, b"{" + b"x" * 120])
+    def test_so_does_what_never_comes_to_an_end(self, data):
+        events, whole = Events(about(100, stream=True)), Whole(about(100))
+        told = events_in(events.feed(data) + events.held)
+        for _ in range(2):
+            whole.feed(data)
+        whole.close()
+        for response in (told[-1]["response"], json.loads(whole.held)):
+            assert (response["status"], response["output"]) == ("failed", [])
+            assert "limits.max_reply" in response["error"]["message"]
+
+    def test_an_error_of_the_upstreams_counts_more(self):
+        told = Whole(about(10))
+        told.feed(b'{"error":{"message":"out of memory"}}')
+        told.close()
+        assert json.loads(told.held)["status"] == "failed"
+
+
 class TestSigns:
     def test_while_nothing_comes_the_answer_is_said_to_be_under_way(self):
-        events = Events(asked(stream=True), EXCHANGE, 100, lambda: 105)
+        events = Events(about(stream=True))
         assert 0 < PATIENCE < 60
         data = events.alive() + events.alive() + events.feed(streamed(chunk({"content": "a"}), STOP))
         assert kinds(events_in(data + events.held))[:4] == [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sidecar.dialects.chat.assembly import from_stream
 from sidecar.dialects.responses.translation import Events, Whole
-from tests.dialects.responses import EXCHANGE, asked, chunk, events_in, messages, piece, streamed
+from tests.dialects.responses import about, chunk, events_in, messages, piece, streamed
 from tests.dialects.test_responses_answer import output_of
 
 TOOLS = [
@@ -52,13 +52,13 @@ def _answers(draw):
 
 def told(pieces):
     """All bytes that a client gets for an answer that comes in these pieces."""
-    events = Events(asked(stream=True, tools=TOOLS), EXCHANGE, 100, lambda: 105)
+    events = Events(about(stream=True, tools=TOOLS))
     ready = b"".join(map(events.feed, pieces))
     return ready + events.close() + events.held
 
 
 def object_told(data):
-    whole = Whole(asked(tools=TOOLS), EXCHANGE, 100, lambda: 105)
+    whole = Whole(about(tools=TOOLS))
     whole.feed(data)
     whole.close()
     return json.loads(whole.held)

@@ -16,7 +16,7 @@ from tests.conversation.build import CHAIN, request, says, user
 from tests.dialects.responses import EXCHANGE, said
 from tests.dialects.test_dialect import whole
 
-RESPONSES = Responses()
+RESPONSES = Responses("max_completion_tokens", 1 << 20)
 
 
 def read(before=None, most=100, **body):
@@ -67,6 +67,12 @@ def test_what_the_request_before_had_is_not_read_again():
     before = read(input="hi")
     later = read(before, input=[said("user", "hi"), said("assistant", "yes"), said("user", "go on")])
     assert later.sent[0] is before.sent[0]
+
+
+def test_one_that_is_not_to_be_stored_is_private():
+    assert read(input="hi", store=False).is_private
+    assert not read(input="hi").is_private
+    assert not request(user("hi"), store=False).is_private
 
 
 def test_a_large_request_is_read_in_steps():

@@ -95,6 +95,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
     is_large: bool = False
 
     @property
+    def is_private(self) -> bool:
+        """No: what OpenAI keeps of a completion is nothing that a client goes on from."""
+        return False
+
+    @property
     def measure(self) -> Measure:
         """What an estimate of tokens counts of all messages; once, of those that the request before had."""
         count, known = self._measured

@@ -22,7 +22,9 @@ was begun over one goes on over the other. Only what goes to the client is trans
 
 from __future__ import annotations
 
-__all__ = ["PATH"]
+__all__ = ["AGENT_HEADERS", "PATH"]
 
 #: How the path of a request of this API ends.
 PATH = "/responses"
+#: By which headers its clients name their chats without being told to: Codex its thread, and its session.
+AGENT_HEADERS = ("thread-id", "session-id")

@@ -36,6 +36,8 @@ class Answer:
         self._half = ""
         self._calls: list[CallDraft] = []
         self._at: dict[int, CallDraft] = {}
+        #: So many characters are held.
+        self.size = 0
 
     @property
     def output(self) -> list[dict[str, Any]]:
@@ -51,6 +53,7 @@ class Answer:
             else:
                 self._say(text, logprobs)
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
+            self.size += len(refusal)
             self._events += self._message().refuse(refusal)
         for annotation in _objects(delta.get("annotations")):
             self._events += self._message().annotate(_flat(annotation))
@@ -85,6 +88,7 @@ class Answer:
 
     def _mended(self, text: str) -> str:
         """The text in whole characters; what begins one at its end is kept."""
+        self.size += len(text)
         text, self._half = self._half + text, ""
         if text and _HALVES[0] <= text[-1] <= _HALVES[1]:
             text, self._half = text[:-1], text[-1]
@@ -133,7 +137,7 @@ class Answer:
         call = self._call_of(piece, bool(function.get("name")))
         if call is None:
             return
-        call.take(piece.get("id"), function.get("name"), function.get("arguments"))
+        self.size += call.take(piece.get("id"), function.get("name"), function.get("arguments"))
         if not call.is_open and call.is_ready:
             self._open_call(call)
         if call.is_open:

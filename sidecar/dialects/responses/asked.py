@@ -57,6 +57,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What is left to know of a request once it is one of Chat Completions.
 
     `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
+    `is_private`: nothing is to be kept.
     """
 
     echo: dict[str, Any]
@@ -64,6 +65,7 @@ class Asked(msgspec.Struct, frozen=True):
     streamed: bool = False
     wants_reasoning: bool = False
     is_compaction: bool = False
+    is_private: bool = False
 
 
 def refuse_unserved(body: dict[str, Any]) -> None:

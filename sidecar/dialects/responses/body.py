@@ -51,6 +51,7 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
         streamed=bool(body.get("stream")),
         wants_reasoning=REASONING in (body.get("include") or ()),
         is_compaction=_kind(body) == _COMPACTION,
+        is_private=body.get("store") is False,
     )
     return encode({**model, "messages": messages, **fields}), asked
 

@@ -10,10 +10,10 @@ from sidecar.dialects.base import Request, Translation
 from sidecar.dialects.chat import PATH as CHAT_PATH
 from sidecar.dialects.chat.dialect import Chat
 from sidecar.dialects.chat.request import MAX_ESCAPES
-from sidecar.dialects.responses import PATH
+from sidecar.dialects.responses import AGENT_HEADERS, PATH
 from sidecar.dialects.responses.request import ResponsesRequest, parse_in_steps_translated
 from sidecar.dialects.responses.tasks import is_task
-from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
+from sidecar.dialects.responses.translation import About, ErrorBody, Events, Whole
 from sidecar.errors import BadRequest
 
 __all__ = ["Responses"]
@@ -33,11 +33,13 @@ class Responses(Chat):
     """
 
     path = PATH
-    agent_headers = ("thread-id", "session-id")
+    agent_headers = AGENT_HEADERS
     is_task = staticmethod(is_task)
 
-    def __init__(self, max_tokens: str = "max_completion_tokens") -> None:
-        self._max_tokens = max_tokens
+    def __init__(self, max_tokens: str, max_reply: int) -> None:
+        """`max_tokens`: the name under which the upstream takes the length of an answer; `max_reply`: so many
+        bytes of one are held."""
+        self._max_tokens, self._max_reply = max_tokens, max_reply
 
     def parse(
         self, body: bytes, chain: Chain, before: Request | None, most: int, escapes: int = MAX_ESCAPES
@@ -63,4 +65,4 @@ class Responses(Chat):
             return ErrorBody(status)
         assert isinstance(request, ResponsesRequest)
         told = Events if request.asked.streamed else Whole
-        return told(request.asked, exchange, created, clock)
+        return told(About(request.asked, exchange, created, clock, self._max_reply))

@@ -166,8 +166,8 @@ class CallDraft(Draft):
         """Has it been announced?"""
         return self.at >= 0
 
-    def take(self, id: Any, name: Any, arguments: Any) -> None:
-        """What a piece says of it; id and name as long as it has not been announced."""
+    def take(self, id: Any, name: Any, arguments: Any) -> int:
+        """What a piece says of it: id and name until it is announced. Gives how much more it holds."""
         if not self.is_open:
             if isinstance(id, str) and id:
                 self.call_id = self.call_id or id
@@ -175,10 +175,12 @@ class CallDraft(Draft):
                 self.name += name
         if isinstance(arguments, dict):
             arguments = encode(arguments).decode()
-        if isinstance(arguments, str) and arguments:
-            if self._is_nothing and arguments not in _NOTHING:
-                self._pieces.clear()
-            self._pieces.append(arguments)
+        if not isinstance(arguments, str) or not arguments:
+            return 0
+        if self._is_nothing and arguments not in _NOTHING:
+            self._pieces.clear()
+        self._pieces.append(arguments)
+        return len(arguments)
 
     @property
     def is_ready(self) -> bool:

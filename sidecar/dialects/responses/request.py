@@ -21,6 +21,11 @@ class ResponsesRequest(ChatRequest, frozen=True, kw_only=True):
 
     asked: Asked
 
+    @property
+    def is_private(self) -> bool:
+        """Does it say `store: false`?"""
+        return self.asked.is_private
+
 
 def parse_in_steps_translated(
     data: bytes, chain: Chain, before: Request | None, most: int, escapes: int, max_tokens: str

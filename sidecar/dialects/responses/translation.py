@@ -7,6 +7,7 @@ Rules:
   back until the reply is stored, as the end of every reply is.
 - An answer that broke off, or never said why it ended, has failed, and is said to have: a client that saw the
   connection cut would ask again.
+- An answer that is too long to be held fails: its end would have to tell all of it again.
 - While the upstream is silent, `response.in_progress` is told anew: for clients that wait for no longer than
   some minutes (Codex: 300 s) a comment is no sign of life.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.dialects import sse
 from sidecar.dialects.chat.joining import encode
@@ -26,7 +27,7 @@ from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.drafts import Ended, Event
 from sidecar.dialects.responses.response import error_of, response_of, usage_of
 
-__all__ = ["PATIENCE", "UNTRANSLATED", "ErrorBody", "Events", "Whole"]
+__all__ = ["PATIENCE", "UNTRANSLATED", "About", "ErrorBody", "Events", "Whole"]
 
 #: Seconds of the upstream's silence after which a client is told that its answer is still being made. Proxies
 #: on the way cut a silent connection after 60 s (nginx's `proxy_read_timeout`) or more.
@@ -44,16 +45,28 @@ _MAX_WORDS = 2_000  # characters of one that is no JSON
 _LAST = b"data: [DONE]\n\n"
 
 
+class About(NamedTuple):
+    """What an answer is told with: Unix seconds, and how many bytes of one are held at most."""
+
+    asked: Asked
+    exchange: bytes
+    created: int
+    clock: Callable[[], float]
+    most: int
+
+
 class _Reply:
     """What the payloads of one chat completion say, as events."""
 
-    def __init__(self, asked: Asked, exchange: bytes, created: int, clock: Callable[[], float]) -> None:
-        self._about = asked, exchange, created
-        self._clock = clock
-        self._answer = Answer(asked, exchange)
+    def __init__(self, about: About) -> None:
+        self._about = about.asked, about.exchange, about.created
+        self._clock, self._most = about.clock, about.most
+        self._answer = Answer(about.asked, about.exchange)
         self._usage: Any = None
         self._finish: str | None = None
         self._error: dict[str, Any] | None = None
+        #: More than is held of one has come.
+        self.is_full = False
 
     def begun(self, status: str = "in_progress") -> dict[str, Any]:
         """The response, as long as nothing has come."""
@@ -91,6 +104,13 @@ class _Reply:
                 self._finish = reason
         return events
 
+    def look(self, waiting: int) -> None:
+        """Has too much come, with so many bytes that are not read yet? All is told once more at the end."""
+        if self._answer.size + waiting > self._most and not self.is_full:
+            self.is_full = True
+            message = f"the answer is longer than `limits.max_reply` = {self._most}"
+            self._error = self._error or {"code": "server_error", "message": message}
+
     def ended(self) -> tuple[list[Event], dict[str, Any]]:
         """The events of the end, but for the last, and the response."""
         if self._error is None and (self._finish is None or self._finish in FAILURES):
@@ -117,16 +137,22 @@ class _Payloads:
     def __init__(self) -> None:
         self._decoder: sse.Decoder | None = None
         self._body = bytearray()
+        #: So many bytes have come since the last payload was whole.
+        self.waiting = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Those that are whole."""
+        self.waiting += len(data)
         if self._decoder is None:
             is_known = len(self._body) > _MAX_HEAD
             self._body += data
             if is_known or not sse.is_stream(bytes(self._body)):
                 return []
             self._decoder, data = sse.Decoder(), bytes(self._body)
-        return self._decoder.feed(data)
+        payloads = self._decoder.feed(data)
+        if payloads:
+            self.waiting = 0
+        return payloads
 
     def close(self) -> list[bytes]:
         """The rest."""
@@ -138,22 +164,28 @@ class Events:
 
     patience: float | None = PATIENCE
 
-    def __init__(self, asked: Asked, exchange: bytes, created: int, clock: Callable[[], float]) -> None:
-        self.headers = headers_of(asked, "text/event-stream")
+    def __init__(self, about: About) -> None:
+        self.headers = headers_of(about.asked, "text/event-stream")
         self.held = b""
         self.done = False
-        self._reply = _Reply(asked, exchange, created, clock)
+        self._reply = _Reply(about)
         self._payloads = _Payloads()
         self._number = 0
 
     def feed(self, chunk: bytes) -> bytes:
-        return self._told(self._payloads.feed(chunk))
+        if self.done:
+            return b""
+        ready = self._told(self._payloads.feed(chunk))
+        self._reply.look(self._payloads.waiting)
+        return ready + self._end() if self._reply.is_full and not self.done else ready
 
     def close(self) -> bytes:
-        ready = self._told(self._payloads.close())
+        ready = b"" if self.done else self._told(self._payloads.close())
         return ready if self.done else ready + self._end()
 
     def alive(self) -> bytes:
+        if self.done:
+            return b""
         return self._begin() or self._written(self._progress())
 
     def _told(self, payloads: list[bytes]) -> bytes:
@@ -200,19 +232,22 @@ class Whole:
 
     patience: float | None = None
 
-    def __init__(self, asked: Asked, exchange: bytes, created: int, clock: Callable[[], float]) -> None:
-        self.headers = headers_of(asked, "application/json")
+    def __init__(self, about: About) -> None:
+        self.headers = headers_of(about.asked, "application/json")
         self.held = b""
         self.done = False
-        self._reply = _Reply(asked, exchange, created, clock)
+        self._reply = _Reply(about)
         self._payloads = _Payloads()
 
     def feed(self, chunk: bytes) -> bytes:
-        self._take(self._payloads.feed(chunk))
+        if not self._reply.is_full:
+            self._take(self._payloads.feed(chunk))
+            self._reply.look(self._payloads.waiting)
         return b""
 
     def close(self) -> bytes:
-        self._take(self._payloads.close())
+        if not self._reply.is_full:
+            self._take(self._payloads.close())
         _, response = self._reply.ended()
         self.held, self.done = encode(response), True
         return b""

@@ -112,13 +112,13 @@ class TestAChat:
     async def test_a_client_that_sends_everything_goes_on_in_its_chat(
         self, sidecar: Sidecar, upstream: Upstream
     ):
-        """LangChain, the AI SDK without `store`: no header, all items with the ids that they came with."""
+        """LangChain, openai-agents: no header, all items with the ids that they came with."""
         asks = [said("user", "Look.")]
         upstream.will(streams(*parts({"reasoning_content": "Hm."}, piece(0, "c1", "shell", '{"a":1}'))))
-        first = last(await ask(sidecar, asks, tools=[SHELL], stream=True, store=False))
+        first = last(await ask(sidecar, asks, tools=[SHELL], stream=True))
         items = [*asks, *first["output"], output("c1", "a.txt")]
         upstream.will(says("One file."))
-        reply = await ask(sidecar, items, tools=[SHELL], stream=True, store=False)
+        reply = await ask(sidecar, items, tools=[SHELL], stream=True)
         assert reply.outcome == "continue"
         assert [each["role"] for each in upstream.last.json["messages"]] == ["user", "assistant", "tool"]
         assert upstream.last.json["messages"][1]["reasoning_content"] == "Hm."
@@ -213,6 +213,16 @@ class TestAChat:
         assert (reply.outcome, upstream.last.target) == (outcome, "/v1/chat/completions")
         assert texts(last(reply) if stream else reply.json) == ["Hello."]
         assert await sidecar.stored() == []
+
+    async def test_nothing_is_kept_of_what_is_not_to_be_stored_and_has_no_name(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says("Hello."))
+        reply = await ask(sidecar, "hi", store=False)
+        assert (reply.outcome, texts(reply.json)) == ("bypass", ["Hello."])
+        assert await sidecar.stored() == []
+        await ask(sidecar, "hi", {"X-Conversation-ID": "a"}, store=False)
+        assert (await sidecar.only()).key == "a"
 
     async def test_another_key_finds_nothing_of_it(self, sidecar: Sidecar, upstream: Upstream):
         """litellm #15757"""
