@@ -25,6 +25,7 @@ __all__ = [
     "Difference",
     "Exchange",
     "Found",
+    "Reference",
     "Refusal",
     "Sent",
     "Snapshot",
@@ -210,6 +211,13 @@ class Exchange(msgspec.Struct, frozen=True):
         if sent is not None:
             named += [sent.first, *(node for node, _form in sent.exceptions)]
         return [node for node in named if node is not None]
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """An exchange by which a client goes on: the ids of its conversation, and of itself."""
+
+    conversation: str
+    exchange: bytes
 
 
 def exchange_id(when: int, random: bytes) -> bytes:

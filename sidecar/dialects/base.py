@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from sidecar.conversation.measure import Measure
+from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain, Message, Path
 
 __all__ = [
@@ -99,6 +100,11 @@ class Request(Protocol):
     @property
     def is_private(self) -> bool:
         """Does it ask that nothing of it be kept, unless its chat has a name?"""
+        ...
+
+    @property
+    def behind(self) -> Reference | None:
+        """The exchange that it says it goes on from, be it the last one of its chat or not."""
         ...
 
     @property
@@ -242,6 +248,11 @@ class Dialect(Protocol):
         ...
 
     @property
+    def name(self) -> str:
+        """What it is called in what is kept and told of an exchange."""
+        ...
+
+    @property
     def agent_headers(self) -> tuple[str, ...]:
         """By which headers its clients name their chats without being told to."""
         ...
@@ -255,11 +266,12 @@ class Dialect(Protocol):
         ...
 
     def translation(
-        self, request: Request, status: int, exchange: bytes, created: int, clock: Callable[[], float]
+        self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]
     ) -> Translation | None:
         """For a response with this status; None where it goes to the client as it comes.
 
-        `exchange` is the id of the exchange; `created` and what `clock` tells are Unix seconds.
+        `exchange`: where it is kept, in a conversation without an id if nowhere. `created` and what `clock`
+        tells are Unix seconds.
         """
         ...
 

@@ -159,6 +159,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             replies=tuple(answered.replies),
             answered_by=name_of(answered.model),
             target=progress.target,
+            api=call.dialect.name if call is not None else "chat",
             finish=code_of(answered.finish),
             head_ms=int((progress.head - began) * 1000) if progress.head else None,
             first_token_ms=int((progress.first - began) * 1000)

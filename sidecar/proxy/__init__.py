@@ -18,6 +18,7 @@ receive        the request: who asks, about what
 find_by_history the look-ups for a request that names no conversation
 named_later    a chat that its client named only after it had begun
 dropped_calls  calls that a client dropped on purpose
+go_on          a request that goes on from a response by its id
 load           what the store knows about it, and where it continues
 session        under which name the upstream knows the conversation
 budget         how much of the history it may take along

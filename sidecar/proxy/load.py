@@ -28,6 +28,7 @@ from sidecar.exchange.open_calls import is_answer
 from sidecar.exchange.plan import Plan, Unrecorded, Whole
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
+from sidecar.proxy.go_on import behind
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
@@ -45,11 +46,12 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
 
     `is_unseen`: its client has sent the very same before, and has not seen the end of an answer.
     """
-    if call.is_temporary or not (call.chat.path.messages or call.chat.prefill):
+    goes_on = call.chat.behind is not None
+    if not goes_on and (call.is_temporary or not (call.chat.path.messages or call.chat.prefill)):
         return Unrecorded(Outcome.BYPASS)
-    if (plan := _at_hand(services, call)) is not None:
+    if not goes_on and (plan := _at_hand(services, call)) is not None:
         return plan
-    must_keep = call.brings_no_history or services.settings.history.if_store_fails == "refuse"
+    must_keep = goes_on or call.brings_no_history or services.settings.history.if_store_fails == "refuse"
     try:
         degraded = services.background.store_health.is_failing and not await _writable_again(
             services, must_keep
@@ -99,6 +101,8 @@ async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen
 
 
 async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
+    if call.chat.behind is not None:
+        return await behind(services.store, call, call.chat.behind)
     ids = await _ids(services, call)
     if ids is None:
         return Unrecorded(Outcome.BYPASS)

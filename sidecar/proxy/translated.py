@@ -6,7 +6,7 @@ import time
 
 from aiohttp import web
 
-from sidecar.conversation.records import exchange_id
+from sidecar.conversation.records import Reference, exchange_id
 from sidecar.dialects.base import Translation
 from sidecar.exchange.call import Call
 from sidecar.exchange.outcome import Progress
@@ -27,7 +27,8 @@ def path_of(call: Call, composed: UpstreamRequest, request: web.BaseRequest, tar
 
 def translation_of(progress: Progress, upstream: UpstreamResponse) -> Translation | None:
     """What makes of the answer what its client understands; None where that is the answer as it comes."""
-    call = progress.call
+    call, plan = progress.call, progress.plan
     assert call is not None
-    id, created = exchange_id(progress.when, progress.random), progress.when // 1000
-    return call.dialect.translation(call.chat, upstream.status, id, created, time.time)
+    kept = plan.conversation if plan is not None else None
+    exchange = Reference(kept.id if kept is not None else "", exchange_id(progress.when, progress.random))
+    return call.dialect.translation(call.chat, upstream.status, exchange, progress.when // 1000, time.time)

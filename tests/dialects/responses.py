@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from sidecar.conversation.records import Reference
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.translation import About, Events, Whole
 
@@ -28,7 +29,7 @@ def asked(**body):
 
 def about(most=1 << 20, **body):
     """What the answer to a request is told with."""
-    return About(asked(**body), EXCHANGE, 100, lambda: 105.9, most)
+    return About(asked(**body), Reference("", EXCHANGE), 100, lambda: 105.9, most)
 
 
 def said(role, *texts):

@@ -434,7 +434,7 @@ class TestTheObject:
         never_null = ("top_p", "temperature", "presence_penalty", "frequency_penalty", "top_logprobs")
         assert [response[name] for name in never_null] == [1, 1, 0, 0, 0]
         assert (response["id"], response["created_at"]) == ("resp_00010203040506070809", 100)
-        assert (response["text"], response["store"]) == ({"format": {"type": "text"}}, False)
+        assert (response["text"], response["store"]) == ({"format": {"type": "text"}}, True)
 
     def test_it_repeats_what_was_asked(self):
         """litellm #28899"""
@@ -445,6 +445,7 @@ class TestTheObject:
             "instructions": "Be brief.",
             "tool_choice": "none",
         }
+        body["store"] = False
         told = answered(completion({"content": "a"}), text={"format": form}, tools=[LOOK, PATCH], **body)
         assert told.items() >= body.items()
         assert told["text"] == {"format": form}

@@ -6,8 +6,10 @@ import json
 
 import pytest
 
+from sidecar.conversation.records import Reference
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.dialects.responses.dialect import Responses
+from sidecar.dialects.responses.ids import reference_of, response_id
 from sidecar.dialects.responses.request import ResponsesRequest
 from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
 from sidecar.dialects.served import DIALECTS, dialect_of
@@ -16,6 +18,7 @@ from tests.conversation.build import CHAIN, request, says, user
 from tests.dialects.responses import EXCHANGE, said
 from tests.dialects.test_dialect import whole
 
+HERE = Reference("conv_" + "5" * 32, EXCHANGE)
 RESPONSES = Responses("max_completion_tokens", 1 << 20)
 
 
@@ -69,6 +72,21 @@ def test_what_the_request_before_had_is_not_read_again():
     assert later.sent[0] is before.sent[0]
 
 
+@pytest.mark.parametrize("beginning", ["conv_", "api-"])
+def test_the_id_of_a_response_leads_to_where_it_is_kept(beginning):
+    conversation = beginning + "5" * 32
+    id = response_id(EXCHANGE, conversation)
+    assert id.startswith(f"resp_{EXCHANGE.hex()}")
+    assert reference_of(id) == Reference(conversation, EXCHANGE)
+    assert read(input="hi", previous_response_id=id).behind == Reference(conversation, EXCHANGE)
+    assert request(user("hi"), previous_response_id=id).behind is None
+
+
+@pytest.mark.parametrize("conversation", [None, "", "elsewhere"])
+def test_that_of_one_that_is_kept_nowhere_leads_nowhere(conversation):
+    assert reference_of(response_id(EXCHANGE, conversation)) is None
+
+
 def test_one_that_is_not_to_be_stored_is_private():
     assert read(input="hi", store=False).is_private
     assert not read(input="hi").is_private
@@ -107,9 +125,9 @@ def test_codex_compaction_is_a_task_unless_a_mark_says_otherwise():
 
 def test_an_answer_is_told_as_it_was_asked_for():
     def translation(status=200, **body):
-        return RESPONSES.translation(read(input="hi", **body), status, EXCHANGE, 100, lambda: 105)
+        return RESPONSES.translation(read(input="hi", **body), status, HERE, 100, lambda: 105)
 
     assert isinstance(translation(stream=True), Events)
     assert isinstance(translation(), Whole)
     assert isinstance(translation(400, stream=True), ErrorBody)
-    assert CHAT.translation(request(user("hi")), 200, EXCHANGE, 100, lambda: 105) is None
+    assert CHAT.translation(request(user("hi")), 200, HERE, 100, lambda: 105) is None

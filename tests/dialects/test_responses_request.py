@@ -188,6 +188,32 @@ class TestTurnsOfTheAssistant:
         assert messages({"role": "assistant", "content": content}) == [says("No.")]
 
 
+class TestGoingOn:
+    ID = "resp_" + "0" * 20 + "c" + "5" * 32
+
+    def sent(self, *items, **body):
+        return messages(*items, previous_response_id=self.ID, **body)
+
+    def test_results_may_be_those_of_calls_that_stand_before(self):
+        """vllm #43244"""
+        assert self.sent(output("1"), output("2", "b")) == [result("1"), result("2", "b")]
+        assert self.sent(output("1"), said("user", "a")) == [result("1"), user("a")]
+        assert self.sent(output("1"), said("assistant", "b")) == [result("1"), says("b")]
+        picture = [{"type": "input_image", "image_url": PIXEL}]
+        assert [each["role"] for each in self.sent(output("1", picture))] == ["tool", "user"]
+
+    def test_but_none_that_comes_later(self):
+        with pytest.raises(BadRequest):
+            self.sent(said("user", "a"), said("assistant", "b"), said("user", "c"), output("1"))
+
+    @pytest.mark.parametrize("id", ["resp_1", "", 5, "resp_" + "0" * 20])
+    def test_an_id_that_leads_nowhere_is_not_found(self, id):
+        refused(previous_response_id=id, code="previous_response_not_found", param="previous_response_id")
+
+    def test_what_goes_on_is_kept_as_that_is(self):
+        refused(previous_response_id=self.ID, store=False, param="store")
+
+
 class TestTools:
     def test_functions_are_nested(self):
         tools = [{**LOOK, "description": "Looks.", "strict": True}, {"type": "function", "name": "now"}]
@@ -355,10 +381,8 @@ class TestTheRest:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("previous_response_id", "resp_1"),
             ("conversation", {"id": "conv_1"}),
             ("background", True),
-            ("store", True),
             ("prompt", {"id": "pmpt_1"}),
             ("context_management", [{"type": "compaction"}]),
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
+from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import End, Request, Translation
 from sidecar.dialects.chat import PATH
@@ -24,6 +25,7 @@ __all__ = ["CHAT", "Chat"]
 class Chat:
     """See `base.Dialect`."""
 
+    name = "chat"
     path = PATH
     agent_headers: tuple[str, ...] = ()
     is_task = staticmethod(is_task)
@@ -49,7 +51,7 @@ class Chat:
         pass
 
     def translation(
-        self, request: Request, status: int, exchange: bytes, created: int, clock: Callable[[], float]
+        self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]
     ) -> Translation | None:
         return None
 

@@ -20,6 +20,7 @@ from msgspec.structs import force_setattr, replace
 from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.message import SYSTEM_ROLES
 from sidecar.conversation.pieces import LARGE, MANY, begins_alike, has_more_pieces, most_pieces
+from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain, Message, Path
 from sidecar.dialects.chat.body import (
     MAX_VALUES_PER_MESSAGE,
@@ -98,6 +99,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def is_private(self) -> bool:
         """No: what OpenAI keeps of a completion is nothing that a client goes on from."""
         return False
+
+    @property
+    def behind(self) -> Reference | None:
+        """None: it brings its history, or names its chat."""
+        return None
 
     @property
     def measure(self) -> Measure:

@@ -4,11 +4,11 @@
     tools        tools of all kinds <-> functions, and the choice among them
     parts        the parts of a content
     items        items -> messages
+    ids          the ids of a response and its items; where a response is kept
     asked        what a request says beside its messages, and what of it an answer repeats
     body         the body of a request -> one of Chat Completions
     request      a request that was read so
     tasks        is this a background task of the client?
-    ids          the ids of a response and its items
     drafts       one item of an answer, while it is being told
     answer       deltas of a message -> the items of an answer and the events that tell them
     response     the response as an object

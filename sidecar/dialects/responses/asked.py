@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.conversation.records import Reference
 from sidecar.dialects.responses.refusal import object_in, refused
 from sidecar.dialects.responses.tools import Tools
 
@@ -16,10 +17,8 @@ REASONING = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # What needs what is not there: responses that are kept, a queue, prompts at the provider.
 _UNSERVED = {
-    "previous_response_id": "responses are not kept: send the whole history",
     "conversation": "conversations are not kept: send the whole history, and the chat's id in a header",
     "background": "responses cannot be made in the background",
-    "store": "responses are not kept: send `store: false`, or nothing",
     "prompt": "there are no stored prompts",
     "context_management": "nothing is compacted on request",
 }
@@ -27,7 +26,7 @@ _UNSERVED = {
 _STAYING = {
     *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "include"),
     *("store", "metadata", "truncation", "client_metadata", "max_tool_calls", "stream_options", "stream"),
-    *("top_logprobs", "parallel_tool_calls", "model", *_UNSERVED),
+    *("top_logprobs", "parallel_tool_calls", "model", "previous_response_id", *_UNSERVED),
 }
 # What an answer says of a request that says nothing of it.
 _DEFAULTS: dict[str, Any] = {
@@ -57,7 +56,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What is left to know of a request once it is one of Chat Completions.
 
     `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
-    `is_private`: nothing is to be kept.
+    `is_private`: nothing is to be kept. `behind`: it goes on from a response.
     """
 
     echo: dict[str, Any]
@@ -66,6 +65,7 @@ class Asked(msgspec.Struct, frozen=True):
     wants_reasoning: bool = False
     is_compaction: bool = False
     is_private: bool = False
+    behind: Reference | None = None
 
 
 def refuse_unserved(body: dict[str, Any]) -> None:
@@ -80,7 +80,11 @@ def echo_of(body: dict[str, Any]) -> dict[str, Any]:
     said = {name: default if body.get(name) is None else body[name] for name, default in _DEFAULTS.items()}
     said["tools"] = [_shown(each) for each in said["tools"]]
     said["text"] = {**_DEFAULTS["text"], **said["text"]}
-    return {**said, "previous_response_id": None, "store": False, "background": False}
+    about = {
+        "previous_response_id": body.get("previous_response_id"),
+        "store": body.get("store") is not False,
+    }
+    return {**said, **about, "background": False}
 
 
 def _shown(tool: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.conversation.records import Reference
 from sidecar.dialects.chat.body import object_of
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
@@ -18,6 +19,7 @@ from sidecar.dialects.responses.asked import (
     fields_for_upstream,
     refuse_unserved,
 )
+from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.items import messages_of
 from sidecar.dialects.responses.refusal import list_of_objects, object_in, refused
 from sidecar.dialects.responses.tools import Tools
@@ -40,7 +42,8 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
     instructions = body.get("instructions") or ""
     if not isinstance(instructions, str):
         raise refused("`instructions` has to be a string", "instructions", "invalid_type")
-    messages = messages_of(instructions, _items(body), tools, "input")
+    behind = _behind(body)
+    messages = messages_of(instructions, _items(body), tools, "input", goes_on=behind is not None)
     fields = fields_for_upstream(body, tools, max_tokens)
     for name in ("metadata", "reasoning"):
         object_in(body, name)
@@ -52,8 +55,23 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
         wants_reasoning=REASONING in (body.get("include") or ()),
         is_compaction=_kind(body) == _COMPACTION,
         is_private=body.get("store") is False,
+        behind=behind,
     )
     return encode({**model, "messages": messages, **fields}), asked
+
+
+def _behind(body: dict[str, Any]) -> Reference | None:
+    """The response that it goes on from. Raises `BadRequest`."""
+    id = body.get("previous_response_id")
+    if id is None:
+        return None
+    if body.get("store") is False:
+        raise refused("`previous_response_id`: what goes on from a response is kept, as that is", "store")
+    found = reference_of(id) if isinstance(id, str) else None
+    if found is None:
+        message = f"Previous response with id {id!r} not found."
+        raise refused(message, "previous_response_id", "previous_response_not_found")
+    return found
 
 
 def _items(body: dict[str, Any]) -> list[dict[str, Any]]:

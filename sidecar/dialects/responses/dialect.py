@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator
 
+from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Request, Translation
 from sidecar.dialects.chat import PATH as CHAT_PATH
@@ -32,6 +33,7 @@ class Responses(Chat):
     Codex says the same value in its headers.
     """
 
+    name = "responses"
     path = PATH
     agent_headers = AGENT_HEADERS
     is_task = staticmethod(is_task)
@@ -53,13 +55,12 @@ class Responses(Chat):
     def refuse(self, path: str) -> None:
         if _NOT_SERVED.search(path):
             raise BadRequest(
-                f"{path}: of Responses only POST {PATH} is served here, as JSON and as events; nothing is"
-                " kept by the id of a response or a conversation",
+                f"{path}: of Responses only POST {PATH} is served here, as JSON and as events",
                 code="unsupported_endpoint",
             )
 
     def translation(
-        self, request: Request, status: int, exchange: bytes, created: int, clock: Callable[[], float]
+        self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]
     ) -> Translation | None:
         if status >= _FIRST_ERROR:
             return ErrorBody(status)

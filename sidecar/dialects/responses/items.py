@@ -14,6 +14,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sidecar.dialects.chat.joining import encode
@@ -36,9 +37,14 @@ _RECEIPTS = {
 Message = dict[str, Any]
 
 
-def messages_of(instructions: str, items: list[dict[str, Any]], tools: Tools, where: str) -> list[Message]:
-    """The messages that these items are. The tools that they bring are added. Raises `BadRequest`."""
-    reader = _Reader(instructions, tools)
+def messages_of(
+    instructions: str, items: list[dict[str, Any]], tools: Tools, where: str, *, goes_on: bool = False
+) -> list[Message]:
+    """The messages that these items are. The tools that they bring are added. Raises `BadRequest`.
+
+    `goes_on`: something is said before them, where a call may be whose result they bring.
+    """
+    reader = _Reader(instructions, tools, goes_on)
     for at, item in enumerate(items):
         reader.take(item, f"{where}[{at}]")
     return reader.messages()
@@ -53,12 +59,13 @@ class _Turn:
         self.results: dict[str, str] = {}
         self.images: list[Part] = []
         self.reasoning: list[str] = []
+        self.before: list[str] = []  # calls of those that are said before, whose results come here
         self.is_beside = False  # was the item before this one a text as well?
 
     @property
     def is_over(self) -> bool:
         """Are all of its calls answered? What comes next is a further step."""
-        return bool(self.calls) and self.results.keys() >= self.calls.keys()
+        return bool(self.calls or self.before) and self.results.keys() >= self.calls.keys()
 
     def say(self, text: str) -> None:
         if self.is_beside and self.texts:
@@ -73,6 +80,8 @@ class _Turn:
 
     def messages(self) -> list[Message]:
         """The message of the assistant, the results, the images in them; nothing for mere reasoning."""
+        if self.before:
+            return self._told_results(self.before)
         if not self.calls and not "".join(self.texts):
             return []
         text = "".join(self.texts)
@@ -82,8 +91,11 @@ class _Turn:
         if not self.calls:
             return [said]
         said["tool_calls"] = list(self.calls.values())
-        messages = [said]
-        for id in self.calls:
+        return [said, *self._told_results(self.calls)]
+
+    def _told_results(self, calls: Iterable[str]) -> list[Message]:
+        messages: list[Message] = []
+        for id in calls:
             result = self.results.get(id, ABORTED)
             messages.append({"role": "tool", "tool_call_id": id, "content": result})
         if self.images:
@@ -92,7 +104,8 @@ class _Turn:
 
 
 class _Reader:
-    def __init__(self, instructions: str, tools: Tools) -> None:
+    def __init__(self, instructions: str, tools: Tools, goes_on: bool) -> None:
+        self._goes_on = goes_on
         self._system = [instructions] if instructions else []
         self._messages: list[Message] = []
         self._turn = _Turn()
@@ -169,7 +182,9 @@ class _Reader:
 
     def _take_output(self, kind: str, item: dict[str, Any], where: str) -> None:
         id = text_in(item, "call_id", where)
-        if id not in self._turn.calls or id in self._turn.results:
+        if self._goes_on and id not in self._turn.calls and not self._messages:
+            self._turn.before.append(id)
+        elif id not in self._turn.calls or id in self._turn.results:
             raise refused(
                 f"No tool call found for function call output with call_id {id}.", "input", "invalid_request"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from sidecar.conversation.pieces import LARGE, most_pieces
+from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Request
 from sidecar.dialects.chat.body import refuse_excess
@@ -25,6 +26,11 @@ class ResponsesRequest(ChatRequest, frozen=True, kw_only=True):
     def is_private(self) -> bool:
         """Does it say `store: false`?"""
         return self.asked.is_private
+
+    @property
+    def behind(self) -> Reference | None:
+        """What its `previous_response_id` leads to."""
+        return self.asked.behind
 
 
 def parse_in_steps_translated(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.conversation.records import Reference
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.responses.asked import Asked
@@ -17,7 +18,7 @@ _FAILED = "server_error"
 
 def response_of(
     asked: Asked,
-    exchange: bytes,
+    exchange: Reference,
     created: int,
     status: str,
     output: list[dict[str, Any]],
@@ -29,7 +30,7 @@ def response_of(
 ) -> dict[str, Any]:
     """`created`, `completed`: Unix seconds; `reason`: why it is incomplete."""
     return {
-        "id": response_id(exchange),
+        "id": response_id(exchange.exchange, exchange.conversation),
         "object": "response",
         "created_at": created,
         "completed_at": completed,

@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from sidecar.conversation.records import Reference
 from sidecar.dialects import sse
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.overflow import recognised
@@ -49,7 +50,7 @@ class About(NamedTuple):
     """What an answer is told with: Unix seconds, and how many bytes of one are held at most."""
 
     asked: Asked
-    exchange: bytes
+    exchange: Reference
     created: int
     clock: Callable[[], float]
     most: int
@@ -61,7 +62,7 @@ class _Reply:
     def __init__(self, about: About) -> None:
         self._about = about.asked, about.exchange, about.created
         self._clock, self._most = about.clock, about.most
-        self._answer = Answer(about.asked, about.exchange)
+        self._answer = Answer(about.asked, about.exchange.exchange)
         self._usage: Any = None
         self._finish: str | None = None
         self._error: dict[str, Any] | None = None

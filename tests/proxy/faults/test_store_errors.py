@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,20 @@ def broken(sidecar: Sidecar, *, reading: bool) -> Iterator[None]:
                 for change in ("INSERT", "UPDATE"):
                     other.execute(f"DROP TRIGGER no_{change}_{table}")
         other.close()
+
+
+async def test_what_goes_on_from_a_response_is_refused_when_the_store_cannot_be_read(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start(responses={"upstream": "translate"})
+    first = await sidecar.send("POST", "/v1/responses", data=b'{"input": "hi"}')
+    data = json.dumps({"input": "and?", "previous_response_id": first.json["id"]}).encode()
+    with broken(sidecar, reading=True):
+        reply = await sidecar.send("POST", "/v1/responses", data=data)
+        assert_error(reply, 503, "store_unavailable", type="store_error")
+    assert len(upstream.requests) == 1
+    await sidecar.send("POST", "/v1/responses", data=data)
+    assert upstream.last.said == ["hi", "ok", "and?"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -91,7 +91,8 @@ class TestOneRequest:
             (exchange,) = await store.exchanges(conversation.tenant, conversation.id)
         finally:
             await store.close()
-        assert reply.json["id"] == f"resp_{exchange.id.hex()}"
+        assert reply.json["id"].startswith(f"resp_{exchange.id.hex()}")
+        assert exchange.detail.api == "responses"
 
     async def test_who_sees_the_end_finds_it_stored(self, sidecar: Sidecar, upstream: Upstream):
         upstream.will(streams(*parts({"content": "Hello."}), 5.0))
@@ -245,6 +246,106 @@ class TestAChat:
         assert last(reply)["status"] == "completed"
 
 
+class TestGoingOnFromAResponse:
+    async def test_what_was_said_stands_before_what_is_new(self, sidecar: Sidecar, upstream: Upstream):
+        """LM Studio #1188, litellm #28587, #37956: also after a stream, and at once"""
+        upstream.will(says("one"), says("two"), says("three"))
+        first = last(await ask(sidecar, "1", stream=True))
+        second = (await ask(sidecar, "2", previous_response_id=first["id"], store=True)).json
+        reply = await ask(sidecar, "3", previous_response_id=second["id"], instructions="Be brief.")
+        assert upstream.last.said == ["Be brief.", "1", "one", "2", "two", "3"]
+        assert (reply.outcome, reply.headers["X-Sidecar-Restored"]) == ("append", "4")
+        assert (reply.json["previous_response_id"], reply.json["store"]) == (second["id"], True)
+        assert (await sidecar.only()).branches == [["1", "one", "2", "two", "3", "three"]]
+
+    async def test_instructions_are_not_carried(self, sidecar: Sidecar, upstream: Upstream):
+        """vllm #37727"""
+        first = (await ask(sidecar, "1", instructions="Old.")).json
+        await ask(sidecar, "2", previous_response_id=first["id"])
+        assert upstream.last.said == ["1", "ok", "2"]
+
+    async def test_any_response_may_be_gone_on_from_and_more_than_once(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says("one"), says("two"), says("three"))
+        first = (await ask(sidecar, "1")).json
+        await ask(sidecar, "2", previous_response_id=first["id"])
+        await ask(sidecar, "3", previous_response_id=first["id"])
+        assert upstream.last.said == ["1", "one", "3"]
+        assert (await sidecar.only()).branches == [["1", "one", "2", "two"], ["1", "one", "3", "three"]]
+
+    @pytest.mark.parametrize("repeated", [False, True])
+    async def test_results_find_their_calls(self, sidecar: Sidecar, upstream: Upstream, repeated: bool):
+        """vllm #43244; open-webui #27096, #29630: the call may be told once more"""
+        upstream.will(streams(*parts(piece(0, "c1", "shell", '{"a": 1}'))), says("Done."), says("ok"))
+        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True))
+        told = [call("c1", "shell", '{"a": 1}')] if repeated else []
+        items = [*told, output("c1", "a.txt")]
+        second = await ask(sidecar, items, tools=[SHELL], previous_response_id=first["id"])
+        roles = [each["role"] for each in upstream.last.json["messages"]]
+        assert (roles, texts(second.json)) == (["user", "assistant", "tool"], ["Done."])
+        await ask(sidecar, "Go on.", tools=[SHELL], previous_response_id=second.json["id"])
+        roles = [each["role"] for each in upstream.last.json["messages"]]
+        assert roles == ["user", "assistant", "tool", "assistant", "user"]
+        (branch,) = (await sidecar.only()).branches
+        assert len(branch) == 6
+
+    async def test_a_result_of_a_call_that_nobody_made_is_refused(self, sidecar: Sidecar):
+        first = (await ask(sidecar, "1")).json
+        reply = await ask(sidecar, [output("c9")], previous_response_id=first["id"])
+        error = assert_error(reply, 400, "invalid_request")
+        assert error["message"] == "No tool call found for function call output with call_id c9."
+
+    async def test_that_of_another_tenant_is_as_unknown_as_any(self, sidecar: Sidecar, upstream: Upstream):
+        """litellm #15757, #39548"""
+        ada, bob = ({"Authorization": f"Bearer {key}"} for key in ("ada", "bob"))
+        first = (await ask(sidecar, "1", ada)).json
+        never = "resp_" + "0" * 20 + first["id"][25:]
+        for headers, id in ((bob, first["id"]), (ada, never), (ada, first["id"][:-1] + "x")):
+            reply = await ask(sidecar, "2", headers, previous_response_id=id)
+            assert assert_error(reply, 400, "previous_response_not_found")["param"] == "previous_response_id"
+        assert len(upstream.requests) == 1
+
+    async def test_it_is_found_by_a_sidecar_that_starts_anew(self, start: Start, upstream: Upstream):
+        first = (await ask(await start(responses=TRANSLATED), "1")).json
+        reply = await ask(await start(responses=TRANSLATED), "2", previous_response_id=first["id"])
+        assert (reply.status, upstream.last.said) == (200, ["1", "ok", "2"])
+
+    async def test_one_in_a_chat_with_a_name_goes_on_in_it(self, sidecar: Sidecar, upstream: Upstream):
+        """hermes-agent #39258"""
+        id = {"X-Conversation-ID": "a"}
+        await sidecar.ask("1", id="a")
+        first = (await ask(sidecar, [said("user", "1"), said("assistant", "ok"), said("user", "2")], id)).json
+        await ask(sidecar, "3", id, previous_response_id=first["id"])
+        assert upstream.last.said == ["1", "ok", "2", "ok", "3"]
+        reply = await sidecar.ask("1", "ok", "2", "ok", "3", "ok", "4", id="a")
+        assert reply.outcome == "continue"
+        assert (await sidecar.only()).branches == [["1", "ok", "2", "ok", "3", "ok", "4", "ok"]]
+
+    async def test_a_temporary_chat_goes_on_from_nothing_that_is_kept(self, sidecar: Sidecar):
+        first = (await ask(sidecar, "1")).json
+        reply = await ask(sidecar, "2", {"X-Conversation-ID": "local:1"}, previous_response_id=first["id"])
+        assert_error(reply, 400, "unsupported_value")
+
+    async def test_it_is_healed_as_any_other(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.otherwise = Engine(1500, groq)
+        response = (await ask(sidecar, "word " * 300, max_output_tokens=50)).json
+        healed = 0
+        for at in range(5):
+            question = f"{at} " + "word " * 200
+            reply = await ask(sidecar, question, previous_response_id=response["id"], max_output_tokens=50)
+            response = reply.json
+            assert reply.status == 200, reply.body
+            healed += any(name in reply.headers for name in ("X-Sidecar-Healed", "X-Sidecar-Trimmed"))
+        assert healed
+
+    async def test_one_that_failed_is_gone_on_from_by_nobody(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(streams(CUT))
+        failed = last(await ask(sidecar, "1", stream=True))
+        reply = await ask(sidecar, "2", previous_response_id=failed["id"])
+        assert_error(reply, 400, "previous_response_not_found")
+
+
 class TestWhatGoesWrong:
     async def test_an_upstream_that_breaks_off_is_a_response_that_failed(
         self, sidecar: Sidecar, upstream: Upstream
@@ -320,7 +421,6 @@ class TestWhatGoesWrong:
             ({"previous_response_id": "resp_1"}, "previous_response_id"),
             ({"conversation": "conv_1"}, "conversation"),
             ({"background": True}, "background"),
-            ({"store": True}, "store"),
             ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ],
     )
