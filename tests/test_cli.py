@@ -24,7 +24,8 @@ def calls(monkeypatch):
     seen = []
     app, export = ModuleType("sidecar.server.serve"), ModuleType("sidecar.export")
 
-    def serve(settings, origins):
+    def serve(settings, origins, folder):
+        assert folder is None  # a single process shares none
         seen.append((settings, origins))
         return 7
 
@@ -41,7 +42,7 @@ def calls(monkeypatch):
 def failing(monkeypatch, error):
     app = ModuleType("sidecar.server.serve")
 
-    def serve(settings, origins):
+    def serve(settings, origins, folder):
         raise error
 
     vars(app)["serve"] = serve
