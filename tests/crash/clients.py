@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from aiohttp import ClientError, ClientSession
 from tests.crash.ledger import Seen
 
 Message = dict[str, Any]
+IMAGE = f"data:image/png;base64,{b64encode(random.Random(1).randbytes(15_000)).decode()}"
 
 
 class Refused(Exception):
@@ -62,7 +64,14 @@ class Client:
         questions = [at for at, message in enumerate(path) if message["role"] == "user"]
         if self._full and questions and self._chance.random() < 0.15:
             path = path[: self._chance.choice(questions)]  # edit a question
-        return path, [{"role": "user", "content": f"question {next(self._numbers)} of {self._key}"}]
+        return path, [{"role": "user", "content": self._asked()}]
+
+    def _asked(self) -> str | list[Message]:
+        """A new question, or one about an image that was sent before, which the store keeps once."""
+        text = f"question {next(self._numbers)} of {self._key}"
+        if self._chance.random() < 0.8:
+            return text
+        return [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": IMAGE}}]
 
     async def _ask(self, http: ClientSession, base: str, messages: list[Message]) -> Message | None:
         """The reply, None if the server went before its end."""

@@ -136,7 +136,7 @@ class _Upstream(Upstream):
     """Where several add at once, results of tools would go behind their calls, beside what came meanwhile."""
 
     def may_call(self, last: dict) -> bool:
-        return super().may_call(last) and "of crowd-" not in last["content"]
+        return super().may_call(last) and "of crowd-" not in json.dumps(last["content"])
 
 
 class Replicas:
