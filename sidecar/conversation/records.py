@@ -240,9 +240,9 @@ def count_of(value: Any) -> int | None:
 
 def code_of(value: Any) -> str | None:
     """The code of an error, from outside; None for a sentence, which might repeat what was said."""
-    if type(value) is int:
-        value = str(value)
-    return value if type(value) is str and _CODE.fullmatch(value) else None
+    if type(value) is str:  # as nearly every one
+        return value if _CODE.fullmatch(value) else None
+    return code_of(str(value)) if type(value) is int else None
 
 
 def tools_of(names: Iterable[Any]) -> tuple[str, ...]:
