@@ -107,6 +107,7 @@ class Metrics:
         self._add_measurements()
         self._add_inferences()
         self._store_room: tuple[Gauge, Gauge] | None = None
+        self._store_bytes: Gauge | None = None
 
     def _add_measurements(self) -> None:
         """Times and tokens; a histogram has as few labels as can be, for each takes a microsecond."""
@@ -195,6 +196,13 @@ class Metrics:
                 *(self._inference_tokens.labels(*labels, each) for each in ("input", "output", "cached")),
             )
         return self._inferences[name]
+
+    def set_store_bytes(self, taken: int | None) -> None:
+        """Bytes that a store which is no file takes; None where that is not known. How much is free where it
+        is, it does not tell."""
+        if self._store_bytes is None:
+            self._store_bytes = self._gauge("store_bytes", "Bytes that the database of the store takes")
+        self._store_bytes.set(_NOT_KNOWN if taken is None else taken)
 
     def set_store_room(self, room: tuple[int, int] | None) -> None:
         """Bytes that the store's file takes and that are free for it; None where that is not known.

@@ -10,6 +10,7 @@ of them is known by then.
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -34,6 +35,12 @@ __all__ = ["Started", "Traces", "traces_of"]
 PARENT, STATE = "traceparent", "tracestate"
 _ROUTE = "/v1/chat/completions"
 _NAME, _ABOUT = f"POST {_ROUTE}", {"http.request.method": "POST", "http.route": _ROUTE}
+_PARENT = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_MEMBERS = 32
+_MEMBER = re.compile(
+    r"([a-z][_0-9a-z\-*/]{0,255}|[a-z0-9][_0-9a-z\-*/]{0,240}@[a-z][_0-9a-z\-*/]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
 _NANO = 1_000_000_000
 
 
@@ -88,6 +95,7 @@ class Traces:
         if not self._is_on:
             return None
         api, ids = self._api, self._ids
+        parent = _sound(parent)
         context = self._propagator.extract(parent) if parent else self._nowhere
         above = api.get_current_span(context).get_span_context()
         root = None if above.is_valid else ids.generate_trace_id()
@@ -201,6 +209,19 @@ def _ids() -> Any:
             return super().generate_span_id() if told is None else told
 
     return Ids()
+
+
+def _sound(parent: Mapping[str, str]) -> Mapping[str, str]:
+    """These headers, as far as they are what W3C's Trace Context says, section 3: OpenTelemetry would write
+    what is not into its log, in the words of whoever sent it."""
+    if _PARENT.fullmatch(parent.get(PARENT, "")) is None:
+        return {}
+    state = parent.get(STATE, "")
+    members = [each.strip(" \t") for each in state.split(",") if each.strip(" \t")]
+    names = {each.partition("=")[0] for each in members}
+    if len(names) < len(members) or len(members) > _MEMBERS or not all(map(_MEMBER.fullmatch, members)):
+        return {PARENT: parent[PARENT]}
+    return parent
 
 
 def _place(base: URL) -> dict[str, Any]:

@@ -11,8 +11,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
+from sidecar.store import Store
 
 __all__ = ["StoreRoom"]
 
@@ -20,11 +22,12 @@ _BESIDE = ("", "-wal", "-shm")  # the file, and what SQLite writes beside it
 
 
 class StoreRoom:
-    """Looks when it is told to, if the store is a file."""
+    """Looks when it is told to, if the store is a file or tells it."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics) -> None:
         path = settings.store_path if settings.store.startswith("sqlite:") else None
         self._path = os.path.abspath(path) if path is not None else None
+        self._store = store
         self._metrics = metrics
         self._looking: asyncio.Task[tuple[int, int]] | None = None
 
@@ -32,7 +35,7 @@ class StoreRoom:
         """Put both numbers into the metrics. Gives the reason where that was not possible within `patience`
         (seconds): neither is told then."""
         if self._path is None:
-            return ""
+            return await self._look_inside(patience)
         if self._looking is None:
             self._looking = asyncio.ensure_future(asyncio.to_thread(_room, self._path))
         done, _ = await asyncio.wait((self._looking,), timeout=patience)
@@ -45,6 +48,20 @@ class StoreRoom:
             return error.strerror or str(error)
         self._metrics.set_store_room(looking.result())
         return ""
+
+    async def _look_inside(self, patience: float) -> str:
+        """A store that is no file is asked itself."""
+        taken, reason = None, ""
+        try:
+            async with asyncio.timeout(patience):
+                taken = await self._store.taken()
+        except TimeoutError:
+            reason = f"the database did not answer within {patience:g} s"
+        except StoreUnavailable as error:
+            reason = error.message
+        if taken is not None or reason:
+            self._metrics.set_store_bytes(taken)
+        return reason
 
 
 def _room(path: str) -> tuple[int, int]:

@@ -37,9 +37,9 @@ class Door:
 
     def address(self, settings: Settings) -> str | None:
         """Where a browser finds it; None where it is not served."""
-        if not is_served(settings):
+        if not is_served(settings) or not self.port:
             return None
-        host, _ = listen_address(settings.admin.listen)
+        host, _ = listen_address(settings.admin_listen)
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}[host] if host in EVERY_INTERFACE else host  # noqa: S104 - looked for
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{PLACE}/{self.token}/"
 
@@ -52,11 +52,11 @@ class Door:
 
 
 def is_served(settings: Settings) -> bool:
-    """Is there an inspector at the address of `admin.listen`?"""
-    admin = settings.admin
-    if not admin.listen or admin.inspector == "off":
+    """Is there an inspector at the address of `admin.listen`, or, without one, at a free port of loopback?"""
+    inspector, listen = settings.admin.inspector, settings.admin_listen
+    if not listen or inspector == "off":
         return False
-    return admin.inspector == "on" or _is_loopback(listen_address(admin.listen)[0])
+    return inspector == "on" or _is_loopback(listen_address(listen)[0])
 
 
 def _is_loopback(host: str) -> bool:

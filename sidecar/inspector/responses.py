@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-__all__ = ["CSP", "LIVE_CSP", "response"]
+__all__ = ["ALWAYS", "CSP", "LIVE_CSP", "response"]
 
 CSP = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none';"
@@ -17,7 +17,7 @@ CSP = (
 )
 #: Of a page that is live: it may run our script, which asks for the page again.
 LIVE_CSP = CSP + "; script-src 'self'; connect-src 'self'"
-_ALWAYS = {
+ALWAYS = {
     "Content-Security-Policy": CSP,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -35,5 +35,5 @@ def response(
     return web.Response(
         body=body,
         status=status,
-        headers={**_ALWAYS, "Content-Type": f"{kind}; charset=utf-8", **(headers or {})},
+        headers={**ALWAYS, "Content-Type": f"{kind}; charset=utf-8", **(headers or {})},
     )

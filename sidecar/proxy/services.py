@@ -147,7 +147,7 @@ class Background:
         )
         self.retention = RetentionJob(store, settings.retention, spawn, report)
         self.search_index = SearchIndexJob(store, settings.search.index, spawn, report)
-        self.store_room = StoreRoom(settings, metrics)
+        self.store_room = StoreRoom(settings, store, metrics)
         self.shared_metrics = SharedMetrics(metrics)
         self.traces = traces_of(settings)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 
@@ -34,17 +35,18 @@ from sidecar.errors import (
 from sidecar.proxy.websocket import wants_websocket
 from sidecar.settings import Settings
 
-__all__ = ["Handler", "admit", "body_failed", "runner"]
+__all__ = ["NO_HEADERS", "Handler", "admit", "body_failed", "runner"]
 
 log = logging.getLogger("sidecar")
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _IDLE_CLOSE_TIMEOUT = 0.5  # seconds for connections that stay open with nothing under way
 
 
-def runner(handler: Handler, settings: Settings) -> web.ServerRunner:
-    """A server that answers with `handler`."""
+def runner(handler: Handler, settings: Settings, always: Mapping[str, str] = NO_HEADERS) -> web.ServerRunner:
+    """A server that answers with `handler`. `always`: headers of what is answered without it."""
     limits, timeouts = settings.limits, settings.timeouts
     bounds = Bounds(
         header_block=limits.header_block,
@@ -57,8 +59,8 @@ def runner(handler: Handler, settings: Settings) -> web.ServerRunner:
     server = Server(
         handler,
         bounds=bounds,
-        refusal=lambda status, error: _refusal(settings, status, error),
-        busy=_raw(full),
+        refusal=lambda status, error: _refusal(settings, error, always),
+        busy=_raw(full, always),
         access_log=None,
     )
     return web.ServerRunner(server, shutdown_timeout=_IDLE_CLOSE_TIMEOUT)
@@ -104,7 +106,7 @@ def _unclear(message: str) -> BadRequest:
     return BadRequest(message, code="invalid_http")
 
 
-def _refusal(settings: Settings, status: int, error: BaseException | None) -> web.Response:
+def _refusal(settings: Settings, error: BaseException | None, always: Mapping[str, str]) -> web.Response:
     """The answer to a request that could not be read. What aiohttp says of it quotes the client's bytes."""
     limit, patience = settings.limits.header_block, settings.timeouts.request_head
     failure: SidecarError = BadRequest("this is not a valid HTTP request", code="invalid_http")
@@ -118,13 +120,14 @@ def _refusal(settings: Settings, status: int, error: BaseException | None) -> we
             f"the header block did not come within `timeouts.request_head` = {patience:g} s"
         )
     log.info("refused", extra={"status": failure.status, "code": failure.code})
-    return web.json_response(failure.body(), status=failure.status)
+    return web.json_response(failure.body(), status=failure.status, headers=always)
 
 
-def _raw(failure: SidecarError) -> bytes:
+def _raw(failure: SidecarError, always: Mapping[str, str]) -> bytes:
     body = json.dumps(failure.body()).encode()
     head = (
         f"HTTP/1.1 {failure.status} Service Unavailable\r\nContent-Type: application/json; charset=utf-8\r\n"
-        f"Retry-After: 1\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Retry-After: 1\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
     )
-    return head.encode() + body
+    more = "".join(f"{name}: {value}\r\n" for name, value in always.items())
+    return f"{head}{more}\r\n".encode() + body

@@ -28,6 +28,7 @@ from sidecar.background.memory import give_back_large_blocks
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
 from sidecar.inspector.door import PLACE, Door, is_served
+from sidecar.inspector.responses import ALWAYS
 from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
@@ -35,8 +36,8 @@ from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
-from sidecar.server.http import Handler, admit, body_failed, runner
-from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening
+from sidecar.server.http import NO_HEADERS, Handler, admit, body_failed, runner
+from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening, without_inspector
 from sidecar.server.workers import Workers
 from sidecar.settings import Settings
 from sidecar.settings.values import listen_address
@@ -152,19 +153,35 @@ async def running(
         server = runner(_handler(services, answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)
-        if settings.admin.listen:
-            door = door or Door()
-            inside = sockets.inside if sockets else []
-            pages = runner(
-                _handler(services, await _answering_admin(services, door, inside, stack)), settings
-            )
-            await pages.setup()
-            stack.push_async_callback(pages.cleanup)
-            await _listen(pages, settings.admin.listen, "admin.listen", sockets and sockets.admin)
-            door.opened(pages.addresses[0][1])
-            log.info("metrics and doctor are served", extra={"port": pages.addresses[0][1]})
+        if settings.admin.listen or (door is not None and settings.admin_listen):
+            await _serve_admin(services, door or Door(), sockets, stack)
         await _listen(server, settings.listen, "listen", sockets and sockets.clients)
         yield _address(settings, server.addresses[0][1])
+
+
+async def _serve_admin(
+    services: Services, door: Door, sockets: Sockets | None, stack: AsyncExitStack
+) -> None:
+    """Serve the pages for operators at an address of their own. Where the settings name none, that is one for
+    the inspector, and without it all else is served all the same."""
+    settings = services.settings
+    answer = await _answering_admin(services, door, sockets.inside if sockets else [], stack)
+    always = ALWAYS if is_served(settings) else NO_HEADERS
+    pages = runner(_handler(services, answer, always), settings, always)
+    await pages.setup()
+    stack.push_async_callback(pages.cleanup)
+    if not settings.admin.listen and sockets is not None and not sockets.admin:
+        return  # it was said
+    try:
+        await _listen(pages, settings.admin_listen, "admin.listen", sockets and sockets.admin)
+    except SidecarError as error:
+        if settings.admin.listen:
+            raise
+        without_inspector(error)
+        return
+    door.opened(pages.addresses[0][1])
+    if settings.admin.listen:
+        log.info("metrics and doctor are served", extra={"port": door.port})
 
 
 async def _end(runner: web.ServerRunner, services: Services) -> None:
@@ -270,7 +287,7 @@ async def _listen(
         raise cannot_listen(listen, name, error) from error
 
 
-def _handler(services: Services, answer: _Answer) -> Handler:
+def _handler(services: Services, answer: _Answer, always: Mapping[str, str] = NO_HEADERS) -> Handler:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
         task = services.requests.open.begin()
@@ -292,7 +309,7 @@ def _handler(services: Services, answer: _Answer) -> Handler:
             failure = SidecarError("the sidecar failed; see its log")
         finally:
             services.requests.open.end(task)
-        headers = own_id(request)[0]
+        headers = {**always, **own_id(request)[0]}
         if failure.conversation:
             headers["X-Conversation-ID"] = failure.conversation
         if failure.status == 401:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from typing import NamedTuple
@@ -10,7 +11,9 @@ from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 from sidecar.settings.values import listen_address
 
-__all__ = ["BACKLOG", "Sockets", "cannot_listen", "listening"]
+__all__ = ["BACKLOG", "Sockets", "cannot_listen", "listening", "without_inspector"]
+
+log = logging.getLogger("sidecar")
 
 #: Connections that may wait to be taken.
 BACKLOG = 4096
@@ -34,8 +37,13 @@ def listening(settings: Settings, folder: str | None = None) -> list[Sockets]:
     """For each worker its sockets; those inside lie in `folder`. Raises `SidecarError`."""
     clients = _shared(settings.listen, "listen", settings.workers)
     admin: list[list[socket.socket]] = [[] for _ in clients]
-    if settings.admin.listen:
-        admin = _shared(settings.admin.listen, "admin.listen", settings.workers)
+    if settings.admin_listen:
+        try:
+            admin = _shared(settings.admin_listen, "admin.listen", settings.workers)
+        except SidecarError as error:
+            if settings.admin.listen:
+                raise
+            without_inspector(error)
     inside = _inside(folder, settings.workers) if folder is not None else [[] for _ in clients]
     return [Sockets(*each) for each in zip(clients, admin, inside, strict=True)]
 
@@ -73,6 +81,11 @@ def _shared(listen: str, name: str, workers: int) -> list[list[socket.socket]]:
     except OSError as error:
         raise cannot_listen(listen, name, error) from error
     return worker_sockets
+
+
+def without_inspector(error: SidecarError) -> None:
+    """Nobody asked for it: what is served to clients is served without it."""
+    log.warning("there is no inspector", extra={"error": error.message})
 
 
 def cannot_listen(listen: str, name: str, error: OSError) -> SidecarError:

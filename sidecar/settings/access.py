@@ -34,7 +34,8 @@ class Admin(Section):
     listen: ListenOrNone = Field(
         "",
         description="A second HOST:PORT that serves `/-/metrics` and `/-/doctor` instead of `listen`, and the"
-        " inspector; empty: these two are served on `listen`. `/-/live` and `/-/ready` are served on both.",
+        " inspector; empty: these two are served on `listen`, and the inspector at a free port of 127.0.0.1."
+        " `/-/live` and `/-/ready` are served on both.",
     )
     token: Secret = Field(
         SecretStr(""),
@@ -44,5 +45,5 @@ class Admin(Section):
         "auto",
         description="The inspector: pages that show every chat to whoever has the address that `serve`"
         " prints, with a new random token in it at each start. `auto`: served at `admin.listen` where that is"
-        " on loopback; `on`: at any `admin.listen`; `off`: nowhere.",
+        " on loopback or empty; `on`: at any `admin.listen`; `off`: nowhere.",
     )

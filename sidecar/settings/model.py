@@ -59,6 +59,14 @@ class Settings(Declaration):
         return values.listen_address(self.listen)[1]
 
     @property
+    def admin_listen(self) -> str:
+        """Where the pages for operators are served; where none is named, a free port of loopback alone, for
+        the inspector. Empty: nowhere but at `listen`."""
+        if self.admin.listen or self.admin.inspector != "auto":
+            return self.admin.listen
+        return "127.0.0.1:0"
+
+    @property
     def store_path(self) -> str | None:
         """The SQLite file, the URL of a PostgreSQL database, None for the memory."""
         return values.store_path(self.store)

@@ -212,6 +212,10 @@ class Store(ABC):
         first. There is no index needed, but with one it comes far. In a message of more than 1 MiB nothing
         is found, nor behind the first 100,000 characters of one."""
 
+    async def taken(self) -> int | None:
+        """Bytes that the store takes, where it is no file that could be looked at, and knows."""
+        return None
+
     async def index_more(self) -> bool:
         """Put some of what was said into the index, in a step that holds up nobody; True if there was any.
 

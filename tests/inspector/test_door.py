@@ -12,6 +12,8 @@ from yarl import URL
 
 from sidecar.inspector.door import Door, is_served
 from sidecar.inspector.responses import CSP, LIVE_CSP
+from sidecar.server import serve
+from sidecar.server.sockets import cannot_listen
 from sidecar.settings import Settings
 from tests.inspector.conftest import Visitor
 from tests.proxy.process import clean_environment, serving
@@ -142,7 +144,8 @@ async def test_there_are_no_other_methods(visitor: Visitor, method: str):
 @pytest.mark.parametrize(
     ("listen", "inspector", "served"),
     [
-        ("", "auto", False),
+        ("", "auto", True),
+        ("", "off", False),
         ("127.0.0.1:8791", "auto", True),
         ("127.0.0.2:8791", "auto", True),
         ("[::1]:8791", "auto", True),
@@ -157,7 +160,10 @@ async def test_there_are_no_other_methods(visitor: Visitor, method: str):
 def test_by_itself_it_is_served_on_loopback_alone(listen: str, inspector: str, served: bool):
     settings = Settings.model_validate({"admin": {"listen": listen, "inspector": inspector}})
     assert is_served(settings) is served
-    assert (Door().address(settings) is not None) is served
+    door = Door()
+    assert door.address(settings) is None, "nobody serves it yet"
+    door.opened(8791)
+    assert (door.address(settings) is not None) is served
 
 
 def test_it_has_no_place_without_an_address_of_its_own():
@@ -189,9 +195,11 @@ def test_the_address_is_one_that_a_browser_can_open(listen: str, host: str):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-async def test_the_address_is_printed_and_is_that_of_every_worker(tmp_path, workers: str):
-    flags = ("--workers", workers)
-    async with serving(*flags, folder=tmp_path, SIDECAR_ADMIN__LISTEN="127.0.0.1:0") as process:
+@pytest.mark.parametrize(
+    "admin", [{"SIDECAR_ADMIN__LISTEN": "127.0.0.1:0"}, {"SIDECAR_ADMIN__INSPECTOR": "auto"}]
+)
+async def test_the_address_is_printed_and_is_that_of_every_worker(tmp_path, workers: str, admin):
+    async with serving("--workers", workers, folder=tmp_path, **admin) as process:
         assert process.running.stdout is not None
         line = (await process.running.stdout.readline()).decode()
         found = re.search(r"http://127\.0\.0\.1:\d+/-/inspect/[\w-]{43}/", line)
@@ -202,9 +210,61 @@ async def test_the_address_is_printed_and_is_that_of_every_worker(tmp_path, work
                 assert "Conversations" in await response.text()
 
 
-async def test_elsewhere_it_is_not_printed(tmp_path):
-    async with serving(folder=tmp_path) as process:
-        assert "inspect" not in process.ready
+@pytest.mark.parametrize(
+    "admin", [{"SIDECAR_ADMIN__LISTEN": "0.0.0.0:0"}, {"SIDECAR_ADMIN__INSPECTOR": "off"}]
+)
+async def test_elsewhere_it_is_not_printed(tmp_path, admin):
+    async with serving(folder=tmp_path, **admin) as process:
+        process.running.terminate()
+        assert process.running.stdout is not None
+        assert await process.running.stdout.read() == b""
+
+
+async def test_by_itself_it_moves_no_other_page_and_a_second_sidecar_has_one_as_well(tmp_path):
+    auto = {"SIDECAR_ADMIN__INSPECTOR": "auto"}
+    async with (
+        serving(folder=tmp_path, **auto) as one,
+        serving(folder=tmp_path, **auto) as other,
+        ClientSession() as http,
+    ):
+        roots = []
+        for process in (one, other):
+            assert process.running.stdout is not None
+            found = re.search(rb"http://127\.0\.0\.1:\d+/-/inspect/", await process.running.stdout.readline())
+            assert found is not None
+            roots.append(found[0])
+            async with http.get(process.url + "/-/metrics") as response:
+                assert response.status == 200
+        assert len(set(roots)) == 2
+
+
+async def test_where_no_port_can_be_had_all_else_is_served_without_it(tmp_path, monkeypatch, caplog):
+    async def refused(runner, listen, name, sockets):
+        if name == "admin.listen":
+            raise cannot_listen(listen, name, OSError(99, "no address"))
+        await listened(runner, listen, name, sockets)
+
+    listened = serve._listen
+    monkeypatch.setattr(serve, "_listen", refused)
+    settings = Settings.model_validate({"listen": "127.0.0.1:0", "store": "memory:"})
+    door = Door()
+    async with (
+        serve.running(settings, door=door) as url,
+        ClientSession() as http,
+        http.get(url + "/-/live") as response,
+    ):
+        assert response.status == 200
+    assert (door.address(settings), "there is no inspector" in caplog.text) == (None, True)
+
+
+async def test_what_is_no_request_is_answered_as_carefully(visitor: Visitor):
+    reader, writer = await asyncio.open_connection("127.0.0.1", visitor.door.port)
+    writer.write(b"NONSENSE\r\n\r\n")
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert " 400 " in answer.partition("\r\n")[0]
+    assert f"Content-Security-Policy: {CSP}\r\n" in answer
+    assert "Cache-Control: no-store\r\n" in answer
 
 
 async def test_what_the_pages_are_made_with_is_loaded_with_the_first_of_them(tmp_path):

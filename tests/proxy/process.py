@@ -82,6 +82,8 @@ async def _started(
             "PYTHONPATH": str(Path(__file__).parents[2]),
             # Scripts are for the requests that a test makes, not for those that ask for windows.
             "SIDECAR_TRIM__WINDOW_REFRESH": "0",
+            # What it prints besides is the matter of tests of their own.
+            **({} if "SIDECAR_ADMIN__LISTEN" in environment else {"SIDECAR_ADMIN__INSPECTOR": "off"}),
             **environment,
         },
     )

@@ -282,8 +282,8 @@ class EncryptedStore(Store):
         """Nothing: an index would tell what was said, and to decrypt all of it takes too long."""
         raise StoreUnavailable("the store is encrypted: there is no index of what was said")
 
-    async def drop_index(self) -> None:
-        await self._inner.drop_index()
+    async def taken(self) -> int | None:
+        return await self._inner.taken()
 
     async def outline(self, conversation: str) -> Outline | None:
         found = await self._inner.outline(conversation)

@@ -173,6 +173,11 @@ class Maintenance(Searching):
     async def overview(self, name: str) -> Overview | None:
         return await self._database.run(lambda connection: overview(connection, name))
 
+    async def taken(self) -> int:
+        size = "SELECT pg_database_size(current_database())"
+        taken: int = await self._database.run(lambda connection: connection.fetchval(size), patient=False)
+        return taken
+
     async def outline(self, conversation: str) -> Outline | None:
         return await self._database.run(lambda connection: outline(connection, conversation))
 

@@ -137,6 +137,21 @@ async def test_the_room_of_the_store_is_told(sidecar: Sidecar, tmp_path: Path):
     assert free == pytest.approx(place.f_bavail * place.f_frsize, rel=0.1)
 
 
+async def test_a_database_tells_its_bytes_and_no_room_and_what_it_does_not_tell_is_said(
+    start: Start, postgres_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    sidecar = await start(store=postgres_url)
+    ((_, taken),) = await samples(sidecar, "sidecar_store_bytes")
+    assert taken > 1_000_000
+    assert await samples(sidecar, "sidecar_store_free_bytes") == []
+    monkeypatch.setattr("sidecar.admin.health._PROBE_TIMEOUT", 0.0)
+    ((_, taken),) = await samples(sidecar, "sidecar_store_bytes")
+    assert str(taken) == "nan"
+    assert [vars(each)["reason"] for each in caplog.records if "room" in each.getMessage()] == [
+        "the database did not answer within 0 s"
+    ]
+
+
 async def test_a_store_that_is_no_file_has_no_room(start: Start):
     sidecar = await start(store="memory:")
     assert await samples(sidecar, "sidecar_store_bytes") == []

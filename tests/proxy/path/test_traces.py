@@ -264,6 +264,30 @@ async def test_what_is_no_place_in_a_trace_is_replaced_by_one(
     assert "tracestate" not in upstream.requests[0].headers
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        "secret words",
+        "a=1,a=2",
+        "A=1",
+        "=1",
+        "a=" + "x" * 300,
+        "a",
+        ",".join(f"k{n}=1" for n in range(40)),
+        "a=\u00e9",
+    ],
+)
+async def test_a_state_that_is_none_is_left_out_and_fills_no_log(
+    sidecar: Sidecar, upstream: Upstream, collector: Collector, caplog: pytest.LogCaptureFixture, state: str
+):
+    headers = {**PARENT, "tracestate": state, "baggage": state}
+    await sidecar.ask("hi", id="a", headers=headers)
+    request, _ = await collector.trace()
+    assert (request.trace, request.parent) == (TRACE, SPAN)
+    assert "tracestate" not in upstream.requests[0].headers
+    assert [each for each in caplog.records if each.name.startswith("opentelemetry")] == []
+
+
 async def test_an_id_that_is_a_hash_of_content_is_not_told(collector: Collector, start: Start):
     sidecar = await start(traces={"requests": True}, identity={"fallback": "hash"})
     await sidecar.ask("hi")
