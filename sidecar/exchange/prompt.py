@@ -170,7 +170,8 @@ def sent_of(
     rule = "whole" if before is not None else "restored" if any(each.restored for each in line) else "client"
 
     ends = (trimmed.first, trimmed.shorter - 1 if trimmed.shortened else 0)
-    names = _names(line, ends, chain, path, before)
+    is_cut = trimmed.first or trimmed.shortened
+    names = _names(line, ends, chain, path, before) if is_cut else {}
     exceptions: list[tuple[bytes, str]] = []
     if before:
         there = {each.node for each in line}
