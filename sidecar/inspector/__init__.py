@@ -12,6 +12,10 @@ message_view       one message as people read it
 conversation_page  one conversation, a window of one path at a time
 message_page       one message, whole
 cause              why a prompt differs, by what is kept
+went               what was done to each message of a prompt
+limit              where the limit comes from to which it was cut
+wording            the words for outcomes, causes, forms and ends
+system_prompts     the system prompts that are kept
 exchange_page      what the client sent, what the upstream got, and why
 words              two texts word by word
 diff_page          in which words a prompt differs from the one before it

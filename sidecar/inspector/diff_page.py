@@ -13,22 +13,23 @@ import msgspec
 from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Stem
 from sidecar.conversation.records import Exchange
-from sidecar.conversation.tree import Chain, Node
+from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound
 from sidecar.exchange.threads import prompt_text
-from sidecar.inspector.exchange_page import CAUSES
+from sidecar.inspector.limit import limit_of
 from sidecar.inspector.shown import told
+from sidecar.inspector.system_prompts import kept_prompts
 from sidecar.inspector.tree_shape import Shape
+from sidecar.inspector.wording import CAUSES
 from sidecar.inspector.words import Change, Compared, compared
 from sidecar.printable import printable
+from sidecar.settings.trimming import Trim
 from sidecar.store import Store
 
 __all__ = ["DiffPage", "DiffPart", "diff_page"]
 
 #: Bytes of a message that is compared.
 _LARGE = 1 << 20
-#: Threads whose system prompts are looked at.
-_THREADS = 64
 
 
 class DiffPart(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ class DiffPart(msgspec.Struct, frozen=True):
 
 
 class DiffPage(msgspec.Struct, frozen=True):
-    """The page; without parts nothing of what differs is kept."""
+    """The page; without parts nothing of what differs is kept. `limit`: why something was left out."""
 
     conversation: str
     exchange: str
@@ -51,10 +52,11 @@ class DiffPage(msgspec.Struct, frozen=True):
     cause: str
     why: str
     parts: tuple[DiffPart, ...]
+    limit: str = ""
 
 
-async def diff_page(store: Store, id: str, name: bytes) -> DiffPage:
-    """In which words this exchange differs from the one before it."""
+async def diff_page(store: Store, id: str, name: bytes, trim: Trim | None = None) -> DiffPage:
+    """In which words this exchange differs from the one before it; `trim`: the settings that are in force."""
     outline = await store.outline(id)
     if outline is None:
         raise NotFound("there is no such conversation: it was deleted, or never was here")
@@ -77,6 +79,7 @@ async def diff_page(store: Store, id: str, name: bytes) -> DiffPage:
         before=before.id.hex(),
         cause=told(cause),
         why=CAUSES.get(cause, ""),
+        limit=limit_of(exchange, trim) if cause == "trimmed" else "",
         parts=tuple(parts),
     )
 
@@ -85,14 +88,11 @@ async def _system(store: Store, id: str, tenant: bytes, before: Exchange, now: E
     """The two system prompts, where both are kept; else the first and the last of the conversation."""
     if before.detail.system == now.detail.system:
         return []
-    ends = await store.system(id)
-    known = [*(ends or ()), *(each.system for each in await store.threads(id, _THREADS) if each.system)]
-    chain = Chain(tenant)
-    by_hash: dict[bytes | None, bytes] = {chain.hash(None, each): each for each in known}
-    by_hash[None] = b"[]"
-    old, new = by_hash.get(before.detail.system), by_hash.get(now.detail.system)
+    kept = await kept_prompts(store, id, tenant)
+    old, new = kept.get(before.detail.system), kept.get(now.detail.system)
     if old is not None and new is not None:
         return [await _part("The system prompt", "", prompt_text(old), prompt_text(new))]
+    ends = await store.system(id)
     if ends is None or ends[0] == ends[1]:
         return []
     note = (

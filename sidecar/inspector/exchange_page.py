@@ -1,86 +1,54 @@
 """One exchange: what the client sent, what the upstream got, and why, as far as that is kept.
 
-Rule: nothing is guessed. What is kept of a prompt is its rule and its exceptions (`records.Sent`), so a row
-says what follows from these, and where they leave something open, that.
+Rule: messages have one number everywhere, that on their path, from 1; system messages at the front are not
+counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 
 import msgspec
 
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Detail, Exchange, Sent, Summary
-from sidecar.conversation.tree import HASH_SIZE, Node
+from sidecar.conversation.records import Exchange, Summary
+from sidecar.conversation.tree import Node
+from sidecar.inspector import wording
 from sidecar.inspector.cause import cause_by_what_is_kept
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
+from sidecar.inspector.limit import limit_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.shown import Clip, clip, count, told
+from sidecar.inspector.went import Groups, Verdict, missing, number_of, quoted_of
+from sidecar.settings.trimming import Trim
 
-__all__ = [
-    "ExchangePage",
-    "Group",
-    "Sample",
-    "Verdict",
-    "exchange_page_of",
-    "groups_of",
-    "quoted_of",
-    "sampled",
-]
+__all__ = ["Around", "ExchangePage", "Group", "Sample", "exchange_page_of", "sampled"]
 
 #: Messages of one group that are told in words, and groups on a page.
 _SAMPLES, MAX_GROUPS = 3, 60
 
-_OUTCOMES = {
-    "start": "The client began a conversation: none of its messages was known.",
-    "continue": "The client sent its history, which is the stored one, and something new behind it.",
-    "branch": "The client went on from an earlier message; behind that its history differs.",
-    "retry": "The client asked the same once more: a second answer to a stored question.",
-    "extend": "The client goes on with an answer that broke off.",
-    "append": "The client sent only what is new; the stored history was put before it.",
-    "unanchored": "The beginning of the client's history is not stored; it was recognised further down.",
-    "alone": "The client's messages are not those of the conversation: they have a root of their own.",
-    "task": "A background task, which no history gets.",
-    "bypass": "It went on as it came, and nothing of it is kept.",
-}
-CAUSES = {
-    "grown": "Nothing broke the prefix: this prompt is the one before, and something behind it. An upstream"
-    " that caches prefixes could use all of it.",
-    "model": "The model is another one: its cache begins anew.",
-    "tools": "The client's tools differ from those of the prompt before, and they stand before all messages.",
-    "system": "The leading system messages differ: a clock, a date or a memory in them changes every prompt,"
-    " and so does a summary that the client puts there.",
-    "summary": "A summary stands in for other messages than before, in front of all that follow.",
-    "trimmed": "Other messages than before were left out or shortened to fit the context window.",
-    "recalled": "Other words than before are quoted in front of the newest question, of what was left out, or"
-    " none are any more: `trim.recall`.",
-    "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
-    "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
-    "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
-}
 _BY_WHAT_IS_KEPT = (
     "The prompt before was not at hand (another worker sent it, or it was too long ago), so this is told from"
     " what is kept of both."
 )
-_TO_FIT = "the prompt was cut to what `trim` allows"
+_NOT_ANSWERED = "This prompt is the one before, and something behind it; it got no answer."
 _UNUSED = (
     " It used {} of the {} tokens that it had read for the prompt before: it no longer held the others. Other"
     " chats took their place, it was started anew, another machine answered, or it cut the prompt itself."
 )
+_CUT_BEFORE = (
+    " It used {} of the {} tokens that it had read for the prompt before: what it cuts from the beginning is"
+    " another part with each prompt, and no cache is of use then."
+)
 #: Tokens; of a shorter prompt many upstreams cache nothing.
 _WORTH_CACHING = 500
-_RULES = {
-    "client": "The client's own bytes went upstream.",
-    "restored": "The client's messages went upstream, but answers and results of tools as they are stored"
-    " where the client's copy says something else.",
-    "whole": "The stored history went upstream, from its root, and behind it what the client sent.",
-}
-_COMPACTED = (
-    " It sent the end of its history alone ({} messages of the {} on this path, and what it put before them),"
-    " as clients do that compact or cut it by themselves: look at the system prompt and the first message."
+_SILENT_CUT = (
+    "It counted{}: it seems to cut long prompts without a word. What such engines drop is the beginning, so"
+    " that the oldest messages were not read. Give the model a longer context there (Ollama:"
+    " OLLAMA_CONTEXT_LENGTH), or see `trim.on_silent_cut`."
 )
+#: What changes in front of all messages.
+_IN_FRONT = ("model", "tools", "system", "summary")
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -106,14 +74,19 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class ExchangePage(msgspec.Struct, frozen=True):
-    """The page. `before`: the exchange that began before it in this conversation; `difference`: the number of
-    the first message (from 1, system messages included) at which its prompt differs from the one before.
-    `budget`, `saved`, `quoted`, …: as in `records.Detail`; `refusal_…`: what the upstream said of a prompt
-    that it found too long."""
+    """The page. `before`, `after`: the exchanges before and behind it in this conversation; `failure`: who
+    ended it, and how, where it did not end well; `difference`: the number of the first message at which its
+    prompt differs from the one before, 0 where that is in front of all messages, None where it is not known.
+    `budget`, `saved`, `quoted`, …: as in `records.Detail`; `limit`: where the budget comes from; `refusal_…`:
+    what the upstream said of a prompt that it found too long; `missing`: the numbers of the messages that did
+    not go as they are; `unstored`: what is missing here of a question that failed."""
 
     conversation: str
     line: ExchangeLine
     before: ExchangeLine | None
+    after: str
+    failure: str
+    silent_cut: str
     outcome: str
     rule: str
     cause: str
@@ -131,6 +104,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     overflow_retries: int
     form_retries: int
     budget: int | None
+    limit: str
     saved: int
     refusal_window: int | None
     refusal_prompt: int | None
@@ -143,29 +117,30 @@ class ExchangePage(msgspec.Struct, frozen=True):
     path: int
     groups: tuple[Group, ...]
     total_groups: int
+    missing: str
+    unstored: str
     summary: Clip | None
     replies: tuple[str, ...]
     parent: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What was done to a message, and why."""
+class Around(msgspec.Struct, frozen=True):
+    """What is known around an exchange. `earlier`: some of those that began before it in its conversation,
+    the newest first; `after`: the id of the next one, if it was found; `leading`: how many system messages
+    stood in front of its prompt, if that is known; `trim`: the settings that are in force."""
 
-    client: str
-    upstream: str
-    why: str
-    verdict: str
+    earlier: Sequence[Exchange] = ()
+    after: bytes | None = None
+    leading: int | None = None
+    trim: Trim | None = None
 
 
-def sampled(groups: Sequence[tuple[Verdict, Sequence[int]]]) -> list[int]:
+_NOTHING = Around()
+
+
+def sampled(groups: Groups) -> list[int]:
     """The places of the messages that are told in words."""
     return [at for _, places in groups[:MAX_GROUPS] for at in _of_group(places)]
-
-
-def quoted_of(exchange: Exchange, path: Sequence[Stem]) -> list[int]:
-    """The places of the messages of which something was quoted."""
-    names = exchange.detail.quoted
-    return [at for at, each in enumerate(path) if any(map(each.id.startswith, names))] if names else []
 
 
 def _of_group(places: Sequence[int]) -> list[int]:
@@ -174,82 +149,16 @@ def _of_group(places: Sequence[int]) -> list[int]:
     return [*places[: _SAMPLES - 1], places[-1]]
 
 
-def groups_of(exchange: Exchange, path: Sequence[Stem]) -> list[tuple[Verdict, list[int]]]:
-    """What was done to each message of the path to the one that the request ended with, in runs."""
-    detail = exchange.detail
-    if detail.sent is None:
-        return []
-    verdicts = _verdicts(detail.sent, detail, path)
-    return [
-        (key, [at for at, _ in run]) for key, run in groupby(enumerate(verdicts), key=lambda each: each[1])
-    ]
-
-
-def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]:
-    first = _place(path, sent.first) if sent.first is not None else 0
-    summed = _place(path, detail.summary) + 1 if detail.summary is not None else 0
-    out = {name for name, form in sent.exceptions if form == "out"}
-    short = [_place(path, name) for name, form in sent.exceptions if form == "short"]
-    until = max(short, default=-1)
-    answered = max((at for at, each in enumerate(path) if each.source == "upstream"), default=-1)
-    left = _left_behind(detail, path)
-    told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
-    for at, stem in enumerate(path[left:], left):
-        client = "sent" if sent.rule != "whole" or at > answered else "not sent"
-        if stem.id in out or stem.id[:HASH_SIZE] in out:
-            told.append(Verdict(client, "left out", "no upstream may see it again", "out"))
-        elif at < first:
-            told.append(_left_out(client, at < summed, first, detail))
-        else:
-            told.append(_went(client, sent.rule, stem, at <= until))
-    return told
-
-
-def _left_out(client: str, is_summed: bool, first: int, detail: Detail) -> Verdict:
-    if is_summed:
-        return Verdict(client, "a summary in its place", _TO_FIT, "summary")
-    why = _TO_FIT
-    if detail.dropped < first:
-        why += f"; of these {first} messages {detail.dropped} were left out, and the rest is never cut"
-        return Verdict(client, "left out, unless it is never cut", why, "out")
-    return Verdict(client, "left out", why, "out")
-
-
-def _went(client: str, rule: str, stem: Stem, is_short: bool) -> Verdict:
-    if is_short:
-        return Verdict(client, "shortened, where it is long", "to make room for what is newer", "short")
-    if client == "not sent":
-        return Verdict(client, "put in as stored", "the client sends only what is new", "restored")
-    if rule == "restored" and stem.role in ("assistant", "tool", "function"):
-        return Verdict(
-            client,
-            "as stored, where the client's copy differs",
-            "clients change what they re-send",
-            "restored",
-        )
-    return Verdict(client, "as it came", "", "same")
-
-
-def _place(path: Sequence[Stem], name: bytes) -> int:
-    """Where the message with this id or hash stands; 0 where it does not."""
-    return next((at for at, each in enumerate(path) if each.id.startswith(name)), 0)
-
-
-def _rule(detail: Detail, path: Sequence[Stem]) -> str:
-    if detail.sent is None:
-        return "What went upstream is not kept."
-    rule, left = _RULES.get(detail.sent.rule, ""), _left_behind(detail, path)
-    return rule + _COMPACTED.format(count(len(path) - left), count(len(path))) if left else rule
-
-
 def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) -> tuple[str, str]:
     """The cause of the first difference, and what it means; empty where neither is known."""
     difference = exchange.detail.difference
     cause = difference.cause if difference else ""
+    if cause == "grown" and wording.failure(exchange) and not exchange.detail.replies:
+        return cause, _NOT_ANSWERED
     if cause != "unknown" or before is None or before.detail.sent is None:
-        return cause, CAUSES.get(cause, "")
+        return cause, wording.CAUSES.get(cause, "")
     cause = cause_by_what_is_kept(before, exchange, path)
-    return cause, f"{_BY_WHAT_IS_KEPT} {CAUSES[cause]}"
+    return cause, f"{_BY_WHAT_IS_KEPT} {wording.CAUSES[cause]}"
 
 
 def _unused(exchange: Exchange, before: Exchange | None) -> str:
@@ -260,34 +169,72 @@ def _unused(exchange: Exchange, before: Exchange | None) -> str:
     had = before.input_tokens or 0
     if before.error is not None or had < _WORTH_CACHING or 2 * cached >= had:
         return ""
-    return _UNUSED.format(count(cached), count(had))
+    said = _CUT_BEFORE if exchange.detail.silent_cut else _UNUSED
+    return said.format(count(cached), count(had))
 
 
-def _left_behind(detail: Detail, path: Sequence[Stem]) -> int:
-    """How many of the first messages of the path its client did not send, at least."""
-    return max(len(path) - detail.brought, 0) if detail.brought is not None else 0
+def _difference(
+    exchange: Exchange, before: Exchange | None, cause: str, path: Sequence[Stem], leading: int | None
+) -> int | None:
+    """The number of the first message that differs; 0 for what stands before all of them."""
+    difference = exchange.detail.difference
+    if cause in _IN_FRONT:
+        return 0
+    if difference is None or difference.cause != cause or cause in ("grown", "unknown") or leading is None:
+        return None
+    nth = difference.index - leading
+    numbers = [number_of(exchange, path, nth)]
+    if before is not None and cause == "trimmed":  # in the other one a message may stand that is missing here
+        end = next((at for at, each in enumerate(path, 1) if each.id == before.parent), 0)
+        numbers.append(number_of(before, path[:end], nth))
+    return min((each for each in numbers if each is not None), default=None)
+
+
+def _repeated(exchange: Exchange, before: Sequence[Exchange]) -> int:
+    """At how many exchanges on end, this one included, the upstream counted as many tokens."""
+    number = 1
+    for each in before:
+        if each.input_tokens != exchange.input_tokens:
+            break
+        number += 1
+    return number
+
+
+def _silent_cut(exchange: Exchange, before: Sequence[Exchange]) -> str:
+    if not exchange.detail.silent_cut:
+        return ""
+    number = _repeated(exchange, before)
+    counted = count(exchange.input_tokens)
+    if number > 1:
+        again = f" {counted} tokens at each of the last {count(number)} exchanges, however much was sent"
+    else:
+        again = f" {counted} tokens, far fewer than were sent"
+    return _SILENT_CUT.format(again)
 
 
 def exchange_page_of(
     exchange: Exchange,
     before: Exchange | None,
     path: Sequence[Stem],
-    groups: Sequence[tuple[Verdict, Sequence[int]]],
+    groups: Groups,
     nodes: Mapping[bytes, Node],
     summary: Summary | None,
+    around: Around = _NOTHING,
 ) -> ExchangePage:
     """The page. `nodes`: the messages that are told in words, as far as they could be read."""
-    detail, reported = exchange.detail, exchange.input_tokens
-    estimated, difference = detail.estimated_tokens, detail.difference
+    detail, reported, estimated = exchange.detail, exchange.input_tokens, exchange.detail.estimated_tokens
     cause, why = _cause(exchange, before, path)
     return ExchangePage(
         conversation=exchange.conversation,
         line=line_of(exchange),
         before=line_of(before) if before else None,
-        outcome=_OUTCOMES.get(exchange.outcome, ""),
-        rule=_rule(detail, path),
+        after=around.after.hex() if around.after else "",
+        failure=wording.failure(exchange),
+        silent_cut=_silent_cut(exchange, around.earlier),
+        outcome=wording.outcome(exchange, path),
+        rule=wording.form(detail, path),
         cause=told(cause),
-        difference=difference.index + 1 if difference and difference.cause == cause else None,
+        difference=_difference(exchange, before, cause, path, around.leading),
         why_difference=why + _unused(exchange, before),
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
@@ -301,6 +248,7 @@ def exchange_page_of(
         overflow_retries=detail.overflow_retries,
         form_retries=detail.form_retries,
         budget=detail.budget,
+        limit=limit_of(exchange, around.trim),
         saved=detail.saved,
         refusal_window=detail.refusal.window if detail.refusal else None,
         refusal_prompt=detail.refusal.prompt if detail.refusal else None,
@@ -313,6 +261,8 @@ def exchange_page_of(
         path=len(path),
         groups=tuple(_group(verdict, places, path, nodes) for verdict, places in groups[:MAX_GROUPS]),
         total_groups=len(groups),
+        missing=missing(groups),
+        unstored=wording.unstored(exchange, path),
         summary=clip(summary.text) if summary else None,
         replies=tuple(each.hex() for each in detail.replies),
         parent=exchange.parent.hex() if exchange.parent else "",

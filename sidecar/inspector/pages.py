@@ -160,7 +160,7 @@ class Inspector:
     async def _of_conversation(
         self, request: web.BaseRequest, id: str, rest: list[str], root: str
     ) -> web.Response:
-        store, query = self._services.store, request.query
+        store, query, trim = self._services.store, request.query, self._services.settings.trim
         page: Any
         match rest:
             case [""]:
@@ -171,10 +171,10 @@ class Inspector:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)
                 return await _shown(request, "message.html", root, page)
             case ["x", name]:
-                page = await reading.exchange_page(store, id, _name(name))
+                page = await reading.exchange_page(store, id, _name(name), trim)
                 return await _shown(request, "exchange.html", root, page)
             case ["x", name, "diff"]:
-                page = await diff_page(store, id, _name(name))
+                page = await diff_page(store, id, _name(name), trim)
                 return await _shown(request, "diff.html", root, page)
             case ["export.jsonl" | "export.md" as name]:
                 return _taken_away(request, id, name, await exported(store, id, name.partition(".")[2]))

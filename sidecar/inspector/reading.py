@@ -17,22 +17,20 @@ from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.inspector import conversation_list
 from sidecar.inspector.conversation_list import ConversationList, list_of, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
-from sidecar.inspector.exchange_page import (
-    ExchangePage,
-    Verdict,
-    exchange_page_of,
-    groups_of,
-    quoted_of,
-    sampled,
-)
+from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled
 from sidecar.inspector.message_page import MessagePage, message_page_of
+from sidecar.inspector.system_prompts import kept_prompts, leading_of
 from sidecar.inspector.tree_shape import Shape
+from sidecar.inspector.went import Verdict, groups_of, quoted_of
+from sidecar.settings.trimming import Trim
 from sidecar.store import Store
 
 __all__ = ["conversation_list_page", "conversation_page", "exchange_page", "list_version", "message_page"]
 
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
+#: Exchanges before one that are looked at, and milliseconds after it in which the next one is looked for.
+_EARLIER, _SPANS = 20, (60_000, 600_000, 3_600_000, 86_400_000, 0)
 #: Bytes of a message that is told in a few words, and of one that is shown whole.
 _FEW, _WHOLE = 256 << 10, 16 << 20
 
@@ -81,22 +79,38 @@ async def message_page(store: Store, id: str, name: bytes, part: int) -> Message
     return await asyncio.to_thread(message_page_of, id, stem, number, found[0], part)
 
 
-async def exchange_page(store: Store, id: str, name: bytes) -> ExchangePage:
-    """One exchange of a conversation."""
+async def exchange_page(store: Store, id: str, name: bytes, trim: Trim | None = None) -> ExchangePage:
+    """One exchange of a conversation; `trim`: the settings that are in force, as far as they are known."""
     outline = await _outline(store, id)
     tenant = outline.conversation.tenant
     exchange = await store.exchange(tenant, id, name)
     if exchange is None:
         raise NotFound("there is no such exchange in this conversation; it may have been deleted")
-    before = await store.exchanges(tenant, id, limit=1, before=name)
+    earlier = await store.exchanges(tenant, id, limit=_EARLIER, before=name)
     path, groups = await asyncio.to_thread(_grouped, outline, exchange)
     places = dict.fromkeys((*sampled(groups), *quoted_of(exchange, path)))
     wanted = [path[at].id for at in places if path[at].size <= _FEW]
     nodes, _problems = await _messages(store, id, wanted)
     summary = exchange.detail.summary
     found = await store.find_summary(id, [summary]) if summary is not None else None
-    make = partial(exchange_page_of, exchange, before[0] if before else None, path, groups, nodes, found)
+    leading = leading_of(exchange, await kept_prompts(store, id, tenant))
+    around = Around(earlier, await _after(store, exchange, tenant), leading, trim)
+    before = earlier[0] if earlier else None
+    make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)
     return await asyncio.to_thread(make)
+
+
+async def _after(store: Store, exchange: Exchange, tenant: bytes) -> bytes | None:
+    """The exchange that began next in this conversation, if it is found among the few that are looked at."""
+    for span in _SPANS:
+        end = exchange_id(exchange.when + span, b"") if span else None
+        found = await store.exchanges(tenant, exchange.conversation, limit=_EARLIER, before=end)
+        ids = [each.id for each in found]
+        if exchange.id not in ids:
+            return None
+        if at := ids.index(exchange.id):
+            return ids[at - 1]
+    return None
 
 
 def _grouped(outline: Outline, exchange: Exchange) -> tuple[list[Stem], list[tuple[Verdict, list[int]]]]:

@@ -82,12 +82,13 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
     yield f"exchange {line.id} of {page.conversation}, {moment(line.when)} (UTC)"
     yield _line(line)
     cached = f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
-    facts = {
+    ends = {"went wrong": page.failure, "cut?": page.silent_cut}
+    facts = {name: told for name, told in ends.items() if told} | {
         "request": page.outcome or line.outcome,
         "upstream": page.rule,
         "prompt before": f"{page.cause}: {page.why_difference}" if page.cause else "not kept",
         "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
-        "budget": f"{count(page.budget)} tokens; left out {count(page.saved)}, by estimate",
+        "might have": f"{page.limit or '-'}; left out {count(page.saved)} tokens, by estimate",
         "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
         "system prompt": page.system,
         "tools": page.tools,
@@ -101,6 +102,10 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         yield f"  quoted by:      words of the newest question, the best scores {page.recall_score:g}"
     for each in page.quoted:
         yield f"  quoted:         {each.number}. {each.role}: {each.words}"
+    if page.missing:
+        yield f"  left out:       {page.missing}"
+    if page.unstored:
+        yield f"  not stored:     {page.unstored}"
     for group in page.groups:
         yield ""
         yield f"{group.first} to {group.last}: client {group.client}; upstream {group.upstream}"

@@ -7,20 +7,16 @@ from msgspec.structs import replace
 
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Detail, Difference, Refusal, Sent, Summary
-from sidecar.inspector.exchange_page import (
-    _OUTCOMES,
-    MAX_GROUPS,
-    exchange_page_of,
-    groups_of,
-    quoted_of,
-    sampled,
-)
+from sidecar.inspector.exchange_page import MAX_GROUPS, Around, exchange_page_of, sampled
 from sidecar.inspector.render import as_html
+from sidecar.inspector.system_prompts import leading_of
 from sidecar.inspector.text import exchange_text
+from sidecar.inspector.went import groups_of, missing, number_of, quoted_of
+from sidecar.inspector.wording import OUTCOMES, SHORT
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened
 from tests.inspector.test_tree_shape import stem
-from tests.proxy.mock_upstream import Upstream, says
+from tests.proxy.mock_upstream import Upstream, says, sends
 from tests.store.trees import chat, exchange, question
 
 #: Questions and answers in turn, the last one a question.
@@ -48,11 +44,44 @@ def test_what_was_left_out_is_told_from_what_went():
     assert told(Sent("client", PATH[4].id), dropped=4) == ["1-4: sent, left out", "5-7: sent, as it came"]
 
 
-def test_what_is_never_cut_is_said_where_it_is_among_what_was_left_out():
+def test_what_is_never_cut_is_told_apart_from_what_was_left_out():
     sent = Sent("client", PATH[4].id[:16])
-    assert told(sent, dropped=2)[0] == "1-4: sent, left out, unless it is never cut"
-    (first, _), _ = groups_of(done(sent, dropped=2), PATH)
-    assert "of these 4 messages 2 were left out" in first.why
+    assert told(sent, dropped=2) == [
+        "1-2: sent, as it came",
+        "3-4: sent, left out",
+        "5-7: sent, as it came",
+    ]
+    groups = groups_of(done(sent, dropped=2), PATH)
+    assert (groups[0][0].why, missing(groups)) == ("the first turn stays", "3 to 4")
+
+
+def test_the_newest_question_stays_where_the_cut_is_behind_it():
+    path = [*PATH[:5], *(stem(name, role="assistant") for name in "xyz")]
+    each = done(Sent("client", path[7].id), dropped=4)
+    groups = groups_of(each, path)
+    assert [(verdict.upstream, verdict.why, at) for verdict, at in groups] == [
+        ("as it came", "the first turn stays", [0, 1]),
+        ("left out", "the prompt was cut to what it might have", [2, 3]),
+        ("as it came", "the newest question stays", [4]),
+        ("left out", "the prompt was cut to what it might have", [5, 6]),
+        ("as it came", "", [7]),
+    ]
+    assert missing(groups) == "3 to 4, 6 to 7"
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "about"),
+    [((), {"brought": 6}), (tuple((bytes([at]) * 32, "out") for at in range(32)), {})],
+)
+def test_where_it_is_not_kept_which_were_left_out_that_is_said(exceptions, about):
+    each = done(Sent("client", PATH[4].id, exceptions), dropped=2, **about)
+    out = [verdict for verdict, _ in groups_of(each, PATH) if "unless" in verdict.upstream]
+    assert [verdict.upstream for verdict in out] == ["left out, unless it is never cut"]
+    assert "of these 4 messages 2 were left out" in out[0].why
+
+
+def test_more_than_there_is_was_left_out_where_the_client_had_more():
+    assert told(Sent("client", PATH[4].id), dropped=9)[0] == "1-4: sent, left out"
 
 
 def test_a_summary_stands_for_a_front():
@@ -133,16 +162,57 @@ def test_of_many_messages_the_first_and_the_last_are_told_in_words():
 
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_every_outcome_is_explained(outcome):
-    assert _OUTCOMES[outcome.value]
+    assert OUTCOMES[outcome.value]
+    assert SHORT[outcome.value]
 
 
 @pytest.mark.parametrize(
-    "cause", ["grown", "model", "tools", "system", "summary", "trimmed", "restored", "edited", "unknown"]
+    ("cause", "number"),
+    [
+        *((cause, 0) for cause in ("model", "tools", "system", "summary")),
+        *((cause, 2) for cause in ("trimmed", "recalled", "restored", "edited")),
+        *((cause, None) for cause in ("grown", "unknown")),
+    ],
 )
-def test_every_cause_of_a_difference_is_explained(cause):
-    page = exchange_page_of(done(None, difference=Difference(2, cause)), None, [], [], {}, None)
-    assert (page.cause, page.difference) == (cause, 3)
+def test_every_cause_of_a_difference_is_explained_and_has_the_number_that_messages_have(cause, number):
+    each = done(Sent("client"), difference=Difference(2, cause))
+    page = exchange_page_of(each, None, PATH, [], {}, None, Around(leading=1))
+    assert (page.cause, page.difference) == (cause, number)
     assert page.why_difference
+    html = as_html("exchange.html", "../", page=page).decode()
+    assert ("the two differ in front of message 1," in html) is (number == 0)
+    assert ("the two differ from message 2 on" in html) is (number == 2)
+
+
+def test_without_the_number_of_system_messages_no_number_is_told():
+    each = done(Sent("client"), difference=Difference(2, "edited"))
+    assert exchange_page_of(each, None, PATH, [], {}, None).difference is None
+
+
+def test_a_prompt_that_was_cut_differs_where_the_first_is_missing():
+    def cut(first, dropped, parent):
+        kept = Detail(
+            sent=Sent("client", first and first.id), dropped=dropped, difference=Difference(3, "trimmed")
+        )
+        return exchange("conv_1", None, parent=parent.id, detail=kept)
+
+    now = cut(PATH[4], 2, PATH[6])
+    for before, number in ((cut(None, 0, PATH[4]), 3), (cut(PATH[3], 1, PATH[4]), 4), (None, 5)):
+        page = exchange_page_of(now, before, PATH, [], {}, None, Around(leading=1))
+        assert page.difference == number
+
+
+def test_a_number_is_told_only_of_what_is_kept():
+    assert number_of(done(Sent("client")), PATH, 6) == 7
+    for each, nth in (
+        (done(Sent("client")), 7),
+        (done(Sent("client")), -1),
+        (done(Sent("client"), brought=3), 0),
+        (done(Sent("client"), dropped=1), 0),
+        (done(None), 0),
+    ):
+        assert number_of(each, PATH, nth) is None
+    assert number_of(done(Sent("client", None, ((PATH[1].id, "out"),))), PATH, 1) == 3
 
 
 def test_system_prompt_and_tools_are_compared_with_those_before():
@@ -186,7 +256,8 @@ def test_what_was_quoted_again_is_told_with_its_words():
     assert "something of 2 messages" in html
     assert "And of 3 more, of which it is not kept which they are." in html
     assert "its window holds 500 tokens</dd>" in html
-    assert "the prompt might have 900; what was left out had 70, by estimate" in html
+    assert "what was left out had 70, by estimate" in html
+    assert "<dt>the prompt might have</dt><dd>900 tokens, of the model's window".replace("'", "&#39;") in html
     text = exchange_text(page)
     assert "the upstream said: window 500, prompt - tokens" in text
     assert "quoted:         1. user: The bell is blue." in text
@@ -290,12 +361,53 @@ def test_where_the_prompt_before_was_not_at_hand_what_is_kept_of_both_tells(befo
         return exchange("conv_1", None, model=model, parent=parent, detail=kept)
 
     page = exchange_page_of(made(**now), made(**before), PATH, [], {}, None)
-    assert (page.cause, page.difference is None) == (cause, True)
+    in_front = cause in ("model", "tools", "system", "summary")
+    assert (page.cause, page.difference) == (cause, 0 if in_front else None)
     assert page.why_difference.startswith("The prompt before was not at hand")
     html = as_html("exchange.html", "../", page=page).decode()
-    assert f'<strong class="cause">{cause}</strong>.' in html
+    assert f'<strong class="cause">{cause}</strong>' in html
 
 
 def test_where_nothing_is_kept_of_the_one_before_the_cause_stays_unknown():
     each = done(Sent("client"), difference=Difference(0, "unknown"))
     assert exchange_page_of(each, done(None), PATH, [], {}, None).cause == "unknown"
+
+
+async def test_messages_have_one_number_on_all_pages_and_exchanges_lead_on(visitor, upstream: Upstream):
+    upstream.will(says("Hello."), says("Green."), says("Blue."))
+    system, hi = {"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi!"}
+    hello = {"role": "assistant", "content": "Hello."}
+    await visitor.sidecar.ask(system, hi, id="a")
+    await visitor.sidecar.ask(system, hi, hello, {"role": "user", "content": "Green?"}, id="a")
+    await visitor.sidecar.ask(system, hi, hello, {"role": "user", "content": "Blue?"}, id="a")
+    path = await opened(visitor, "a")
+    last = (await visitor.value(path))["entries"][-1]["exchange"]["id"]
+    page = await visitor.value(f"{path}x/{last}")
+    assert (page["cause"], page["difference"], page["after"]) == ("edited", 3, "")
+    (part,) = (await visitor.value(f"{path}x/{last}/diff"))["parts"]
+    assert part["title"] == "Message 3"
+    before = page["before"]["id"]
+    assert (await visitor.value(f"{path}x/{before}"))["after"] == last
+    assert f'<a rel="next" href="{last}">' in (await visitor.get(f"{path}x/{before}")).text
+
+
+async def test_a_request_that_the_upstream_refused_is_told_with_what_is_missing(visitor, upstream: Upstream):
+    upstream.will(says("Hello."))
+    await visitor.sidecar.ask("Hi!", id="a")
+    upstream.will(sends(b'{"error": {"code": "rate_limit_exceeded"}}', status=429))
+    await visitor.sidecar.ask("Hi!", "Hello.", "So?", id="a")
+    path = await opened(visitor, "a")
+    (failed,) = (await visitor.value(path))["entries"][-1]["failed"]
+    html = (await visitor.get(f"{path}x/{failed['id']}")).text
+    assert "The upstream refused it (rate_limit_exceeded), with status 429" in html
+    assert "The question that failed came behind these." in html
+    assert "could use all of it" not in html
+
+
+@pytest.mark.parametrize(
+    ("system", "summary", "leading"), [(b"[{},{}]", None, 2), (b"[]", b"h", 1), (b"[", None, None)]
+)
+def test_how_many_system_messages_led_is_known_where_they_are_kept(system, summary, leading):
+    each = done(None, system=b"s", summary=summary)
+    assert leading_of(each, {b"s": system}) == leading
+    assert leading_of(each, {}) is None

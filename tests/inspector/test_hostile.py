@@ -19,7 +19,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.conversation_page import page_of, window_of
 from sidecar.inspector.diff_page import DiffPage, DiffPart
-from sidecar.inspector.exchange_page import exchange_page_of, groups_of
+from sidecar.inspector.exchange_page import exchange_page_of
 from sidecar.inspector.fork import ForkPage
 from sidecar.inspector.live import OpenRequest, Told, live_page_of
 from sidecar.inspector.message_page import message_page_of
@@ -28,6 +28,7 @@ from sidecar.inspector.search import Hit, SearchPage
 from sidecar.inspector.settings_page import SettingRow, SettingsPage
 from sidecar.inspector.shown import told
 from sidecar.inspector.usage import Bar, UsageLine, UsagePage, UsageRow
+from sidecar.inspector.went import groups_of
 from sidecar.inspector.words import Change
 
 ROOM = Path(sidecar.inspector.__file__).parent

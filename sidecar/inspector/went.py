@@ -1,0 +1,164 @@
+"""What was done to each message of a prompt, as far as that is kept.
+
+Rule: nothing is guessed. What is kept of a prompt is its rule and its exceptions (`records.Sent`), so a row
+says what follows from these and from the cut's own rule (`prompt/trim.py`), and where they leave something
+open, that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import msgspec
+from msgspec.structs import replace
+
+from sidecar.conversation.overview import Stem
+from sidecar.conversation.records import Detail, Exchange, Sent
+from sidecar.conversation.tree import HASH_SIZE
+from sidecar.inspector.shown import count
+
+__all__ = ["Groups", "Verdict", "groups_of", "left_behind", "missing", "number_of", "quoted_of"]
+
+_TO_FIT = "the prompt was cut to what it might have"
+#: As many exceptions as are kept: of more, some are not known.
+_MANY = 32
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What was done to a message, and why."""
+
+    client: str
+    upstream: str
+    why: str
+    verdict: str
+
+
+#: Runs of messages with which the same was done, each with the places of its messages.
+Groups = Sequence[tuple[Verdict, Sequence[int]]]
+
+
+def quoted_of(exchange: Exchange, path: Sequence[Stem]) -> list[int]:
+    """The places of the messages of which something was quoted."""
+    names = exchange.detail.quoted
+    return [at for at, each in enumerate(path) if any(map(each.id.startswith, names))] if names else []
+
+
+def groups_of(exchange: Exchange, path: Sequence[Stem]) -> list[tuple[Verdict, list[int]]]:
+    """What was done to each message of the path to the one that the request ended with, in runs."""
+    detail = exchange.detail
+    if detail.sent is None:
+        return []
+    verdicts = _verdicts(detail.sent, detail, path)
+    return [
+        (key, [at for at, _ in run]) for key, run in groupby(enumerate(verdicts), key=lambda each: each[1])
+    ]
+
+
+def missing(groups: Groups) -> str:
+    """The numbers of the messages that are known not to have gone as they are: `3 to 10, 12`."""
+    gone = [places for each, places in groups if each.upstream in ("left out", "a summary in its place")]
+    runs: list[list[int]] = []
+    for places in gone:
+        if runs and places[0] == runs[-1][1] + 1:
+            runs[-1][1] = places[-1]
+        else:
+            runs.append([places[0], places[-1]])
+    told = [count(a + 1) + (f" to {count(b + 1)}" if b > a else "") for a, b in runs]
+    return ", ".join(told)
+
+
+def left_behind(detail: Detail, path: Sequence[Stem]) -> int:
+    """How many of the first messages of the path its client did not send, at least."""
+    return max(len(path) - detail.brought, 0) if detail.brought is not None else 0
+
+
+def number_of(exchange: Exchange, path: Sequence[Stem], nth: int) -> int | None:
+    """The number on its path, from 1, of the message that went as this one (from 0; system messages at the
+    front are not counted); None where what is kept does not tell."""
+    sent, detail = exchange.detail.sent, exchange.detail
+    if sent is None or left_behind(detail, path):
+        return None
+    first = _place(path, sent.first) if sent.first is not None else 0
+    stayed = _stayed(sent, detail, path, first)
+    if stayed is None:
+        return None
+    out = _out(sent, path)
+    went = [*sorted(stayed), *(at for at in range(first, len(path)) if at not in out)]
+    return went[nth] + 1 if 0 <= nth < len(went) else None
+
+
+def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]:
+    first = _place(path, sent.first) if sent.first is not None else 0
+    summed = _place(path, detail.summary) + 1 if detail.summary is not None else 0
+    out = _out(sent, path)
+    short = [_place(path, name) for name, form in sent.exceptions if form == "short"]
+    until = max(short, default=-1)
+    answered = max((at for at, each in enumerate(path) if each.source == "upstream"), default=-1)
+    left = left_behind(detail, path)
+    stayed = _stayed(sent, detail, path, first)
+    told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
+    for at, stem in enumerate(path[left:], left):
+        client = "sent" if sent.rule != "whole" or at > answered else "not sent"
+        if at in out:
+            told.append(Verdict(client, "left out", "no upstream may see it again", "out"))
+        elif stayed is not None and at in stayed:
+            went = _went(client, sent.rule, stem, is_short=False)
+            told.append(replace(went, why=stayed[at]))
+        elif at < first:
+            told.append(_left_out(client, at < summed, first, detail, is_exact=stayed is not None))
+        else:
+            told.append(_went(client, sent.rule, stem, is_short=at <= until))
+    return told
+
+
+def _out(sent: Sent, path: Sequence[Stem]) -> set[int]:
+    names = {name for name, form in sent.exceptions if form == "out"}
+    return {at for at, each in enumerate(path) if each.id in names or each.id[:HASH_SIZE] in names}
+
+
+def _stayed(sent: Sent, detail: Detail, path: Sequence[Stem], first: int) -> dict[int, str] | None:
+    """Which messages before the cut went all the same, and why; None where what is kept does not tell.
+
+    They are the first turn, which comes first of all, and the newest question, where the cut is behind it.
+    """
+    if left_behind(detail, path) or len(sent.exceptions) >= _MANY:
+        return None
+    out = _out(sent, path)
+    before = [at for at in range(first) if at not in out]
+    number = len(before) - detail.dropped
+    if number < 0:
+        return None
+    newest = max((at for at, each in enumerate(path) if each.role == "user"), default=first)
+    stayed = {newest: "the newest question stays"} if number and newest < first else {}
+    front = [at for at in before if at not in stayed][: number - len(stayed)]
+    return dict.fromkeys(front, "the first turn stays") | stayed
+
+
+def _left_out(client: str, is_summed: bool, first: int, detail: Detail, *, is_exact: bool) -> Verdict:
+    if is_summed:
+        return Verdict(client, "a summary in its place", _TO_FIT, "summary")
+    if is_exact or detail.dropped >= first:
+        return Verdict(client, "left out", _TO_FIT, "out")
+    why = f"{_TO_FIT}; of these {first} messages {detail.dropped} were left out, and the rest is never cut"
+    return Verdict(client, "left out, unless it is never cut", why, "out")
+
+
+def _went(client: str, rule: str, stem: Stem, *, is_short: bool) -> Verdict:
+    if is_short:
+        return Verdict(client, "shortened, where it is long", "to make room for what is newer", "short")
+    if client == "not sent":
+        return Verdict(client, "put in as stored", "the client sends only what is new", "restored")
+    if rule == "restored" and stem.role in ("assistant", "tool", "function"):
+        return Verdict(
+            client,
+            "as stored, where the client's copy differs",
+            "clients change what they re-send",
+            "restored",
+        )
+    return Verdict(client, "as it came", "", "same")
+
+
+def _place(path: Sequence[Stem], name: bytes) -> int:
+    """Where the message with this id or hash stands; 0 where it does not."""
+    return next((at for at, each in enumerate(path) if each.id.startswith(name)), 0)

@@ -1,0 +1,147 @@
+"""Which words are said of an exchange: of its outcome, its cause, its form, its end.
+
+Rule: a word says no more than what it was given for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sidecar.conversation.overview import Stem
+from sidecar.conversation.records import Detail, Exchange
+from sidecar.inspector.shown import count, seconds, told
+from sidecar.inspector.went import left_behind
+
+__all__ = ["CAUSES", "OUTCOMES", "SHORT", "failure", "form", "outcome", "unstored"]
+
+OUTCOMES = {
+    "start": "The client began a conversation: none of its messages was known.",
+    "continue": "The client sent its history, which is the stored one, and something new behind it.",
+    "branch": "The client went on from an earlier message; behind that its history differs.",
+    "retry": "The client asked the same once more: a second answer to a stored question.",
+    "extend": "The client goes on with an answer that broke off.",
+    "append": "The client sent only what is new; the stored history was put before it.",
+    "unanchored": "What the client's messages begin with is not stored, such as a summary of its own; behind"
+    " that they were recognised as messages of this conversation.",
+    "alone": "The client's messages are not those of the conversation: they have a root of their own.",
+    "task": "A background task, which no history gets.",
+    "bypass": "It went on as it came, and nothing of it is kept.",
+}
+#: The same of a client that has left the front of the stored history out.
+_OF_THE_END = {
+    "continue": "The client goes on where the stored history ends: it sent the end of that, and something new"
+    " behind it.",
+    "extend": OUTCOMES["extend"],
+}
+#: An outcome in a few words, to be read beside its name.
+SHORT = {
+    "start": "a new conversation",
+    "continue": "the stored history, and something new behind it",
+    "branch": "another way from an earlier message on",
+    "retry": "the same question once more",
+    "extend": "goes on with an answer that broke off",
+    "append": "only what is new; the rest was put in",
+    "unanchored": "begins with something that is not stored",
+    "alone": "messages that are not those of the conversation",
+    "task": "a background task, without history",
+    "bypass": "went on as it came",
+}
+CAUSES = {
+    "grown": "Nothing broke the prefix: this prompt is the one before, and something behind it. An upstream"
+    " that caches prefixes could use all of it.",
+    "model": "The model is another one: its cache begins anew.",
+    "tools": "The client's tools differ from those of the prompt before, and they stand before all messages.",
+    "system": "The leading system messages differ: a clock, a date or a memory in them changes every prompt,"
+    " and so does a summary that the client puts there.",
+    "summary": "A summary stands in for other messages than before, in front of all that follow.",
+    "trimmed": "Other messages than before were left out or shortened, to fit what the prompt might have.",
+    "recalled": "Other words than before are quoted in front of the newest question, of what was left out, or"
+    " none are any more: `trim.recall`.",
+    "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
+    "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
+    "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
+}
+_FORMS = {
+    "client": "the client's own bytes",
+    "restored": "the client's messages, but answers and results of tools as they are stored where the"
+    " client's copy says something else",
+    "whole": "the stored history, from its root, and behind it what the client sent",
+}
+_COMPACTED = (
+    " The client sent the end of its history alone ({} messages of the {} on this path, and what it put"
+    " before them), as clients do that compact or cut it by themselves: look at the system prompt and the"
+    " first message."
+)
+_ENDS = {
+    "client_left": "The client hung up before the end: it was no limit of length, and the upstream did not"
+    " end it.",
+    "upstream_broke_off": "The upstream broke off before the end of its answer.",
+    "no_reply": "What the upstream answered holds no message.",
+    "content_filter": "A filter of the upstream kept the answer back.",
+    "limits.max_reply": "Only the beginning of the answer is kept: it is longer than `limits.max_reply`.",
+    "limits.replies_in_flight": "Only the beginning of the answer is kept: all answers together took more"
+    " than `limits.replies_in_flight`.",
+    "unread_content_encoding": "The answer went on to the client and was not read: it was compressed in a"
+    " way that cannot be undone here.",
+}
+_NO_HEAD = {
+    "upstream_unreachable": "The upstream could not be reached; the sidecar said so.",
+    "upstream_timeout": "The upstream did not answer in time; the sidecar gave up.",
+}
+
+
+def outcome(exchange: Exchange, path: Sequence[Stem]) -> str:
+    """What the client sent, in a sentence."""
+    usual = OUTCOMES.get(exchange.outcome, "")
+    return _OF_THE_END.get(exchange.outcome, usual) if left_behind(exchange.detail, path) else usual
+
+
+def form(detail: Detail, path: Sequence[Stem]) -> str:
+    """In which form the prompt went, and whether all of it did."""
+    if detail.sent is None:
+        return "What went upstream is not kept."
+    words, left = _FORMS.get(detail.sent.rule, ""), left_behind(detail, path)
+    cut = _cut(detail)
+    if not words:
+        return cut
+    said = f"{cut} What went is {words}." if cut else f"{words[0].upper()}{words[1:]} went upstream."
+    return said + _COMPACTED.format(count(len(path) - left), count(len(path))) if left else said
+
+
+def _cut(detail: Detail) -> str:
+    done = [f"{_messages(number)} {word}" for number, word in (
+        (detail.dropped, "left out"), (detail.shortened, "shortened")
+    ) if number]  # fmt: skip
+    if not done:
+        return ""
+    again = ", after the upstream had refused it as too long" if detail.overflow_retries else ""
+    return f"Not all of it went upstream{again}: {' and '.join(done)}."
+
+
+def _messages(number: int) -> str:
+    return "1 message was" if number == 1 else f"{count(number)} messages were"
+
+
+def failure(exchange: Exchange) -> str:
+    """Who ended an exchange that did not end well, and how; empty for one that did."""
+    error, status, head = exchange.error, exchange.status, exchange.detail.head_ms
+    if error is None and (status is None or status < 400):
+        return ""
+    if error in _ENDS:
+        return _ENDS[error]
+    code = f" ({told(error)})" if error else ""
+    if head is None:
+        return _NO_HEAD.get(error or "", f"The sidecar refused it{code}; it did not come to an answer.")
+    if status is not None and status >= 400:
+        return f"The upstream refused it{code}, with status {status}, {seconds(head)} after it arrived."
+    return f"It broke off{code}, after the upstream had begun to answer."
+
+
+def unstored(exchange: Exchange, path: Sequence[Stem]) -> str:
+    """That the question that failed is not among the messages, where that is sure."""
+    detail = exchange.detail
+    if not failure(exchange) or detail.replies or exchange.outcome == "extend":
+        return ""
+    if path and path[-1].role != "assistant":
+        return ""
+    return "The question that failed came behind these. It is not stored: a question is, once it is answered."

@@ -1,0 +1,51 @@
+"""Where the limit comes from to which a prompt was cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.conversation.records import Detail
+from sidecar.inspector.limit import limit_of
+from sidecar.settings.trimming import Trim
+from tests.store.trees import exchange
+
+OF_PHI = {"match": "phi-4*", "max_input_tokens": 500}
+
+
+def limit(trim, **detail):
+    given = Trim.model_validate(trim) if trim is not None else None
+    return limit_of(exchange("conv_1", None, model="phi-4", detail=Detail(**detail)), given)
+
+
+@pytest.mark.parametrize(
+    ("trim", "origin"),
+    [
+        ({"models": [OF_PHI]}, "the operator's `max_input_tokens` in `trim.models` for phi-4*"),
+        ({"max_input_tokens": 500}, "the operator's `trim.max_input_tokens`"),
+        ({"max_input_tokens": 500, "models": [{"match": "qwen*"}]}, "the operator's `trim.max_input_tokens`"),
+        (
+            {"max_input_tokens": 500, "models": [{"match": "*", "max_input_tokens": 9}]},
+            "of the model's window",
+        ),
+        ({}, "of the model's window as it was known, less the room for the answer (`trim.answer_share`)"),
+        (None, "of the model's window"),
+    ],
+)
+def test_a_budget_of_tokens_is_the_settings_or_the_windows(trim, origin):
+    assert limit(trim, budget=500, dropped=2).startswith(f"500 tokens, {origin}")
+
+
+def test_after_a_refusal_it_is_what_the_upstream_takes():
+    told = limit({"models": [OF_PHI]}, budget=500, overflow_retries=1)
+    assert told == "500 tokens, so that it fits the upstream, which had refused the whole as too long"
+
+
+def test_a_limit_of_messages_or_turns_is_named():
+    trim = {"max_messages": 20, "models": [{"match": "phi*", "max_turns": 4}]}
+    assert limit(trim, dropped=2) == (
+        "20 messages, the operator's `trim.max_messages` or"
+        " 4 turns, the operator's `max_turns` in `trim.models` for phi*"
+    )
+    assert limit(trim, budget=500).startswith("500 tokens, of")
+    assert limit(trim) == ""
+    assert limit({}, shortened=1) == "a limit of messages or turns that is no longer set"
