@@ -5,15 +5,18 @@ Rule: however long the conversation, as much of it is read as one page shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 
 import msgspec
 
+from sidecar.conversation.message import visible_text
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import Budget, MessageView, view_of
+from sidecar.inspector.noticed import noticed
 from sidecar.inspector.shown import Clip, told
 from sidecar.inspector.tree_shape import Beside, BranchPoint, Run, Shape
 
@@ -37,22 +40,24 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A message of the path. `exchange`: that of which it is the reply; `failed`: those that ended with this
-    message and brought none."""
+    """A message of the path. `exchange`: that of which it is the reply; `notes`: what is other in that than
+    in the one before; `failed`: those that ended with this message and brought none."""
 
     message: MessageView
     beside: Beside | None
     exchange: ExchangeLine | None
+    notes: tuple[str, ...]
     failed: tuple[ExchangeLine, ...]
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
     """The page. `points`: where this path has others beside it. `start`, `end`: which of its messages are
     shown, from 0, the last one not included; `at`: the message that was asked for, or the last. `system`: the
-    leading system messages, as last sent."""
+    leading system messages, as last sent. `words`: how it begins."""
 
     id: str
     key: str
+    words: str
     tenant: str
     created_at: float
     updated_at: float
@@ -109,7 +114,9 @@ def page_of(
 ) -> ConversationPage:
     """The page of this window. `problems`: why a message could not be read, by its id."""
     budget = Budget()
-    by_reply = {reply: line_of(each) for each in exchanges for reply in each.detail.replies}
+    by_reply = {
+        reply: (line_of(each), notes) for each, notes in _noted(exchanges) for reply in each.detail.replies
+    }
     failed: dict[bytes | None, list[ExchangeLine]] = {}
     for each in reversed(exchanges):
         if not each.detail.replies:
@@ -120,11 +127,13 @@ def page_of(
         problem = problems.get(stem.id, "")
         if not problem and stem.id not in nodes:
             problem = "it is too large for this page" if stem.size > _LARGE else "this page is full"
+        line, notes = by_reply.get(stem.id, (None, ()))
         entries.append(
             Entry(
                 message=view_of(stem, number, nodes.get(stem.id), budget, problem),
                 beside=window.shape.beside(stem),
-                exchange=by_reply.get(stem.id),
+                exchange=line,
+                notes=notes,
                 failed=tuple(failed.get(stem.id, ())),
             )
         )
@@ -134,6 +143,7 @@ def page_of(
     return ConversationPage(
         id=about.id,
         key=told(about.key),
+        words=_words(nodes.get(window.path[0].id)) if window.path else "",
         tenant=about.tenant.hex(),
         created_at=about.created_at,
         updated_at=about.updated_at,
@@ -151,3 +161,17 @@ def page_of(
         system=head,
         entries=tuple(entries),
     )
+
+
+def _words(node: Node | None) -> str:
+    try:
+        return told(visible_text(node.fields), 80) if node is not None else ""
+    except ValueError:  # it is no message
+        return ""
+
+
+def _noted(exchanges: Sequence[Exchange]) -> Iterator[tuple[Exchange, tuple[str, ...]]]:
+    """Each that was answered, the newest first, and what is other in it than in the one before it."""
+    answered = [each for each in exchanges if each.detail.replies]
+    for each, before in zip_longest(answered, answered[1:]):
+        yield each, noticed(each, before) if before is not None else ()

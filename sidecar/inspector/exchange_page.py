@@ -18,6 +18,7 @@ from sidecar.inspector.cause import cause_by_what_is_kept
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.limit import limit_of
 from sidecar.inspector.message_view import words_of
+from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
 from sidecar.inspector.went import Groups, Verdict, missing, number_of, quoted_of
 from sidecar.settings.trimming import Trim
@@ -40,8 +41,6 @@ _CUT_BEFORE = (
     " It used {} of the {} tokens that it had read for the prompt before: what it cuts from the beginning is"
     " another part with each prompt, and no cache is of use then."
 )
-#: Tokens; of a shorter prompt many upstreams cache nothing.
-_WORTH_CACHING = 500
 _SILENT_CUT = (
     "It counted{}: it seems to cut long prompts without a word. What such engines drop is the beginning, so"
     " that the oldest messages were not read. Give the model a longer context there (Ollama:"
@@ -163,14 +162,10 @@ def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) ->
 
 def _unused(exchange: Exchange, before: Exchange | None) -> str:
     """That the upstream should have had the prompt before in its cache, and had most of it no more."""
-    difference, cached = exchange.detail.difference, exchange.detail.cached_tokens
-    if difference is None or difference.cause != "grown" or cached is None or before is None:
-        return ""
-    had = before.input_tokens or 0
-    if before.error is not None or had < _WORTH_CACHING or 2 * cached >= had:
+    if before is None or not is_cache_lost(exchange, before):
         return ""
     said = _CUT_BEFORE if exchange.detail.silent_cut else _UNUSED
-    return said.format(count(cached), count(had))
+    return said.format(count(exchange.detail.cached_tokens), count(before.input_tokens))
 
 
 def _difference(

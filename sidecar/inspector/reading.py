@@ -55,7 +55,8 @@ async def conversation_page(
         window = await asyncio.to_thread(window_of, outline, at, start)
     except KeyError as error:
         raise NotFound("there is no such message in this conversation; it may have been deleted") from error
-    nodes, problems = await _messages(store, id, window.readable)
+    first = [stem.id for stem in window.path[:1] if stem.size <= _FEW]  # of which the title is made
+    nodes, problems = await _messages(store, id, dict.fromkeys((*window.readable, *first)))
     exchanges = await _exchanges(store, outline, window.shown)
     system = await store.system(id)
     return await asyncio.to_thread(

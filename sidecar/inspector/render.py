@@ -13,6 +13,7 @@ from sidecar import __version__
 from sidecar.inspector import shown
 from sidecar.inspector.fences import blocks
 from sidecar.inspector.query import FILTERS
+from sidecar.inspector.wording import SHORT
 from sidecar.printable import in_json
 
 if TYPE_CHECKING:
@@ -59,5 +60,5 @@ def _environment() -> Environment:
         "size": shown.size,
         "part": lambda text: quote(text, safe=""),
     }
-    made.globals["filters"] = FILTERS
+    made.globals |= {"filters": FILTERS, "outcomes": SHORT}
     return made

@@ -62,9 +62,9 @@ def _clip(clip: Clip) -> Iterator[str]:
 def _line(each: ExchangeLine) -> str:
     cached = f" ({each.cached} % cached)" if each.cached is not None else ""
     told = [each.outcome, each.error and f"error {each.error}", f"in {count(each.input_tokens)}{cached}"]
-    told += [f"out {count(each.output_tokens)}", seconds(each.duration_ms)]
+    told += [f"out {count(each.output_tokens)}", f"{seconds(each.duration_ms)} in all"]
     if each.first_token_ms is not None:
-        told.append(f"{seconds(each.first_token_ms)} to first")
+        told.append(f"{seconds(each.first_token_ms)} to its first piece")
     done = {"restored": each.restored, "trimmed": each.dropped, "shortened": each.shortened}
     done |= {"recalled": each.recalled, "sent again": each.retries}
     told += [f"{name} {count(number)}" for name, number in done.items() if number]
