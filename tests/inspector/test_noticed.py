@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Detail, Difference
 from sidecar.inspector.noticed import noticed
 from tests.inspector.conftest import Visitor
@@ -57,3 +58,5 @@ async def test_marks_stand_beside_the_answers_of_a_chat_that_is_called_by_its_op
     assert '<h1 dir="auto">Is &lt;b&gt;it&lt;/b&gt; open?</h1>' in html
     assert '<span class="did">another model</span>' in html
     assert 'title="the stored history, and something new behind it"' in html
+    for outcome in Outcome:
+        assert f"<dt>{outcome.value}</dt>" in html
