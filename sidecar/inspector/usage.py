@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +30,8 @@ _MOST_NAMES, _MOST_ROWS = 100, 20_000
 OTHER = "(others)"
 #: Of the plot: its height, and the width of a day.
 _HEIGHT, _WIDTH = 120, 10
+# By what a formula begins, also in full width. In some countries a semicolon parts two cells.
+_FORMULA = re.compile(r"((?:^|;)\s*)([=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
 
 
 class UsageLine(msgspec.Struct):
@@ -217,6 +220,12 @@ def as_csv(page: UsagePage) -> bytes:
     writer = csv.writer(out)
     writer.writerow(("day", "model", "tenant", *_COUNTS))
     for row in page.rows:
-        names = ("'" + each if each[:1] in "=+-@\t\r" else each for each in (row.day, row.model, row.tenant))
-        writer.writerow((*names, *(getattr(row.line, name) for name in _COUNTS)))
+        writer.writerow(
+            (*map(_cell, (row.day, row.model, row.tenant)), *(getattr(row.line, name) for name in _COUNTS))
+        )
     return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _cell(name: str) -> str:
+    """A name that no program takes for a formula; `-` stands for none."""
+    return name if name == "-" else _FORMULA.sub(r"\1'\2", name)

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.conversation.records import Detail
 from sidecar.inspector import usage as counting
-from sidecar.inspector.usage import MOST_DAYS, UsageLine, as_csv, usage
+from sidecar.inspector.usage import MOST_DAYS, UsageLine, UsagePage, UsageRow, as_csv, usage
 from sidecar.store import MemoryStore
 from tests.inspector.conftest import Visitor
 from tests.proxy.mock_upstream import Upstream, completion, sends
@@ -107,6 +107,24 @@ async def test_as_csv_no_cell_is_a_formula(store):
         ("1970-01-18", "qwen", "0"),
     ]
     assert rows[0]["left_out"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("model", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        (" =1", " '=1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("gpt; =1", "gpt; '=1"),
+        ("a-b", "a-b"),
+        ("", "-"),
+    ],
+)
+def test_a_name_is_no_formula_whatever_parts_the_cells(model, cell):
+    rows = [UsageRow("2026-11-30", model or "-", "a" * 8, UsageLine())]
+    page = UsagePage(1, "", "", True, None, 0, UsageLine(), (), (), (), tuple(rows), (), 0)
+    said = as_csv(page).decode()
+    assert f",{cell}," in said
 
 
 async def test_the_page_tells_what_the_upstream_reported(visitor: Visitor, upstream: Upstream):
