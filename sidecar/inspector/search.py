@@ -97,7 +97,9 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None)
             except _InPart:
                 partly, is_it = partly + 1, False
             row = list_of(Overviews(1, (each,)), None).rows[0] if is_it and each is not None else None
-            hits[id] = Hit(row, message.hex(), _around(said, sought.place_in(said))) if row else None
+            # Where it stands takes milliseconds to find in a long message.
+            place = await asyncio.to_thread(sought.place_in, said) if row else 0
+            hits[id] = Hit(row, message.hex(), _around(said, place)) if row else None
         at, is_over = looked.before, looked.before is None
     return SearchPage(
         query=told(text, 500),
