@@ -381,6 +381,9 @@ async def _answering_admin(
 
 async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) -> web.StreamResponse | None:
     """A page of the sidecar's own; None if it is none."""
+    if f"{PLACE}/" in request.path.lower():
+        # Somebody has the wrong port, or has written the address otherwise: no upstream must see the token.
+        raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
     if request.method not in ("GET", "HEAD"):
         return None
     if (page := _OPEN.get(request.path)) is not None:
@@ -388,7 +391,4 @@ async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) 
     if (page := _ADMIN.get(request.path)) is not None:
         services.requests.visitors.admit(request, at_admin=at_admin)
         return await page(services, request)
-    if f"/{request.path.lstrip('/')}".startswith(f"{PLACE}/"):
-        # Somebody has the wrong port, or has a slash too many: the upstream must not see the token.
-        raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
     return None

@@ -83,12 +83,13 @@ async def test_it_is_not_where_clients_are(visitor: Visitor, upstream):
     assert page.headers.get("Content-Security-Policy") is None
 
 
-@pytest.mark.parametrize("before", ["", "/"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("before", ["", "/", "/.", "/x/..", "/v1"])
 async def test_the_upstream_never_sees_the_token_where_the_address_is_asked_for_at_the_wrong_port(
-    visitor: Visitor, upstream, before: str
+    visitor: Visitor, upstream, before: str, method: str
 ):
     place = before + visitor.root[visitor.root.index("/-/inspect") :]
-    page = await visitor.send("GET", URL(visitor.sidecar.url + place, encoded=True))
+    page = await visitor.send(method, URL(visitor.sidecar.url + place, encoded=True))
     assert (page.status, upstream.requests) == (404, [])
     assert "serve" in page.text
 
