@@ -30,6 +30,13 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             param="previous_response_id",
         )
     conversation, line = await _line(store, call, response)
+    key = call.identity.key
+    if key is not None and not call.identity.by_agent and conversation.key not in (None, key):
+        raise BadRequest(
+            "`previous_response_id` is of another conversation than the one that a header names",
+            code="unsupported_value",
+            param="previous_response_id",
+        )
     messages, made = call.chat.path.messages, _made(line)
     _refuse_orphans(messages, made)
     repeats = bool(messages) and _repeats(messages[0], line[-1])

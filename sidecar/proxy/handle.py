@@ -135,7 +135,10 @@ async def _in_line(
 
 
 def _in_line_for(call: ChatCall, plan: Plan) -> str | None:
-    """What it has to wait for: the thread that it goes on in, or, if it says so, the one that it begins."""
+    """What it has to wait for: the thread that it goes on in, or, if it says so, the one that it begins. What
+    names the response that it goes on from waits for nothing."""
+    if call.chat.behind is not None:
+        return None
     if isinstance(plan, Thin):
         return plan.conversation.id if plan.root is None else f"{plan.conversation.id}-{plan.root.hex()}"
     if call.mode == "append" and call.brings_no_history and not isinstance(plan, Unrecorded):

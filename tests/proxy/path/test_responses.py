@@ -274,6 +274,29 @@ class TestGoingOnFromAResponse:
         assert upstream.last.said == ["1", "one", "3"]
         assert (await sidecar.only()).branches == [["1", "one", "2", "two"], ["1", "one", "3", "three"]]
 
+    async def test_two_that_go_on_from_it_at_once_wait_for_nothing(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        first = (await ask(sidecar, "1")).json
+        gate = asyncio.Event()
+        upstream.will(streams(gate, *parts({"content": "two"})), says("three"))
+        slow = asyncio.create_task(ask(sidecar, "2", previous_response_id=first["id"], stream=True))
+        async with asyncio.timeout(5):
+            while len(upstream.requests) < 2:
+                await asyncio.sleep(0.01)
+        reply = await asyncio.wait_for(ask(sidecar, "3", previous_response_id=first["id"]), 5)
+        assert (texts(reply.json), slow.done()) == (["three"], False)
+        gate.set()
+        assert texts(last(await slow)) == ["two"]
+        branches = (await sidecar.only()).branches
+        assert sorted(branches) == [["1", "ok", "2", "two"], ["1", "ok", "3", "three"]]
+
+    async def test_that_of_another_chat_than_a_header_names_is_refused(self, sidecar: Sidecar):
+        first = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json
+        reply = await ask(sidecar, "2", {"X-Conversation-ID": "b"}, previous_response_id=first["id"])
+        assert assert_error(reply, 400, "unsupported_value")["param"] == "previous_response_id"
+        assert (await sidecar.only()).texts == ["1", "ok"]
+
     @pytest.mark.parametrize("repeated", [False, True])
     async def test_results_find_their_calls(self, sidecar: Sidecar, upstream: Upstream, repeated: bool):
         """vllm #43244; open-webui #27096, #29630: the call may be told once more"""
@@ -414,6 +437,13 @@ class TestWhatGoesWrong:
         async with asyncio.timeout(5):
             while not (stored := await sidecar.stored()) or stored[0].texts != ["hi", kept]:
                 await asyncio.sleep(0.02)
+
+    @pytest.mark.parametrize("data", [b"", b"{x", b"[]", b"[" * 100_000])
+    async def test_what_is_no_json_is_the_clients_mistake(
+        self, sidecar: Sidecar, upstream: Upstream, data: bytes
+    ):
+        assert_error(await sidecar.send("POST", RESPONSES, data=data), 400, "invalid_json")
+        assert not upstream.requests
 
     @pytest.mark.parametrize(
         ("body", "param"),
