@@ -421,3 +421,76 @@ class TestTheRest:
     )
     def test_codex_says_when_it_sums_up(self, told, is_compaction):
         assert asked(client_metadata={"x-codex-turn-metadata": told}).is_compaction is is_compaction
+
+
+class TestOddBodies:
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"{x",
+            b'"x"',
+            b"[]",
+            b"NaN",
+            b"[" * 100_000,
+            b'{"input":' * 5000,
+            b'{"input": "hi", "a": ' + b"1" * 5000 + b"}",
+        ],
+    )
+    def test_what_is_no_json_object_is_the_clients_mistake(self, data):
+        with pytest.raises(BadRequest) as caught:
+            translated(data, "max_tokens")
+        assert caught.value.code == "invalid_json"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            {"include": 5},
+            {"include": True},
+            {"store": "false"},
+            {"store": 0},
+            {"input": [{"type": ["x"]}]},
+            {"input": [{"type": {}, "role": "user"}]},
+        ],
+    )
+    def test_a_member_of_another_type_is_named(self, body):
+        assert "has to be" in refused(code="invalid_type", **body)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("messages", [user("hi")]),
+            ("functions", []),
+            ("function_call", "auto"),
+            ("response_format", {"type": "json_object"}),
+            ("max_tokens", 5),
+            ("max_completion_tokens", 5),
+            ("logprobs", True),
+            ("n", 2),
+        ],
+    )
+    def test_a_word_of_chat_completions_is_refused_and_takes_no_ones_place(self, name, value):
+        refused(code="unsupported_parameter", param=name, **{name: value})
+
+    def test_one_answer_is_one_answer(self):
+        assert chat(n=1)[0]["messages"] == [user("hi")]
+
+    def test_two_tools_that_would_be_one_function_are_refused(self):
+        def space(name, tool):
+            return {"type": "namespace", "name": name, "tools": [{"type": "function", "name": tool}]}
+
+        refused(param="tools", tools=[space("a__b", "c"), space("a", "b__c")])
+        refused(param="tools", tools=[LOOK, {"type": "custom", "name": "look"}])
+
+    def test_a_second_result_of_one_call_is_refused_and_not_lost(self):
+        behind = f"resp_{'0' * 20}c{'0' * 32}"
+        items = [output("1", "first"), output("1", "second")]
+        refused(code="invalid_request", input=items, previous_response_id=behind)
+
+    @pytest.mark.parametrize(
+        "body", [{"previous_response_id": "x" * 9999}, {"input": [{"type": "x" * 9999}]}]
+    )
+    def test_an_error_repeats_little_of_what_was_sent(self, body):
+        with pytest.raises(BadRequest) as caught:
+            chat(**body)
+        assert len(caught.value.message) < 300

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from sidecar.conversation.records import Reference
-from sidecar.dialects.responses.refusal import object_in, refused
+from sidecar.dialects.responses.refusal import list_in, object_in, refused
 from sidecar.dialects.responses.tools import Tools
 
-__all__ = ["REASONING", "Asked", "echo_of", "fields_for_upstream", "refuse_unserved"]
+__all__ = ["REASONING", "Asked", "echo_of", "fields_for_upstream", "is_kept", "refuse_unserved"]
 
 #: Without it a client sends no reasoning back (AI SDK), though the summary holds all of it.
 REASONING = "reasoning.encrypted_content"
@@ -21,6 +21,16 @@ _UNSERVED = {
     "background": "responses cannot be made in the background",
     "prompt": "there are no stored prompts",
     "context_management": "nothing is compacted on request",
+}
+# Words of Chat Completions, and those that say the same here, in whose place they would stand if passed on.
+_MOVED = {
+    "messages": "input",
+    "functions": "tools",
+    "function_call": "tool_choice",
+    "response_format": "text.format",
+    "max_tokens": "max_output_tokens",
+    "max_completion_tokens": "max_output_tokens",
+    "logprobs": "top_logprobs",
 }
 # What stays here. The rest of what is not translated goes on as it came.
 _STAYING = {
@@ -73,6 +83,21 @@ def refuse_unserved(body: dict[str, Any]) -> None:
     for name, why in _UNSERVED.items():
         if body.get(name):
             raise refused(f"`{name}`: {why}", name)
+    for name, here in _MOVED.items():
+        if body.get(name) is not None:
+            raise refused(
+                f"`{name}` is of Chat Completions: here it is `{here}`", name, "unsupported_parameter"
+            )
+    if body.get("n") not in (None, 1):
+        raise refused("`n`: a response is one answer", "n", "unsupported_parameter")
+
+
+def is_kept(body: dict[str, Any]) -> bool:
+    """Is its response to be kept, as it is unless `store: false` is said? Raises `BadRequest`."""
+    said = body.get("store")
+    if said is not None and not isinstance(said, bool):
+        raise refused("`store` has to be true or false", "store", "invalid_type")
+    return said is not False
 
 
 def echo_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +107,7 @@ def echo_of(body: dict[str, Any]) -> dict[str, Any]:
     said["text"] = {**_DEFAULTS["text"], **said["text"]}
     about = {
         "previous_response_id": body.get("previous_response_id"),
-        "store": body.get("store") is not False,
+        "store": is_kept(body),
     }
     return {**said, **about, "background": False}
 
@@ -111,7 +136,7 @@ def fields_for_upstream(body: dict[str, Any], tools: Tools, max_tokens: str) -> 
         fields["reasoning_effort"] = effort
     if body.get("max_output_tokens") is not None:
         fields[max_tokens] = body["max_output_tokens"]
-    if body.get("top_logprobs") or _LOGPROBS in (body.get("include") or ()):
+    if body.get("top_logprobs") or _LOGPROBS in list_in(body, "include"):
         fields |= {"logprobs": True, "top_logprobs": body.get("top_logprobs") or 0}
     if body.get("stream"):
         fields |= {"stream": True, "stream_options": {"include_usage": True}}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from sidecar.conversation.records import Reference
 from sidecar.dialects.chat.body import object_of
 from sidecar.dialects.chat.joining import encode
@@ -17,12 +19,14 @@ from sidecar.dialects.responses.asked import (
     Asked,
     echo_of,
     fields_for_upstream,
+    is_kept,
     refuse_unserved,
 )
 from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.items import messages_of
-from sidecar.dialects.responses.refusal import list_of_objects, object_in, refused
+from sidecar.dialects.responses.refusal import list_in, list_of_objects, object_in, refused, shown
 from sidecar.dialects.responses.tools import Tools
+from sidecar.errors import BadRequest
 
 __all__ = ["translated"]
 
@@ -35,7 +39,7 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
 
     `max_tokens`: the name under which the upstream takes the length of an answer.
     """
-    body = {name: loads(bytes(value)) for name, value in object_of(data).items()}
+    body = _fields(data)
     refuse_unserved(body)
     tools = Tools()
     tools.add(body.get("tools"), "tools")
@@ -52,12 +56,22 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
         echo_of(body),
         tools,
         streamed=bool(body.get("stream")),
-        wants_reasoning=REASONING in (body.get("include") or ()),
+        wants_reasoning=REASONING in list_in(body, "include"),
         is_compaction=_kind(body) == _COMPACTION,
-        is_private=body.get("store") is False,
+        is_private=not is_kept(body),
         behind=behind,
     )
     return encode({**model, "messages": messages, **fields}), asked
+
+
+def _fields(data: bytes) -> dict[str, Any]:
+    """All that the body says. Raises `BadRequest`."""
+    try:
+        return {name: loads(bytes(value)) for name, value in object_of(data).items()}
+    except msgspec.ValidationError as error:
+        raise BadRequest("the body has to be a JSON object", code="invalid_json") from error
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, nested beyond reason
+        raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
 
 
 def _behind(body: dict[str, Any]) -> Reference | None:
@@ -65,11 +79,11 @@ def _behind(body: dict[str, Any]) -> Reference | None:
     id = body.get("previous_response_id")
     if id is None:
         return None
-    if body.get("store") is False:
+    if not is_kept(body):
         raise refused("`previous_response_id`: what goes on from a response is kept, as that is", "store")
     found = reference_of(id) if isinstance(id, str) else None
     if found is None:
-        message = f"Previous response with id {id!r} not found."
+        message = f"Previous response with id {shown(id)} not found."
         raise refused(message, "previous_response_id", "previous_response_not_found")
     return found
 

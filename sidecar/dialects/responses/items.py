@@ -19,7 +19,7 @@ from typing import Any
 
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
-from sidecar.dialects.responses.refusal import list_of_objects, refused, text_in
+from sidecar.dialects.responses.refusal import list_of_objects, refused, shown, text_in
 from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
 
 __all__ = ["ABORTED", "messages_of"]
@@ -117,7 +117,11 @@ class _Reader:
         return system + self._messages
 
     def take(self, item: dict[str, Any], where: str) -> None:
-        kind = item.get("type") or ("message" if "role" in item else "item_reference")
+        kind = item.get("type")
+        if kind is None:
+            kind = "message" if "role" in item else "item_reference"
+        if not isinstance(kind, str):
+            raise refused(f"`{where}.type` has to be a string", f"{where}.type", "invalid_type")
         if kind == "message":
             self._take_message(item, where)
         elif kind == "reasoning":
@@ -133,7 +137,9 @@ class _Reader:
             if kind not in self._tools.left_out:
                 self._tools.left_out.append(kind)
         else:
-            raise refused(f"an item of the type `{kind}` has no form in chat completions", f"{where}.type")
+            raise refused(
+                f"an item of the type {shown(kind)} has no form in chat completions", f"{where}.type"
+            )
 
     def _take_message(self, item: dict[str, Any], where: str) -> None:
         role, here = text_in(item, "role", where), f"{where}.content"
@@ -182,11 +188,14 @@ class _Reader:
 
     def _take_output(self, kind: str, item: dict[str, Any], where: str) -> None:
         id = text_in(item, "call_id", where)
-        if self._goes_on and id not in self._turn.calls and not self._messages:
+        is_before = self._goes_on and id not in self._turn.calls and not self._messages
+        if is_before and id not in self._turn.results:
             self._turn.before.append(id)
         elif id not in self._turn.calls or id in self._turn.results:
             raise refused(
-                f"No tool call found for function call output with call_id {id}.", "input", "invalid_request"
+                f"No tool call found for function call output with call_id {shown(id)}.",
+                "input",
+                "invalid_request",
             )
         if kind == "tool_search_output":
             found = list_of_objects(item.get("tools"), f"{where}.tools")
@@ -204,7 +213,7 @@ class _Reader:
 
 def _not_found(item: dict[str, Any], where: str) -> Exception:
     return refused(
-        f"Item with id '{item.get('id')}' not found. Items are not persisted here: send the item itself.",
+        f"Item with id {shown(item.get('id'))} not found. Items are not kept here: send the item itself.",
         where,
         "item_not_found",
     )

@@ -6,7 +6,9 @@ from typing import Any
 
 from sidecar.errors import BadRequest
 
-__all__ = ["list_of_objects", "object_in", "refused", "text_in"]
+__all__ = ["list_in", "list_of_objects", "object_in", "refused", "shown", "text_in"]
+
+_MAX_SHOWN = 100  # characters of what a client sent that an error repeats
 
 
 def refused(message: str, param: str, code: str = "unsupported_value") -> BadRequest:
@@ -30,6 +32,22 @@ def object_in(fields: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise refused(f"`{name}` has to be an object", name, "invalid_type")
     return value
+
+
+def list_in(fields: dict[str, Any], name: str) -> list[Any]:
+    """A list that may be missing. Raises `BadRequest`."""
+    value = fields.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise refused(f"`{name}` has to be a list", name, "invalid_type")
+    return value
+
+
+def shown(value: Any) -> str:
+    """What a client sent, as an error repeats it."""
+    told = f"'{value}'" if isinstance(value, str) else type(value).__name__
+    return told if len(told) <= _MAX_SHOWN else told[:_MAX_SHOWN] + "…"
 
 
 def list_of_objects(value: Any, where: str) -> list[dict[str, Any]]:

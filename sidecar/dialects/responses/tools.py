@@ -89,6 +89,8 @@ class Tools:
 
     def _offer(self, tool: Tool, about: dict[str, Any]) -> None:
         name = flat_name(tool.name, tool.namespace)
+        if self._known.get(name, tool) != tool:
+            raise refused(f"two tools would be the one function `{name}`", "tools")
         if name not in self._known:
             self.functions.append({"type": "function", "function": {"name": name, **about}})
         self._known[name] = tool
