@@ -30,11 +30,14 @@ RUN groupadd --gid 10001 sidecar \
     && useradd --uid 10001 --gid sidecar --no-create-home --home-dir /data --shell /usr/sbin/nologin sidecar \
     && install -d -o sidecar -g sidecar -m 0700 /data
 COPY --from=app /app /app
+# The inspector would be on the container's own loopback, where no browser comes: set SIDECAR_ADMIN__LISTEN=0.0.0.0:8791 and
+# SIDECAR_ADMIN__INSPECTOR=on, and publish that port on the host's loopback alone, as config/compose.yaml does.
 ENV PATH=/app/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     SIDECAR_LISTEN=0.0.0.0:8790 \
-    SIDECAR_STORE=sqlite:////data/sidecar.db
+    SIDECAR_STORE=sqlite:////data/sidecar.db \
+    SIDECAR_ADMIN__INSPECTOR=off
 USER 10001:10001
 # SQLite puts its temporary files into the current folder when there is no /tmp to write to.
 WORKDIR /data
