@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 import msgspec
 
 from sidecar.conversation.message import text_of
-from sidecar.conversation.records import Exchange, Thread
+from sidecar.conversation.records import Exchange, Snapshot, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.printable import in_json, printable
@@ -42,26 +43,35 @@ _PORTION = 1 << 16  # characters
 
 
 def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
-    """Write all conversations, or those with this id or client's key, to `out`; returns the exit code."""
+    """Write all conversations, or those with this id or client's key, to `out`; returns the exit code, 1 if
+    one was left out, since it is damaged."""
     return asyncio.run(write(settings, conversation=conversation, format=format, out=out))
 
 
 async def write(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
-    """`export`, within a running loop."""
-    found = 0
+    """`export`, within a running loop. One that is damaged is left out and said, and the exit code is 1."""
+    found = damaged = 0
     async with open_existing(settings) as store:
         async for each in store.conversations(conversation):
-            whole = await store.snapshot(each.id)
-            if whole is None:  # it was deleted meanwhile
+            try:
+                whole = await store.snapshot(each.id)
+                text = _written(whole, format) if whole is not None else None
+            except StoreUnavailable as error:
+                sys.stderr.write(printable(f"sidecar: {each.id} is left out: {error.message}") + "\n")
+                damaged += 1
                 continue
-            if format == "markdown":
-                out.write(as_markdown(whole.conversation, list(whole.nodes)))
-            else:
-                out.write(as_json(whole.conversation, whole.nodes, whole.threads, whole.exchanges))
-            found += 1
-    if conversation is not None and not found:
+            if text is not None:  # else it was deleted meanwhile
+                out.write(text)
+                found += 1
+    if conversation is not None and not found and not damaged:
         raise SidecarError(f"there is no conversation {conversation!r} in {settings.store_shown}")
-    return 0
+    return 1 if damaged else 0
+
+
+def _written(whole: Snapshot, format: str) -> str:
+    if format == "markdown":
+        return as_markdown(whole.conversation, list(whole.nodes))
+    return as_json(whole.conversation, whole.nodes, whole.threads, whole.exchanges)
 
 
 def as_json(

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import re
+import sqlite3
 
 import pytest
 from aiohttp import ClientSession
@@ -243,6 +244,25 @@ class TestJson:
         for line in lines(exported(settings)):
             assert [each["updated_at"] for each in line["threads"]] == sorted(map(float, range(9)))
             assert len(line["exchanges"]) == 1
+
+    @pytest.mark.parametrize("name", [None, "conv_b"])
+    def test_one_that_is_damaged_is_left_out_and_said_and_the_others_are_not(
+        self, file, settings, capsys, name
+    ):
+        keep(file, *(update(talk(id), question(id)) for id in ("conv_a", "conv_b", "conv_c")))
+        with sqlite3.connect(file) as connection:
+            connection.execute(
+                "UPDATE message SET body = x'7b' WHERE conversation ="
+                " (SELECT number FROM conversation WHERE id = 'conv_b')"
+            )
+
+        out = io.StringIO()
+        assert export(settings, conversation=name, format="jsonl", out=out) == 1
+        found = [each["conversation"]["id"] for each in map(json.loads, out.getvalue().splitlines())]
+        assert found == ([] if name else ["conv_a", "conv_c"])
+        said = capsys.readouterr().err
+        assert said.startswith("sidecar: conv_b is left out: ")
+        assert said.count("\n") == 1
 
     @pytest.mark.parametrize("system", [b"", b"{}", b"[", b"\xff", b"[\xff]"])
     def test_a_damaged_prompt_of_a_thread_is_said_by_its_name(self, system):
