@@ -257,6 +257,11 @@ class Dialect(Protocol):
         """By which headers its clients name their chats without being told to."""
         ...
 
+    @property
+    def is_translated(self) -> bool:
+        """Are its requests made into those of another API, and the answers back?"""
+        ...
+
     def upstream_path(self, path: str) -> str:
         """The path, with its parameters, at which an upstream takes what came to this one."""
         ...

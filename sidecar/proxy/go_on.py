@@ -20,6 +20,8 @@ from sidecar.store import Store
 
 __all__ = ["behind"]
 
+_MAX_SHOWN = 100  # characters of what a client sent that an error repeats
+
 
 async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
     """The plan for such a request. Raises `BadRequest`."""
@@ -87,7 +89,7 @@ def _refuse_orphans(messages: Sequence[Message], made: set[str]) -> None:
             made = made | set(call_ids(message.fields))
         elif message.role == "tool" and (id := message.fields.get("tool_call_id")) not in made:
             raise BadRequest(
-                f"No tool call found for function call output with call_id {id}.",
+                f"No tool call found for function call output with call_id {str(id)[:_MAX_SHOWN]}.",
                 code="invalid_request",
                 param="input",
             )

@@ -19,9 +19,10 @@ __all__ = ["path_of", "translation_of"]
 
 def path_of(call: Call, composed: UpstreamRequest, request: web.BaseRequest, target: Target) -> str:
     """Where it goes. What is to be translated has to come in a form that can be read."""
-    path = call.dialect.upstream_path(request.raw_path)
-    if path is not request.raw_path:
+    path = request.raw_path
+    if call.dialect.is_translated:
         composed.headers["Accept-Encoding"] = "identity"
+        path = call.dialect.upstream_path(path)
     return target.chat_path(path)
 
 
@@ -29,6 +30,8 @@ def translation_of(progress: Progress, upstream: UpstreamResponse) -> Translatio
     """What makes of the answer what its client understands; None where that is the answer as it comes."""
     call, plan = progress.call, progress.plan
     assert call is not None
+    if not call.dialect.is_translated:
+        return None
     kept = plan.conversation if plan is not None else None
     exchange = Reference(kept.id if kept is not None else "", exchange_id(progress.when, progress.random))
     return call.dialect.translation(call.chat, upstream.status, exchange, progress.when // 1000, time.time)

@@ -28,6 +28,7 @@ class Chat:
     name = "chat"
     path = PATH
     agent_headers: tuple[str, ...] = ()
+    is_translated = False
     is_task = staticmethod(is_task)
     shorter_task = staticmethod(shorter_task)
     opening = Opening

@@ -36,6 +36,7 @@ class Responses(Chat):
     name = "responses"
     path = PATH
     agent_headers = AGENT_HEADERS
+    is_translated = True
     is_task = staticmethod(is_task)
 
     def __init__(self, max_tokens: str, max_reply: int) -> None:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
-from sidecar.dialects.responses.ids import call_id, item_id
-from sidecar.dialects.responses.tools import Tools
+from sidecar.dialects.responses.ids import Prefix, call_id, item_id
+from sidecar.dialects.responses.tools import Kind, Tools
 
 __all__ = ["CallDraft", "Draft", "Event", "MessageDraft", "ReasoningDraft"]
 
@@ -22,6 +22,7 @@ Ended = Literal["completed", "incomplete"]
 NOT_SEALED = "see-summary"
 # Arguments that some upstreams begin with, before the real ones.
 _NOTHING = frozenset(("", "{}", "null", '""'))
+_PREFIXES: dict[Kind, Prefix] = {"function": "fc", "custom": "ctc", "tool_search": "tsc"}
 
 
 class Draft:
@@ -196,8 +197,7 @@ class CallDraft(Draft):
         self.at = at
         self._tool = self._tools.of(self.name)
         self.call_id = self.call_id or call_id(self._exchange, self._number)
-        prefix = {"function": "fc", "custom": "ctc", "tool_search": "tsc"}[self._tool.kind]
-        self.id = item_id(prefix, self._exchange, at)  # type: ignore[arg-type]
+        self.id = item_id(_PREFIXES[self._tool.kind], self._exchange, at)
         return [self._item("added", self._whole("in_progress", ""))]
 
     def tell(self) -> list[Event]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sidecar.conversation.records import Reference
 
-__all__ = ["call_id", "item_id", "reference_of", "response_id"]
+__all__ = ["Prefix", "call_id", "item_id", "reference_of", "response_id"]
 
 Prefix = Literal["msg", "rs", "fc", "ctc", "tsc"]
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from sidecar.dialects.responses.refusal import list_of_objects, refused, text_in
 
-__all__ = ["TOOL_SEARCH", "Tool", "Tools", "flat_name"]
+__all__ = ["TOOL_SEARCH", "Kind", "Tool", "Tools", "flat_name"]
 
 Kind = Literal["function", "custom", "tool_search"]
 
