@@ -13,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from multidict import CIMultiDict
@@ -23,7 +22,7 @@ from sidecar.background.tasks import Spawn
 from sidecar.conversation.message import encode
 from sidecar.errors import SidecarError
 from sidecar.prompt.model_lists import ANY, Window, names, shown, windows
-from sidecar.settings import ModelTrim, Settings
+from sidecar.settings import Settings
 from sidecar.upstream.target import Target
 
 __all__ = ["ModelWindows"]
@@ -45,20 +44,13 @@ class ModelWindows:
     """The windows of an upstream's models."""
 
     def __init__(self, settings: Settings, target: Target, spawn: Spawn) -> None:
-        self._rules = settings.trim.models
+        self._trim = settings.trim
         self._refresh = settings.trim.window_refresh
         self._target = target
         self._spawn = spawn
         self._known = KnownWindows()
         self._names: frozenset[str] = frozenset()
         self._asking: asyncio.Task[None] | None = None
-
-    def rule(self, model: str | None) -> ModelTrim | None:
-        """The first table of the settings whose pattern fits the model's name."""
-        for rule in self._rules:
-            if fnmatchcase(model or "", rule.match):
-                return rule
-        return None
 
     def of(self, model: str | None, credential: bytes) -> int | None:
         """The model's window in tokens, as far as this credential (a hash) was told; None if it was not."""
@@ -70,7 +62,7 @@ class ModelWindows:
 
     def shown(self, model: str | None, credential: bytes) -> int | None:
         """The window that the settings name, or a refusal has shown."""
-        rule = self.rule(model)
+        rule = self._trim.rule(model)
         if rule is not None and rule.window is not None:
             return rule.window
         learned, at = self._known.learned(credential, model or "") or (None, 0.0)

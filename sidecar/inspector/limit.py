@@ -6,11 +6,9 @@ setting's, or a window's that was known then.
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 from sidecar.conversation.records import Exchange
 from sidecar.inspector.shown import count, told
-from sidecar.settings.trimming import ModelTrim, Trim
+from sidecar.settings.trimming import Trim
 
 __all__ = ["limit_of"]
 
@@ -31,7 +29,7 @@ def _of_tokens(exchange: Exchange, trim: Trim | None) -> str:
     if detail.overflow_retries:
         return "so that it fits the upstream, which had refused the whole as too long"
     if trim is not None:
-        rule = _rule(trim, exchange.model)
+        rule = trim.rule(exchange.model)
         if rule is not None and "max_input_tokens" in rule.model_fields_set:
             if rule.max_input_tokens == detail.budget:
                 return f"the operator's `max_input_tokens` in `trim.models` for {told(rule.match)}"
@@ -41,7 +39,7 @@ def _of_tokens(exchange: Exchange, trim: Trim | None) -> str:
 
 
 def _counted(exchange: Exchange, trim: Trim) -> list[str]:
-    rule, found = _rule(trim, exchange.model), []
+    rule, found = trim.rule(exchange.model), []
     for name in ("max_messages", "max_turns"):
         if rule is not None and name in rule.model_fields_set:
             most, where = getattr(rule, name), f"`{name}` in `trim.models` for {told(rule.match)}"
@@ -50,8 +48,3 @@ def _counted(exchange: Exchange, trim: Trim) -> list[str]:
         if most is not None:
             found.append(f"{count(most)} {name.removeprefix('max_')}, the operator's {where}")
     return found
-
-
-def _rule(trim: Trim, model: str | None) -> ModelTrim | None:
-    """As `ModelWindows.rule`."""
-    return next((each for each in trim.models if fnmatchcase(model or "", each.match)), None)

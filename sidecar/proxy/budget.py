@@ -27,7 +27,8 @@ def budget_of(services: Services, call: ChatCall, ceiling: int | None = None) ->
     """The limits for this request; `ceiling` in tokens, as they are estimated here."""
     if not call.may_be_cut:
         return Budget()
-    rule, trim = services.background.windows.rule(call.chat.model), services.settings.trim
+    trim = services.settings.trim
+    rule = trim.rule(call.chat.model)
     messages, turns, tokens = trim.max_messages, trim.max_turns, trim.max_input_tokens
     if rule is not None:
         own = rule.model_fields_set

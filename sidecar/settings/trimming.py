@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from pydantic import Field
@@ -106,3 +107,10 @@ class Trim(Section):
         " own always get the error, since they wait for it to compact their history. The request header"
         " `X-Sidecar-Trim: off` has one request neither cut nor healed.",
     )
+
+    def rule(self, model: str | None) -> ModelTrim | None:
+        """The first of `models` whose pattern fits the name of a model."""
+        for rule in self.models:
+            if fnmatchcase(model or "", rule.match):
+                return rule
+        return None
