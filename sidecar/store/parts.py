@@ -139,7 +139,7 @@ def shell_of(stored: bytes) -> Shell | None:
 
 
 def assembled(held: Shell, parts: Mapping[bytes, bytes]) -> bytes:
-    """The body, of its parts by their names. Raises `ValueError` if one is missing, or not what it was."""
+    """The body, of its parts by their names. Raises `ValueError` if one is missing, or of another length."""
     if any(name not in parts for name in held.names):
         raise ValueError("a part of a stored body is missing")
     body = put_together(held.rest, held.places, [parts[name] for name in held.names])
