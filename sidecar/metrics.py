@@ -6,11 +6,13 @@ keeps them in files for that, in the folder that `sidecar.server.metrics_folder`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from sidecar.exchange.gen_ai import DURATIONS, FIRST_CHUNKS, OPERATION, OTHER, PROVIDER, TOKENS
@@ -51,6 +53,17 @@ def _is_never(_model: str) -> bool:
 def forget_worker(pid: int) -> None:
     """A worker has ended: its counters stay in the sums, its gauges do not."""
     mark_process_dead(pid)  # type: ignore[no-untyped-call] # the library's own has no types
+
+
+class _AllWorkers:
+    """What all workers have counted; as the library's own collector, but that one fails for a file that has
+    just been made and has no size yet, or never got one since its worker was killed."""
+
+    def collect(self) -> Iterable[Metric]:
+        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        files = [str(each) for each in folder.glob("*.db") if each.stat().st_size]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call] # the library's own has no types
+        return merged
 
 
 class Metrics:
@@ -227,9 +240,7 @@ class Metrics:
         if self._changed is None:
             return generate_latest(self._registry)
         self._changed.write()
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # the library's own has no types
-        return generate_latest(registry)
+        return generate_latest(_AllWorkers())
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(f"sidecar_{name}", meaning, labels, registry=self._registry)

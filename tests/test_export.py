@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import sqlite3
+from contextlib import closing
 
 import pytest
 from aiohttp import ClientSession
@@ -250,7 +251,7 @@ class TestJson:
         self, file, settings, capsys, name
     ):
         keep(file, *(update(talk(id), question(id)) for id in ("conv_a", "conv_b", "conv_c")))
-        with sqlite3.connect(file) as connection:
+        with closing(sqlite3.connect(file)) as connection, connection:
             connection.execute(
                 "UPDATE message SET body = x'7b' WHERE conversation ="
                 " (SELECT number FROM conversation WHERE id = 'conv_b')"

@@ -26,19 +26,29 @@ __all__ = ["echo_of_name", "named_later"]
 
 async def named_later(services: Services, call: ChatCall) -> Found:
     """The conversation that began without the request's id, if one did, for an id that no other one has."""
-    tenant, key = call.identity.tenant, call.identity.key
+    key = call.identity.key
     if key is None or not call.is_named or call.identity.by_agent:
         return Found()
-    known = await services.store.find_by_history(tenant, [key_of_name(call.chain, key)])
-    if known is not None:
-        if call.brings_no_history:
-            await services.requests.running.written(known)
-        found = await services.store.find(tenant, [known], hashes(call))
-        if found.conversation is not None and found.conversation.key == key:
-            return found
+    named = await _named(services, call, key)
+    if named.conversation is not None:
+        return named
     if services.settings.identity.fallback != "match" or not call.chat.path.last_answer:
         return Found()
-    return await _taken_over(services, call, key)
+    taken = await _taken_over(services, call, key)
+    # Where there is none to take over, another replica may have recorded the name since the first look.
+    return taken if taken.conversation is not None else await _named(services, call, key)
+
+
+async def _named(services: Services, call: ChatCall, key: str) -> Found:
+    """The conversation that has got the name already."""
+    tenant = call.identity.tenant
+    known = await services.store.find_by_history(tenant, [key_of_name(call.chain, key)])
+    if known is None:
+        return Found()
+    if call.brings_no_history:
+        await services.requests.running.written(known)
+    found = await services.store.find(tenant, [known], hashes(call))
+    return found if found.conversation is not None and found.conversation.key == key else Found()
 
 
 async def _taken_over(services: Services, call: ChatCall, key: str) -> Found:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.store import SQLiteStore
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream, says, sends, waits
@@ -195,6 +196,27 @@ async def test_two_replicas_at_once_double_and_lose_nothing(
     assert len(sessions(upstream)) == 1
     lines = (await sidecar.only()).branches
     assert sorted(line[:5] for line in lines) == [[*told, "a?", each, "b?"] for each in sorted(answers)]
+
+
+async def test_a_name_that_another_replica_records_meanwhile_is_found(
+    start: Start, sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    other = await start(session={"headers": [SESSION], "body_field": "prompt_cache_key"})
+    told = await talked(sidecar, "hi")
+    look = SQLiteStore.find_by_history
+
+    async def looks_before_the_other_records(*given: Any) -> str | None:
+        found = await look(*given)
+        monkeypatch.setattr(SQLiteStore, "find_by_history", look)
+        assert (await other.ask(*told, "a?", id="k")).status == 200
+        return found
+
+    monkeypatch.setattr(SQLiteStore, "find_by_history", looks_before_the_other_records)
+    assert (await sidecar.ask(*told, "b?", id="k")).status == 200
+
+    assert len(upstream.requests) == 3
+    assert len(sessions(upstream)) == 1
+    assert (await sidecar.only()).key == "k"
 
 
 async def test_a_chat_that_begins_alike_and_names_nothing_stays_its_own(sidecar: Sidecar, upstream: Upstream):

@@ -169,6 +169,19 @@ async def test_a_worker_that_is_killed_is_said_and_started_anew_and_its_counts_s
         assert b'by="signal 9"' in complained
 
 
+async def test_a_worker_that_has_just_begun_to_count_fails_no_reading_of_the_others(
+    upstream: Upstream, http, tmp_path: Path
+):
+    flags = ("--workers", "2", "--upstream", upstream.url)
+    async with serving(*flags, folder=tmp_path, TMPDIR=str(tmp_path)) as process:
+        await ask(http, process, "hi", "a")
+        (folder,) = tmp_path.glob("sidecar-metrics-*")
+        (folder / "counter_999999.db").touch()  # made, and its worker killed before it wrote
+        async with http.get(f"{process.url}/-/metrics") as response:
+            assert response.status == 200, await response.text()
+        assert await counted(http, process, 'sidecar_replies_total{state="complete"}') == 1
+
+
 async def test_a_connection_that_waits_for_a_killed_worker_is_served_by_the_next(
     upstream: Upstream, http, tmp_path: Path
 ):
