@@ -26,9 +26,9 @@ from sidecar.exchange.decide import at_hand, decide, hashes
 from sidecar.exchange.needs import Decision, Known, NeedPath, NeedSystem, NeedThreads, NeedTree
 from sidecar.exchange.open_calls import is_answer
 from sidecar.exchange.plan import Plan, Unrecorded, Whole
+from sidecar.proxy import go_on
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
-from sidecar.proxy.go_on import behind
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
@@ -39,6 +39,8 @@ __all__ = ["load"]
 # history is answered all the same, one that does not is told at once.
 _TIMEOUT_WITH_HISTORY = 0.25
 _TIMEOUT_WITHOUT_HISTORY = 1.0
+# Seconds that a request that brings its history waits for an answer that its client has left.
+_PATIENCE = 1.0
 
 
 async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -> Plan:
@@ -49,6 +51,8 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
     goes_on = call.chat.behind is not None
     if not goes_on and (call.is_temporary or not (call.chat.path.messages or call.chat.prefill)):
         return Unrecorded(Outcome.BYPASS)
+    if services.requests.running.unwritten and not goes_on:
+        await _left_is_written(services, call)
     if not goes_on and (plan := _at_hand(services, call)) is not None:
         return plan
     must_keep = goes_on or call.brings_no_history or services.settings.history.if_store_fails == "refuse"
@@ -65,6 +69,13 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
     if isinstance(plan, Whole) and plan.is_given_up:
         given_up(services)
     return replace(plan, degraded=True) if degraded else plan
+
+
+async def _left_is_written(services: Services, call: ChatCall) -> None:
+    """Let what was left be stored first: who asks again at once may bring back half an answer, which would be
+    a branch of its own beside it. Whoever relies on the store waits for that where it asks the store."""
+    if not call.brings_no_history and not services.background.store_health.is_failing:
+        await services.requests.running.nearly_written(call, _PATIENCE)
 
 
 def _at_hand(services: Services, call: ChatCall) -> Plan | None:
@@ -92,8 +103,10 @@ async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen
     limit = services.settings.timeouts.store
     try:
         async with asyncio.timeout(min(_TIMEOUT_WITHOUT_HISTORY, limit) if degraded else limit):
-            if call.brings_no_history:
-                await services.requests.running.written(call.conversation_id)
+            behind = call.chat.behind
+            if behind is not None or call.brings_no_history:
+                relied_on = behind.conversation if behind is not None else call.conversation_id
+                await services.requests.running.written(relied_on)
             return await _load(services, call, is_unseen)
     except TimeoutError as error:
         services.background.store_health.timed_out()
@@ -102,7 +115,7 @@ async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen
 
 async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     if call.chat.behind is not None:
-        return await behind(services.store, call, call.chat.behind)
+        return await go_on.behind(services.store, call, call.chat.behind)
     ids = await _ids(services, call)
     if ids is None:
         return Unrecorded(Outcome.BYPASS)

@@ -220,14 +220,20 @@ class _Relay:
 
     def client_left(self) -> asyncio.Task[None]:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
-        services = self._recording.services
-        self._recording.is_unseen = True
+        recording, services = self._recording, self._recording.services
+        recording.is_unseen = True
+        named: list[str | bytes] = [recording.conversation.id]
         if self._commit is None and services.settings.history.on_disconnect == "finish":
-            self._commit = services.background.tasks.spawn(read_on(self._upstream, self._recording))
-            services.requests.running.is_being_written(self._recording.conversation.id, self._commit)
-        elif self._commit is None:
-            self._upstream.close()
-        return self._start_commit("partial")
+            self._commit = services.background.tasks.spawn(read_on(self._upstream, recording))
+        else:
+            if self._commit is None:
+                self._upstream.close()
+            # Whoever names it by nothing, or by what an agent says, has to find it as well.
+            named.append(recording.call.conversation_id or recording.call.identity.tenant)
+        commit = self._start_commit("partial")
+        for name in named:
+            services.requests.running.is_being_written(name, commit)
+        return commit
 
     def release(self) -> None:
         """The relay is over: without a commit, which does so itself, nothing that was kept is needed."""

@@ -26,7 +26,9 @@ class RunningRequests:
     def __init__(self) -> None:
         self._running: dict[str, list[Running]] = {}
         self._unseen: OrderedDict[str, Running] = OrderedDict()
-        self._commits: dict[str, asyncio.Task[None]] = {}
+        #: What is on its way into the store while its client waits for it no more, by conversation; of a chat
+        #: that names itself by nothing, by tenant.
+        self.unwritten: dict[str | bytes, list[asyncio.Task[None]]] = {}
         self._left: dict[str, list[asyncio.Event]] = {}
         self._named: OrderedDict[str, str] = OrderedDict()
 
@@ -63,10 +65,12 @@ class RunningRequests:
             there.remove(mine)
         return tuple(there)
 
-    def is_being_written(self, conversation: str, commit: asyncio.Task[None]) -> None:
-        """Its client has seen the end of a turn that is still on its way into the store."""
-        self._commits[conversation] = commit
-        commit.add_done_callback(lambda done: self._written(conversation, done))
+    def is_being_written(self, name: str | bytes, commit: asyncio.Task[None]) -> None:
+        """Its client has seen the end of a turn, or left it, that is still on its way into the store."""
+        there = self.unwritten.setdefault(name, [])
+        if commit not in there:
+            there.append(commit)
+            commit.add_done_callback(lambda done: self._written(name, done))
 
     @contextmanager
     def left_behind(self, conversation: str) -> Iterator[asyncio.Event]:
@@ -85,9 +89,16 @@ class RunningRequests:
         """Wait until what its client has seen of a conversation is stored; what it has left is ended."""
         for end in self._left.get(conversation or "", ()):
             end.set()
-        commit = self._commits.get(conversation or "")
-        if commit is not None:
-            await asyncio.wait((commit,))
+        commits = self.unwritten.get(conversation or "")
+        if commits is not None:
+            await asyncio.wait(tuple(commits))
+
+    async def nearly_written(self, call: ChatCall, patience: float) -> None:
+        """Wait until what the client of a whole history has left is stored, which it may bring back: no more
+        than `patience` (seconds), for it holds all that it needs. What is still read is not waited for."""
+        name = call.conversation_id or call.identity.tenant
+        if name not in self._left and (commits := self.unwritten.get(name)):
+            await asyncio.wait(tuple(commits), timeout=patience)
 
     def is_first_name(self, conversation: str, key: str) -> bool:
         """Is this the first name that wants this conversation, which has none? It is recorded only with the
@@ -97,6 +108,8 @@ class RunningRequests:
             self._named.popitem(last=False)
         return first == key
 
-    def _written(self, conversation: str, commit: asyncio.Task[None]) -> None:
-        if self._commits.get(conversation) is commit:
-            del self._commits[conversation]
+    def _written(self, name: str | bytes, commit: asyncio.Task[None]) -> None:
+        there = self.unwritten[name]
+        there.remove(commit)
+        if not there:
+            del self.unwritten[name]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 
 import pytest
 
@@ -15,19 +12,10 @@ from sidecar.store import SQLiteStore
 from tests.proxy.client import Reply, Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream
+from tests.proxy.store_lock import writing
 
 WAITING = 'sidecar_store_waiting{work="write"}'
 OPEN_WEBUI = {"X-OpenWebUI-Chat-Id": "whole"}
-
-
-@contextmanager
-def writing(sidecar: Sidecar) -> Iterator[None]:
-    """Somebody else writes meanwhile: what the sidecar has to write waits."""
-    path = sidecar.settings.store_path
-    assert path is not None
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
 
 
 async def waiting(sidecar: Sidecar, number: int) -> None:

@@ -16,6 +16,7 @@ from tests.proxy.client import Reply, Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.engine import Engine, groq
 from tests.proxy.mock_upstream import CUT, Step, Upstream, event, says, sends, streams
+from tests.proxy.store_lock import writing
 
 RESPONSES = "/v1/responses"
 TRANSLATED = {"upstream": "translate"}
@@ -290,6 +291,15 @@ class TestGoingOnFromAResponse:
         assert texts(last(await slow)) == ["two"]
         branches = (await sidecar.only()).branches
         assert sorted(branches) == [["1", "ok", "2", "two"], ["1", "ok", "3", "three"]]
+
+    async def test_it_waits_until_the_response_is_stored(self, start: Start, upstream: Upstream):
+        sidecar = await start(responses=TRANSLATED, history={"commit": "after_end"})
+        with writing(sidecar):
+            first = (await ask(sidecar, "1")).json
+            asked = asyncio.create_task(ask(sidecar, "2", previous_response_id=first["id"]))
+            await asyncio.wait((asked,), timeout=0.1)
+        assert (await asked).status == 200
+        assert upstream.last.said == ["1", "ok", "2"]
 
     async def test_that_of_another_chat_than_a_header_names_is_refused(self, sidecar: Sidecar):
         first = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json

@@ -8,6 +8,7 @@ import json
 import aiohttp
 import pytest
 
+from sidecar.proxy import load
 from tests.proxy.client import CHAT, Sidecar, chat, eventually, named
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import (
@@ -27,6 +28,7 @@ from tests.proxy.mock_upstream import (
     told,
     waits,
 )
+from tests.proxy.store_lock import writing
 
 HALF = event({"role": "assistant", "content": "half an"})
 REST = event({"content": " answer"}, finish="stop")
@@ -36,7 +38,7 @@ def body_of(*messages: str, **more: object) -> bytes:
     return json.dumps({"model": "m", "messages": chat(*messages), **more}).encode()
 
 
-async def leave_after(sidecar: Sidecar, shown: bytes, *messages: str, id: str = "a") -> None:
+async def leave_after(sidecar: Sidecar, shown: bytes, *messages: str, id: str | None = "a") -> None:
     """Ask for a stream, and leave when this much has come."""
     body = body_of(*messages, stream=True)
     async with sidecar.http.post(sidecar.url + CHAT, data=body, headers=named(id)) as response:
@@ -102,6 +104,52 @@ async def test_a_partial_reply_that_the_client_sends_back_is_gone_on_from(
     reply = await sidecar.ask("hi", "half an", "go on", id="a")
     assert reply.outcome == "continue"
     assert upstream.last.said == ["hi", "half an", "go on"]
+
+
+@pytest.mark.parametrize("id", ["a", None])
+async def test_whoever_asks_again_while_half_an_answer_is_being_stored_goes_on_from_it(
+    sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch, id: str | None
+):
+    """It would be a branch of its own beside it: the store does not have it yet."""
+    monkeypatch.setattr(load, "_PATIENCE", 30.0)
+    upstream.will(says("ok"), streams(HALF, asyncio.Event()))
+    await sidecar.ask("hi", id=id)
+    with writing(sidecar):
+        await leave_after(sidecar, HALF, "hi", "ok", "and?", id=id)
+        left = upstream.last
+        await eventually(left.gone.is_set)
+        asked = asyncio.create_task(sidecar.ask("hi", "ok", "and?", "half an", "go on", id=id))
+        await asyncio.wait((asked,), timeout=0.2)
+        assert len(upstream.requests) == 2
+    assert (await asked).outcome == "continue"
+    await branches(sidecar, ["hi", "ok", "and?", "half an (partial)", "go on", "ok"])
+
+
+async def test_it_waits_for_that_no_longer_than_a_moment(
+    sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(load, "_PATIENCE", 0.05)
+    upstream.will(streams(HALF, asyncio.Event()))
+    with writing(sidecar):
+        await leave_after(sidecar, HALF, "hi")
+        left = upstream.last
+        await eventually(left.gone.is_set)
+        asked = asyncio.create_task(sidecar.ask("hi", "half an", "go on", id="a"))
+        await eventually(lambda: upstream.last is not left)
+    assert (await asked).status == 200
+
+
+async def test_with_finish_a_whole_history_does_not_wait_for_the_rest(
+    start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(load, "_PATIENCE", 30.0)
+    sidecar = await start(history={"on_disconnect": "finish"})
+    gate = asyncio.Event()
+    upstream.will(streams(HALF, gate, REST, DONE))
+    await leave_after(sidecar, HALF, "hi")
+    reply = await asyncio.wait_for(sidecar.ask("hi", "half an", "go on", id="a"), 10)
+    gate.set()
+    assert (reply.status, upstream.last.said) == (200, ["hi", "half an", "go on"])
 
 
 async def test_what_a_stopped_answer_said_stands_before_what_is_appended(
