@@ -140,6 +140,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
         },
     }
     del told["detail"], told["conversation"]
+    told["told"] = _on_one_line(exchange.detail.told) if exchange.detail.told is not None else None
     for name in ("summary", "system", "tools"):
         told[name] = told[name].hex() if told[name] is not None else None
     return told

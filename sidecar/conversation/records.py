@@ -1,9 +1,9 @@
 """The values that stores keep and give back, besides messages: what all of them and their users speak of.
 
 An exchange is one request with its reply, and what was done to it: numbers, names, hashes and ids, but never
-a word of what was said. Whatever comes from outside (a model's name, a count, an error's code, the names of
-tools) goes through `name_of`, `count_of`, `code_of` or `tools_of` on its way in, so that every store can
-keep it.
+a word of what was said, except where an API promises to tell it again and no message holds it (`told`).
+Whatever comes from outside (a model's name, a count, an error's code, the names of tools) goes through
+`name_of`, `count_of`, `code_of` or `tools_of` on its way in, so that every store can keep it.
 """
 
 from __future__ import annotations
@@ -119,6 +119,7 @@ class Detail(
         "supplied": "N",
         "left_out": "l",
         "brought": "n",
+        "told": "j",
         "encrypted": "z",
     },
 ):
@@ -133,7 +134,8 @@ class Detail(
     (BM25). `refusal`: the last one for its length, before it was taken or given up. `supplied`, `left_out`:
     names of fields that the upstream demands, or refuses. `brought`: how many messages the client sent,
     without the leading system messages, where the stored front is not among them: it has left that out, or
-    put a summary in its place.
+    put a summary in its place. `told`: what its client may ask for again over the Responses API and that no
+    message holds, JSON.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -172,6 +174,7 @@ class Detail(
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     brought: int | None = None
+    told: bytes | None = None
     encrypted: bytes | None = None
 
 

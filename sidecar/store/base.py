@@ -145,6 +145,11 @@ class Store(ABC):
     async def exchange(self, tenant: bytes, conversation: str, id: bytes) -> Exchange | None:
         """The exchange of this id, or None."""
 
+    @abstractmethod
+    async def amend(self, tenant: bytes, exchange: Exchange) -> bool:
+        """Replace the detail of this tenant's exchange by that of `exchange`, whose other fields are what is
+        stored; returns whether there is such an exchange. When this returns, it is durable."""
+
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         """Hold the append lock of this name against other processes that share this store.
 

@@ -6,12 +6,11 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from heapq import nlargest
 
 from msgspec.structs import replace
 
-from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
+from sidecar.conversation.overview import Outline, Overview, Overviews, Spent, Stem
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
@@ -21,77 +20,15 @@ from sidecar.conversation.records import (
     Summary,
     Thread,
     joined,
-    packed,
 )
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.prompt.search_words import Sought
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
+from sidecar.store.held import Held
 from sidecar.store.searched import EVERYWHERE, Looked, Where, looked_through
-from sidecar.store.threads import size_of, together
+from sidecar.store.threads import together
 
 __all__ = ["MemoryStore"]
-
-
-@dataclass(slots=True)
-class _Kept:
-    """One conversation, with its nodes by id in the order in which they were recorded.
-
-    `number` counts conversations: the greater, the newer.
-    """
-
-    number: int
-    conversation: Conversation
-    nodes: dict[bytes, Node] = field(default_factory=dict)
-    by_hash: dict[bytes, list[Node]] = field(default_factory=dict)
-    parents: set[bytes] = field(default_factory=set)
-    echoes: dict[bytes, bytes] = field(default_factory=dict)
-    system: tuple[bytes, bytes] | None = None
-    summaries: dict[bytes, Summary] = field(default_factory=dict)
-    exchanges: dict[bytes, Exchange] = field(default_factory=dict)
-    threads: dict[bytes, Thread] = field(default_factory=dict)
-    found_by: set[bytes] = field(default_factory=set)
-    #: When each node came, by the count of all.
-    places: dict[bytes, int] = field(default_factory=dict)
-
-    def named(self, hash: bytes) -> list[Node]:
-        """The nodes of this hash, oldest first, or the one of which it is an echo."""
-        if hash in self.by_hash:
-            return list(self.by_hash[hash])
-        return [self.nodes[self.echoes[hash]]] if hash in self.echoes else []
-
-    def snapshot(self) -> Snapshot:
-        return Snapshot(
-            self.conversation,
-            tuple(self.nodes.values()),
-            tuple(sorted(self.echoes.items())),
-            self.system,
-            tuple(self.summaries[hash] for hash in sorted(self.summaries)),
-            tuple(self.exchanges[id] for id in sorted(self.exchanges)),
-            tuple(self.threads[root] for root in sorted(self.threads)),
-            tuple(sorted(self.found_by)) if self.conversation.key is not None else (),
-        )
-
-    def overview(self) -> Overview:
-        about, first = self.conversation, next(iter(self.nodes.values()), None)
-        return Overview(
-            about.id,
-            about.tenant,
-            about.key,
-            about.created_at,
-            about.updated_at,
-            len(self.nodes),
-            len(self.nodes.keys() - self.parents),
-            len(self.exchanges),
-            sum(each.error is not None for each in self.exchanges.values()),
-            first if first and len(first.body) <= MAX_FIRST else None,
-            len(first.body) if first else 0,
-            self.exchanges[max(self.exchanges)] if self.exchanges else None,
-        )
-
-    def size(self) -> int:
-        said = sum(len(node.body) + len(node.usage or b"") for node in self.nodes.values())
-        said += sum(len(packed(each.detail)) for each in self.exchanges.values())
-        return said + sum(map(size_of, self.threads.values()))
 
 
 class MemoryStore(Store):
@@ -99,10 +36,10 @@ class MemoryStore(Store):
 
     def __init__(self, *, secret: str = "") -> None:
         self.secret = secret.encode() or secrets.token_bytes(32)
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, Held] = {}
         #: The conversations that are known by a hash (or an echo of it), or by the digest of a reply.
-        self._holders: dict[bytes, dict[int, _Kept]] = {}
-        self._answered: dict[bytes, dict[int, _Kept]] = {}
+        self._holders: dict[bytes, dict[int, Held]] = {}
+        self._answered: dict[bytes, dict[int, Held]] = {}
         self._learned: dict[str, bytes] = {}
         self._numbers, self._places = itertools.count(), itertools.count()
 
@@ -146,7 +83,7 @@ class MemoryStore(Store):
     ) -> dict[str, int]:
         holders = [self._holders.get(hash, {}) for hash in hashes]
         holders += [self._answered.get(digest, {}) for digest in digests]
-        found: dict[int, _Kept] = {}
+        found: dict[int, Held] = {}
         for each in holders:
             if len(each) <= MAX_CANDIDATES:
                 found.update(each)
@@ -223,6 +160,12 @@ class MemoryStore(Store):
         kept = self._kept.get(conversation)
         return kept.exchanges.get(id) if kept and kept.conversation.tenant == tenant else None
 
+    async def amend(self, tenant: bytes, exchange: Exchange) -> bool:
+        if await self.exchange(tenant, exchange.conversation, exchange.id) is None:
+            return False
+        self._kept[exchange.conversation].exchanges[exchange.id] = exchange
+        return True
+
     async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         kept = self._kept.get(conversation)
         found = (kept.summaries[hash] for hash in hashes if hash in kept.summaries) if kept else iter(())
@@ -259,7 +202,7 @@ class MemoryStore(Store):
                 )
 
     async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
-        def place(kept: _Kept) -> tuple[float, str]:
+        def place(kept: Held) -> tuple[float, str]:
             return kept.conversation.updated_at, kept.conversation.id
 
         found = [each for each in self._kept.values() if before is None or place(each) < before]
@@ -362,12 +305,12 @@ class MemoryStore(Store):
     async def replace_secret(self, secret: bytes) -> None:
         self.secret = secret
 
-    def _held(self, conversation: Conversation) -> _Kept:
+    def _held(self, conversation: Conversation) -> Held:
         if conversation.id not in self._kept:
-            self._kept[conversation.id] = _Kept(next(self._numbers), conversation)
+            self._kept[conversation.id] = Held(next(self._numbers), conversation)
         return self._kept[conversation.id]
 
-    def _forget(self, kept: _Kept) -> None:
+    def _forget(self, kept: Held) -> None:
         """It is no longer known by anything that it holds."""
         kept.found_by.clear()
         for holders in (self._holders, self._answered):
@@ -376,7 +319,7 @@ class MemoryStore(Store):
                 if not holders[key]:
                     del holders[key]
 
-    def _add_nodes(self, kept: _Kept, nodes: Iterable[Node], *, is_known_by: bool) -> None:
+    def _add_nodes(self, kept: Held, nodes: Iterable[Node], *, is_known_by: bool) -> None:
         for node in nodes:
             if node.id not in kept.nodes:
                 kept.nodes[node.id] = node
@@ -389,7 +332,7 @@ class MemoryStore(Store):
             if is_known_by and node.source == "upstream":
                 self._answered.setdefault(node.digest, {})[kept.number] = kept
 
-    def _add_echoes(self, kept: _Kept, echoes: Iterable[tuple[bytes, bytes]], *, is_known_by: bool) -> None:
+    def _add_echoes(self, kept: Held, echoes: Iterable[tuple[bytes, bytes]], *, is_known_by: bool) -> None:
         for hash, node_id in echoes:
             kept.echoes[hash] = node_id
             if is_known_by:

@@ -172,3 +172,29 @@ async def test_one_without_a_parent_stays_beside_a_message_and_does_not_bring_ba
     await store.delete("conv_1")
     await store.record(beside)
     assert [each async for each in store.conversation_stats()] == []
+
+
+async def test_its_detail_can_be_replaced_and_nothing_else_of_it_is(store):
+    ask, answer = chat("hi", "hello")
+    done, other = with_everything("conv_1", ask, answer), exchange("conv_1", ask, at=99)
+    await store.record(update(talk(), ask, answer, exchange=done))
+    await store.record(update(talk(), exchange=other))
+    amended = replace(done, detail=replace(done.detail, told=b'{"a":"b"}'))
+
+    assert await store.amend(TENANT, amended)
+    assert await store.exchange(TENANT, "conv_1", done.id) == amended
+    assert await store.exchange(TENANT, "conv_1", other.id) == other
+    assert await store.amend(TENANT, done)
+    assert await store.exchanges(TENANT, "conv_1") == [other, done][:: 1 if other.id > done.id else -1]
+
+
+async def test_that_of_another_tenant_or_of_none_is_not_replaced(store):
+    ask, answer = chat("hi", "hello")
+    done = exchange("conv_1", ask, answer)
+    await store.record(update(talk(), ask, answer, exchange=done))
+    amended = replace(done, detail=Detail(told=b"{}"))
+
+    assert not await store.amend(OTHER_TENANT, amended)
+    assert not await store.amend(TENANT, replace(amended, id=done.id[:-1] + b"?"))
+    assert not await store.amend(TENANT, replace(amended, conversation="conv_2"))
+    assert await store.exchanges(TENANT, "conv_1") == [done]

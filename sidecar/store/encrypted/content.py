@@ -11,13 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.conversation.records import Detail, Exchange, Snapshot, Summary, Thread, detail_of, packed
-from sidecar.conversation.tree import Node
+from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.encrypted.cipher import ContentCipher, changed, fingerprint, is_encrypted
 from sidecar.store.exchanges import columns_of
 from sidecar.store.parts import WITH_SEALED_PARTS, Cut, parts_of, put_together, sealed, unsealed
 
-__all__ = ["Content"]
+__all__ = ["Content", "check_that_all_are_its_own"]
 
 _BODY, _PART, _USAGE, _SYSTEM, _SUMMARY = b"body", b"part", b"usage", b"system", b"summary"
 _EXCHANGE = b"exchange"
@@ -193,3 +193,20 @@ def _unsealed(id: str, node: Node) -> Cut:
         return unsealed(node.body)
     except ValueError as error:
         raise changed(id, (node.id, _BODY)) from error
+
+
+def check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:
+    """Raise `StoreUnavailable` for a message that is not its tenant's, or not under its parent.
+
+    A body is bound to the id of its message, which begins with the hash of its digest under its parent, keyed
+    by the tenant.
+    """
+    chain, known = Chain(about.tenant), set[bytes | None]((None,))
+    for node in nodes:
+        parent = node.parent[:HASH_SIZE] if node.parent is not None else None
+        known.add(node.id)
+        if node.parent not in known or chain.hash(parent, node.digest) != node.hash:
+            raise StoreUnavailable(
+                f"message b2:{node.id.hex()} in conversation {about.id} is not where it was written: it was"
+                " moved, or is another tenant's"
+            )

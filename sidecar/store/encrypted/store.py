@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TypeVar
@@ -31,7 +31,7 @@ from sidecar.conversation.records import (
     Summary,
     Thread,
 )
-from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.prompt.search_words import Sought
 from sidecar.store.base import Store
@@ -43,7 +43,7 @@ from sidecar.store.encrypted.cipher import (
     changed_secret,
     is_encrypted,
 )
-from sidecar.store.encrypted.content import Content
+from sidecar.store.encrypted.content import Content, check_that_all_are_its_own
 from sidecar.store.searched import EVERYWHERE, Looked, Where
 
 __all__ = ["EncryptedStore"]
@@ -233,6 +233,13 @@ class EncryptedStore(Store):
                 return self._content.decrypt_exchange(conversation, found)
         return None
 
+    async def amend(self, tenant: bytes, exchange: Exchange) -> bool:
+        encrypted = self._content.encrypt_exchange(exchange.conversation, exchange)
+        for name in self._names(tenant):
+            if await self._inner.amend(name, encrypted):
+                return True
+        return False
+
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._inner.cross_process_lock(name, wait)
 
@@ -368,7 +375,7 @@ class EncryptedStore(Store):
 
     def _decrypted(self, whole: Snapshot) -> Snapshot:
         about = self._with_tenant(whole.conversation)
-        _check_that_all_are_its_own(about, whole.nodes)
+        check_that_all_are_its_own(about, whole.nodes)
         return replace(self._content.decrypted(whole), conversation=about)
 
     def _is_newest(self, whole: Snapshot) -> bool:
@@ -380,20 +387,3 @@ async def _aside(nodes: Sequence[Node], work: Callable[[], T]) -> T:
     """What the work on these messages gives; in a thread where it takes milliseconds."""
     is_large = len(nodes) > _MANY or sum([len(each.body) for each in nodes]) > _LARGE
     return await asyncio.to_thread(work) if is_large else work()
-
-
-def _check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> None:
-    """Raise `StoreUnavailable` for a message that is not its tenant's, or not under its parent.
-
-    A body is bound to the id of its message, which begins with the hash of its digest under its parent, keyed
-    by the tenant.
-    """
-    chain, known = Chain(about.tenant), set[bytes | None]((None,))
-    for node in nodes:
-        parent = node.parent[:HASH_SIZE] if node.parent is not None else None
-        known.add(node.id)
-        if node.parent not in known or chain.hash(parent, node.digest) != node.hash:
-            raise StoreUnavailable(
-                f"message b2:{node.id.hex()} in conversation {about.id} is not where it was written: it was"
-                " moved, or is another tenant's"
-            )

@@ -12,7 +12,14 @@ from typing import Any
 from uuid import UUID
 
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
-from sidecar.conversation.records import ConversationStats, Snapshot, Summary, exchange_id, packed
+from sidecar.conversation.records import (
+    ConversationStats,
+    Exchange,
+    Snapshot,
+    Summary,
+    exchange_id,
+    packed,
+)
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection, Database
@@ -145,6 +152,9 @@ _PUT_THREAD = f"""
 _RE_ENCRYPT_EXCHANGES = """
     UPDATE exchange e SET detail = n.detail FROM unnest($2::bytea[], $3::bytea[]) AS n (id, detail)
     WHERE e.conversation = $1 AND e.id = n.id"""
+_AMEND = """
+    UPDATE exchange e SET detail = $4 FROM conversation c
+    WHERE c.number = $1 AND c.tenant = $2 AND e.conversation = c.number AND e.born = c.born AND e.id = $3"""
 _RE_ENCRYPT = """
     UPDATE message m SET body = n.body, usage = n.usage
     FROM unnest($2::bytea[], $3::bytea[], $4::bytea[]) AS n (id, body, usage)
@@ -195,6 +205,10 @@ class Maintenance(Searching):
             if len(rows) < _SPENT_PAGE:
                 return
             after = (rows[-1]["born"], rows[-1]["number"], rows[-1][5])
+
+    async def amend(self, tenant: bytes, exchange: Exchange) -> bool:
+        number, detail = number_of(exchange.conversation), packed(exchange.detail)
+        return await self._execute(_AMEND, number, tenant, exchange.id, detail) != "UPDATE 0"
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         number = number_of(conversation)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from msgspec.structs import astuple
 
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
-from sidecar.conversation.records import ConversationStats, Snapshot, Summary, packed
+from sidecar.conversation.records import ConversationStats, Exchange, Snapshot, Summary, packed
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
@@ -77,6 +77,9 @@ _PUT_SYSTEM = "INSERT OR REPLACE INTO system_prompt (conversation, first, last) 
 _PUT_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (conversation, hash) DO NOTHING"""
+_AMEND = """
+    UPDATE exchange SET detail = ?
+    WHERE conversation = (SELECT number FROM conversation WHERE id = ? AND tenant = ?) AND id = ?"""
 _KNOWN_THREAD = f"SELECT {_THREAD} FROM thread WHERE conversation = ? AND root = ?"
 
 T = TypeVar("T")
@@ -124,6 +127,11 @@ class Maintenance(Searching):
 
     async def overview(self, name: str) -> Overview | None:
         return await self._look(partial(overview, name))
+
+    async def amend(self, tenant: bytes, exchange: Exchange) -> bool:
+        values = (packed(exchange.detail), exchange.conversation, tenant, exchange.id)
+        changed: int = await self._writer.do(lambda writer: writer.execute(_AMEND, values).rowcount)
+        return changed > 0
 
     async def delete(self, conversation: str, *, unless_after: float | None = None) -> bool:
         values = {"id": conversation, "unless_after": unless_after}
