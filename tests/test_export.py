@@ -128,7 +128,12 @@ class TestJson:
             "recall_score": 7.5,
             "refusal": Refusal(600, 800),
         }
-        newer |= {"supplied": ("signature",), "left_out": ("reasoning",), "brought": 3}
+        newer |= {
+            "supplied": ("signature",),
+            "left_out": ("reasoning",),
+            "brought": 3,
+            "told": b'{"id":"resp_1"}',
+        }
         done = replace(done, detail=replace(done.detail, **newer))
         keep(file, update(talk(), ask, answer, exchange=done))
 
@@ -177,6 +182,7 @@ class TestJson:
                 "supplied": ["signature"],
                 "left_out": ["reasoning"],
                 "brought": 3,
+                "told": {"id": "resp_1"},
                 "began_at": 1_700_000_000.0,
             }
         ]
