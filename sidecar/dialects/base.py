@@ -27,8 +27,12 @@ __all__ = [
     "Reply",
     "Request",
     "Translation",
+    "Truncation",
     "Verdict",
 ]
+
+#: What a request may say of being cut.
+Truncation = Literal["auto", "disabled"]
 
 #: What a stream begins with; `open` while that is not known.
 Verdict = Literal["open", "answer", "error"]
@@ -288,6 +292,10 @@ class Dialect(Protocol):
         `before` is an earlier one of the same conversation. Yields, of a large body, before it begins
         and every few milliseconds. Raises `BadRequest`.
         """
+        ...
+
+    def truncation(self, request: Request) -> Truncation | None:
+        """Whether it may be cut where it is too long; None if it does not say so."""
         ...
 
     def is_task(self, mark: str | None, request: Request, openings: tuple[str, ...]) -> bool:

@@ -7,14 +7,18 @@ than once. A result has to be that of a call that was made; a call that is told 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
-from sidecar.conversation.message import call_ids
+from sidecar.conversation.message import call_ids, encode
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Reference
-from sidecar.conversation.tree import Conversation, Message, Node
+from sidecar.conversation.tree import Chain, Conversation, Message, Node
+from sidecar.dialects.responses.call_ids import ids_told
+from sidecar.dialects.responses.items import ABORTED
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import ChatCall
+from sidecar.exchange.open_calls import results
 from sidecar.exchange.plan import Thin
 from sidecar.store import Store
 
@@ -39,12 +43,20 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             code="unsupported_value",
             param="previous_response_id",
         )
-    messages, made = call.chat.path.messages, _made(line)
-    _refuse_orphans(messages, made)
-    repeats = bool(messages) and _repeats(messages[0], line[-1])
-    new = messages[1:] if repeats else messages
-    before = line[:-1] if repeats else line
-    return Thin(Outcome.APPEND, conversation, line[-1], new, tuple(before), root=line[0].id)
+    messages, told = call.chat.path.messages, ids_told(line[-1].fields, response.exchange)
+    _refuse_orphans(messages, _made(line) | set(told))
+    if messages and _repeats(messages[0], told):
+        return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], tuple(line[:-1]), root=line[0].id)
+    moved = _aborted(call.chain, line[-1], [id for id in told if id not in results(messages)])
+    return Thin(
+        Outcome.APPEND,
+        conversation,
+        (*line, *moved)[-1],
+        messages,
+        (*line, *moved),
+        root=line[0].id,
+        moved=moved,
+    )
 
 
 async def _line(store: Store, call: ChatCall, response: Reference) -> tuple[Conversation, Sequence[Node]]:
@@ -77,10 +89,31 @@ def _made(line: Sequence[Node]) -> set[str]:
     return made
 
 
-def _repeats(message: Message, reply: Node) -> bool:
+def _repeats(message: Message, calls: Sequence[str]) -> bool:
     """Does it tell the calls of the reply once more (open-webui #27096)?"""
     told = set(call_ids(message.fields))
-    return message.role == "assistant" and bool(told) and told <= set(call_ids(reply.fields))
+    return message.role == "assistant" and bool(told) and told <= set(calls)
+
+
+def _aborted(chain: Chain, reply: Node, open: Sequence[str]) -> tuple[Node, ...]:
+    """Results behind a reply for its calls that nobody has carried out."""
+    nodes: list[Node] = []
+    parent = reply
+    for id in open:
+        told = chain.message(encode({"role": "tool", "tool_call_id": id, "content": ABORTED}))
+        parent = Node(
+            chain.message_id(parent, told.digest),
+            parent.id,
+            told.digest,
+            chain.exact(parent.exact, told),
+            told.role,
+            told.raw,
+            source="client",
+            state="complete",
+            created_at=time.time(),
+        )
+        nodes.append(parent)
+    return tuple(nodes)
 
 
 def _refuse_orphans(messages: Sequence[Message], made: set[str]) -> None:

@@ -73,6 +73,7 @@ async def receive(
     services.requests.cache.keep(name, chat)
     if mode == "off":
         return UnrecordedCall(identity, dialect, chat, name)
+    truncation = dialect.truncation(chat)
     return ChatCall(
         identity,
         dialect,
@@ -82,8 +83,8 @@ async def receive(
         name,
         brings_no_history(identity, chat, mode),
         is_sent_again=_is_sent_again(request),
-        may_be_cut=_may_be_cut(request),
-        awaits_refusal=identity.by_agent,
+        may_be_cut=_may_be_cut(request) and truncation != "disabled",
+        awaits_refusal=identity.by_agent and truncation != "auto",
     )
 
 

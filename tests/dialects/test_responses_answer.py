@@ -250,6 +250,24 @@ class TestCalls:
                 id="pieces of the last one without an index",
             ),
             pytest.param(
+                [piece(0, "1", "f", "{}"), piece(1, "1", "f", "{}"), piece(1, "1", arguments='{"a":1}')],
+                [("call_000102030405060708090001", "f", '{"a":1}'), ("1", "f", "{}")],
+                id="two of one id",
+            ),
+            pytest.param(
+                [piece(0, "1", "f", "{}"), piece(0, "1", "g", "{}"), piece(0, "1", "g", '{"a":1}')],
+                [("call_000102030405060708090001", "g", '{"a":1}'), ("1", "f", "{}")],
+                id="two of one id and one index",
+            ),
+            pytest.param(
+                [{"tool_calls": 2 * piece(None, "1", "f", '{"a":1}')["tool_calls"]}],
+                [("1", "f", '{"a":1}'), ("call_000102030405060708090001", "f", '{"a":1}')],
+                id="two of one id in one list",
+            ),
+            pytest.param(
+                2 * [piece(None, "1", "f", '{"a":1}')], [("1", "f", '{"a":1}')], id="the same once more"
+            ),
+            pytest.param(
                 [piece(0, "1", "f", '{"a"'), piece(0, "9", arguments=":1}")],
                 [("1", "f", '{"a":1}')],
                 id="another id with each piece",

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.conversation.records import Reference
 from sidecar.dialects.chat.dialect import CHAT
+from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.responses.ids import reference_of, response_id
 from sidecar.dialects.responses.request import ResponsesRequest
@@ -24,6 +25,27 @@ RESPONSES = Responses("max_completion_tokens", 1 << 20)
 
 def read(before=None, most=100, **body):
     return whole(RESPONSES.parse(json.dumps({"model": "m", **body}).encode(), CHAIN, before, most))
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept"),
+    [
+        (["1", "2"], ["1", "2"]),
+        (["1", "1", "2", "2"], ["1", None, "2", None]),
+        ([None, "1", "1"], [None, "1", None]),
+        (["1"], ["1"]),
+    ],
+)
+def test_calls_that_an_upstream_gave_one_id_are_kept_apart(ids, kept):
+    """As they were told: no result could tell which of them it is of."""
+    function = {"name": "look", "arguments": '{"id": 1}'}
+    made = [{**({"id": id} if id else {}), "type": "function", "function": function} for id in ids]
+    body = {"choices": [{"index": 0, "message": {"role": "assistant", "tool_calls": made}}]}
+    (reply,) = RESPONSES.assembled(json.dumps(body).encode()).replies
+    message = json.loads(reply.message)
+    assert [each.get("id") for each in message["tool_calls"]] == kept
+    ours = [f"call_{EXCHANGE.hex()}{at:04x}" for at in range(len(kept))]
+    assert ids_told(message, EXCHANGE) == [id or ours[at] for at, id in enumerate(kept)]
 
 
 def test_its_path_is_its_own():

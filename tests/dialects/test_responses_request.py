@@ -118,6 +118,13 @@ class TestMessages:
         assert sent["messages"] == [user("a"), says("b"), user("c")]
         assert about.tools.left_out == ["web_search_call"]
 
+    def test_that_a_text_was_no_answer_yet_is_left_out_and_said(self):
+        """What models of OpenAI's own make of it: other upstreams may refuse a message with it."""
+        told = [{**said("assistant", "Let me see."), "phase": "commentary"}, said("user", "b")]
+        sent, about = chat([said("user", "a"), *told])
+        assert sent["messages"] == [user("a"), says("Let me see."), user("b")]
+        assert about.tools.left_out == ["phase"]
+
 
 class TestTurnsOfTheAssistant:
     def test_text_and_calls_are_one_message(self):
@@ -360,7 +367,7 @@ class TestTheRest:
             ({"prompt_cache_key": "k", "safety_identifier": "s", "top_k": 5},) * 2,
             (
                 {
-                    "metadata": {"a": "b"},
+                    "metadata": {"n" * 64: "v" * 512, **{str(at): "" for at in range(15)}},
                     "store": False,
                     "truncation": "auto",
                     "include": [],
@@ -402,6 +409,11 @@ class TestTheRest:
             ({"text": {"format": {"type": "grammar"}}}, "text.format"),
             ({"reasoning": "high"}, "reasoning"),
             ({"metadata": "x"}, "metadata"),
+            ({"metadata": {"a": 5}}, "metadata.a"),
+            ({"metadata": {"a": "v" * 513}}, "metadata.a"),
+            ({"metadata": {"n" * 65: "v"}}, "metadata"),
+            ({"metadata": {str(at): "v" for at in range(17)}}, "metadata"),
+            ({"truncation": "middle"}, "truncation"),
         ],
     )
     def test_what_cannot_be_read_is_refused_by_its_name(self, body, param):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 
 from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.base import End, Request, Translation
+from sidecar.dialects.base import End, Request, Translation, Truncation
 from sidecar.dialects.chat import PATH
 from sidecar.dialects.chat.assembly import from_body
 from sidecar.dialects.chat.compact import compacted
@@ -50,6 +50,9 @@ class Chat:
 
     def refuse(self, path: str) -> None:
         pass
+
+    def truncation(self, request: Request) -> Truncation | None:
+        return None
 
     def translation(
         self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]

@@ -6,6 +6,9 @@ Rules:
   kind is a new item. Calls stay open to the end, since their pieces may come in turns.
 - Which call a piece belongs to says its id, if that is known; else its index, unless it brings another id and
   a name; else it begins one if it has a name, and goes on with the last one if it has none.
+- Some give two calls one id: a piece with a name begins another one where the call of its id is whole, and it
+  has an index of its own, or calls another function or with other arguments. Clients tell calls apart by
+  their ids, so such a one gets an id of ours, as does one that came without.
 - Blank text is no message while something else may follow.
 - Half a character waits for its other half: every event is valid by itself.
 """
@@ -60,8 +63,9 @@ class Answer:
         calls = delta.get("tool_calls")
         if not calls and isinstance(delta.get("function_call"), dict):
             calls = [{"index": 0, "function": delta["function_call"]}]
+        begun = len(self._calls)
         for piece in _objects(calls):
-            self._call(piece)
+            self._call(piece, begun)
         return self._taken()
 
     def end(self, ended: Ended) -> list[Event]:
@@ -130,11 +134,12 @@ class Answer:
             self._events += told
             self._said = None
 
-    def _call(self, piece: dict[str, Any]) -> None:
+    def _call(self, piece: dict[str, Any], begun: int) -> None:
+        """`begun`: so many calls had when the list came that it is in."""
         function = piece.get("function")
         if not isinstance(function, dict):
             function = {}
-        call = self._call_of(piece, bool(function.get("name")))
+        call = self._call_of(piece, function, begun)
         if call is None:
             return
         self.size += call.take(piece.get("id"), function.get("name"), function.get("arguments"))
@@ -143,18 +148,25 @@ class Answer:
         if call.is_open:
             self._events += call.tell()
 
-    def _call_of(self, piece: dict[str, Any], is_named: bool) -> CallDraft | None:
-        """The call that a piece belongs to; None if there is none."""
-        id, index = piece.get("id"), piece.get("index")
-        known = next((call for call in self._calls if id and call.call_id == id), None)
-        if known is None and isinstance(index, int):
-            known = self._at.get(index)
-            if known is not None and id and is_named and known.call_id:
-                known = None
-        elif known is None and not is_named and self._calls:
+    def _call_of(self, piece: dict[str, Any], function: dict[str, Any], begun: int) -> CallDraft | None:
+        """The call that a piece belongs to; None if there is none, or it only repeats one."""
+        id, index, is_named = piece.get("id"), piece.get("index"), bool(function.get("name"))
+        there = self._at.get(index) if isinstance(index, int) else None
+        same = [call for call in self._calls if id and call.given == id]
+        known = there if there in same else same[-1] if same else None
+        if known is not None:
+            if is_named and known.is_whole:
+                is_apart = known in self._calls[begun:] or (isinstance(index, int) and there is None)
+                if not is_apart and known.is_repeated_by(function):
+                    return None
+                if is_apart or known.is_another(function):
+                    known = None
+        elif isinstance(index, int):
+            known = None if there is not None and id and is_named and there.given else there
+        elif not is_named and self._calls:
             known = self._calls[-1]
         if known is None and (is_named or id or isinstance(index, int)):
-            known = CallDraft(self._exchange, len(self._calls), self._asked.tools)
+            known = CallDraft(self._exchange, len(self._calls), self._asked.tools, is_doubled=bool(same))
             self._calls.append(known)
         if known is not None and isinstance(index, int):
             self._at[index] = known

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from sidecar.conversation.records import Reference
+from sidecar.dialects.base import Truncation
 from sidecar.dialects.responses.refusal import list_in, object_in, refused
 from sidecar.dialects.responses.tools import Tools
 
-__all__ = ["REASONING", "Asked", "echo_of", "fields_for_upstream", "is_kept", "refuse_unserved"]
+__all__ = [
+    "REASONING",
+    "Asked",
+    "echo_of",
+    "fields_for_upstream",
+    "is_kept",
+    "refuse_unserved",
+    "truncation_in",
+]
 
 #: Without it a client sends no reasoning back (AI SDK), though the summary holds all of it.
 REASONING = "reasoning.encrypted_content"
@@ -44,7 +53,7 @@ _DEFAULTS: dict[str, Any] = {
     "instructions": None,
     "tools": [],
     "tool_choice": "auto",
-    "truncation": "disabled",
+    "truncation": "auto",  # unless it says otherwise: the operator's budget, and healing
     "parallel_tool_calls": True,
     "text": {"format": {"type": "text"}},
     "top_p": 1,
@@ -66,7 +75,7 @@ class Asked(msgspec.Struct, frozen=True):
     """What is left to know of a request once it is one of Chat Completions.
 
     `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
-    `is_private`: nothing is to be kept. `behind`: it goes on from a response.
+    `is_private`: nothing is to be kept. `behind`: it goes on from a response. `truncation`: may it be cut?
     """
 
     echo: dict[str, Any]
@@ -76,6 +85,7 @@ class Asked(msgspec.Struct, frozen=True):
     is_compaction: bool = False
     is_private: bool = False
     behind: Reference | None = None
+    truncation: Truncation | None = None
 
 
 def refuse_unserved(body: dict[str, Any]) -> None:
@@ -90,6 +100,14 @@ def refuse_unserved(body: dict[str, Any]) -> None:
             )
     if body.get("n") not in (None, 1):
         raise refused("`n`: a response is one answer", "n", "unsupported_parameter")
+
+
+def truncation_in(body: dict[str, Any]) -> Truncation | None:
+    """May it be cut? Raises `BadRequest`."""
+    said = body.get("truncation")
+    if said not in (None, "auto", "disabled"):
+        raise refused("`truncation` has to be auto or disabled", "truncation", "invalid_value")
+    return cast(Truncation | None, said)
 
 
 def is_kept(body: dict[str, Any]) -> bool:

@@ -21,9 +21,11 @@ from sidecar.dialects.responses.asked import (
     fields_for_upstream,
     is_kept,
     refuse_unserved,
+    truncation_in,
 )
 from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.items import messages_of
+from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.refusal import list_in, list_of_objects, object_in, refused, shown
 from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
@@ -49,8 +51,8 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
     behind = _behind(body)
     messages = messages_of(instructions, _items(body), tools, "input", goes_on=behind is not None)
     fields = fields_for_upstream(body, tools, max_tokens)
-    for name in ("metadata", "reasoning"):
-        object_in(body, name)
+    metadata_in(body)
+    object_in(body, "reasoning")
     model = {"model": body["model"]} if body.get("model") is not None else {}
     asked = Asked(
         echo_of(body),
@@ -60,6 +62,7 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
         is_compaction=_kind(body) == _COMPACTION,
         is_private=not is_kept(body),
         behind=behind,
+        truncation=truncation_in(body),
     )
     return encode({**model, "messages": messages, **fields}), asked
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator
 
+from msgspec.structs import replace
+
 from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain
-from sidecar.dialects.base import Request, Translation
+from sidecar.dialects.base import Assembled, Request, Translation, Truncation
 from sidecar.dialects.chat import PATH as CHAT_PATH
+from sidecar.dialects.chat.assembly import from_body
 from sidecar.dialects.chat.dialect import Chat
 from sidecar.dialects.chat.request import MAX_ESCAPES
 from sidecar.dialects.responses import AGENT_HEADERS, PATH
+from sidecar.dialects.responses.call_ids import with_ids_apart
 from sidecar.dialects.responses.request import ResponsesRequest, parse_in_steps_translated
 from sidecar.dialects.responses.tasks import is_task
 from sidecar.dialects.responses.translation import About, ErrorBody, Events, Whole
@@ -49,6 +53,11 @@ class Responses(Chat):
     ) -> Generator[None, None, ResponsesRequest]:
         return parse_in_steps_translated(body, chain, before, most, escapes, self._max_tokens)
 
+    @staticmethod
+    def assembled(data: bytes, choices: int = 1) -> Assembled:
+        said = from_body(data, choices)
+        return replace(said, replies=tuple(map(with_ids_apart, said.replies)))
+
     def upstream_path(self, path: str) -> str:
         place, found, parameters = path.partition("?")
         return place.removesuffix(PATH) + CHAT_PATH + found + parameters
@@ -59,6 +68,10 @@ class Responses(Chat):
                 f"{path}: of Responses only POST {PATH} is served here, as JSON and as events",
                 code="unsupported_endpoint",
             )
+
+    def truncation(self, request: Request) -> Truncation | None:
+        assert isinstance(request, ResponsesRequest)
+        return request.asked.truncation
 
     def translation(
         self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]

@@ -152,11 +152,16 @@ class ReasoningDraft(Draft):
 
 
 class CallDraft(Draft):
-    """A call of a tool. It is announced once its name is known and its arguments have begun."""
+    """A call of a tool. It is announced once its name is known and its arguments have begun.
 
-    def __init__(self, exchange: bytes, number: int, tools: Tools) -> None:
+    `given`: the id that the upstream gave it; `call_id`: the one that it is told under, ours where that is
+    another call's (`is_doubled`) or none was given.
+    """
+
+    def __init__(self, exchange: bytes, number: int, tools: Tools, *, is_doubled: bool = False) -> None:
         super().__init__("", -1)
-        self.call_id = ""
+        self.given = ""
+        self.call_id = call_id(exchange, number) if is_doubled else ""
         self.name = ""
         self._exchange, self._number, self._tools = exchange, number, tools
         self._pieces: list[str] = []
@@ -171,6 +176,7 @@ class CallDraft(Draft):
         """What a piece says of it: id and name until it is announced. Gives how much more it holds."""
         if not self.is_open:
             if isinstance(id, str) and id:
+                self.given = self.given or id
                 self.call_id = self.call_id or id
             if isinstance(name, str) and name != self.name:  # some repeat it, some tell it in pieces
                 self.name += name
@@ -182,6 +188,19 @@ class CallDraft(Draft):
             self._pieces.clear()
         self._pieces.append(arguments)
         return len(arguments)
+
+    @property
+    def is_whole(self) -> bool:
+        """Does it say what to call, and with what?"""
+        return bool(self.name) and _is_json("".join(self._pieces))
+
+    def is_repeated_by(self, function: dict[str, Any]) -> bool:
+        """Does a piece say no more than it does?"""
+        return (function.get("name"), function.get("arguments")) == (self.name, "".join(self._pieces))
+
+    def is_another(self, function: dict[str, Any]) -> bool:
+        """Does a piece call something else? Some begin with arguments that are not yet the real ones."""
+        return function.get("name") != self.name or not self._is_nothing
 
     @property
     def is_ready(self) -> bool:
@@ -232,6 +251,14 @@ class CallDraft(Draft):
         if namespace is not None:
             about["namespace"] = namespace
         return {**about, "input" if kind == "custom" else "arguments": arguments}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        loads(text.encode())
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _summary(text: str) -> dict[str, str]:

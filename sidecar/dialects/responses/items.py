@@ -134,8 +134,7 @@ class _Reader:
             raise _not_found(item, where)
         elif kind in _RECEIPTS:
             self._turn.is_beside = False
-            if kind not in self._tools.left_out:
-                self._tools.left_out.append(kind)
+            self._tools.leave_out(kind)
         else:
             raise refused(
                 f"an item of the type {shown(kind)} has no form in chat completions", f"{where}.type"
@@ -144,6 +143,8 @@ class _Reader:
     def _take_message(self, item: dict[str, Any], where: str) -> None:
         role, here = text_in(item, "role", where), f"{where}.content"
         if role == "assistant":
+            if item.get("phase") is not None:
+                self._tools.leave_out("phase")
             if self._turn.is_over:
                 self._end_turn()
             self._turn.say(text_of(item.get("content"), here))

@@ -33,7 +33,8 @@ class Tool(NamedTuple):
 
 
 class Tools:
-    """The tools of one request. `functions`: for the upstream; `left_out`: the types of all others."""
+    """The tools of one request. `functions`: for the upstream; `left_out`: the types of all
+    others, and what else is named as missing."""
 
     def __init__(self) -> None:
         self.functions: list[dict[str, Any]] = []
@@ -59,8 +60,13 @@ class Tools:
                 self._offer(Tool("custom", name, namespace), _custom(tool))
             elif kind == TOOL_SEARCH and tool.get("execution") == "client":
                 self._offer(Tool("tool_search", TOOL_SEARCH), _function(tool))
-            elif kind not in self.left_out:
-                self.left_out.append(kind)
+            else:
+                self.leave_out(kind)
+
+    def leave_out(self, kind: str) -> None:
+        """What is of this kind has no form there, and does no harm by missing."""
+        if kind not in self.left_out:
+            self.left_out.append(kind)
 
     def chosen(self, choice: Any) -> tuple[Any, list[dict[str, Any]]]:
         """`tool_choice` as an upstream takes it, and the functions that it may call. Raises `BadRequest`."""

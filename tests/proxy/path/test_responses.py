@@ -239,6 +239,32 @@ class TestAChat:
         reply = await ask(sidecar, items, {"X-Conversation-ID": "a"})
         assert (reply.headers["X-Sidecar-Trimmed"], upstream.last.said) == ("2", ["2"])
 
+    async def test_nothing_is_cut_of_one_that_forbids_it(self, start: Start, upstream: Upstream):
+        trim = {"max_turns": 1, "keep_first_turn": False}
+        sidecar = await start(responses=TRANSLATED, trim=trim)
+        items = [said("user", "1"), said("assistant", "one"), said("user", "2")]
+        reply = await ask(sidecar, items, {"X-Conversation-ID": "a"}, truncation="disabled")
+        assert (reply.json["truncation"], upstream.last.said) == ("disabled", ["1", "one", "2"])
+
+    @pytest.mark.parametrize("stream", [True, False])
+    async def test_one_that_forbids_it_is_told_that_it_is_too_long(
+        self, sidecar: Sidecar, upstream: Upstream, stream: bool
+    ):
+        upstream.otherwise = Engine(1500, groq)
+        items = [said("assistant" if at % 2 else "user", f"{at} " + "word " * 80) for at in range(41)]
+        about = {"truncation": "disabled", "stream": stream, "max_output_tokens": 100}
+        reply = await ask(sidecar, items, {"X-Conversation-ID": "a"}, **about)
+        assert_error(reply, 400, "context_length_exceeded", type="invalid_request_error")
+        assert len(upstream.requests) == 1
+
+    async def test_an_agent_that_asks_for_it_is_cut(self, sidecar: Sidecar, upstream: Upstream):
+        """Codex, which compacts by itself, does not."""
+        upstream.otherwise = Engine(1500, groq)
+        items = [said("assistant" if at % 2 else "user", f"{at} " + "word " * 80) for at in range(41)]
+        reply = await ask(sidecar, items, CODEX, max_output_tokens=100, truncation="auto")
+        assert (reply.status, reply.json["truncation"]) == (200, "auto")
+        assert int(reply.headers["X-Sidecar-Healed"]) >= 1
+
     async def test_a_refusal_for_length_heals_as_any_other(self, sidecar: Sidecar, upstream: Upstream):
         upstream.otherwise = Engine(1500, groq)
         items = [said("assistant" if at % 2 else "user", f"{at} " + "word " * 80) for at in range(41)]
@@ -322,6 +348,72 @@ class TestGoingOnFromAResponse:
         assert roles == ["user", "assistant", "tool", "assistant", "user"]
         (branch,) = (await sidecar.only()).branches
         assert len(branch) == 6
+
+    async def test_a_call_that_nobody_carried_out_is_not_lost(self, sidecar: Sidecar, upstream: Upstream):
+        """Neither where a client goes on by the id, nor where it then sends all of it."""
+        two = piece(0, "c1", "shell", '{"a": 1}'), piece(1, "c2", "shell", '{"a": 2}')
+        upstream.will(streams(*parts({"content": "Let me see."}, *two)), says("Well."), says("ok"))
+        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True))
+        items = [output("c2", "b.txt"), said("user", "Never mind.")]
+        second = await ask(sidecar, items, tools=[SHELL], previous_response_id=first["id"])
+        sent = upstream.last.json["messages"]
+        assert [each["role"] for each in sent] == ["user", "assistant", "tool", "tool", "user"]
+        assert [each["id"] for each in sent[1]["tool_calls"]] == ["c1", "c2"]
+        assert [(each["tool_call_id"], each["content"]) for each in sent[2:4]] == [
+            ("c1", "aborted"),
+            ("c2", "b.txt"),
+        ]
+        whole = [
+            said("user", "Look."),
+            *first["output"],
+            *items,
+            *second.json["output"],
+            said("user", "Go on."),
+        ]
+        reply = await ask(sidecar, whole, tools=[SHELL])
+        assert reply.outcome == "continue"
+        (branch,) = (await sidecar.only()).branches
+        assert len(branch) == 8
+
+    async def test_words_behind_a_call_leave_it_in_the_history(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(streams(*parts(piece(0, "c1", "shell", '{"a": 1}'))), says("Well."), says("ok"))
+        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True))
+        second = await ask(sidecar, "Never mind.", tools=[SHELL], previous_response_id=first["id"])
+        assert upstream.last.said == ["Look.", 'shell({"a": 1}): aborted', "Never mind."]
+        before = upstream.last.json["messages"]
+        await ask(sidecar, "Go on.", tools=[SHELL], previous_response_id=second.json["id"])
+        assert upstream.last.json["messages"][:3] == before
+
+    @pytest.mark.parametrize("thin", [True, False])
+    @pytest.mark.parametrize(
+        "calls",
+        [
+            pytest.param(
+                [piece(0, "c1", "shell", '{"a": 1}'), piece(1, "c1", "shell", '{"a": 2}')], id="of one id"
+            ),
+            pytest.param(
+                [piece(0, "", "shell", '{"a": 1}'), piece(1, "", "shell", '{"a": 2}')], id="without ids"
+            ),
+        ],
+    )
+    async def test_calls_that_share_an_id_or_have_none_are_as_many_and_find_their_results(
+        self, sidecar: Sidecar, upstream: Upstream, calls: list[dict[str, Any]], thin: bool
+    ):
+        upstream.will(streams(*parts(*calls)), says("Both."), says("ok"))
+        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True))
+        ids = [each["call_id"] for each in first["output"]]
+        assert len(set(ids)) == 2
+        results = [output(ids[0], "one"), output(ids[1], "two")]
+        if thin:
+            reply = await ask(sidecar, results, tools=[SHELL], previous_response_id=first["id"])
+        else:
+            reply = await ask(sidecar, [said("user", "Look."), *first["output"], *results], tools=[SHELL])
+        assert reply.outcome == ("append" if thin else "continue")
+        _, made, *told = upstream.last.json["messages"]
+        pairs = {each["tool_call_id"]: each["content"] for each in told}
+        assert [
+            (json.loads(each["function"]["arguments"])["a"], pairs[each["id"]]) for each in made["tool_calls"]
+        ] == [(1, "one"), (2, "two")]
 
     async def test_a_result_of_a_call_that_nobody_made_is_refused(self, sidecar: Sidecar):
         first = (await ask(sidecar, "1")).json
