@@ -21,7 +21,7 @@ BEGIN
             ('system_prompt', 'conversation'), ('summary', 'conversation'), ('known_by', 'hash'),
             ('exchange', 'conversation'), ('thread', 'conversation'), ('part', 'conversation'),
             ('search_message', 'segment'), ('search_done', 'conversation'), ('search_segment', 'segment'),
-            ('search_row', 'segment')
+            ('search_row', 'segment'), ('kept_request', 'conversation')
         ) AS divided (name, part_key)
     LOOP
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', each.name);

@@ -13,6 +13,7 @@ summary_jobs   which summaries are being made, and which failed
 summaries      having a model summarize the turns that were dropped
 retention      deleting what is kept no longer, now and then
 search_index   putting what was said into the index
+kept_requests  requests as their clients sent them, put into the store
 shared_metrics histograms, written where other workers see them
 store_room     how much room the store's file takes, and how much is left
 """

@@ -33,7 +33,7 @@ async def run(settings: Settings, args: Namespace) -> int:
     async with open_existing(settings) as store:
         id = await only(store, args.name)
         if args.exchange is not None:
-            exchange = await reading.exchange_page(store, id, args.exchange, settings.trim)
+            exchange = await reading.exchange_page(store, id, args.exchange, settings)
             told = as_json(exchange).decode() if args.format == "json" else exchange_text(exchange)
         else:
             start = args.start - 1 if args.start is not None else None

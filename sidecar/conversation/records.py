@@ -365,7 +365,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 class ConversationStats(msgspec.Struct, frozen=True):
     """What one conversation takes up; `size` in bytes: what was said, reported usage, exchanges' details,
-    threads' prompts."""
+    threads' prompts, requests that are kept."""
 
     id: str
     tenant: bytes

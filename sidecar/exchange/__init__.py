@@ -12,6 +12,7 @@ decide     whole, thin or alone? which plan it is
 prompt     what goes upstream, in which form, and where it first differs from the prompt before it
 new_nodes  its new messages, as they are stored
 usage      how many tokens it took, in every spelling in which upstreams report that
+client_request  a request as its client sent it, where that is kept
 outcome    what is known of it by now, and the exchange that is made of that at the end
 gen_ai     an exchange in the words of OpenTelemetry's conventions
 """

@@ -15,6 +15,7 @@ from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, 
 from sidecar.conversation.tree import State
 from sidecar.dialects.base import Assembled
 from sidecar.exchange.call import Call
+from sidecar.exchange.client_request import ClientRequest
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import Prompt
 from sidecar.exchange.usage import NO_TOKENS, Tokens
@@ -64,12 +65,14 @@ class Tracked(msgspec.Struct):
     """By what a request is known to others, where somebody wants to find it again.
 
     `request_id`: in logs. `upstream_id`: by what its upstream says that it knows it, where that is another
-    name.
+    name. `client`: what came before its body, if it is to be kept as it came, and `body` that body.
     """
 
     request_id: str | None = None
     upstream_id: str | None = None
     trace: Trace | None = None
+    client: ClientRequest | None = None
+    body: bytes = b""
 
 
 class Arriving(Protocol):

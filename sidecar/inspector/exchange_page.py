@@ -15,6 +15,7 @@ from sidecar.conversation.records import Exchange, Summary
 from sidecar.conversation.tree import Node
 from sidecar.inspector import wording
 from sidecar.inspector.cause import cause_by_what_is_kept
+from sidecar.inspector.client_view import ClientView
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.limit import limit_of
 from sidecar.inspector.message_view import words_of
@@ -77,7 +78,8 @@ class ExchangePage(msgspec.Struct, frozen=True):
     ended it, and how, where it did not end well; `difference`: the number of the first message at which its
     prompt differs from the one before, 0 where that is in front of all messages, None where it is not known.
     `budget`, `saved`, `quoted`, …: as in `records.Detail`; `limit`: where the budget comes from; `refusal_…`:
-    what the upstream said of a prompt that it found too long; `missing`: the numbers of the messages that did
+    what the upstream said of a prompt that it found too long; `client`: the request as its client sent it, or
+    in `no_client` why it is not kept; `missing`: the numbers of the messages that did
     not go as they are; `unstored`: what is missing here of a question that failed."""
 
     conversation: str
@@ -121,17 +123,22 @@ class ExchangePage(msgspec.Struct, frozen=True):
     summary: Clip | None
     replies: tuple[str, ...]
     parent: str
+    client: ClientView | None
+    no_client: str
 
 
 class Around(msgspec.Struct, frozen=True):
     """What is known around an exchange. `earlier`: some of those that began before it in its conversation,
     the newest first; `after`: the id of the next one, if it was found; `leading`: how many system messages
-    stood in front of its prompt, if that is known; `trim`: the settings that are in force."""
+    stood in front of its prompt, if that is known; `trim`: the settings that are in force; `client`,
+    `no_client`: as in the page."""
 
     earlier: Sequence[Exchange] = ()
     after: bytes | None = None
     leading: int | None = None
     trim: Trim | None = None
+    client: ClientView | None = None
+    no_client: str = ""
 
 
 _NOTHING = Around()
@@ -261,6 +268,8 @@ def exchange_page_of(
         summary=clip(summary.text) if summary else None,
         replies=tuple(each.hex() for each in detail.replies),
         parent=exchange.parent.hex() if exchange.parent else "",
+        client=around.client,
+        no_client=around.no_client,
     )
 
 

@@ -20,6 +20,7 @@ from sidecar.doctor.samples import Shared
 from sidecar.doctor.text import text
 from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
+from sidecar.inspector.client_view import file_of
 from sidecar.inspector.conversation_list import before_of
 from sidecar.inspector.diff_page import diff_page
 from sidecar.inspector.door import PLACE, Door
@@ -171,13 +172,17 @@ class Inspector:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)
                 return await _shown(request, "message.html", root, page)
             case ["x", name]:
-                page = await reading.exchange_page(store, id, _name(name), trim)
+                page = await reading.exchange_page(store, id, _name(name), self._services.settings)
                 return await _shown(request, "exchange.html", root, page)
+            case ["x", name, "request"]:
+                body = await reading.client_bytes(store, id, _name(name))
+                return _taken_away(request, id, file_of(_name(name).hex()), body)
             case ["x", name, "diff"]:
                 page = await diff_page(store, id, _name(name), trim)
                 return await _shown(request, "diff.html", root, page)
             case ["export.jsonl" | "export.md" as name]:
-                return _taken_away(request, id, name, await exported(store, id, name.partition(".")[2]))
+                kind = name.partition(".")[2]
+                return _taken_away(request, id, f"{id}.{kind}", await exported(store, id, kind))
             case ["delete"]:
                 page = await reading.conversation_page(store, id)
                 return _with_form(await _shown(request, "delete.html", root, page))
@@ -222,7 +227,7 @@ def _redirect_below(request: web.BaseRequest) -> web.Response:
 
 def _taken_away(request: web.BaseRequest, id: str, name: str, body: bytes) -> web.Response:
     log.info("exported", extra={"conversation": id, "by": request.remote})
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(id, safe='')}.{name[7:]}"}
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"}
     return response(body, "application/octet-stream", headers=headers)
 
 

@@ -14,7 +14,9 @@ from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound, StoreUnavailable
+from sidecar.exchange.client_request import body_of, request_of
 from sidecar.inspector import conversation_list
+from sidecar.inspector.client_view import ClientView, client_view_of, why_not_kept
 from sidecar.inspector.conversation_list import ConversationList, list_of, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
 from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled
@@ -22,15 +24,23 @@ from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.system_prompts import kept_prompts, leading_of
 from sidecar.inspector.tree_shape import Shape
 from sidecar.inspector.went import Verdict, groups_of, quoted_of
-from sidecar.settings.trimming import Trim
+from sidecar.settings import Settings
 from sidecar.store import Store
 
-__all__ = ["conversation_list_page", "conversation_page", "exchange_page", "list_version", "message_page"]
+__all__ = [
+    "client_bytes",
+    "conversation_list_page",
+    "conversation_page",
+    "exchange_page",
+    "list_version",
+    "message_page",
+]
 
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
 #: Exchanges before one that are looked at, and milliseconds after it in which the next one is looked for.
 _EARLIER, _SPANS = 20, (60_000, 600_000, 3_600_000, 86_400_000, 0)
+_DAMAGED = "It is kept, and cannot be read: it is damaged, or was encrypted with another key."
 #: Bytes of a message that is told in a few words, and of one that is shown whole.
 _FEW, _WHOLE = 256 << 10, 16 << 20
 
@@ -80,8 +90,8 @@ async def message_page(store: Store, id: str, name: bytes, part: int) -> Message
     return await asyncio.to_thread(message_page_of, id, stem, number, found[0], part)
 
 
-async def exchange_page(store: Store, id: str, name: bytes, trim: Trim | None = None) -> ExchangePage:
-    """One exchange of a conversation; `trim`: the settings that are in force, as far as they are known."""
+async def exchange_page(store: Store, id: str, name: bytes, settings: Settings | None = None) -> ExchangePage:
+    """One exchange of a conversation; `settings`: those that are in force, as far as they are known."""
     outline = await _outline(store, id)
     tenant = outline.conversation.tenant
     exchange = await store.exchange(tenant, id, name)
@@ -95,10 +105,45 @@ async def exchange_page(store: Store, id: str, name: bytes, trim: Trim | None = 
     summary = exchange.detail.summary
     found = await store.find_summary(id, [summary]) if summary is not None else None
     leading = leading_of(exchange, await kept_prompts(store, id, tenant))
-    around = Around(earlier, await _after(store, exchange, tenant), leading, trim)
+    around = Around(
+        earlier,
+        await _after(store, exchange, tenant),
+        leading,
+        settings.trim if settings else None,
+        *await _client(store, exchange, tenant, settings),
+    )
     before = earlier[0] if earlier else None
     make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)
     return await asyncio.to_thread(make)
+
+
+async def client_bytes(store: Store, id: str, name: bytes) -> bytes:
+    """The body of the request of this exchange, as its client sent it."""
+    about = (await _outline(store, id)).conversation
+    kept = await store.kept_request(about.tenant, id, name)
+    try:
+        body = await asyncio.to_thread(lambda: body_of(request_of(kept)) if kept is not None else None)
+    except ValueError as error:
+        raise StoreUnavailable(_DAMAGED) from error
+    if body is None:
+        raise NotFound("the bytes of this request are not kept (inspector.keep_requests)")
+    return body
+
+
+async def _client(
+    store: Store, exchange: Exchange, tenant: bytes, settings: Settings | None
+) -> tuple[ClientView | None, str]:
+    """The request as its client sent it, or why there is none."""
+    try:
+        kept = await store.kept_request(tenant, exchange.conversation, exchange.id)
+        if kept is None:
+            return None, why_not_kept(settings.inspector.keep_requests if settings else "none")
+        address = settings.address if settings else ""
+        return await asyncio.to_thread(
+            lambda: client_view_of(request_of(kept), exchange.id.hex(), address)
+        ), ""
+    except (ValueError, StoreUnavailable):
+        return None, _DAMAGED
 
 
 async def _after(store: Store, exchange: Exchange, tenant: bytes) -> bytes | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from sidecar.inspector.conversation_page import ConversationPage, Entry
 from sidecar.inspector.exchange_line import ExchangeLine
 from sidecar.inspector.exchange_page import ExchangePage
-from sidecar.inspector.shown import Clip, count, moment, seconds
+from sidecar.inspector.shown import Clip, count, moment, seconds, size
 
 __all__ = ["conversation_text", "exchange_text"]
 
@@ -59,6 +59,15 @@ def _clip(clip: Clip) -> Iterator[str]:
         yield f"    ... ({count(clip.length)} characters in all)"
 
 
+def _client(page: ExchangePage) -> Iterator[str]:
+    client = page.client
+    if client is None:
+        yield f"  its bytes:      {page.no_client}"
+        return
+    yield f"  its bytes:      POST {client.path}, {size(client.length)}. {client.note}".rstrip()
+    yield from (f"    {line}" for line in client.curl.split("\n") if client.curl)
+
+
 def _line(each: ExchangeLine) -> str:
     cached = f" ({each.cached} % cached)" if each.cached is not None else ""
     told = [each.outcome, each.error and f"error {each.error}", f"in {count(each.input_tokens)}{cached}"]
@@ -106,6 +115,7 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         yield f"  left out:       {page.missing}"
     if page.unstored:
         yield f"  not stored:     {page.unstored}"
+    yield from _client(page)
     for group in page.groups:
         yield ""
         yield f"{group.first} to {group.last}: client {group.client}; upstream {group.upstream}"

@@ -49,6 +49,8 @@ async def receive(
     mode = _mode(settings, request, identity)
     body = await body_of(request, settings, held)
     progress.received = time.monotonic()
+    if progress.tracked is not None:
+        progress.tracked.body = body
     chain = Chain(identity.tenant, services.requests.long_messages)
     name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
     last = services.requests.cache.last(name)

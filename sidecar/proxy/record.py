@@ -144,6 +144,8 @@ class Recording(msgspec.Struct, eq=False):
             self.services.background.store_health.could_not_write(error)
             raise
         self.services.background.store_health.wrote()
+        if self.progress.tracked is not None and update.exchange is not None:
+            self.services.background.kept_requests.keep(self.progress.tracked, update.exchange)
         new = update.nodes[len(self.plan.moved) :]
         self.progress.recorded = [node.state for node in new if node.source == "upstream"]
         sent, exchange = self.composed.prompt.sent, update.exchange

@@ -9,6 +9,7 @@ from sidecar.access.places import places_of
 from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
 from sidecar.background.calibration import TokenCalibration
+from sidecar.background.kept_requests import KeptRequests
 from sidecar.background.large_work import LargeWork
 from sidecar.background.learned_forms import LearnedForms
 from sidecar.background.loop_witness import LoopWitness
@@ -146,6 +147,7 @@ class Background:
             settings.summary, targets.summary, store, report, window_of, metrics, spawn
         )
         self.retention = RetentionJob(store, settings.retention, spawn, report)
+        self.kept_requests = KeptRequests(settings, store, spawn, report)
         self.search_index = SearchIndexJob(store, settings.search.index, spawn, report)
         self.store_room = StoreRoom(settings, store, metrics)
         self.shared_metrics = SharedMetrics(metrics)
@@ -157,6 +159,7 @@ class Background:
         await self.shared_forms.start()
         self.retention.start()
         self.search_index.start()
+        self.kept_requests.start()
         self.witness.start()
         self.memory.start()
         self.shared_metrics.start()

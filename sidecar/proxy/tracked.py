@@ -43,6 +43,7 @@ def track(services: Services, request: web.BaseRequest) -> Tracked:
     if traces is not None and (trace := _begin(traces, request)) is not None:
         tracked.trace = trace
         changed.update(trace.headers)
+    tracked.client = services.background.kept_requests.head_of(request.raw_path, request.headers)
     if changed:
         with_headers(request, changed)
     return tracked

@@ -23,7 +23,7 @@ from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
-from sidecar.exchange.outcome import Answered, Progress, exchange_of
+from sidecar.exchange.outcome import Answered, Progress, Tracked, exchange_of
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.exchange.threads import thread_after
 from sidecar.proxy.observers import tell
@@ -52,7 +52,7 @@ def finish(services: Services, progress: Progress) -> None:
     if services.background.store_health.is_failing or services.store.waiting()[1] >= _MAX_PENDING_WRITES:
         services.metrics.exchanges_dropped.inc()
         return
-    services.background.tasks.spawn(_keep(services, conversation, exchange, beside))
+    services.background.tasks.spawn(_keep(services, progress.tracked, conversation, exchange, beside))
 
 
 def is_failure(status: int, progress: Progress) -> bool:
@@ -92,17 +92,25 @@ def _parent(progress: Progress) -> bytes | None:
     return plan.parent.id if plan.parent is not None else None
 
 
-async def _keep(services: Services, conversation: Conversation, exchange: Exchange, beside: bytes) -> None:
+async def _keep(
+    services: Services,
+    tracked: Tracked | None,
+    conversation: Conversation,
+    exchange: Exchange,
+    beside: bytes,
+) -> None:
     # What is known of the conversation as a whole stays as it is; a name takes it over with what it brings.
     about = replace(conversation, key=None, tip=None, weights=None)
     update = ConversationUpdate(about, (), exchange=exchange, beside=beside)
-    await _write(services, update)
+    if await _write(services, update) and tracked is not None:
+        services.background.kept_requests.keep(tracked, exchange)
 
 
-async def _write(services: Services, update: ConversationUpdate) -> None:
+async def _write(services: Services, update: ConversationUpdate) -> bool:
     try:
         await services.store.record(update)
     except StoreUnavailable as error:
         services.background.store_health.could_not_write(error)
-    else:
-        services.background.store_health.wrote()
+        return False
+    services.background.store_health.wrote()
+    return True

@@ -148,7 +148,8 @@ async def running(
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)
         await services.background.start()
-        is_tracked = settings.logs.requests or settings.traces.requests
+        is_kept = settings.inspector.keep_requests != "none"
+        is_tracked = is_kept or settings.logs.requests or settings.traces.requests
         answer = _answer_tracked if is_tracked else _answer
         server = runner(_handler(services, answer), settings)
         await server.setup()
@@ -332,7 +333,7 @@ def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.Strea
 
 
 def _answer_tracked(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-    """As `_answer`, where exchanges are logged or traced."""
+    """As `_answer`, where exchanges are logged or traced, or requests kept as they came."""
     services.requests.visitors.look(request)
     if (
         request.method == "POST"

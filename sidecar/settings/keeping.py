@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, SecretStr
 
 from sidecar.settings.section import Section
-from sidecar.settings.values import EncryptionKeys, Limit, Seconds
+from sidecar.settings.values import EncryptionKeys, Limit, Lower, PositiveInt, Seconds
 
-__all__ = ["Encryption", "Retention", "Search"]
+__all__ = ["Encryption", "Inspector", "Retention", "Search"]
 
 
 class Retention(Section):
@@ -41,6 +43,23 @@ class Search(Section):
         description="Keep an index of what was said, made in the background, which a search finds all by;"
         " without one it looks through a part at a time. Deleted when it is off again. An encrypted"
         " store has none.",
+    )
+
+
+class Inspector(Section):
+    """What is kept for the inspector alone. Where it is served: `admin.inspector`."""
+
+    keep_requests: Annotated[Literal["none", "last", "all"], Lower] = Field(
+        "none",
+        description="Which requests to keep as the client sent them, bodies without credentials, to be looked"
+        " at byte by byte and sent again by hand: of each chat the `last` one, or `all` for which there is"
+        " room. With `none` those that were kept before are deleted. Never those of temporary chats and"
+        " tasks.",
+    )
+    request_bytes: PositiveInt = Field(
+        4 * 1024 * 1024,
+        description="Room for these requests in each chat, in bytes as they are packed; where they need more"
+        " the oldest goes. Of one that needs more by itself the body is not kept.",
     )
 
 

@@ -59,6 +59,12 @@ class Settings(Declaration):
         return values.listen_address(self.listen)[1]
 
     @property
+    def address(self) -> str:
+        """Where clients on this machine reach it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.listen_host, self.listen_host)  # noqa: S104 - a name
+        return f"http://[{host}]:{self.listen_port}" if ":" in host else f"http://{host}:{self.listen_port}"
+
+    @property
     def admin_listen(self) -> str:
         """Where the pages for operators are served; where none is named, a free port of loopback alone, for
         the inspector. Empty: nowhere but at `listen`."""

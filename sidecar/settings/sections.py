@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr
 from sidecar.settings.access import Access, Admin
 from sidecar.settings.connections import ConnectionTimeouts
 from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
-from sidecar.settings.keeping import Encryption, Retention, Search
+from sidecar.settings.keeping import Encryption, Inspector, Retention, Search
 from sidecar.settings.limits import Limits
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
@@ -378,6 +378,7 @@ class Declaration(Section):
     responses: Responses = Responses()
     retention: Retention = Retention()
     search: Search = Search()
+    inspector: Inspector = Inspector()
     encryption: Encryption = Encryption()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()

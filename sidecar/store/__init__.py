@@ -3,6 +3,7 @@
 postings    a segment of the index of what was said
 searched    what a search finds, and how far it came
 base        what every store can do, and what one request gives it to keep
+kept_requests  which requests are kept as their clients sent them
 exchanges   an exchange as a row, in the same columns everywhere
 threads     a thread as a row, likewise
 parts       large parts of messages, which a conversation keeps once

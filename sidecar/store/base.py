@@ -150,6 +150,20 @@ class Store(ABC):
         """Replace the detail of this tenant's exchange by that of `exchange`, whose other fields are what is
         stored; returns whether there is such an exchange. When this returns, it is durable."""
 
+    @abstractmethod
+    async def keep_request(self, conversation: str, exchange: bytes, data: bytes, *, most: int) -> None:
+        """Keep this request of an exchange as its client sent it, if the exchange is there. Of those of its
+        conversation the oldest go, so that all have no more than `most` bytes; the newest stays in any
+        case. They are deleted with the conversation, and are no part of a snapshot."""
+
+    @abstractmethod
+    async def kept_request(self, tenant: bytes, conversation: str, exchange: bytes) -> bytes | None:
+        """The request of this exchange of this tenant's conversation, or None."""
+
+    @abstractmethod
+    async def drop_requests(self) -> None:
+        """Delete all requests that are kept, in small steps."""
+
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         """Hold the append lock of this name against other processes that share this store.
 

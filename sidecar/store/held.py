@@ -30,6 +30,8 @@ class Held:
     exchanges: dict[bytes, Exchange] = field(default_factory=dict)
     threads: dict[bytes, Thread] = field(default_factory=dict)
     found_by: set[bytes] = field(default_factory=set)
+    #: As their clients sent them, by the ids of their exchanges.
+    requests: dict[bytes, bytes] = field(default_factory=dict)
     #: When each node came, by the count of all.
     places: dict[bytes, int] = field(default_factory=dict)
 
@@ -71,4 +73,5 @@ class Held:
     def size(self) -> int:
         said = sum(len(node.body) + len(node.usage or b"") for node in self.nodes.values())
         said += sum(len(packed(each.detail)) for each in self.exchanges.values())
+        said += sum(map(len, self.requests.values()))
         return said + sum(map(size_of, self.threads.values()))

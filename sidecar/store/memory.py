@@ -25,6 +25,7 @@ from sidecar.conversation.tree import Conversation, Node
 from sidecar.prompt.search_words import Sought
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
 from sidecar.store.held import Held
+from sidecar.store.kept_requests import superfluous
 from sidecar.store.searched import EVERYWHERE, Looked, Where, looked_through
 from sidecar.store.threads import together
 
@@ -165,6 +166,23 @@ class MemoryStore(Store):
             return False
         self._kept[exchange.conversation].exchanges[exchange.id] = exchange
         return True
+
+    async def keep_request(self, conversation: str, exchange: bytes, data: bytes, *, most: int) -> None:
+        kept = self._kept.get(conversation)
+        if kept is None or exchange not in kept.exchanges or exchange in kept.requests:
+            return
+        kept.requests[exchange] = data
+        newest_first = sorted(kept.requests, reverse=True)
+        for each in superfluous([(id, len(kept.requests[id])) for id in newest_first], most):
+            del kept.requests[each]
+
+    async def kept_request(self, tenant: bytes, conversation: str, exchange: bytes) -> bytes | None:
+        kept = self._kept.get(conversation)
+        return kept.requests.get(exchange) if kept and kept.conversation.tenant == tenant else None
+
+    async def drop_requests(self) -> None:
+        for kept in self._kept.values():
+            kept.requests.clear()
 
     async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:
         kept = self._kept.get(conversation)

@@ -55,6 +55,7 @@ _TABLES = (
     "search_done",
     "search_segment",
     "search_row",
+    "kept_request",
 )
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG

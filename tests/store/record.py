@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from sidecar.conversation.identity import conversation_id, tenant_of
 from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Summary, exchange_id
 from sidecar.conversation.tree import Chain, Node
+from sidecar.exchange.client_request import ClientRequest, packed_request
 from sidecar.store import SQLiteStore
 from sidecar.store.migrations import migrations
 from tests.store.trees import chat, question, reply, talk, thread, update
@@ -47,7 +48,10 @@ async def fill(file: Path) -> None:
         echoes = [(b"e" * 16, nodes[1].id)]
         await store.record(update(about, *nodes, again, edited, answer, echoes=echoes, system=b"[]"))
         whole = thread(edited, answer, system=system, is_thin=True, is_whole=True, updated_at=2.5)
-        await store.record(update(about, exchange=exchange(id, edited, answer), thread=whole))
+        done = exchange(id, edited, answer)
+        await store.record(update(about, exchange=done, thread=whole))
+        head = ClientRequest("/v1/chat/completions", (("x-conversation-id", "same-key"),), ("authorization",))
+        await store.keep_request(id, done.id, packed_request(head, b'{"model":"demo"}', 1 << 20), most=0)
         await store.record(update(about, system=system))
         await store.add_summary(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)

@@ -205,6 +205,7 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
         "search_done": "conversation",
         "search_segment": "segment",
         "search_row": "segment",
+        "kept_request": "conversation",
         "known_by": "hash",
         "learned": "name",  # a thousand rows at most
     }

@@ -5,7 +5,9 @@ Rule: nothing is believed that is not encrypted, but in a store of which some is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -17,11 +19,14 @@ from sidecar.store.encrypted.cipher import ContentCipher, changed, fingerprint, 
 from sidecar.store.exchanges import columns_of
 from sidecar.store.parts import WITH_SEALED_PARTS, Cut, parts_of, put_together, sealed, unsealed
 
-__all__ = ["Content", "check_that_all_are_its_own"]
+__all__ = ["Content", "aside", "check_that_all_are_its_own"]
 
 _BODY, _PART, _USAGE, _SYSTEM, _SUMMARY = b"body", b"part", b"usage", b"system", b"summary"
-_EXCHANGE = b"exchange"
+_EXCHANGE, _REQUEST = b"exchange", b"request"
 _PROMPT, _MODEL, _TOOLS = b"thread's system", b"thread's model", b"thread's tools"
+
+_MANY, _LARGE = 500, 1 << 20  # messages, and bytes of them
+T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -89,6 +94,12 @@ class Content:
             return exchange
         detail = self._cipher.decrypt(encrypted, id, exchange.id, _EXCHANGE, columns_of(exchange))
         return replace(exchange, detail=detail_of(detail))
+
+    def encrypt_request(self, id: str, exchange: bytes, data: bytes) -> bytes:
+        return self._cipher.encrypt(data, id, exchange, _REQUEST)
+
+    def decrypt_request(self, id: str, exchange: bytes, data: bytes) -> bytes:
+        return self._decrypt(data, id, exchange, _REQUEST)
 
     def encrypt_thread(self, id: str, thread: Thread) -> Thread:
         """Each of the three by itself, since a turn may leave the model as it is; the tools as one name. They
@@ -210,3 +221,9 @@ def check_that_all_are_its_own(about: Conversation, nodes: Iterable[Node]) -> No
                 f"message b2:{node.id.hex()} in conversation {about.id} is not where it was written: it was"
                 " moved, or is another tenant's"
             )
+
+
+async def aside(nodes: Sequence[Node], work: Callable[[], T]) -> T:
+    """What the work on these messages gives; in a thread where it takes milliseconds."""
+    is_large = len(nodes) > _MANY or sum([len(each.body) for each in nodes]) > _LARGE
+    return await asyncio.to_thread(work) if is_large else work()

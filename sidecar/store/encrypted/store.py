@@ -1,12 +1,13 @@
 """A store in which what was said is encrypted (see `cipher`), around any other store.
 
-Rules: bodies, usage, system messages, summaries, the details of exchanges, and the prompts, models and tools
-of threads are encrypted, and so is the secret that keys all hashes; tenants are stored under pseudonyms.
-Keys, ids, roles, models of replies, times, sizes, the shape of the trees, and how each root is used stay
-readable, and so do an exchange's outcome, status, error and counts, but these cannot be changed without its
-detail. Only `re_encrypt` takes a store that was in use before it had a key (`accept_plaintext`), and nobody
-else does until it has gone over all of it. Apart from that, nothing is trusted that is not encrypted, the
-secret included. A store that an earlier version served before `re_encrypt` goes on as it was, until then.
+Rules: bodies, usage, system messages, summaries, the details of exchanges, requests as they came, and the
+prompts, models and tools of threads are encrypted, and so is the secret that keys all hashes; tenants are
+stored under pseudonyms. Keys, ids, roles, models of replies, times, sizes, the shape of the trees, and how
+each root is used stay readable, and so do an exchange's outcome, status, error and counts, but these cannot
+be changed without its detail. Only `re_encrypt` takes a store that was in use before it had a key
+(`accept_plaintext`), and nobody else does until it has gone over all of it. Apart from that, nothing is
+trusted that is not encrypted, the secret included. A store that an earlier version served before
+`re_encrypt` goes on as it was, until then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -43,7 +43,7 @@ from sidecar.store.encrypted.cipher import (
     changed_secret,
     is_encrypted,
 )
-from sidecar.store.encrypted.content import Content, check_that_all_are_its_own
+from sidecar.store.encrypted.content import Content, aside, check_that_all_are_its_own
 from sidecar.store.searched import EVERYWHERE, Looked, Where
 
 __all__ = ["EncryptedStore"]
@@ -55,8 +55,6 @@ _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
 _BY_PSEUDONYM = b"2"
 #: How far the store is encrypted, kept with the secret: some of it (as earlier versions served it), or all.
 _MIXED, _ALL_ENCRYPTED = b"m", b"s"
-_MANY, _LARGE = 500, 1 << 20  # messages, and bytes of them
-T = TypeVar("T")
 
 
 class EncryptedStore(Store):
@@ -135,6 +133,7 @@ class EncryptedStore(Store):
         """
         changed = 0
         await self._inner.drop_index()
+        await self._inner.drop_requests()  # kept for a while at best: not worth a way of their own
         async for held in self._inner.conversation_stats(sized=False):
             whole = await self._inner.snapshot(held.id)
             if whole is not None:
@@ -193,7 +192,7 @@ class EncryptedStore(Store):
         return await self._decrypted_nodes(conversation, await self._inner.tree(conversation))
 
     async def _decrypted_nodes(self, conversation: str, nodes: list[Node]) -> list[Node]:
-        return await _aside(nodes, partial(self._content.decrypt_nodes, conversation, nodes))
+        return await aside(nodes, partial(self._content.decrypt_nodes, conversation, nodes))
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         found = await self._inner.system(conversation)
@@ -204,7 +203,7 @@ class EncryptedStore(Store):
         return [self._content.decrypt_thread(conversation, each) for each in found]
 
     async def record(self, update: ConversationUpdate) -> None:
-        await self._inner.record(await _aside(update.nodes, partial(self._encrypted_update, update)))
+        await self._inner.record(await aside(update.nodes, partial(self._encrypted_update, update)))
 
     def _encrypted_update(self, update: ConversationUpdate) -> ConversationUpdate:
         id, content = update.conversation.id, self._content
@@ -239,6 +238,21 @@ class EncryptedStore(Store):
             if await self._inner.amend(name, encrypted):
                 return True
         return False
+
+    async def keep_request(self, conversation: str, exchange: bytes, data: bytes, *, most: int) -> None:
+        encrypted = await asyncio.to_thread(self._content.encrypt_request, conversation, exchange, data)
+        await self._inner.keep_request(conversation, exchange, encrypted, most=most)
+
+    async def kept_request(self, tenant: bytes, conversation: str, exchange: bytes) -> bytes | None:
+        for name in self._names(tenant):
+            found = await self._inner.kept_request(name, conversation, exchange)
+            if found is not None:
+                work = partial(self._content.decrypt_request, conversation, exchange, found)
+                return await asyncio.to_thread(work)
+        return None
+
+    async def drop_requests(self) -> None:
+        await self._inner.drop_requests()
 
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._inner.cross_process_lock(name, wait)
@@ -381,9 +395,3 @@ class EncryptedStore(Store):
     def _is_newest(self, whole: Snapshot) -> bool:
         is_known = self._pseudonyms.tenant_of(whole.conversation.tenant) is not None
         return is_known and self._content.is_newest(whole)
-
-
-async def _aside(nodes: Sequence[Node], work: Callable[[], T]) -> T:
-    """What the work on these messages gives; in a thread where it takes milliseconds."""
-    is_large = len(nodes) > _MANY or sum([len(each.body) for each in nodes]) > _LARGE
-    return await asyncio.to_thread(work) if is_large else work()

@@ -23,6 +23,7 @@ from sidecar.conversation.records import (
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.database import LONG, Connection, Database
+from sidecar.store.postgres.kept_requests import KeepingRequests
 from sidecar.store.postgres.overview import (
     MESSAGES,
     SPENT,
@@ -46,7 +47,7 @@ from sidecar.store.postgres.rows import (
     thread_row,
     without_parts,
 )
-from sidecar.store.postgres.search import DELETE_INDEXED, DELETE_LEFT, LOCK, Searching
+from sidecar.store.postgres.search import DELETE_INDEXED, DELETE_LEFT, LOCK
 from sidecar.store.postgres.statements import ADD_PARTS, FIND_PARTS, PUT, TREE
 from sidecar.store.threads import THREAD, thread_of, together
 
@@ -63,7 +64,7 @@ _LISTED = f"""
     WHERE (born, number) > ($1, $2) AND born <= $3 %s
     ORDER BY born, number LIMIT $4"""
 _COUNTED = f"""
-    SELECT listed.*, counted.messages, counted.size + shared.size + done.size + under.size
+    SELECT listed.*, counted.messages, counted.size + shared.size + done.size + under.size + asked.size
     FROM ({_LISTED}) listed
     CROSS JOIN LATERAL (
         SELECT count(*) AS messages,
@@ -78,6 +79,9 @@ _COUNTED = f"""
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(octet_length(t.tools) + coalesce(octet_length(t.system), 0)), 0)::bigint AS size
         FROM thread t WHERE t.conversation = listed.number AND t.born = listed.born) under
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(octet_length(k.bytes)), 0)::bigint AS size
+        FROM kept_request k WHERE k.conversation = listed.number AND k.born = listed.born) asked
     ORDER BY listed.born, listed.number"""
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
@@ -91,7 +95,8 @@ _DELETE = f"""
     prompted AS (DELETE FROM system_prompt WHERE conversation = $1),
     told AS (DELETE FROM summary WHERE conversation = $1),
     done AS (DELETE FROM exchange WHERE conversation = $1),
-    under AS (DELETE FROM thread WHERE conversation = $1), {DELETE_INDEXED}
+    under AS (DELETE FROM thread WHERE conversation = $1),
+    asked AS (DELETE FROM kept_request WHERE conversation = $1), {DELETE_INDEXED}
     DELETE FROM known_by k USING gone, (
         SELECT hash FROM said UNION SELECT digest FROM said WHERE source = 'upstream'
         UNION SELECT hash FROM named) keys
@@ -116,7 +121,7 @@ _DELETE_LISTED = """
 _STEP = 10_000  # rows
 _TABLES = (
     "conversation, message, part, echo, system_prompt, summary, exchange, thread, known_by, append_lease,"
-    " learned, search_message, search_done, search_segment, search_row"
+    " learned, search_message, search_done, search_segment, search_row, kept_request"
 )
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
@@ -161,7 +166,7 @@ _RE_ENCRYPT = """
     WHERE m.conversation = $1 AND m.id = n.id"""
 
 
-class Maintenance(Searching):
+class Maintenance(KeepingRequests):
     """The part of `PostgresStore` that serves commands and background jobs, not requests."""
 
     _database: Database
@@ -229,7 +234,7 @@ class Maintenance(Searching):
         await self._execute("DELETE FROM learned")
 
     async def purge(self, *, compact: bool) -> None:
-        for table in ("exchange", "thread"):
+        for table in ("exchange", "thread", "kept_request"):
             await self._execute(_DELETE_LEFT.format(table))
         await self._execute(DELETE_LEFT)
         while await self._execute(_DELETE_LISTED, _STEP) == f"DELETE {_STEP}":

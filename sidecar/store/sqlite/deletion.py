@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from sidecar.conversation.tree import HASH_SIZE
 from sidecar.store.postings import SEGMENT
+from sidecar.store.sqlite.kept_requests import delete_requests
 from sidecar.store.sqlite.nodes import forget
 from sidecar.store.sqlite.search import drop_segments
 
@@ -60,7 +61,7 @@ def delete_portion(conversation: int, connection: sqlite3.Connection) -> bool:
     connection.executemany("DELETE FROM message WHERE number = ?", numbers)
     if not is_all or len(numbers) == _DELETE_BATCH:
         return True
-    if _delete_some_parts(connection, conversation):
+    if _delete_some_parts(connection, conversation) or delete_requests(connection, conversation):
         return True
     for table in ("exchange", "thread"):
         if (

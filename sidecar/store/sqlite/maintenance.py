@@ -25,10 +25,10 @@ from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
 from sidecar.store.sqlite.deletion import DELETED, begin_deletion, delete_portion
+from sidecar.store.sqlite.kept_requests import KeepingRequests
 from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, node_of
 from sidecar.store.sqlite.overview import messages, overview, overviews, spent, stems
 from sidecar.store.sqlite.parts import delete_parts, keep_body
-from sidecar.store.sqlite.search import Searching
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
@@ -55,6 +55,7 @@ _COUNTED = f"""
             + (SELECT total(length(e.detail)) FROM exchange e WHERE e.conversation = c.number)
             + (SELECT total(length(t.tools) + coalesce(length(t.system), 0)) FROM thread t
                 WHERE t.conversation = c.number)
+            + (SELECT total(length(k.bytes)) FROM kept_request k WHERE k.conversation = c.number)
     FROM ({_HELD}) c LEFT JOIN message m ON m.conversation = c.number GROUP BY c.number ORDER BY c.number"""
 _WHOLE = f"SELECT number, {CONVERSATION} FROM conversation WHERE id = ? AND tenant != x''"
 _NODES = f"SELECT {NODE} FROM message WHERE conversation = ? ORDER BY number"
@@ -91,7 +92,7 @@ _LOCK_ATTEMPT = 0.05  # seconds of one attempt, during which others cannot write
 _POLL_INTERVAL = 0.2  # seconds
 
 
-class Maintenance(Searching):
+class Maintenance(KeepingRequests):
     """The part of `SQLiteStore` that serves commands and background jobs, not requests."""
 
     _file: str

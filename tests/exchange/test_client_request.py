@@ -1,0 +1,67 @@
+"""A request as its client sent it: packed, bounded, and without any credential."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.exchange.client_request import ClientRequest, body_of, head_of, packed_request, request_of
+
+NAMES = {
+    "kept": ("x-conversation-id", "content-type", "x-user-id", "bad name"),
+    "secret": ("authorization", "api-key"),
+    "personal": ("x-user-id",),
+    "parameters": frozenset(("key", "api_key")),
+}
+HEADERS = {
+    "x-conversation-id": "chat-1",
+    "content-type": "application/json",
+    "authorization": "Bearer sk-secret",
+    "x-user-id": "ada",
+    "x-other": "what nobody asked for",
+    "bad name": "what no header is called",
+}
+
+
+def test_a_head_has_what_was_asked_for_and_of_credentials_and_users_the_names_alone():
+    head = head_of("/v1/chat/completions?key=sk-2&api-version=7&sig=3&&KEY=x#f", HEADERS, **NAMES)
+    assert head == ClientRequest(
+        "/v1/chat/completions?api-version=7",
+        (("content-type", "application/json"), ("x-conversation-id", "chat-1")),
+        ("authorization",),
+        ("x-user-id",),
+        ("key",),
+    )
+    assert "sk-" not in repr(head)
+
+
+def test_a_header_that_tells_a_credential_is_none_that_is_kept_whoever_named_it():
+    names = NAMES | {"kept": ("authorization", "x-user-id")}
+    assert head_of("/v1/x", HEADERS, **names).headers == ()
+
+
+def test_long_paths_and_values_are_kept_in_part():
+    head = head_of("/" + "p" * 5000, {"content-type": "v" * 5000}, **NAMES)
+    assert (len(head.path), len(head.headers[0][1])) == (2000, 1000)
+
+
+def test_a_body_comes_back_as_it_was_and_takes_less():
+    body = b'{"messages":[]}' * 1000 + b"\x00\xff"
+    data = packed_request(ClientRequest("/v1/x"), body, 1 << 20)
+    kept = request_of(data)
+    assert (len(data) < 500, kept.length, body_of(kept)) == (True, len(body), body)
+
+
+def test_of_one_that_is_too_large_the_head_alone_is_kept():
+    body = bytes(range(256))
+    kept = request_of(packed_request(ClientRequest("/v1/x"), body, 100))
+    assert (kept.path, kept.length, body_of(kept)) == ("/v1/x", 256, None)
+
+
+@pytest.mark.parametrize("change", [{"packed": b"no zlib"}, {"length": 3}, {"length": 5}])
+def test_a_damaged_one_is_no_request(change):
+    kept = request_of(packed_request(ClientRequest("/v1/x"), b"four", 1 << 20))
+    with pytest.raises(ValueError, match="damaged"):
+        body_of(replace(kept, **change))
+    with pytest.raises(ValueError, match="array"):
+        request_of(b"\x01")
