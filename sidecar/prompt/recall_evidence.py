@@ -69,12 +69,15 @@ class Evidence:
         told = self.of(words)
         if not told or told < self._least:
             return False
-        strongest = self._strongest(words) / self._rare
+        strongest = self.strongest(words) / self._rare
         return strongest >= _STANDS_OUT and strongest + told / self.whole / 2 >= _TOGETHER
 
-    def _strongest(self, words: int) -> float:
+    def strongest(self, words: int) -> float:
         """The most that one of these words tells, here or in any talk; a beginning tells it here alone."""
         return max(
-            max(most, ever) if words & exact else less if words & start else 0.0
-            for exact, most, start, less, ever in self._words
+            (
+                max(most, ever) if words & exact else less if words & start else 0.0
+                for exact, most, start, less, ever in self._words
+            ),
+            default=0.0,
         )

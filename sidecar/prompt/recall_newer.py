@@ -3,8 +3,8 @@
 Rules: what was said later may have corrected what was said before. A passage that has much of a question is
 superseded, and is not quoted, where a later one, dropped or still shown, has nearly all that it has of the
 question: a small model that reads both takes the old one, in whatever order they stand. Where what is shown
-has less of it, it is quoted again behind the old passage, so that this never stands behind it alone.
-Questions tell nothing.
+has less of it, but half or what tells most, it is quoted again behind the old passage, so that this never
+stands behind it alone. Questions tell nothing.
 """
 
 from __future__ import annotations
@@ -59,9 +59,12 @@ def newer(
     same: dict[int, float] = {}
     for words in found:
         least = evidence.of(words) * _SAME
+        strongest = evidence.strongest(words)
         for at, each in shown.items():
-            share = evidence.of(each & words)
-            if share >= least > 0 and share > same.get(at, 0.0):
+            common = each & words
+            share = evidence.of(common)
+            is_same = share >= least > 0 or evidence.strongest(common) >= strongest > 0
+            if is_same and share > same.get(at, 0.0):
                 same[at] = share
     best = sorted((at for at in same if not _asks(text(at))), key=lambda at: (same[at], at))[-_MOST:]
     return sorted(best)

@@ -55,6 +55,11 @@ class TestNewer:
         shown = {1: DENTIST, 2: DENTIST, 3: DENTIST | NAME, 4: DENTIST}
         assert newer(shown, [DENTIST | NAME, DENTIST], evidence(), told()) == [3, 4]
 
+    def test_what_has_the_word_that_tells_most_is_taken_whatever_else_the_old_passage_has(self):
+        asked = dict.fromkeys(("dentist", "name", "number"), 1.0)
+        mostly = Evidence(asked, {"dentist": 1, "name": 4, "number": 4}, 100, tuple(asked))
+        assert newer({1: 1, 2: 2, 3: 4}, [1 | 2 | 4], mostly, told()) == [1]
+
     def test_a_question_tells_nothing(self):
         shown = {0: DENTIST, 1: DENTIST}
         assert newer(shown, [DENTIST], evidence(), told("Is he a dentist?", "He is.")) == [1]
