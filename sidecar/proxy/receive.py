@@ -34,7 +34,7 @@ from sidecar.proxy.services import Services
 from sidecar.settings import Settings
 from sidecar.upstream.headers import HISTORY, TRIM
 
-__all__ = ["read_in_steps", "receive"]
+__all__ = ["identify", "read_in_steps", "receive"]
 
 _RETRY_COUNT = "x-stainless-retry-count"
 _MODES = ("auto", "full", "append", "off")
@@ -45,7 +45,7 @@ async def receive(
 ) -> Call:
     """Read and understand a chat request. Raises `BadRequest`, `BodyTooLarge` or `TooManyBodies`."""
     settings = services.settings
-    identity = _identify(services, dialect, request)
+    identity = identify(services, dialect, request)
     mode = _mode(settings, request, identity)
     body = await body_of(request, settings, held)
     progress.received = time.monotonic()
@@ -125,7 +125,8 @@ def _may_be_cut(request: web.BaseRequest) -> bool:
     return said is None
 
 
-def _identify(services: Services, dialect: Dialect, request: web.BaseRequest) -> Identity:
+def identify(services: Services, dialect: Dialect, request: web.BaseRequest) -> Identity:
+    """Who asks, about which chat. Raises `SidecarError` for one that may not, or says it in two ways."""
     settings, places, headers = services.settings, services.requests.places, request.headers
     rules, header = settings.identity, headers.get
     names = names_of(headers)

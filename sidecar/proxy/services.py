@@ -51,6 +51,8 @@ __all__ = ["Background", "Requests", "Services"]
 
 _REQUEST_CACHE_SIZE = 64 << 20  # bytes of memory; a request of 200 messages and 70 kB takes 400 kB
 
+_HELD_BY_SOCKETS = 256 << 20  # bytes of memory; a chat of an agent takes 400 kB, and some have megabytes
+
 _RECALL_CACHE_SIZE = 32 << 20  # bytes of memory; 700 messages of 150 characters that were dropped take 700 kB
 
 
@@ -99,6 +101,8 @@ class Requests:
         self.bodies = Bodies(limits.bodies_in_flight, limits.max_body, limits.body_wait)
         #: For what is kept of the replies that are being relayed.
         self.replies = Room(limits.replies_in_flight)
+        #: For what WebSockets remember of responses that are kept nowhere else.
+        self.held_by_sockets = Room(_HELD_BY_SOCKETS)
         self.append_locks = AppendLocks(settings.history.append_wait, store)
         self.running = RunningRequests()
         self.open = OpenRequests()

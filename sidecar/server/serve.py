@@ -33,6 +33,7 @@ from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
 from sidecar.proxy.passthrough import passthrough
+from sidecar.proxy.responses_socket import asked_over_socket, responses_socket
 from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
@@ -348,6 +349,8 @@ async def _answer_other(services: Services, request: web.BaseRequest) -> web.Str
     own = await _own(services, request, at_admin=False)
     if own is not None:
         return own
+    if (spoken := asked_over_socket(services, request)) is not None:
+        return await responses_socket(services, spoken, request)
     for dialect in services.requests.dialects:
         dialect.refuse(request.path)
     passed_by(services, request)

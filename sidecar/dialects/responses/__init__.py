@@ -15,6 +15,7 @@
     answer       deltas of a message -> the items of an answer and the events that tell them
     response     the response as an object
     translation  bytes of a chat completion -> bytes of a response
+    frames       what is said over a WebSocket, and what a connection remembers
     dialect      all of it, as the path of a request uses it
 
 A request becomes one of Chat Completions before anything else reads it, and a reply is kept as the upstream

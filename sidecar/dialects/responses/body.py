@@ -36,10 +36,11 @@ _TURN = "x-codex-turn-metadata"  # what Codex says of a request, JSON in a strin
 _COMPACTION = "compaction"
 
 
-def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
+def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[bytes, Asked]:
     """The body for the upstream, and what is left to know. Raises `BadRequest`.
 
-    `max_tokens`: the name under which the upstream takes the length of an answer.
+    `max_tokens`: the name under which the upstream takes the length of an answer. `held`: the id of a
+    response whose items stand before its own already.
     """
     body = _fields(data)
     refuse_unserved(body)
@@ -48,7 +49,7 @@ def translated(data: bytes, max_tokens: str) -> tuple[bytes, Asked]:
     instructions = body.get("instructions") or ""
     if not isinstance(instructions, str):
         raise refused("`instructions` has to be a string", "instructions", "invalid_type")
-    behind = _behind(body)
+    behind = _behind(body, held)
     messages = messages_of(instructions, _items(body), tools, "input", goes_on=behind is not None)
     fields = fields_for_upstream(body, tools, max_tokens)
     metadata_in(body)
@@ -77,10 +78,10 @@ def _fields(data: bytes) -> dict[str, Any]:
         raise BadRequest(f"the body is not valid JSON: {error}", code="invalid_json") from error
 
 
-def _behind(body: dict[str, Any]) -> Reference | None:
-    """The response that it goes on from. Raises `BadRequest`."""
+def _behind(body: dict[str, Any], held: str | None) -> Reference | None:
+    """The response that it goes on from, unless that is held. Raises `BadRequest`."""
     id = body.get("previous_response_id")
-    if id is None:
+    if id is None or id == held:
         return None
     if not is_kept(body):
         raise refused("`previous_response_id`: what goes on from a response is kept, as that is", "store")

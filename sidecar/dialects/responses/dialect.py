@@ -15,6 +15,7 @@ from sidecar.dialects.chat.assembly import from_body
 from sidecar.dialects.chat.dialect import Chat
 from sidecar.dialects.chat.request import MAX_ESCAPES
 from sidecar.dialects.responses import AGENT_HEADERS, PATH
+from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.call_ids import with_ids_apart
 from sidecar.dialects.responses.request import ResponsesRequest, parse_in_steps_translated
 from sidecar.dialects.responses.tasks import is_task
@@ -24,6 +25,11 @@ from sidecar.errors import BadRequest
 __all__ = ["Responses"]
 
 _FIRST_ERROR = 400
+# The answer that says nothing, at no cost.
+_NOTHING = (
+    b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":0}}\n\n'
+    b"data: [DONE]\n\n"
+)
 
 _NOT_SERVED = re.compile(r"/(?:responses|conversations)(?:/[^/]*)*\Z")
 
@@ -43,15 +49,25 @@ class Responses(Chat):
     is_translated = True
     is_task = staticmethod(is_task)
 
-    def __init__(self, max_tokens: str, max_reply: int) -> None:
+    def __init__(self, max_tokens: str, max_reply: int, held: str | None = None) -> None:
         """`max_tokens`: the name under which the upstream takes the length of an answer; `max_reply`: so many
-        bytes of one are held."""
-        self._max_tokens, self._max_reply = max_tokens, max_reply
+        bytes of one are held. `held`: the id of a response whose items stand in the request already."""
+        self._max_tokens, self._max_reply, self._held = max_tokens, max_reply, held
+
+    def holding(self, id: str) -> Responses:
+        """The same for a request that has the items of this response in it."""
+        return Responses(self._max_tokens, self._max_reply, id)
+
+    def prepared(self, body: bytes, exchange: bytes, clock: Callable[[], float]) -> bytes:
+        """The events of the answer to a request that asks for none. Raises `BadRequest`."""
+        _, asked = translated(body, self._max_tokens, self._held)
+        events = Events(About(asked, Reference("", exchange), int(clock()), clock, self._max_reply))
+        return events.feed(_NOTHING) + events.held
 
     def parse(
         self, body: bytes, chain: Chain, before: Request | None, most: int, escapes: int = MAX_ESCAPES
     ) -> Generator[None, None, ResponsesRequest]:
-        return parse_in_steps_translated(body, chain, before, most, escapes, self._max_tokens)
+        return parse_in_steps_translated(body, chain, before, most, escapes, self._max_tokens, self._held)
 
     @staticmethod
     def assembled(data: bytes, choices: int = 1) -> Assembled:

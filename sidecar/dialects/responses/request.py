@@ -34,15 +34,21 @@ class ResponsesRequest(ChatRequest, frozen=True, kw_only=True):
 
 
 def parse_in_steps_translated(
-    data: bytes, chain: Chain, before: Request | None, most: int, escapes: int, max_tokens: str
+    data: bytes,
+    chain: Chain,
+    before: Request | None,
+    most: int,
+    escapes: int,
+    max_tokens: str,
+    held: str | None = None,
 ) -> Generator[None, None, ResponsesRequest]:
-    """See `base.Dialect.parse`. Raises `BadRequest`, about the members that the client has sent."""
+    """See `base.Dialect.parse`, `body.translated`. Raises `BadRequest`, about the members that were sent."""
     if len(data) > LARGE:
         yield
     known = before if isinstance(before, ChatRequest) else None
     try:
         refuse_excess(data, most, escapes, most_pieces(data, 0, len(data)))
-        body, asked = translated(data, max_tokens)
+        body, asked = translated(data, max_tokens, held)
         read = yield from parse_in_steps(body, chain, known, most, escapes)
     except BadRequest as error:
         if error.param == "messages":

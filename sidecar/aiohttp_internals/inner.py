@@ -1,0 +1,70 @@
+"""A request that came inside of another connection's talk, in the form in which those over HTTP come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
+
+__all__ = ["InnerWriter", "inner_request"]
+
+
+def inner_request(
+    outer: web.BaseRequest, headers: CIMultiDict[str], body: bytes, writer: AbstractStreamWriter
+) -> web.BaseRequest:
+    """A POST to the same path, with these headers, whose answer goes to `writer`. Its connection is the outer
+    one: whoever breaks it off ends both."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    # As large as the body: the one who sent it is not told to pause.
+    content = StreamReader(BaseProtocol(loop), len(body) + 1, loop=loop)
+    content.feed_data(body)
+    content.feed_eof()
+    headers["Content-Length"] = str(len(body))
+    message = outer._message._replace(
+        method="POST",
+        headers=CIMultiDictProxy(headers),
+        raw_headers=(),
+        should_close=False,
+        compression=None,
+        upgrade=False,
+        chunked=False,
+    )
+    return web.BaseRequest(message, content, outer._protocol, writer, task, loop)
+
+
+class InnerWriter(AbstractStreamWriter):
+    """Takes an answer in place of a connection: its status, and then its pieces."""
+
+    def __init__(self, tell: Callable[[int, bytes], Awaitable[None]]) -> None:
+        """`tell` is told each piece of the body, with the status."""
+        self.status = 0
+        self._tell = tell
+
+    async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
+        """The head."""
+        self.status = int(status_line.split(" ", 2)[1])
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """A piece."""
+        if chunk:
+            self.output_size += len(chunk)
+            await self._tell(self.status, bytes(chunk))
+
+    async def write_eof(self, chunk: bytes = b"") -> None:
+        """The last piece."""
+        await self.write(chunk)
+
+    async def drain(self) -> None:
+        """Nothing waits."""
+
+    def enable_compression(self, encoding: str = "deflate", strategy: int | None = None) -> None:
+        """It is not compressed."""
+
+    def enable_chunking(self) -> None:
+        """It has an end of its own."""
