@@ -20,6 +20,7 @@ order in which its own map names them.
     upstream/         I/O: calling the backend; the only user of aiohttp's client
     background/       I/O: work that no request waits for
     proxy/            I/O: the path of one request, `proxy/handle.py`
+    state/            I/O: responses and conversations as a client asks for them by their ids
     admin/            I/O: health, metrics, doctor
     inspector/        I/O: pages that show what happened in a chat
     server/           I/O: the life of the process

@@ -26,6 +26,7 @@ LAYERS = [
     {"upstream"},
     {"background"},
     {"proxy"},
+    {"state"},
     {"admin"},
     {"inspector"},
     {"server"},

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from sidecar.conversation.measure import Measure
 from sidecar.conversation.records import Reference
-from sidecar.conversation.tree import Chain, Message, Path
+from sidecar.conversation.tree import Chain, Message, Path, State
 
 __all__ = [
     "Assembled",
@@ -240,6 +240,13 @@ class Translation(End, Protocol):
 
     def alive(self) -> bytes:
         """A sign of life."""
+        ...
+
+    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> bytes | None:
+        """What of it is to be kept for whoever asks for it again, JSON; None for nothing.
+
+        `message`: the reply as it is stored, in this state, with the reported usage (JSON); None of none.
+        """
         ...
 
 

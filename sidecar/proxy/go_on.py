@@ -64,7 +64,8 @@ async def _line(store: Store, call: ChatCall, response: Reference) -> tuple[Conv
     tenant = call.identity.tenant
     found = await store.find(tenant, [response.conversation], [])
     exchange = await store.exchange(tenant, response.conversation, response.exchange)
-    replies = exchange.detail.replies if exchange is not None else ()
+    is_kept = exchange is not None and exchange.detail.told is not None
+    replies = exchange.detail.replies if exchange is not None and is_kept else ()
     line = await store.path(response.conversation, replies[0]) if found.conversation and replies else []
     if found.conversation is None or not line:
         raise _unknown()

@@ -21,7 +21,7 @@ from sidecar.conversation.find_by_history import hash_of_text, hash_of_user, key
 from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import UNSEEN, Conversation, Message, Node, State
-from sidecar.dialects.base import Assembled, Reply
+from sidecar.dialects.base import Assembled, Reply, Translation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes, other_ends
@@ -65,6 +65,8 @@ class Recording(msgspec.Struct, eq=False):
     coding: str = "identity"
     #: Its client has left before the end.
     is_unseen: bool = False
+    #: What its client gets in place of it.
+    translation: Translation | None = None
 
     @property
     def is_relied_on(self) -> bool:
@@ -117,6 +119,8 @@ class Recording(msgspec.Struct, eq=False):
             else self._update(assembled, replies, ended)
         )
         exchange = self._exchange(update, assembled, ended, now)
+        if self.translation is not None:
+            exchange = await self._with_told(self.translation, exchange, update, ended)
         try:
             await self._store(replace(update, exchange=exchange))
         except StoreUnavailable as error:
@@ -182,6 +186,19 @@ class Recording(msgspec.Struct, eq=False):
                 is_cut,
             ),
         )
+
+    async def _with_told(
+        self, translation: Translation, exchange: Exchange, update: ConversationUpdate, ended: State
+    ) -> Exchange:
+        """With what its client may ask for again."""
+        reply = next((node for node in update.nodes if node.id in exchange.detail.replies), None)
+        if reply is None:
+            told = translation.told(None, None, ended)
+        elif len(reply.body) > _LARGE_REPLY:
+            told = await asyncio.to_thread(translation.told, reply.fields, reply.usage, reply.state)
+        else:
+            told = translation.told(reply.fields, reply.usage, reply.state)
+        return replace(exchange, detail=replace(exchange.detail, told=told))
 
     def _read(self, data: bytes) -> _Said:
         """What came, and the replies in it that can be kept."""

@@ -154,7 +154,7 @@ class _Relay:
         self._upstream = upstream
         self._response = response
         self._recording = recording
-        self._translation = translation
+        self._translation = recording.translation = translation
         self._end: End = translation or end_of(recording)
         self._read: Callable[[], Awaitable[bytes]] = upstream.readany
         if translation is not None and translation.patience is not None:
@@ -247,9 +247,10 @@ class _Relay:
 
     async def _broken_off(self, error: Exception) -> None:
         """The upstream ended before its reply did: so does our response, unless it has words for that."""
+        last = self._translation.close() if self._translation is not None else b""
         if await self._keep("failed"):
             if self._translation is not None:
-                await self._close()
+                await self._write(last)
                 return await self._send(self._translation, self._response.write_eof)
             await self._response.begin(self._request)
             _break_off(self._request, error)

@@ -42,6 +42,7 @@ from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening, w
 from sidecar.server.workers import Workers
 from sidecar.settings import Settings
 from sidecar.settings.values import listen_address
+from sidecar.state.ask import answer as answer_of_kept
 from sidecar.store_factory import store_of
 from sidecar.upstream.targets import targets_of
 
@@ -346,11 +347,12 @@ def _answer_tracked(services: Services, request: web.BaseRequest) -> Awaitable[w
 
 async def _answer_other(services: Services, request: web.BaseRequest) -> web.StreamResponse:
     """What is no chat: a page of the sidecar's own, or something for the upstream alone."""
-    own = await _own(services, request, at_admin=False)
-    if own is not None:
+    if (own := await _own(services, request, at_admin=False)) is not None:
         return own
     if (spoken := asked_over_socket(services, request)) is not None:
         return await responses_socket(services, spoken, request)
+    if (kept := await answer_of_kept(services, request)) is not None:
+        return kept
     for dialect in services.requests.dialects:
         dialect.refuse(request.path)
     passed_by(services, request)

@@ -14,6 +14,8 @@
     drafts       one item of an answer, while it is being told
     answer       deltas of a message -> the items of an answer and the events that tell them
     response     the response as an object
+    as_items     a message as items
+    kept         a response that is kept, and told again
     translation  bytes of a chat completion -> bytes of a response
     frames       what is said over a WebSocket, and what a connection remembers
     dialect      all of it, as the path of a request uses it

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.conversation.records import Reference
+from sidecar.conversation.tree import State
 from sidecar.dialects import sse
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.overflow import recognised
@@ -26,6 +27,8 @@ from sidecar.dialects.chat.reading import FAILURES, error_in, loads
 from sidecar.dialects.responses.answer import Answer
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.drafts import Ended, Event
+from sidecar.dialects.responses.ids import stem_of
+from sidecar.dialects.responses.kept import Said, told_of, unfinished
 from sidecar.dialects.responses.response import error_of, response_of, usage_of
 
 __all__ = ["PATIENCE", "UNTRANSLATED", "About", "ErrorBody", "Events", "Whole"]
@@ -62,12 +65,13 @@ class _Reply:
     def __init__(self, about: About) -> None:
         self._about = about.asked, about.exchange, about.created
         self._clock, self._most = about.clock, about.most
-        self._answer = Answer(about.asked, about.exchange.exchange)
+        self._answer = Answer(about.asked, stem_of(about.exchange))
         self._usage: Any = None
         self._finish: str | None = None
         self._error: dict[str, Any] | None = None
         #: More than is held of one has come.
         self.is_full = False
+        self._response: dict[str, Any] | None = None
 
     def begun(self, status: str = "in_progress") -> dict[str, Any]:
         """The response, as long as nothing has come."""
@@ -129,7 +133,17 @@ class _Reply:
             error=self._error,
             usage=usage_of(self._usage),
         )
+        self._response = response
         return events, response
+
+    def told(self, said: Said, state: State) -> bytes | None:
+        """What is kept of the response; nothing of one that nothing is to be kept of."""
+        asked, exchange, created = self._about
+        if asked.is_private:
+            return None
+        now = int(self._clock())
+        response = self._response or unfinished(asked, said, state, exchange, created, now)
+        return told_of(response, said, exchange, wants_reasoning=asked.wants_reasoning)
 
 
 class _Payloads:
@@ -188,6 +202,9 @@ class Events:
         if self.done:
             return b""
         return self._begin() or self._written(self._progress())
+
+    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> bytes | None:
+        return self._reply.told(Said(message, usage), state)
 
     def _told(self, payloads: list[bytes]) -> bytes:
         pieces = []
@@ -256,6 +273,9 @@ class Whole:
     def alive(self) -> bytes:
         return b""
 
+    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> bytes | None:
+        return self._reply.told(Said(message, usage), state)
+
     def _take(self, payloads: list[bytes]) -> None:
         for payload in payloads:
             self._reply.take(payload)
@@ -288,6 +308,9 @@ class ErrorBody:
 
     def alive(self) -> bytes:
         return b""
+
+    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> None:
+        return None
 
     def _translated(self, body: bytes) -> bytes:
         try:

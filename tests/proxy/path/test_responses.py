@@ -567,9 +567,6 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         ("method", "path"),
         [
-            ("GET", "/v1/responses/resp_1"),
-            ("DELETE", "/v1/responses/resp_1"),
-            ("GET", "/v1/responses/resp_1/input_items"),
             ("POST", "/v1/responses/resp_1/cancel"),
             ("POST", "/v1/responses/compact"),
             ("POST", "/v1/responses/input_tokens"),

@@ -1,0 +1,86 @@
+"""Responses and items, made again of what is kept.
+
+Rules: an answer that was told over this API is the same here, byte for byte, under the same ids; any other
+message has ids of its own. Another tenant's is not there, like one that never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.conversation.records import Exchange, Reference
+from sidecar.conversation.tree import Node
+from sidecar.dialects.responses.as_items import Item, items_of, kinds_of
+from sidecar.dialects.responses.ids import reference_of
+from sidecar.dialects.responses.kept import Said, output_again, response_again
+from sidecar.store import Store
+
+__all__ = ["Kept", "all_exchanges", "items_in", "kept_response", "response_in"]
+
+_PAGE = 500  # exchanges
+
+
+class Kept(NamedTuple):
+    """A response that is kept: its exchange, and its reply, if it has one."""
+
+    exchange: Exchange
+    reply: Node | None
+
+
+async def kept_response(store: Store, tenant: bytes, id: str) -> Kept | None:
+    """The response of this id; None if there is none for this tenant."""
+    reference = reference_of(id)
+    if reference is None:
+        return None
+    exchange = await store.exchange(tenant, reference.conversation, reference.exchange)
+    if exchange is None or exchange.detail.told is None:
+        return None
+    nodes = await store.messages(reference.conversation, exchange.detail.replies[:1])
+    return Kept(exchange, nodes[0] if nodes else None)
+
+
+def response_in(kept: Kept) -> dict[str, Any]:
+    """The response, as it was told."""
+    exchange = kept.exchange
+    assert exchange.detail.told is not None
+    return response_again(exchange.detail.told, _said(kept.reply), _where(exchange), exchange.when // 1000)
+
+
+async def all_exchanges(store: Store, tenant: bytes, conversation: str) -> list[Exchange]:
+    """Those of this conversation that hold a response."""
+    found: list[Exchange] = []
+    before: bytes | None = None
+    while True:
+        some = await store.exchanges(tenant, conversation, limit=_PAGE, before=before)
+        found += [each for each in some if each.detail.told is not None]
+        if len(some) < _PAGE:
+            return found
+        before = some[-1].id
+
+
+def items_in(nodes: Sequence[Node], exchanges: Iterable[Exchange]) -> list[tuple[Node, Item]]:
+    """The items of these messages, each with its message."""
+    told = {each.detail.replies[0]: each for each in exchanges if each.detail.replies}
+    kinds: dict[str, str] = {}
+    found: list[tuple[Node, Item]] = []
+    for node in nodes:
+        items = _items(node, told, kinds)
+        kinds.update(kinds_of(items))
+        found += [(node, item) for item in items]
+    return found
+
+
+def _items(node: Node, told: Mapping[bytes, Exchange], kinds: Mapping[str, str]) -> list[Item]:
+    exchange = told.get(node.id)
+    if exchange is not None and exchange.detail.told is not None:
+        return output_again(exchange.detail.told, _said(node), _where(exchange))
+    return items_of(node.fields, node.id, kinds)
+
+
+def _said(reply: Node | None) -> Said:
+    return Said(reply.fields, reply.usage) if reply is not None else Said()
+
+
+def _where(exchange: Exchange) -> Reference:
+    return Reference(exchange.conversation, exchange.id)

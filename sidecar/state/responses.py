@@ -1,0 +1,54 @@
+"""One response: as it was told, deleted, and what it answered.
+
+Rules: a deleted one is gone, also as one to go on from; what was said stays in its chat, where others may
+build on it, until that is deleted. What a response answered is all that stood before it, be it sent with it
+or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from msgspec.structs import replace
+
+from sidecar.errors import NotFound
+from sidecar.state.again import Kept, all_exchanges, items_in, kept_response, response_in
+from sidecar.state.paging import Page, paged
+from sidecar.store import Store
+
+__all__ = ["delete", "get", "input_items"]
+
+
+async def get(store: Store, tenant: bytes, id: str) -> dict[str, Any]:
+    """The response. Raises `NotFound`."""
+    return await asyncio.to_thread(response_in, await _kept(store, tenant, id))
+
+
+async def delete(store: Store, tenant: bytes, id: str) -> dict[str, Any]:
+    """Delete it. Raises `NotFound`."""
+    exchange = (await _kept(store, tenant, id)).exchange
+    if not await store.amend(tenant, replace(exchange, detail=replace(exchange.detail, told=None))):
+        raise _unknown(id)  # its chat was deleted meanwhile
+    return {"id": id, "object": "response", "deleted": True}
+
+
+async def input_items(store: Store, tenant: bytes, id: str, page: Page) -> dict[str, Any]:
+    """A page of what it answered. Raises `NotFound`."""
+    exchange = (await _kept(store, tenant, id)).exchange
+    conversation = exchange.conversation
+    nodes = await store.path(conversation, exchange.parent) if exchange.parent is not None else []
+    others = await all_exchanges(store, tenant, conversation)
+    found = await asyncio.to_thread(items_in, nodes, others)
+    return paged([item for _, item in found], page)
+
+
+async def _kept(store: Store, tenant: bytes, id: str) -> Kept:
+    found = await kept_response(store, tenant, id)
+    if found is None:
+        raise _unknown(id)
+    return found
+
+
+def _unknown(id: str) -> NotFound:
+    return NotFound(f"Response with id '{id[:100]}' not found.", code="response_not_found")

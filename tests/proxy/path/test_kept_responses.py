@@ -1,0 +1,300 @@
+"""Responses that are asked for again by their ids, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.store import Store, make_store
+from tests.dialects.responses import call, chunk, events_in, output, piece, said, streamed
+from tests.proxy.client import Reply, Sidecar, assert_error
+from tests.proxy.conftest import Start
+from tests.proxy.mock_upstream import CUT, Step, Upstream, event, says, streams
+
+RESPONSES = "/v1/responses"
+TRANSLATED = {"upstream": "translate"}
+ADA, BOB = ({"Authorization": f"Bearer {key}"} for key in ("ada", "bob"))
+SHELL = {"type": "function", "name": "shell", "strict": False, "parameters": {"type": "object"}}
+PATCH = {"type": "custom", "name": "patch"}
+
+
+@pytest.fixture
+async def sidecar(start: Start) -> Sidecar:
+    return await start(responses=TRANSLATED)
+
+
+async def ask(sidecar: Sidecar, input: Any, headers: dict[str, str] | None = None, **body: Any) -> Reply:
+    data = json.dumps({"model": "m", "input": input, **body}).encode()
+    return await sidecar.send("POST", RESPONSES, data=data, headers=headers)
+
+
+async def get(sidecar: Sidecar, id: str, headers: dict[str, str] | None = None, more: str = "") -> Reply:
+    return await sidecar.send("GET", f"{RESPONSES}/{id}{more}", headers=headers)
+
+
+async def inputs(sidecar: Sidecar, id: str, query: str = "?order=asc") -> list[dict[str, Any]]:
+    data: list[dict[str, Any]] = (await get(sidecar, id, more="/input_items" + query)).json["data"]
+    return data
+
+
+@asynccontextmanager
+async def opened(sidecar: Sidecar) -> AsyncIterator[Store]:
+    store = make_store(sidecar.settings.store_path)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def last(reply: Reply) -> dict[str, Any]:
+    response: dict[str, Any] = events_in(reply.body)[-1]["response"]
+    return response
+
+
+def parts(*deltas: dict[str, Any], finish: str = "stop", **more: Any) -> list[Step]:
+    return [streamed(*map(chunk, deltas), chunk(finish=finish, **more))]
+
+
+def text_of(item: dict[str, Any]) -> Any:
+    return item["content"][0]["text"] if item["type"] == "message" else item.get("output")
+
+
+class TestAResponse:
+    async def test_it_is_what_was_told_byte_for_byte(self, sidecar: Sidecar, upstream: Upstream):
+        """litellm #17204, #37956"""
+        upstream.will(says("Hello."))
+        about: dict[str, Any] = {
+            "instructions": "Be brief.",
+            "metadata": {"a": "b"},
+            "temperature": 1.0,
+            "tools": [SHELL],
+            "tool_choice": "auto",
+            "user": "ada",
+        }
+        told = await ask(sidecar, "hi", **about)
+        reply = await get(sidecar, told.json["id"])
+        assert reply.headers["Content-Type"] == "application/json"
+        assert reply.body == told.body
+
+    @pytest.mark.parametrize(
+        "deltas",
+        [
+            [{"content": "Hel"}, {"content": "lo."}],
+            [{"reasoning_content": "Hm."}, {"content": "Hello."}],
+            [{"content": "Hello."}, {"reasoning_content": "Hm."}, {"content": "So."}],
+            [{"reasoning": "Hm."}, {"content": "Look:"}, piece(0, "c1", "shell", "{}")],
+            [piece(0, "c1", "patch", '{"input":"*** a"}'), piece(1, "c2", "shell", '{"a": 1}')],
+            [{"refusal": "No."}],
+        ],
+    )
+    async def test_so_is_one_that_was_streamed_whatever_it_says(
+        self, sidecar: Sidecar, upstream: Upstream, deltas: list[dict[str, Any]]
+    ):
+        upstream.will(streams(*parts(*deltas)))
+        include = ["reasoning.encrypted_content"]
+        told = last(await ask(sidecar, "hi", tools=[SHELL, PATCH], stream=True, include=include))
+        assert (await get(sidecar, told["id"])).json == told
+
+    @pytest.mark.parametrize("stream", [True, False])
+    async def test_so_is_one_that_was_cut_at_its_length(
+        self, sidecar: Sidecar, upstream: Upstream, stream: bool
+    ):
+        usage = {"prompt_tokens": 5, "completion_tokens": 2}
+        upstream.will(streams(*parts({"content": "Hel"}, finish="length", usage=usage)))
+        reply = await ask(sidecar, "hi", stream=stream)
+        told = last(reply) if stream else reply.json
+        kept = (await get(sidecar, told["id"])).json
+        assert (kept["status"], kept["usage"]["total_tokens"], kept) == ("incomplete", 7, told)
+
+    async def test_one_that_failed_is_there_with_what_it_said(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(streams(event({"content": "Hel"}), CUT), streams(CUT))
+        for _ in range(2):
+            told = last(await ask(sidecar, "hi", stream=True))
+            assert told["status"] == "failed"
+            assert (await get(sidecar, told["id"])).json == told
+
+    async def test_one_whose_client_left_is_there_and_was_cancelled(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(streams(event({"content": "Hel"}), asyncio.Event()))
+        data = json.dumps({"input": "hi", "stream": True}).encode()
+        seen = b""
+        async with sidecar.http.post(sidecar.url + RESPONSES, data=data) as response:
+            while b"text.delta" not in seen:
+                seen += await response.content.readany()
+        id = json.loads(seen.split(b"data: ")[1].split(b"\n")[0])["response"]["id"]
+        async with asyncio.timeout(5):
+            while (reply := await get(sidecar, id)).status != 200:
+                await asyncio.sleep(0.02)
+        assert (reply.json["status"], text_of(reply.json["output"][0])) == ("cancelled", "Hel")
+
+    async def test_one_that_was_read_to_its_end_without_its_client_is_complete(
+        self, start: Start, upstream: Upstream
+    ):
+        sidecar = await start(responses=TRANSLATED, history={"on_disconnect": "finish"})
+        gate = asyncio.Event()
+        upstream.will(streams(event({"content": "Hel"}), gate, *parts({"content": "lo"})))
+        data = json.dumps({"input": "hi", "stream": True}).encode()
+        seen = b""
+        async with sidecar.http.post(sidecar.url + RESPONSES, data=data) as response:
+            while b"text.delta" not in seen:
+                seen += await response.content.readany()
+        id = json.loads(seen.split(b"data: ")[1].split(b"\n")[0])["response"]["id"]
+        gate.set()
+        async with asyncio.timeout(5):
+            while (reply := await get(sidecar, id)).status != 200:
+                await asyncio.sleep(0.02)
+        assert (reply.json["status"], text_of(reply.json["output"][0])) == ("completed", "Hello")
+
+    async def test_a_sidecar_that_starts_anew_has_it(self, start: Start):
+        told = (await ask(await start(responses=TRANSLATED), "1")).json
+        assert (await get(await start(responses=TRANSLATED), told["id"])).json == told
+
+    async def test_another_sidecar_at_the_same_store_has_it_at_once(self, start: Start):
+        """litellm #28587"""
+        one, other = await start(responses=TRANSLATED), await start(responses=TRANSLATED)
+        told = (await ask(one, "1")).json
+        assert (await get(other, told["id"])).json == told
+
+    async def test_it_is_there_in_an_encrypted_store_and_no_word_of_it_can_be_read(self, start: Start):
+        key = "A" * 43 + "="
+        sidecar = await start(responses=TRANSLATED, encryption={"key": key})
+        told = (await ask(sidecar, "1", instructions="Xylophone.", metadata={"a": "Zeppelin"})).json
+        assert (await get(sidecar, told["id"])).json == told
+        assert sidecar.settings.store_path is not None
+        for end in ("", "-wal"):
+            data = Path(sidecar.settings.store_path + end).read_bytes()
+            assert b"Xylophone" not in data
+            assert b"Zeppelin" not in data
+
+    async def test_that_of_another_tenant_is_as_unknown_as_any(self, sidecar: Sidecar, upstream: Upstream):
+        """litellm #39548, #39559"""
+        id = (await ask(sidecar, "1", ADA)).json["id"]
+        never = "resp_" + "0" * 20 + id[25:]
+        replies = []
+        for headers, asked in ((BOB, id), (ADA, never), (ADA, id + "x"), (ADA, "resp_"), (BOB, "resp_1")):
+            for method, more in (("GET", ""), ("GET", "/input_items"), ("DELETE", "")):
+                path = f"{RESPONSES}/{asked}{more}"
+                reply = await sidecar.send(method, path, headers=headers)
+                assert_error(reply, 404, "response_not_found", type="invalid_request_error")
+                replies.append(reply.json["error"]["message"].replace(asked, "X"))
+        assert set(replies) == {"Response with id 'X' not found."}
+        assert (await get(sidecar, id, ADA)).status == 200
+        assert len(upstream.requests) == 1
+
+    @pytest.mark.parametrize("headers", [{}, {"X-Conversation-ID": "a"}])
+    async def test_one_that_was_not_to_be_stored_is_not_there(
+        self, sidecar: Sidecar, headers: dict[str, str]
+    ):
+        told = (await ask(sidecar, "1", headers, store=False)).json
+        assert_error(await get(sidecar, told["id"]), 404, "response_not_found")
+
+    async def test_a_chat_completion_is_none(self, sidecar: Sidecar):
+        told = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json
+        await sidecar.ask("1", "ok", "2", id="a")
+        async with opened(sidecar) as store:
+            (about,) = [each async for each in store.conversations()]
+            exchanges = await store.exchanges(about.tenant, about.id)
+        (over_chat,) = [each for each in exchanges if each.detail.api == "chat"]
+        id = "resp_" + over_chat.id.hex() + told["id"][25:]
+        assert_error(await get(sidecar, id), 404, "response_not_found")
+
+    async def test_native_ones_are_the_upstreams(self, start: Start, upstream: Upstream):
+        sidecar = await start()
+        await get(sidecar, "resp_1")
+        assert upstream.last.target == "/v1/responses/resp_1"
+
+
+class TestADeletedOne:
+    async def test_it_is_gone_and_what_was_said_stays(self, sidecar: Sidecar, upstream: Upstream):
+        first = (await ask(sidecar, "1")).json
+        second = (await ask(sidecar, "2", previous_response_id=first["id"])).json
+        reply = await sidecar.send("DELETE", f"{RESPONSES}/{first['id']}")
+        assert reply.json == {"id": first["id"], "object": "response", "deleted": True}
+        for method in ("GET", "DELETE"):
+            gone = await sidecar.send(method, f"{RESPONSES}/{first['id']}")
+            assert_error(gone, 404, "response_not_found")
+        reply = await ask(sidecar, "3", previous_response_id=first["id"])
+        assert_error(reply, 400, "previous_response_not_found")
+        await ask(sidecar, "3", previous_response_id=second["id"])
+        assert upstream.last.said == ["1", "ok", "2", "ok", "3"]
+
+    async def test_with_its_chat_it_is_gone_too(self, sidecar: Sidecar):
+        told = (await ask(sidecar, "1")).json
+        async with opened(sidecar) as store:
+            for about in [each async for each in store.conversations()]:
+                await store.delete(about.id)
+        assert_error(await get(sidecar, told["id"]), 404, "response_not_found")
+
+
+class TestItsInput:
+    async def test_it_is_all_that_stood_before_it(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("one"), says("two"))
+        first = (await ask(sidecar, "1")).json
+        second = (await ask(sidecar, "2", previous_response_id=first["id"])).json
+        assert [text_of(each) for each in await inputs(sidecar, first["id"])] == ["1"]
+        items = await inputs(sidecar, second["id"])
+        assert [text_of(each) for each in items] == ["1", "one", "2"]
+        assert items[1] == first["output"][0]
+        assert items[0] == {
+            "id": items[0]["id"],
+            "type": "message",
+            "status": "completed",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "1"}],
+        }
+        assert (await inputs(sidecar, first["id"]))[0]["id"] == items[0]["id"]
+
+    async def test_calls_and_their_results_keep_their_kinds(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(
+            streams(
+                *parts(piece(0, "c1", "patch", '{"input":"a"}'), piece(1, "c2", "shell", '{"b":1}')),
+            ),
+            says("Done."),
+        )
+        tools = [SHELL, PATCH]
+        first = last(await ask(sidecar, "Go.", tools=tools, stream=True))
+        results = [output("c1", "x", "custom_tool_call_output"), output("c2", "y")]
+        second = (await ask(sidecar, results, tools=tools, previous_response_id=first["id"])).json
+        items = await inputs(sidecar, second["id"])
+        kinds = [each["type"] for each in items]
+        assert kinds == [
+            "message",
+            "custom_tool_call",
+            "function_call",
+            "custom_tool_call_output",
+            "function_call_output",
+        ]
+        assert items[1:3] == first["output"]
+        assert [each["output"] for each in items[3:]] == ["x", "y"]
+
+    async def test_it_comes_page_by_page_and_the_newest_first(self, sidecar: Sidecar):
+        history = [said("user" if at % 2 == 0 else "assistant", str(at)) for at in range(25)]
+        id = (await ask(sidecar, history)).json["id"]
+        first = (await get(sidecar, id, more="/input_items")).json
+        assert [text_of(each) for each in first["data"]] == [str(at) for at in range(24, 4, -1)]
+        assert (first["object"], first["has_more"]) == ("list", True)
+        assert (first["first_id"], first["last_id"]) == (first["data"][0]["id"], first["data"][-1]["id"])
+        more = (await get(sidecar, id, more=f"/input_items?after={first['last_id']}&limit=100")).json
+        assert [text_of(each) for each in more["data"]] == ["4", "3", "2", "1", "0"]
+        assert more["has_more"] is False
+        assert [text_of(each) for each in await inputs(sidecar, id, "?order=asc&limit=2")] == ["0", "1"]
+
+    @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=up", "after=msg_1"])
+    async def test_a_page_that_cannot_be_is_refused(self, sidecar: Sidecar, query: str):
+        id = (await ask(sidecar, "1")).json["id"]
+        error = assert_error(await get(sidecar, id, more=f"/input_items?{query}"), 400, "invalid_value")
+        assert error["param"] == query.split("=")[0]
+
+    async def test_a_call_told_by_the_client_is_one(self, sidecar: Sidecar):
+        items = [said("user", "a"), call("c1"), output("c1"), said("user", "b")]
+        id = (await ask(sidecar, items)).json["id"]
+        kinds = [each["type"] for each in await inputs(sidecar, id)]
+        assert kinds == ["message", "function_call", "function_call_output", "message"]
