@@ -9,7 +9,8 @@ too large even then, an agent's hundreds of calls, loses its oldest steps.
 The cut moves in steps: what is taken away is the least multiple of a step (a share of the budget) that
 makes the rest fit, so between two steps the prompt only grows at its end and the upstream's prefix cache
 keeps hitting. It depends on the path, the budget and the sizes alone: every replica and every retry cut
-alike. Where a whole step is more than can be taken away, a part of it is.
+alike. Where a whole step is more than can be taken away, a part of it is. And it stops in front of a question
+that is larger than a step, if all before that is enough: the step would end in it, and take it whole.
 
 What cannot be made to fit is sent whole and said (`Trimmed.over`), never cut silently.
 """
@@ -265,7 +266,7 @@ class _Tokens:
             [0, *accumulate(self._sizes(line))],
             [0, *accumulate(self._sizes(short))],
         )
-        cut, shorter = self._places(sums, shape, least)
+        cut, shorter = self._places(line, sums, shape, least)
         if sums.whole[-1] - sums.gone(shape.first, cut, shorter) > self.room:
             return None
         kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
@@ -281,7 +282,7 @@ class _Tokens:
     def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
         return (each.tokens(self.weights) for each in line)
 
-    def _places(self, sums: _Sums, shape: Shape, least: int) -> tuple[int, int]:
+    def _places(self, line: Sequence[Outgoing], sums: _Sums, shape: Shape, least: int) -> tuple[int, int]:
         """Up to the first everything is dropped, from there to the second everything is made shorter.
 
         They move forward together, so far apart that what was made shorter fills its share of the room.
@@ -303,9 +304,11 @@ class _Tokens:
         def gone(shorter: int) -> int:
             return sums.gone(shape.first, behind(shorter), shorter)
 
+        large = self._large_questions(line, sums, places, _goal(1, base, self.step))
+        stop = next((at for at in large if gone(at) >= excess), end + 1)
         for smaller in _SMALLER:  # where a whole step is more than can be taken away, a part of it is
             goal = _goal(excess, base, self.step / smaller)
-            shorter = bisect_left(range(end + 1), goal, lo=least, key=gone)
+            shorter = min(bisect_left(range(end + 1), goal, lo=least, key=gone), stop)
             if shorter <= end:
                 return behind(shorter), shorter
             enough = (at for at in places if sums.gone(shape.first, at, max(at, end)) >= goal)
@@ -313,6 +316,18 @@ class _Tokens:
             if cut is not None:
                 return cut, max(cut, end)
         return places[-1], max(places[-1], end)
+
+    def _large_questions(
+        self, line: Sequence[Outgoing], sums: _Sums, places: Sequence[int], step: int
+    ) -> Iterator[int]:
+        """The places in front of questions that are larger than a step, also when they are made shorter.
+
+        Not of turns that are: a turn grows, and the cut would go back once it is that large.
+        """
+        for at in places:
+            is_large = line[at].role == "user" and sums.whole[at + 1] - sums.whole[at] > step
+            if is_large and shortened(line[at]).tokens(self.weights) > step:
+                yield at
 
 
 @dataclass(slots=True, frozen=True)

@@ -208,6 +208,28 @@ class TestSteps:
     def test_where_a_step_is_too_far_all_old_turns_go(self):
         assert texts(trim(chat(3), Budget(max_messages=5, step=1))) == ["q2", "a2"]
 
+    def test_it_stops_in_front_of_a_question_that_is_larger_than_a_step(self):
+        """Else its turn goes with the very next question, and nearly nothing is left."""
+        budget = Budget(max_input_tokens=1000)
+        old = told(*[each for at in range(10) for each in (user(f"q{at}"), says("word " * 30))])
+        line = [*old, *told(user("word " * 700))]
+        assert estimate(line[-1].raw) > 600 > size_of(old)
+        before = trim(line, budget)
+        line += told(says("so"), user("next"))
+        now = trim(line, budget)
+        assert now.kept == (*before.kept, *line[21:])
+        assert 900 < size_of(now.kept) <= 1000
+        line += told(says("word " * 400), user("and"))  # now all before it is not enough
+        assert trim(line, budget).kept == tuple(line[22:])
+
+    def test_it_does_not_stop_in_front_of_pictures_which_are_made_shorter(self):
+        pictures = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}] * 3
+        line = told(*[user("word " * 240), says("b")] * 3, user(pictures), says("a"), user("next"))
+        budget = Budget(max_input_tokens=size_of(line) - 1)
+        assert estimate(line[6].raw) > 0.6 * size_of(line)
+        trimmed = trim(line, budget)
+        assert (trimmed.shortened, trimmed.kept[-2:]) == (1, tuple(line[-2:]))
+
 
 LONG = "word " * 80
 
