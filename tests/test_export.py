@@ -156,6 +156,8 @@ class TestJson:
                 "target": "cloud",
                 "api": "responses",
                 "finish": "stop",
+                "received_ms": None,
+                "sent_ms": None,
                 "head_ms": 12,
                 "first_token_ms": 34,
                 "cached_tokens": 5,

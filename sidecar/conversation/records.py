@@ -120,22 +120,25 @@ class Detail(
         "left_out": "l",
         "brought": "n",
         "told": "j",
+        "received_ms": "E",
+        "sent_ms": "G",
         "encrypted": "z",
     },
 ):
     """What a store keeps of an exchange as one piece, since nobody sorts by it.
 
-    Times are in milliseconds from the request's arrival. Tokens are counted as the upstream reported them,
-    but for the estimate of the prompt. `summary`: the hash that names the front a summary stood for. `system`
-    and `tools`: hashes of the leading system messages and of the tools, keyed by the tenant. `restored`,
-    `dropped`, `shortened` and `recalled` count messages. `budget`: the tokens that the prompt might have, and
-    `saved`: those of what was left out of it, both by estimate. `quoted`: the messages of which something
-    stands again; each is a node, or its hash; `recall_score`: how well the best of it fits the question
-    (BM25). `refusal`: the last one for its length, before it was taken or given up. `supplied`, `left_out`:
-    names of fields that the upstream demands, or refuses. `brought`: how many messages the client sent,
-    without the leading system messages, where the stored front is not among them: it has left that out, or
-    put a summary in its place. `told`: what its client may ask for again over the Responses API and that no
-    message holds, JSON.
+    Times are in milliseconds from the request's arrival until its body had come, it went upstream (first),
+    the head of the answer came (of the last one), and a first piece. Tokens are counted as the upstream
+    reported them, but for the estimate of the prompt. `summary`: the hash that names the front a summary
+    stood for. `system` and `tools`: hashes of the leading system messages and of the tools, keyed by the
+    tenant. `restored`, `dropped`, `shortened` and `recalled` count messages. `budget`: the tokens that the
+    prompt might have, and `saved`: those of what was left out of it, both by estimate. `quoted`: the messages
+    of which something stands again; each is a node, or its hash; `recall_score`: how well the best of it fits
+    the question (BM25). `refusal`: the last one for its length, before it was taken or given up. `supplied`,
+    `left_out`: names of fields that the upstream demands, or refuses. `brought`: how many messages the client
+    sent, without the leading system messages, where the stored front is not among them: it has left that out,
+    or put a summary in its place. `told`: what its client may ask for again over the Responses API and that
+    no message holds, JSON.
 
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
@@ -148,6 +151,8 @@ class Detail(
     target: str = "default"
     api: str = "chat"
     finish: str | None = None
+    received_ms: int | None = None
+    sent_ms: int | None = None
     head_ms: int | None = None
     first_token_ms: int | None = None
     cached_tokens: int | None = None

@@ -146,13 +146,13 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
     """All of it as one value. Its conversation is empty where nothing is kept of it."""
     call, plan, prompt, tokens = progress.call, progress.plan, progress.prompt, answered.tokens
     conversation = plan.conversation if plan is not None else None
-    began = progress.arrived
+    began, model = progress.arrived, name_of(call.chat.model) if call is not None else None
     return Exchange(
         exchange_id(progress.when, progress.random),
         conversation.id if conversation is not None else "",
         answered.parent,
         plan.outcome.value if plan is not None else "",
-        name_of(call.chat.model) if call is not None else None,
+        model,
         progress.status,
         tokens.input,
         tokens.output,
@@ -160,10 +160,12 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
         progress.error,
         Detail(
             replies=tuple(answered.replies),
-            answered_by=name_of(answered.model),
+            answered_by=model if answered.model == model else name_of(answered.model),  # as mostly
             target=progress.target,
             api=call.dialect.name if call is not None else "chat",
             finish=code_of(answered.finish),
+            received_ms=int((progress.received - began) * 1000) if progress.received else None,
+            sent_ms=int((progress.sent - began) * 1000) if progress.sent else None,
             head_ms=int((progress.head - began) * 1000) if progress.head else None,
             first_token_ms=int((progress.first - began) * 1000)
             if progress.first and progress.streamed

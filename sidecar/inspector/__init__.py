@@ -17,6 +17,7 @@ went               what was done to each message of a prompt
 limit              where the limit comes from to which it was cut
 wording            the words for outcomes, causes, forms and ends
 system_prompts     the system prompts that are kept
+slow               where the time of an exchange went
 client_view        a request as its client sent it, and as a command
 exchange_page      what the client sent, what the upstream got, and why
 words              two texts word by word

@@ -21,6 +21,7 @@ from sidecar.inspector.limit import limit_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
+from sidecar.inspector.slow import Split, split_of
 from sidecar.inspector.went import Groups, Verdict, missing, number_of, quoted_of
 from sidecar.settings.trimming import Trim
 
@@ -98,7 +99,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     target: str
     api: str
     finish: str
-    head_ms: int | None
+    time: Split
     estimated_tokens: int | None
     estimate: int | None
     reasoning_tokens: int | None
@@ -131,7 +132,7 @@ class Around(msgspec.Struct, frozen=True):
     """What is known around an exchange. `earlier`: some of those that began before it in its conversation,
     the newest first; `after`: the id of the next one, if it was found; `leading`: how many system messages
     stood in front of its prompt, if that is known; `trim`: the settings that are in force; `client`,
-    `no_client`: as in the page."""
+    `no_client`: as in the page; `kept_ms`: how long the store took to keep it, if that is known."""
 
     earlier: Sequence[Exchange] = ()
     after: bytes | None = None
@@ -139,6 +140,7 @@ class Around(msgspec.Struct, frozen=True):
     trim: Trim | None = None
     client: ClientView | None = None
     no_client: str = ""
+    kept_ms: int | None = None
 
 
 _NOTHING = Around()
@@ -243,7 +245,7 @@ def exchange_page_of(
         target=told(detail.target),
         api=told(detail.api),
         finish=told(detail.finish),
-        head_ms=detail.head_ms,
+        time=split_of(exchange, around.kept_ms),
         estimated_tokens=estimated,
         estimate=round(100 * estimated / reported) if estimated is not None and reported else None,
         reasoning_tokens=detail.reasoning_tokens,

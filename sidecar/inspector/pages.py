@@ -172,7 +172,8 @@ class Inspector:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)
                 return await _shown(request, "message.html", root, page)
             case ["x", name]:
-                page = await reading.exchange_page(store, id, _name(name), self._services.settings)
+                commits = tuple(self._services.background.store_health.commits)
+                page = await reading.exchange_page(store, id, _name(name), self._services.settings, commits)
                 return await _shown(request, "exchange.html", root, page)
             case ["x", name, "request"]:
                 body = await reading.client_bytes(store, id, _name(name))

@@ -90,8 +90,15 @@ async def message_page(store: Store, id: str, name: bytes, part: int) -> Message
     return await asyncio.to_thread(message_page_of, id, stem, number, found[0], part)
 
 
-async def exchange_page(store: Store, id: str, name: bytes, settings: Settings | None = None) -> ExchangePage:
-    """One exchange of a conversation; `settings`: those that are in force, as far as they are known."""
+async def exchange_page(
+    store: Store,
+    id: str,
+    name: bytes,
+    settings: Settings | None = None,
+    commits: Iterable[tuple[bytes, float]] = (),
+) -> ExchangePage:
+    """One exchange of a conversation; `settings`: those in force, as far as they are known; `commits`: how
+    many seconds the store took to keep which exchanges."""
     outline = await _outline(store, id)
     tenant = outline.conversation.tenant
     exchange = await store.exchange(tenant, id, name)
@@ -111,6 +118,7 @@ async def exchange_page(store: Store, id: str, name: bytes, settings: Settings |
         leading,
         settings.trim if settings else None,
         *await _client(store, exchange, tenant, settings),
+        next((int(1000 * took) for each, took in commits if each == name), None),
     )
     before = earlier[0] if earlier else None
     make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)

@@ -99,11 +99,14 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
         "might have": f"{page.limit or '-'}; left out {count(page.saved)} tokens, by estimate",
         "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
+        "time": page.time.said or seconds(line.duration_ms),
         "system prompt": page.system,
         "tools": page.tools,
     }
     for name, told in facts.items():
         yield from textwrap.wrap(f"  {name + ':':<15} {told}", _WIDTH, subsequent_indent=" " * 18)
+    for part in page.time.parts:
+        yield f"  {seconds(part.ms):>14}  {part.meaning}"
     if page.refusal_window is not None or page.refusal_prompt is not None:
         window, prompt = count(page.refusal_window), count(page.refusal_prompt)
         yield f"  refusal:        the upstream said: window {window}, prompt {prompt} tokens"

@@ -89,7 +89,7 @@ def tell(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -
         _count_inference(metrics, progress, exchange, now)
     if progress.head:
         metrics.first_byte.observe(progress.head - progress.arrived)
-    if progress.first and progress.streamed:
+    if detail.first_token_ms is not None:
         metrics.first_token.observe(progress.first - progress.arrived)
     if exchange.input_tokens:
         metrics.prompt_tokens.inc(exchange.input_tokens)
@@ -114,10 +114,9 @@ def _end_trace(tracked: Tracked, progress: Progress, exchange: Exchange, now: fl
 
 def _count_inference(metrics: Metrics, progress: Progress, exchange: Exchange, now: float) -> None:
     """Count it once more, as any client of a model does."""
-    error = error_type(exchange)
     told = metrics.inferences(exchange.model, is_known=(exchange.status or 500) < 400)
-    told.duration(error).observe(now - progress.sent)
-    if progress.first and progress.streamed:
+    told.duration(error_type(exchange)).observe(now - progress.sent)
+    if exchange.detail.first_token_ms is not None:
         told.first_chunk.observe(progress.first - progress.sent)
     if exchange.input_tokens is not None:
         told.input_tokens.observe(exchange.input_tokens)

@@ -128,7 +128,9 @@ class Recording(msgspec.Struct, eq=False):
             exchange = replace(exchange, error=exchange.error or error.code)
             raise
         finally:
-            tell(self.services.metrics, self.progress, exchange, time.monotonic())
+            ended_at = time.monotonic()
+            self.services.background.store_health.commits.append((exchange.id, ended_at - now))
+            tell(self.services.metrics, self.progress, exchange, ended_at)
 
     @property
     def _is_large(self) -> bool:

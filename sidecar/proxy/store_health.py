@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,6 +20,8 @@ __all__ = ["StoreHealth"]
 
 log = logging.getLogger("sidecar.proxy")
 
+_COMMITS = 1000
+
 _Spawn = Callable[[Coroutine[Any, Any, "StoreUnavailable | None"]], "asyncio.Task[StoreUnavailable | None]"]
 
 
@@ -29,6 +32,8 @@ class StoreHealth:
         self._store, self._metrics, self._spawn = store, metrics, spawn
         #: The last attempt to use it failed.
         self.is_failing = False
+        #: How many seconds it took to keep the last exchanges of this process, by their ids.
+        self.commits: deque[tuple[bytes, float]] = deque(maxlen=_COMMITS)
         self._probe: asyncio.Task[StoreUnavailable | None] | None = None
 
     def wrote(self) -> None:

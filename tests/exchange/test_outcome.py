@@ -93,6 +93,8 @@ def test_of_one_that_was_answered_all_is_known():
             replies=(b"reply",),
             answered_by="m-2026\ufffd",
             finish="stop",
+            received_ms=9,
+            sent_ms=19,
             head_ms=500,
             first_token_ms=750,
             cached_tokens=4,

@@ -1,0 +1,158 @@
+"""Where the time of an exchange went: the client's, the sidecar's own, and the upstream's.
+
+Rule: parts that are not known are not guessed; what an older version recorded has fewer of them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from sidecar.conversation.records import Exchange
+from sidecar.inspector.shown import count, seconds
+
+__all__ = ["Part", "Split", "split_of"]
+
+#: Milliseconds below which nobody asks why.
+_FAST = 300
+_MEANINGS = {
+    "client": "the client sent its request",
+    "sidecar": "the sidecar recognised the chat and made the prompt, or waited for a request before it",
+    "head": "the upstream waited, loaded the model or read the prompt, until its answer began",
+    "first": "the upstream read the prompt, until the first piece of its answer came",
+    "answer": "the upstream wrote its answer, as fast as the client took it",
+    "rest": "the upstream answered",
+    "kept": "the answer was brought into the store, for which its end waits",
+}
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A stretch of time: what it is, one word; whose it is; from when to when, in milliseconds from the
+    arrival; what was done in it."""
+
+    name: str
+    whose: str
+    begin: int
+    end: int
+    meaning: str
+
+    @property
+    def ms(self) -> int:
+        """How long it was."""
+        return self.end - self.begin
+
+
+class Split(msgspec.Struct, frozen=True):
+    """All parts, in order, and what they mean in a sentence. `own`, `upstream`: the sidecar's own and the
+    upstream's milliseconds; None where that is not known."""
+
+    parts: tuple[Part, ...] = ()
+    own: int | None = None
+    upstream: int | None = None
+    said: str = ""
+
+
+def split_of(exchange: Exchange, kept_ms: int | None = None) -> Split:
+    """The parts of this exchange; `kept_ms`: how long the store took behind them, if that is known."""
+    parts = _parts(exchange, kept_ms)
+    if not parts:
+        return Split()
+    knows_own = exchange.detail.sent_ms is not None
+    return Split(
+        tuple(parts),
+        sum(each.ms for each in parts if each.whose == "sidecar") if knows_own else None,
+        sum(each.ms for each in parts if each.whose == "upstream") if knows_own else None,
+        _said(exchange, parts),
+    )
+
+
+def _parts(exchange: Exchange, kept_ms: int | None) -> list[Part]:
+    detail, end = exchange.detail, exchange.duration_ms
+    if end is None or (detail.sent_ms is None and detail.head_ms is None):
+        return []
+    places = [("client", "client", detail.received_ms), ("sidecar", "sidecar", detail.sent_ms)]
+    if detail.sent_ms is None:
+        places = []  # of before it was kept: how much before the head was whose is not known
+    places += [("head", "upstream" if places else "sidecar and upstream", detail.head_ms)]
+    places += [("first", "upstream", detail.first_token_ms)]
+    places += [("rest" if detail.first_token_ms is None else "answer", "upstream", end)]
+    places += [("kept", "sidecar", end + kept_ms if kept_ms is not None else None)]
+    parts: list[Part] = []
+    begin = 0
+    for name, whose, at in places:
+        if at is not None:
+            parts.append(Part(name, whose, begin, max(at, begin), _MEANINGS[name]))
+            begin = max(at, begin)
+    return parts
+
+
+def _said(exchange: Exchange, parts: list[Part]) -> str:
+    total, longest = parts[-1].end, max(parts, key=lambda each: each.ms)
+    if total < _FAST:
+        return f"Nothing was slow: {seconds(total)} in all."
+    share = round(100 * longest.ms / total)
+    said = f"Most of it, {seconds(longest.ms)} of {seconds(total)}, " if share > 50 else (
+        f"The longest part, {seconds(longest.ms)} of {seconds(total)}, "
+    )  # fmt: skip
+    return said + _REASONS[longest.name](exchange, longest)
+
+
+def _client(_exchange: Exchange, _part: Part) -> str:
+    return "passed before the client's request had come."
+
+
+def _sidecar(exchange: Exchange, _part: Part) -> str:
+    if exchange.outcome == "append":
+        return (
+            "passed in the sidecar: a request that goes on in a chat waits until the one before it is"
+            " answered and stored."
+        )
+    return "passed in the sidecar, before the request went upstream: see its log of that time."
+
+
+def _head(exchange: Exchange, part: Part) -> str:
+    if part.whose != "upstream":
+        return "passed before the upstream began to answer; how much of that was the sidecar's is not kept."
+    return "the upstream took to begin its answer" + _again(exchange) + _prompt(exchange)
+
+
+def _first(exchange: Exchange, _part: Part) -> str:
+    return "the upstream took from its head to the first piece of its answer" + _prompt(exchange)
+
+
+def _again(exchange: Exchange) -> str:
+    tries = exchange.detail.overflow_retries + exchange.detail.form_retries
+    return f", asked {count(1 + tries)} times, since it refused what went before" if tries else ""
+
+
+def _prompt(exchange: Exchange) -> str:
+    tokens, cached = exchange.input_tokens, exchange.detail.cached_tokens
+    if tokens is None:
+        return ": it waited, loaded the model, or read the prompt."
+    read = f" of {count(tokens)} tokens" + (f", {count(cached)} of them from its cache" if cached else "")
+    return f": it waited, loaded the model, or read the prompt{read}."
+
+
+def _answer(exchange: Exchange, part: Part) -> str:
+    tokens = exchange.output_tokens
+    if not tokens or part.ms < 1:
+        return "the upstream took to write its answer."
+    return f"the upstream took to write {count(tokens)} tokens: {1000 * tokens / part.ms:,.1f} a second."
+
+
+def _rest(exchange: Exchange, part: Part) -> str:
+    return "the upstream took for its answer, once it had begun."
+
+
+def _kept(_exchange: Exchange, _part: Part) -> str:
+    return "the store took to keep the answer, whose end waits for that: is its disk slow, or busy?"
+
+
+_REASONS = {
+    "client": _client,
+    "sidecar": _sidecar,
+    "head": _head,
+    "first": _first,
+    "answer": _answer,
+    "rest": _rest,
+    "kept": _kept,
+}
