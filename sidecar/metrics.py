@@ -6,7 +6,6 @@ keeps them in files for that, in the folder that `sidecar.server.metrics_folder`
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 from sidecar.exchange.gen_ai import DURATIONS, FIRST_CHUNKS, OPERATION, OTHER, PROVIDER, TOKENS
 from sidecar.histograms import Changed, Histogram, Observer
+from sidecar.settings import get_environment
 
 __all__ = ["HOLDERS", "Metrics", "forget_worker"]
 
@@ -60,7 +60,7 @@ class _AllWorkers:
     just been made and has no size yet, or never got one since its worker was killed."""
 
     def collect(self) -> Iterable[Metric]:
-        folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+        folder = Path(get_environment("PROMETHEUS_MULTIPROC_DIR"))
         files = [str(each) for each in folder.glob("*.db") if each.stat().st_size]
         merged: Iterable[Metric] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call] # the library's own has no types
         return merged

@@ -28,7 +28,14 @@ from sidecar.settings.access import Access, Admin
 from sidecar.settings.describe import in_force, summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.limits import Limits
-from sidecar.settings.load import SettingsError, exposed_files, load, origins, set_environment
+from sidecar.settings.load import (
+    SettingsError,
+    exposed_files,
+    get_environment,
+    load,
+    origins,
+    set_environment,
+)
 from sidecar.settings.model import Settings
 from sidecar.settings.sections import (
     Doctor,
@@ -67,6 +74,7 @@ __all__ = [
     "Timeouts",
     "Trim",
     "exposed_files",
+    "get_environment",
     "in_force",
     "load",
     "origins",

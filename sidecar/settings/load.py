@@ -290,3 +290,8 @@ def _shown(value: Any) -> str:
 def set_environment(name: str, value: str) -> None:
     """Set a variable of the environment, for a library that is configured in no other way."""
     os.environ[name] = value
+
+
+def get_environment(name: str) -> str:
+    """What `set_environment` has set."""
+    return os.environ[name]
