@@ -3,7 +3,7 @@
 bodies        those that end early
 client        connections to upstreams, and WebSockets to them
 server        connections of clients: what they may ask of one, and what ends it
-inner   a request that came inside of another connection's talk
+inner         a request that came inside of another connection's talk
 
 Each override says why it is there; `tests/test_aiohttp_internals.py` shows that the name still exists and
 that ours is called. No other package may use a private name of a library.

@@ -24,6 +24,7 @@ _NODE = {
     "@langchain/core": "1.2.8",
     "ai": "6.0.322",
     "@ai-sdk/openai-compatible": "2.0.87",
+    "@ai-sdk/openai": "3.0.141",
 }
 #: LiteLLM would fetch a list of prices when it starts.
 LITELLM_ALONE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
@@ -157,4 +158,9 @@ def smolagents() -> Path:
     return python_packages("smolagents", ["smolagents[openai]==1.26.0", "openai==3.54.0"])
 
 
-_ENVIRONMENTS = {"litellm": litellm, "smolagents": smolagents}
+def responses() -> Path:
+    """The first that speaks it over a WebSocket."""
+    return python_packages("responses", ["openai[realtime]==3.57.0", "langchain-openai==1.7.4"])
+
+
+_ENVIRONMENTS = {"litellm": litellm, "smolagents": smolagents, "responses": responses}
