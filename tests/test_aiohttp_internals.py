@@ -125,6 +125,7 @@ async def test_each_attribute_that_is_used_is_one_of_the_library():
         assert [name for name in names.split() if not hasattr(made[kind], name)] == []
     assert [name for name in ("_loop", "_connections") if not hasattr(plain, name)] == []
     assert hasattr(web.StreamResponse(), "_send_headers_immediately")
+    assert {"_message", "_protocol"} <= set(web.BaseRequest.__init__.__code__.co_names)
     async with aiohttp.TCPConnector() as connector:
         assert hasattr(connector, "_factory")
 

@@ -56,7 +56,7 @@ class TestARequest:
     @pytest.mark.parametrize(
         ("asks", "previous", "is_kept", "generates"),
         [
-            ({}, None, True, True),
+            ({"stream_id": None}, None, True, True),
             ({"store": True, "generate": True, "previous_response_id": "resp_1"}, "resp_1", True, True),
             ({"store": False, "generate": False, "previous_response_id": 5}, None, False, False),
         ],
@@ -73,6 +73,7 @@ class TestARequest:
             (b"[]", "invalid_json"),
             (b'{"type": "response.cancel"}', "unsupported_value"),
             (b"{}", "unsupported_value"),
+            (b'{"type": "response.create", "stream_id": "a"}', "unsupported_parameter"),
         ],
     )
     def test_what_is_none_is_refused(self, data, code):

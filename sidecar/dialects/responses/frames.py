@@ -75,6 +75,8 @@ def frame_of(data: bytes) -> Frame:
         raise BadRequest(f"the message is not valid JSON: {error}", code="invalid_json") from error
     if kind != _CREATE:
         raise refused(f"a message of the type {shown(kind)}: here is {_CREATE} alone", "type")
+    if fields.get("stream_id", b"null") != b"null":
+        raise refused("`stream_id`: here one answer follows another", "stream_id", "unsupported_parameter")
     return Frame(
         fields,
         _items(fields.get("input", b"").strip()),

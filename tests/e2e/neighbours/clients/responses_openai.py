@@ -14,7 +14,9 @@ class Responses:
         self.client = openai.OpenAI(
             base_url=asked["base_url"], api_key=KEY, max_retries=0, default_headers=asked["headers"]
         )
-        self.about = {"model": asked["model"]} | ({} if asked["thin"] else {"store": False})
+        self.about: dict[str, Any] = {"model": asked["model"]}
+        if not asked["thin"]:
+            self.about["store"] = False
         self.thin = asked["thin"]
         self.last: dict[str, Any] = {}
 
