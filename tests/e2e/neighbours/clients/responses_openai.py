@@ -27,7 +27,8 @@ class Responses:
         return [{"type": "function_call_output", "call_id": call, "output": text}]
 
     def ask(self, messages: list[Any], step: dict[str, Any]) -> Got:
-        tools = {"tools": [{"type": "function", **TOOL["function"]}]} if step["tool"] else {}
+        function: Any = TOOL["function"]
+        tools = {"tools": [{"type": "function", **function}]} if step["tool"] else {}
         items = [item for each in messages for item in each]
         try:
             response = self.answer({**self.about, **self.last, "input": items, **tools}, step)
