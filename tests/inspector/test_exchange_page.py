@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
@@ -397,7 +399,10 @@ async def test_a_request_that_the_upstream_refused_is_told_with_what_is_missing(
     upstream.will(sends(b'{"error": {"code": "rate_limit_exceeded"}}', status=429))
     await visitor.sidecar.ask("Hi!", "Hello.", "So?", id="a")
     path = await opened(visitor, "a")
-    (failed,) = (await visitor.value(path))["entries"][-1]["failed"]
+    async with asyncio.timeout(10):  # it is recorded once the client has its answer
+        while not (found := (await visitor.value(path))["entries"][-1]["failed"]):
+            await asyncio.sleep(0.01)
+    (failed,) = found
     html = (await visitor.get(f"{path}x/{failed['id']}")).text
     assert "The upstream refused it (rate_limit_exceeded), with status 429" in html
     assert "The question that failed came behind these." in html

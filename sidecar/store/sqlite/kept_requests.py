@@ -43,8 +43,10 @@ class KeepingRequests(Searching):
         return row[0] if row else None
 
     async def drop_requests(self) -> None:
-        while await self._writer.do(partial(_delete_some, _OLDEST, ())):
-            pass
+        # Nothing is written at every start where there is nothing: whoever writes then would be waited for.
+        if await self._reader.do(lambda reader: reader.execute(_OLDEST, (1,)).fetchone()):
+            while await self._writer.do(partial(_delete_some, _OLDEST, ())):
+                pass
 
 
 def delete_requests(connection: sqlite3.Connection, conversation: int) -> bool:
