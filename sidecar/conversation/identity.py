@@ -28,6 +28,7 @@ from sidecar.errors import BadRequest
 __all__ = [
     "Identity",
     "Kind",
+    "can_be_key",
     "conversation_id",
     "first_value",
     "is_named",
@@ -92,7 +93,7 @@ def key_of(header: Header, names: Iterable[str], no_id: Collection[str] = ()) ->
     for name in names:
         value = header(name)
         if value and is_named(value, no_id):
-            if not _can_be_key(value):
+            if not can_be_key(value):
                 raise BadRequest(
                     f"{name} has to be at most {MAX_ID_LENGTH} printable ASCII characters",
                     code="invalid_conversation_id",
@@ -106,12 +107,13 @@ def key_of_agent(header: Header, names: Iterable[str], no_id: Collection[str] = 
     """The first of `names` that can be a key; what cannot is passed over, since nobody set it on purpose."""
     for name in names:
         value = header(name)
-        if value and is_named(value, no_id) and _can_be_key(value):
+        if value and is_named(value, no_id) and can_be_key(value):
             return value
     return None
 
 
-def _can_be_key(value: str) -> bool:
+def can_be_key(value: str) -> bool:
+    """Can this be a client's id of a conversation?"""
     return len(value) <= MAX_ID_LENGTH and value.isascii() and value.isprintable()
 
 

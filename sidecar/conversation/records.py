@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from sidecar.conversation.tree import Conversation, Node
 
 __all__ = [
+    "OF_CONVERSATION",
     "ConversationStats",
     "ConversationUpdate",
     "Detail",
@@ -41,6 +42,8 @@ __all__ = [
     "tools_of",
 ]
 
+#: The outcome of what made a conversation by itself, with nothing asked: no upstream was part of it.
+OF_CONVERSATION = "conversation"
 #: Bytes of an exchange's id that tell its time, and what a count may be at most (32 bits in PostgreSQL).
 _TIME_SIZE = 6
 _MAX_COUNT = (1 << 31) - 1

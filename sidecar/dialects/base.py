@@ -112,6 +112,11 @@ class Request(Protocol):
         ...
 
     @property
+    def conversation(self) -> str | None:
+        """The conversation behind whose newest message it says that it goes on."""
+        ...
+
+    @property
     def measure(self) -> Measure:
         """What an estimate of tokens counts of all messages."""
         ...

@@ -12,7 +12,7 @@ import msgspec
 
 from sidecar.conversation.message import visible_text
 from sidecar.conversation.overview import Outline, Stem
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.records import OF_CONVERSATION, Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import Budget, MessageView, view_of
@@ -119,7 +119,7 @@ def page_of(
     }
     failed: dict[bytes | None, list[ExchangeLine]] = {}
     for each in reversed(exchanges):
-        if not each.detail.replies:
+        if not each.detail.replies and each.outcome != OF_CONVERSATION:
             failed.setdefault(each.parent, []).append(line_of(each))
     head = budget.clip(system.decode("utf-8", "replace"), 300) if system is not None else None
     entries = []

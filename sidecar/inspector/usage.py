@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from sidecar.conversation.overview import Spent
+from sidecar.conversation.records import OF_CONVERSATION
 from sidecar.inspector.shown import told
 from sidecar.store import Store
 
@@ -57,6 +58,8 @@ class UsageLine(msgspec.Struct):
     def add(self, each: Spent) -> None:
         """Count this one too."""
         exchange, detail = each.exchange, each.exchange.detail
+        if exchange.outcome == OF_CONVERSATION:
+            return
         self.requests += 1
         self.errors += exchange.error is not None
         self.unreported += exchange.input_tokens is None

@@ -14,11 +14,14 @@ services       what all requests share: settings, store, targets and what is kno
 tracked        by what a request is found again, in logs and traces
 observers      who is told of an exchange: headers, counters, log, doctor
 unrecorded     the end of an exchange whose reply is not recorded
+again          responses and items, made again of what is kept
+notes          what a client keeps with a conversation
 receive        the request: who asks, about what
 find_by_history the look-ups for a request that names no conversation
 named_later    a chat that its client named only after it had begun
 dropped_calls  calls that a client dropped on purpose
 go_on          a request that goes on from a response by its id
+in_conversation a request that names its conversation in its body
 load           what the store knows about it, and where it continues
 session        under which name the upstream knows the conversation
 budget         how much of the history it may take along

@@ -22,7 +22,7 @@ from sidecar.exchange.open_calls import results
 from sidecar.exchange.plan import Thin
 from sidecar.store import Store
 
-__all__ = ["behind"]
+__all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans"]
 
 _MAX_SHOWN = 100  # characters of what a client sent that an error repeats
 
@@ -43,10 +43,23 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             code="unsupported_value",
             param="previous_response_id",
         )
-    messages, told = call.chat.path.messages, ids_told(line[-1].fields, response.exchange)
-    _refuse_orphans(messages, _made(line) | set(told))
+    return newest_behind(call, conversation, line, ids_told(line[-1].fields, response.exchange))
+
+
+def newest_behind(
+    call: ChatCall,
+    conversation: Conversation,
+    line: Sequence[Node],
+    told: Sequence[str],
+    system: bytes | None = None,
+) -> Thin:
+    """The plan for what is new behind this line, whose last message told calls of these ids. Raises
+    `BadRequest`."""
+    messages = call.chat.path.messages
+    refuse_orphans(messages, calls_made(line) | set(told))
     if messages and _repeats(messages[0], told):
-        return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], tuple(line[:-1]), root=line[0].id)
+        before = tuple(line[:-1])
+        return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], before, system, root=line[0].id)
     moved = _aborted(call.chain, line[-1], [id for id in told if id not in results(messages)])
     return Thin(
         Outcome.APPEND,
@@ -54,6 +67,7 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
         (*line, *moved)[-1],
         messages,
         (*line, *moved),
+        system,
         root=line[0].id,
         moved=moved,
     )
@@ -80,7 +94,7 @@ def _unknown() -> BadRequest:
     )
 
 
-def _made(line: Sequence[Node]) -> set[str]:
+def calls_made(line: Sequence[Node]) -> set[str]:
     """The ids of the calls that were made since the newest question."""
     made: set[str] = set()
     for node in reversed(line):
@@ -117,7 +131,8 @@ def _aborted(chain: Chain, reply: Node, open: Sequence[str]) -> tuple[Node, ...]
     return tuple(nodes)
 
 
-def _refuse_orphans(messages: Sequence[Message], made: set[str]) -> None:
+def refuse_orphans(messages: Sequence[Message], made: set[str]) -> None:
+    """Raises `BadRequest` for a result of a call that is not among those made, nor told before it."""
     for message in messages:
         if message.role == "assistant":
             made = made | set(call_ids(message.fields))

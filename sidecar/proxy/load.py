@@ -29,6 +29,7 @@ from sidecar.exchange.plan import Plan, Unrecorded, Whole
 from sidecar.proxy import go_on
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
+from sidecar.proxy.in_conversation import in_conversation
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
@@ -48,7 +49,7 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
 
     `is_unseen`: its client has sent the very same before, and has not seen the end of an answer.
     """
-    goes_on = call.chat.behind is not None
+    goes_on = call.chat.behind is not None or call.chat.conversation is not None
     if not goes_on and (call.is_temporary or not (call.chat.path.messages or call.chat.prefill)):
         return Unrecorded(Outcome.BYPASS)
     if services.requests.running.unwritten and not goes_on:
@@ -116,6 +117,8 @@ async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen
 async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     if call.chat.behind is not None:
         return await go_on.behind(services.store, call, call.chat.behind)
+    if call.chat.conversation is not None:
+        return await in_conversation(services.store, call, call.chat.conversation)
     ids = await _ids(services, call)
     if ids is None:
         return Unrecorded(Outcome.BYPASS)

@@ -16,6 +16,7 @@ from sidecar.background.large_work import LargeWork
 from sidecar.conversation.identity import (
     Identity,
     Kind,
+    can_be_key,
     conversation_id,
     is_named,
     key_of,
@@ -28,6 +29,7 @@ from sidecar.dialects.base import Dialect, Request
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import Call, ChatCall, Mode, TaskCall, UnrecordedCall, brings_no_history
 from sidecar.exchange.outcome import Progress
+from sidecar.proxy.again import unknown_conversation
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
 from sidecar.proxy.services import Services
@@ -58,6 +60,10 @@ async def receive(
     chat = await read_in_steps(
         large, dialect.parse(body, chain, last, limits.max_messages, limits.max_escapes)
     )
+    if chat.conversation is not None:
+        identity = _in_conversation(services, identity, chat.conversation)
+        mode = _only_what_is_new(request, mode)
+        name = conversation_id(services.store.secret, identity.tenant, chat.conversation)
     if chat.is_private and identity.key is None:
         identity = replace(identity, kind=Kind.TEMPORARY)
     mark = request.headers.get(settings.tasks.header) if settings.tasks.header else None
@@ -88,6 +94,31 @@ async def receive(
         may_be_cut=_may_be_cut(request) and truncation != "disabled",
         awaits_refusal=identity.by_agent and truncation != "auto",
     )
+
+
+def _in_conversation(services: Services, identity: Identity, conversation: str) -> Identity:
+    """Who asks, about the chat that the body names."""
+    if identity.key not in (None, conversation) and not identity.by_agent:
+        raise BadRequest(
+            "`conversation` is another one than a header names",
+            code="unsupported_value",
+            param="conversation",
+        )
+    if not can_be_key(conversation):
+        raise unknown_conversation(conversation)
+    kind = kind_of(conversation, temporary=services.settings.identity.temporary_prefixes, channel=())
+    return replace(identity, key=conversation, kind=kind, by_agent=False)
+
+
+def _only_what_is_new(request: web.BaseRequest, mode: Mode) -> Mode:
+    """What goes on in a conversation stands behind its newest message, whatever its client does otherwise."""
+    if mode in ("off", "full") and request.headers.get(HISTORY):
+        raise BadRequest(
+            f"{HISTORY}: {mode} and `conversation` say opposite things",
+            code="invalid_history_mode",
+            param=HISTORY,
+        )
+    return "append"
 
 
 async def read_in_steps(large: LargeWork, steps: Generator[None, None, Request]) -> Request:

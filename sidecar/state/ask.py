@@ -13,15 +13,22 @@ from typing import Any
 from aiohttp import web
 
 from sidecar.dialects.chat.joining import encode
-from sidecar.errors import StoreUnavailable
+from sidecar.dialects.chat.reading import loads
+from sidecar.errors import BadRequest, StoreUnavailable
+from sidecar.proxy.body import body_of
 from sidecar.proxy.receive import identify
 from sidecar.proxy.services import Services
 from sidecar.state import responses
+from sidecar.state.conversations import Conversations
 from sidecar.state.paging import page_of
 
 __all__ = ["answer"]
 
 _RESPONSE = re.compile(r"/responses/(resp_[^/]*)(/input_items)?\Z")
+_CONVERSATION = re.compile(r"/conversations(?:/([^/]+))?(/items)?(?:/([^/]+))?\Z")
+_LARGE = 256 << 10  # bytes of a body that are read elsewhere
+
+Told = dict[str, Any]
 
 
 async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse | None:
@@ -29,26 +36,34 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
     dialect = services.requests.dialects[-1]
     if not dialect.is_translated:
         return None
-    asked = _RESPONSE.search(request.path)
-    if asked is None:
+    response, conversation = _RESPONSE.search(request.path), _CONVERSATION.search(request.path)
+    if response is None and conversation is None:
         return None
     tenant = identify(services, dialect, request).tenant
-    work = _of_response(services, request, tenant, asked)
+    work: Awaitable[Told] | None = None
+    if response is not None:
+        work = _of_response(services, request, tenant, response)
+    elif conversation is not None:
+        body = await _body(services, request) if request.method == "POST" else {}
+        work = _of_conversation(Conversations(services, tenant), request, conversation, body)
     if work is None:
         return None
-    limit = services.settings.timeouts.store
+    return web.Response(body=encode(await _in_time(services, work)), content_type="application/json")
+
+
+async def _in_time(services: Services, work: Awaitable[Told]) -> Told:
+    limit = services.settings.timeouts.store + services.settings.history.append_wait
     try:
         async with asyncio.timeout(limit):
-            told = await work
+            return await work
     except TimeoutError as error:
         services.background.store_health.timed_out()
-        raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error
-    return web.Response(body=encode(told), content_type="application/json")
+        raise StoreUnavailable(f"the store did not answer within {limit:g} s") from error
 
 
 def _of_response(
     services: Services, request: web.BaseRequest, tenant: bytes, asked: re.Match[str]
-) -> Awaitable[dict[str, Any]] | None:
+) -> Awaitable[Told] | None:
     id, part = asked[1], asked[2]
     match request.method, part:
         case "GET", None:
@@ -59,3 +74,43 @@ def _of_response(
             return responses.delete(services.store, tenant, id)
         case _:
             return None
+
+
+def _of_conversation(
+    all: Conversations, request: web.BaseRequest, asked: re.Match[str], body: Told
+) -> Awaitable[Told] | None:
+    name, items, item = asked[1], asked[2] is not None, asked[3]
+    if name is None:
+        return all.create(body) if request.method == "POST" and not items else None
+    match request.method, items, item:
+        case "GET", False, None:
+            return all.get(name)
+        case "POST", False, None:
+            return all.update(name, body)
+        case "DELETE", False, None:
+            return all.delete(name)
+        case "GET", True, None:
+            return all.items(name, page_of(request.query))
+        case "POST", True, None:
+            return all.add(name, body)
+        case "GET", True, _:
+            return all.item(name, item)
+        case "DELETE", True, _:
+            return all.remove(name, item)
+        case _:
+            return None
+
+
+async def _body(services: Services, request: web.BaseRequest) -> Told:
+    """What a request says, which may be nothing. Raises `BadRequest`."""
+    with services.requests.bodies.hold() as held:
+        data = await body_of(request, services.settings, held)
+        if not data.strip():
+            return {}
+        try:
+            told = await asyncio.to_thread(loads, data) if len(data) > _LARGE else loads(data)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest("the body is not valid JSON", code="invalid_json") from error
+    if not isinstance(told, dict):
+        raise BadRequest("the body has to be a JSON object", code="invalid_json")
+    return told

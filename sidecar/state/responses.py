@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.errors import NotFound
-from sidecar.state.again import Kept, all_exchanges, items_in, kept_response, response_in
+from sidecar.proxy.again import Kept, all_exchanges, items_in, kept_response, response_in
 from sidecar.state.paging import Page, paged
 from sidecar.store import Store
 

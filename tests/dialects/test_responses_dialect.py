@@ -104,6 +104,11 @@ def test_the_id_of_a_response_leads_to_where_it_is_kept(beginning):
     assert request(user("hi"), previous_response_id=id).behind is None
 
 
+def test_it_names_its_conversation():
+    assert read(input="hi", conversation="conv_1").conversation == "conv_1"
+    assert request(user("hi"), conversation="conv_1").conversation is None
+
+
 @pytest.mark.parametrize("conversation", [None, "", "elsewhere"])
 def test_that_of_one_that_is_kept_nowhere_leads_nowhere(conversation):
     assert reference_of(response_id(EXCHANGE, conversation)) is None

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from sidecar.dialects.responses.body import translated
+from sidecar.dialects.responses.items import ABORTED, messages_to_keep
 from sidecar.errors import BadRequest
 from tests.conversation.build import calls, result, says, user
 from tests.dialects.responses import asked, call, chat, messages, output, said, thought
@@ -381,6 +382,19 @@ class TestTheRest:
         body = chat(**asked)[0]
         assert {name: body[name] for name in body.keys() - {"model", "messages"}} == sent
 
+    @pytest.mark.parametrize("told", ["conv_1", {"id": "conv_1"}])
+    def test_a_conversation_is_told_and_goes_to_no_upstream(self, told):
+        body, known = chat([output("c1")], conversation=told)
+        assert (known.conversation, known.echo["conversation"]) == ("conv_1", {"id": "conv_1"})
+        assert body.keys() == {"model", "messages"}
+
+    @pytest.mark.parametrize("told", [5, "", {}, {"id": None}])
+    def test_one_that_names_nothing_is_refused(self, told):
+        refused(conversation=told, code="invalid_type", param="conversation")
+
+    def test_one_beside_a_response_to_go_on_from_is_refused(self):
+        refused(conversation="conv_1", previous_response_id="resp_1", param="conversation")
+
     def test_the_length_of_an_answer_has_the_name_that_is_set(self):
         data, _ = translated(b'{"input": "hi", "max_output_tokens": 20}', "max_tokens")
         assert json.loads(data) == {"messages": [user("hi")], "max_tokens": 20}
@@ -388,7 +402,6 @@ class TestTheRest:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("conversation", {"id": "conv_1"}),
             ("background", True),
             ("prompt", {"id": "pmpt_1"}),
             ("context_management", [{"type": "compaction"}]),
@@ -506,3 +519,14 @@ class TestOddBodies:
         with pytest.raises(BadRequest) as caught:
             chat(**body)
         assert len(caught.value.message) < 300
+
+
+class TestItemsThatAreKept:
+    def test_they_are_the_same_messages_and_their_calls_stay_open(self):
+        items = [said("user", "a"), call("c1"), call("c2"), output("c1")]
+        roles = ["user", "assistant", "tool"]
+        assert [each["role"] for each in messages_to_keep(items, "items")] == roles
+        assert messages(*items)[-1]["content"] == ABORTED
+
+    def test_a_result_may_be_that_of_a_call_that_was_made_before(self):
+        assert messages_to_keep([output("c1")], "items") == [result("c1", "found")]

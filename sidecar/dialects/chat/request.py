@@ -106,6 +106,11 @@ class ChatRequest(msgspec.Struct, frozen=True):
         return None
 
     @property
+    def conversation(self) -> str | None:
+        """None: a header names it."""
+        return None
+
+    @property
     def measure(self) -> Measure:
         """What an estimate of tokens counts of all messages; once, of those that the request before had."""
         count, known = self._measured

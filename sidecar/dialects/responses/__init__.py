@@ -15,6 +15,7 @@
     answer       deltas of a message -> the items of an answer and the events that tell them
     response     the response as an object
     as_items     a message as items
+    taken_out    messages without items that a client has taken out
     kept         a response that is kept, and told again
     translation  bytes of a chat completion -> bytes of a response
     frames       what is said over a WebSocket, and what a connection remembers

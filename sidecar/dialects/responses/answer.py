@@ -20,9 +20,10 @@ from typing import Any
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.drafts import CallDraft, Ended, Event, MessageDraft, ReasoningDraft
 
-__all__ = ["Answer"]
+__all__ = ["REASONING_FIELDS", "Answer"]
 
-_REASONING = ("reasoning_content", "reasoning", "reasoning_text")
+#: Under which names upstreams tell what a model thinks.
+REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_text")
 _HALVES = ("\ud800", "\udbff")  # the first half of a character that UTF-16 writes as two
 
 
@@ -49,7 +50,7 @@ class Answer:
 
     def take(self, delta: dict[str, Any], logprobs: Any = None) -> list[Event]:
         """A delta, or a message that came whole."""
-        self._think(next((told for name in _REASONING if isinstance(told := delta.get(name), str)), ""))
+        self._think(next((told for name in REASONING_FIELDS if isinstance(told := delta.get(name), str)), ""))
         for kind, text in _texts(delta.get("content")):
             if kind == "thinking":
                 self._think(text)

@@ -14,6 +14,7 @@ from sidecar.dialects.responses.tools import Tools
 __all__ = [
     "REASONING",
     "Asked",
+    "conversation_in",
     "echo_of",
     "fields_for_upstream",
     "is_kept",
@@ -26,7 +27,6 @@ REASONING = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
 # What needs what is not there: responses that are kept, a queue, prompts at the provider.
 _UNSERVED = {
-    "conversation": "conversations are not kept: send the whole history, and the chat's id in a header",
     "background": "responses cannot be made in the background",
     "prompt": "there are no stored prompts",
     "context_management": "nothing is compacted on request",
@@ -45,7 +45,8 @@ _MOVED = {
 _STAYING = {
     *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "include"),
     *("store", "metadata", "truncation", "client_metadata", "max_tool_calls", "stream_options", "stream"),
-    *("top_logprobs", "parallel_tool_calls", "model", "previous_response_id", *_UNSERVED),
+    *("top_logprobs", "parallel_tool_calls", "model", "previous_response_id", "conversation"),
+    *_UNSERVED,
 }
 # What an answer says of a request that says nothing of it.
 _DEFAULTS: dict[str, Any] = {
@@ -75,7 +76,8 @@ class Asked(msgspec.Struct, frozen=True):
     """What is left to know of a request once it is one of Chat Completions.
 
     `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
-    `is_private`: nothing is to be kept. `behind`: it goes on from a response. `truncation`: may it be cut?
+    `is_private`: nothing is to be kept. `behind`: it goes on from a response. `conversation`: it goes on in
+    that of this name. `truncation`: may it be cut?
     """
 
     echo: dict[str, Any]
@@ -85,6 +87,7 @@ class Asked(msgspec.Struct, frozen=True):
     is_compaction: bool = False
     is_private: bool = False
     behind: Reference | None = None
+    conversation: str | None = None
     truncation: Truncation | None = None
 
 
@@ -118,6 +121,22 @@ def is_kept(body: dict[str, Any]) -> bool:
     return said is not False
 
 
+def conversation_in(body: dict[str, Any]) -> str | None:
+    """The conversation that it goes on in. Raises `BadRequest`."""
+    told = body.get("conversation")
+    id = told.get("id") if isinstance(told, dict) else told
+    if told is None:
+        return None
+    if not isinstance(id, str) or not id:
+        raise refused("`conversation` has to be an id, or an object with one", "conversation", "invalid_type")
+    if body.get("previous_response_id") is not None:
+        raise refused(
+            "`conversation` and `previous_response_id` both say what stands before: send one of them",
+            "conversation",
+        )
+    return id
+
+
 def echo_of(body: dict[str, Any]) -> dict[str, Any]:
     """What an answer repeats of the request; of what it does not say, what is done by default."""
     said = {name: default if body.get(name) is None else body[name] for name, default in _DEFAULTS.items()}
@@ -127,6 +146,8 @@ def echo_of(body: dict[str, Any]) -> dict[str, Any]:
         "previous_response_id": body.get("previous_response_id"),
         "store": is_kept(body),
     }
+    if (conversation := conversation_in(body)) is not None:
+        about["conversation"] = {"id": conversation}
     return {**said, **about, "background": False}
 
 

@@ -17,6 +17,7 @@ from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.asked import (
     REASONING,
     Asked,
+    conversation_in,
     echo_of,
     fields_for_upstream,
     is_kept,
@@ -49,8 +50,9 @@ def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[b
     instructions = body.get("instructions") or ""
     if not isinstance(instructions, str):
         raise refused("`instructions` has to be a string", "instructions", "invalid_type")
-    behind = _behind(body, held)
-    messages = messages_of(instructions, _items(body), tools, "input", goes_on=behind is not None)
+    conversation, behind = conversation_in(body), _behind(body, held)
+    goes_on = behind is not None or conversation is not None
+    messages = messages_of(instructions, _items(body), tools, "input", goes_on=goes_on)
     fields = fields_for_upstream(body, tools, max_tokens)
     metadata_in(body)
     object_in(body, "reasoning")
@@ -63,6 +65,7 @@ def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[b
         is_compaction=_kind(body) == _COMPACTION,
         is_private=not is_kept(body),
         behind=behind,
+        conversation=conversation,
         truncation=truncation_in(body),
     )
     return encode({**model, "messages": messages, **fields}), asked

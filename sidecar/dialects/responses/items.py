@@ -22,7 +22,7 @@ from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
 from sidecar.dialects.responses.refusal import list_of_objects, refused, shown, text_in
 from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
 
-__all__ = ["ABORTED", "messages_of"]
+__all__ = ["ABORTED", "messages_of", "messages_to_keep"]
 
 #: The result of a call that has none.
 ABORTED = "aborted"
@@ -48,6 +48,16 @@ def messages_of(
     for at, item in enumerate(items):
         reader.take(item, f"{where}[{at}]")
     return reader.messages()
+
+
+def messages_to_keep(items: list[dict[str, Any]], where: str) -> list[Message]:
+    """The messages that these items are which are kept as they come. Raises `BadRequest`.
+
+    What they leave open stays so: results may come later, of calls that were made before.
+    """
+    told = {item.get("call_id") for item in items if str(item.get("type")).endswith("_output")}
+    messages = messages_of("", items, Tools(), where, goes_on=True)
+    return [each for each in messages if each["role"] != "tool" or each["tool_call_id"] in told]
 
 
 class _Turn:

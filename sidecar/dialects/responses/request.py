@@ -32,6 +32,11 @@ class ResponsesRequest(ChatRequest, frozen=True, kw_only=True):
         """What its `previous_response_id` leads to."""
         return self.asked.behind
 
+    @property
+    def conversation(self) -> str | None:
+        """What its `conversation` names."""
+        return self.asked.conversation
+
 
 def parse_in_steps_translated(
     data: bytes,

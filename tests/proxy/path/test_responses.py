@@ -551,7 +551,6 @@ class TestWhatGoesWrong:
         ("body", "param"),
         [
             ({"previous_response_id": "resp_1"}, "previous_response_id"),
-            ({"conversation": "conv_1"}, "conversation"),
             ({"background": True}, "background"),
             ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ],
@@ -570,8 +569,6 @@ class TestWhatGoesWrong:
             ("POST", "/v1/responses/resp_1/cancel"),
             ("POST", "/v1/responses/compact"),
             ("POST", "/v1/responses/input_tokens"),
-            ("POST", "/v1/conversations"),
-            ("GET", "/v1/conversations/conv_1/items"),
             ("GET", "/v1/responses"),
         ],
     )

@@ -14,9 +14,10 @@ from sidecar.conversation.tree import Node
 from sidecar.dialects.responses.as_items import Item, items_of, kinds_of
 from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.kept import Said, output_again, response_again
+from sidecar.errors import NotFound
 from sidecar.store import Store
 
-__all__ = ["Kept", "all_exchanges", "items_in", "kept_response", "response_in"]
+__all__ = ["Kept", "all_exchanges", "items_in", "kept_response", "response_in", "unknown_conversation"]
 
 _PAGE = 500  # exchanges
 
@@ -69,6 +70,12 @@ def items_in(nodes: Sequence[Node], exchanges: Iterable[Exchange]) -> list[tuple
         kinds.update(kinds_of(items))
         found += [(node, item) for item in items]
     return found
+
+
+def unknown_conversation(id: str) -> NotFound:
+    """The error for a conversation that is none of the tenant's."""
+    message = f"Conversation with id '{id[:100]}' not found."
+    return NotFound(message, code="conversation_not_found", param="conversation")
 
 
 def _items(node: Node, told: Mapping[bytes, Exchange], kinds: Mapping[str, str]) -> list[Item]:

@@ -1,0 +1,115 @@
+"""A request that names its conversation in its body: what it brings stands behind the newest message there.
+
+Rules: the conversation is the one that a header of this name would mean, whatever API it was begun over; one
+that is not there is an error, lest a wrong id be answered without its history. System messages that it begins
+with belong to every request in it. What was taken out of it goes to no upstream; in the tree it stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from sidecar.conversation.message import SYSTEM_ROLES, call_ids, encode, visible_text
+from sidecar.conversation.reconcile import Outcome
+from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Conversation, Message, Node
+from sidecar.dialects.responses.as_items import Item
+from sidecar.dialects.responses.taken_out import without
+from sidecar.exchange.call import ChatCall
+from sidecar.exchange.plan import Plan, Thin, Whole
+from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
+from sidecar.proxy.go_on import newest_behind
+from sidecar.proxy.notes import notes_of
+from sidecar.store import Store
+
+__all__ = ["found_by_name", "in_conversation"]
+
+
+async def found_by_name(
+    store: Store, tenant: bytes, conversation_id: str | None, name: str
+) -> Conversation | None:
+    """The tenant's conversation of this name: its client's id, or the one that it was told."""
+    ids = [name] if conversation_id is None else [conversation_id, name]
+    return (await store.find(tenant, ids, [])).conversation
+
+
+async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
+    """The plan for such a request. Raises `BadRequest` or `NotFound`."""
+    conversation = await found_by_name(store, call.identity.tenant, call.conversation_id, name)
+    if conversation is None or call.is_temporary:
+        raise unknown_conversation(name)
+    line: Sequence[Node] = []
+    if conversation.tip is not None:
+        line = await store.path(conversation.id, conversation.tip)
+    leading = _leading(line)
+    system, line = _system(call, line[:leading]), line[leading:]
+    if conversation.tip is None or not line:
+        parent = None
+        if leading and conversation.tip is not None:
+            parent = (await store.path(conversation.id, conversation.tip))[-1]
+        return Whole(Outcome.START, conversation, parent, call.chat.path.messages, system=system)
+    gone = (await notes_of(store, conversation)).gone
+    before = line
+    if gone:
+        exchanges = await all_exchanges(store, conversation.tenant, conversation.id)
+        before = await asyncio.to_thread(_without, line, exchanges, frozenset(gone))
+    again = _asked_again(call, line)
+    if again is not None:
+        parent, end = again
+        kept = {node.id for node in line[:end]}
+        left = tuple(node for node in before if node.id in kept)
+        return Thin(Outcome.RETRY, conversation, parent, (), left, system, root=line[0].id)
+    plan = newest_behind(call, conversation, line, list(call_ids(line[-1].fields)), system)
+    return plan if before is line else replace(plan, line=_replaced(plan.line, line, before))
+
+
+def _leading(line: Sequence[Node]) -> int:
+    """So many system messages it begins with."""
+    return next((at for at, node in enumerate(line) if node.role not in SYSTEM_ROLES), len(line))
+
+
+def _system(call: ChatCall, leading: Sequence[Node]) -> bytes | None:
+    """One system message of the request's own and these, as a JSON array; None where none of these are."""
+    if not leading:
+        return None
+    told: Sequence[Message | Node] = (*call.chat.system, *leading)
+    text = "\n\n".join(filter(None, (visible_text(each.fields) for each in told)))
+    return b"[" + encode({"role": "system", "content": text}) + b"]"
+
+
+def _asked_again(call: ChatCall, line: Sequence[Node]) -> tuple[Node, int] | None:
+    """Behind which message it was asked already, and how many stand before the answer: where it was not
+    answered, or its client says that it sends it again."""
+    new = [each.digest for each in call.chat.path.messages]
+    at = len(line) - len(new)
+    if new and at >= 0 and [node.digest for node in line[at:]] == new:
+        return line[-1], len(line)
+    is_answered = call.is_sent_again and at >= 1 and line[-1].role == "assistant"
+    if new and is_answered and [node.digest for node in line[at - 1 : -1]] == new:
+        return line[-2], len(line) - 1
+    return None
+
+
+def _without(line: Sequence[Node], exchanges: Sequence[Exchange], gone: frozenset[str]) -> list[Node]:
+    items: dict[bytes, list[Item]] = {}
+    for node, item in items_in(line, exchanges):
+        items.setdefault(node.id, []).append(item)
+    left: list[Node] = []
+    calls: set[object] = set()
+    for node in line:
+        fields = without(node.fields, items.get(node.id, []), gone)
+        if fields is None or (node.role == "tool" and fields.get("tool_call_id") not in calls):
+            continue
+        calls.update(call_ids(fields))
+        left.append(node if fields is node.fields else replace(node, body=encode(dict(fields))))
+    return left
+
+
+def _replaced(told: Sequence[Node], line: Sequence[Node], left: Sequence[Node]) -> tuple[Node, ...]:
+    """Of what stands before a request only what is left, and what is added behind it."""
+    stored = {node.id for node in line}
+    kept = {node.id: node for node in left}
+    return tuple(kept.get(each.id, each) for each in told if each.id in kept or each.id not in stored)

@@ -1,0 +1,204 @@
+"""One conversation, and its items.
+
+Rules: a conversation is the tree that a header of its id would name, whatever API it was begun over, and its
+items are the messages up to the newest one. What is added stands behind that. An item that is taken out is
+told no more and goes to no upstream with `conversation`, but in the tree, where nothing is rewritten, it
+stays until the conversation is deleted; that deletes all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from sidecar.background.large_work import are_large
+from sidecar.conversation.identity import can_be_key, conversation_id
+from sidecar.conversation.message import encode
+from sidecar.conversation.records import ConversationUpdate
+from sidecar.conversation.tree import Chain, Conversation, Node
+from sidecar.dialects.responses.as_items import Item
+from sidecar.dialects.responses.items import messages_to_keep
+from sidecar.dialects.responses.metadata import metadata_in
+from sidecar.dialects.responses.refusal import list_of_objects
+from sidecar.errors import BadRequest, NotFound
+from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
+from sidecar.proxy.go_on import calls_made, refuse_orphans
+from sidecar.proxy.in_conversation import found_by_name
+from sidecar.proxy.notes import Notes, keep_notes, notes_of
+from sidecar.proxy.services import Services
+from sidecar.random_ids import token
+from sidecar.state.paging import Page, paged
+
+__all__ = ["Conversations"]
+
+_MOST = 20  # items that are added at once, as at OpenAI
+
+Told = dict[str, Any]
+
+
+class Conversations:
+    """Those of one tenant. Every method may raise `NotFound`, and `BadRequest` for what its body says."""
+
+    def __init__(self, services: Services, tenant: bytes) -> None:
+        self._services, self._store, self._tenant = services, services.store, tenant
+
+    async def create(self, body: Told) -> Told:
+        """A new one, with these items and this metadata."""
+        metadata, items = metadata_in(body), _items_in(body)
+        key, now = "conv_" + token(16).hex(), int(time.time() * 1000) / 1000
+        id = conversation_id(self._store.secret, self._tenant, key)
+        conversation, notes = Conversation(id, self._tenant, key, now, now), Notes(metadata)
+        new = _nodes(Chain(self._tenant), [], items)
+        await keep_notes(self._store, conversation, notes)
+        if new:
+            await self._add(conversation, new)
+        return _told(key, conversation, notes)
+
+    async def get(self, name: str) -> Told:
+        """The conversation."""
+        conversation = await self._found(name)
+        return _told(name, conversation, await notes_of(self._store, conversation))
+
+    async def update(self, name: str, body: Told) -> Told:
+        """Replace its metadata."""
+        conversation = await self._found(name)
+        if body.get("metadata") is None:
+            raise BadRequest("`metadata` is missing", code="missing_required_parameter", param="metadata")
+        notes = replace(await notes_of(self._store, conversation), metadata=metadata_in(body))
+        await keep_notes(self._store, conversation, notes)
+        return _told(name, conversation, notes)
+
+    async def delete(self, name: str) -> Told:
+        """Delete it, and all that was said in it."""
+        await self._store.delete((await self._found(name)).id)
+        return {"id": name, "object": "conversation.deleted", "deleted": True}
+
+    async def items(self, name: str, page: Page) -> Told:
+        """A page of its items."""
+        return paged([item for _, item in await self._items(await self._found(name))], page)
+
+    async def item(self, name: str, id: str) -> Item:
+        """One of its items."""
+        found = next(
+            (item for _, item in await self._items(await self._found(name)) if item["id"] == id), None
+        )
+        if found is None:
+            raise _unknown_item(name, id)
+        return found
+
+    async def add(self, name: str, body: Told) -> Told:
+        """Add items behind the newest one."""
+        items = _items_in(body)
+        if not items:
+            raise BadRequest("`items` is missing", code="missing_required_parameter", param="items")
+        line = await self._line(await self._found(name))
+        async with self._services.requests.append_locks.hold(_line_of(await self._found(name), line)):
+            conversation = await self._found(name)  # what was said meanwhile counts
+            line = await self._line(conversation)
+            new = _nodes(Chain(self._tenant), line, items)
+            await self._add(conversation, new)
+        added = {node.id for node in new}
+        told = [item for node, item in items_in([*line, *new], []) if node.id in added]
+        return paged(told, Page(len(told) or 1, newest_first=False))
+
+    async def remove(self, name: str, id: str) -> Told:
+        """Take out one of its items."""
+        await self.item(name, id)
+        conversation = await self._found(name)
+        async with self._services.requests.append_locks.hold(f"{conversation.id}-notes"):
+            notes = await notes_of(self._store, conversation)
+            notes = replace(notes, gone=(*notes.gone, id))
+            await keep_notes(self._store, conversation, notes)
+        return _told(name, conversation, notes)
+
+    async def _found(self, name: str) -> Conversation:
+        if not can_be_key(name):
+            raise unknown_conversation(name)
+        id = conversation_id(self._store.secret, self._tenant, name)
+        found = await found_by_name(self._store, self._tenant, id, name)
+        if found is None:
+            raise unknown_conversation(name)
+        return found
+
+    async def _line(self, conversation: Conversation) -> list[Node]:
+        if conversation.tip is None:
+            return []
+        return await self._store.path(conversation.id, conversation.tip)
+
+    async def _items(self, conversation: Conversation) -> list[tuple[Node, Item]]:
+        line = await self._line(conversation)
+        exchanges = await all_exchanges(self._store, self._tenant, conversation.id)
+        work: Callable[[], list[tuple[Node, Item]]] = lambda: items_in(line, exchanges)  # noqa: E731
+        found = await asyncio.to_thread(work) if are_large(line) else work()
+        gone = frozenset((await notes_of(self._store, conversation)).gone)
+        return [each for each in found if each[1]["id"] not in gone]
+
+    async def _add(self, conversation: Conversation, new: Sequence[Node]) -> None:
+        about = replace(
+            conversation, updated_at=time.time(), tip=new[-1].id, system=None, weights=None, full=False
+        )
+        await self._store.record(ConversationUpdate(about, tuple(new)))
+
+
+def _told(name: str, conversation: Conversation, notes: Notes) -> Told:
+    created = int(conversation.created_at)
+    return {"id": name, "object": "conversation", "created_at": created, "metadata": dict(notes.metadata)}
+
+
+def _items_in(body: Told) -> list[Item]:
+    items = list_of_objects(body.get("items"), "items")
+    if len(items) > _MOST:
+        raise BadRequest(
+            f"`items` has at most {_MOST} at once, and here are {len(items)}",
+            code="array_above_max_length",
+            param="items",
+        )
+    return items
+
+
+def _nodes(chain: Chain, line: Sequence[Node], items: list[Item]) -> list[Node]:
+    """These items as messages behind that line."""
+    try:
+        messages = [chain.new_message(encode(each)) for each in messages_to_keep(items, "items")]
+    except ValueError as error:  # nested beyond reason
+        raise BadRequest("`items` cannot be kept", code="invalid_value", param="items") from error
+    refuse_orphans(messages, calls_made(line))
+    nodes: list[Node] = []
+    parent = line[-1] if line else None
+    for message in messages:
+        parent = Node(
+            chain.message_id(parent, message.digest),
+            parent.id if parent else None,
+            message.digest,
+            chain.exact(parent.exact if parent else b"", message),
+            message.role,
+            message.raw,
+            source="client",
+            state="complete",
+            created_at=time.time(),
+        )
+        nodes.append(parent)
+    if not nodes and items:
+        raise BadRequest(
+            "`items` say nothing by themselves: reasoning belongs to a message",
+            code="invalid_value",
+            param="items",
+        )
+    return nodes
+
+
+def _line_of(conversation: Conversation, line: Sequence[Node]) -> str:
+    """Where those stand in line that go on in it."""
+    return f"{conversation.id}-{line[0].id.hex()}" if line else conversation.id
+
+
+def _unknown_item(name: str, id: str) -> NotFound:
+    return NotFound(
+        f"Item with id '{id[:100]}' not found in conversation '{name[:100]}'.",
+        code="item_not_found",
+        param="item",
+    )
