@@ -94,21 +94,14 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tail: tuple[Message, ...] = ()
     #: Does it take a while to look through it?
     is_large: bool = False
+    #: What it says that it goes on from, beside its history; over Chat Completions nothing can say it.
+    behind: Reference | None = None
+    conversation: str | None = None
 
     @property
     def is_private(self) -> bool:
         """No: what OpenAI keeps of a completion is nothing that a client goes on from."""
         return False
-
-    @property
-    def behind(self) -> Reference | None:
-        """None: it brings its history, or names its chat."""
-        return None
-
-    @property
-    def conversation(self) -> str | None:
-        """None: a header names it."""
-        return None
 
     @property
     def measure(self) -> Measure:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from sidecar.conversation.pieces import LARGE, most_pieces
-from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Request
 from sidecar.dialects.chat.body import refuse_excess
@@ -26,16 +25,6 @@ class ResponsesRequest(ChatRequest, frozen=True, kw_only=True):
     def is_private(self) -> bool:
         """Does it say `store: false`?"""
         return self.asked.is_private
-
-    @property
-    def behind(self) -> Reference | None:
-        """What its `previous_response_id` leads to."""
-        return self.asked.behind
-
-    @property
-    def conversation(self) -> str | None:
-        """What its `conversation` names."""
-        return self.asked.conversation
 
 
 def parse_in_steps_translated(
@@ -60,4 +49,5 @@ def parse_in_steps_translated(
             error.param = "input"
         raise
     fields = {name: getattr(read, name) for name in read.__struct_fields__}
+    fields |= {"behind": asked.behind, "conversation": asked.conversation}
     return ResponsesRequest(**fields, asked=asked)
