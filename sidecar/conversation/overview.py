@@ -21,7 +21,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     `branches` counts messages that nothing follows, `errors` the exchanges that did not end well. `first`:
     the message that was recorded first, None where there is none or it has more than `MAX_FIRST` bytes;
-    `first_size`: those bytes. `last`: the exchange that began last. `problem`: why one of these two, which
+    `first_size`: those bytes. `last`: the exchange that began last, `earlier`: some that began before it, the
+    newest first, without those that cannot be read. `problem`: why one of these two, which
     then is None, cannot be read: what is damaged in one hides no other.
     """
 
@@ -38,6 +39,7 @@ class Overview(msgspec.Struct, frozen=True):
     first_size: int = 0
     last: Exchange | None = None
     problem: str = ""
+    earlier: tuple[Exchange, ...] = ()
 
 
 class Overviews(msgspec.Struct, frozen=True):

@@ -4,6 +4,7 @@ shown              how times, counts and texts of others are shown
 fences             which parts of a text are code
 door               where it is, and the token without which it is nowhere
 exchange_line      one exchange in a line
+marks              what happened in a chat, in a word each
 noticed            what is other in an exchange than in the one before
 live               the requests that are being answered
 other_workers      the same of the other workers

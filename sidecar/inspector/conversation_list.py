@@ -10,6 +10,7 @@ import msgspec
 from sidecar.conversation.message import visible_text
 from sidecar.conversation.overview import Overview, Overviews
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
+from sidecar.inspector.marks import Mark, marks_of
 from sidecar.inspector.shown import size, told
 
 __all__ = ["PAGE", "ConversationList", "ConversationRow", "before_of", "list_of", "version_of"]
@@ -19,7 +20,8 @@ PAGE = 50
 
 
 class ConversationRow(msgspec.Struct, frozen=True):
-    """One conversation; `words`: how it begins, or what there is instead. Times in Unix seconds."""
+    """One conversation; `words`: how it begins, or what there is instead. Times in Unix seconds. `marks`:
+    what happened in its newest exchanges, of which `looked` were looked at."""
 
     id: str
     key: str
@@ -32,6 +34,8 @@ class ConversationRow(msgspec.Struct, frozen=True):
     exchanges: int
     errors: int
     last: ExchangeLine | None
+    marks: tuple[Mark, ...]
+    looked: int
 
 
 class ConversationList(msgspec.Struct, frozen=True):
@@ -77,6 +81,7 @@ def version_of(found: Overviews) -> str:
 
 
 def _row(each: Overview) -> ConversationRow:
+    recent = [each.last, *each.earlier] if each.last else []
     return ConversationRow(
         id=each.id,
         key=told(each.key, 80),
@@ -89,6 +94,8 @@ def _row(each: Overview) -> ConversationRow:
         exchanges=each.exchanges,
         errors=each.errors,
         last=line_of(each.last) if each.last else None,
+        marks=marks_of(recent),
+        looked=len(recent),
     )
 
 

@@ -14,11 +14,16 @@ import msgspec
 
 from sidecar.conversation.overview import Overview
 from sidecar.conversation.records import Exchange
+from sidecar.inspector.marks import is_cut, is_degraded, is_slow, is_trimmed
 
 __all__ = ["FILTERS", "Query", "holds", "of_exchanges", "passes", "query_of"]
 
 #: As a person types them.
-FILTERS = "has:error, has:trim, has:branch, model:NAME, since:7d, since:2026-11-01, user:TENANT"
+FILTERS = (
+    "has:error, has:trim, has:cut, has:store, has:slow, has:branch, model:NAME, since:7d, since:2026-11-01,"
+    " user:TENANT"
+)
+_OF_EXCHANGES = {"trim": is_trimmed, "cut": is_cut, "store": is_degraded, "slow": is_slow}
 _NAMES = frozenset(("has", "model", "since", "user", "tenant"))
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -46,7 +51,7 @@ def query_of(text: str, now: float | None = None) -> Query:
         elif name == "since" and (at := _moment(value, time.time() if now is None else now)) is not None:
             since = at if since is None else max(at, since)
         elif (
-            (name == "has" and value in ("error", "trim", "branch"))
+            (name == "has" and value in ("error", "branch", *_OF_EXCHANGES))
             or (name == "model" and value)
             or (name in ("user", "tenant") and _TENANT.fullmatch(value))
         ):
@@ -85,8 +90,8 @@ def of_exchanges(query: Query) -> list[Callable[[Exchange], bool]]:
     """What has to be true of one of its exchanges each."""
     rules: list[Callable[[Exchange], bool]] = []
     for rule in query.filters:
-        if rule == "has:trim":
-            rules.append(_is_trimmed)
+        if rule.startswith("has:") and rule[4:] in _OF_EXCHANGES:
+            rules.append(_OF_EXCHANGES[rule[4:]])
         elif rule.startswith("model:"):
             rules.append(_is_by(rule.removeprefix("model:")))
     return rules
@@ -96,10 +101,6 @@ def holds(rules: Iterable[Callable[[Exchange], bool]], exchanges: Iterable[Excha
     """Which of these rules (their places) one of these exchanges fulfils."""
     asked = list(exchanges)
     return [at for at, rule in enumerate(rules) if any(map(rule, asked))]
-
-
-def _is_trimmed(exchange: Exchange) -> bool:
-    return exchange.detail.dropped > 0 or exchange.detail.shortened > 0
 
 
 def _is_by(name: str) -> Callable[[Exchange], bool]:

@@ -20,6 +20,7 @@ from sidecar.inspector.client_view import ClientView, client_view_of, why_not_ke
 from sidecar.inspector.conversation_list import ConversationList, list_of, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
 from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled
+from sidecar.inspector.marks import RECENT
 from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.system_prompts import kept_prompts, leading_of
 from sidecar.inspector.tree_shape import Shape
@@ -47,7 +48,7 @@ _FEW, _WHOLE = 256 << 10, 16 << 20
 
 async def conversation_list_page(store: Store, before: tuple[float, str] | None) -> ConversationList:
     """The conversations used last, or those before that place."""
-    found = await store.overviews(limit=conversation_list.PAGE, before=before)
+    found = await store.overviews(limit=conversation_list.PAGE, before=before, recent=RECENT)
     return await asyncio.to_thread(list_of, found, before)
 
 

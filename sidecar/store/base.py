@@ -203,9 +203,11 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+    async def overviews(
+        self, *, limit: int = 50, before: tuple[float, str] | None = None, recent: int = 1
+    ) -> Overviews:
         """The conversations that were used last, the newest first, at most so many; those before another one
-        in that order (its `updated_at` and id)."""
+        in that order (its `updated_at` and id). `recent`: so many exchanges of each are told."""
 
     @abstractmethod
     async def outline(self, conversation: str) -> Outline | None:

@@ -6,7 +6,8 @@ column of its own for whoever reads the database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from sidecar.conversation.overview import Spent
 from sidecar.conversation.records import Detail, Exchange, detail_of, packed
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_from_row", "row_of", "spent_of"]
+__all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_from_row", "readable", "row_of", "spent_of"]
 
 EXCHANGE = (
     "id",
@@ -79,3 +80,10 @@ def spent_of(conversation: str, tenant: bytes, begun: float, row: Sequence[Any])
         return Spent(tenant, begun, exchange_from_row(conversation, row))
     except StoreUnavailable:
         return Spent(tenant, begun, exchange_from_row(conversation, (*row[:-1], packed(Detail()))), True)
+
+
+def readable(conversation: str, rows: Iterable[Sequence[Any]]) -> Iterator[Exchange]:
+    """The exchanges of those of these rows that can be read."""
+    for row in rows:
+        with suppress(StoreUnavailable):
+            yield exchange_from_row(conversation, row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 from sidecar.conversation.overview import MAX_FIRST, Overview
 from sidecar.conversation.records import Exchange, Snapshot, Summary, Thread, packed
@@ -53,8 +54,9 @@ class Held:
             tuple(sorted(self.found_by)) if self.conversation.key is not None else (),
         )
 
-    def overview(self) -> Overview:
+    def overview(self, recent: int = 1) -> Overview:
         about, first = self.conversation, next(iter(self.nodes.values()), None)
+        newest = nlargest(recent, self.exchanges)
         return Overview(
             about.id,
             about.tenant,
@@ -67,7 +69,8 @@ class Held:
             sum(each.error is not None for each in self.exchanges.values()),
             first if first and len(first.body) <= MAX_FIRST else None,
             len(first.body) if first else 0,
-            self.exchanges[max(self.exchanges)] if self.exchanges else None,
+            self.exchanges[newest[0]] if newest else None,
+            earlier=tuple(self.exchanges[id] for id in newest[1:]),
         )
 
     def size(self) -> int:

@@ -219,13 +219,15 @@ class MemoryStore(Store):
                     each.id, each.tenant, each.key, each.created_at, each.updated_at, *counted
                 )
 
-    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
+    async def overviews(
+        self, *, limit: int = 50, before: tuple[float, str] | None = None, recent: int = 1
+    ) -> Overviews:
         def place(kept: Held) -> tuple[float, str]:
             return kept.conversation.updated_at, kept.conversation.id
 
         found = [each for each in self._kept.values() if before is None or place(each) < before]
         page = nlargest(limit, found, key=place)
-        return Overviews(len(self._kept), tuple(each.overview() for each in page))
+        return Overviews(len(self._kept), tuple(each.overview(recent) for each in page))
 
     async def outline(self, conversation: str) -> Outline | None:
         kept = self._kept.get(conversation)

@@ -73,6 +73,23 @@ class TestOverviews:
         assert "is not what was written there" in a.problem
         await store.close()
 
+    async def test_so_many_of_its_newest_exchanges_are_told_as_are_asked_for(self, store):
+        ask, answer = chat("hi", "hello")
+        done = [exchange("conv_1", ask, answer) for _ in range(5)]
+        for each in done:
+            await store.record(update(talk(), ask, answer, exchange=each))
+        await store.record(update(talk("conv_2"), question("hi")))
+
+        def told(found):
+            return {each.id: (each.last, *each.earlier) for each in found.conversations}
+
+        assert told(await store.overviews()) == {"conv_1": (done[4],), "conv_2": (None,)}
+        assert told(await store.overviews(recent=3)) == {
+            "conv_1": (done[4], done[3], done[2]),
+            "conv_2": (None,),
+        }
+        assert told(await store.overviews(recent=30))["conv_1"] == tuple(done[::-1])
+
     async def test_those_used_last_come_first_page_by_page(self, store):
         times = {"conv_a": 3.0, "conv_b": 5.0, "conv_Z": 3.0, "conv_ä": 3.0, "conv_c": 4.0}
         for id, at in times.items():

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.conversation.overview import Overview
 from sidecar.conversation.records import Detail, Exchange, Snapshot, Summary, Thread, detail_of, packed
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
@@ -100,6 +102,14 @@ class Content:
 
     def decrypt_request(self, id: str, exchange: bytes, data: bytes) -> bytes:
         return self._decrypt(data, id, exchange, _REQUEST)
+
+    def readable(self, each: Overview) -> tuple[Exchange, ...]:
+        """Those of its earlier exchanges that can be read."""
+        found: list[Exchange] = []
+        for one in each.earlier:
+            with suppress(StoreUnavailable):
+                found.append(self.decrypt_exchange(each.id, one))
+        return tuple(found)
 
     def encrypt_thread(self, id: str, thread: Thread) -> Thread:
         """Each of the three by itself, since a turn may leave the model as it is; the tools as one name. They

@@ -44,6 +44,7 @@ from sidecar.store.encrypted.cipher import (
     is_encrypted,
 )
 from sidecar.store.encrypted.content import Content, aside, check_that_all_are_its_own
+from sidecar.store.encrypted.kept_requests import KeepingRequests
 from sidecar.store.searched import EVERYWHERE, Looked, Where
 
 __all__ = ["EncryptedStore"]
@@ -57,7 +58,7 @@ _BY_PSEUDONYM = b"2"
 _MIXED, _ALL_ENCRYPTED = b"m", b"s"
 
 
-class EncryptedStore(Store):
+class EncryptedStore(KeepingRequests):
     """`inner`, which must not have been given a secret, encrypted with the first of `keys`."""
 
     may_index = False
@@ -239,21 +240,6 @@ class EncryptedStore(Store):
                 return True
         return False
 
-    async def keep_request(self, conversation: str, exchange: bytes, data: bytes, *, most: int) -> None:
-        encrypted = await asyncio.to_thread(self._content.encrypt_request, conversation, exchange, data)
-        await self._inner.keep_request(conversation, exchange, encrypted, most=most)
-
-    async def kept_request(self, tenant: bytes, conversation: str, exchange: bytes) -> bytes | None:
-        for name in self._names(tenant):
-            found = await self._inner.kept_request(name, conversation, exchange)
-            if found is not None:
-                work = partial(self._content.decrypt_request, conversation, exchange, found)
-                return await asyncio.to_thread(work)
-        return None
-
-    async def drop_requests(self) -> None:
-        await self._inner.drop_requests()
-
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         return self._inner.cross_process_lock(name, wait)
 
@@ -281,13 +267,16 @@ class EncryptedStore(Store):
             async for each in self._inner.conversation_stats(tenant=whose, name=name, sized=sized):
                 yield replace(each, tenant=self._tenant_of(each.tenant) or b"")
 
-    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
-        found = await self._inner.overviews(limit=limit, before=before)
-        return replace(found, conversations=tuple(map(self._decrypted_overview, found.conversations)))
+    async def overviews(
+        self, *, limit: int = 50, before: tuple[float, str] | None = None, recent: int = 1
+    ) -> Overviews:
+        found = await self._inner.overviews(limit=limit, before=before, recent=recent)
+        told = await asyncio.to_thread(lambda: tuple(map(self._decrypted_overview, found.conversations)))
+        return replace(found, conversations=told)
 
     def _decrypted_overview(self, each: Overview) -> Overview:
         content = self._content
-        each = replace(each, tenant=self._tenant_of(each.tenant) or b"")
+        each = replace(each, tenant=self._tenant_of(each.tenant) or b"", earlier=content.readable(each))
         try:
             first = content.decrypt_node(each.id, each.first) if each.first is not None else None
             last = content.decrypt_exchange(each.id, each.last) if each.last is not None else None

@@ -182,8 +182,10 @@ class Maintenance(KeepingRequests):
         async for row in self._listed(query, page, tenant, name):
             yield ConversationStats(*row[:5], *row[len(CONVERSATION) + 2 :])
 
-    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
-        return await self._database.run(lambda connection: overviews(connection, limit, before))
+    async def overviews(
+        self, *, limit: int = 50, before: tuple[float, str] | None = None, recent: int = 1
+    ) -> Overviews:
+        return await self._database.run(lambda connection: overviews(connection, limit, before, recent))
 
     async def overview(self, name: str) -> Overview | None:
         return await self._database.run(lambda connection: overview(connection, name))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
 from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
-from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row, readable, spent_of
 from sidecar.store.postgres.database import LONG, Connection
 from sidecar.store.postgres.rows import CONVERSATION, NODE, conversation_of, node_of, number_of
 from sidecar.store.postgres.statements import PARTS, SIZE, nodes_of
@@ -47,6 +50,13 @@ _USED_LAST = (
         WHERE $3::float8 IS NULL OR (updated_at, id COLLATE "C") < ($3::float8, $4::text COLLATE "C")
         ORDER BY updated_at DESC, id COLLATE "C" DESC LIMIT $2"""
 )
+#: $1 numbers of conversations, $2 how many.
+_EARLIER = f"""
+    SELECT c.number, {", ".join(f"e.{each}" for each in EXCHANGE)}
+    FROM conversation c CROSS JOIN LATERAL (
+        SELECT * FROM exchange e WHERE e.conversation = c.number AND e.born = c.born
+        ORDER BY id DESC OFFSET 1 LIMIT $2) e
+    WHERE c.number = ANY($1::uuid[]) ORDER BY c.number, e.id DESC"""
 _ONE = _TOLD % "SELECT * FROM conversation WHERE number = $2"
 _NAMED = _TOLD % "SELECT * FROM conversation WHERE key = $2 ORDER BY updated_at DESC LIMIT 1"
 _ABOUT = f"SELECT {', '.join(CONVERSATION)} FROM conversation WHERE number = $1"
@@ -72,10 +82,25 @@ _SIZE = _NODE + len(NODE) + 1
 _BODY = _NODE + NODE.index("body")
 
 
-async def overviews(connection: Connection, limit: int, before: tuple[float, str] | None) -> Overviews:
-    """The conversations that were used last."""
+async def overviews(
+    connection: Connection, limit: int, before: tuple[float, str] | None, recent: int
+) -> Overviews:
+    """The conversations that were used last, and so many of the newest exchanges of each."""
     rows = await connection.fetch(_USED_LAST, MAX_FIRST, limit, *(before or (None, None)), timeout=LONG)
-    return Overviews(await connection.fetchval(_TOTAL, timeout=LONG), tuple(map(_overview, rows)))
+    found = tuple(map(_overview, rows))
+    if recent > 1:
+        earlier = await _earlier(connection, found, recent - 1)
+        found = tuple(replace(each, earlier=tuple(readable(each.id, earlier[each.id]))) for each in found)
+    return Overviews(await connection.fetchval(_TOTAL, timeout=LONG), found)
+
+
+async def _earlier(connection: Connection, found: Sequence[Overview], most: int) -> dict[str, list[Any]]:
+    """The rows of so many exchanges of each of these before its last one."""
+    named = {number_of(each.id): each.id for each in found}
+    rows: dict[str, list[Any]] = {each.id: [] for each in found}
+    for row in await connection.fetch(_EARLIER, list(named), most, timeout=LONG):
+        rows[named[row[0]]].append(row[1:])
+    return rows
 
 
 async def overview(connection: Connection, name: str) -> Overview | None:

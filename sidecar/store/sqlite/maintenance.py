@@ -114,8 +114,10 @@ class Maintenance(KeepingRequests):
             if len(rows) < page:
                 return
 
-    async def overviews(self, *, limit: int = 50, before: tuple[float, str] | None = None) -> Overviews:
-        return await self._look(partial(at_one_moment, partial(overviews, limit, before)))
+    async def overviews(
+        self, *, limit: int = 50, before: tuple[float, str] | None = None, recent: int = 1
+    ) -> Overviews:
+        return await self._look(partial(at_one_moment, partial(overviews, limit, before, recent)))
 
     async def outline(self, conversation: str) -> Outline | None:
         return await self._look(partial(at_one_moment, partial(_outline, conversation)))

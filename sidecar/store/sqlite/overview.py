@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
-from sidecar.conversation.records import Exchange, exchange_id
+from sidecar.conversation.records import exchange_id
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.exchanges import EXCHANGE, exchange_from_row, spent_of
+from sidecar.store.exchanges import EXCHANGE, exchange_from_row, readable, spent_of
 from sidecar.store.parts import HEAD_SIZE, size_of
 from sidecar.store.sqlite.nodes import NODE, node_of
 
@@ -24,9 +24,18 @@ _SPENT_AT_ONCE = 5000
 Look = Callable[[Callable[[sqlite3.Connection], Any]], Awaitable[Any]]
 
 _TOTAL = "SELECT count(*) FROM conversation WHERE tenant != x''"
+# There is no index of these times, which every request would have to keep up, so few must be left to sort. As
+# many as are wanted, of those begun last, were used no earlier than `edge`, so all that are wanted were not.
 _USED_LAST = """
-    SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
-    WHERE tenant != x'' AND (:at IS NULL OR (updated_at, id) < (:at, :id))
+    WITH candidate AS NOT MATERIALIZED (
+        SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
+        WHERE tenant != x'' AND (:at IS NULL OR (updated_at, id) < (:at, :id))),
+    edge (at) AS (
+        SELECT min(updated_at) FROM (
+            SELECT updated_at FROM (
+                SELECT updated_at FROM candidate ORDER BY number DESC LIMIT 20 * :limit)
+            ORDER BY updated_at DESC LIMIT :limit))
+    SELECT * FROM candidate WHERE updated_at >= (SELECT at FROM edge)
     ORDER BY updated_at DESC, id DESC LIMIT :limit"""
 _ONE = """
     SELECT number, newest, id, tenant, "key", created_at, updated_at FROM conversation
@@ -40,7 +49,7 @@ _SIZE = f"SELECT substr(body, 1, {HEAD_SIZE}), length(body) FROM message WHERE n
 _FIRST = f"SELECT {NODE} FROM message WHERE number = ?"
 _OTHER_TIPS = "SELECT count(*) FROM tip WHERE conversation = ?"
 _EXCHANGES = "SELECT count(*), count(error) FROM exchange WHERE conversation = ?"
-_LAST = f"SELECT {', '.join(EXCHANGE)} FROM exchange WHERE conversation = ? ORDER BY id DESC LIMIT 1"
+_NEWEST = f"SELECT {', '.join(EXCHANGE)} FROM exchange WHERE conversation = ? ORDER BY id DESC LIMIT ?"
 _STEMS = f"""
     SELECT id, parent, role, source, state, created_at, model, finish_reason,
         substr(body, 1, {HEAD_SIZE}), length(body)
@@ -57,12 +66,14 @@ _SPENT = f"""
     ORDER BY c.number DESC, e.id DESC LIMIT :limit"""
 
 
-def overviews(limit: int, before: tuple[float, str] | None, connection: sqlite3.Connection) -> Overviews:
-    """The conversations that were used last."""
+def overviews(
+    limit: int, before: tuple[float, str] | None, recent: int, connection: sqlite3.Connection
+) -> Overviews:
+    """The conversations that were used last, and so many of the newest exchanges of each."""
     at, id = before or (None, None)
     rows = connection.execute(_USED_LAST, {"at": at, "id": id, "limit": limit}).fetchall()
     total = connection.execute(_TOTAL).fetchone()[0]
-    return Overviews(total, tuple(_overview(connection, row) for row in rows))
+    return Overviews(total, tuple(_overview(connection, row, recent) for row in rows))
 
 
 def overview(name: str, connection: sqlite3.Connection) -> Overview | None:
@@ -71,26 +82,23 @@ def overview(name: str, connection: sqlite3.Connection) -> Overview | None:
     return _overview(connection, row) if row is not None else None
 
 
-def _overview(connection: sqlite3.Connection, row: Any) -> Overview:
+def _overview(connection: sqlite3.Connection, row: Any, recent: int = 1) -> Overview:
     number, newest, id, tenant, key, created_at, updated_at = row
     messages, oldest = connection.execute(_COUNT, (number,)).fetchone()
     exchanges, errors = connection.execute(_EXCHANGES, (number,)).fetchone()
     branches = connection.execute(_OTHER_TIPS, (number,)).fetchone()[0] + (newest is not None)
     size = size_of(*connection.execute(_SIZE, (oldest,)).fetchone()) if messages else 0
     first, last, problem = None, None, ""
+    done = connection.execute(_NEWEST, (number, recent)).fetchall()
     try:
         if 0 < size <= MAX_FIRST:
             first = node_of(connection, number, connection.execute(_FIRST, (oldest,)).fetchone())
-        last = _last(connection, id, number)
+        last = exchange_from_row(id, done[0]) if done else None
     except StoreUnavailable as error:
         problem = error.message
     counts = (messages, branches, exchanges, errors)
-    return Overview(id, tenant, key, created_at, updated_at, *counts, first, size, last, problem)
-
-
-def _last(connection: sqlite3.Connection, id: str, number: int) -> Exchange | None:
-    row = connection.execute(_LAST, (number,)).fetchone()
-    return exchange_from_row(id, row) if row else None
+    earlier = tuple(readable(id, done[1:]))
+    return Overview(id, tenant, key, created_at, updated_at, *counts, first, size, last, problem, earlier)
 
 
 def stems(about: Conversation, connection: sqlite3.Connection) -> Outline:
