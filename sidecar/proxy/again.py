@@ -17,7 +17,15 @@ from sidecar.dialects.responses.kept import Said, output_again, response_again
 from sidecar.errors import NotFound
 from sidecar.store import Store
 
-__all__ = ["Kept", "all_exchanges", "items_in", "kept_response", "response_in", "unknown_conversation"]
+__all__ = [
+    "Kept",
+    "all_exchanges",
+    "items_in",
+    "kept_exchange",
+    "kept_response",
+    "response_in",
+    "unknown_conversation",
+]
 
 _PAGE = 500  # exchanges
 
@@ -32,8 +40,11 @@ class Kept(NamedTuple):
 async def kept_response(store: Store, tenant: bytes, id: str) -> Kept | None:
     """The response of this id; None if there is none for this tenant."""
     reference = reference_of(id)
-    if reference is None:
-        return None
+    return await kept_exchange(store, tenant, reference) if reference is not None else None
+
+
+async def kept_exchange(store: Store, tenant: bytes, reference: Reference) -> Kept | None:
+    """The response that is this exchange; None if there is none for this tenant."""
     exchange = await store.exchange(tenant, reference.conversation, reference.exchange)
     if exchange is None or exchange.detail.told is None:
         return None

@@ -26,12 +26,14 @@ from sidecar.conversation.identity import (
 from sidecar.conversation.measure import measure_of_tools
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Dialect, Request
+from sidecar.dialects.responses.references import UnknownItems
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import Call, ChatCall, Mode, TaskCall, UnrecordedCall, brings_no_history
 from sidecar.exchange.outcome import Progress
 from sidecar.proxy.again import unknown_conversation
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.body import body_of
+from sidecar.proxy.referred import with_items
 from sidecar.proxy.services import Services
 from sidecar.settings import Settings
 from sidecar.upstream.headers import HISTORY, TRIM
@@ -57,9 +59,13 @@ async def receive(
     name = conversation_id(services.store.secret, identity.tenant, identity.key) if identity.key else None
     last = services.requests.cache.last(name)
     limits, large = settings.limits, services.background.large_work
-    chat = await read_in_steps(
-        large, dialect.parse(body, chain, last, limits.max_messages, limits.max_escapes)
+    parse = partial(
+        dialect.parse, chain=chain, before=last, most=limits.max_messages, escapes=limits.max_escapes
     )
+    try:
+        chat = await read_in_steps(large, parse(body))
+    except UnknownItems as unknown:
+        chat = await read_in_steps(large, parse(await with_items(services, identity, unknown, body)))
     if chat.conversation is not None:
         identity = _in_conversation(services, identity, chat.conversation)
         mode = _only_what_is_new(request, mode)

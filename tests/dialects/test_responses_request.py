@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.items import ABORTED, messages_to_keep
+from sidecar.dialects.responses.references import UnknownItems, filled
 from sidecar.errors import BadRequest
 from tests.conversation.build import calls, result, says, user
 from tests.dialects.responses import asked, call, chat, messages, output, said, thought
@@ -109,9 +110,22 @@ class TestMessages:
             messages(item)
         assert caught.value.param == param
 
-    def test_a_reference_is_to_nothing_that_is_kept(self):
-        for item in ({"type": "item_reference", "id": "msg_1"}, {"id": "msg_1"}):
-            assert "'msg_1' not found" in refused(input=[item], code="item_not_found", param="input[0]")
+    @pytest.mark.parametrize("item", [{"type": "item_reference", "id": "msg_1"}, {"id": "msg_1"}])
+    def test_what_is_referred_to_has_to_be_looked_up(self, item):
+        with pytest.raises(UnknownItems) as caught:
+            chat([said("user", "a"), item], conversation="conv_1")
+        unknown = caught.value
+        assert (unknown.ids, unknown.behind, unknown.of_conversation) == (["msg_1"], None, "conv_1")
+        assert "'msg_1' not found" in unknown.message
+        body = {"input": [said("user", "a"), item, {"id": "msg_2"}], "model": "m"}
+        whole = filled(json.dumps(body).encode(), {"msg_1": said("assistant", "b")})
+        assert json.loads(whole)["input"] == [said("user", "a"), said("assistant", "b"), {"id": "msg_2"}]
+
+    @pytest.mark.parametrize(
+        ("item", "code"), [({"type": "item_reference"}, "invalid_type"), ({"id": ""}, "invalid_value")]
+    )
+    def test_a_reference_to_nothing_is_refused(self, item, code):
+        refused(input=[item], code=code, param="input[0].id")
 
     def test_what_the_providers_tools_did_is_left_out_and_said(self):
         items = [said("user", "a"), {"type": "web_search_call", "id": "ws_1"}, {"type": "web_search_call"}]

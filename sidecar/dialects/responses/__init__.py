@@ -7,6 +7,7 @@
     ids          the ids of a response and its items; where a response is kept
     metadata     what a client attaches for itself
     call_ids     the ids of calls, as they are told and kept
+    references   references to items, and the items in their place
     asked        what a request says beside its messages, and what of it an answer repeats
     body         the body of a request -> one of Chat Completions
     request      a request that was read so

@@ -27,6 +27,7 @@ from sidecar.dialects.responses.asked import (
 from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.items import messages_of
 from sidecar.dialects.responses.metadata import metadata_in
+from sidecar.dialects.responses.references import refuse_references
 from sidecar.dialects.responses.refusal import list_in, list_of_objects, object_in, refused, shown
 from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
@@ -52,7 +53,9 @@ def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[b
         raise refused("`instructions` has to be a string", "instructions", "invalid_type")
     conversation, behind = conversation_in(body), _behind(body, held)
     goes_on = behind is not None or conversation is not None
-    messages = messages_of(instructions, _items(body), tools, "input", goes_on=goes_on)
+    items = _items(body)
+    refuse_references(items, behind, conversation)
+    messages = messages_of(instructions, items, tools, "input", goes_on=goes_on)
     fields = fields_for_upstream(body, tools, max_tokens)
     metadata_in(body)
     object_in(body, "reasoning")

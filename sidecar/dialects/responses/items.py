@@ -140,8 +140,6 @@ class _Reader:
             self._take_call(kind, item, where)
         elif kind in ("function_call_output", "custom_tool_call_output", "tool_search_output"):
             self._take_output(kind, item, where)
-        elif kind == "item_reference":
-            raise _not_found(item, where)
         elif kind in _RECEIPTS:
             self._turn.is_beside = False
             self._tools.leave_out(kind)
@@ -220,11 +218,3 @@ class _Reader:
     def _end_turn(self) -> None:
         self._messages += self._turn.messages()
         self._turn = _Turn()
-
-
-def _not_found(item: dict[str, Any], where: str) -> Exception:
-    return refused(
-        f"Item with id {shown(item.get('id'))} not found. Items are not kept here: send the item itself.",
-        where,
-        "item_not_found",
-    )

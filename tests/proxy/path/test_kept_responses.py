@@ -298,3 +298,67 @@ class TestItsInput:
         id = (await ask(sidecar, items)).json["id"]
         kinds = [each["type"] for each in await inputs(sidecar, id)]
         assert kinds == ["message", "function_call", "function_call_output", "message"]
+
+
+def refer(*items: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"type": "item_reference", "id": each["id"]} for each in items]
+
+
+class TestReferences:
+    async def test_an_item_stands_where_it_is_referred_to(self, sidecar: Sidecar, upstream: Upstream):
+        """supermemory #1096; so does the AI SDK send what was answered"""
+        upstream.will(
+            streams(*parts({"reasoning_content": "Hm."}, piece(0, "c1", "shell", '{"a":1}'))), says("Done.")
+        )
+        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True))
+        history = [said("user", "Look."), *refer(*first["output"]), output("c1", "a.txt")]
+        reply = await ask(sidecar, history, tools=[SHELL])
+        assert reply.outcome == "continue"
+        _, answer, result = upstream.last.json["messages"]
+        assert (answer["reasoning_content"], answer["tool_calls"][0]["id"]) == ("Hm.", "c1")
+        assert result["content"] == "a.txt"
+        assert (await sidecar.only()).branches == [["Look.", "null", "a.txt", "Done."]]
+
+    async def test_the_type_may_be_left_out(self, sidecar: Sidecar, upstream: Upstream):
+        (item,) = (await ask(sidecar, "1")).json["output"]
+        await ask(sidecar, [said("user", "1"), {"id": item["id"]}, said("user", "2")])
+        assert upstream.last.said == ["1", "ok", "2"]
+
+    async def test_what_a_client_brought_is_referred_to_where_it_goes_on(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        first = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json
+        (question,) = await inputs(sidecar, first["id"])
+        for body in ({"previous_response_id": first["id"]}, {"conversation": "a"}):
+            assert (await ask(sidecar, refer(question), **body)).status == 200
+            assert upstream.last.said[-1] == "1"
+        reply = await ask(
+            sidecar, [*refer(question, *first["output"]), said("user", "2")], {"X-Conversation-ID": "a"}
+        )
+        assert (reply.outcome, upstream.last.said) == ("branch", ["1", "ok", "2"])
+        assert_error(await ask(sidecar, refer(question)), 404, "item_not_found")
+
+    async def test_one_that_is_none_of_the_tenants_is_as_unknown_as_any(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        (item,) = (await ask(sidecar, "1", ADA)).json["output"]
+        (private,) = (await ask(sidecar, "1", ADA, store=False)).json["output"]
+        ids = ["msg_1", item["id"][:-1] + "9", private["id"], "msg_" + "0" * 52]
+        for headers, id in ((BOB, item["id"]), *((ADA, id) for id in ids)):
+            reply = await ask(sidecar, [{"type": "item_reference", "id": id}], headers)
+            assert assert_error(reply, 404, "item_not_found")["param"] == "input"
+        assert len(upstream.requests) == 2
+
+    async def test_one_of_a_deleted_response_is_gone(self, sidecar: Sidecar):
+        first = (await ask(sidecar, "1")).json
+        await sidecar.send("DELETE", f"{RESPONSES}/{first['id']}")
+        assert_error(await ask(sidecar, refer(*first["output"])), 404, "item_not_found")
+
+    async def test_one_to_nothing_is_refused(self, sidecar: Sidecar):
+        for item, param in (({"type": "item_reference"}, "input[0].id"), ({"id": ""}, "input[0].id")):
+            assert (await ask(sidecar, [item])).json["error"]["param"] == param
+
+    async def test_in_a_long_history_they_are_found_as_well(self, sidecar: Sidecar, upstream: Upstream):
+        (item,) = (await ask(sidecar, "1 " + "x" * 300_000)).json["output"]
+        await ask(sidecar, [said("user", "1 " + "x" * 300_000), *refer(item), said("user", "2")])
+        assert upstream.last.said[1:] == ["ok", "2"]

@@ -552,7 +552,6 @@ class TestWhatGoesWrong:
         [
             ({"previous_response_id": "resp_1"}, "previous_response_id"),
             ({"background": True}, "background"),
-            ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
         ],
     )
     async def test_what_needs_state_is_refused_and_reaches_no_upstream(
