@@ -90,6 +90,13 @@ async def test_whoever_asks_gets_what_was_said(store):
     assert await store.snapshot("conv_1") == Snapshot(talk(), tuple(nodes))
 
 
+async def test_so_does_whoever_asks_for_megabytes(store):
+    ask = asked("What is it?", IMAGE + "A" * 1_000_000)
+    await store.record(update(talk(), ask))
+
+    assert await store.tree("conv_1") == [ask]
+
+
 async def test_a_message_is_as_large_as_with_its_parts(store):
     ask = asked("What is it?", IMAGE)
     few = asked("What is it?", IMAGE[:20_000], tenant=OTHER_TENANT)

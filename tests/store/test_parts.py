@@ -128,6 +128,10 @@ def test_a_damaged_shell_or_a_missing_part_is_an_error():
         assembled(held, {})
     with pytest.raises(ValueError, match="damaged"):
         assembled(held, dict.fromkeys(named, b"another"))
+    flipped = {name: part.replace(b"x", b"y", 1) for name, part in named.items()}
+    assert flipped != named
+    with pytest.raises(ValueError, match="damaged"):
+        assembled(held, flipped)
 
 
 def test_the_encrypted_parts_of_a_body_are_parts_of_what_is_kept_of_it():

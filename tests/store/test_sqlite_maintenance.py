@@ -394,10 +394,19 @@ async def test_what_was_begun_to_be_deleted_is_completed_with_its_parts(store, t
     assert not is_in(image(1)[1], words(tmp_path))
 
 
-async def test_a_part_that_is_missing_is_told_and_never_another_message(store):
+@pytest.mark.parametrize("change", ["DELETE FROM part", "UPDATE part SET bytes = flipped(bytes)"])
+async def test_a_part_that_is_missing_or_damaged_is_told_and_never_another_message(store, change):
     ask = question(image(1)[0])
     await store.record(update(talk(), ask))
-    await store._writer.do(lambda writer: writer.execute("DELETE FROM part"))
+
+    def flipped(held: bytes) -> bytes:
+        return held[:-9] + bytes([held[-9] ^ 1]) + held[-8:]
+
+    def damage(writer: sqlite3.Connection) -> None:
+        writer.create_function("flipped", 1, flipped)
+        assert writer.execute(change).rowcount == 1
+
+    await store._writer.do(damage)
 
     with pytest.raises(
         StoreUnavailable, match=f"the body of b2:{ask.id.hex()} is not what was written there"

@@ -41,7 +41,7 @@ from sidecar.store.postgres.rows import (
     conversation_of,
     exchange_row,
     keys_of,
-    node_of,
+    nodes_of,
     number_of,
     text,
     thread_row,
@@ -200,7 +200,7 @@ class Maintenance(KeepingRequests):
 
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         rows = await self._database.run(_fetching(MESSAGES, (number_of(conversation), list(nodes))))
-        return [node_of(row) for row in rows]
+        return await nodes_of(rows)
 
     async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
         first, last = exchange_id(begin, b""), exchange_id(end, b"")
@@ -325,7 +325,7 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
         found_by = tuple(each[0] for each in found)
     return Snapshot(
         conversation=conversation,
-        nodes=tuple(node_of(each) for each in await connection.fetch(TREE, number, timeout=LONG)),
+        nodes=tuple(await nodes_of(await connection.fetch(TREE, number, timeout=LONG))),
         echoes=tuple((each[0], each[1]) for each in await connection.fetch(_ECHOES, number)),
         system=(system[0], system[1]) if system else None,
         summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),

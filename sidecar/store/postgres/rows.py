@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ __all__ = [
     "exchange_row",
     "keys_of",
     "node_of",
+    "nodes_of",
     "number_of",
     "text",
     "thread_row",
@@ -57,6 +59,7 @@ NO_EXCHANGE = (None,) * len(EXCHANGE)
 #: The same for a thread.
 NO_THREAD = (None,) * len(THREAD)
 _PERSON = b"sidecar/number"
+_LARGE = 1 << 20  # bytes of parts whose hashes take a millisecond
 
 
 class Parts(NamedTuple):
@@ -115,6 +118,18 @@ def node_of(row: Sequence[Any], at: int = 0) -> Node:
     except ValueError as error:
         raise StoreUnavailable(f"the body of b2:{node.id.hex()} is not what was written there") from error
     return node if body is node.body else replace(node, body=body)
+
+
+async def nodes_of(rows: Sequence[Sequence[Any]], at: int = 0) -> list[Node]:
+    """`node_of` for each of the rows; of large parts in a thread."""
+    parts = at + len(NODE)
+    if sum(len(part) for row in rows for part in row[parts] or ()) > _LARGE:
+        return await asyncio.to_thread(_nodes_of, rows, at)
+    return _nodes_of(rows, at)
+
+
+def _nodes_of(rows: Sequence[Sequence[Any]], at: int) -> list[Node]:
+    return [node_of(row, at) for row in rows]
 
 
 def body_of(stored: bytes, parts: Sequence[bytes] | None) -> bytes:

@@ -34,7 +34,7 @@ from sidecar.store.postgres.rows import (
     conversation_of,
     exchange_row,
     keys_of,
-    node_of,
+    nodes_of,
     number_of,
     text,
     thread_row,
@@ -91,7 +91,7 @@ class PostgresStore(Maintenance):
         conversation, hash = conversation_of(rows[0]), rows[0][_HASH]
         if hash is None:
             return Found(conversation)
-        return Found(conversation, {hash: [node_of(row, _NODE) for row in rows]}, rows[-1][_IS_TIP])
+        return Found(conversation, {hash: await nodes_of(rows, _NODE)}, rows[-1][_IS_TIP])
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
         rows = await self._fetch(sql.FIND_BY_HISTORY, tenant, list(hashes))
@@ -103,10 +103,10 @@ class PostgresStore(Maintenance):
         return dict(await self._fetch(sql.CANDIDATES, tenant, [*hashes, *digests]))
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
-        return [node_of(row) for row in await self._fetch(sql.PATH, number_of(conversation), node)]
+        return await nodes_of(await self._fetch(sql.PATH, number_of(conversation), node))
 
     async def tree(self, conversation: str) -> list[Node]:
-        return [node_of(row) for row in await self._fetch(sql.TREE, number_of(conversation))]
+        return await nodes_of(await self._fetch(sql.TREE, number_of(conversation)))
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         rows = await self._fetch(sql.SYSTEM, number_of(conversation))

@@ -7,7 +7,7 @@ import random
 import sqlite3
 from contextlib import closing
 
-from tests.proxy.client import Sidecar
+from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.mock_upstream import Upstream
 
 OPEN_WEBUI = {"X-OpenWebUI-Chat-Id": "a"}
@@ -56,6 +56,25 @@ async def test_an_image_that_comes_with_every_request_is_stored_once(sidecar: Si
     await sidecar.ask(SYSTEM, LOOK, headers=OPEN_WEBUI, tools=TOOLS)
     await sidecar.ask(SYSTEM, LOOK, "ok", "another question", headers=OPEN_WEBUI, tools=TOOLS)
     assert stored(sidecar).count(PIXELS[100:400]) == 1
+
+
+async def test_a_picture_that_was_damaged_in_the_file_never_goes_upstream_as_another(
+    sidecar: Sidecar, upstream: Upstream
+):
+    await sidecar.ask(LOOK, id="a")
+    path = sidecar.settings.store_path
+    assert path is not None
+    with closing(sqlite3.connect(path)) as other:
+        ((number, held),) = other.execute("SELECT number, bytes FROM part").fetchall()
+        flipped = held[:5000] + bytes([held[5000] ^ 1]) + held[5001:]
+        other.execute("UPDATE part SET bytes = ? WHERE number = ?", (flipped, number))
+        other.commit()
+
+    assert_error(await sidecar.ask("and now?", id="a"), 503, "store_unavailable")
+    assert len(upstream.requests) == 1
+    assert (await sidecar.ask(LOOK, "ok", "and now?", id="a")).status == 200
+    assert IMAGE.encode() in upstream.last.body
+    assert (await sidecar.ask("hi", id="b")).status == 200
 
 
 async def test_lists_of_tools_are_not_stored_and_a_system_message_twice_at_most(sidecar: Sidecar):
