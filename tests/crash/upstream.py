@@ -23,7 +23,7 @@ class Upstream:
         self._numbers = itertools.count()
 
     async def __aenter__(self) -> str:
-        app = web.Application()
+        app = web.Application(client_max_size=64 << 20)  # chats with images grow
         app.router.add_post("/v1/chat/completions", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
