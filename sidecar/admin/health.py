@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -21,6 +22,7 @@ from multidict import CIMultiDict
 
 from sidecar import __version__
 from sidecar.doctor import RequestSamples
+from sidecar.doctor.outages import Outage
 from sidecar.doctor.report import report
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.services import Services
@@ -63,14 +65,23 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
 
 
 async def examined(
-    services: Services, last: int | None = None, samples: RequestSamples | None = None
+    services: Services,
+    last: int | None = None,
+    samples: RequestSamples | None = None,
+    outages: Sequence[Outage] | None = None,
 ) -> dict[str, Any]:
     """The doctor's report on the last requests, on all that are remembered where `last` is None; on these
-    `samples`, or on those of this worker."""
+    `samples` and times when the store failed, or on those of this worker."""
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
     # Counting thousands of requests takes a while, in which others are served.
     return await asyncio.to_thread(
-        report, services.settings, samples or services.requests.samples, last, store, upstream
+        report,
+        services.settings,
+        samples or services.requests.samples,
+        last,
+        store,
+        upstream,
+        outages if outages is not None else tuple(services.background.store_health.outages.last),
     )
 
 

@@ -4,6 +4,7 @@ The map, each module above those that use it:
 
     samples     what is remembered of each request: how it named itself, never what it said
     evidence    the remembered requests under the settings in force, counted
+    outages     when the store failed, and how many requests are not recorded
     finding     one thing to know, its cause and its cure
     advice      the words for what has to be set, most of it in Open WebUI
     chats, messages, tenants, service      the findings, topic by topic

@@ -34,6 +34,8 @@ class Evidence:
     models_listed: int = 0
     store: str = "writable"
     upstream: str = "reachable"
+    #: What is said of the times when the store failed.
+    outages: Sequence[str] = ()
 
     @cached_property
     def chats(self) -> list[RequestSample]:

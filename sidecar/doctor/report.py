@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from sidecar import __version__
 from sidecar.doctor.advice import connection_headers
 from sidecar.doctor.evidence import Evidence
 from sidecar.doctor.findings import findings, fine
+from sidecar.doctor.outages import Outage, told
 from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSamples
 from sidecar.settings import Settings
 
@@ -17,10 +19,18 @@ __all__ = ["report"]
 
 
 def report(
-    settings: Settings, samples: RequestSamples, last: int | None, store: str, upstream: str
+    settings: Settings,
+    samples: RequestSamples,
+    last: int | None,
+    store: str,
+    upstream: str,
+    outages: Sequence[Outage] = (),
 ) -> dict[str, Any]:
-    """What was seen of the last requests (all that are remembered where `last` is None), and what to do."""
-    seen = Evidence(settings, samples.last(last), samples.models_listed, store, upstream)
+    """What was seen of the last requests (all that are remembered where `last` is None), and what to do.
+    `outages`: when the store failed."""
+    seen = Evidence(
+        settings, samples.last(last), samples.models_listed, store, upstream, [*map(told, outages)]
+    )
     found = findings(seen)
     return {
         "sidecar": __version__,
@@ -36,6 +46,9 @@ def report(
         "answers": dict(Counter(str(each.status) for each in seen.chats if each.status)),
         "store": store,
         "upstream": upstream,
+        "store_outages": [
+            {"since": each.since, "until": each.until, "requests_lost": each.lost} for each in outages
+        ],
         "findings": [each.as_json() for each in found],
         "connection_headers": connection_headers(settings),
     }

@@ -22,6 +22,7 @@ _CURES = {
     "too_many_messages": "Raise limits.max_messages (SIDECAR_LIMITS__MAX_MESSAGES).",
     "upstream_timeout": "The backend stayed silent for longer than timeouts.idle.",
 }
+_OUTAGES = 3  # that are told, the last ones
 _API_CURES = {
     "/responses": "In Open WebUI, set the API type of the connection to Chat Completions.",
     "/api/chat": "In Open WebUI, add the sidecar under OpenAI API (…:8790/v1), not under Ollama API;"
@@ -49,9 +50,15 @@ def service(seen: Evidence) -> Iterator[Finding]:
     if seen.store != "writable":
         yield change(
             "store_not_writable",
-            "The store cannot be used. Nothing is kept until it can.",
+            " ".join(("The store cannot be used. Nothing is kept until it can.", *seen.outages[-1:])),
             "The sidecar's log says why: the disk, its permissions or the database. Once that is fixed, it"
             " recovers without a restart.",
+        )
+    elif seen.outages:
+        yield hint(
+            "store_was_down",
+            " ".join(seen.outages[-_OUTAGES:]) + " It works now.",
+            "Nothing to do now; the reason is in the sidecar's log.",
         )
     elif number := sum(each.degraded for each in seen.chats):
         yield hint(

@@ -40,13 +40,15 @@ class ConversationRow(msgspec.Struct, frozen=True):
 
 class ConversationList(msgspec.Struct, frozen=True):
     """A page of them; `next`: from where the page after it begins, None where this is the last. `version`: on
-    the first page what becomes another one when something is used, begun or deleted."""
+    the first page what becomes another one when something is used, begun or deleted. `outages`: when
+    the store failed, and what is missing since."""
 
     total: int
     rows: tuple[ConversationRow, ...]
     next: str | None
     is_first: bool
     version: str = ""
+    outages: tuple[str, ...] = ()
 
 
 def before_of(text: str) -> tuple[float, str] | None:

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
+from msgspec.structs import replace
 
 from sidecar.admin.health import examined
+from sidecar.doctor.outages import Outage, joined, told
 from sidecar.doctor.samples import Shared
 from sidecar.doctor.text import text
 from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
@@ -58,10 +60,28 @@ class Inspector:
     @property
     def tells(self) -> Mapping[str, Callable[[], object]]:
         """What this worker tells the others, by the name by which they ask for it."""
-        return {"live": self._live, "doctor": self._services.requests.samples.shared}
+        return {
+            "live": self._live,
+            "doctor": self._services.requests.samples.shared,
+            "outages": self._outages,
+        }
 
     def _live(self) -> Told:
         return told_of(self._services.requests.under_way)
+
+    @property
+    def _mark(self) -> str:
+        """What becomes another when this worker's store begins or ends to fail, or fails a request."""
+        last = self._outages()
+        return "".join(f"-{each.until is None:d}{each.lost}" for each in last[-1:]) + f"-{len(last)}"
+
+    def _outages(self) -> list[Outage]:
+        return list(self._services.background.store_health.outages.last)
+
+    async def _all_outages(self) -> list[Outage]:
+        """Of all workers, as far as they answer."""
+        others = await self._asked("outages", list[Outage])
+        return joined([*self._outages(), *(one for each in others if each for one in each)])
 
     @staticmethod
     def is_asked(request: web.BaseRequest) -> bool:
@@ -129,12 +149,14 @@ class Inspector:
         """The list; whoever looks again is told in a word where it is as it was."""
         store, before = self._services.store, before_of(request.query.get("before", ""))
         held = request.headers.get("If-None-Match") if before is None else None
-        if held and held == f'"{await reading.list_version(store)}"':
+        if held and held == f'"{await reading.list_version(store)}{self._mark}"':
             return response(b"", status=304, headers={"ETag": held})
         page = await reading.conversation_list_page(store, before)
+        if page.is_first:
+            page = replace(page, outages=tuple(map(told, await self._all_outages())))
         shown = await _shown(request, "conversations.html", root, page)
         if page.version:
-            shown.headers["ETag"] = f'"{page.version}"'
+            shown.headers["ETag"] = f'"{page.version}{self._mark}"'
         return shown
 
     async def _asked(self, about: str, kind: type[T]) -> list[T | None]:
@@ -146,7 +168,7 @@ class Inspector:
         answers = await self._asked("doctor", Shared)
         others = [each for each in answers if each is not None]
         samples = self._services.requests.samples.joined(self._services.settings, others)
-        report = await examined(self._services, None, samples)
+        report = await examined(self._services, None, samples, await self._all_outages())
         about = {"workers": 1 + len(answers), "silent": len(answers) - len(others)}
         told = text(report, str(request.url.origin()))
         return await _shown(request, "doctor.html", root, report | about, told=told)

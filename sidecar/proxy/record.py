@@ -147,7 +147,7 @@ class Recording(msgspec.Struct, eq=False):
         try:
             await self.services.store.record(update)
         except StoreUnavailable as error:
-            self.services.background.store_health.could_not_write(error)
+            self.services.background.store_health.could_not_write(error, is_lost=True)
             raise
         self.services.background.store_health.wrote()
         if self.progress.tracked is not None and update.exchange is not None:

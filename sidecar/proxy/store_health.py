@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from sidecar.doctor.outages import Outages
 from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.store import Store
@@ -32,22 +33,27 @@ class StoreHealth:
         self._store, self._metrics, self._spawn = store, metrics, spawn
         #: The last attempt to use it failed.
         self.is_failing = False
+        #: Since when it failed, and what is missing since.
+        self.outages = Outages()
         #: How many seconds it took to keep the last exchanges of this process, by their ids.
         self.commits: deque[tuple[bytes, float]] = deque(maxlen=_COMMITS)
         self._probe: asyncio.Task[StoreUnavailable | None] | None = None
 
     def wrote(self) -> None:
         """A write succeeded."""
-        self.is_failing = False
+        if self.is_failing:
+            self._works()
 
-    def could_not_write(self, error: StoreUnavailable) -> None:
-        """A write failed: the circuit opens."""
-        self.is_failing = True
+    def could_not_write(self, error: StoreUnavailable, *, is_lost: bool = False) -> None:
+        """A write failed: the circuit opens. `is_lost`: and so a request is not recorded."""
+        self._fails()
+        if is_lost:
+            self.outages.lost()
         self.report("write", error)
 
     def timed_out(self) -> None:
         """The store did not answer in time: the circuit opens, and whoever waited reports it."""
-        self.is_failing = True
+        self._fails()
 
     def report(self, step: str, error: Exception) -> None:
         """Count and log that the store could not be used; the circuit stays as it is."""
@@ -68,7 +74,17 @@ class StoreHealth:
         try:
             await self._store.probe()
         except StoreUnavailable as error:
-            self.is_failing = True
+            self._fails()
             return error
-        self.is_failing = False
+        self._works()
         return None
+
+    def _fails(self) -> None:
+        if not self.is_failing:
+            self.outages.begin()
+        self.is_failing = True
+
+    def _works(self) -> None:
+        if self.is_failing:
+            self.outages.end()
+        self.is_failing = False

@@ -1,0 +1,72 @@
+"""When the store failed, and how many requests are not recorded since it did: in memory, of this process."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+
+import msgspec
+
+from sidecar.doctor.evidence import many
+
+__all__ = ["Outage", "Outages", "joined", "told"]
+
+_MOST = 20
+
+
+class Outage(msgspec.Struct):
+    """From when to when (Unix seconds; None: it lasts), and how many requests are not recorded."""
+
+    since: float
+    until: float | None = None
+    lost: int = 0
+
+
+class Outages:
+    """The last ones, the oldest first."""
+
+    def __init__(self) -> None:
+        self.last: deque[Outage] = deque(maxlen=_MOST)
+
+    def begin(self) -> None:
+        """The store fails from now on."""
+        self.last.append(Outage(time.time()))
+
+    def end(self) -> None:
+        """It works again."""
+        if self.last:
+            self.last[-1].until = time.time()
+
+    def lost(self) -> None:
+        """A request is not recorded."""
+        if self.last:
+            self.last[-1].lost += 1
+
+
+def joined(outages: Iterable[Outage]) -> list[Outage]:
+    """Those of several processes, which share a store: what overlaps is one, the newest last."""
+    found: list[Outage] = []
+    for each in sorted(outages, key=lambda one: one.since):
+        before = found[-1] if found else None
+        if before is None or (before.until is not None and before.until < each.since):
+            found.append(Outage(each.since, each.until, each.lost))
+            continue
+        ends = (before.until, each.until)
+        before.until = None if None in ends else max(filter(None, ends))
+        before.lost += each.lost
+    return found
+
+
+def told(outage: Outage) -> str:
+    """It in a sentence."""
+    since = _moment(outage.since)
+    span = (
+        f"Since {since} (UTC)" if outage.until is None else f"From {since} to {_moment(outage.until)} (UTC)"
+    )
+    lost = f"{many(outage.lost, 'request')} {'is' if outage.lost == 1 else 'are'} not recorded"
+    return f"{span} the store failed: {lost if outage.lost else 'no request is missing'}."
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))

@@ -1,0 +1,76 @@
+"""When the store failed, and what is missing since: said on the pages and by the doctor afterwards."""
+
+from __future__ import annotations
+
+from sidecar.doctor.outages import Outage, Outages, joined, told
+from tests.inspector.conftest import Visitor
+from tests.proxy.faults.test_store_errors import broken
+from tests.proxy.mock_upstream import Upstream, says, sends
+
+
+async def ask(visitor: Visitor, upstream: Upstream, *ids: str) -> None:
+    for each in ids:
+        upstream.will(says("ok"))
+        reply = await visitor.sidecar.ask("hi", "ho", "and?", id=each, headers={"X-OpenWebUI-Chat-Id": each})
+        assert reply.status == 200
+
+
+async def test_what_was_answered_meanwhile_is_said_to_be_missing(visitor: Visitor, upstream: Upstream):
+    await ask(visitor, upstream, "before")
+    tag = (await visitor.get()).headers["ETag"]
+    assert (await visitor.value())["outages"] == []
+    with broken(visitor.sidecar, reading=False):
+        await ask(visitor, upstream, "one", "two", "three")
+        (said,) = (await visitor.value())["outages"]
+        assert said.startswith("Since 2")
+        assert "3 requests are not recorded" in said
+        assert (await visitor.get(**{"If-None-Match": tag})).status == 200
+    await ask(visitor, upstream, "after")
+
+    value = await visitor.value()
+    assert {each["key"] for each in value["rows"]} == {"before", "after"}
+    (said,) = value["outages"]
+    assert said.startswith("From 2")
+    assert "3 requests are not recorded." in said
+    page = await visitor.get()
+    assert said in page.text
+    assert "Remembered until the sidecar is started anew" in page.text
+    assert "3 requests are not recorded." in " ".join((await visitor.get("doctor")).text.split())
+    upstream.will(sends(b"{}"))
+    doctor = await visitor.value("doctor")
+    (outage,) = doctor["store_outages"]
+    assert (outage["requests_lost"], outage["since"] <= outage["until"]) == (3, True)
+
+
+async def test_while_all_works_nothing_is_said(visitor: Visitor, upstream: Upstream):
+    await ask(visitor, upstream, "one")
+    assert "the store failed" not in (await visitor.get()).text
+    held = (await visitor.get()).headers["ETag"]
+    assert (await visitor.get(**{"If-None-Match": held})).status == 304
+
+
+def test_what_several_processes_saw_at_a_time_is_one():
+    one, two, late = Outage(1.0, 5.0, 2), Outage(3.0, 9.0, 1), Outage(20.0, 21.0, 4)
+    assert joined([late, two, one]) == [Outage(1.0, 9.0, 3), late]
+    assert joined([one, Outage(2.0, None, 1), late]) == [Outage(1.0, None, 7)]
+    assert joined([]) == []
+    assert one == Outage(1.0, 5.0, 2), "as it was"
+
+
+def test_only_the_last_ones_are_remembered():
+    outages = Outages()
+    outages.lost()
+    outages.end()
+    assert not outages.last
+    for _ in range(50):
+        outages.begin()
+        outages.lost()
+        outages.end()
+    assert len(outages.last) == 20
+
+
+def test_an_outage_without_a_loss_says_so():
+    assert told(Outage(0.0, 60.0)) == (
+        "From 1970-01-01 00:00:00 to 1970-01-01 00:01:00 (UTC) the store failed: no request is missing."
+    )
+    assert told(Outage(0.0, None, 1)).endswith("the store failed: 1 request is not recorded.")
