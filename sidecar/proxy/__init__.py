@@ -2,6 +2,7 @@
 
 append_lock    one append to a conversation at a time
 recall_cache   the indexes of what was dropped from conversations
+own_responses  does the upstream serve Responses by itself?
 request_cache  the last request of each conversation, to compare the next with
 open_requests  requests that are being answered
 running        what is being answered now, for clients that send only what is new

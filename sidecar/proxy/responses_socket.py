@@ -33,10 +33,12 @@ from sidecar.dialects.responses.frames import (
     messages_in,
     not_found,
 )
+from sidecar.dialects.responses.references import UnknownItems
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import Forbidden, SidecarError
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.receive import identify
+from sidecar.proxy.referred import with_items
 from sidecar.proxy.services import Services
 from sidecar.proxy.websocket import is_websocket
 from sidecar.random_ids import token
@@ -158,12 +160,20 @@ class _Connection:
         if frame.generates:
             await self._ask(dialect, body, answer)
         else:
-            when = int(time.time() * 1000)
-            prepare = partial(dialect.prepared, body, exchange_id(when, token(4)), time.time)
-            await answer.tell(_OK, await self._done(size, prepare))
+            await answer.tell(_OK, await self._prepared(dialect, body))
         if not (frame.is_kept and frame.generates) and answer.last:
             size += len(answer.last)
             self.hold(await self._done(size, partial(held_after, frame, held, answer.last)))
+
+    async def _prepared(self, dialect: Responses, body: bytes) -> bytes:
+        """The answer to what asks for none."""
+        exchange = exchange_id(int(time.time() * 1000), token(4))
+        try:
+            return await self._done(len(body), partial(dialect.prepared, body, exchange, time.time))
+        except UnknownItems as unknown:
+            identity = identify(self._services, dialect, self._request)
+            body = await with_items(self._services, identity, unknown, body)
+            return await self._done(len(body), partial(dialect.prepared, body, exchange, time.time))
 
     async def _done(self, size: int, work: Callable[[], T]) -> T:
         """What this gives, which takes as long as so many bytes do; not here, if others would wait for it."""
@@ -176,8 +186,7 @@ class _Connection:
         headers["Content-Type"] = "application/json"
         writer = InnerWriter(answer.tell)
         request = inner_request(self._request, headers, body, writer)
-        settings = self._services.settings
-        asking = handle_tracked if settings.logs.requests or settings.traces.requests else handle
+        asking = handle_tracked if self._services.is_tracked else handle
         response = await asking(self._services, dialect, request)
         await response.prepare(request)  # if it has not begun
         await response.write_eof()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from aiohttp import web
+
 from sidecar.access.places import places_of
 from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
@@ -35,6 +37,7 @@ from sidecar.prompt.rebuild import Restore
 from sidecar.proxy.append_lock import AppendLocks
 from sidecar.proxy.bodies import Bodies
 from sidecar.proxy.open_requests import OpenRequests
+from sidecar.proxy.own_responses import OwnResponses
 from sidecar.proxy.recall_cache import RecallCache
 from sidecar.proxy.request_cache import RequestCache
 from sidecar.proxy.room import Room
@@ -70,7 +73,29 @@ class Services:
         self.targets = targets
         self.metrics = metrics
         self.requests = Requests(settings, store)
+        #: Asks the upstream whether it serves Responses, where nobody says so.
+        self.own_responses = (
+            OwnResponses(targets.default, _responses(settings))
+            if settings.responses.upstream == "auto"
+            else None
+        )
         self.background = Background(settings, store, targets, metrics, self.requests.forget_silent)
+
+    @property
+    def is_tracked(self) -> bool:
+        """Are requests to be found again by others?"""
+        settings = self.settings
+        is_kept = settings.inspector.keep_requests != "none"
+        return is_kept or settings.logs.requests or settings.traces.requests
+
+    async def learn_of_responses(self, request: web.BaseRequest) -> None:
+        """Know which APIs are served here, for a request that may be of one of which that is not settled."""
+        if self.own_responses is not None:
+            ours = await self.own_responses.dialect(request, self._doubt_responses)
+            self.requests.dialects = DIALECTS if ours is None else (*DIALECTS, ours)
+
+    def _doubt_responses(self) -> None:
+        self.requests.dialects = DIALECTS
 
 
 class Requests:
@@ -82,8 +107,8 @@ class Requests:
         self.visitors = Visitors(settings, self.places)
         prepare(settings)
         #: The APIs whose requests are read.
-        self.dialects = _dialects(settings)
-        chat = _names_of_chats(settings, self.dialects) if settings.session.opaque else ()
+        self.dialects: tuple[Dialect, ...] = _dialects(settings)
+        chat = _names_of_chats(settings) if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came; some more of a
         #: chat, whose body may be another one.
         self.kept_back = NOT_SENT.union(name.lower() for name in (*self.places.own, *chat))
@@ -188,13 +213,17 @@ class Background:
 
 
 def _dialects(settings: Settings) -> tuple[Dialect, ...]:
-    if settings.responses.upstream == "native":
-        return DIALECTS
-    return (*DIALECTS, Responses(settings.responses.max_tokens, settings.limits.max_reply))
+    """Those that are served from the start."""
+    return (*DIALECTS, _responses(settings)) if settings.responses.upstream == "translate" else DIALECTS
 
 
-def _names_of_chats(settings: Settings, dialects: tuple[Dialect, ...]) -> list[str]:
+def _responses(settings: Settings) -> Responses:
+    return Responses(settings.responses.max_tokens, settings.limits.max_reply)
+
+
+def _names_of_chats(settings: Settings) -> list[str]:
     """The headers in which clients name their chats."""
+    dialects = DIALECTS if settings.responses.upstream == "native" else (*DIALECTS, _responses(settings))
     own = [name for dialect in dialects for name in dialect.agent_headers]
     return [*settings.identity.headers, *settings.identity.agent_headers, *own]
 

@@ -3,6 +3,7 @@
 metrics_folder  where several workers share their counters
 demo       a small OpenAI-compatible upstream, to see the sidecar work without a model
 http       aiohttp's low-level server, and errors of requests that cannot be read
+responses  requests of the Responses API that are no plain POST to it
 sockets    the port that several workers share
 workers    several processes that do it together
 serve      routes, start, and an end that loses nothing

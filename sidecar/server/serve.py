@@ -33,16 +33,15 @@ from sidecar.metrics import Metrics
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
 from sidecar.proxy.passthrough import passthrough
-from sidecar.proxy.responses_socket import asked_over_socket, responses_socket
 from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
 from sidecar.server.http import NO_HEADERS, Handler, admit, body_failed, runner
+from sidecar.server.responses import answer_over_responses
 from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening, without_inspector
 from sidecar.server.workers import Workers
 from sidecar.settings import Settings
 from sidecar.settings.values import listen_address
-from sidecar.state.ask import answer as answer_of_kept
 from sidecar.store_factory import store_of
 from sidecar.upstream.targets import targets_of
 
@@ -150,9 +149,7 @@ async def running(
         stack.push_async_callback(targets.close)
         services = Services(settings, store, targets, metrics)
         await services.background.start()
-        is_kept = settings.inspector.keep_requests != "none"
-        is_tracked = is_kept or settings.logs.requests or settings.traces.requests
-        answer = _answer_tracked if is_tracked else _answer
+        answer = _answer_tracked if services.is_tracked else _answer
         server = runner(_handler(services, answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)
@@ -349,12 +346,8 @@ async def _answer_other(services: Services, request: web.BaseRequest) -> web.Str
     """What is no chat: a page of the sidecar's own, or something for the upstream alone."""
     if (own := await _own(services, request, at_admin=False)) is not None:
         return own
-    if (spoken := asked_over_socket(services, request)) is not None:
-        return await responses_socket(services, spoken, request)
-    if (kept := await answer_of_kept(services, request)) is not None:
-        return kept
-    for dialect in services.requests.dialects:
-        dialect.refuse(request.path)
+    if (answer := await answer_over_responses(services, request)) is not None:
+        return answer
     passed_by(services, request)
     return await passthrough(services, request)
 

@@ -325,10 +325,11 @@ class Traces(Section):
 class Responses(Section):
     """The Responses API, `/v1/responses`."""
 
-    upstream: Annotated[Literal["native", "translate"], Lower] = Field(
+    upstream: Annotated[Literal["native", "translate", "auto"], Lower] = Field(
         "native",
         description="`native`: it is the upstream's, and passes through unread. `translate`: a request is"
-        " translated for an upstream that speaks chat completions alone, and its chat is kept as any other.",
+        " translated for an upstream that speaks chat completions alone, and its chat is kept as any other."
+        " `auto`: it is the upstream's where that serves it, and else translated.",
     )
     max_tokens: Literal["max_completion_tokens", "max_tokens"] = Field(
         "max_completion_tokens",

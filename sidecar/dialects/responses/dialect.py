@@ -22,7 +22,7 @@ from sidecar.dialects.responses.tasks import is_task
 from sidecar.dialects.responses.translation import About, ErrorBody, Events, Whole
 from sidecar.errors import BadRequest
 
-__all__ = ["Responses"]
+__all__ = ["Responses", "belongs"]
 
 _FIRST_ERROR = 400
 # The answer that says nothing, at no cost.
@@ -31,7 +31,12 @@ _NOTHING = (
     b"data: [DONE]\n\n"
 )
 
-_NOT_SERVED = re.compile(r"/(?:responses|conversations)(?:/[^/]*)*\Z")
+_BELONGS = re.compile(r"/(?:responses|conversations)(?:/[^/]*)*\Z")
+
+
+def belongs(path: str) -> bool:
+    """Is it a path of this API, whatever is served of it?"""
+    return _BELONGS.search(path) is not None
 
 
 class Responses(Chat):
@@ -79,7 +84,7 @@ class Responses(Chat):
         return place.removesuffix(PATH) + CHAT_PATH + found + parameters
 
     def refuse(self, path: str) -> None:
-        if _NOT_SERVED.search(path):
+        if belongs(path):
             raise BadRequest(
                 f"{path}: of Responses only POST {PATH} is served here, as JSON and as events",
                 code="unsupported_endpoint",

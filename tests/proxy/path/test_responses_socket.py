@@ -212,6 +212,17 @@ class TestGoingOn:
             ["user", "assistant", "tool", "assistant"],
         )
 
+    async def test_what_is_sent_ahead_may_refer_to_items_that_are_kept(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says("one"), says("two"))
+        async with connected(sidecar) as socket:
+            (item,) = (await socket.ask("1"))["output"]
+            told = [said("user", "1"), {"type": "item_reference", "id": item["id"]}]
+            ahead = await socket.ask(told, store=False, generate=False)
+            await socket.ask("2", store=False, previous_response_id=ahead["id"])
+        assert upstream.last.said == ["1", "one", "2"]
+
     async def test_what_is_kept_is_gone_on_from_over_any_connection(
         self, sidecar: Sidecar, upstream: Upstream
     ):

@@ -1,0 +1,30 @@
+"""Requests of the Responses API that are no `POST` to it, or come where it is not known yet whose it is."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from sidecar.dialects.responses.dialect import belongs
+from sidecar.dialects.served import dialect_of
+from sidecar.proxy.handle import handle, handle_tracked
+from sidecar.proxy.responses_socket import asked_over_socket, responses_socket
+from sidecar.proxy.services import Services
+from sidecar.state.ask import answer as answer_of_kept
+
+__all__ = ["answer_over_responses"]
+
+
+async def answer_over_responses(services: Services, request: web.BaseRequest) -> web.StreamResponse | None:
+    """Its answer; None for what is none of this API, or the upstream's own. Raises `SidecarError`."""
+    if services.own_responses is not None and belongs(request.path):
+        await services.learn_of_responses(request)
+        dialect = dialect_of(request.path, services.requests.dialects)
+        if request.method == "POST" and dialect is not None:
+            return await (handle_tracked if services.is_tracked else handle)(services, dialect, request)
+    if (spoken := asked_over_socket(services, request)) is not None:
+        return await responses_socket(services, spoken, request)
+    if (kept := await answer_of_kept(services, request)) is not None:
+        return kept
+    for dialect in services.requests.dialects:
+        dialect.refuse(request.path)
+    return None
