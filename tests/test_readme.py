@@ -12,6 +12,7 @@ import aiohttp
 from sidecar.conversation.reconcile import Outcome
 from sidecar.server.serve import running
 from sidecar.settings import Settings
+from sidecar.settings.sections import Responses
 from tests import docs
 
 README = docs.README.read_text("utf-8")
@@ -25,10 +26,13 @@ def curls() -> list[list[str]]:
 
 async def run_curl(arguments: list[str], address: str) -> dict:
     url = arguments[0].replace("http://127.0.0.1:8790", address)
+    if "-d" not in arguments:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return {"answer": await response.json(), "headers": response.headers}
     name, value = arguments[arguments.index("-H") + 1].split(": ")
     body = arguments[arguments.index("-d") + 1]
     # curl calls a body given with -d a form, whatever is in it.
-    headers = {name: value, "Content-Type": "application/x-www-form-urlencoded"}
+    headers = {"Content-Type": "application/x-www-form-urlencoded", name: value}
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
         return {"answer": await response.json(), "headers": response.headers}
 
@@ -65,9 +69,19 @@ def test_the_headers_for_open_webui_are_those_of_the_compose_file():
 
 async def test_the_two_curl_commands_of_the_start_do_what_the_readme_says():
     async with running(Settings(listen="127.0.0.1:0", store="memory:")) as address:
-        said = [await run_curl(arguments, address) for arguments in curls()]
+        said = [await run_curl(arguments, address) for arguments in curls()[:2]]
     answer = said[1]["answer"]["choices"][0]["message"]["content"]
     assert len(said) == 2
     assert answer in README
     assert said[1]["headers"]["X-Sidecar-Outcome"] == "append"
     assert said[1]["headers"]["X-Sidecar-Restored"] == "2"
+
+
+async def test_the_chat_of_the_start_goes_on_over_responses_as_the_readme_says():
+    settings = Settings(listen="127.0.0.1:0", store="memory:", responses=Responses(upstream="translate"))
+    async with running(settings) as address:
+        *_, response, items = [await run_curl(arguments, address) for arguments in curls()]
+    assert response["answer"]["output"][0]["content"][0]["text"].startswith(
+        "I see 5 messages; the first says"
+    )
+    assert [each["role"] for each in items["answer"]["data"]] == ["user", "assistant"] * 3

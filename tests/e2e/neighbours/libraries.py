@@ -163,4 +163,9 @@ def responses() -> Path:
     return python_packages("responses", ["openai[realtime]==3.57.0", "langchain-openai==1.7.4"])
 
 
-_ENVIRONMENTS = {"litellm": litellm, "smolagents": smolagents, "responses": responses}
+def agents() -> Path:
+    """The Agents SDK, with the OpenAI SDK that it stands on."""
+    return python_packages("agents", ["openai==3.57.0", "openai-agents==0.24.0"])
+
+
+_ENVIRONMENTS = {"kept": agents, "litellm": litellm, "smolagents": smolagents, "responses": responses}

@@ -15,7 +15,7 @@ await main((asked) => {
       messages: messages.flat(),
       maxRetries: 0,
       onError: ({ error }) => (failure = error),
-      providerOptions: { openai: asked.thin ? { previousResponseId } : { store: false } },
+      providerOptions: { openai: asked.thin ? { previousResponseId } : { store: asked.store ?? false } },
       ...(step.tool && { tools }),
     };
     const result = step.stream ? streamText(given) : await generateText(given);
