@@ -3,6 +3,9 @@
 Rules: the response is one of this tenant's, or it is none, like one that never was. Its id leads to the
 exchange, and that to the reply in the tree: nothing is looked for, and any response may be gone on from, more
 than once. A result has to be that of a call that was made; a call that is told again with its result is one.
+A call that gets no result was not carried out, and is answered so, as where a client sends its whole history:
+what was called is not lost to the model, and nothing stays open that could never be closed. To a client that
+sends all that was said, word for word, though it need not, nothing is added.
 """
 
 from __future__ import annotations
@@ -57,6 +60,10 @@ def newest_behind(
     `BadRequest`."""
     messages = call.chat.path.messages
     refuse_orphans(messages, calls_made(line) | set(told))
+    if len(messages) > len(line) and all(map(_is_same, messages, line)):
+        return Thin(
+            Outcome.APPEND, conversation, line[-1], messages[len(line) :], (), system, root=line[0].id
+        )
     if messages and _repeats(messages[0], told):
         before = tuple(line[:-1])
         return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], before, system, root=line[0].id)
@@ -102,6 +109,10 @@ def calls_made(line: Sequence[Node]) -> set[str]:
             break
         made.update(call_ids(node.fields))
     return made
+
+
+def _is_same(message: Message, node: Node) -> bool:
+    return message.digest == node.digest
 
 
 def _repeats(message: Message, calls: Sequence[str]) -> bool:

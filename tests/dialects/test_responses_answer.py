@@ -207,7 +207,7 @@ PATCH = {"type": "custom", "name": "patch"}
 
 class TestCalls:
     def test_each_piece_is_told_in_its_place(self):
-        """litellm #22102, vllm #47916, #56285"""
+        """litellm #22102, vllm #47916, #56285, term-llm #345"""
         pieces = [piece(0, "c1", "look", ""), piece(0, arguments='{"a"'), piece(0, arguments=":1}")]
         events = told(*map(chunk, pieces), chunk(finish="tool_calls"), tools=[LOOK])
         assert kinds(events) == [

@@ -31,6 +31,7 @@ class TestMessages:
         assert chat("hi")[0] == {"model": "m", "messages": [user("hi")]}
 
     def test_instructions_and_leading_system_items_are_one_message(self):
+        """litellm #39282"""
         asks = [said("developer", "Be brief.", "Be kind."), said("system"), said("user", "hi")]
         sent = messages(*asks, instructions="You are a poet.")
         assert sent == [
@@ -44,6 +45,7 @@ class TestMessages:
 
     @pytest.mark.parametrize("role", ["user", "assistant", "system"])
     def test_a_message_may_be_a_role_and_a_string(self, role):
+        """vllm #33089"""
         assert messages({"role": role, "content": "x"}) == [{"role": role, "content": "x"}]
 
     def test_several_texts_of_the_user_stay_apart(self):

@@ -285,6 +285,37 @@ class TestGoingOnFromAResponse:
         assert (reply.json["previous_response_id"], reply.json["store"]) == (second["id"], True)
         assert (await sidecar.only()).branches == [["1", "one", "2", "two", "3", "three"]]
 
+    async def test_a_client_that_sends_all_of_it_all_the_same_does_not_get_it_twice(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        """hermes-agent #68257, #95137: the history doubled with each turn"""
+        items, about = [said("user", "1")], dict[str, Any]()
+        for at in range(2, 5):
+            response = (await ask(sidecar, items, instructions="Be brief.", **about)).json
+            items += [*response["output"], said("user", str(at))]
+            about = {"previous_response_id": response["id"]}
+        assert upstream.last.said == ["Be brief.", "1", "ok", "2", "ok", "3"]
+        assert (await sidecar.only()).branches == [["1", "ok", "2", "ok", "3", "ok"]]
+
+    async def test_an_id_of_another_kind_leads_nowhere(self, sidecar: Sidecar, upstream: Upstream):
+        """litellm #26167, LibreChat #13300: looked up as what it is not"""
+        first = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json
+        for id in ("chatcmpl-1", "a", first["output"][0]["id"], first["id"].removeprefix("resp_")):
+            reply = await ask(sidecar, "2", previous_response_id=id)
+            assert_error(reply, 400, "previous_response_not_found")
+        assert len(upstream.requests) == 1
+
+    @pytest.mark.parametrize("stream", [True, False])
+    async def test_a_response_is_gone_on_from_by_the_id_that_it_began_with(
+        self, sidecar: Sidecar, upstream: Upstream, stream: bool
+    ):
+        """openai-ruby #214"""
+        reply = await ask(sidecar, "1", stream=stream)
+        told = events_in(reply.body) if stream else [{"response": reply.json}]
+        (id,) = {each["response"]["id"] for each in told if "response" in each}
+        await ask(sidecar, "2", previous_response_id=id)
+        assert upstream.last.said == ["1", "ok", "2"]
+
     async def test_instructions_are_not_carried(self, sidecar: Sidecar, upstream: Upstream):
         """vllm #37727"""
         first = (await ask(sidecar, "1", instructions="Old.")).json
