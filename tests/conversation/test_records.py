@@ -64,11 +64,11 @@ class TestDetail:
         assert len(set(letters.values())) == len(letters)
         assert {len(letter) for letter in letters.values()} == {1}
         assert " ".join(f"{name}={letter}" for name, letter in letters.items()) == (
-            "replies=r answered_by=m target=t api=a finish=f head_ms=h first_token_ms=k cached_tokens=c"
-            " reasoning_tokens=g estimated_tokens=e restored=R dropped=D shortened=S recalled=q summary=s"
-            " overflow_retries=o form_retries=O degraded=d silent_cut=C system=p tools=T"
-            " difference=x sent=u budget=b saved=v quoted=Q recall_score=y refusal=w supplied=N left_out=l"
-            " brought=n encrypted=z"
+            "replies=r answered_by=m target=t api=a finish=f received_ms=E sent_ms=G head_ms=h"
+            " first_token_ms=k cached_tokens=c reasoning_tokens=g estimated_tokens=e restored=R"
+            " dropped=D shortened=S recalled=q summary=s overflow_retries=o form_retries=O degraded=d"
+            " silent_cut=C system=p tools=T difference=x sent=u budget=b saved=v quoted=Q"
+            " recall_score=y refusal=w supplied=N left_out=l brought=n told=j encrypted=z"
         )
 
     def test_what_was_written_first_can_be_read(self):
