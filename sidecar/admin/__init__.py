@@ -1,4 +1,5 @@
 """What the sidecar says of itself, to orchestrators and operators.
 
-health    /-/live, /-/ready, /-/metrics, /-/doctor
+other_workers   what the other workers of this sidecar tell
+health          /-/live, /-/ready, /-/metrics, /-/doctor
 """

@@ -14,22 +14,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar import __version__
-from sidecar.doctor import RequestSamples
-from sidecar.doctor.outages import Outage
+from sidecar.admin.other_workers import ask
+from sidecar.doctor.outages import Outage, joined
 from sidecar.doctor.report import report
+from sidecar.doctor.samples import Shared
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.services import Services
 
-__all__ = ["doctor", "examined", "live", "metrics", "ready"]
+__all__ = ["asked", "doctor", "examined", "live", "metrics", "outages_of_all", "ready"]
 
 log = logging.getLogger("sidecar.proxy")
+T = TypeVar("T")
 
 _PROBE_TIMEOUT = 2.0  # seconds: probes of orchestrators give up after a few
 
@@ -64,25 +65,36 @@ async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResp
     return web.json_response(await examined(services, None if last is None else int(last[:9])))
 
 
-async def examined(
-    services: Services,
-    last: int | None = None,
-    samples: RequestSamples | None = None,
-    outages: Sequence[Outage] | None = None,
-) -> dict[str, Any]:
-    """The doctor's report on the last requests, on all that are remembered where `last` is None; on these
-    `samples` and times when the store failed, or on those of this worker."""
+async def examined(services: Services, last: int | None = None) -> dict[str, Any]:
+    """The doctor's report on the last requests, on all that are remembered where `last` is None, by whichever
+    worker; with it how many these are, and how many of them did not tell.
+    """
+    answers = await asked(services, "doctor", Shared)
+    others = [each for each in answers if each is not None]
+    samples = services.requests.samples
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
+    outages = await outages_of_all(services)
+
+    def made() -> dict[str, Any]:
+        of_all = samples.joined(services.settings, others) if others else samples
+        return report(services.settings, of_all, last, store, upstream, outages)
+
     # Counting thousands of requests takes a while, in which others are served.
-    return await asyncio.to_thread(
-        report,
-        services.settings,
-        samples or services.requests.samples,
-        last,
-        store,
-        upstream,
-        outages if outages is not None else tuple(services.background.store_health.outages.last),
-    )
+    about = {"workers": 1 + len(answers), "silent": len(answers) - len(others)}
+    return await asyncio.to_thread(made) | about
+
+
+async def outages_of_all(services: Services) -> list[Outage]:
+    """When the store failed, of all workers, as far as they answer."""
+    others = await asked(services, "outages", list[Outage])
+    own = services.background.store_health.outages.last
+    return joined([*own, *(one for each in others if each for one in each)])
+
+
+async def asked(services: Services, about: str, kind: type[T]) -> list[T | None]:
+    """What each other worker tells of this; None for one that does not, or has nowhere to."""
+    answers = await ask(services.requests.other_workers, about, kind)
+    return answers + [None] * (services.settings.workers - 1 - len(answers))
 
 
 async def _store(services: Services) -> str:

@@ -68,6 +68,9 @@ def _overview(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "refused", _counted(report["refused"])
     if requests["other_apis"]:
         yield "not read", _counted(requests["other_apis"])
+    if (workers := report.get("workers", 1)) > 1:
+        silent = report["silent"]
+        yield "workers", f"{workers}; {silent} of them did not answer" if silent else str(workers)
     yield "store", report["store"]
     yield "upstream", report["upstream"]
 

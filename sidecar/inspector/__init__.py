@@ -7,7 +7,6 @@ exchange_line      one exchange in a line
 marks              what happened in a chat, in a word each
 noticed            what is other in an exchange than in the one before
 live               the requests that are being answered
-other_workers      the same of the other workers
 conversation_list  the conversations used last
 tree_shape         the path to a message, and what branches off it
 message_view       one message as people read it

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 from msgspec.structs import replace
 
-from sidecar.admin.health import examined
-from sidecar.doctor.outages import Outage, joined, told
-from sidecar.doctor.samples import Shared
+from sidecar.admin.health import asked, examined, outages_of_all
+from sidecar.doctor.outages import told
 from sidecar.doctor.text import text
 from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
@@ -28,7 +26,6 @@ from sidecar.inspector.diff_page import diff_page
 from sidecar.inspector.door import PLACE, Door
 from sidecar.inspector.fork import fork, fork_page
 from sidecar.inspector.live import Told, live_page_of, told_of
-from sidecar.inspector.other_workers import ask
 from sidecar.inspector.render import as_html, as_json, asset
 from sidecar.inspector.responses import LIVE_CSP, response
 from sidecar.inspector.search import find
@@ -41,8 +38,6 @@ __all__ = ["Inspector"]
 
 log = logging.getLogger("sidecar.inspector")
 
-T = TypeVar("T")
-
 #: Pages that are made at a time: they share the processor with the streams.
 _AT_A_TIME = 2
 
@@ -50,38 +45,16 @@ _AT_A_TIME = 2
 class Inspector:
     """Answers what is asked below `/-/inspect`."""
 
-    def __init__(self, services: Services, door: Door, others: Sequence[str] = ()) -> None:
-        """`others`: where the other workers tell what they do."""
+    def __init__(self, services: Services, door: Door) -> None:
         self._services = services
         self._door = door
-        self._others = others
         self._making = asyncio.Semaphore(_AT_A_TIME)
-
-    @property
-    def tells(self) -> Mapping[str, Callable[[], object]]:
-        """What this worker tells the others, by the name by which they ask for it."""
-        return {
-            "live": self._live,
-            "doctor": self._services.requests.samples.shared,
-            "outages": self._outages,
-        }
-
-    def _live(self) -> Told:
-        return told_of(self._services.requests.under_way)
 
     @property
     def _mark(self) -> str:
         """What becomes another when this worker's store begins or ends to fail, or fails a request."""
-        last = self._outages()
+        last = list(self._services.background.store_health.outages.last)
         return "".join(f"-{each.until is None:d}{each.lost}" for each in last[-1:]) + f"-{len(last)}"
-
-    def _outages(self) -> list[Outage]:
-        return list(self._services.background.store_health.outages.last)
-
-    async def _all_outages(self) -> list[Outage]:
-        """Of all workers, as far as they answer."""
-        others = await self._asked("outages", list[Outage])
-        return joined([*self._outages(), *(one for each in others if each for one in each)])
 
     @staticmethod
     def is_asked(request: web.BaseRequest) -> bool:
@@ -127,7 +100,8 @@ class Inspector:
             case ["inspector.css" | "inspector.js" as name]:
                 return response(asset(name), "text/css" if name.endswith("css") else "text/javascript")
             case ["live"]:
-                page = live_page_of([self._live(), *await self._asked("live", Told)])
+                own = told_of(self._services.requests.under_way)
+                page = live_page_of([own, *await asked(self._services, "live", Told)])
                 return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
                 by_index, before = self._services.settings.search.index, query.get("before", "")
@@ -153,25 +127,16 @@ class Inspector:
             return response(b"", status=304, headers={"ETag": held})
         page = await reading.conversation_list_page(store, before)
         if page.is_first:
-            page = replace(page, outages=tuple(map(told, await self._all_outages())))
+            page = replace(page, outages=tuple(map(told, await outages_of_all(self._services))))
         shown = await _shown(request, "conversations.html", root, page)
         if page.version:
             shown.headers["ETag"] = f'"{page.version}{self._mark}"'
         return shown
 
-    async def _asked(self, about: str, kind: type[T]) -> list[T | None]:
-        """What each other worker tells of this; None for one that does not, or has nowhere to."""
-        answers = await ask(self._others, about, kind)
-        return answers + [None] * (self._services.settings.workers - 1 - len(answers))
-
     async def _doctor(self, request: web.BaseRequest, root: str) -> web.Response:
-        answers = await self._asked("doctor", Shared)
-        others = [each for each in answers if each is not None]
-        samples = self._services.requests.samples.joined(self._services.settings, others)
-        report = await examined(self._services, None, samples, await self._all_outages())
-        about = {"workers": 1 + len(answers), "silent": len(answers) - len(others)}
+        report = await examined(self._services)
         told = text(report, str(request.url.origin()))
-        return await _shown(request, "doctor.html", root, report | about, told=told)
+        return await _shown(request, "doctor.html", root, report, told=told)
 
     async def _usage(self, request: web.BaseRequest, root: str) -> web.Response:
         page = await usage(self._services.store, _number(request.query.get("days")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
@@ -138,6 +138,8 @@ class Requests:
         self.recall = RecallCache(_RECALL_CACHE_SIZE)
         self.slots = Slots(settings.session.slots)
         self.samples = RequestSamples(settings)
+        #: Where the other workers tell what they do.
+        self.other_workers: Sequence[str] = ()
         #: What `/-/ready` last said of store and upstream.
         self.states: dict[str, str] = {}
 

@@ -5,6 +5,7 @@ demo       a small OpenAI-compatible upstream, to see the sidecar work without a
 http       aiohttp's low-level server, and errors of requests that cannot be read
 responses  requests of the Responses API that are no plain POST to it
 sockets    the port that several workers share
+each_other what the workers tell each other
 workers    several processes that do it together
 serve      routes, start, and an end that loses nothing
 """

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -36,6 +36,7 @@ from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
+from sidecar.server.each_other import tell_each_other
 from sidecar.server.http import NO_HEADERS, Handler, admit, body_failed, runner
 from sidecar.server.responses import answer_over_responses
 from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening, without_inspector
@@ -71,7 +72,7 @@ def serve(settings: Settings, origins: Mapping[str, str], folder: str | None = N
 
 
 def _serve_by_many(settings: Settings, door: Door, folder: str | None) -> int:
-    worker_sockets = listening(settings, folder if is_served(settings) else None)
+    worker_sockets = listening(settings, folder)
     door.workers = tuple(each.getsockname() for sockets in worker_sockets for each in sockets.inside)
     first = worker_sockets[0]
     address = _address(settings, first.clients[0].getsockname()[1])
@@ -153,6 +154,8 @@ async def running(
         server = runner(_handler(services, answer), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)
+        if door is not None and sockets is not None:
+            await tell_each_other(services, door, sockets.inside, stack)
         if settings.admin.listen or (door is not None and settings.admin_listen):
             await _serve_admin(services, door or Door(), sockets, stack)
         await _listen(server, settings.listen, "listen", sockets and sockets.clients)
@@ -165,7 +168,7 @@ async def _serve_admin(
     """Serve the pages for operators at an address of their own. Where the settings name none, that is one for
     the inspector, and without it all else is served all the same."""
     settings = services.settings
-    answer = await _answering_admin(services, door, sockets.inside if sockets else [], stack)
+    answer = _answering_admin(services, door)
     always = ALWAYS if is_served(settings) else NO_HEADERS
     pages = runner(_handler(services, answer, always), settings, always)
     await pages.setup()
@@ -352,20 +355,14 @@ async def _answer_other(services: Services, request: web.BaseRequest) -> web.Str
     return await passthrough(services, request)
 
 
-async def _answering_admin(
-    services: Services, door: Door, inside: Sequence[socket.socket], stack: AsyncExitStack
-) -> _Answer:
+def _answering_admin(services: Services, door: Door) -> _Answer:
     """What answers at the address of `admin.listen`, from where nothing goes upstream."""
     inspector = None
     if is_served(services.settings):
         # Imported here: without such an address nobody needs it.
-        from sidecar.inspector.other_workers import telling
         from sidecar.inspector.pages import Inspector
 
-        others = [each for each in door.workers if each not in {one.getsockname() for one in inside}]
-        inspector = Inspector(services, door, others)
-        for each in inside:
-            await stack.enter_async_context(telling(each, inspector.tells))
+        inspector = Inspector(services, door)
 
     async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
         if inspector is not None and inspector.is_asked(request):

@@ -21,7 +21,7 @@ BACKLOG = 4096
 
 class Sockets(NamedTuple):
     """The sockets of one worker, one for each address of `listen` and of `admin.listen`; `inside`: the one at
-    which it tells the other workers what it is doing, if there is a page that shows it."""
+    which it tells the other workers what it does and remembers."""
 
     clients: list[socket.socket]
     admin: list[socket.socket]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
+from sidecar.admin.other_workers import ask, telling
 from sidecar.exchange.outcome import Progress
 from sidecar.inspector.live import MOST, LivePage, OpenRequest, Told, live_page_of, told_of
-from sidecar.inspector.other_workers import ask, telling
 from tests.inspector.conftest import Visitor
 from tests.proxy.client import CHAT, chat, named
 from tests.proxy.mock_upstream import Upstream, event, says, streams, waits
@@ -126,7 +126,7 @@ def listening(path: Path) -> socket.socket:
 
 
 async def test_workers_tell_each_other(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("sidecar.inspector.other_workers._PATIENCE", 0.2)
+    monkeypatch.setattr("sidecar.admin.other_workers._PATIENCE", 0.2)
     request = OpenRequest("conv_1", "ä", False, "continue", "m", "default", 1.0, 2, 3, None, 4, "-", 5)
     told = Told(1, (request,))
     with listening(tmp_path / "silent"):
@@ -156,7 +156,7 @@ async def test_whichever_worker_is_asked_tells_of_all(upstream: Upstream, tmp_pa
                 await response.read()
 
         asking = [asyncio.ensure_future(one(number)) for number in range(8)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             workers = set[int]()
             while len(workers) < 2:
                 async with http.get(f"{root}live?format=json") as response:
@@ -172,7 +172,7 @@ async def test_whichever_worker_is_asked_tells_of_all(upstream: Upstream, tmp_pa
         silent = workers.pop()
         os.kill(silent, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while True:  # the one that is stopped may be asked as well
                     try:
                         async with asyncio.timeout(4), http.get(f"{root}live?format=json") as response:

@@ -15,6 +15,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientError, ClientSession, TCPConnector
 
+from sidecar.doctor import RequestSamples
+from sidecar.doctor.report import report
+from sidecar.doctor.text import text
 from sidecar.settings import Settings, SettingsError, load
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams, waits
@@ -231,6 +234,40 @@ async def test_told_twice_all_end_at_once(upstream: Upstream, http, tmp_path: Pa
             process.running.terminate()
             assert await asyncio.wait_for(process.running.wait(), 5) == 128 + signal.SIGTERM
         await until_gone(workers)
+
+
+async def test_the_doctor_sees_what_all_workers_remember_whichever_is_asked(
+    http: ClientSession, upstream: Upstream, tmp_path: Path
+):
+    """Also without an inspector; of one that does not answer it says so, and holds up nobody."""
+
+    async def examined() -> dict[str, Any]:
+        async with asyncio.timeout(30), http.get(f"{process.url}/-/doctor") as response:
+            found: dict[str, Any] = await response.json()
+            return found
+
+    async with several(upstream, tmp_path, workers=2) as process:
+        for number in range(8):
+            await ask(http, process, "hi", f"chat {number}")
+        for _ in range(4):
+            found = await examined()
+            assert (found["requests"]["chats"], found["chat_id"]["conversations"]) == (8, 8)
+            assert (found["tenant"]["tenants"], found["workers"], found["silent"]) == (1, 2, 0)
+        assert "workers      2" in text(found, process.url)
+
+        old = workers_of(process)
+        os.kill(min(old), signal.SIGTERM)  # another one takes its place, and its socket
+        await until_others(process, old)
+        async with asyncio.timeout(15):
+            while (await examined())["silent"]:
+                await asyncio.sleep(0.05)
+
+
+def test_workers_that_did_not_answer_are_told_by_the_doctor():
+    made = report(Settings(), RequestSamples(Settings()), None, "writable", "reachable")
+    told = text(made | {"workers": 3, "silent": 1}, "http://127.0.0.1:8790")
+    assert "workers      3; 1 of them did not answer" in told
+    assert "workers" not in text(made | {"workers": 1, "silent": 0}, "http://127.0.0.1:8790")
 
 
 async def test_workers_do_not_outlive_their_parent(upstream: Upstream, tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What the other workers are doing: each answers the others on a socket of its own, and nobody else.
+"""What the other workers do and remember: each answers the others on a socket of its own, and nobody else.
 
 Rules: the sockets lie in a folder that is open to this user alone. A worker that does not answer within a
 second is said to be silent, and holds up no page. While nobody asks, nothing is done.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,9 @@ __all__ = ["ask", "telling"]
 
 _PATIENCE = 1.0  # seconds
 _MOST = 4 << 20  # bytes of an answer
+
+# Another process serves on the same socket when this one has ended: its place has to stay.
+_KEPT: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 _encode = msgspec.json.Encoder().encode
 T = TypeVar("T")
@@ -37,7 +41,7 @@ async def telling(made: socket.socket, tell: Mapping[str, Callable[[], object]])
             await asyncio.wait_for(writer.drain(), _PATIENCE)
         writer.close()
 
-    server = await asyncio.start_unix_server(answer, sock=made)
+    server = await asyncio.start_unix_server(answer, sock=made, **_KEPT)
     try:
         yield
     finally:
