@@ -3,5 +3,6 @@
 paging         a list, page by page
 responses      one response: get, delete, its input
 conversations  one conversation, and its items
+tokens         how many tokens a request would take
 ask            which of it a request asks for
 """

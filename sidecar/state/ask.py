@@ -21,10 +21,11 @@ from sidecar.proxy.services import Services
 from sidecar.state import responses
 from sidecar.state.conversations import Conversations
 from sidecar.state.paging import page_of
+from sidecar.state.tokens import input_tokens
 
 __all__ = ["answer"]
 
-_RESPONSE = re.compile(r"/responses/(resp_[^/]*)(/input_items)?\Z")
+_RESPONSE = re.compile(r"/responses/(?:(resp_[^/]*)(/input_items)?|(input_tokens))\Z")
 _CONVERSATION = re.compile(r"/conversations(?:/([^/]+))?(/items)?(?:/([^/]+))?\Z")
 _LARGE = 256 << 10  # bytes of a body that are read elsewhere
 
@@ -39,12 +40,16 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
     response, conversation = _RESPONSE.search(request.path), _CONVERSATION.search(request.path)
     if response is None and conversation is None:
         return None
-    tenant = identify(services, dialect, request).tenant
+    identity = identify(services, dialect, request)
+    tenant = identity.tenant
     work: Awaitable[Told] | None = None
-    if response is not None:
+    body = await _body(services, request) if request.method == "POST" else {}
+    if response is not None and response[3] is not None:
+        if request.method == "POST":
+            work = input_tokens(services, dialect, identity, body)
+    elif response is not None:
         work = _of_response(services, request, tenant, response)
     elif conversation is not None:
-        body = await _body(services, request) if request.method == "POST" else {}
         work = _of_conversation(Conversations(services, tenant), request, conversation, body)
     if work is None:
         return None
@@ -66,6 +71,12 @@ def _of_response(
 ) -> Awaitable[Told] | None:
     id, part = asked[1], asked[2]
     match request.method, part:
+        case "GET", None if request.query.get("stream") == "true":
+            raise BadRequest(
+                "a response that is over is told as one object: leave out `stream`",
+                code="unsupported_value",
+                param="stream",
+            )
         case "GET", None:
             return responses.get(services.store, tenant, id)
         case "GET", _:

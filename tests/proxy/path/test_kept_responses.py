@@ -196,6 +196,11 @@ class TestAResponse:
         told = (await ask(sidecar, "1", headers, store=False)).json
         assert_error(await get(sidecar, told["id"]), 404, "response_not_found")
 
+    async def test_it_is_told_as_one_object_alone(self, sidecar: Sidecar):
+        told = (await ask(sidecar, "1")).json
+        reply = await get(sidecar, told["id"], more="?stream=true")
+        assert assert_error(reply, 400, "unsupported_value")["param"] == "stream"
+
     async def test_a_chat_completion_is_none(self, sidecar: Sidecar):
         told = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json
         await sidecar.ask("1", "ok", "2", id="a")
@@ -362,3 +367,50 @@ class TestReferences:
         (item,) = (await ask(sidecar, "1 " + "x" * 300_000)).json["output"]
         await ask(sidecar, [said("user", "1 " + "x" * 300_000), *refer(item), said("user", "2")])
         assert upstream.last.said[1:] == ["ok", "2"]
+
+
+class TestCounting:
+    async def count(self, sidecar: Sidecar, headers: dict[str, str] | None = None, **body: Any) -> Reply:
+        data = json.dumps({"model": "m", **body}).encode()
+        return await sidecar.send("POST", f"{RESPONSES}/input_tokens", data=data, headers=headers)
+
+    async def test_all_that_would_be_sent_counts_and_nothing_is(self, sidecar: Sidecar, upstream: Upstream):
+        first = (await ask(sidecar, "word " * 100, {"X-Conversation-ID": "a"})).json
+        counted = [
+            (await self.count(sidecar, **body)).json
+            for body in (
+                {"input": "hi"},
+                {"input": "hi", "instructions": "word " * 100},
+                {"input": "hi", "tools": [{**SHELL, "description": "word " * 100}]},
+                {"input": "hi", "previous_response_id": first["id"]},
+                {"input": "hi", "conversation": "a"},
+                {"conversation": "a"},
+                {"input": [*refer(*first["output"]), said("user", "hi")]},
+            )
+        ]
+        assert {each["object"] for each in counted} == {"response.input_tokens"}
+        few, *most, one = (each["input_tokens"] for each in counted)
+        assert 0 < few < one < 20
+        assert all(60 < each < 300 for each in most)
+        assert len(upstream.requests) == 1
+
+    async def test_it_learns_as_the_cut_does(self, sidecar: Sidecar, upstream: Upstream):
+        before = (await self.count(sidecar, input="word " * 100)).json["input_tokens"]
+        usage = {"prompt_tokens": int(before * 1.5), "completion_tokens": 1}
+        for at in range(6):
+            upstream.will(streams(*parts({"content": "ok"}, usage=usage)))
+            await ask(sidecar, f"{at}" + "word " * 100)
+        async with asyncio.timeout(5):
+            while (await self.count(sidecar, input="word " * 100)).json["input_tokens"] < before * 1.1:
+                await asyncio.sleep(0.05)
+
+    async def test_what_is_not_there_does_not_count(self, sidecar: Sidecar):
+        first = (await ask(sidecar, "1", ADA)).json
+        reply = await self.count(sidecar, BOB, input="2", previous_response_id=first["id"])
+        assert_error(reply, 400, "previous_response_not_found")
+        reply = await self.count(sidecar, BOB, input="2", conversation="a")
+        assert_error(reply, 404, "conversation_not_found")
+        assert_error(await self.count(sidecar, BOB, input=refer(*first["output"])), 404, "item_not_found")
+
+    async def test_it_is_asked_by_post(self, sidecar: Sidecar):
+        assert_error(await sidecar.send("GET", f"{RESPONSES}/input_tokens"), 400, "unsupported_endpoint")

@@ -598,7 +598,6 @@ class TestWhatGoesWrong:
         [
             ("POST", "/v1/responses/resp_1/cancel"),
             ("POST", "/v1/responses/compact"),
-            ("POST", "/v1/responses/input_tokens"),
             ("GET", "/v1/responses"),
         ],
     )

@@ -1,0 +1,74 @@
+"""How many tokens a request would take, without asking it.
+
+Rule: it is the estimate by which prompts are cut, which learns from what the upstream reports of this model:
+nobody is asked. All that would stand before what is new counts, and nothing is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from sidecar.conversation.identity import Identity, conversation_id
+from sidecar.conversation.measure import measure_of_tools, measured, total
+from sidecar.conversation.tree import Chain, Node
+from sidecar.dialects.base import Dialect, Request
+from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.responses.references import UnknownItems
+from sidecar.errors import BadRequest
+from sidecar.proxy.again import kept_exchange, unknown_conversation
+from sidecar.proxy.in_conversation import found_by_name
+from sidecar.proxy.receive import read_in_steps
+from sidecar.proxy.referred import with_items
+from sidecar.proxy.services import Services
+
+__all__ = ["input_tokens"]
+
+
+async def input_tokens(
+    services: Services, dialect: Dialect, identity: Identity, body: dict[str, Any]
+) -> dict[str, Any]:
+    """The tokens of what this request brings and goes on from. Raises `BadRequest` or `NotFound`."""
+    limits, large = services.settings.limits, services.background.large_work
+    data = encode({"input": [], **body})
+    parse = partial(
+        dialect.parse,
+        chain=Chain(identity.tenant),
+        before=None,
+        most=limits.max_messages,
+        escapes=limits.max_escapes,
+    )
+    try:
+        chat = await read_in_steps(large, parse(data))
+    except UnknownItems as unknown:
+        chat = await read_in_steps(large, parse(await with_items(services, identity, unknown, data)))
+    line = await _before(services, identity, chat)
+    weights = services.background.calibration.weights(chat.model)
+    tokens = await large.do("parse", lambda: weights.tokens(_measure(chat, line)))
+    return {"object": "response.input_tokens", "input_tokens": tokens}
+
+
+def _measure(chat: Request, line: Sequence[Node]) -> Any:
+    return total([chat.measure, measure_of_tools(chat.tools), *(measured(node.fields) for node in line)])
+
+
+async def _before(services: Services, identity: Identity, chat: Request) -> Sequence[Node]:
+    """What stands before it."""
+    store, tenant = services.store, identity.tenant
+    if chat.conversation is not None:
+        id = conversation_id(store.secret, tenant, chat.conversation)
+        conversation = await found_by_name(store, tenant, id, chat.conversation)
+        if conversation is None:
+            raise unknown_conversation(chat.conversation)
+        return await store.path(conversation.id, conversation.tip) if conversation.tip else ()
+    if chat.behind is None:
+        return ()
+    kept = await kept_exchange(store, tenant, chat.behind)
+    if kept is None or kept.reply is None:
+        raise BadRequest(
+            "Previous response not found: it failed, was deleted, or never was.",
+            code="previous_response_not_found",
+            param="previous_response_id",
+        )
+    return await store.path(chat.behind.conversation, kept.reply.id)
