@@ -58,8 +58,6 @@ class UsageLine(msgspec.Struct):
     def add(self, each: Spent) -> None:
         """Count this one too."""
         exchange, detail = each.exchange, each.exchange.detail
-        if exchange.outcome == OF_CONVERSATION:
-            return
         self.requests += 1
         self.errors += exchange.error is not None
         self.unreported += exchange.input_tokens is None
@@ -132,6 +130,8 @@ class _Sums:
         rows, models, tenants = self.rows, self._models, self._tenants
         for each in some:
             exchange = each.exchange
+            if exchange.outcome == OF_CONVERSATION:  # no upstream was asked
+                continue
             model = models.get(exchange.model)
             if model is None:
                 name = told(exchange.model, 80) or "-"
