@@ -12,6 +12,8 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from msgspec.structs import replace
+
 from sidecar.access.places import places_of
 from sidecar.background.tasks import Spawn
 from sidecar.conversation.records import Exchange
@@ -68,7 +70,8 @@ class KeptRequests:
             log.warning("a request was not kept as it came: too many wait to be written")
             return
         self._waiting += len(tracked.body)
-        self._spawn(self._keep(tracked.client, tracked.body, exchange))
+        head = replace(tracked.client, refusal=tracked.refusal)
+        self._spawn(self._keep(head, tracked.body, exchange))
 
     async def _keep(self, head: ClientRequest, body: bytes, exchange: Exchange) -> None:
         try:

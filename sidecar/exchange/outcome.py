@@ -65,7 +65,8 @@ class Tracked(msgspec.Struct):
     """By what a request is known to others, where somebody wants to find it again.
 
     `request_id`: in logs. `upstream_id`: by what its upstream says that it knows it, where that is another
-    name. `client`: what came before its body, if it is to be kept as it came, and `body` that body.
+    name. `client`: what came before its body, if it is to be kept as it came, and `body` that body;
+    `refusal`: the words in which the upstream refused it.
     """
 
     request_id: str | None = None
@@ -73,6 +74,7 @@ class Tracked(msgspec.Struct):
     trace: Trace | None = None
     client: ClientRequest | None = None
     body: bytes = b""
+    refusal: str = ""
 
 
 class Arriving(Protocol):

@@ -24,7 +24,7 @@ _NO_TEXT = Clip("", "", 0, is_cut=False)
 class ClientView(msgspec.Struct, frozen=True):
     """`path`, `headers`, `length`: as in `ClientRequest`; `body`: its beginning, if it is kept and text;
     `note`: what is to be known of it; `file`: the name by which its bytes are taken away, if they are kept;
-    `curl`: the command."""
+    `curl`: the command; `refusal`: in which words the upstream refused it."""
 
     path: str
     headers: tuple[tuple[str, str], ...]
@@ -33,6 +33,7 @@ class ClientView(msgspec.Struct, frozen=True):
     note: str
     file: str
     curl: str
+    refusal: str
 
 
 def why_not_kept(which: str) -> str:
@@ -67,6 +68,7 @@ def client_view_of(request: ClientRequest, exchange: str, address: str) -> Clien
         note=note,
         file=file,
         curl=_curl(request, text, file, address),
+        refusal=told(request.refusal, 2000),
     )
 
 

@@ -9,6 +9,7 @@ from sidecar.inspector.conversation_page import ConversationPage, Entry
 from sidecar.inspector.exchange_line import ExchangeLine
 from sidecar.inspector.exchange_page import ExchangePage
 from sidecar.inspector.shown import Clip, count, moment, seconds, size
+from sidecar.printable import printable
 
 __all__ = ["conversation_text", "exchange_text"]
 
@@ -21,7 +22,8 @@ def conversation_text(page: ConversationPage) -> str:
 
 
 def _conversation(page: ConversationPage) -> Iterator[str]:
-    yield f"{page.key or page.id} ({page.id}), tenant {page.tenant}"
+    id = printable(page.id)
+    yield f"{page.key or id} ({id}), tenant {page.tenant}"
     times = f"begun {moment(page.created_at)}, used last {moment(page.updated_at)} (UTC)"
     yield f"{count(page.messages)} messages, {times}"
     if len(page.runs) > 1:
@@ -88,10 +90,11 @@ def exchange_text(page: ExchangePage) -> str:
 
 def _exchange(page: ExchangePage) -> Iterator[str]:
     line = page.line
-    yield f"exchange {line.id} of {page.conversation}, {moment(line.when)} (UTC)"
+    yield f"exchange {line.id} of {printable(page.conversation)}, {moment(line.when)} (UTC)"
     yield _line(line)
     cached = f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
-    ends = {"went wrong": page.failure, "cut?": page.silent_cut}
+    words = page.client.refusal if page.client else ""
+    ends = {"went wrong": page.failure, "its words": words, "cut?": page.silent_cut}
     facts = {name: told for name, told in ends.items() if told} | {
         "request": page.outcome or line.outcome,
         "upstream": page.rule,

@@ -25,6 +25,7 @@ from sidecar.exchange.plan import Plan
 from sidecar.proxy import form_retry, overflow_retry
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
+from sidecar.proxy.tracked import keep_words
 from sidecar.proxy.translated import path_of
 from sidecar.upstream.error_probe import PROBE_TIMEOUT, PROBES_TIMEOUT, error_of
 from sidecar.upstream.response import UpstreamResponse
@@ -70,6 +71,8 @@ async def send(
         raise
     if tries.requests > 1:
         progress.head = time.monotonic()
+    if progress.tracked is not None:
+        keep_words(progress.tracked, request, tries.answer.status, tries.error or error)
     progress.overflow_retries, progress.form_retries = tries.cuts, tries.forms
     progress.is_refused = tries.is_refused
     if tries.overflow is not None:

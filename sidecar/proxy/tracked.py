@@ -16,16 +16,18 @@ from aiohttp import web
 
 from sidecar.aiohttp_internals.server import with_headers
 from sidecar.conversation.records import name_of
+from sidecar.exchange.client_request import words_of
 from sidecar.exchange.outcome import Tracked
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
 from sidecar.traces import PARENT, STATE, Started, Traces
 
-__all__ = ["TRACKED", "add_ids", "fields", "own_headers", "own_id", "track"]
+__all__ = ["TRACKED", "add_ids", "fields", "keep_words", "own_headers", "own_id", "track"]
 
 REQUEST_ID, TRACE_ID = "X-Request-ID", "X-Sidecar-Trace-Id"
 #: Where a request holds it for an answer that is none of the upstream's.
 TRACKED = web.RequestKey("tracked", Tracked)
+_ABOUT_KEYS = (401, 403)
 _ID = re.compile(r"[!-~]{1,200}")
 
 
@@ -47,6 +49,17 @@ def track(services: Services, request: web.BaseRequest) -> Tracked:
     if changed:
         with_headers(request, changed)
     return tracked
+
+
+def keep_words(tracked: Tracked, request: web.BaseRequest, status: int, error: bytes) -> None:
+    """Keep the words of the upstream's refusal with the request, where that is kept. Those about a key often
+    repeat it, and are not."""
+    client = tracked.client
+    if client is None or not error or status in _ABOUT_KEYS:
+        return
+    hidden = [value for name in client.secret for value in request.headers.getall(name)]
+    hidden += [value for name in client.parameters for value in request.query.getall(name, ())]
+    tracked.refusal = words_of(error, hidden)
 
 
 def _begin(traces: Traces, request: web.BaseRequest) -> Started | None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.exchange.client_request import ClientRequest, body_of, head_of, packed_request, request_of
+from sidecar.exchange.client_request import (
+    ClientRequest,
+    body_of,
+    head_of,
+    packed_request,
+    request_of,
+    words_of,
+)
 
 NAMES = {
     "kept": ("x-conversation-id", "content-type", "x-user-id", "bad name"),
@@ -45,6 +52,12 @@ def test_long_paths_and_values_are_kept_in_part():
     assert (len(head.path), len(head.headers[0][1])) == (2000, 1000)
 
 
+def test_bytes_that_are_no_text_can_be_kept_all_the_same():
+    head = head_of("/v1/\udcff", {"content-type": "a\udcff"}, **NAMES)
+    kept = request_of(packed_request(head, b"", 1 << 20))
+    assert (kept.path, kept.headers) == ("/v1/?", (("content-type", "a?"),))
+
+
 def test_a_body_comes_back_as_it_was_and_takes_less():
     body = b'{"messages":[]}' * 1000 + b"\x00\xff"
     data = packed_request(ClientRequest("/v1/x"), body, 1 << 20)
@@ -65,3 +78,27 @@ def test_a_damaged_one_is_no_request(change):
         body_of(replace(kept, **change))
     with pytest.raises(ValueError, match="array"):
         request_of(b"\x01")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (b'{"error":{"message":"too long","code":"x"}}', "too long"),
+        (b'[{"error":{"code":400,"message":"as Gemini says"}}]', "as Gemini says"),
+        (b'{"error":"a word"}', "a word"),
+        (b'{"detail":"as FastAPI says"}', "as FastAPI says"),
+        (b'{"error":{"code":7}}', '{"error":{"code":7}}'),
+        (b"[]", "[]"),
+        (b"7", "7"),
+        (b" plain text ", "plain text"),
+        (b"\xff", "\N{REPLACEMENT CHARACTER}"),
+        (b"[" * 5000, "[" * 2000),
+    ],
+)
+def test_the_words_of_a_refusal_are_found_in_whatever_form_it_has(error, words):
+    assert words_of(error, ()) == words
+
+
+def test_what_repeats_a_credential_is_taken_out_of_them():
+    told = words_of(b'{"detail":"no sk-secret-1 of Bearer short"}', ["Bearer sk-secret-1", "short"])
+    assert told == "no \N{HORIZONTAL ELLIPSIS} of \N{HORIZONTAL ELLIPSIS} short"

@@ -116,12 +116,32 @@ async def test_of_each_chat_the_last_one_is_kept_if_that_is_set(visit, upstream:
 async def test_a_request_that_the_upstream_refused_is_kept_too(visit, upstream: Upstream):
     visitor = await visit(inspector={"keep_requests": "all"})
     await asked(visitor, upstream, "one")
-    upstream.will(sends(b'{"error":{"message":"no","code":"bad"}}', status=400))
+    upstream.will(sends(b'{"error":{"message":"no, sk-secret-1 <b>","code":"bad"}}', status=400))
     await visitor.sidecar.ask("one", "ok", "two", id="a", headers=SECRETS)
     async with asyncio.timeout(10):
         while len(found := await ids(visitor)) < 2:
             await asyncio.sleep(0.01)
-    assert "two" in (await page_of(visitor, found[-1]))["client"]["body"]["seen"]
+    client = (await page_of(visitor, found[-1]))["client"]
+    assert "two" in client["body"]["seen"]
+    assert client["refusal"] == "no, \N{HORIZONTAL ELLIPSIS} <b>"
+    page = (await visitor.get(f"{await opened(visitor, 'a')}x/{found[-1]}")).text
+    assert "no, \N{HORIZONTAL ELLIPSIS} &lt;b&gt;" in page
+    assert "sk-secret" not in page
+
+
+@pytest.mark.parametrize(("kept", "status"), [("none", 400), ("all", 401)])
+async def test_words_that_are_not_kept_are_said_to_be_not(visit, upstream: Upstream, kept: str, status: int):
+    visitor = await visit(inspector={"keep_requests": kept})
+    await asked(visitor, upstream, "one")
+    upstream.will(sends(b'{"error":{"message":"mellon"}}', status=status))
+    await visitor.sidecar.ask("one", "ok", "two", id="a", headers=SECRETS)
+    async with asyncio.timeout(10):
+        while len(found := await ids(visitor)) < 2:
+            await asyncio.sleep(0.01)
+    await page_of(visitor, found[-1], kept=kept == "all")
+    page = (await visitor.get(f"{await opened(visitor, 'a')}x/{found[-1]}")).text
+    assert "mellon" not in page
+    assert "not kept (they are with inspector.keep_requests" in page
 
 
 async def test_nothing_is_kept_of_a_temporary_chat_a_task_and_what_is_not_recorded(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from sidecar.conversation.overview import Outline, Overview, Overviews, Stem
 from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, Sent, Summary
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
+from sidecar.exchange.client_request import ClientRequest, packed_request, request_of
+from sidecar.inspector.client_view import client_view_of
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.conversation_page import page_of, window_of
 from sidecar.inspector.diff_page import DiffPage, DiffPart
-from sidecar.inspector.exchange_page import exchange_page_of
+from sidecar.inspector.exchange_page import Around, exchange_page_of
 from sidecar.inspector.fork import ForkPage
 from sidecar.inspector.live import OpenRequest, Told, live_page_of
 from sidecar.inspector.message_page import message_page_of
@@ -27,9 +31,13 @@ from sidecar.inspector.render import as_html, as_json
 from sidecar.inspector.search import Hit, SearchPage
 from sidecar.inspector.settings_page import SettingRow, SettingsPage
 from sidecar.inspector.shown import told
+from sidecar.inspector.text import conversation_text, exchange_text
 from sidecar.inspector.usage import Bar, UsageLine, UsagePage, UsageRow
 from sidecar.inspector.went import groups_of
 from sidecar.inspector.words import Change
+from sidecar.printable import printable
+from tests.inspector.test_conversation_page import opened
+from tests.proxy.mock_upstream import says, sends
 
 ROOM = Path(sidecar.inspector.__file__).parent
 _VECTORS = (
@@ -152,6 +160,14 @@ def exchange(text, id, parent, reply):
     return Exchange(b"e" * 10, id, parent, text, text, 200, 1, 1, 1, text, detail)
 
 
+def client_of(text):
+    """A request as its client sent it, with this text in its body, its headers, its path and its refusal."""
+    encoded = text.encode("utf-8", "replace")
+    encoded_text = encoded.decode()
+    head = ClientRequest(encoded_text, ((encoded_text, encoded_text),), refusal=encoded_text)
+    return client_view_of(request_of(packed_request(head, encoded, 1 << 20)), "00", "http://127.0.0.1")
+
+
 def pages(text):
     """Every page, with this text wherever somebody else's may stand."""
     encoded = text.encode("utf-8", "replace").decode()  # half a character comes from no JSON that we read
@@ -202,7 +218,8 @@ def pages(text):
     for each in (done, failed):
         groups = groups_of(each, stems)
         summary = Summary(b"s", text, text, 1.0)
-        yield "exchange.html", root, exchange_page_of(each, done, stems, groups, nodes, summary)
+        around = Around(client=client_of(text), no_client=told(text))
+        yield "exchange.html", root, exchange_page_of(each, done, stems, groups, nodes, summary, around)
 
 
 #: There is no other, and nothing stands in it.
@@ -220,6 +237,49 @@ def test_whatever_others_write_is_text(vector):
             assert_harmless(as_html(template, root, page=page, every=None, is_new=True))
             assert set(json.loads(as_json(page))) == set(page.__struct_fields__)
         assert_harmless(as_html("error.html", "./", error=StoreUnavailable(text)))
+
+
+#: What steers a terminal: clears it, writes its title, types on its keyboard, hides or turns what is written.
+_STEERING = (
+    *("\x1b[2J\x1b[H", "\x1b]0;title\x07", "\x1b]52;c;aGk=\x1b\\", "\x1bP$q\x1b\\", "\x1b[6n", "\x1bc"),
+    *("\x9b31m", "\x9d0;x\x9c", "\r\x1b[K overwritten", "a\bb", "\x0e\x0f", "\x85\u2028\u2029"),
+    *("\u202e\u2066", "\x7f", "\ufeff"),
+)
+
+
+@pytest.mark.parametrize("some", range(5))
+def test_in_a_terminal_it_is_text_as_well(some):
+    for text in (*PAYLOADS, *_STEERING)[some::5]:
+        said = ""
+        for template, _root, page in pages(text):
+            if template == "conversation.html":
+                said += conversation_text(page)
+            if template == "exchange.html":
+                said += exchange_text(page)
+            said += as_json(page).decode()
+        assert said == printable(said, lines=True), text
+
+
+async def test_what_is_stored_steers_no_terminal(visitor, upstream, tmp_path):
+    for number, text in enumerate(_STEERING):
+        encoded = text.encode("utf-8", "replace").decode()
+        upstream.will(says(encoded, reasoning_content=encoded, model=encoded, finish=encoded))
+        await visitor.sidecar.ask(encoded, id="a" if number else "b", model=encoded)
+        upstream.will(
+            sends(json.dumps({"error": {"code": encoded, "message": encoded}}).encode(), status=400)
+        )
+        await visitor.sidecar.ask(encoded, encoded, encoded, id="a", model=encoded)
+    store = f"--store=sqlite:///{tmp_path}/sidecar.db"
+    chat = await opened(visitor, "a")
+    named = (await visitor.get(f"{chat}export.jsonl")).json["exchanges"]
+    for arguments in (["a"], *(["a", "--exchange", each["id"]] for each in named)):
+        done = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sidecar", "inspect", store, *arguments), stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await asyncio.wait_for(done.communicate(), 60)
+        assert done.returncode == 0
+        assert told.decode() == printable(told.decode(), lines=True)
+        assert len(told) > 200
 
 
 def test_an_image_is_shown_if_it_is_one():
