@@ -25,6 +25,7 @@ model = "{model}"
 model_provider = "sidecar"
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
+model_auto_compact_token_limit = {compacts_at}
 check_for_update_on_startup = false
 
 [model_providers.sidecar]
@@ -45,6 +46,8 @@ class Codex:
     url: str
     websocket: bool
     model: str = "m"
+    #: The tokens beyond which it has its history summed up.
+    compacts_at: int = 1_000_000
 
     async def say(self, text: str) -> str:
         """Begin a chat; returns the last thing that it answers."""
@@ -59,11 +62,12 @@ class Codex:
         home.mkdir(exist_ok=True)
         work.mkdir(exist_ok=True)
         answer.unlink(missing_ok=True)
-        config = _CONFIG.format(model=self.model, url=self.url, websocket=str(self.websocket).lower())
+        about = {"url": self.url, "websocket": str(self.websocket).lower()}
+        config = _CONFIG.format(model=self.model, compacts_at=self.compacts_at, **about)
         (home / "config.toml").write_text(config)
-        about = ("--skip-git-repo-check", "--output-last-message", str(answer))
+        flags = ("--skip-git-repo-check", "--output-last-message", str(answer))
         running = await asyncio.create_subprocess_exec(
-            *(str(_program()), *command, *about),
+            *(str(_program()), *command, *flags),
             cwd=work,
             env={
                 "PATH": "/usr/bin:/bin",

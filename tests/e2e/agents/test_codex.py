@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.agents.codex import Codex
 from tests.e2e.program import free_ports
 from tests.e2e.stored import exported
-from tests.proxy.mock_upstream import Answer, Exchange, Upstream, says
+from tests.proxy.mock_upstream import Answer, Exchange, Upstream, event, says, streams
 from tests.proxy.process import Process, serving
 
 PATCH = "*** Begin Patch\n*** Add File: b.txt\n+forty-two\n*** End Patch"
@@ -24,6 +24,12 @@ def calls(name: str, **arguments: str) -> Answer:
     function = {"name": name, "arguments": json.dumps(arguments)}
     call = {"index": 0, "id": f"call_{name}", "type": "function", "function": function}
     return says(None, tool_calls=[call], finish="tool_calls")
+
+
+def full(text: str) -> Answer:
+    """An answer after which the model's window is said to be nearly full."""
+    usage = {"prompt_tokens": 5_000, "completion_tokens": 5, "total_tokens": 5_005}
+    return streams(event({"content": text}), event({}, finish="stop", usage=usage), b"data: [DONE]\n\n")
 
 
 def model() -> Answer:
@@ -96,6 +102,24 @@ async def test_it_runs_its_tools_and_goes_on_after_the_sidecar_was_killed(house:
     assert roles(told)[-5:] == ["assistant", "tool", "assistant", "user", "assistant"]
     inner = {each["parent"] for each in stored["messages"]}
     assert len([each for each in stored["messages"] if each["id"] not in inner]) == 1
+
+
+@over_both
+async def test_it_has_its_history_summed_up_and_stays_in_its_chat(house: House, websocket: bool):
+    codex = Codex(house.folder, house.url, websocket, compacts_at=4_000)
+    house.upstream.will(full("Hello."), says("SUMMARY: he said hello."))
+    async with house.sidecar():
+        assert await codex.say("Good day.") == "Hello."
+        assert await codex.go_on("Thank you.") == "You are welcome."
+    first, summing, last = house.upstream.requests
+    assert not summing.json.get("tools")
+    assert summing.said[: len(first.said)] == first.said
+    assert "SUMMARY: he said hello." in str(last.said)
+    assert "Hello." not in last.said
+    stored = await house.only()
+    assert "SUMMARY: he said hello." not in [
+        each["message"]["content"] for each in stored["messages"] if each["message"]["role"] == "assistant"
+    ]
 
 
 @over_both
