@@ -13,6 +13,8 @@ class OpenRequests:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        #: The process ends: whoever only waits for the next request has to leave.
+        self.ending = asyncio.Event()
 
     def begin(self) -> asyncio.Task[Any] | None:
         """The running task answers a request, until `end` is told of it."""
@@ -28,6 +30,7 @@ class OpenRequests:
 
     async def finish(self, timeout: float) -> None:
         """Wait until every request is answered; after `timeout` (seconds) the rest is cancelled."""
+        self.ending.set()
         under_way = set(self._tasks)
         if not under_way:
             return

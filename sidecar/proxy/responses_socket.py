@@ -14,7 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp import web
@@ -55,6 +55,7 @@ _OF_THE_HANDSHAKE = (
     "x-stainless-retry-count",
 )
 _OK = 200
+_FAREWELL = 0.2  # seconds in which a client may close its side, once the sidecar ends
 T = TypeVar("T")
 
 
@@ -73,6 +74,7 @@ async def responses_socket(
         raise Forbidden("a web page of another site may not connect: name its origin in `access.origins`")
     identify(services, dialect, request)
     socket = web.WebSocketResponse(
+        timeout=_FAREWELL,
         compress=False,  # what is compressed can be made to decompress to anything
         # aiohttp takes this for the first size that is too large.
         max_msg_size=services.settings.limits.websocket_message + 1,
@@ -98,19 +100,23 @@ class _Connection:
     async def run(self) -> None:
         """Answer one message after another. The next may come meanwhile, and waits; or the client leaves."""
         coming = asyncio.create_task(self._next())
+        ending = asyncio.create_task(self._services.requests.open.ending.wait())
         answering: asyncio.Task[None] | None = None
         try:
-            while (data := await coming) is not None:
+            while await _first(coming, ending) and (data := coming.result()) is not None:
                 coming = asyncio.create_task(self._next())
                 answering = asyncio.create_task(self._answer(data))
                 await asyncio.wait((coming, answering), return_when=asyncio.FIRST_COMPLETED)
                 if coming.done() and coming.result() is None:
                     return
                 await answering
+            if ending.done():
+                coming.cancel()
+                await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
         except ConnectionResetError:
             pass  # it has left
         finally:
-            tasks = [coming] if answering is None else [coming, answering]
+            tasks = [each for each in (coming, ending, answering) if each is not None]
             for each in tasks:
                 each.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -199,6 +205,12 @@ class _Connection:
         if self._held is not None:
             room.give_back(len(self._held.items))
         self._held = held if held is not None and room.take(len(held.items)) else None
+
+
+async def _first(one: asyncio.Task[Any], other: asyncio.Task[Any]) -> bool:
+    """Is the one done before the other? Waits until either is."""
+    await asyncio.wait((one, other), return_when=asyncio.FIRST_COMPLETED)
+    return one.done()
 
 
 class _Answer:

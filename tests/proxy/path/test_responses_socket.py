@@ -169,7 +169,8 @@ class TestOneRequest:
                 pass
             assert texts(told["response"]) == ["Hello"]
             await asyncio.wait_for(end, 10)
-            assert (await idle.raw.receive(timeout=5)).type is not WSMsgType.TEXT
+            bye = await idle.raw.receive(timeout=5)
+            assert (bye.type, bye.data) == (WSMsgType.CLOSE, 1001)
 
     async def test_by_default_a_socket_is_the_upstreams(self, start: Start):
         sidecar = await start()
