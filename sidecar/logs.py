@@ -10,13 +10,14 @@ import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from sidecar.printable import printable
 
-__all__ = ["EXCHANGES", "configure"]
+__all__ = ["EXCHANGES", "configure", "say_seldom"]
 
 #: The logger that has a line of each exchange, of the level "info"; see `configure`.
 EXCHANGES = "sidecar.exchange"
@@ -49,6 +50,31 @@ def configure(level: str, format: str, *, requests: bool = False) -> None:
     logging.getLogger("sidecar").setLevel(level.upper())
     is_told = requests or level == "debug"
     logging.getLogger(EXCHANGES).setLevel(logging.INFO if is_told else logging.WARNING)
+
+
+def say_seldom(name: str, every: float) -> None:
+    """Of what the logger `name` has to say, say one event in so many seconds, and how many there were beside
+    it: for a library that tells each try of something that fails for hours."""
+    logger = logging.getLogger(name)
+    for former in [each for each in logger.filters if isinstance(each, _Seldom)]:
+        logger.removeFilter(former)
+    logger.addFilter(_Seldom(every))
+
+
+class _Seldom(logging.Filter):
+    def __init__(self, every: float) -> None:
+        super().__init__()
+        self._every, self._next, self._left_out = every, 0.0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now < self._next:
+            self._left_out += 1
+            return False
+        if self._left_out:
+            vars(record)["left_out"] = self._left_out
+        self._next, self._left_out = now + self._every, 0
+        return True
 
 
 class _Handler(logging.StreamHandler[TextIO]):

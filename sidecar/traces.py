@@ -25,6 +25,7 @@ from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.gen_ai import of_inference, of_request, span_name
 from sidecar.exchange.outcome import Progress
+from sidecar.logs import say_seldom
 from sidecar.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _MEMBER = re.compile(
     r"([a-z][_0-9a-z\-*/]{0,255}|[a-z0-9][_0-9a-z\-*/]{0,240}@[a-z][_0-9a-z\-*/]{0,13})"
     r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
 )
+_BETWEEN_LINES = 60.0  # seconds
 _NANO = 1_000_000_000
 
 
@@ -68,6 +70,8 @@ class Traces:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        # While no collector answers, it tells each of its tries.
+        say_seldom(OTLPSpanExporter.__module__, _BETWEEN_LINES)
         self._ids = ids = _ids()
         resource = Resource.create()
         if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):

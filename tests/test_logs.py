@@ -180,3 +180,23 @@ def test_the_token_of_the_inspector_is_not_said(said, format, place):
     (line,) = said(format, lambda log: log.info("refused", extra={"path": f"{place}{token}/c/x/"}))
     assert token not in line
     assert "inspect" in line
+
+
+def test_of_what_a_library_says_again_and_again_one_line_a_minute_is_said(said, monkeypatch):
+    for _ in range(2):  # the last call counts
+        logs.say_seldom("chatty", 60.0)
+    now = 1000.0
+    monkeypatch.setattr("sidecar.logs.time.monotonic", lambda: now)
+
+    def speak(_log):
+        nonlocal now
+        for second in range(130):
+            now = 1000.0 + second
+            logging.getLogger("chatty").warning("try %s", second)
+
+    lines = [line.split(" ", 1)[1] for line in said("text", speak)]
+    assert lines == [
+        "warning chatty: try 0",
+        "warning chatty: try 60 left_out=59",
+        "warning chatty: try 120 left_out=59",
+    ]

@@ -44,6 +44,7 @@ class Collector:
     spans: list[Span] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
     status: int = 200
+    tries: int = 0
 
     async def trace(self, *, spans: int = 2) -> tuple[Span, ...]:
         """Those of one trace, in the order of their beginning, once so many have come."""
@@ -52,6 +53,7 @@ class Collector:
 
     async def take(self, request: web.Request) -> web.Response:
         body = await request.read()
+        self.tries += 1
         if self.status == 200:
             self.bodies.append(body)
             for each in ExportTraceServiceRequest.FromString(body).resource_spans:

@@ -17,7 +17,7 @@ import pytest
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 from tests.docs import ROOT
-from tests.proxy.client import Sidecar, assert_error
+from tests.proxy.client import Sidecar, assert_error, eventually
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import DONE, Upstream, cuts, event, says, sends, streams
 from tests.proxy.otlp import CLIENT, SERVER, Collector, collecting
@@ -314,6 +314,18 @@ async def test_a_collector_that_fails_harms_no_chat(sidecar: Sidecar, collector:
     collector.status = 503
     for at in range(5):
         assert (await sidecar.ask("hi", id=f"chat {at}")).status == 200
+
+
+async def test_while_no_collector_answers_one_line_a_minute_says_so(
+    sidecar: Sidecar, collector: Collector, caplog: pytest.LogCaptureFixture
+):
+    """The exporter tells each of its tries."""
+    collector.status = 503
+    await sidecar.ask("hi", id="a")
+    await eventually(lambda: collector.tries >= 3, within=30)
+    said = [*caplog.get_records("setup"), *caplog.records]
+    (line,) = [each for each in said if each.name.startswith("opentelemetry")]
+    assert "exporting" in line.getMessage()
 
 
 async def test_other_paths_and_tasks_elsewhere_are_left_alone(
