@@ -51,8 +51,8 @@ log = logging.getLogger("sidecar.proxy")
 _OF_THE_HANDSHAKE = (
     *("Connection", "Upgrade", "Content-Length", "Content-Encoding", "Transfer-Encoding"),
     *("Sec-WebSocket-Key", "Sec-WebSocket-Version", "Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"),
-    # SDKs count how often they have connected, which says nothing of the requests.
-    "x-stainless-retry-count",
+    # SDKs count how often they have connected, which says nothing of the requests; nor is it any of them.
+    *("x-stainless-retry-count", "X-Request-ID"),
 )
 _OK = 200
 _FAREWELL = 0.2  # seconds in which a client may close its side, once the sidecar ends

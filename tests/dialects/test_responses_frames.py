@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.responses.frames import (
@@ -97,6 +99,29 @@ class TestARequest:
         response = events[-1]["response"]
         assert (response["output"], response["usage"]["total_tokens"]) == ([], 0)
         assert (response["created_at"], response["completed_at"]) == (100, 100)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(["input", "store", "generate", "stream", "previous_response_id", "model", "tools"])
+
+
+@given(asks=st.dictionaries(NAMES | st.text(max_size=3), JSON), items=st.lists(JSON, max_size=3))
+def test_whatever_is_said_is_passed_on(asks, items):
+    asks.pop("type", None)
+    held = Held("resp_1", json.dumps(items)[1:-1].encode())
+    told = body(held, **asks)
+    meant = asks.get("input")
+    expected = {name: value for name, value in asks.items() if name not in ("generate", "stream", "input")}
+    assert {name: told[name] for name in told.keys() - {"stream", "input"}} == expected
+    if isinstance(meant, str):
+        meant = [{"type": "message", "role": "user", "content": meant}]
+    if isinstance(meant, list):
+        meant = [*items, *meant]
+    assert told.get("input") == meant
 
 
 class TestAnAnswer:

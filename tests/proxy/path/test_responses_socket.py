@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -171,6 +172,21 @@ class TestOneRequest:
             await asyncio.wait_for(end, 10)
             bye = await idle.raw.receive(timeout=5)
             assert (bye.type, bye.data) == (WSMsgType.CLOSE, 1001)
+
+    async def test_each_is_found_again_by_an_id_of_its_own(
+        self, start: Start, upstream: Upstream, caplog: pytest.LogCaptureFixture
+    ):
+        sidecar = await start(
+            responses=TRANSLATED, logs={"requests": True}, inspector={"keep_requests": "all"}
+        )
+        with caplog.at_level(logging.INFO):
+            async with connected(sidecar, {"X-Request-ID": "req_of_the_handshake"}) as socket:
+                await socket.ask("1")
+                await socket.ask("2")
+        ids = [each.headers["X-Request-ID"] for each in upstream.requests]
+        assert len(set(ids)) == 2
+        told = [each.__dict__.get("request") for each in caplog.records]
+        assert [id for id in ids if id not in told] == []
 
     async def test_by_default_a_socket_is_the_upstreams(self, start: Start):
         sidecar = await start()
