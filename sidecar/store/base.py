@@ -277,8 +277,9 @@ class Store(ABC):
     @abstractmethod
     async def add_snapshot(self, snapshot: Snapshot) -> None:
         """Keep a conversation that comes from elsewhere, durably. What is there already stays as it is;
-        what is told of the conversation as a whole is that of the one that was used last. A thread becomes
-        what it would be if both had been recorded, in the order of their times."""
+        what is told of the conversation as a whole is that of the one that was used last, but a name that
+        either has got stays, and from then on it is found by that alone. A thread becomes what it would be
+        if both had been recorded, in the order of their times."""
 
     @abstractmethod
     async def replace_snapshot(self, conversation: str, change: Callable[[Snapshot], Snapshot]) -> bool:

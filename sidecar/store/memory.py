@@ -290,12 +290,17 @@ class MemoryStore(Store):
 
     async def add_snapshot(self, whole: Snapshot) -> None:
         kept = self._held(whole.conversation)
+        before, new = kept.conversation.key, whole.conversation.key
+        key = new if before is None else before
+        if before is None and key is not None:
+            self._forget(kept)
         if whole.conversation.updated_at >= kept.conversation.updated_at:
             kept.conversation = whole.conversation
             kept.system = whole.system or kept.system
-        self._add_nodes(kept, whole.nodes, is_known_by=whole.conversation.key is None)
+        kept.conversation = replace(kept.conversation, key=key)
+        self._add_nodes(kept, whole.nodes, is_known_by=key is None)
         names = set(whole.found_by)
-        self._add_echoes(kept, whole.echoes, is_known_by=whole.conversation.key is None)
+        self._add_echoes(kept, whole.echoes, is_known_by=key is None)
         named = [each for each in whole.echoes if each[0] in names]
         self._add_echoes(kept, named, is_known_by=True)
         for summary in whole.summaries:

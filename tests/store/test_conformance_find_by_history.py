@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
+
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES
 from tests.store.trees import TENANT, chat, question, reply, talk, update
 
@@ -83,6 +86,34 @@ class TestFindByHistory:
         assert await store.find_by_history(TENANT, [b"conv_named".ljust(16)]) is None
         assert await store.find_by_history(TENANT, [b"conv_nameless".ljust(16)]) == "conv_nameless"
         assert await store.candidates(TENANT, [answer.hash], [answer.digest]) == {"conv_nameless": 2}
+
+    @pytest.mark.parametrize("is_newer", [False, True])
+    @pytest.mark.parametrize("came_named", [False, True])
+    async def test_a_copy_from_before_or_after_it_got_its_name_takes_that_from_it_no_more(
+        self, store, is_newer, came_named
+    ):
+        """As `sidecar migrate` brings it that is run again, while one of the two stores is in use."""
+        ask, answer, more, last = chat("hi", "hello", "and?", "so")
+        echoes = [(b"b" * 16, answer.id)]
+        await store.record(update(talk(), ask, answer, echoes=echoes))
+        before = await store.snapshot("conv_1")
+        named = talk(key="mine", at=before.conversation.updated_at + 10)
+        await store.record(update(named, more, last, echoes=[(b"n" * 16, answer.id)], is_found_by_echo=True))
+        after = await store.snapshot("conv_1")
+        there, comes = (before, after) if came_named else (after, before)
+        moved = there.conversation.updated_at + (1 if is_newer else -1)
+        await store.delete("conv_1")
+        await store.add_snapshot(there)
+        await store.add_snapshot(replace(comes, conversation=replace(comes.conversation, updated_at=moved)))
+
+        found = (await store.find(TENANT, ["conv_1"], [])).conversation
+        assert (found.key, found.updated_at) == ("mine", max(there.conversation.updated_at, moved))
+        assert await store.tree("conv_1") == [ask, answer, more, last]
+        assert await store.find_by_history(TENANT, [b"n" * 16]) == "conv_1"
+        for hash in (answer.hash, b"b" * 16, last.hash):
+            assert await store.find_by_history(TENANT, [hash]) is None
+        assert await store.candidates(TENANT, [ask.hash, more.hash], [answer.digest, last.digest]) == {}
+        assert (await store.snapshot("conv_1")).found_by == (b"n" * 16,)
 
     async def test_an_answer_that_the_client_wrote_names_none(self, store):
         ask = question("hi")

@@ -48,7 +48,7 @@ from sidecar.store.postgres.rows import (
     without_parts,
 )
 from sidecar.store.postgres.search import DELETE_INDEXED, DELETE_LEFT, LOCK
-from sidecar.store.postgres.statements import ADD_PARTS, FIND_PARTS, PUT, TREE
+from sidecar.store.postgres.statements import ADD_PARTS, FIND_PARTS, NAME, PUT, TREE
 from sidecar.store.threads import THREAD, thread_of, together
 
 __all__ = ["Maintenance", "add_parts"]
@@ -350,9 +350,13 @@ async def _put(connection: Connection, whole: Snapshot, *, shares_parts: bool) -
     each = whole.conversation
     nodes, parts = without_parts(whole.nodes) if shares_parts else (whole.nodes, Parts({}, []))
     number, echoes = number_of(each.id), dict(whole.echoes)
-    about = (each.tenant, text(each.key), each.created_at)
+    held = await connection.fetchval("SELECT key FROM conversation WHERE number = $1 FOR UPDATE", number)
+    if held is None and each.key is not None:
+        await connection.execute(NAME, number, text(each.key), timeout=LONG)
+    key = text(each.key) if held is None else held  # a name that it has got stays, whichever of them has it
+    about = (each.tenant, key, each.created_at)
     told = (each.updated_at, each.tip, each.full, each.system, each.weights)
-    keys = keys_of(whole.nodes, echoes) if each.key is None else list(whole.found_by)
+    keys = keys_of(whole.nodes, echoes) if key is None else list(whole.found_by)
     added = (*arrays_of(nodes), keys, list(echoes), list(echoes.values()), None, None, None, None)
     added += (*NO_EXCHANGE, *NO_THREAD)
     await connection.fetchval(PUT, number, *told, *added, each.id, *about, timeout=LONG)

@@ -220,16 +220,17 @@ _UNDER = f"""
         AND EXISTS (SELECT FROM message m WHERE m.conversation = $1 AND m.id = $47)
         RETURNING c.number, c.born, c.positions"""
 RECORD_UNDER = _RECORD % _UNDER
+_LISTED = """
+            SELECT substring(id FROM 1 FOR 16) AS hash FROM message WHERE conversation = $1
+            UNION SELECT digest FROM message WHERE conversation = $1 AND source = 'upstream'
+            UNION SELECT hash FROM echo WHERE conversation = $1"""
 # The same for one that may take its key with this: from then on it is known by nothing that it held before.
 # (All parts of a statement see what was there before it.)
 RECORD_NAMED = (
     _RECORD
     % f"""{_UNDER}
     ), unlisted AS (
-        DELETE FROM known_by k USING talk, conversation c, (
-            SELECT substring(id FROM 1 FOR 16) AS hash FROM message WHERE conversation = $1
-            UNION SELECT digest FROM message WHERE conversation = $1 AND source = 'upstream'
-            UNION SELECT hash FROM echo WHERE conversation = $1) held
+        DELETE FROM known_by k USING talk, conversation c, ({_LISTED}) held
         WHERE c.number = talk.number AND c.key IS NULL
         AND k.hash = held.hash AND k.born = c.born AND k.conversation = c.number"""
 )
@@ -244,6 +245,12 @@ PUT = (
         ON CONFLICT (number) DO UPDATE SET positions = c.positions + excluded.positions
         RETURNING c.number, c.born, c.positions"""
 )
+
+# $1 number, $2 key: it gets its name, and is known by nothing that it held before.
+NAME = f"""
+    WITH named AS (UPDATE conversation SET key = $2 WHERE number = $1 AND key IS NULL RETURNING born)
+    DELETE FROM known_by k USING named, ({_LISTED}) held
+    WHERE k.hash = held.hash AND k.born = named.born AND k.conversation = $1"""
 
 # $1 number, $2 names.
 FIND_PARTS = "SELECT name FROM part WHERE conversation = $1 AND name = ANY($2::bytea[])"

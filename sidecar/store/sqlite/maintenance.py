@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import ConversationStats, Exchange, Snapshot, Summary, packed
@@ -26,7 +26,7 @@ from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
 from sidecar.store.sqlite.deletion import DELETED, begin_deletion, delete_portion
 from sidecar.store.sqlite.kept_requests import KeepingRequests
-from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, node_of
+from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget_all, node_of
 from sidecar.store.sqlite.overview import messages, overview, overviews, spent, stems
 from sidecar.store.sqlite.parts import delete_parts, keep_body
 from sidecar.store.sqlite.threads import replace_thread
@@ -74,6 +74,8 @@ _PUT = f"""
         created_at = excluded.created_at, updated_at = excluded.updated_at, tip = excluded.tip,
         "full" = excluded."full", system = excluded.system, weights = excluded.weights
     WHERE excluded.updated_at >= updated_at RETURNING number"""
+_FIND_KEY = 'SELECT "key" FROM conversation WHERE id = ?'
+_NAME = 'UPDATE conversation SET "key" = ? WHERE number = ?'
 _PUT_SYSTEM = "INSERT OR REPLACE INTO system_prompt (conversation, first, last) VALUES (?, ?, ?)"
 _PUT_SUMMARY = """
     INSERT INTO summary (conversation, hash, text, model, created_at) VALUES (?, ?, ?, ?, ?)
@@ -286,11 +288,18 @@ def _whole(id: str, connection: sqlite3.Connection) -> Snapshot | None:
 
 
 def _put(whole: Snapshot, connection: sqlite3.Connection) -> None:
-    row = connection.execute(_PUT, astuple(whole.conversation)).fetchone()
+    about = whole.conversation
+    held = connection.execute(_FIND_KEY, (about.id,)).fetchone()
+    # A name that it has got stays, whichever of the two has it.
+    key = held[0] if held is not None and held[0] is not None else about.key
+    row = connection.execute(_PUT, astuple(replace(about, key=key))).fetchone()
     is_newer = row is not None
     if row is None:
-        row = connection.execute(_WHOLE, (whole.conversation.id,)).fetchone()
-    number, is_known_by = row[0], whole.conversation.key is None
+        row = connection.execute(_WHOLE, (about.id,)).fetchone()
+    number, is_known_by = row[0], key is None
+    if held is not None and held[0] is None and key is not None:
+        connection.execute(_NAME, (key, number))
+        forget_all(connection, number)
     newest = connection.execute("SELECT newest FROM conversation WHERE number = ?", (number,)).fetchone()[0]
     _added, newest = add_nodes(connection, number, newest, whole.nodes, is_known_by=is_known_by)
     connection.execute(ADD_NEWEST, (newest, number))
