@@ -19,6 +19,7 @@ from sidecar.conversation.tree import Chain, Message, Path, State
 
 __all__ = [
     "Assembled",
+    "Carried",
     "Dialect",
     "End",
     "FormRefusal",
@@ -36,6 +37,10 @@ Truncation = Literal["auto", "disabled"]
 
 #: What a stream begins with; `open` while that is not known.
 Verdict = Literal["open", "answer", "error"]
+
+
+#: System messages that stand before all else in what a request goes on from: role and text.
+Carried = Sequence[tuple[str, str]]
 
 
 class Request(Protocol):
@@ -247,10 +252,13 @@ class Translation(End, Protocol):
         """A sign of life."""
         ...
 
-    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> bytes | None:
+    def told(
+        self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
+    ) -> bytes | None:
         """What of it is to be kept for whoever asks for it again, JSON; None for nothing.
 
         `message`: the reply as it is stored, in this state, with the reported usage (JSON); None of none.
+        `carried`: the system items of what it goes on from.
         """
         ...
 

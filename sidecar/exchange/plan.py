@@ -56,6 +56,8 @@ class Whole(msgspec.Struct, frozen=True):
     brought: int | None = None
     #: Nothing is.
     moved: ClassVar[tuple[Node, ...]] = ()
+    #: It goes on from nothing that has any.
+    carried: ClassVar[tuple[tuple[str, str], ...]] = ()
 
 
 class Thin(msgspec.Struct, frozen=True):
@@ -72,6 +74,8 @@ class Thin(msgspec.Struct, frozen=True):
     root: bytes | None = None
     #: Of the line, what has yet to be stored there.
     moved: tuple[Node, ...] = ()
+    #: The system items (role and text) of what it goes on from, which are in `system`.
+    carried: tuple[tuple[str, str], ...] = ()
     #: It is known to bring none.
     brought: ClassVar[None] = None
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from sidecar.conversation.records import Exchange, Reference
 from sidecar.conversation.tree import Node
 from sidecar.dialects.responses.as_items import Item, items_of, kinds_of
-from sidecar.dialects.responses.ids import reference_of
-from sidecar.dialects.responses.kept import Said, output_again, response_again
+from sidecar.dialects.responses.ids import item_id, reference_of, stem_of
+from sidecar.dialects.responses.kept import Said, leading_in, output_again, response_again
 from sidecar.errors import NotFound
 from sidecar.store import Store
 
@@ -23,11 +23,13 @@ __all__ = [
     "items_in",
     "kept_exchange",
     "kept_response",
+    "leading_items",
     "response_in",
     "unknown_conversation",
 ]
 
 _PAGE = 500  # exchanges
+_LEADING = 0xF000  # behind the places of all that an answer says
 
 
 class Kept(NamedTuple):
@@ -57,6 +59,22 @@ def response_in(kept: Kept) -> dict[str, Any]:
     exchange = kept.exchange
     assert exchange.detail.told is not None
     return response_again(exchange.detail.told, _said(kept.reply), _where(exchange), exchange.when // 1000)
+
+
+def leading_items(exchange: Exchange) -> list[Item]:
+    """The system items before all that a response answered."""
+    told, stem = exchange.detail.told, stem_of(_where(exchange))
+    leading = leading_in(told) if told is not None else ()
+    return [
+        {
+            "id": item_id("msg", stem, _LEADING + at),
+            "type": "message",
+            "status": "completed",
+            "role": role,
+            "content": [{"type": "input_text", "text": text}],
+        }
+        for at, (role, text) in enumerate(leading)
+    ]
 
 
 async def all_exchanges(store: Store, tenant: bytes, conversation: str) -> list[Exchange]:

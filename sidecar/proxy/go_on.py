@@ -13,19 +13,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from sidecar.conversation.message import call_ids, encode
+from msgspec.structs import replace
+
+from sidecar.conversation.message import call_ids, encode, visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain, Conversation, Message, Node
 from sidecar.dialects.responses.call_ids import ids_told
-from sidecar.dialects.responses.items import ABORTED
+from sidecar.dialects.responses.items import ABORTED, Leading
+from sidecar.dialects.responses.kept import leading_in
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.open_calls import results
 from sidecar.exchange.plan import Thin
 from sidecar.store import Store
 
-__all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans"]
+__all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans", "system_with"]
 
 _MAX_SHOWN = 100  # characters of what a client sent that an error repeats
 
@@ -38,7 +41,7 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             code="unsupported_value",
             param="previous_response_id",
         )
-    conversation, line = await _line(store, call, response)
+    conversation, line, carried = await _line(store, call, response)
     key = call.identity.key
     if key is not None and not call.identity.by_agent and conversation.key not in (None, key):
         raise BadRequest(
@@ -46,7 +49,18 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             code="unsupported_value",
             param="previous_response_id",
         )
-    return newest_behind(call, conversation, line, ids_told(line[-1].fields, response.exchange))
+    told = ids_told(line[-1].fields, response.exchange)
+    plan = newest_behind(call, conversation, line, told, system_with(call, [text for _, text in carried]))
+    return replace(plan, carried=carried)
+
+
+def system_with(call: ChatCall, texts: Sequence[str]) -> bytes | None:
+    """One system message of the request's own and these, as a JSON array; None where none of these are."""
+    if not texts:
+        return None
+    own = [visible_text(each.fields) for each in call.chat.system]
+    text = "\n\n".join(filter(None, (*own, *texts)))
+    return b"[" + encode({"role": "system", "content": text}) + b"]"
 
 
 def newest_behind(
@@ -80,17 +94,19 @@ def newest_behind(
     )
 
 
-async def _line(store: Store, call: ChatCall, response: Reference) -> tuple[Conversation, Sequence[Node]]:
-    """The conversation, and its messages up to and including the reply."""
+async def _line(
+    store: Store, call: ChatCall, response: Reference
+) -> tuple[Conversation, Sequence[Node], tuple[Leading, ...]]:
+    """The conversation, its messages up to and including the reply, and the system items before them."""
     tenant = call.identity.tenant
     found = await store.find(tenant, [response.conversation], [])
     exchange = await store.exchange(tenant, response.conversation, response.exchange)
-    is_kept = exchange is not None and exchange.detail.told is not None
-    replies = exchange.detail.replies if exchange is not None and is_kept else ()
+    told = exchange.detail.told if exchange is not None else None
+    replies = exchange.detail.replies if exchange is not None and told is not None else ()
     line = await store.path(response.conversation, replies[0]) if found.conversation and replies else []
-    if found.conversation is None or not line:
+    if found.conversation is None or not line or told is None:
         raise _unknown()
-    return found.conversation, line
+    return found.conversation, line, leading_in(told)
 
 
 def _unknown() -> BadRequest:

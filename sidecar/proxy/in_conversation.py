@@ -15,15 +15,19 @@ from msgspec.structs import replace
 from sidecar.conversation.message import SYSTEM_ROLES, call_ids, encode, visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange
-from sidecar.conversation.tree import Conversation, Message, Node
+from sidecar.conversation.tree import Conversation, Node
 from sidecar.dialects.responses.as_items import Item
+from sidecar.dialects.responses.items import Leading
+from sidecar.dialects.responses.kept import leading_in
 from sidecar.dialects.responses.taken_out import without
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Whole
 from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
-from sidecar.proxy.go_on import newest_behind
+from sidecar.proxy.go_on import newest_behind, system_with
 from sidecar.proxy.notes import notes_of
 from sidecar.store import Store
+
+_NEWEST = 8  # exchanges among which that of the newest answer is
 
 __all__ = ["found_by_name", "in_conversation"]
 
@@ -45,12 +49,15 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
     if conversation.tip is not None:
         line = await store.path(conversation.id, conversation.tip)
     leading = _leading(line)
-    system, line = _system(call, line[:leading]), line[leading:]
+    texts, line = [visible_text(node.fields) for node in line[:leading]], line[leading:]
     if conversation.tip is None or not line:
         parent = None
         if leading and conversation.tip is not None:
             parent = (await store.path(conversation.id, conversation.tip))[-1]
+        system = system_with(call, texts)
         return Whole(Outcome.START, conversation, parent, call.chat.path.messages, system=system)
+    carried = await _carried(store, conversation, line)
+    system = system_with(call, [*texts, *(text for _, text in carried)])
     gone = (await notes_of(store, conversation)).gone
     before = line
     if gone:
@@ -61,9 +68,11 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
         parent, end = again
         kept = {node.id for node in line[:end]}
         left = tuple(node for node in before if node.id in kept)
-        return Thin(Outcome.RETRY, conversation, parent, (), left, system, root=line[0].id)
+        root = line[0].id
+        return Thin(Outcome.RETRY, conversation, parent, (), left, system, root=root, carried=carried)
     plan = newest_behind(call, conversation, line, list(call_ids(line[-1].fields)), system)
-    return plan if before is line else replace(plan, line=_replaced(plan.line, line, before))
+    kept_line = plan.line if before is line else _replaced(plan.line, line, before)
+    return replace(plan, line=kept_line, carried=carried)
 
 
 def _leading(line: Sequence[Node]) -> int:
@@ -71,13 +80,14 @@ def _leading(line: Sequence[Node]) -> int:
     return next((at for at, node in enumerate(line) if node.role not in SYSTEM_ROLES), len(line))
 
 
-def _system(call: ChatCall, leading: Sequence[Node]) -> bytes | None:
-    """One system message of the request's own and these, as a JSON array; None where none of these are."""
-    if not leading:
-        return None
-    told: Sequence[Message | Node] = (*call.chat.system, *leading)
-    text = "\n\n".join(filter(None, (visible_text(each.fields) for each in told)))
-    return b"[" + encode({"role": "system", "content": text}) + b"]"
+async def _carried(store: Store, conversation: Conversation, line: Sequence[Node]) -> tuple[Leading, ...]:
+    """The system items of the requests before this one, as the newest response there knows them."""
+    stands = {node.id for node in line}
+    for each in await store.exchanges(conversation.tenant, conversation.id, limit=_NEWEST):
+        told = each.detail.told
+        if told is not None and stands.intersection(each.detail.replies):
+            return leading_in(told)
+    return ()
 
 
 def _asked_again(call: ChatCall, line: Sequence[Node]) -> tuple[Node, int] | None:

@@ -193,13 +193,14 @@ class Recording(msgspec.Struct, eq=False):
         self, translation: Translation, exchange: Exchange, update: ConversationUpdate, ended: State
     ) -> Exchange:
         """With what its client may ask for again."""
+        carried = self.plan.carried
         reply = next((node for node in update.nodes if node.id in exchange.detail.replies), None)
         if reply is None:
-            told = translation.told(None, None, ended)
+            told = translation.told(None, None, ended, carried)
         elif len(reply.body) > _LARGE_REPLY:
-            told = await asyncio.to_thread(translation.told, reply.fields, reply.usage, reply.state)
+            told = await asyncio.to_thread(translation.told, reply.fields, reply.usage, reply.state, carried)
         else:
-            told = translation.told(reply.fields, reply.usage, reply.state)
+            told = translation.told(reply.fields, reply.usage, reply.state, carried)
         return replace(exchange, detail=replace(exchange.detail, told=told))
 
     def _read(self, data: bytes) -> _Said:

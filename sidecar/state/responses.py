@@ -13,7 +13,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.errors import NotFound
-from sidecar.proxy.again import Kept, all_exchanges, items_in, kept_response, response_in
+from sidecar.proxy.again import (
+    Kept,
+    all_exchanges,
+    items_in,
+    kept_response,
+    leading_items,
+    response_in,
+)
 from sidecar.state.paging import Page, paged
 from sidecar.store import Store
 
@@ -40,7 +47,7 @@ async def input_items(store: Store, tenant: bytes, id: str, page: Page) -> dict[
     nodes = await store.path(conversation, exchange.parent) if exchange.parent is not None else []
     others = await all_exchanges(store, tenant, conversation)
     found = await asyncio.to_thread(items_in, nodes, others)
-    return paged([item for _, item in found], page)
+    return paged([*leading_items(exchange), *(item for _, item in found)], page)
 
 
 async def _kept(store: Store, tenant: bytes, id: str) -> Kept:

@@ -18,7 +18,14 @@ from sidecar.dialects.responses.ids import (
     response_id,
     stem_of,
 )
-from sidecar.dialects.responses.kept import Said, output_again, response_again, told_of, unfinished
+from sidecar.dialects.responses.kept import (
+    Said,
+    leading_in,
+    output_again,
+    response_again,
+    told_of,
+    unfinished,
+)
 from sidecar.dialects.responses.translation import ErrorBody
 from tests.dialects.responses import EXCHANGE, asked
 
@@ -79,6 +86,14 @@ class TestWhatIsKept:
             assert response_again(told, said, HERE, 100) == response
             assert ("encrypted_content" in response["output"][0]) is bool(include)
             assert b"Hm." not in told
+
+    def test_system_items_before_all_else_are_kept(self):
+        told, said, response = kept(None)
+        leading = (("system", "a"), ("developer", "b"))
+        told = told_of(response, said, HERE, wants_reasoning=False, leading=leading)
+        assert leading_in(told) == leading
+        assert response_again(told, said, HERE, 100) == response
+        assert leading_in(kept(None)[0]) == ()
 
     def test_usage_that_nobody_can_read_is_none(self):
         assert kept(None, usage=b"{x")[2]["usage"] is None

@@ -39,6 +39,13 @@ class TestMessages:
             user("hi"),
         ]
 
+    def test_leading_system_items_are_known(self):
+        asks = [said("developer", "Be brief."), said("system"), {"role": "system", "content": "x"}]
+        later = [said("user", "hi"), said("system", "y")]
+        assert asked(input=[*asks, *later]).leading == (("developer", "Be brief."), ("system", "x"))
+        assert asked(input=asks[:1]).leading == (("developer", "Be brief."),)
+        assert asked(input="hi", instructions="z").leading == ()
+
     def test_a_later_system_item_stays_where_it_stands(self):
         sent = messages(said("user", "a"), said("developer", "Now in French."), said("user", "b"))
         assert sent == [user("a"), {"role": "system", "content": "Now in French."}, user("b")]

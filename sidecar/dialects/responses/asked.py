@@ -77,7 +77,8 @@ class Asked(msgspec.Struct, frozen=True):
 
     `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
     `is_private`: nothing is to be kept. `behind`: it goes on from a response. `conversation`: it goes on in
-    that of this name. `truncation`: may it be cut?
+    that of this name. `leading`: the system items that it begins with (role and text). `truncation`: may it
+    be cut?
     """
 
     echo: dict[str, Any]
@@ -88,6 +89,7 @@ class Asked(msgspec.Struct, frozen=True):
     is_private: bool = False
     behind: Reference | None = None
     conversation: str | None = None
+    leading: tuple[tuple[str, str], ...] = ()
     truncation: Truncation | None = None
 
 

@@ -25,7 +25,7 @@ from sidecar.dialects.responses.asked import (
     truncation_in,
 )
 from sidecar.dialects.responses.ids import reference_of
-from sidecar.dialects.responses.items import messages_of
+from sidecar.dialects.responses.items import leading_of, messages_of
 from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.references import refuse_references
 from sidecar.dialects.responses.refusal import list_in, list_of_objects, object_in, refused, shown
@@ -69,6 +69,7 @@ def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[b
         is_private=not is_kept(body),
         behind=behind,
         conversation=conversation,
+        leading=leading_of(items, "input"),
         truncation=truncation_in(body),
     )
     return encode({**model, "messages": messages, **fields}), asked

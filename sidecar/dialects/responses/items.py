@@ -22,7 +22,7 @@ from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
 from sidecar.dialects.responses.refusal import list_of_objects, refused, shown, text_in
 from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
 
-__all__ = ["ABORTED", "messages_of", "messages_to_keep"]
+__all__ = ["ABORTED", "Leading", "leading_of", "messages_of", "messages_to_keep"]
 
 #: The result of a call that has none.
 ABORTED = "aborted"
@@ -35,6 +35,8 @@ _RECEIPTS = {
 }
 
 Message = dict[str, Any]
+#: A system message that stands before all else: its role, and what it says.
+Leading = tuple[str, str]
 
 
 def messages_of(
@@ -48,6 +50,18 @@ def messages_of(
     for at, item in enumerate(items):
         reader.take(item, f"{where}[{at}]")
     return reader.messages()
+
+
+def leading_of(items: list[dict[str, Any]], where: str) -> tuple[Leading, ...]:
+    """The system messages that these items begin with. Raises `BadRequest`."""
+    told: list[Leading] = []
+    for at, item in enumerate(items):
+        if item.get("type", "message") != "message" or item.get("role") not in _SYSTEM:
+            break
+        text = text_of(item.get("content"), f"{where}[{at}].content", _BLANK_LINE)
+        if text:
+            told.append((item["role"], text))
+    return tuple(told)
 
 
 def messages_to_keep(items: list[dict[str, Any]], where: str) -> list[Message]:

@@ -8,7 +8,7 @@ and the tree does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,10 +20,11 @@ from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.answer import Answer
 from sidecar.dialects.responses.asked import Asked, echo_of
 from sidecar.dialects.responses.ids import stem_of
+from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.response import response_of, usage_of
 from sidecar.dialects.responses.tools import Tools
 
-__all__ = ["Said", "output_again", "response_again", "told_of", "unfinished"]
+__all__ = ["Said", "leading_in", "output_again", "response_again", "told_of", "unfinished"]
 
 # What its items are made with, too.
 _USUAL: dict[str, Any] = {"status": "completed", "tools": []}
@@ -38,10 +39,19 @@ class Said(NamedTuple):
     usage: bytes | None = None
 
 
-def told_of(response: dict[str, Any], said: Said, exchange: Reference, *, wants_reasoning: bool) -> bytes:
-    """What is kept of a response beside its messages, JSON."""
+def told_of(
+    response: dict[str, Any],
+    said: Said,
+    exchange: Reference,
+    *,
+    wants_reasoning: bool,
+    leading: Sequence[Leading] = (),
+) -> bytes:
+    """What is kept of a response beside its messages, JSON. `leading`: the system items before all else."""
     told: dict[str, Any] = {"wants_reasoning": True} if wants_reasoning else {}
     again = _again({"response": response, **told}, said, exchange, response["created_at"])
+    if leading:
+        told["leading"] = leading
     again |= _USUAL
     told["response"] = {
         name: value
@@ -62,6 +72,11 @@ def output_again(told: bytes, said: Said, exchange: Reference) -> list[dict[str,
     """Its items alone."""
     output: list[dict[str, Any]] = response_again(told, said, exchange, 0)["output"]
     return output
+
+
+def leading_in(told: bytes) -> tuple[Leading, ...]:
+    """The system items that stand before all else, for whoever goes on from it."""
+    return tuple((role, text) for role, text in loads(told).get("leading", ()))
 
 
 def unfinished(

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import State
 from sidecar.dialects import sse
+from sidecar.dialects.base import Carried
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.chat.reading import FAILURES, error_in, loads
@@ -136,14 +137,15 @@ class _Reply:
         self._response = response
         return events, response
 
-    def told(self, said: Said, state: State) -> bytes | None:
+    def told(self, said: Said, state: State, carried: Carried) -> bytes | None:
         """What is kept of the response; nothing of one that nothing is to be kept of."""
         asked, exchange, created = self._about
         if asked.is_private:
             return None
         now = int(self._clock())
         response = self._response or unfinished(asked, said, state, exchange, created, now)
-        return told_of(response, said, exchange, wants_reasoning=asked.wants_reasoning)
+        leading = (*carried, *asked.leading)
+        return told_of(response, said, exchange, wants_reasoning=asked.wants_reasoning, leading=leading)
 
 
 class _Payloads:
@@ -203,8 +205,10 @@ class Events:
             return b""
         return self._begin() or self._written(self._progress())
 
-    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> bytes | None:
-        return self._reply.told(Said(message, usage), state)
+    def told(
+        self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
+    ) -> bytes | None:
+        return self._reply.told(Said(message, usage), state, carried)
 
     def _told(self, payloads: list[bytes]) -> bytes:
         pieces = []
@@ -273,8 +277,10 @@ class Whole:
     def alive(self) -> bytes:
         return b""
 
-    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> bytes | None:
-        return self._reply.told(Said(message, usage), state)
+    def told(
+        self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
+    ) -> bytes | None:
+        return self._reply.told(Said(message, usage), state, carried)
 
     def _take(self, payloads: list[bytes]) -> None:
         for payload in payloads:
@@ -309,7 +315,9 @@ class ErrorBody:
     def alive(self) -> bytes:
         return b""
 
-    def told(self, message: Mapping[str, Any] | None, usage: bytes | None, state: State) -> None:
+    def told(
+        self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
+    ) -> None:
         return None
 
     def _translated(self, body: bytes) -> bytes:

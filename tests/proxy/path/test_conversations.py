@@ -257,6 +257,14 @@ class TestGoingOnInOne:
         assert [each["role"] for each in upstream.last.json["messages"]][:2] == ["system", "user"]
         assert await texts(sidecar, id) == ["You are Ada.", "1", "ok", "2", "ok"]
 
+    async def test_so_do_those_that_a_request_begins_with(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar)
+        await ask(sidecar, [said("developer", "You are Ada."), said("user", "1")], conversation=id)
+        for question in ("2", "3"):
+            await ask(sidecar, question, conversation=id, instructions="Be brief.")
+            assert upstream.last.said[0] == "Be brief.\n\nYou are Ada."
+        assert upstream.last.said[1:] == ["1", "ok", "2", "ok", "3"]
+
     async def test_two_at_once_are_answered_one_after_the_other(self, sidecar: Sidecar, upstream: Upstream):
         """In place of `conversation_locked`"""
         id = await made(sidecar, said("user", "0"), said("assistant", "zero"))

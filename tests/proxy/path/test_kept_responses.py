@@ -257,6 +257,19 @@ class TestItsInput:
         }
         assert (await inputs(sidecar, first["id"]))[0]["id"] == items[0]["id"]
 
+    async def test_system_items_that_it_begins_with_are_there(self, sidecar: Sidecar):
+        items = [said("developer", "You are Ada."), said("user", "1")]
+        first = (await ask(sidecar, items, instructions="Be brief.")).json
+        second = (await ask(sidecar, "2", previous_response_id=first["id"])).json
+        told = await inputs(sidecar, second["id"])
+        assert [(each["role"], text_of(each)) for each in told] == [
+            ("developer", "You are Ada."),
+            ("user", "1"),
+            ("assistant", "ok"),
+            ("user", "2"),
+        ]
+        assert len({each["id"] for each in told}) == 4
+
     async def test_calls_and_their_results_keep_their_kinds(self, sidecar: Sidecar, upstream: Upstream):
         upstream.will(
             streams(

@@ -322,6 +322,21 @@ class TestGoingOnFromAResponse:
         await ask(sidecar, "2", previous_response_id=first["id"])
         assert upstream.last.said == ["1", "ok", "2"]
 
+    async def test_system_items_are_carried_through_the_chain(self, sidecar: Sidecar, upstream: Upstream):
+        """vllm #37727: its mend drops them with the instructions"""
+        first = await ask(
+            sidecar, [said("developer", "You are Ada."), said("user", "1")], instructions="Old."
+        )
+        second = await ask(sidecar, "2", previous_response_id=first.json["id"])
+        assert upstream.last.said == ["You are Ada.", "1", "ok", "2"]
+        more = [said("system", "Be kind."), said("user", "3")]
+        third = await ask(sidecar, more, previous_response_id=second.json["id"], instructions="New.")
+        assert upstream.last.said[1:] == ["1", "ok", "2", "ok", "3"]
+        assert sorted(upstream.last.said[0].split("\n\n")) == ["Be kind.", "New.", "You are Ada."]
+        await ask(sidecar, "4", previous_response_id=third.json["id"])
+        assert upstream.last.said[0] == "You are Ada.\n\nBe kind."
+        assert [each["role"] for each in upstream.last.json["messages"]][:2] == ["system", "user"]
+
     async def test_any_response_may_be_gone_on_from_and_more_than_once(
         self, sidecar: Sidecar, upstream: Upstream
     ):
