@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
+from sidecar.dialects.responses.answer import Answer
 from sidecar.dialects.responses.translation import PATIENCE, ErrorBody, Events, Whole
 from tests.dialects.responses import (
+    EXCHANGE,
     about,
     answered,
+    asked,
     chunk,
     completion,
     events_in,
@@ -321,6 +325,20 @@ class TestCalls:
     def test_every_way_to_tell_calls_gives_one_item_each(self, pieces, calls):
         items = output_of(told(*map(chunk, pieces), chunk(finish="tool_calls")))
         assert [(each["call_id"], each["name"], each["arguments"]) for each in items] == calls
+
+    def test_many_pieces_that_name_their_call_take_no_longer_than_others(self):
+        """Some send id and name with each piece (GLM): each was looked through from its beginning."""
+        pieces = [piece(0, "1", "f", '{"a":["')] + 20_000 * [piece(0, "1", "f", "}]")]
+        pieces.append(piece(0, "1", "f", '"]}'))
+        many = [piece(at, str(at), "f", "{}") for at in range(5_000)]
+        for told_so, calls in ((pieces, 1), (many, 5_000)):
+            answer = Answer(asked(), EXCHANGE)
+            started = time.process_time()
+            for each in told_so:
+                answer.take(each)
+            answer.end("completed")
+            assert time.process_time() - started < 2
+            assert len(answer.output) == calls
 
     def test_text_before_and_after_calls_are_two_messages(self):
         events = told(

@@ -15,6 +15,7 @@
     joining      how two values of one key join
     parts        how lists of parts, details and blocks join
     prefill      a reply as one message with the one that it goes on from
+    brackets     is a JSON text closed?
     tool_calls   how the pieces of tool calls join
     deltas       how the pieces of one message join: which key by which of these rules
     assembly     payloads, or one JSON body -> the replies, usage and error that were in them

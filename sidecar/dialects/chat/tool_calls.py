@@ -18,12 +18,12 @@ behind them is in `deltas`.
 
 from __future__ import annotations
 
-import re
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 
+from sidecar.dialects.chat.brackets import Brackets
 from sidecar.dialects.chat.joining import OBJECT, Growing, encode, merge
 
 __all__ = ["Calls", "FunctionCall"]
@@ -33,7 +33,6 @@ _FARTHEST = (
 )  # an index beyond it is none; nor are there so many that differ in no bit that a table looks at
 _NOTHING = frozenset(("{}", "null", '""'))  # arguments that some servers begin with, before the real ones
 _SHORT = 8  # characters, of which those may take up some
-_MARK = re.compile(r'\\.?|["{}\[\]]', re.DOTALL)
 _is_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -254,15 +253,13 @@ class _Name(Growing):
 class _Arguments:
     """The arguments of a call: text in pieces, or an object that some servers send in place of a text."""
 
-    __slots__ = ("_depth", "_escaped", "_in_text", "_length", "_object", "_pieces", "_scanned")
+    __slots__ = ("_brackets", "_length", "_object", "_pieces")
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
         self._length = 0
         self._object: Any = None
-        # How far it was looked through for its end, and what was found there.
-        self._scanned = self._depth = 0
-        self._in_text = self._escaped = False
+        self._brackets = Brackets()
 
     @property
     def begun(self) -> bool:
@@ -290,10 +287,7 @@ class _Arguments:
         """Is every bracket closed that was opened? Looks only at what it has not seen before."""
         if self._object is not None:
             return True
-        for piece in self._pieces[self._scanned :]:
-            self._scan(piece)
-        self._scanned = len(self._pieces)
-        return self._length > 0 and self._depth == 0 and not self._in_text
+        return self._brackets.are_closed(self._pieces) and self._length > 0
 
     def is_repeated_by(self, told: Any) -> bool:
         """Does `told` say nothing else than what is here, or say it for the first time?"""
@@ -311,20 +305,6 @@ class _Arguments:
         if self._object is not None:
             return not self._object
         return self._length < _SHORT and "".join(self._pieces).strip() in _NOTHING
-
-    def _scan(self, piece: str) -> None:
-        if self._escaped:
-            piece = piece[1:]
-            self._escaped = False
-        for mark in _MARK.findall(piece):
-            if mark == '"':
-                self._in_text = not self._in_text
-            elif self._in_text:
-                self._escaped = mark == "\\"
-            elif mark in "{[":
-                self._depth += 1
-            elif mark in "}]":
-                self._depth -= 1
 
 
 def _as_told_again(pieces: list[str]) -> str:

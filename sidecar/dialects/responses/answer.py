@@ -40,6 +40,7 @@ class Answer:
         self._half = ""
         self._calls: list[CallDraft] = []
         self._at: dict[int, CallDraft] = {}
+        self._named: dict[str, CallDraft] = {}  # the newest of each id
         #: So many characters are held.
         self.size = 0
 
@@ -144,6 +145,8 @@ class Answer:
         if call is None:
             return
         self.size += call.take(piece.get("id"), function.get("name"), function.get("arguments"))
+        if call.given and self._named.setdefault(call.given, call).number < call.number:
+            self._named[call.given] = call
         if not call.is_open and call.is_ready:
             self._open_call(call)
         if call.is_open:
@@ -153,11 +156,11 @@ class Answer:
         """The call that a piece belongs to; None if there is none, or it only repeats one."""
         id, index, is_named = piece.get("id"), piece.get("index"), bool(function.get("name"))
         there = self._at.get(index) if isinstance(index, int) else None
-        same = [call for call in self._calls if id and call.given == id]
-        known = there if there in same else same[-1] if same else None
+        same = self._named.get(id) if isinstance(id, str) else None
+        known = there if there is not None and same is not None and there.given == id else same
         if known is not None:
             if is_named and known.is_whole:
-                is_apart = known in self._calls[begun:] or (isinstance(index, int) and there is None)
+                is_apart = known.number >= begun or (isinstance(index, int) and there is None)
                 if not is_apart and known.is_repeated_by(function):
                     return None
                 if is_apart or known.is_another(function):
@@ -167,7 +170,9 @@ class Answer:
         elif not is_named and self._calls:
             known = self._calls[-1]
         if known is None and (is_named or id or isinstance(index, int)):
-            known = CallDraft(self._exchange, len(self._calls), self._asked.tools, is_doubled=bool(same))
+            known = CallDraft(
+                self._exchange, len(self._calls), self._asked.tools, is_doubled=same is not None
+            )
             self._calls.append(known)
         if known is not None and isinstance(index, int):
             self._at[index] = known

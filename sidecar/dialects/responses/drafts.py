@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from sidecar.dialects.chat.brackets import Brackets
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.ids import Prefix, call_id, item_id
@@ -154,8 +155,8 @@ class ReasoningDraft(Draft):
 class CallDraft(Draft):
     """A call of a tool. It is announced once its name is known and its arguments have begun.
 
-    `given`: the id that the upstream gave it; `call_id`: the one that it is told under, ours where that is
-    another call's (`is_doubled`) or none was given.
+    `number`: so many began before it. `given`: the id that the upstream gave it; `call_id`: the one that it
+    is told under, ours where that is another call's (`is_doubled`) or none was given.
     """
 
     def __init__(self, exchange: bytes, number: int, tools: Tools, *, is_doubled: bool = False) -> None:
@@ -163,8 +164,10 @@ class CallDraft(Draft):
         self.given = ""
         self.call_id = call_id(exchange, number) if is_doubled else ""
         self.name = ""
-        self._exchange, self._number, self._tools = exchange, number, tools
+        self.number = number
+        self._exchange, self._tools = exchange, tools
         self._pieces: list[str] = []
+        self._brackets = Brackets()
         self._told = 0  # so many of them
 
     @property
@@ -185,14 +188,15 @@ class CallDraft(Draft):
         if not isinstance(arguments, str) or not arguments:
             return 0
         if self._is_nothing and arguments not in _NOTHING:
-            self._pieces.clear()
+            self._pieces, self._brackets = [], Brackets()
         self._pieces.append(arguments)
         return len(arguments)
 
     @property
     def is_whole(self) -> bool:
         """Does it say what to call, and with what?"""
-        return bool(self.name) and _is_json("".join(self._pieces))
+        is_begun = bool(self.name and self._pieces) and self._pieces[0].lstrip().startswith("{")
+        return is_begun and self._brackets.are_closed(self._pieces)
 
     def is_repeated_by(self, function: dict[str, Any]) -> bool:
         """Does a piece say no more than it does?"""
@@ -215,7 +219,7 @@ class CallDraft(Draft):
         """Announce it, at this place of the output."""
         self.at = at
         self._tool = self._tools.of(self.name)
-        self.call_id = self.call_id or call_id(self._exchange, self._number)
+        self.call_id = self.call_id or call_id(self._exchange, self.number)
         self.id = item_id(_PREFIXES[self._tool.kind], self._exchange, at)
         return [self._item("added", self._whole("in_progress", ""))]
 
@@ -251,14 +255,6 @@ class CallDraft(Draft):
         if namespace is not None:
             about["namespace"] = namespace
         return {**about, "input" if kind == "custom" else "arguments": arguments}
-
-
-def _is_json(text: str) -> bool:
-    try:
-        loads(text.encode())
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _summary(text: str) -> dict[str, str]:
