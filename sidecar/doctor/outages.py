@@ -61,9 +61,9 @@ def joined(outages: Iterable[Outage]) -> list[Outage]:
 def told(outage: Outage) -> str:
     """It in a sentence."""
     since = _moment(outage.since)
-    span = (
-        f"Since {since} (UTC)" if outage.until is None else f"From {since} to {_moment(outage.until)} (UTC)"
-    )
+    until = _moment(outage.until) if outage.until is not None else None
+    ended = f"At {since}" if until == since else f"From {since} to {until}"
+    span = f"Since {since} (UTC)" if until is None else f"{ended} (UTC)"
     lost = f"{many(outage.lost, 'request')} {'is' if outage.lost == 1 else 'are'} not recorded"
     return f"{span} the store failed: {lost if outage.lost else 'no request is missing'}."
 

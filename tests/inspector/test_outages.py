@@ -30,7 +30,7 @@ async def test_what_was_answered_meanwhile_is_said_to_be_missing(visitor: Visito
     value = await visitor.value()
     assert {each["key"] for each in value["rows"]} == {"before", "after"}
     (said,) = value["outages"]
-    assert said.startswith("From 2")
+    assert said.startswith(("From 2", "At 2"))
     assert "3 requests are not recorded." in said
     page = await visitor.get()
     assert said in page.text
@@ -73,4 +73,5 @@ def test_an_outage_without_a_loss_says_so():
     assert told(Outage(0.0, 60.0)) == (
         "From 1970-01-01 00:00:00 to 1970-01-01 00:01:00 (UTC) the store failed: no request is missing."
     )
+    assert told(Outage(0.0, 0.5)).startswith("At 1970-01-01 00:00:00 (UTC) the store failed")
     assert told(Outage(0.0, None, 1)).endswith("the store failed: 1 request is not recorded.")

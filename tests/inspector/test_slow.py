@@ -114,5 +114,5 @@ async def test_the_page_tells_it_of_a_real_one(visitor: Visitor, upstream: Upstr
     ]
     assert time["own"] + time["upstream"] + time["parts"][0]["end"] == time["parts"][-1]["end"]
     shown = await visitor.get(way)
-    assert "were the sidecar's own and" in shown.text
+    assert "of it were the sidecar's own, " in shown.text
     assert '<svg class="split"' in shown.text

@@ -52,7 +52,9 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def visitor(visit, upstream: Upstream) -> Visitor:
     """Chats with branches, tools, an image, reasoning, a cut, errors and hostile words."""
-    visitor: Visitor = await visit(trim={"max_messages": 6, "window_refresh": 0})
+    visitor: Visitor = await visit(
+        trim={"max_messages": 6, "window_refresh": 0}, inspector={"keep_requests": "all"}
+    )
     await _branches(visitor.sidecar, upstream)
     await _tools(visitor.sidecar, upstream)
     await _image(visitor.sidecar, upstream)

@@ -69,7 +69,7 @@ async def visited(page: Page, root: str) -> AsyncIterator[str]:
         for link in await page.locator("a[href]").all():
             href = urldefrag(urljoin(address, await link.get_attribute("href") or ""))[0]
             kind = re.sub(r"[0-9a-f]+/?$", "", href)
-            if href not in seen and not re.search("format=(json|csv)|/export", href):
+            if href not in seen and not re.search("format=(json|csv)|/export|/request$", href):
                 seen.add(href)
                 alike[kind] += 1
                 if alike[kind] <= _OF_EACH:
