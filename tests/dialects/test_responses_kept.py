@@ -26,8 +26,8 @@ from sidecar.dialects.responses.kept import (
     told_of,
     unfinished,
 )
-from sidecar.dialects.responses.translation import ErrorBody
-from tests.dialects.responses import EXCHANGE, asked
+from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
+from tests.dialects.responses import EXCHANGE, about, asked, chunk, said, streamed
 
 HERE = Reference("conv_" + "5" * 32, EXCHANGE)
 NODE = bytes(range(24))
@@ -97,6 +97,22 @@ class TestWhatIsKept:
 
     def test_usage_that_nobody_can_read_is_none(self):
         assert kept(None, usage=b"{x")[2]["usage"] is None
+
+    @pytest.mark.parametrize("translation", [Events, Whole])
+    def test_a_response_that_was_told_is_kept_as_it_was(self, translation):
+        telling = translation(about(input=[said("system", "b"), said("user", "hi")]))
+        telling.feed(streamed(chunk({"content": "Hello."}), chunk(finish="length")))
+        telling.close()
+        message = {"role": "assistant", "content": "Hello."}
+        told = telling.told(message, None, "complete", (("system", "a"),))
+        response = response_again(told, Said(message), Reference("", EXCHANGE), 100)
+        assert response["status"] == "incomplete"
+        assert json.dumps(response).replace(" ", "").encode() in telling.held
+        assert leading_in(told) == (("system", "a"), ("system", "b"))
+
+    @pytest.mark.parametrize("translation", [Events, Whole])
+    def test_of_one_that_is_not_to_be_stored_nothing_is(self, translation):
+        assert translation(about(store=False)).told(None, None, "complete") is None
 
     def test_nothing_is_kept_of_an_error(self):
         error: Translation = ErrorBody(400)

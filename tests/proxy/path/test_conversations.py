@@ -339,3 +339,29 @@ class TestGoingOnInOne:
         await sidecar.ask("1", id="a")
         reply = await ask(sidecar, "2", {"thread-id": "t", "session-id": "t"}, conversation="a")
         assert (reply.headers["X-Conversation-ID"], upstream.last.said) == ("a", ["1", "ok", "2"])
+
+
+class TestOtherStores:
+    @pytest.mark.parametrize("encrypted", [False, True])
+    async def test_two_replicas_and_their_database_hold_to_the_same(
+        self, start: Start, upstream: Upstream, postgres_url: str, encrypted: bool
+    ):
+        upstream.will(says("one"), says("two"))
+        key = {"encryption": {"key": "A" * 43 + "="}} if encrypted else {}
+        one, other = [await start(responses=TRANSLATED, store=postgres_url, **key) for _ in range(2)]
+        id = await made(one, said("user", "0"), said("assistant", "zero"), metadata={"a": "b"})
+        first = (await ask(other, [said("system", "Be Ada."), said("user", "1")], conversation=id)).json
+        assert (await one.send("GET", f"{RESPONSES}/{first['id']}")).json == first
+        second = (await ask(one, "2", previous_response_id=first["id"])).json
+        assert upstream.last.said == ["Be Ada.", "0", "zero", "1", "one", "2"]
+        assert await texts(other, id) == ["0", "zero", "1", "one", "2", "two"]
+        await do(other, "POST", f"/{id}", metadata={"c": "d"})
+        assert (await do(one, "GET", f"/{id}")).json["metadata"] == {"c": "d"}
+        (item, *_) = await listed(one, id)
+        await do(one, "DELETE", f"/{id}/items/{item['id']}")
+        assert (await texts(other, id))[0] == "zero"
+        await other.send("DELETE", f"{RESPONSES}/{second['id']}")
+        gone = await one.send("GET", f"{RESPONSES}/{second['id']}")
+        assert_error(gone, 404, "response_not_found")
+        assert (await do(other, "DELETE", f"/{id}")).status == 200
+        assert_error(await do(one, "GET", f"/{id}"), 404, "conversation_not_found")
