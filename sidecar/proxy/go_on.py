@@ -75,9 +75,8 @@ def newest_behind(
     messages = call.chat.path.messages
     refuse_orphans(messages, calls_made(line) | set(told))
     if len(messages) > len(line) and all(map(_is_same, messages, line)):
-        return Thin(
-            Outcome.APPEND, conversation, line[-1], messages[len(line) :], (), system, root=line[0].id
-        )
+        # Its system items are among what it sends.
+        return Thin(Outcome.APPEND, conversation, line[-1], messages[len(line) :], (), root=line[0].id)
     if messages and _repeats(messages[0], told):
         before = tuple(line[:-1])
         return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], before, system, root=line[0].id)

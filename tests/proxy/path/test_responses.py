@@ -289,12 +289,12 @@ class TestGoingOnFromAResponse:
         self, sidecar: Sidecar, upstream: Upstream
     ):
         """hermes-agent #68257, #95137: the history doubled with each turn"""
-        items, about = [said("user", "1")], dict[str, Any]()
+        items, about = [said("developer", "Be kind."), said("user", "1")], dict[str, Any]()
         for at in range(2, 5):
             response = (await ask(sidecar, items, instructions="Be brief.", **about)).json
             items += [*response["output"], said("user", str(at))]
             about = {"previous_response_id": response["id"]}
-        assert upstream.last.said == ["Be brief.", "1", "ok", "2", "ok", "3"]
+        assert upstream.last.said == ["Be brief.\n\nBe kind.", "1", "ok", "2", "ok", "3"]
         assert (await sidecar.only()).branches == [["1", "ok", "2", "ok", "3", "ok"]]
 
     async def test_an_id_of_another_kind_leads_nowhere(self, sidecar: Sidecar, upstream: Upstream):
