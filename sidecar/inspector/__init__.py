@@ -21,6 +21,7 @@ slow               where the time of an exchange went
 client_view        a request as its client sent it, and as a command
 exchange_page      what the client sent, what the upstream got, and why
 words              two texts word by word
+restored           what clients make of what is stored
 diff_page          in which words a prompt differs from the one before it
 query              what is looked for
 search             what was said, looked for as long as a page may take

@@ -15,8 +15,10 @@ from sidecar.conversation.overview import Stem
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound
+from sidecar.exchange.client_request import body_of, request_of
 from sidecar.exchange.threads import prompt_text
 from sidecar.inspector.limit import limit_of
+from sidecar.inspector.restored import copies_of, pair_of
 from sidecar.inspector.shown import told
 from sidecar.inspector.system_prompts import kept_prompts
 from sidecar.inspector.tree_shape import Shape
@@ -30,6 +32,8 @@ __all__ = ["DiffPage", "DiffPart", "diff_page"]
 
 #: Bytes of a message that is compared.
 _LARGE = 1 << 20
+#: Of the client's copies those that are compared, and those that are shown.
+_COPIES, _RESTORED = 200, 5
 
 
 class DiffPart(msgspec.Struct, frozen=True):
@@ -44,7 +48,8 @@ class DiffPart(msgspec.Struct, frozen=True):
 
 
 class DiffPage(msgspec.Struct, frozen=True):
-    """The page; without parts nothing of what differs is kept. `limit`: why something was left out."""
+    """The page; without parts nothing of what differs is kept. `limit`: why something was left out.
+    `restored`: what the client sent, and what went in its place, as far as the request is kept."""
 
     conversation: str
     exchange: str
@@ -53,6 +58,7 @@ class DiffPage(msgspec.Struct, frozen=True):
     why: str
     parts: tuple[DiffPart, ...]
     limit: str = ""
+    restored: tuple[DiffPart, ...] = ()
 
 
 async def diff_page(store: Store, id: str, name: bytes, trim: Trim | None = None) -> DiffPage:
@@ -65,22 +71,25 @@ async def diff_page(store: Store, id: str, name: bytes, trim: Trim | None = None
     if exchange is None:
         raise NotFound("there is no such exchange in this conversation; it may have been deleted")
     earlier = await store.exchanges(tenant, id, limit=1, before=name)
-    if not earlier:
-        raise NotFound("there is no exchange before this one in its conversation")
-    (before,) = earlier
-    parts = await _system(store, id, tenant, before, exchange)
     shape = await asyncio.to_thread(Shape, outline.stems)
-    parts += await _messages(store, id, shape, before, exchange)
+    restored = await _restored(store, id, tenant, shape, exchange)
+    if not earlier and not restored:
+        raise NotFound("there is no exchange before this one in its conversation")
+    parts: list[DiffPart] = []
+    for before in earlier:
+        parts += await _system(store, id, tenant, before, exchange)
+        parts += await _messages(store, id, shape, before, exchange)
     difference = exchange.detail.difference
     cause = difference.cause if difference else ""
     return DiffPage(
         conversation=id,
         exchange=exchange.id.hex(),
-        before=before.id.hex(),
+        before=earlier[0].id.hex() if earlier else "",
         cause=told(cause),
         why=CAUSES.get(cause, ""),
         limit=limit_of(exchange, trim) if cause == "trimmed" else "",
         parts=tuple(parts),
+        restored=tuple(restored),
     )
 
 
@@ -117,6 +126,27 @@ async def _messages(store: Store, id: str, shape: Shape, before: Exchange, now: 
         raise NotFound("this conversation was deleted, or changed, just now")
     texts = _texts(nodes[pair[0].id], nodes[pair[1].id])
     return [await _of(title, f"{told(pair[0].role, 40)}, then {told(pair[1].role, 40)}.", pair, *texts)]
+
+
+async def _restored(store: Store, id: str, tenant: bytes, shape: Shape, now: Exchange) -> list[DiffPart]:
+    """The newest answers and results of which the client's copies read otherwise than what is stored."""
+    if not now.detail.restored or (kept := await store.kept_request(tenant, id, now.id)) is None:
+        return []
+    path = shape.path(_at(shape, now))
+    try:
+        copies = await asyncio.to_thread(lambda: copies_of(now, path, body_of(request_of(kept)) or b""))
+    except ValueError:  # damaged, as the page of the exchange says
+        return []
+    copies = [each for each in copies[-_COPIES:] if each.stem.size <= _LARGE]
+    nodes = {node.id: node for node in await store.messages(id, [each.stem.id for each in copies])}
+    parts: list[DiffPart] = []
+    for each in reversed(copies):
+        node = nodes.get(each.stem.id)
+        pair = pair_of(each, node) if node is not None else None
+        if pair is not None and len(parts) < _RESTORED:
+            note = "As the client sent it, and as it is stored, which went upstream."
+            parts.append(await _part(f"Message {each.number}: {told(each.stem.role, 40)}", note, *pair))
+    return parts
 
 
 def _at(shape: Shape, exchange: Exchange) -> Stem | None:

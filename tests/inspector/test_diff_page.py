@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.records import Detail, Sent
 from sidecar.inspector import diff_page as differing
 from sidecar.inspector.diff_page import diff_page
+from sidecar.inspector.restored import copies_of, pair_of
 from sidecar.store import MemoryStore
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened
+from tests.inspector.test_tree_shape import stem
 from tests.proxy.mock_upstream import Upstream, says
+from tests.proxy.path.test_outcomes import CALL, RESPELLED, RESULT, template
 from tests.store.trees import chat, exchange, message, question, talk, update
 
 
@@ -113,3 +120,92 @@ async def test_a_path_that_only_grew_has_nothing_to_compare():
     await store.record(update(talk(), *nodes, exchange=before))
     await store.record(update(talk(), exchange=now))
     assert (await diff_page(store, "conv_1", now.id)).parts == ()
+
+
+async def respelled(visitor: Visitor, upstream: Upstream) -> None:
+    upstream.will(says(None, tool_calls=[CALL]), says("It is 5"))
+    await visitor.sidecar.ask("add", headers=template("m1", "u1"))
+    echo = {"role": "assistant", "content": "", "tool_calls": [RESPELLED]}
+    reply = await visitor.sidecar.ask(
+        {"role": "system", "content": "Be kind."}, *asked("add"), echo, RESULT, headers=template("m1", "u1")
+    )
+    assert reply.headers["X-Sidecar-Restored"] == "1"
+
+
+async def test_what_the_client_made_of_an_answer_is_told_word_by_word_where_its_request_is_kept(
+    visit, upstream: Upstream
+):
+    visitor = await visit(inspector={"keep_requests": "all"})
+    await respelled(visitor, upstream)
+    (key,) = [each["key"] for each in (await visitor.value())["rows"]]
+    async with asyncio.timeout(10):
+        while not (page := (await last_diff(visitor, key))[0])["restored"]:
+            await asyncio.sleep(0.01)
+    (part,) = page["restored"]
+    assert part["title"] == "Message 2: assistant"
+    own, kept = (
+        json.loads("".join(each["text"] for each in part["changes"] if each["kind"] != other))
+        for other in ("in", "out")
+    )
+    assert (own["tool_calls"], kept["tool_calls"]) == ([RESPELLED], [CALL])
+    _, way = await last_diff(visitor, key)
+    assert "What was restored in this exchange" in (await visitor.get(f"{way}/diff")).text
+    assert "/diff#restored" in (await visitor.get(way)).text
+
+
+async def test_without_the_request_nothing_is_said_of_what_the_client_made_of_an_answer(
+    visitor: Visitor, upstream: Upstream
+):
+    await respelled(visitor, upstream)
+    (key,) = [each["key"] for each in (await visitor.value())["rows"]]
+    page, way = await last_diff(visitor, key)
+    assert page["restored"] == []
+    assert "#restored" not in (await visitor.get(way)).text
+
+
+STEMS = [stem("q"), stem("a", role="assistant", source="upstream"), stem("t", role="tool"), stem("n")]
+SENT = exchange("conv_1", None, detail=Detail(sent=Sent("restored"), restored=1))
+
+
+def told(*roles: str) -> bytes:
+    return json.dumps({"messages": [{"role": each, "content": each} for each in roles]}).encode()
+
+
+def test_a_copy_is_paired_with_what_stands_in_its_place():
+    pairs = copies_of(SENT, STEMS, told("system", "user", "assistant", "tool", "user"))
+    assert [(each.number, each.stem.id, each.sent["content"]) for each in pairs] == [
+        (2, STEMS[1].id, "assistant"),
+        (3, STEMS[2].id, "tool"),
+    ]
+    assert [each.number for each in copies_of(SENT, STEMS, told("tool", "user"))] == [3], "its end alone"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"messages": 5}',
+        b'{"messages": [5]}',
+        b"[" * 100_000,
+        told("user", "user", "tool", "user"),
+        told("user", "user", "assistant", "tool", "user"),
+    ],
+)
+def test_where_it_is_not_sure_which_message_a_copy_is_of_none_is_compared(body: bytes):
+    assert copies_of(SENT, STEMS, body) == []
+
+
+def test_only_of_what_went_in_its_stored_form_copies_are_looked_at():
+    for detail in (Detail(), Detail(sent=Sent("client"))):
+        assert copies_of(replace(SENT, detail=detail), STEMS, told("tool", "user")) == []
+
+
+def test_copies_that_say_the_same_are_compared_whole():
+    (copy,) = copies_of(SENT, STEMS, told("tool", "user"))
+    node = question("tool", role="tool")
+    assert pair_of(copy, node) is None
+    own, kept = pair_of(copy, replace(node, body=b'{"role":"tool","content":"tool","name":"x"}')) or ("", "")
+    assert ('"name"' in own, '"name": "x"' in kept) == (False, True)
+    assert pair_of(copy, replace(node, body=b"7")) is None
