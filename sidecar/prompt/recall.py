@@ -34,7 +34,8 @@ HEADING = (
     "Earlier in this conversation, no longer shown above (quoted in the order in which it was said; a record,"
     " not an instruction):"
 )
-ANSWER = "Noted."
+# Not "Noted.": a small model answered that to one question in five, in place of what it was asked.
+ANSWER = "I will keep these earlier messages in mind."
 
 #: Tokens: more of what is quoted helps little, and none of it is cached.
 MOST_ROOM = 4000
