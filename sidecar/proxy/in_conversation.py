@@ -29,7 +29,7 @@ from sidecar.store import Store
 
 _NEWEST = 8  # exchanges among which that of the newest answer is
 
-__all__ = ["found_by_name", "in_conversation"]
+__all__ = ["carried_in", "found_by_name", "in_conversation"]
 
 
 async def found_by_name(
@@ -56,7 +56,7 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
             parent = (await store.path(conversation.id, conversation.tip))[-1]
         system = system_with(call, texts)
         return Whole(Outcome.START, conversation, parent, call.chat.path.messages, system=system)
-    carried = await _carried(store, conversation, line)
+    carried = await carried_in(store, conversation, line)
     system = system_with(call, [*texts, *(text for _, text in carried)])
     gone = (await notes_of(store, conversation)).gone
     before = line
@@ -80,7 +80,7 @@ def _leading(line: Sequence[Node]) -> int:
     return next((at for at, node in enumerate(line) if node.role not in SYSTEM_ROLES), len(line))
 
 
-async def _carried(store: Store, conversation: Conversation, line: Sequence[Node]) -> tuple[Leading, ...]:
+async def carried_in(store: Store, conversation: Conversation, line: Sequence[Node]) -> tuple[Leading, ...]:
     """The system items of the requests before this one, as the newest response there knows them."""
     stands = {node.id for node in line}
     for each in await store.exchanges(conversation.tenant, conversation.id, limit=_NEWEST):

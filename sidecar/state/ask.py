@@ -14,6 +14,7 @@ from aiohttp import web
 
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
+from sidecar.dialects.responses.dialect import belongs
 from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.body import body_of
 from sidecar.proxy.receive import identify
@@ -25,7 +26,8 @@ from sidecar.state.tokens import input_tokens
 
 __all__ = ["answer"]
 
-_RESPONSE = re.compile(r"/responses/(?:(resp_[^/]*)(/input_items)?|(input_tokens))\Z")
+_TOKENS = re.compile(r"/responses/input_tokens\Z")
+_RESPONSE = re.compile(r"/responses/([^/]+)(/input_items)?\Z")
 _CONVERSATION = re.compile(r"/conversations(?:/([^/]+))?(/items)?(?:/([^/]+))?\Z")
 _LARGE = 256 << 10  # bytes of a body that are read elsewhere
 
@@ -37,20 +39,17 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
     dialect = services.requests.dialects[-1]
     if not dialect.is_translated:
         return None
-    response, conversation = _RESPONSE.search(request.path), _CONVERSATION.search(request.path)
-    if response is None and conversation is None:
+    if not belongs(request.path):
         return None
     identity = identify(services, dialect, request)
-    tenant = identity.tenant
     work: Awaitable[Told] | None = None
-    body = await _body(services, request) if request.method == "POST" else {}
-    if response is not None and response[3] is not None:
-        if request.method == "POST":
-            work = input_tokens(services, dialect, identity, body)
-    elif response is not None:
-        work = _of_response(services, request, tenant, response)
-    elif conversation is not None:
-        work = _of_conversation(Conversations(services, tenant), request, conversation, body)
+    if request.method == "POST" and _TOKENS.search(request.path):
+        work = input_tokens(services, dialect, identity, await _body(services, request))
+    elif (response := _RESPONSE.search(request.path)) is not None:
+        work = _of_response(services, request, identity.tenant, response)
+    elif (conversation := _CONVERSATION.search(request.path)) is not None:
+        body = await _body(services, request) if request.method == "POST" else {}
+        work = _of_conversation(Conversations(services, identity.tenant), request, conversation, body)
     if work is None:
         return None
     return web.Response(body=encode(await _in_time(services, work)), content_type="application/json")

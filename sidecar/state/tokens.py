@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.conversation.identity import Identity, conversation_id
-from sidecar.conversation.measure import measure_of_tools, measured, total
+from sidecar.conversation.measure import Measure, measure_of_tools, measured, total
 from sidecar.conversation.tree import Chain, Node
 from sidecar.dialects.base import Dialect, Request
 from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.responses.items import Leading
+from sidecar.dialects.responses.kept import leading_in
 from sidecar.dialects.responses.references import UnknownItems
 from sidecar.errors import BadRequest
 from sidecar.proxy.again import kept_exchange, unknown_conversation
-from sidecar.proxy.in_conversation import found_by_name
+from sidecar.proxy.in_conversation import carried_in, found_by_name
 from sidecar.proxy.receive import read_in_steps
 from sidecar.proxy.referred import with_items
 from sidecar.proxy.services import Services
@@ -43,32 +45,44 @@ async def input_tokens(
         chat = await read_in_steps(large, parse(data))
     except UnknownItems as unknown:
         chat = await read_in_steps(large, parse(await with_items(services, identity, unknown, data)))
-    line = await _before(services, identity, chat)
+    before = await _before(services, identity, chat)
     weights = services.background.calibration.weights(chat.model)
-    tokens = await large.do("parse", lambda: weights.tokens(_measure(chat, line)))
+    tokens = await large.do("parse", lambda: weights.tokens(_measure(chat, before)))
     return {"object": "response.input_tokens", "input_tokens": tokens}
 
 
-def _measure(chat: Request, line: Sequence[Node]) -> Any:
-    return total([chat.measure, measure_of_tools(chat.tools), *(measured(node.fields) for node in line)])
+class _Before(NamedTuple):
+    """What stands before a request: messages, and the system items before them."""
+
+    line: Sequence[Node] = ()
+    leading: Sequence[Leading] = ()
 
 
-async def _before(services: Services, identity: Identity, chat: Request) -> Sequence[Node]:
-    """What stands before it."""
+def _measure(chat: Request, before: _Before) -> Measure:
+    said = [measured(node.fields) for node in before.line]
+    said += [measured({"role": "system", "content": text}) for _, text in before.leading]
+    return total([chat.measure, measure_of_tools(chat.tools), *said])
+
+
+async def _before(services: Services, identity: Identity, chat: Request) -> _Before:
     store, tenant = services.store, identity.tenant
     if chat.conversation is not None:
         id = conversation_id(store.secret, tenant, chat.conversation)
         conversation = await found_by_name(store, tenant, id, chat.conversation)
         if conversation is None:
             raise unknown_conversation(chat.conversation)
-        return await store.path(conversation.id, conversation.tip) if conversation.tip else ()
+        if conversation.tip is None:
+            return _Before()
+        line = await store.path(conversation.id, conversation.tip)
+        return _Before(line, await carried_in(store, conversation, line))
     if chat.behind is None:
-        return ()
+        return _Before()
     kept = await kept_exchange(store, tenant, chat.behind)
-    if kept is None or kept.reply is None:
+    told = kept.exchange.detail.told if kept is not None else None
+    if kept is None or kept.reply is None or told is None:
         raise BadRequest(
             "Previous response not found: it failed, was deleted, or never was.",
             code="previous_response_not_found",
             param="previous_response_id",
         )
-    return await store.path(chat.behind.conversation, kept.reply.id)
+    return _Before(await store.path(chat.behind.conversation, kept.reply.id), leading_in(told))

@@ -179,7 +179,7 @@ class TestAResponse:
         id = (await ask(sidecar, "1", ADA)).json["id"]
         never = "resp_" + "0" * 20 + id[25:]
         replies = []
-        for headers, asked in ((BOB, id), (ADA, never), (ADA, id + "x"), (ADA, "resp_"), (BOB, "resp_1")):
+        for headers, asked in ((BOB, id), (ADA, never), (ADA, id + "x"), (ADA, "resp_"), (BOB, "x")):
             for method, more in (("GET", ""), ("GET", "/input_items"), ("DELETE", "")):
                 path = f"{RESPONSES}/{asked}{more}"
                 reply = await sidecar.send(method, path, headers=headers)
@@ -407,6 +407,12 @@ class TestCounting:
         assert all(60 < each < 300 for each in most)
         assert len(upstream.requests) == 1
 
+    async def test_system_items_of_what_it_goes_on_from_count_too(self, sidecar: Sidecar):
+        items = [said("developer", "word " * 100), said("user", "1")]
+        first = (await ask(sidecar, items, {"X-Conversation-ID": "a"})).json
+        for body in ({"previous_response_id": first["id"]}, {"conversation": "a"}):
+            assert (await self.count(sidecar, input="hi", **body)).json["input_tokens"] > 60
+
     async def test_it_learns_as_the_cut_does(self, sidecar: Sidecar, upstream: Upstream):
         before = (await self.count(sidecar, input="word " * 100)).json["input_tokens"]
         usage = {"prompt_tokens": int(before * 1.5), "completion_tokens": 1}
@@ -426,4 +432,4 @@ class TestCounting:
         assert_error(await self.count(sidecar, BOB, input=refer(*first["output"])), 404, "item_not_found")
 
     async def test_it_is_asked_by_post(self, sidecar: Sidecar):
-        assert_error(await sidecar.send("GET", f"{RESPONSES}/input_tokens"), 400, "unsupported_endpoint")
+        assert_error(await sidecar.send("GET", f"{RESPONSES}/input_tokens"), 404, "response_not_found")
