@@ -160,3 +160,10 @@ async def eventually(holds: Callable[[], Any], *, within: float = 5.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it never came true"
         await asyncio.sleep(0.005)
+
+
+async def settled() -> None:
+    """Let everything that is under way in this process go on until it waits for something: so many turns of
+    the loop, since on a busy machine a time alone may be over after one."""
+    for _ in range(20):
+        await asyncio.sleep(0.005)

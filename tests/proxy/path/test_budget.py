@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.proxy import engine
-from tests.proxy.client import Sidecar, eventually
+from tests.proxy.client import Sidecar, eventually, settled
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import CUT, Answer, Exchange, Upstream, says, sends, streams, waits
 
@@ -57,7 +57,7 @@ async def sent(sidecar: Sidecar, upstream: Upstream, **body: Any) -> int:
 async def listed(upstream: Upstream, *paths: str) -> None:
     """All these were asked for, and the answers have been read."""
     await eventually(lambda: asked_of(upstream) == list(paths))
-    await asyncio.sleep(0.05)
+    await settled()
 
 
 async def test_auto_does_nothing_while_no_window_is_known(sidecar: Sidecar, upstream: Upstream):
@@ -128,7 +128,7 @@ async def test_a_catalogue_cuts_nothing_before_a_refusal(start: Start, upstream:
     await sent(sidecar, upstream)
     last = "/v1/models" if len(lists) == 1 else "/api/v0/models" if "v0" in lists else "/model/info"
     await eventually(lambda: last in asked_of(upstream))
-    await asyncio.sleep(0.05)
+    await settled()
     assert await sent(sidecar, upstream) == 201
     upstream.will(sends(REFUSED, status=400))
     assert await sent(sidecar, upstream) < 40

@@ -12,7 +12,7 @@ import pytest
 from sidecar.errors import StoreUnavailable
 from sidecar.export import write
 from sidecar.store.sqlite.store import SQLiteStore
-from tests.proxy.client import Sidecar
+from tests.proxy.client import Sidecar, settled
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import (
     CUT,
@@ -267,7 +267,7 @@ async def test_a_client_that_leaves_is_said(sidecar: Sidecar, upstream: Upstream
     asking = asyncio.create_task(sidecar.ask("hi", "ok", "and?", headers=SIMPLE, stream=True))
     while len(upstream.requests) < 2:
         await asyncio.sleep(0.005)
-    await asyncio.sleep(0.1)
+    await settled()
     asking.cancel()
     exchange = (await rows(sidecar, 2))[1]
     assert (exchange["error"], len(exchange["replies"])) == ("client_left", begun)

@@ -166,7 +166,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody(
 
     def slow(path: str) -> tuple[int, int]:
         looks.append(path)
-        time.sleep(1.5)
+        time.sleep(3.0)
         return known(path)
 
     monkeypatch.setattr("sidecar.background.store_room._room", slow)
@@ -174,7 +174,7 @@ async def test_a_disk_that_does_not_answer_holds_up_nobody(
     pages = [asyncio.ensure_future(samples(sidecar, "sidecar_store_bytes")) for _ in range(3)]
     began = time.monotonic()
     assert (await sidecar.ask("hi", id="a")).status == 200
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 2.5
     assert [str(value) for page in pages for _, value in await page] == ["nan"] * 3
     assert len(looks) == 1
     async with asyncio.timeout(10):

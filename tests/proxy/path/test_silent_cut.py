@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from tests.proxy.client import Sidecar
+from tests.proxy.client import Sidecar, settled
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream
 from tests.proxy.path.test_calibration import counts, tells, words
@@ -26,7 +24,7 @@ async def taught(sidecar: Sidecar, upstream: Upstream) -> None:
     upstream.otherwise = tells(cuts)
     for at in range(4):
         await sidecar.ask(words(300 + at), headers={**KEY, "X-Conversation-ID": f"short {at}"})
-        await asyncio.sleep(0.1)  # what was counted is read a moment later
+        await settled()  # what was counted is read a moment later
 
 
 def long(turns: int = 12) -> list[str]:

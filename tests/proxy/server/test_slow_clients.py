@@ -75,7 +75,7 @@ async def test_a_connection_on_which_nothing_comes_is_closed_without_a_word(star
 
 
 async def test_an_idle_connection_is_kept_for_longer_than_a_header_block_may_take(start: Start):
-    sidecar = await start(timeouts={"request_head": 0.1, "keep_alive": 0.6})
+    sidecar = await start(timeouts={"request_head": 0.1, "keep_alive": 2.0})
     transport, client = await connected(sidecar)
     for count in (1, 2):
         transport.write(LIVE)
@@ -105,22 +105,22 @@ async def test_a_body_that_does_not_move_is_a_408(
 
 @pytest.mark.parametrize("path", [CHAT, "/v1/files"])
 async def test_a_body_may_take_longer_in_all_than_it_may_pause(start: Start, upstream: Upstream, path: str):
-    sidecar = await start(timeouts={"request_body": 0.3})
+    sidecar = await start(timeouts={"request_body": 1.0})
     transport, client = await connected(sidecar)
     transport.write(HEAD.replace(CHAT.encode(), path.encode()) + b"Content-Length: %d\r\n\r\n" % len(BODY))
-    for at in range(0, len(BODY), 5):
-        await asyncio.sleep(0.08)
-        transport.write(BODY[at : at + 5])
+    for at in range(0, len(BODY), 4):
+        await asyncio.sleep(0.12)
+        transport.write(BODY[at : at + 4])
     await eventually(lambda: client.statuses == [200])
     assert upstream.last.body == BODY
 
 
 async def test_an_upload_that_waits_for_the_upstream_is_not_slow(start: Start, upstream: Upstream):
-    sidecar = await start(timeouts={"request_body": 0.6})
+    sidecar = await start(timeouts={"request_body": 1.0})
     upstream.reads_lazily = True
 
     async def reads_late(exchange: Exchange) -> None:
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(1.6)
         size = sum([len(piece) async for piece in exchange.body()])
         await exchange.head(200, {}, 8)
         await exchange.send(b"%8d" % size)

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from sidecar.proxy import load
-from tests.proxy.client import CHAT, Sidecar, chat, eventually, named
+from tests.proxy.client import CHAT, Sidecar, chat, eventually, named, settled
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import (
     CUT,
@@ -89,7 +89,7 @@ async def test_a_client_that_leaves_a_body_half_way_leaves_no_reply(sidecar: Sid
     upstream.will(sends(whole[:50], asyncio.Event(), whole[50:]))
     asked = asyncio.create_task(sidecar.ask("hi", id="a"))
     await eventually(lambda: upstream.requests)
-    await asyncio.sleep(0.05)
+    await settled()
     asked.cancel()
     await eventually(upstream.last.gone.is_set)
     await branches(sidecar, ["hi"])
