@@ -14,7 +14,13 @@ from tests.e2e.stored import exported, tree
 from tests.proxy.mock_upstream import Upstream, sends
 from tests.proxy.process import serving
 
-NAMES = ("responses_openai.py", "responses_connect.py", "responses_langchain.py", "responses_ai_sdk.mjs")
+NAMES = (
+    "responses_openai.py",
+    "responses_connect.py",
+    "responses_langchain.py",
+    "responses_node.mjs",
+    "responses_ai_sdk.mjs",
+)
 every_library = pytest.mark.parametrize("library", NAMES)
 ANSWERS = ["Hello Ada.", "Warm.", "Warm too.", "You are Ada."]
 
