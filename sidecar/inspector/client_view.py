@@ -6,10 +6,12 @@ command: the body is then a file, which can be taken from its page.
 
 from __future__ import annotations
 
+import codecs
 import re
 import shlex
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.exchange.client_request import ClientRequest, body_of
 from sidecar.inspector.shown import Clip, clip, told
@@ -18,6 +20,8 @@ from sidecar.printable import printable
 __all__ = ["ClientView", "client_view_of", "file_of", "why_not_kept"]
 
 _INLINE = 32 << 10  # characters of a body in a command; Linux takes 128 KiB in one argument
+_SHOWN = 128 << 10  # bytes of a body that are looked at; more would hold up others
+_decoder = codecs.getincrementaldecoder("utf-8")
 _NO_TEXT = Clip("", "", 0, is_cut=False)
 
 
@@ -64,7 +68,7 @@ def client_view_of(request: ClientRequest, exchange: str, address: str) -> Clien
         path=told(request.path, 400),
         headers=tuple((told(name), told(value, 1000)) for name, value in request.headers),
         length=request.length,
-        body=clip(text) if text is not None else _NO_TEXT,
+        body=_clip(text, request.length) if text is not None else _NO_TEXT,
         note=note,
         file=file,
         curl=_curl(request, text, file, address),
@@ -73,10 +77,18 @@ def client_view_of(request: ClientRequest, exchange: str, address: str) -> Clien
 
 
 def _text(body: bytes | None) -> str | None:
+    """As much of it as is shown; None if it is no text."""
+    if body is None:
+        return None
     try:
-        return body.decode() if body is not None else None
+        return _decoder().decode(body[:_SHOWN], final=len(body) <= _SHOWN)
     except UnicodeDecodeError:
         return None
+
+
+def _clip(text: str, length: int) -> Clip:
+    shown = clip(text)
+    return shown if length <= _SHOWN else replace(shown, length=length, is_cut=True)
 
 
 def _curl(request: ClientRequest, text: str | None, file: str, address: str) -> str:

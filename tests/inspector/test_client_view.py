@@ -247,3 +247,12 @@ def test_one_without_its_body_says_so():
     view = viewed(bytes(range(256)), most=60)
     assert (view.length, view.file, view.body.seen) == (256, "", "")
     assert "too large for inspector.request_bytes" in view.note
+
+
+def test_of_a_very_long_body_the_beginning_is_looked_at_alone():
+    body = "\N{LATIN SMALL LETTER U WITH DIAERESIS}".encode() * 1_000_000
+    for whole in (body, body + b"\xff", b"a" + body):  # cut within a character, in one of the two
+        view = viewed(whole)
+        assert (view.body.length, view.body.is_cut, view.note) == (len(whole), True, "")
+        assert len(view.body.seen) < 2000
+        assert arguments(view.curl)[-1] == f"@{view.file}"

@@ -31,7 +31,6 @@ _AT_ONCE, _BYTES_AT_ONCE = 200, 4 << 20  # rows deleted in one transaction; all 
 class KeepingRequests(Searching):
     """The part of `SQLiteStore` that keeps them."""
 
-    _reader: Worker
     _writer: Worker
 
     async def keep_request(self, conversation: str, exchange: bytes, data: bytes, *, most: int) -> None:
@@ -39,7 +38,7 @@ class KeepingRequests(Searching):
 
     async def kept_request(self, tenant: bytes, conversation: str, exchange: bytes) -> bytes | None:
         values = (conversation, tenant, exchange)
-        row = await self._reader.do(lambda reader: reader.execute(_FIND, values).fetchone())
+        row = await self._look(lambda connection: connection.execute(_FIND, values).fetchone())
         return row[0] if row else None
 
     async def drop_requests(self) -> None:
