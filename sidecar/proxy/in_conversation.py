@@ -2,13 +2,14 @@
 
 Rules: the conversation is the one that a header of this name would mean, whatever API it was begun over; one
 that is not there is an error, lest a wrong id be answered without its history. System messages that it begins
-with belong to every request in it. What was taken out of it goes to no upstream; in the tree it stays.
+with belong to every request in it. What was taken out of it is put into no request, over no API; in the tree
+it stays.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
@@ -17,6 +18,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.dialects.responses.as_items import Item
+from sidecar.dialects.responses.ids import item_id
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.kept import leading_in
 from sidecar.dialects.responses.taken_out import without
@@ -29,7 +31,7 @@ from sidecar.store import Store
 
 _NEWEST = 8  # exchanges among which that of the newest answer is
 
-__all__ = ["carried_in", "found_by_name", "in_conversation"]
+__all__ = ["carried_in", "found_by_name", "in_conversation", "left_of"]
 
 
 async def found_by_name(
@@ -45,34 +47,39 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
     conversation = await found_by_name(store, call.identity.tenant, call.conversation_id, name)
     if conversation is None or call.is_temporary:
         raise unknown_conversation(name)
-    line: Sequence[Node] = []
+    path: Sequence[Node] = []
     if conversation.tip is not None:
-        line = await store.path(conversation.id, conversation.tip)
-    leading = _leading(line)
-    texts, line = [visible_text(node.fields) for node in line[:leading]], line[leading:]
-    if conversation.tip is None or not line:
-        parent = None
-        if leading and conversation.tip is not None:
-            parent = (await store.path(conversation.id, conversation.tip))[-1]
-        system = system_with(call, texts)
+        path = await store.path(conversation.id, conversation.tip)
+    gone = (await notes_of(store, conversation)).gone
+    leading = _leading(path)
+    stand = [node for node in path[:leading] if item_id("msg", node.id, 0) not in gone]
+    texts, line = [visible_text(node.fields) for node in stand], path[leading:]
+    if not line:
+        parent, system = path[-1] if path else None, system_with(call, texts)
         return Whole(Outcome.START, conversation, parent, call.chat.path.messages, system=system)
     carried = await carried_in(store, conversation, line)
     system = system_with(call, [*texts, *(text for _, text in carried)])
-    gone = (await notes_of(store, conversation)).gone
-    before = line
-    if gone:
-        exchanges = await all_exchanges(store, conversation.tenant, conversation.id)
-        before = await asyncio.to_thread(_without, line, exchanges, frozenset(gone))
     again = _asked_again(call, line)
     if again is not None:
         parent, end = again
-        kept = {node.id for node in line[:end]}
-        left = tuple(node for node in before if node.id in kept)
-        root = line[0].id
-        return Thin(Outcome.RETRY, conversation, parent, (), left, system, root=root, carried=carried)
-    plan = newest_behind(call, conversation, line, list(call_ids(line[-1].fields)), system)
-    kept_line = plan.line if before is line else _replaced(plan.line, line, before)
-    return replace(plan, line=kept_line, carried=carried)
+        before = tuple(line[:end])
+        plan = Thin(Outcome.RETRY, conversation, parent, (), before, system, root=line[0].id)
+    else:
+        plan = newest_behind(call, conversation, line, list(call_ids(line[-1].fields)), system)
+    return await left_of(store, replace(plan, carried=carried), gone)
+
+
+async def left_of(store: Store, plan: Thin, gone: Collection[str] | None = None) -> Thin:
+    """The plan without the items that were taken out of the conversation: what is sent of it, not where it
+    stands. `gone`: their ids, where they are known."""
+    conversation = plan.conversation
+    if gone is None:
+        gone = (await notes_of(store, conversation)).gone
+    if not gone:
+        return plan
+    exchanges = await all_exchanges(store, conversation.tenant, conversation.id)
+    left = await asyncio.to_thread(_without, plan.line, exchanges, frozenset(gone))
+    return replace(plan, line=tuple(left))
 
 
 def _leading(line: Sequence[Node]) -> int:
@@ -116,10 +123,3 @@ def _without(line: Sequence[Node], exchanges: Sequence[Exchange], gone: frozense
         calls.update(call_ids(fields))
         left.append(node if fields is node.fields else replace(node, body=encode(dict(fields))))
     return left
-
-
-def _replaced(told: Sequence[Node], line: Sequence[Node], left: Sequence[Node]) -> tuple[Node, ...]:
-    """Of what stands before a request only what is left, and what is added behind it."""
-    stored = {node.id for node in line}
-    kept = {node.id: node for node in left}
-    return tuple(kept.get(each.id, each) for each in told if each.id in kept or each.id not in stored)

@@ -25,11 +25,11 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.decide import at_hand, decide, hashes
 from sidecar.exchange.needs import Decision, Known, NeedPath, NeedSystem, NeedThreads, NeedTree
 from sidecar.exchange.open_calls import is_answer
-from sidecar.exchange.plan import Plan, Unrecorded, Whole
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
 from sidecar.proxy import go_on
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
-from sidecar.proxy.in_conversation import in_conversation
+from sidecar.proxy.in_conversation import in_conversation, left_of
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
 from sidecar.random_ids import token
@@ -142,6 +142,8 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     if isinstance(plan, Whole) and plan.steps:
         steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
         return replace(plan, steps=steps)
+    if isinstance(plan, Thin) and services.requests.dialects[-1].is_translated:
+        return await left_of(services.store, plan)
     return plan
 
 

@@ -2,7 +2,7 @@
 
 Rules: a conversation is the tree that a header of its id would name, whatever API it was begun over, and its
 items are the messages up to the newest one. What is added stands behind that. An item that is taken out is
-told no more and goes to no upstream with `conversation`, but in the tree, where nothing is rewritten, it
+told no more and put into no request, but in the tree, where nothing is rewritten, it
 stays until the conversation is deleted; that deletes all of it.
 """
 

@@ -551,5 +551,14 @@ class TestItemsThatAreKept:
         assert [each["role"] for each in messages_to_keep(items, "items")] == roles
         assert messages(*items)[-1]["content"] == ABORTED
 
+    def test_system_items_that_they_begin_with_stay_apart(self):
+        items = [said("developer", "a"), said("system", "b", "c"), said("user", "d"), said("system", "e")]
+        assert messages_to_keep(items, "items") == [
+            {"role": "developer", "content": "a"},
+            {"role": "system", "content": "b\n\nc"},
+            user("d"),
+            {"role": "system", "content": "e"},
+        ]
+
     def test_a_result_may_be_that_of_a_call_that_was_made_before(self):
         assert messages_to_keep([output("c1")], "items") == [result("c1", "found")]

@@ -67,10 +67,14 @@ def leading_of(items: list[dict[str, Any]], where: str) -> tuple[Leading, ...]:
 def messages_to_keep(items: list[dict[str, Any]], where: str) -> list[Message]:
     """The messages that these items are which are kept as they come. Raises `BadRequest`.
 
-    What they leave open stays so: results may come later, of calls that were made before.
+    What they leave open stays so: results may come later, of calls that were made before. System items that
+    they begin with are a message each.
     """
+    leading = [{"role": role, "content": text} for role, text in leading_of(items, where)]
     told = {item.get("call_id") for item in items if str(item.get("type")).endswith("_output")}
     messages = messages_of("", items, Tools(), where, goes_on=True)
+    if leading:
+        messages[:1] = leading
     return [each for each in messages if each["role"] != "tool" or each["tool_call_id"] in told]
 
 

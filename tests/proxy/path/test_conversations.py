@@ -176,6 +176,22 @@ class TestItsItems:
         assert "1" not in upstream.last.said
         assert await texts(sidecar, id) == ["one", "2", "3", "ok"]
 
+    async def test_nor_is_it_put_into_a_chat_over_the_other_api(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar)
+        await sidecar.ask("1", id=id)
+        (first, *_) = await listed(sidecar, id)
+        await do(sidecar, "DELETE", f"/{id}/items/{first['id']}")
+        reply = await sidecar.ask("2", id=id)
+        assert (reply.outcome, "1" in upstream.last.said) == ("append", False)
+
+    async def test_so_it_is_with_system_items(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar, said("developer", "You are Ada."), said("developer", "Be brief."))
+        (first, _) = await listed(sidecar, id)
+        await do(sidecar, "DELETE", f"/{id}/items/{first['id']}")
+        for question in ("1", "2"):
+            await ask(sidecar, question, conversation=id)
+            assert upstream.last.said[0] == "Be brief."
+
     async def test_with_a_call_its_result_goes_too(self, sidecar: Sidecar, upstream: Upstream):
         told = streamed(
             chunk({"reasoning_content": "Hm."}),
@@ -256,6 +272,7 @@ class TestGoingOnInOne:
         assert upstream.last.said == ["Be brief.\n\nYou are Ada.", "1", "ok", "2"]
         assert [each["role"] for each in upstream.last.json["messages"]][:2] == ["system", "user"]
         assert await texts(sidecar, id) == ["You are Ada.", "1", "ok", "2", "ok"]
+        assert (await listed(sidecar, id))[0]["role"] == "developer"
 
     async def test_so_do_those_that_a_request_begins_with(self, sidecar: Sidecar, upstream: Upstream):
         id = await made(sidecar)
