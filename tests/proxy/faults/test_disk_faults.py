@@ -101,7 +101,7 @@ async def test_whole_histories_are_served_appends_are_told_and_all_mends_without
             reply = await sidecar.ask("hi", "ok", "and?", headers=OPEN_WEBUI, stream=stream)
             assert reply.status == 200
             assert b"ok" in reply.body
-        assert time.monotonic() - began < 2, "once it is known, nobody waits for a lock"
+        assert time.monotonic() - began < 4.5, "once it is known, nobody waits for a lock"
         assert reply.headers["X-Sidecar-Degraded"] == "store"
         asked = len(upstream.requests)
         for stream in (False, True):

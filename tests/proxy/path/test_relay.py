@@ -8,7 +8,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import pairwise
 
 import pytest
@@ -54,13 +54,9 @@ def slow(sidecar: Sidecar) -> Iterator[None]:
     """Nothing can be written to the store meanwhile, so a commit waits."""
     path = sidecar.settings.store_path
     assert path is not None
-    other = sqlite3.connect(path, isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    try:
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
         yield
-    finally:
-        other.execute("ROLLBACK")
-        other.close()
 
 
 async def until_a_commit_waits(sidecar: Sidecar) -> None:
