@@ -64,7 +64,7 @@ def head_of(
         tuple(
             (name, _clean(headers[name][:_MAX_VALUE]))
             for name in _present(kept, headers)
-            if name not in hidden
+            if name not in hidden and headers[name]
         ),
         _present(secret, headers),
         _present(personal, headers),

@@ -144,7 +144,7 @@ async def _restored(store: Store, id: str, tenant: bytes, shape: Shape, now: Exc
         node = nodes.get(each.stem.id)
         pair = pair_of(each, node) if node is not None else None
         if pair is not None and len(parts) < _RESTORED:
-            note = "As the client sent it, and as it is stored, which went upstream."
+            note = "As the client sent it, and as it is stored: of that is made what went upstream."
             parts.append(await _part(f"Message {each.number}: {told(each.stem.role, 40)}", note, *pair))
     return parts
 

@@ -84,8 +84,10 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None)
     if named is not None:
         hits[named.id] = Hit(list_of(Overviews(1, (named,)), None).rows[0], "", "")
     at, is_over = before, False
-    while not is_over and sum(map(bool, hits.values())) < _HITS and (left := end - time.monotonic()) > 0:
-        looked = await store.look_for(sought, Where(before=at, limit=_HITS, seconds=left))
+    while not is_over and (wanted := _HITS - sum(map(bool, hits.values()))) > 0:
+        if (left := end - time.monotonic()) <= 0:
+            break
+        looked = await store.look_for(sought, Where(before=at, limit=wanted, seconds=left))
         unreadable += looked.unreadable
         for id, message, said in looked.found:
             if id in hits:
@@ -112,7 +114,7 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None)
         limit=query.since,
         next=None if at is None else f"said~{at}",
         hits=tuple(each for each in hits.values() if each is not None),
-        index=await store.indexed(),
+        index=await store.indexed(sized=False),
     )
 
 

@@ -245,8 +245,8 @@ class Store(ABC):
         """
         return False
 
-    async def indexed(self) -> Indexed:
-        """How much is in the index."""
+    async def indexed(self, *, sized: bool = True) -> Indexed:
+        """How much is in the index. Without `sized` its bytes are not counted, which takes long."""
         return Indexed(0, 0, 0)
 
     async def drop_index(self) -> None:  # noqa: B027 - most stores have one

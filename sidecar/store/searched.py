@@ -39,11 +39,12 @@ class Looked(msgspec.Struct, frozen=True):
 
 
 class Indexed(msgspec.Struct, frozen=True):
-    """How much of what was said is in the index: `segments` of `full` ones, in so many bytes."""
+    """How much of what was said is in the index: `segments` of `full` ones, in so many bytes,
+    if they were counted."""
 
     segments: int
     full: int
-    size: int
+    size: int | None
 
 
 def looked_through(said: Iterable[tuple[int, str, Node]], sought: Sought, where: Where) -> Looked:

@@ -15,7 +15,7 @@ from sidecar.exchange.client_request import (
 )
 
 NAMES = {
-    "kept": ("x-conversation-id", "content-type", "x-user-id", "bad name"),
+    "kept": ("x-conversation-id", "content-type", "accept", "x-user-id", "bad name"),
     "secret": ("authorization", "api-key"),
     "personal": ("x-user-id",),
     "parameters": frozenset(("key", "api_key")),
@@ -25,6 +25,7 @@ HEADERS = {
     "content-type": "application/json",
     "authorization": "Bearer sk-secret",
     "x-user-id": "ada",
+    "accept": "",
     "x-other": "what nobody asked for",
     "bad name": "what no header is called",
 }

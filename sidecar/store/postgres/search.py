@@ -196,10 +196,10 @@ class Searching(Store):
         await self._database.run(put)
         return True
 
-    async def indexed(self) -> Indexed:
+    async def indexed(self, *, sized: bool = True) -> Indexed:
         oldest, newest = (await self._ask(_ENDS))[0]
         segments = len(await self._ask(_WHOLE, stamp_of(self.secret)))
-        size = (await self._ask(_SIZE))[0][0]
+        size = (await self._ask(_SIZE))[0][0] if sized else None
         return Indexed(segments, newest - oldest if newest is not None else 0, size)
 
     async def drop_index(self) -> None:

@@ -55,7 +55,7 @@ _NUMBERS = "SELECT number FROM message WHERE number BETWEEN ? AND ? ORDER BY num
 _ROW = "SELECT keys FROM search_row WHERE number = ?"
 _DROP = "DELETE FROM search_row WHERE number BETWEEN ? AND ?"
 _HAS_ANY = "SELECT EXISTS (SELECT 1 FROM search_row), EXISTS (SELECT 1 FROM search_segment)"
-_SIZE = "SELECT count(*), total(length(keys)) FROM search_row"
+_SIZE = "SELECT total(length(keys)) FROM search_row"
 
 
 class Searching(Beside):
@@ -72,8 +72,8 @@ class Searching(Beside):
             await self._writer.do(partial(_put_segment, self.secret, made))
         return made is not None
 
-    async def indexed(self) -> Indexed:
-        return await self._look(partial(_indexed, self.secret))
+    async def indexed(self, *, sized: bool = True) -> Indexed:
+        return await self._look(partial(_indexed, self.secret, sized))
 
     async def drop_index(self) -> None:
         while await self._look(_has_any):
@@ -149,13 +149,13 @@ def _drop_some(connection: sqlite3.Connection) -> None:
     )
 
 
-def _indexed(secret: bytes, connection: sqlite3.Connection) -> Indexed:
+def _indexed(secret: bytes, sized: bool, connection: sqlite3.Connection) -> Indexed:
     """How far the index has come."""
     newest, oldest = (connection.execute(query).fetchone()[0] for query in (_NEWEST, _OLDEST))
     full = newest // SEGMENT - oldest // SEGMENT if newest is not None else 0
     segments = len(connection.execute(_WHOLE, (stamp_of(secret),)).fetchall())
-    _rows, size = connection.execute(_SIZE).fetchone()
-    return Indexed(segments, full, int(size))
+    size = int(connection.execute(_SIZE).fetchone()[0]) if sized else None
+    return Indexed(segments, full, size)
 
 
 def _look(secret: bytes, sought: Sought, where: Where, connection: sqlite3.Connection) -> Looked:
