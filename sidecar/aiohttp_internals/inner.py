@@ -10,15 +10,20 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 __all__ = ["InnerWriter", "inner_request"]
 
 
 def inner_request(
-    outer: web.BaseRequest, headers: CIMultiDict[str], body: bytes, writer: AbstractStreamWriter
+    outer: web.BaseRequest,
+    headers: CIMultiDict[str],
+    body: bytes,
+    writer: AbstractStreamWriter,
+    path: str | None = None,
 ) -> web.BaseRequest:
-    """A POST to the same path, with these headers, whose answer goes to `writer`. Its connection is the outer
-    one: whoever breaks it off ends both."""
+    """A POST to this path, or the same one, with these headers, whose answer goes to `writer`. Its connection
+    is the outer one: whoever breaks it off ends both."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     # As large as the body: the one who sent it is not told to pause.
@@ -26,8 +31,11 @@ def inner_request(
     content.feed_data(body)
     content.feed_eof()
     headers["Content-Length"] = str(len(body))
+    path = path or outer.raw_path
     message = outer._message._replace(
         method="POST",
+        path=path,
+        url=URL(path, encoded=True),
         headers=CIMultiDictProxy(headers),
         raw_headers=(),
         should_close=False,

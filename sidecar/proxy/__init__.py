@@ -43,5 +43,6 @@ forward        sending it on, and what becomes of it when the client leaves firs
 websocket      WebSockets, passed on message by message
 passthrough    every other path and method
 handle         identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
+compact        a history that a client wants in fewer words
 responses_socket  requests over a WebSocket, each of which takes that path
 """

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from sidecar.dialects.responses.dialect import belongs
+from sidecar.dialects.responses.dialect import Responses, belongs
 from sidecar.dialects.served import dialect_of
+from sidecar.proxy.compact import PLACE, compact
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.responses_socket import asked_over_socket, responses_socket
 from sidecar.proxy.services import Services
@@ -25,6 +26,9 @@ async def answer_over_responses(services: Services, request: web.BaseRequest) ->
         return await responses_socket(services, spoken, request)
     if (kept := await answer_of_kept(services, request)) is not None:
         return kept
+    ours = services.requests.dialects[-1]
+    if isinstance(ours, Responses) and request.method == "POST" and request.path.endswith(PLACE):
+        return await compact(services, ours, request)
     for dialect in services.requests.dialects:
         dialect.refuse(request.path)
     return None

@@ -3,6 +3,7 @@
     refusal      what cannot be translated, as the client is told
     tools        tools of all kinds <-> functions, and the choice among them
     parts        the parts of a content
+    compaction   a history in fewer words
     items        items -> messages
     ids          the ids of a response and its items; where a response is kept
     metadata     what a client attaches for itself

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sidecar.dialects.chat.joining import encode
+from sidecar.dialects.responses.compaction import message_of
 from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
 from sidecar.dialects.responses.refusal import list_of_objects, refused, shown, text_in
 from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
@@ -158,6 +159,9 @@ class _Reader:
             self._take_call(kind, item, where)
         elif kind in ("function_call_output", "custom_tool_call_output", "tool_search_output"):
             self._take_output(kind, item, where)
+        elif kind == "compaction":
+            self._end_turn()
+            self._messages.append(message_of(item, where))
         elif kind in _RECEIPTS:
             self._turn.is_beside = False
             self._tools.leave_out(kind)

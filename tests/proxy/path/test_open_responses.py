@@ -1,5 +1,4 @@
-"""What the acceptance suite of Open Responses asks of a server, in our own words: each case by its name,
-but for the three about compaction."""
+"""What the acceptance suite of Open Responses asks of a server, in our own words: each case by its name."""
 
 from __future__ import annotations
 
@@ -9,12 +8,12 @@ from typing import Any
 import pytest
 
 from tests.dialects.responses import events_in, output, said
-from tests.proxy.client import Reply, Sidecar
+from tests.proxy.client import Reply, Sidecar, assert_error
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Answer, Upstream, says
+from tests.proxy.mock_upstream import Answer, Upstream, says, sends
 from tests.proxy.path.test_responses_socket import connected
 
-RESPONSES = "/v1/responses"
+RESPONSES, COMPACT = "/v1/responses", "/v1/responses/compact"
 WEATHER = {
     "type": "function",
     "name": "get_weather",
@@ -130,6 +129,41 @@ class TestOverHttp:
         assert completed((await ask(sidecar, talk)).json)
         assert upstream.last.said == ["I am Ada.", "Hello Ada.", "Who am I?"]
 
+    async def test_compact_response(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("We launch on Tuesday."))
+        talk = [said("user", "Launch on Tuesday?"), said("assistant", "Yes.")]
+        data = json.dumps({"model": "m", "input": talk, "prompt_cache_key": "k"}).encode()
+        reply = await sidecar.send("POST", COMPACT, data=data, headers={"X-Conversation-ID": "a"})
+        assert (reply.status, reply.json["object"]) == (200, "response.compaction")
+        assert [each["type"] for each in reply.json["output"]] == ["message", "compaction"]
+        assert reply.json["output"][0]["content"] == talk[0]["content"]
+        assert upstream.last.said[:2] == ["Launch on Tuesday?", "Yes."]
+        assert upstream.last.json["prompt_cache_key"] == "k"
+        assert await sidecar.stored() == []
+
+    @pytest.mark.parametrize(
+        ("body", "param"),
+        [
+            ({"input": "hi"}, "model"),
+            ({"model": "m"}, "input"),
+            ({"model": "m", "input": "hi", "previous_response_id": "resp_1"}, "previous_response_id"),
+        ],
+    )
+    async def test_compact_missing_model(
+        self, sidecar: Sidecar, upstream: Upstream, body: dict[str, Any], param: str
+    ):
+        """Nor without what is to be summed up, nor of what is kept."""
+        reply = await sidecar.send("POST", COMPACT, data=json.dumps(body).encode())
+        assert (reply.status, reply.json["error"]["param"]) == (400, param)
+        assert upstream.requests == []
+
+    async def test_a_compaction_that_comes_to_nothing_is_an_error(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(sends(b'{"error":{"message":"busy"}}', status=429), says(""))
+        data = json.dumps({"model": "m", "input": "hi"}).encode()
+        refused = await sidecar.send("POST", COMPACT, data=data)
+        assert (refused.status, refused.json) == (429, {"error": {"message": "busy"}})
+        assert_error(await sidecar.send("POST", COMPACT, data=data), 502, "no_summary")
+
 
 class TestOverAWebSocket:
     async def test_websocket_response(self, sidecar: Sidecar, upstream: Upstream):
@@ -164,6 +198,17 @@ class TestOverAWebSocket:
             error = await socket.refused("Go on.", store=False, previous_response_id="resp_missing")
         assert (error["status"], error["code"]) == (400, "previous_response_not_found")
         assert upstream.requests == []
+
+    async def test_websocket_compact_new_chain(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("The word is slate."), says("slate"))
+        talk = [said("user", "Remember: slate."), said("assistant", "OK.")]
+        data = json.dumps({"model": "m", "input": talk}).encode()
+        output = (await sidecar.send("POST", COMPACT, data=data)).json["output"]
+        async with connected(sidecar) as socket:
+            assert completed(await socket.ask([*output, said("user", "Which?")], store=False))
+        first, summary, last = upstream.last.said
+        assert (first, last) == ("Remember: slate.", "Which?")
+        assert summary.endswith("The word is slate.")
 
     async def test_websocket_failed_continuation_evicts_cache(self, sidecar: Sidecar):
         async with connected(sidecar) as socket:

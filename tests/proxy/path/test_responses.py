@@ -612,7 +612,6 @@ class TestWhatGoesWrong:
         ("method", "path"),
         [
             ("POST", "/v1/responses/resp_1/cancel"),
-            ("POST", "/v1/responses/compact"),
             ("GET", "/v1/responses"),
         ],
     )
