@@ -412,6 +412,9 @@ class TestTheRest:
         assert (known.conversation, known.echo["conversation"]) == ("conv_1", {"id": "conv_1"})
         assert body.keys() == {"model", "messages"}
 
+    def test_what_stands_in_one_may_be_asked_without_anything_new(self):
+        assert chat(None, conversation="conv_1")[0]["messages"] == []
+
     @pytest.mark.parametrize("told", [5, "", {}, {"id": None}])
     def test_one_that_names_nothing_is_refused(self, told):
         refused(conversation=told, code="invalid_type", param="conversation")

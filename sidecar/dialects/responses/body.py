@@ -103,6 +103,8 @@ def _items(body: dict[str, Any]) -> list[dict[str, Any]]:
     told = body.get("input")
     if isinstance(told, str):
         return [{"type": "message", "role": "user", "content": told}]
+    if told is None and (body.get("conversation") or body.get("previous_response_id")):
+        return []  # what was said there is to be answered
     if told is None:
         raise refused("`input` is missing", "input", "missing_required_parameter")
     return list_of_objects(told, "input")

@@ -323,6 +323,17 @@ class TestGoingOnInOne:
         assert upstream.last.said == ["0", "zero", "1"]
         assert await texts(sidecar, id) == ["0", "zero", "1", "one again"]
 
+    async def test_what_was_added_is_answered_without_anything_new(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        id = await made(sidecar, said("user", "0"), said("assistant", "zero"), said("user", "1"))
+        upstream.will(says("one"))
+        data = json.dumps({"model": "m", "conversation": id}).encode()
+        assert (await sidecar.send("POST", RESPONSES, data=data)).status == 200
+        assert upstream.last.said == ["0", "zero", "1"]
+        assert await texts(sidecar, id) == ["0", "zero", "1", "one"]
+        assert (await ask(sidecar, [], conversation=await made(sidecar))).status == 200
+
     async def test_another_sidecar_at_the_same_store_goes_on_at_once(self, start: Start, upstream: Upstream):
         one, other = await start(responses=TRANSLATED), await start(responses=TRANSLATED)
         id = await made(one, said("user", "1"), said("assistant", "one"))
