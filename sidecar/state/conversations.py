@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -132,7 +133,7 @@ class Conversations:
     async def _items(self, conversation: Conversation) -> list[tuple[Node, Item]]:
         line = await self._line(conversation)
         exchanges = await all_exchanges(self._store, self._tenant, conversation.id)
-        work: Callable[[], list[tuple[Node, Item]]] = lambda: items_in(line, exchanges)  # noqa: E731
+        work = partial(items_in, line, exchanges)
         found = await asyncio.to_thread(work) if are_large(line) else work()
         gone = frozenset((await notes_of(self._store, conversation)).gone)
         return [each for each in found if each[1]["id"] not in gone]
