@@ -139,9 +139,7 @@ class _Connection:
             await self._refuse(error)
         except (asyncio.CancelledError, ConnectionResetError):
             raise
-        except (
-            Exception
-        ):  # whatever it is, the client is told in words that it understands, and the log the trace
+        except Exception:  # the client is told in words that it understands, and the log the trace
             log.exception("an unexpected error", extra={"path": self._request.path})
             await self._refuse(SidecarError("the sidecar failed; see its log"))
         finally:
