@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["REPLY", "Script", "images", "long", "many", "short", "webui"]
+__all__ = ["REPLY", "Script", "as_responses", "images", "long", "many", "short", "webui"]
 
 #: The first line, the lines that turns add, and the last: see generator.c.
 Script = list[bytes]
@@ -69,6 +69,14 @@ def many(model: str, turns: int) -> Script:
     """Nearly as many messages as the sidecar takes, 3 MB."""
     chance = random.Random(5)
     return _script(model, _history(chance, 19_900, 100), [_text(chance, 100) for _ in range(turns)])
+
+
+def as_responses(script: Script) -> Script:
+    """The same, asked over the Responses API, which has one list of messages as well."""
+    first, *turns, end = script
+    head, messages = first.split(b'"messages":', 1)
+    head = head.replace(b'"stream_options":{"include_usage":true},', b"")
+    return [head + b'"input":' + messages, *turns, end]
 
 
 def _history(chance: random.Random, messages: int, size: int) -> list[Message]:

@@ -1,8 +1,9 @@
 /* A load generator that costs little beside what is measured: one thread, epoll, requests sent from where
  * they lie. Closed loop: each connection asks again as soon as its reply has ended.
  *
- *   generator PORT SCRIPT RUN CHATS FROM TO CONNECTIONS CHUNKS SECONDS RAMP NEW HEADER...
+ *   generator PORT PATH SCRIPT RUN CHATS FROM TO CONNECTIONS CHUNKS SECONDS RAMP NEW HEADER...
  *
+ * PATH         /v1/chat/completions, or /v1/responses
  * SCRIPT       one line for how a chat begins, one for what each later turn adds, one for how a body ends.
  *              The id of the chat replaces CHATCHATCHATCHAT in the first line.
  * RUN CHATS    a number that makes the ids of this run's chats its own, and how many there are
@@ -60,7 +61,7 @@ struct samples { uint32_t *values; size_t count, room; };
 
 static int port, connections, expected, makes_new, epoll, header_count;
 static long run, chats, turn_from, turn_to, requests, failed, open_now, open_most, unfinished;
-static char **headers, reason[512];
+static char **headers, *path, reason[512];
 static char *script, *tail;
 static size_t id_at, tail_length, ends[MOST_TURNS];
 static struct samples firsts, latencies;
@@ -144,9 +145,9 @@ static size_t fill(char *out, size_t room, const char *header, const char *id, l
 static void compose(struct conn *c, long chat, long turn) {
     size_t body = ends[turn] + tail_length, n;
     snprintf(c->id, sizeof c->id, "b%06ld-%08ld", run % 1000000, chat % 100000000);
-    n = (size_t)sprintf(c->request, "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+    n = (size_t)sprintf(c->request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
                         "Content-Type: application/json\r\nContent-Length: %zu\r\n%s",
-                        port, body, makes_new ? "Connection: close\r\n" : "");
+                        path, port, body, makes_new ? "Connection: close\r\n" : "");
     for (int i = 0; i < header_count; i++)
         n += fill(c->request + n, sizeof c->request - n - 4, headers[i], c->id, turn);
     memcpy(c->request + n, "\r\n", 2);
@@ -174,7 +175,7 @@ static void end(struct conn *c, const char *why) {
     requests++;
     c->step++;
     if (!why && expected && (c->chunks != expected || !c->ended)) {
-        snprintf(found, sizeof found, "%d chunks, %s", c->chunks, c->ended ? "[DONE]" : "no [DONE]");
+        snprintf(found, sizeof found, "%d chunks, %s", c->chunks, c->ended ? "an end" : "no end");
         why = found;
     }
     if (why) {
@@ -238,7 +239,7 @@ static void take_line(struct conn *c, uint64_t at) {
             uint64_t sent = strtoull(stamp + 4, NULL, 10);
             add(&latencies, at > sent ? at - sent : 0);
         }
-    } else if (strstr(c->line, "[DONE]")) c->ended = 1;
+    } else if (strstr(c->line, "[DONE]") || strstr(c->line, "response.completed")) c->ended = 1;
     c->line_length = 0;
 }
 
@@ -370,22 +371,22 @@ static void drive(struct conn *all, double seconds, long ramp) {
 }
 
 int main(int count, char **given) {
-    if (count < 12) die("too few arguments");
+    if (count < 13) die("too few arguments");
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
     signal(SIGPIPE, SIG_IGN);
-    port = atoi(given[1]), run = atol(given[3]), chats = atol(given[4]);
-    turn_from = atol(given[5]), turn_to = atol(given[6]);
-    connections = atoi(given[7]), expected = atoi(given[8]), makes_new = atoi(given[11]);
-    headers = given + 12, header_count = count - 12;
-    read_script(given[2]);
+    port = atoi(given[1]), path = given[2], run = atol(given[4]), chats = atol(given[5]);
+    turn_from = atol(given[6]), turn_to = atol(given[7]);
+    connections = atoi(given[8]), expected = atoi(given[9]), makes_new = atoi(given[12]);
+    headers = given + 13, header_count = count - 13;
+    read_script(given[3]);
     struct conn *all = calloc((size_t)connections, sizeof *all);
     if (!all) die("no memory");
     epoll = epoll_create1(0);
     uint64_t start = now();
-    drive(all, atof(given[9]), atol(given[10]));
+    drive(all, atof(given[10]), atol(given[11]));
     double seconds = (double)(now() - start) / 1e9;
     struct timespec cpu;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from tests.bench.speed.clocks import busy, cpu, watched, written
-from tests.bench.speed.native import CannotMeasure, Generator, Load, Times
+from tests.bench.speed.native import CHAT, RESPONSES, CannotMeasure, Generator, Load, Times
 from tests.bench.speed.rows import CORE, Running
 from tests.bench.speed.works import Work
 
@@ -143,7 +143,7 @@ async def _load(
 ) -> Load:
     return await generator.run(
         running.port,
-        work.script,
+        work.responses_script if running.over_responses else work.script,
         run=run,
         chats=chats,
         turns=turns,
@@ -153,4 +153,5 @@ async def _load(
         ramp=work.ramp,
         is_new_each=work.is_new_each,
         headers=(*work.headers, *running.headers),
+        path=RESPONSES if running.over_responses else CHAT,
     )

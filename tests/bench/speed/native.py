@@ -14,12 +14,15 @@ from pathlib import Path
 from tests.bench.speed.bodies import REPLY
 from tests.bench.speed.clocks import on_cores
 
-__all__ = ["CannotMeasure", "Generator", "Load", "Times", "compiled", "upstream"]
+__all__ = ["CHAT", "RESPONSES", "CannotMeasure", "Generator", "Load", "Times", "compiled", "upstream"]
 
 _HERE = Path(__file__).parent
 #: Of the generator and the upstream; what is measured has the other.
 _CORE = 1
 
+#: What is asked.
+CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
 
 Times = tuple[float, float, float]
 
@@ -104,6 +107,7 @@ class Generator:
         ramp: int,
         is_new_each: bool,
         headers: Sequence[str],
+        path: str = CHAT,
     ) -> Load:
         """`seconds` is the most that it may take."""
         file = self._folder / f"script-{run}"  # of each run its own, for two may go on side by side
@@ -112,7 +116,7 @@ class Generator:
         pipe = asyncio.subprocess.PIPE
         with on_cores(_CORE):
             process = await asyncio.create_subprocess_exec(
-                *(str(self._folder / "generator"), str(port), str(file), *map(str, numbers), *headers),
+                *(str(self._folder / "generator"), str(port), path, str(file), *map(str, numbers), *headers),
                 stdout=pipe,
                 stderr=pipe,
             )

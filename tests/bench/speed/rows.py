@@ -31,11 +31,13 @@ _KEY = "sk-bench-0123456789"
 
 @dataclass(frozen=True)
 class Running:
-    """`headers`: by which each request tells it where the upstream is."""
+    """`headers`: by which each request tells it where the upstream is. `over_responses`: over which API it is
+    asked."""
 
     port: int
     pid: int
     headers: tuple[str, ...] = ()
+    over_responses: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Row:
     #: Whether it passes on what the upstream sent, byte for byte.
     is_exact: bool = True
     does_streams: bool = True
+    #: Whether it is asked over the Responses API, which it translates.
+    over_responses: bool = False
 
 
 def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
@@ -57,6 +61,7 @@ def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
     else:
         missing.append("nginx is not installed, so its row is left out. Debian and Ubuntu: apt install nginx")
     found += [Row("nothing", _nothing), Row("sidecar", _sidecar(1))]
+    found.append(Row("translated", _sidecar(1, over_responses=True), is_exact=False, over_responses=True))
     if workers > 1:
         found.append(Row(f"sidecar x{workers}", _sidecar(workers)))
     if peers:
@@ -118,18 +123,25 @@ async def _nothing(upstream: int, folder: Path) -> AsyncIterator[Running]:
         yield Running(await _port_told(process, log), process.pid)
 
 
-def _sidecar(workers: int) -> Callable[[int, Path], AbstractAsyncContextManager[Running]]:
+def _sidecar(
+    workers: int, *, over_responses: bool = False
+) -> Callable[[int, Path], AbstractAsyncContextManager[Running]]:
     """Several share all cores with the load generator and the upstream."""
 
     @asynccontextmanager
     async def run(upstream: int, folder: Path) -> AsyncIterator[Running]:
-        log, store = folder / f"sidecar{workers}.log", folder / f"sidecar{workers}.db"
+        name = f"translating{workers}" if over_responses else f"sidecar{workers}"
+        log, store = folder / f"{name}.log", folder / f"{name}.db"
         command = [sys.executable, "-m", "sidecar", "serve", "--listen", "127.0.0.1:0"]
         command += ["--upstream", f"http://127.0.0.1:{upstream}/v1", "--store", f"sqlite:///{store}"]
         command += ["--workers", str(workers)]
         cores = [CORE] if workers == 1 else []
-        async with _started(command, folder, log, {"PYTHONPATH": str(_ROOT)}, cores=cores) as process:
-            yield Running(await _port_told(process, log, r"http://127\.0\.0\.1:(\d+)/v1 in"), process.pid)
+        environment = {"PYTHONPATH": str(_ROOT)}
+        if over_responses:
+            environment["SIDECAR_RESPONSES__UPSTREAM"] = "translate"
+        async with _started(command, folder, log, environment, cores=cores) as process:
+            port = await _port_told(process, log, r"http://127\.0\.0\.1:(\d+)/v1 in")
+            yield Running(port, process.pid, over_responses=over_responses)
 
     return run
 

@@ -2,12 +2,12 @@
 
 One table for each work. Rows: `direct` the upstream alone, `nginx`, `nothing` an aiohttp proxy that passes
 everything on and does no more, `sidecar` with its default settings, SQLite on a disk, and a conversation id
-on each request. Each round goes through all rows, so that what else the machine does hits all alike; ratios
-are of one round. Where others take much of the core, chunks reach a program in heaps, which makes each
-cheaper: such ratios say little. Columns: CPU time of the program with its threads and children, per request
-or chunk; times to the first chunk (JSON: the first byte) and of single chunks, as median/99th percentile,
-that come on top of those of the direct row; requests or chunks per second; kB that it sent to the disk, per
-request or chunk; memory.
+on each request, `translated` the same, asked over the Responses API. Each round goes through all rows, so
+that what else the machine does hits all alike; ratios are of one round. Where others take much of the core,
+chunks reach a program in heaps, which makes each cheaper: such ratios say little. Columns: CPU time of
+the program with its threads and children, per request or chunk; times to the first chunk (JSON: the first
+byte) and of single chunks, as median/99th percentile, that come on top of those of the direct row; requests
+or chunks per second; kB that it sent to the disk, per request or chunk; memory.
 
 Some works are done only where they are named (`--only`): images, many, idle.
 """
@@ -118,6 +118,8 @@ class _Bench:
             lasting: dict[str, Running] = {}
             if any(not work.is_about_memory for work in works):
                 for row in self._rows:
+                    if row.over_responses and not any(work.over_responses for work in works):
+                        continue
                     lasting[row.name] = await stack.enter_async_context(row.run(port, self._disk))
             for work in works:
                 samples = await self._samples(work, rounds, seconds, direct, lasting)
@@ -129,7 +131,11 @@ class _Bench:
     async def _samples(
         self, work: Work, rounds: int, seconds: float, direct: Running, lasting: dict[str, Running]
     ) -> dict[str, list[Sample]]:
-        rows = [row for row in self._rows if row.does_streams or not work.chunks]
+        rows = [
+            row
+            for row in self._rows
+            if (row.does_streams or not work.chunks) and (work.over_responses or not row.over_responses)
+        ]
         samples: dict[str, list[Sample]] = {DIRECT: [], **{row.name: [] for row in rows}}
         for _ in range(rounds):
             unhindered = await measure(self._generator, work, direct, seconds)

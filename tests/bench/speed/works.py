@@ -57,6 +57,8 @@ class Work:
     beside_turns: int = 0
     #: Connections that are open meanwhile and ask nothing.
     idle: int = 0
+    #: Asked over the Responses API too, of a sidecar that translates.
+    over_responses: bool = False
     #: Measured only where it is named.
     is_on_demand: bool = False
 
@@ -78,6 +80,11 @@ class Work:
     @property
     def script(self) -> bytes:
         return b"".join(line + b"\n" for line in self.body(self.model, self.last))
+
+    @property
+    def responses_script(self) -> bytes:
+        """The same for the Responses API."""
+        return b"".join(line + b"\n" for line in bodies.as_responses(self.body(self.model, self.last)))
 
 
 WORKS = (
@@ -114,6 +121,29 @@ WORKS = (
         unit="chunk",
     ),
     Work("flat-out", "8 streams of 200 chunks, no gaps", bodies.short, 8, most=400, chunks=200, unit="chunk"),
+    Work(
+        "responses",
+        "40 streams of 100 chunks, 20 ms gaps, over chat completions and over the Responses API, translated",
+        bodies.short,
+        40,
+        chats=40,
+        chunks=100,
+        gap=20,
+        ramp=300,
+        unit="chunk",
+        over_responses=True,
+    ),
+    Work(
+        "responses-long",
+        "the same as long, a stream of 20 chunks, over both APIs",
+        bodies.long,
+        4,
+        chats=16,
+        first=1,
+        last=16,
+        chunks=20,
+        over_responses=True,
+    ),
     Work(
         "long",
         "200 messages, 415 kB, each request one turn longer (warm), JSON",
