@@ -61,8 +61,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("no_cover")
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def logging_as_it_was():
+    """Whoever calls the command line sets the logging of the whole process."""
     root, ours = logging.getLogger(), [logging.getLogger(name) for name in ("sidecar", EXCHANGES)]
     handlers, levels = list(root.handlers), [each.level for each in ours]
     yield
@@ -72,8 +73,8 @@ def logging_as_it_was():
 
 
 @pytest.fixture
-def undisturbed(monkeypatch: pytest.MonkeyPatch, logging_as_it_was: None):
-    """No setting of the machine's own, and the logging as it was."""
+def undisturbed(monkeypatch: pytest.MonkeyPatch):
+    """No setting of the machine's own."""
     for name in [name for name in os.environ if name.startswith("SIDECAR_")]:
         monkeypatch.delenv(name)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
 import re
 import sqlite3
 from contextlib import closing
@@ -33,16 +32,6 @@ def file(tmp_path):
 @pytest.fixture
 def settings(file):
     return Settings(store=f"sqlite:///{file}")
-
-
-@pytest.fixture
-def command():
-    """The command line; the logging is as it was afterwards."""
-    root, tree = logging.getLogger(), logging.getLogger("sidecar")
-    handlers, level = list(root.handlers), tree.level
-    yield main
-    root.handlers[:] = handlers
-    tree.setLevel(level)
 
 
 def keep(file, *turns):
@@ -426,17 +415,17 @@ class TestErrors:
         with pytest.raises(SidecarError, match="keeps nothing once its process ends"):
             exported(Settings(store="memory:"))
 
-    def test_a_file_that_is_no_store_is_said_in_one_line(self, file, command, capsys):
+    def test_a_file_that_is_no_store_is_said_in_one_line(self, file, capsys):
         file.write_text("Dear diary, " * 100)
 
-        assert command(["export", "--store", f"sqlite:///{file}"]) == 1
+        assert main(["export", "--store", f"sqlite:///{file}"]) == 1
         assert capsys.readouterr() == (
             "",
             f"sidecar: cannot open the store {file}: file is not a database (put a backup in its place, or"
             " set `store` to another file)\n",
         )
 
-    def test_the_command_prints_what_was_asked_for(self, file, command, capsys):
+    def test_the_command_prints_what_was_asked_for(self, file, capsys):
         keep(
             file,
             update(talk("conv_a", key="mine"), question("Grüße")),
@@ -444,7 +433,7 @@ class TestErrors:
         )
         store = ["--store", f"sqlite:///{file}"]
 
-        assert command(["export", *store, "--conversation", "mine", "--format", "markdown"]) == 0
+        assert main(["export", *store, "--conversation", "mine", "--format", "markdown"]) == 0
         assert capsys.readouterr() == ("# mine\n\n## 1. user\n\n    Grüße\n\n", "")
 
 

@@ -11,8 +11,6 @@ import pytest
 from sidecar import logs
 from sidecar.inspector.door import Door
 
-pytestmark = pytest.mark.usefixtures("logging_as_it_was")
-
 
 @pytest.fixture
 def said(capsys):

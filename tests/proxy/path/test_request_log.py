@@ -17,8 +17,6 @@ from tests.proxy.client import CHAT, Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import CUT, DONE, Upstream, cuts, event, says, sends, streams
 
-pytestmark = pytest.mark.usefixtures("logging_as_it_was")
-
 MADE = re.compile(r"req_[0-9a-f]{24}")
 NAMED = {"X-Request-ID": "my-request-1"}
 USAGE = {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}

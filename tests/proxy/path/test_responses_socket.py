@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, WSServerHandshakeError
 
+from sidecar.logs import EXCHANGES
 from sidecar.server.serve import running
 from sidecar.settings.sections import Timeouts
 from tests.dialects.responses import chunk, output, piece, said, streamed
@@ -179,7 +180,7 @@ class TestOneRequest:
         sidecar = await start(
             responses=TRANSLATED, logs={"requests": True}, inspector={"keep_requests": "all"}
         )
-        with caplog.at_level(logging.INFO):
+        with caplog.at_level(logging.INFO, EXCHANGES):
             async with connected(sidecar, {"X-Request-ID": "req_of_the_handshake"}) as socket:
                 await socket.ask("1")
                 await socket.ask("2")
