@@ -73,7 +73,11 @@ async def test_a_stream_that_ends_in_time_is_let_end(
 ):
     gate = asyncio.Event()
     upstream.will(streams(HALF, gate, REST, DONE))
-    async with serving("--upstream", upstream.url, folder=tmp_path) as process, ClientSession() as http:
+    limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "60"}  # on the busiest machine
+    async with (
+        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        ClientSession() as http,
+    ):
         async with asking(http, process) as response:
             assert await response.content.readexactly(len(HALF)) == HALF
             process.running.send_signal(number)
