@@ -9,6 +9,7 @@ import pytest
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.items import ABORTED, messages_to_keep
 from sidecar.dialects.responses.references import UnknownItems, filled
+from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
 from tests.conversation.build import calls, result, says, user
 from tests.dialects.responses import asked, call, chat, messages, output, said, thought
@@ -320,6 +321,22 @@ class TestTools:
         assert [each["function"]["name"] for each in sent["tools"]] == ["look"]
         assert about.tools.left_out == ["web_search", "mcp", "tool_search"]
 
+    def test_the_work_grows_no_faster_than_their_number(self):
+        class Kind(str):
+            compared = 0
+            __hash__ = str.__hash__
+
+            def __eq__(self, other: object) -> bool:
+                Kind.compared += 1
+                return str.__eq__(self, other)
+
+        kinds = [{"type": Kind(f"kind {at}")} for at in range(300)]
+        tools = Tools()
+        tools.add(kinds, "tools")
+        allowed = [{"type": Kind(f"kind {at}")} for at in range(300)]
+        assert tools.chosen({"type": "allowed_tools", "tools": allowed}) == (None, [])
+        assert Kind.compared < 10 * len(kinds)
+
     def test_a_tool_that_is_offered_twice_is_one(self):
         assert len(chat(tools=[LOOK, LOOK])[0]["tools"]) == 1
 
@@ -360,6 +377,10 @@ class TestTools:
     def test_without_a_function_nothing_is_said_of_choices(self):
         body = chat(tools=[{"type": "web_search"}], tool_choice="auto", parallel_tool_calls=True)[0]
         assert body.keys() == {"model", "messages"}
+
+    def test_an_allowed_tool_has_a_type_that_is_a_word(self):
+        choice = {"type": "allowed_tools", "tools": [{"type": ["web_search"]}]}
+        refused(tools=[{"type": "web_search"}], tool_choice=choice, param="tool_choice.tools")
 
     @pytest.mark.parametrize("tools", [5, ["x"], [{"name": "x"}], [{"type": "function"}]])
     def test_tools_that_are_none_are_refused(self, tools):

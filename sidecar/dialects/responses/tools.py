@@ -33,13 +33,17 @@ class Tool(NamedTuple):
 
 
 class Tools:
-    """The tools of one request. `functions`: for the upstream; `left_out`: the types of all
-    others, and what else is named as missing."""
+    """The tools of one request. `functions`: for the upstream."""
 
     def __init__(self) -> None:
         self.functions: list[dict[str, Any]] = []
-        self.left_out: list[str] = []
+        self._left_out: dict[str, None] = {}  # in their order
         self._known: dict[str, Tool] = {}
+
+    @property
+    def left_out(self) -> list[str]:
+        """The types of all others, and what else is named as missing."""
+        return list(self._left_out)
 
     def of(self, function: str) -> Tool:
         """What a function stands for; one that nobody offered for itself."""
@@ -65,8 +69,7 @@ class Tools:
 
     def leave_out(self, kind: str) -> None:
         """What is of this kind has no form there, and does no harm by missing."""
-        if kind not in self.left_out:
-            self.left_out.append(kind)
+        self._left_out[kind] = None
 
     def chosen(self, choice: Any) -> tuple[Any, list[dict[str, Any]]]:
         """`tool_choice` as an upstream takes it, and the functions that it may call. Raises `BadRequest`."""
@@ -75,7 +78,7 @@ class Tools:
             allowed = {
                 self._named(each, "tool_choice.tools")
                 for each in list_of_objects(choice.get("tools"), "tool_choice.tools")
-                if each.get("type") not in self.left_out
+                if not self._is_left_out(each.get("type"))
             }
             functions = [each for each in functions if each["function"]["name"] in allowed]
             choice = choice.get("mode", "auto")
@@ -84,6 +87,9 @@ class Tools:
         if choice == "required" and not functions:
             raise refused("no tool of this request can be called, and one has to be", "tool_choice")
         return (choice if functions else None), functions
+
+    def _is_left_out(self, kind: Any) -> bool:
+        return isinstance(kind, str) and kind in self._left_out
 
     def _named(self, choice: dict[str, Any], where: str) -> str:
         """The name of the function that a choice means."""
