@@ -8,7 +8,8 @@ Rules:
 - A 404 that speaks of a model is the answer of one who looked for it. What says neither (it wants a key, it
   is busy, it failed, it is away) decides nothing: what was known counts, and else requests are translated,
   which works with both; it is asked again soon. What is known is doubted after an hour.
-- It goes with the credential of the request that made us ask, and with nothing else of it.
+- It goes with the credential of the request that made us ask, and with nothing else of it: not to its path
+  either, for what one client finds at a path of its own says nothing of what the others find.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ _KNOWN_FOR = 3600.0  # seconds
 _ASKED_AGAIN_AFTER = 10.0  # seconds, where the answer decided nothing
 _TIMEOUT = 5.0  # seconds for it
 _MAX_ANSWER = 16 << 10  # bytes
+_PLACE = "/v1" + PATH  # at the upstream's base
 _NO_PATH = frozenset((404, 405, 501))
 _BAD_FORM = frozenset((400, 409, 413, 415, 422))
 
@@ -75,14 +77,13 @@ class OwnResponses:
         doubted()
 
     async def _asked(self, request: web.BaseRequest) -> bool | None:
-        place = request.path.partition(PATH)[0] if PATH in request.path else "/v1"
         headers = CIMultiDict({"Content-Type": "application/json", "Accept-Encoding": "identity"})
         headers.extend(
             (name, value) for name, value in request.headers.items() if name.lower() in self._target.takes
         )
         try:
             answer = await self._target.fetch(
-                "POST", place + PATH, headers, b"{}", timeout=_TIMEOUT, limit=_MAX_ANSWER, attempts=1
+                "POST", _PLACE, headers, b"{}", timeout=_TIMEOUT, limit=_MAX_ANSWER, attempts=1
             )
         except SidecarError:  # it says more where the request itself comes to nothing
             return None

@@ -84,6 +84,18 @@ class TestAnUpstreamThatServesThem:
         assert [each.target for each in others] == [RESPONSES] * 5
         assert b"{}" not in [each.body for each in others]
 
+    async def test_is_asked_at_its_base_whatever_path_a_client_makes_up(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        async def answer(exchange: Exchange) -> None:
+            is_there = exchange.request.target == RESPONSES
+            await (serves_responses() if is_there else sends(NO_PATH, status=404))(exchange)
+
+        upstream.otherwise = answer
+        assert (await sidecar.send("POST", "/nope/v1/responses", data=b'{"input":"hi"}')).status == 404
+        assert (await ask(sidecar)).json["id"] == "resp_theirs"
+        assert [target for target, _ in asked(upstream)] == [RESPONSES, "/nope/v1/responses", RESPONSES]
+
     async def test_gets_its_sockets_too(self, sidecar: Sidecar, upstream: Upstream):
         upstream.otherwise = upstream_that(serves_responses())
         with pytest.raises(WSServerHandshakeError):
