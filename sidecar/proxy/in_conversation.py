@@ -18,6 +18,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.dialects.responses.as_items import Item
+from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.ids import item_id
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.kept import leading_in
@@ -65,7 +66,8 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
         before = tuple(line[:end])
         plan = Thin(Outcome.RETRY, conversation, parent, (), before, system, root=line[0].id)
     else:
-        plan = newest_behind(call, conversation, line, list(call_ids(line[-1].fields)), system)
+        told = await _calls_told(store, conversation, line[-1])
+        plan = newest_behind(call, conversation, line, told, system)
     return await left_of(store, replace(plan, carried=carried), gone)
 
 
@@ -95,6 +97,18 @@ async def carried_in(store: Store, conversation: Conversation, line: Sequence[No
         if told is not None and stands.intersection(each.detail.replies):
             return leading_in(told)
     return ()
+
+
+async def _calls_told(store: Store, conversation: Conversation, reply: Node) -> list[str]:
+    """Under which ids the calls of this message were told: by its response, or as items of this
+    conversation, where its upstream gave none."""
+    given = list(call_ids(reply.fields))
+    if ids_told(reply.fields, b"") == given:
+        return given
+    for each in await store.exchanges(conversation.tenant, conversation.id, limit=_NEWEST):
+        if each.detail.told is not None and reply.id in each.detail.replies:
+            return ids_told(reply.fields, each.id)
+    return ids_told(reply.fields, reply.id)
 
 
 def _asked_again(call: ChatCall, line: Sequence[Node]) -> tuple[Node, int] | None:

@@ -430,7 +430,7 @@ class TestGoingOnFromAResponse:
         await ask(sidecar, "Go on.", tools=[SHELL], previous_response_id=second.json["id"])
         assert upstream.last.json["messages"][:3] == before
 
-    @pytest.mark.parametrize("thin", [True, False])
+    @pytest.mark.parametrize("way", ["whole", "response", "conversation"])
     @pytest.mark.parametrize(
         "calls",
         [
@@ -443,23 +443,36 @@ class TestGoingOnFromAResponse:
         ],
     )
     async def test_calls_that_share_an_id_or_have_none_are_as_many_and_find_their_results(
-        self, sidecar: Sidecar, upstream: Upstream, calls: list[dict[str, Any]], thin: bool
+        self, sidecar: Sidecar, upstream: Upstream, calls: list[dict[str, Any]], way: str
     ):
         upstream.will(streams(*parts(*calls)), says("Both."), says("ok"))
-        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True))
+        made = (await sidecar.send("POST", "/v1/conversations", data=b"{}")).json
+        goes_on = {"conversation": made["id"]} if way == "conversation" else {}
+        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True, **goes_on))
         ids = [each["call_id"] for each in first["output"]]
         assert len(set(ids)) == 2
         results = [output(ids[0], "one"), output(ids[1], "two")]
-        if thin:
-            reply = await ask(sidecar, results, tools=[SHELL], previous_response_id=first["id"])
-        else:
-            reply = await ask(sidecar, [said("user", "Look."), *first["output"], *results], tools=[SHELL])
-        assert reply.outcome == ("append" if thin else "continue")
+        if way == "whole":
+            results = [said("user", "Look."), *first["output"], *results]
+        elif way == "response":
+            goes_on = {"previous_response_id": first["id"]}
+        reply = await ask(sidecar, results, tools=[SHELL], **goes_on)
+        assert reply.outcome == ("continue" if way == "whole" else "append")
         _, made, *told = upstream.last.json["messages"]
         pairs = {each["tool_call_id"]: each["content"] for each in told}
         assert [
             (json.loads(each["function"]["arguments"])["a"], pairs[each["id"]]) for each in made["tool_calls"]
         ] == [(1, "one"), (2, "two")]
+
+    async def test_calls_without_ids_have_some_as_items_whatever_api_they_were_told_over(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(streams(*parts(piece(0, "", "shell", '{"a": 1}'))))
+        await sidecar.ask("Look.", id="a", stream=True)
+        listed = (await sidecar.send("GET", "/v1/conversations/a/items")).json["data"]
+        reply = await ask(sidecar, [output(listed[0]["call_id"], "one")], tools=[SHELL], conversation="a")
+        assert reply.outcome == "append"
+        assert upstream.last.json["messages"][-1]["content"] == "one"
 
     async def test_a_result_of_a_call_that_nobody_made_is_refused(self, sidecar: Sidecar):
         first = (await ask(sidecar, "1")).json
