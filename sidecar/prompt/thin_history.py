@@ -187,8 +187,7 @@ class _History:
         """Of earlier turns only the text of their answer goes, or their steps as a text where it has none."""
         steps: list[Call] = []
         has_text = False
-        for at in range(self.newest + 1):
-            each = self.said[at]
+        for at, each in enumerate(self.said[: self.newest + 1]):
             if each.role == "user":
                 if steps and not has_text:
                     self._write_out(steps)
