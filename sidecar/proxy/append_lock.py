@@ -15,9 +15,15 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from sidecar.errors import ConversationBusy
 from sidecar.store import Store
 
-__all__ = ["AppendLocks"]
+__all__ = ["AppendLocks", "line_of"]
 
 _NOBODY_WAITS: AbstractAsyncContextManager[None] = nullcontext()
+
+
+def line_of(conversation: str, root: bytes | None) -> str:
+    """The name under which those stand in line that go on below one first message of a conversation, be that
+    a system message; None where nothing was said yet."""
+    return conversation if root is None else f"{conversation}-{root.hex()}"
 
 
 class AppendLocks:

@@ -16,6 +16,7 @@ from sidecar.errors import SidecarError
 from sidecar.exchange.call import Call, ChatCall, TaskCall, UnrecordedCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
+from sidecar.proxy.append_lock import line_of
 from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
 from sidecar.proxy.form_retry import learned
 from sidecar.proxy.forward import forward, send_once
@@ -140,9 +141,9 @@ def _in_line_for(call: ChatCall, plan: Plan) -> str | None:
     if call.chat.behind is not None:
         return None
     if isinstance(plan, Thin):
-        return plan.conversation.id if plan.root is None else f"{plan.conversation.id}-{plan.root.hex()}"
+        return line_of(plan.conversation.id, plan.root)
     if call.mode == "append" and call.brings_no_history and not isinstance(plan, Unrecorded):
-        return plan.conversation.id
+        return line_of(plan.conversation.id, plan.root)
     return None
 
 

@@ -56,19 +56,21 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
     stand = [node for node in path[:leading] if item_id("msg", node.id, 0) not in gone]
     texts, line = [visible_text(node.fields) for node in stand], path[leading:]
     if not line:
-        parent, system = path[-1] if path else None, system_with(call, texts)
-        return Whole(Outcome.START, conversation, parent, call.chat.path.messages, system=system)
+        new, system = call.chat.path.messages, system_with(call, texts)
+        if not path:
+            return Whole(Outcome.START, conversation, None, new, system=system)
+        return Whole(Outcome.START, conversation, path[-1], new, system=system, root=path[0].id)
     carried = await carried_in(store, conversation, line)
     system = system_with(call, [*texts, *(text for _, text in carried)])
     again = _asked_again(call, line)
     if again is not None:
         parent, end = again
         before = tuple(line[:end])
-        plan = Thin(Outcome.RETRY, conversation, parent, (), before, system, root=line[0].id)
+        plan = Thin(Outcome.RETRY, conversation, parent, (), before, system)
     else:
         told = await _calls_told(store, conversation, line[-1])
         plan = newest_behind(call, conversation, line, told, system)
-    return await left_of(store, replace(plan, carried=carried), gone)
+    return await left_of(store, replace(plan, carried=carried, root=path[0].id), gone)
 
 
 async def left_of(store: Store, plan: Thin, gone: Collection[str] | None = None) -> Thin:

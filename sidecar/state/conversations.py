@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -27,6 +28,7 @@ from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.refusal import list_of_objects
 from sidecar.errors import BadRequest, NotFound
 from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
+from sidecar.proxy.append_lock import line_of
 from sidecar.proxy.go_on import calls_made, refuse_orphans
 from sidecar.proxy.in_conversation import found_by_name
 from sidecar.proxy.notes import Notes, keep_notes, notes_of
@@ -96,10 +98,8 @@ class Conversations:
         items = _items_in(body)
         if not items:
             raise BadRequest("`items` is missing", code="missing_required_parameter", param="items")
-        line = await self._line(await self._found(name))
-        async with self._services.requests.append_locks.hold(_line_of(await self._found(name), line)):
-            conversation = await self._found(name)  # what was said meanwhile counts
-            line = await self._line(conversation)
+        async with AsyncExitStack() as waits:
+            conversation, line = await self._in_line(name, waits)
             new = _nodes(Chain(self._tenant), line, items)
             await self._add(conversation, new)
         added = {node.id for node in new}
@@ -129,6 +129,18 @@ class Conversations:
         if conversation.tip is None:
             return []
         return await self._store.path(conversation.id, conversation.tip)
+
+    async def _in_line(self, name: str, waits: AsyncExitStack) -> tuple[Conversation, list[Node]]:
+        """It and its messages, once nobody else goes on in it."""
+        held: set[str] = set()
+        while True:
+            conversation = await self._found(name)  # what was said meanwhile counts
+            line = await self._line(conversation)
+            where = line_of(conversation.id, line[0].id if line else None)
+            if where in held:
+                return conversation, line
+            await waits.enter_async_context(self._services.requests.append_locks.hold(where))
+            held.add(where)
 
     async def _items(self, conversation: Conversation) -> list[tuple[Node, Item]]:
         line = await self._line(conversation)
@@ -190,11 +202,6 @@ def _nodes(chain: Chain, line: Sequence[Node], items: list[Item]) -> list[Node]:
             param="items",
         )
     return nodes
-
-
-def _line_of(conversation: Conversation, line: Sequence[Node]) -> str:
-    """Where those stand in line that go on in it."""
-    return f"{conversation.id}-{line[0].id.hex()}" if line else conversation.id
 
 
 def _unknown_item(name: str, id: str) -> NotFound:

@@ -282,9 +282,21 @@ class TestGoingOnInOne:
             assert upstream.last.said[0] == "Be brief.\n\nYou are Ada."
         assert upstream.last.said[1:] == ["1", "ok", "2", "ok", "3"]
 
-    async def test_two_at_once_are_answered_one_after_the_other(self, sidecar: Sidecar, upstream: Upstream):
+    @pytest.mark.parametrize(
+        "begins",
+        [
+            [said("user", "0"), said("assistant", "zero")],
+            [said("developer", "Be Ada."), said("user", "0")],
+            [said("developer", "Be Ada.")],
+            [],
+        ],
+    )
+    async def test_two_at_once_are_answered_one_after_the_other(
+        self, sidecar: Sidecar, upstream: Upstream, begins: list[dict[str, Any]]
+    ):
         """In place of `conversation_locked`"""
-        id = await made(sidecar, said("user", "0"), said("assistant", "zero"))
+        id = await made(sidecar, *begins)
+        stood = await texts(sidecar, id)
         gate = asyncio.Event()
         upstream.will(streams(gate, streamed(chunk({"content": "one"}), chunk(finish="stop"))), says("two"))
         first = asyncio.create_task(ask(sidecar, "1", conversation=id, stream=True))
@@ -297,9 +309,26 @@ class TestGoingOnInOne:
         assert (len(upstream.requests), adding.done()) == (1, False)
         gate.set()
         await asyncio.gather(first, second, adding)
-        assert (await texts(sidecar, id))[:4] == ["0", "zero", "1", "one"]
+        assert (await texts(sidecar, id))[: len(stood) + 2] == [*stood, "1", "one"]
         (branch,) = (await sidecar.only()).branches
-        assert sorted(branch) == ["0", "1", "2", "3", "one", "two", "zero"]
+        assert sorted(branch) == sorted([*stood, "1", "2", "3", "one", "two"])
+
+    async def test_one_goes_on_by_its_name_in_the_body_and_another_in_a_header(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        id = await made(sidecar, said("developer", "Be Ada."), said("user", "0"), said("assistant", "zero"))
+        gate = asyncio.Event()
+        upstream.will(streams(gate, streamed(chunk({"content": "one"}), chunk(finish="stop"))), says("two"))
+        first = asyncio.create_task(ask(sidecar, "1", conversation=id, stream=True))
+        async with asyncio.timeout(5):
+            while not upstream.requests:
+                await asyncio.sleep(0.01)
+        second = asyncio.create_task(sidecar.ask("2", id=id, headers={"X-Sidecar-History": "append"}))
+        await asyncio.sleep(0.2)
+        assert len(upstream.requests) == 1
+        gate.set()
+        await asyncio.gather(first, second)
+        assert await texts(sidecar, id) == ["Be Ada.", "0", "zero", "1", "one", "2", "two"]
 
     async def test_two_that_begin_it_at_once_are_as_well(self, sidecar: Sidecar, upstream: Upstream):
         id = await made(sidecar)

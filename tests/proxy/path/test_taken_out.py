@@ -1,4 +1,4 @@
-"""Items that a client has taken out of its conversation: where they are no more, and what goes on without them."""
+"""Items that a client has taken out of its conversation are nowhere any more, and it goes on without them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def take_out(sidecar: Sidecar, id: str, *places: int) -> None:
 
 
 class TestAllOfIt:
-    async def test_a_conversation_of_which_nothing_is_left_goes_on(self, sidecar: Sidecar, upstream: Upstream):
+    async def test_a_conversation_of_which_none_is_left_goes_on(self, sidecar: Sidecar, upstream: Upstream):
         id = await made(sidecar, said("user", "1"), said("assistant", "one"))
         await take_out(sidecar, id, 0, 1)
         data = json.dumps({"model": "m", "conversation": id}).encode()
