@@ -65,7 +65,7 @@ async def receive(
     try:
         chat = await read_in_steps(large, parse(body))
     except UnknownItems as unknown:
-        chat = await read_in_steps(large, parse(await with_items(services, identity, unknown, body)))
+        chat = await read_in_steps(large, parse(await with_items(services, identity, unknown, body, held)))
     if chat.conversation is not None:
         identity = _in_conversation(services, identity, chat.conversation)
         mode = _only_what_is_new(request, mode)

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.conversation.records import Reference
 from sidecar.dialects.base import Translation
-from sidecar.dialects.responses.as_items import items_of, kinds_of
+from sidecar.dialects.responses.as_items import items_of, items_with, kinds_of
 from sidecar.dialects.responses.ids import (
     call_id,
     item_id,
@@ -212,3 +212,22 @@ class TestMessagesAsItems:
         message = {"role": "tool", "tool_call_id": "c1", "content": content}
         (item,) = items_of(message, NODE, {"c1": kind})
         assert item.items() >= {"call_id": "c1", "status": "completed", **more}.items()
+
+    @pytest.mark.parametrize(
+        ("prefix", "kind"),
+        [("fco", "function_call"), ("ctco", "custom_tool_call"), ("tsco", "tool_search_call")],
+    )
+    def test_one_is_found_by_its_id_which_says_of_what_kind_it_is(self, prefix, kind):
+        message = {"role": "tool", "tool_call_id": "c1", "content": "x"}
+        id = item_id(prefix, NODE, 0)
+        found = items_with({id, item_id("msg", NODE, 0)}, message, NODE)
+        assert found == items_of(message, NODE, {"c1": kind})
+        assert [each["id"] for each in found] == [id]
+
+    def test_those_that_are_not_asked_for_are_left_out(self):
+        function = {"name": "look", "arguments": "{}"}
+        calls = [{"id": id, "type": "function", "function": function} for id in ("c1", "c2")]
+        message = {"role": "assistant", "content": "So:", "tool_calls": calls}
+        found = items_with({item_id("msg", NODE, 0), item_id("fc", NODE, 2)}, message, NODE)
+        assert found == [each for at, each in enumerate(items_of(message, NODE, {})) if at != 1]
+        assert items_with({item_id("msg", NODE, 9)}, message, NODE) == []

@@ -6,7 +6,7 @@ of a part stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sidecar.dialects.chat.joining import encode
@@ -25,6 +25,7 @@ _OUTPUTS: dict[str, Prefix] = {
     "custom_tool_call": "ctco",
     "tool_search_call": "tsco",
 }
+_KINDS = {prefix: kind for kind, prefix in _OUTPUTS.items()}
 _ASKED = Asked({}, Tools())
 
 
@@ -42,6 +43,14 @@ def items_of(message: Mapping[str, Any], stem: bytes, kinds: Mapping[str, str]) 
     parts = _parts(message.get("content"))
     id = item_id("msg", stem, 0)
     return [{"id": id, "type": "message", "status": "completed", "role": role, "content": parts}]
+
+
+def items_with(ids: Collection[str], message: Mapping[str, Any], stem: bytes) -> list[Item]:
+    """Those of the items of a message that have these ids. To which type of call a result belongs, its id
+    says."""
+    kinds = [_KINDS[prefix] for id in ids if (prefix := id.partition("_")[0]) in _KINDS]
+    told = {str(message.get("tool_call_id")): kind for kind in kinds}
+    return [item for item in items_of(message, stem, told) if item["id"] in ids]
 
 
 def kinds_of(items: list[Item]) -> dict[str, str]:

@@ -36,16 +36,19 @@ class UnknownItems(NotFound):
 
 
 def refuse_references(items: list[Item], behind: Reference | None, conversation: str | None) -> None:
-    """Raises `UnknownItems` if there is a reference among them, `BadRequest` if that is to nothing."""
-    ids = []
+    """Raises `UnknownItems` if there is a reference among them, `BadRequest` if that is to nothing or to the
+    item of another one."""
+    ids: dict[str, None] = {}
     for at, item in enumerate(items):
         if is_reference(item):
             id = text_in(item, "id", f"input[{at}]")
             if not id:
                 raise refused("a reference needs the `id` of an item", f"input[{at}].id", "invalid_value")
-            ids.append(id)
+            if id in ids:
+                raise refused(f"Duplicate item found with id {shown(id)}.", "input", "invalid_value")
+            ids[id] = None
     if ids:
-        raise UnknownItems(ids, behind, conversation)
+        raise UnknownItems(list(ids), behind, conversation)
 
 
 def filled(data: bytes, found: Mapping[str, Item]) -> bytes:

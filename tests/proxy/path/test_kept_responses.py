@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from sidecar.conversation.tree import Node
 from sidecar.store import Store, make_store
+from sidecar.store.sqlite.store import SQLiteStore
 from tests.dialects.responses import call, chunk, events_in, output, piece, said, streamed
-from tests.proxy.client import Reply, Sidecar, assert_error
+from tests.proxy.client import Reply, Sidecar, assert_error, eventually
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import CUT, Step, Upstream, event, says, streams
 
@@ -371,6 +373,82 @@ class TestReferences:
         first = (await ask(sidecar, "1")).json
         await sidecar.send("DELETE", f"{RESPONSES}/{first['id']}")
         assert_error(await ask(sidecar, refer(*first["output"])), 404, "item_not_found")
+
+    async def test_so_is_the_result_of_a_tool_that_takes_free_text(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(streams(*parts(piece(0, "c1", "patch", '{"input":"+a"}'))), says("Done."))
+        first = last(await ask(sidecar, "Go.", {"X-Conversation-ID": "a"}, tools=[PATCH], stream=True))
+        result = output("c1", "ok", "custom_tool_call_output")
+        await ask(sidecar, [result], tools=[PATCH], previous_response_id=first["id"])
+        listed = (await sidecar.send("GET", "/v1/conversations/a/items?order=asc")).json["data"]
+        assert listed[2]["type"] == "custom_tool_call_output"
+        whole = [*refer(*listed), said("user", "And?")]
+        reply = await ask(sidecar, whole, {"X-Conversation-ID": "a"}, tools=[PATCH])
+        assert reply.outcome == "continue"
+        assert upstream.last.json["messages"][2]["content"] == "ok"
+
+    @pytest.mark.parametrize("path", [RESPONSES, f"{RESPONSES}/input_tokens"])
+    async def test_a_body_with_its_items_is_no_longer_than_any_other(
+        self, start: Start, upstream: Upstream, path: str
+    ):
+        sidecar = await start(responses=TRANSLATED, limits={"max_body": 100_000})
+        items = [said("user", "x" * 20_000), said("assistant", "y" * 20_000)]
+        data = json.dumps({"items": items}).encode()
+        id = (await sidecar.send("POST", "/v1/conversations", data=data)).json["id"]
+        (answer,) = (await ask(sidecar, "1", {"X-Conversation-ID": "a"})).json["output"]
+        listed = (await sidecar.send("GET", f"/v1/conversations/{id}/items")).json["data"]
+        for size, status in ((55_000, 200), (65_000, 413)):
+            own = said("user", "z" * size)
+            body = {"model": "m", "conversation": id, "input": [own, *refer(*listed, answer)]}
+            reply = await sidecar.send("POST", path, data=json.dumps(body).encode())
+            assert reply.status == status
+        assert_error(reply, 413, "body_too_large")
+        assert len(upstream.requests) == (2 if path == RESPONSES else 1)
+
+    async def test_with_its_items_it_takes_more_of_the_room_for_bodies(
+        self, start: Start, upstream: Upstream
+    ):
+        limits = {"max_body": 4 << 20, "bodies_in_flight": 4 << 20, "body_wait": 0.05}
+        sidecar = await start(responses=TRANSLATED, limits=limits)
+        gate = asyncio.Event()
+        upstream.will(says("y" * (3 << 20)), streams(gate, *parts({"content": "ok"})), says("ok"))
+        (item,) = (await ask(sidecar, "1")).json["output"]
+        first = asyncio.create_task(ask(sidecar, refer(item), stream=True))
+        await eventually(lambda: len(upstream.requests) == 2)
+        assert_error(await ask(sidecar, "z" * (2 << 20)), 503, "too_many_bodies")
+        gate.set()
+        assert (await first).status == 200
+        assert (await ask(sidecar, "z" * (2 << 20))).status == 200
+
+    async def test_no_message_is_read_twice_however_many_there_are(
+        self, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    ):
+        data = json.dumps({"items": [said("user", f"{at}") for at in range(20)]}).encode()
+        id = (await sidecar.send("POST", "/v1/conversations", data=data)).json["id"]
+        listed = (await sidecar.send("GET", f"/v1/conversations/{id}/items?limit=100")).json["data"]
+        read: list[bytes] = []
+        for name in ("messages", "path"):
+            looks_up = getattr(SQLiteStore, name)
+
+            async def seen(store: Store, *about: Any, looks_up: Any = looks_up) -> list[Node]:
+                nodes: list[Node] = await looks_up(store, *about)
+                read.extend(node.id for node in nodes)
+                return nodes
+
+            monkeypatch.setattr(SQLiteStore, name, seen)
+        data = json.dumps({"model": "m", "input": refer(*listed)}).encode()
+        counted = await sidecar.send(
+            "POST", f"{RESPONSES}/input_tokens", data=data, headers={"X-Conversation-ID": id}
+        )
+        assert counted.status == 200
+        assert len(read) == len(set(read)) == 20
+
+    async def test_one_item_twice_is_refused(self, sidecar: Sidecar, upstream: Upstream):
+        (item,) = (await ask(sidecar, "1")).json["output"]
+        error = assert_error(await ask(sidecar, refer(item, item)), 400, "invalid_value")
+        assert error["message"] == f"Duplicate item found with id '{item['id']}'."
+        assert len(upstream.requests) == 1
 
     async def test_one_to_nothing_is_refused(self, sidecar: Sidecar):
         for item, param in (({"type": "item_reference"}, "input[0].id"), ({"id": ""}, "input[0].id")):
