@@ -17,6 +17,7 @@ observers      who is told of an exchange: headers, counters, log, doctor
 unrecorded     the end of an exchange whose reply is not recorded
 again          responses and items, made again of what is kept
 notes          what a client keeps with a conversation
+taken_out      what is left without the items that a client took out of it
 referred       the items that a request refers to
 receive        the request: who asks, about what
 find_by_history the look-ups for a request that names no conversation

@@ -26,6 +26,7 @@ from sidecar.errors import BadRequest
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.open_calls import results
 from sidecar.exchange.plan import Thin
+from sidecar.proxy.taken_out import Left, left_in
 from sidecar.store import Store
 
 __all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans", "system_with"]
@@ -50,7 +51,9 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             param="previous_response_id",
         )
     told = ids_told(line[-1].fields, response.exchange)
-    plan = newest_behind(call, conversation, line, told, system_with(call, [text for _, text in carried]))
+    left = await left_in(store, conversation, line)
+    system = system_with(call, [text for _, text in carried])
+    plan = newest_behind(call, conversation, line, left, told, system)
     return replace(plan, carried=carried)
 
 
@@ -67,18 +70,19 @@ def newest_behind(
     call: ChatCall,
     conversation: Conversation,
     line: Sequence[Node],
+    left: Left,
     told: Sequence[str],
     system: bytes | None = None,
 ) -> Thin:
-    """The plan for what is new behind this line, whose last message told calls of these ids. Raises
-    `BadRequest`."""
-    messages = call.chat.path.messages
-    refuse_orphans(messages, calls_made(line) | set(told))
+    """The plan for what is new behind this line, whose last message told calls of these ids. What is `left`
+    of it is sent. Raises `BadRequest`."""
+    messages, told = call.chat.path.messages, [id for id in told if id not in left.lost]
+    refuse_orphans(messages, (calls_made(line) - left.lost) | set(told))
     if len(messages) > len(line) and all(map(_is_same, messages, line)):
         # Its system items are among what it sends.
         return Thin(Outcome.APPEND, conversation, line[-1], messages[len(line) :], (), root=line[0].id)
     if messages and _repeats(messages[0], told):
-        before = tuple(line[:-1])
+        before = left.of(line[:-1])
         return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], before, system, root=line[0].id)
     moved = _aborted(call.chain, line[-1], [id for id in told if id not in results(messages)])
     return Thin(
@@ -86,7 +90,7 @@ def newest_behind(
         conversation,
         (*line, *moved)[-1],
         messages,
-        (*line, *moved),
+        (*left.nodes, *moved),
         system,
         root=line[0].id,
         moved=moved,

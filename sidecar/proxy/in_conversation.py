@@ -8,31 +8,28 @@ it stays.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from sidecar.conversation.message import SYSTEM_ROLES, call_ids, encode, visible_text
+from sidecar.conversation.message import SYSTEM_ROLES, call_ids, visible_text
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node
-from sidecar.dialects.responses.as_items import Item
 from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.ids import item_id
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.kept import leading_in
-from sidecar.dialects.responses.taken_out import without
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Whole
-from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
+from sidecar.proxy.again import unknown_conversation
 from sidecar.proxy.go_on import newest_behind, system_with
 from sidecar.proxy.notes import notes_of
+from sidecar.proxy.taken_out import Left, left_in
 from sidecar.store import Store
 
 _NEWEST = 8  # exchanges among which that of the newest answer is
 
-__all__ = ["carried_in", "found_by_name", "in_conversation", "left_of"]
+__all__ = ["carried_in", "found_by_name", "in_conversation"]
 
 
 async def found_by_name(
@@ -62,28 +59,16 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
         return Whole(Outcome.START, conversation, path[-1], new, system=system, root=path[0].id)
     carried = await carried_in(store, conversation, line)
     system = system_with(call, [*texts, *(text for _, text in carried)])
-    again = _asked_again(call, line)
+    left = await left_in(store, conversation, line, gone)
+    again = _asked_again(call, line, left)
     if again is not None:
         parent, end = again
-        before = tuple(line[:end])
+        before = left.of(line[:end])
         plan = Thin(Outcome.RETRY, conversation, parent, (), before, system)
     else:
         told = await _calls_told(store, conversation, line[-1])
-        plan = newest_behind(call, conversation, line, told, system)
-    return await left_of(store, replace(plan, carried=carried, root=path[0].id), gone)
-
-
-async def left_of(store: Store, plan: Thin, gone: Collection[str] | None = None) -> Thin:
-    """The plan without the items that were taken out of the conversation: what is sent of it, not where it
-    stands. `gone`: their ids, where they are known."""
-    conversation = plan.conversation
-    if gone is None:
-        gone = (await notes_of(store, conversation)).gone
-    if not gone:
-        return plan
-    exchanges = await all_exchanges(store, conversation.tenant, conversation.id)
-    left = await asyncio.to_thread(_without, plan.line, exchanges, frozenset(gone))
-    return replace(plan, line=tuple(left))
+        plan = newest_behind(call, conversation, line, left, told, system)
+    return replace(plan, carried=carried, root=path[0].id)
 
 
 def _leading(line: Sequence[Node]) -> int:
@@ -113,29 +98,15 @@ async def _calls_told(store: Store, conversation: Conversation, reply: Node) -> 
     return ids_told(reply.fields, reply.id)
 
 
-def _asked_again(call: ChatCall, line: Sequence[Node]) -> tuple[Node, int] | None:
+def _asked_again(call: ChatCall, line: Sequence[Node], left: Left) -> tuple[Node, int] | None:
     """Behind which message it was asked already, and how many stand before the answer: where it was not
-    answered, or its client says that it sends it again."""
+    answered, or its client says that it sends it again. What was taken out since counts as never said."""
     new = [each.digest for each in call.chat.path.messages]
     at = len(line) - len(new)
-    if new and at >= 0 and [node.digest for node in line[at:]] == new:
+    if new and at >= 0 and [node.digest for node in line[at:]] == new and left.has(line[at:]):
         return line[-1], len(line)
     is_answered = call.is_sent_again and at >= 1 and line[-1].role == "assistant"
-    if new and is_answered and [node.digest for node in line[at - 1 : -1]] == new:
+    is_whole = is_answered and left.has(line[at - 1 : -1])
+    if new and is_whole and [node.digest for node in line[at - 1 : -1]] == new:
         return line[-2], len(line) - 1
     return None
-
-
-def _without(line: Sequence[Node], exchanges: Sequence[Exchange], gone: frozenset[str]) -> list[Node]:
-    items: dict[bytes, list[Item]] = {}
-    for node, item in items_in(line, exchanges):
-        items.setdefault(node.id, []).append(item)
-    left: list[Node] = []
-    calls: set[object] = set()
-    for node in line:
-        fields = without(node.fields, items.get(node.id, []), gone)
-        if fields is None or (node.role == "tool" and fields.get("tool_call_id") not in calls):
-            continue
-        calls.update(call_ids(fields))
-        left.append(node if fields is node.fields else replace(node, body=encode(dict(fields))))
-    return left

@@ -29,9 +29,10 @@ from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
 from sidecar.proxy import go_on
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
-from sidecar.proxy.in_conversation import in_conversation, left_of
+from sidecar.proxy.in_conversation import in_conversation
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
+from sidecar.proxy.taken_out import left_of
 from sidecar.random_ids import token
 
 __all__ = ["load"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sidecar.dialects.responses.as_items import items_of
@@ -40,3 +42,29 @@ def test_a_question_is_one_item():
     message = {"role": "user", "content": "hi"}
     items = items_of(message, NODE, {})
     assert without(message, items, {items[0]["id"]}) is None
+
+
+@pytest.mark.parametrize("id", [None, "", 5, {}])
+def test_a_call_without_an_id_is_known_by_its_place(id):
+    calls = [{**each, "id": id} for each in CALLS]
+    calls[1] = {**calls[1], "function": {"name": "see", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "So:", "tool_calls": calls}
+    items = items_of(message, NODE, {})
+    assert without(message, items, {items[1]["id"]}) == {**message, "tool_calls": calls[1:]}
+    assert without(message, items, {items[0]["id"]}) == {**message, "content": None}
+
+
+def test_what_is_no_call_goes_with_what_was_taken_out():
+    message: dict[str, Any] = {"role": "assistant", "content": "So:", "tool_calls": [5, {}, *CALLS]}
+    items = items_of(message, NODE, {})
+    assert without(message, items, {items[1]["id"]}) == {**message, "tool_calls": CALLS[1:]}
+    odd: dict[str, Any] = {"role": "assistant", "content": "So:", "tool_calls": 5}
+    assert without(odd, ITEMS[:2], {THOUGHT}) == {"role": "assistant", "content": "So:"}
+
+
+def test_so_it_is_with_a_call_in_the_old_form():
+    called = {"function_call": {"name": "look", "arguments": "{}"}}
+    message = {"role": "assistant", "content": "So:", **called}
+    items = items_of(message, NODE, {})
+    assert without(message, items, {items[0]["id"]}) == {**message, "content": None}
+    assert without(message, items, {items[1]["id"]}) == {"role": "assistant", "content": "So:"}

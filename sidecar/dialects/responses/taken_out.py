@@ -31,6 +31,21 @@ def without(
             fields.pop(name, None)
     if "message" not in kinds:
         fields["content"] = None
-    calls = {item["call_id"] for item in left if "call_id" in item}
-    told = [call for call in fields.pop("tool_calls", None) or () if call.get("id") in calls]
+    told = _calls_left(fields.pop("tool_calls", None), [item for item in items if "call_id" in item], gone)
+    if not told and not any("call_id" in item for item in left):
+        fields.pop("function_call", None)
     return {**fields, "tool_calls": told} if told else fields
+
+
+def _calls_left(told: Any, made: Sequence[Item], gone: Collection[str]) -> list[Any]:
+    """The calls that are left of those that were told, which are these items: known by their ids, or, where
+    their upstream gave none, by their places."""
+    calls = [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
+    is_left = {item["call_id"]: item["id"] not in gone for item in made}
+    places = [item["id"] not in gone for item in made] if len(made) == len(calls) else [False] * len(calls)
+    return [call for call, place in zip(calls, places, strict=True) if is_left.get(_id_of(call), place)]
+
+
+def _id_of(call: Mapping[str, Any]) -> str | None:
+    id = call.get("id")
+    return id if isinstance(id, str) else None

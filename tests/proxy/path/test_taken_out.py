@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from tests.dialects.responses import said
-from tests.proxy.client import Sidecar
+from tests.dialects.responses import call, output, said
+from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream
-from tests.proxy.path.test_conversations import RESPONSES, TRANSLATED, do, listed, made, texts
+from tests.proxy.mock_upstream import Upstream, says
+from tests.proxy.path.test_conversations import RESPONSES, SHELL, TRANSLATED, ask, do, listed, made, texts
 
 
 @pytest.fixture
@@ -32,3 +33,69 @@ class TestAllOfIt:
         assert (await sidecar.send("POST", RESPONSES, data=data)).status == 200
         assert upstream.last.json["messages"] == []
         assert await texts(sidecar, id) == ["ok"]
+
+
+CALLED = {"id": "c1", "type": "function", "function": {"name": "shell", "arguments": "{}"}}
+OTHER = {**CALLED, "id": "c2"}
+
+
+class TestGoingOnWithoutIt:
+    async def test_one_behind_a_response_is_not_sent(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("one"), says("two"), says("three"))
+        id = await made(sidecar)
+        await ask(sidecar, "1", conversation=id)
+        response = (await ask(sidecar, "2", conversation=id)).json
+        await take_out(sidecar, id, 0, 1)
+        await ask(sidecar, "3", previous_response_id=response["id"])
+        assert upstream.last.said == ["2", "two", "3"]
+
+    async def test_a_question_that_is_asked_again_is_a_new_one(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar, said("user", "0"), said("assistant", "zero"), said("user", "1"))
+        await take_out(sidecar, id, 2)
+        upstream.will(says("one"))
+        await ask(sidecar, "1", conversation=id)
+        assert upstream.last.said == ["0", "zero", "1"]
+        assert await texts(sidecar, id) == ["0", "zero", "1", "one"]
+
+    async def test_so_it_is_where_an_sdk_sends_it_again(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("one"), says("one"))
+        id = await made(sidecar)
+        await ask(sidecar, "1", conversation=id)
+        await take_out(sidecar, id, 1)
+        await ask(sidecar, "1", {"x-stainless-retry-count": "1"}, conversation=id)
+        assert upstream.last.said == ["1"]
+        assert await texts(sidecar, id) == ["1", "one"]
+        await take_out(sidecar, id, 0)
+        await ask(sidecar, "1", {"x-stainless-retry-count": "1"}, conversation=id)
+        assert (await texts(sidecar, id))[-2:] == ["1", "ok"]
+
+    async def test_the_result_of_a_call_is_refused_as_one_of_none(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says(None, tool_calls=[CALLED, OTHER]), says("ok"))
+        id = await made(sidecar)
+        response = (await ask(sidecar, "Go.", conversation=id, tools=[SHELL])).json
+        await take_out(sidecar, id, 1)
+        for where in ({"conversation": id}, {"previous_response_id": response["id"]}):
+            reply = await ask(sidecar, [output("c1", "x")], tools=[SHELL], **where)
+            assert_error(reply, 400, "invalid_request")
+        assert len(upstream.requests) == 1
+        await ask(sidecar, [output("c2", "y")], conversation=id, tools=[SHELL])
+        _, answer, result = upstream.last.json["messages"]
+        assert ([each["id"] for each in answer["tool_calls"]], result["content"]) == (["c2"], "y")
+
+    async def test_an_id_under_which_another_call_was_made_is_one_again(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says(None, tool_calls=[CALLED]))
+        id = await made(sidecar, said("user", "1"), call("c1"), output("c1", "x"))
+        await ask(sidecar, [], conversation=id, tools=[SHELL])
+        await take_out(sidecar, id, 1)
+        reply = await ask(sidecar, [output("c1", "y")], conversation=id, tools=[SHELL])
+        assert reply.status == 200
+        assert [each["content"] for each in upstream.last.json["messages"][2:]] == ["y"]
+
+    async def test_what_no_call_made_harms_nothing(self, sidecar: Sidecar, upstream: Upstream):
+        odd: dict[str, Any] = {"role": "tool", "tool_call_id": {"a": 1}, "content": "x"}
+        await sidecar.ask("1", "one", odd, "2", id="a", headers={"X-Sidecar-History": "full"})
+        await take_out(sidecar, "a", 0)
+        assert (await ask(sidecar, "3", conversation="a")).status == 200
+        assert "1" not in upstream.last.said

@@ -1,0 +1,107 @@
+"""What is left of a conversation without the items that its client has taken out of it.
+
+Rules: what was taken out is told no more, put into no request, over no API, referred to by none, and answered
+by none; in the tree it stays. The result of a call goes with the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from sidecar.conversation.message import encode
+from sidecar.conversation.records import Exchange
+from sidecar.conversation.tree import Conversation, Node
+from sidecar.dialects.responses.as_items import Item
+from sidecar.dialects.responses.taken_out import without
+from sidecar.exchange.plan import Thin
+from sidecar.proxy.again import all_exchanges, items_in
+from sidecar.proxy.notes import notes_of
+from sidecar.store import Store
+
+__all__ = ["Left", "gone_from", "items_left", "left_in", "left_of"]
+
+
+class Left(NamedTuple):
+    """The messages that are left of a line, and the ids of the calls that were taken out of it."""
+
+    nodes: Sequence[Node]
+    lost: frozenset[str] = frozenset()
+
+    def of(self, line: Iterable[Node]) -> tuple[Node, ...]:
+        """What is left of a part of the line."""
+        left = {node.id: node for node in self.nodes}
+        return tuple(left[node.id] for node in line if node.id in left)
+
+    def has(self, nodes: Iterable[Node]) -> bool:
+        """Are these whole in it?"""
+        left = {node.id: node for node in self.nodes}
+        return all(left.get(node.id) is node for node in nodes)
+
+
+async def gone_from(store: Store, tenant: bytes, conversation: str) -> frozenset[str]:
+    """The ids of the items that were taken out of the conversation of this id."""
+    found = (await store.find(tenant, [conversation], [])).conversation
+    return frozenset((await notes_of(store, found)).gone) if found is not None else frozenset()
+
+
+async def left_in(
+    store: Store, conversation: Conversation, line: Sequence[Node], gone: Collection[str] | None = None
+) -> Left:
+    """What is left of a line of the conversation. `gone`: the ids of what was taken out, where known."""
+    if gone is None:
+        gone = (await notes_of(store, conversation)).gone
+    if not gone:
+        return Left(line)
+    exchanges = await all_exchanges(store, conversation.tenant, conversation.id)
+    return await asyncio.to_thread(_left, line, exchanges, frozenset(gone))
+
+
+async def left_of(store: Store, plan: Thin) -> Thin:
+    """The plan with what is left: of what is sent, not of where it stands."""
+    left = await left_in(store, plan.conversation, plan.line)
+    return plan if left.nodes is plan.line else replace(plan, line=tuple(left.nodes))
+
+
+def items_left(
+    line: Sequence[Node], exchanges: Iterable[Exchange], gone: Collection[str]
+) -> list[tuple[Node, Item]]:
+    """The items that are left of a line, each with its message."""
+    found = items_in(line, exchanges)
+    dropped, _ = _dropped([item for _, item in found], gone)
+    return [each for each in found if each[1]["id"] not in dropped]
+
+
+def _left(line: Sequence[Node], exchanges: Iterable[Exchange], gone: Collection[str]) -> Left:
+    items: dict[bytes, list[Item]] = {}
+    found = items_in(line, exchanges)
+    for node, item in found:
+        items.setdefault(node.id, []).append(item)
+    dropped, lost = _dropped([item for _, item in found], gone)
+    left: list[Node] = []
+    for node in line:
+        fields = without(node.fields, items.get(node.id, []), dropped)
+        if fields is not None:
+            left.append(node if fields is node.fields else replace(node, body=encode(dict(fields))))
+    return Left(left, frozenset(lost))
+
+
+def _dropped(items: Iterable[Item], gone: Collection[str]) -> tuple[set[str], set[str]]:
+    """The ids of the items that go: those that are gone, and the results of calls that are; and of these the
+    ids, but for those under which another call was made since."""
+    dropped: set[str] = set()
+    lost: set[str] = set()
+    for item in items:
+        call = item.get("call_id")  # of any kind, where a chat was kept that says so
+        is_result = str(item["type"]).endswith("_output")
+        is_lost = isinstance(call, str) and call in lost
+        if item["id"] in gone or (is_result and is_lost):
+            dropped.add(item["id"])
+            if isinstance(call, str) and not is_result:
+                lost.add(call)
+        elif is_lost:
+            lost.discard(str(call))
+    return dropped, lost
