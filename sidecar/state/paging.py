@@ -10,6 +10,7 @@ from sidecar.errors import BadRequest
 __all__ = ["Page", "page_of", "paged"]
 
 _MOST = 100  # items of a page
+_DIGITS = 9  # of a number; Python refuses to read one of many thousand
 
 
 class Page(NamedTuple):
@@ -23,7 +24,8 @@ class Page(NamedTuple):
 def page_of(query: Mapping[str, str]) -> Page:
     """The page that these parameters ask for. Raises `BadRequest`."""
     limit, order = query.get("limit", "20"), query.get("order", "desc")
-    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MOST:
+    is_number = limit.isascii() and limit.isdecimal() and len(limit) <= _DIGITS
+    if not is_number or not 1 <= int(limit) <= _MOST:
         raise BadRequest(f"`limit` has to be from 1 to {_MOST}", code="invalid_value", param="limit")
     if order not in ("asc", "desc"):
         raise BadRequest("`order` has to be asc or desc", code="invalid_value", param="order")

@@ -587,3 +587,9 @@ class TestItemsThatAreKept:
 
     def test_a_result_may_be_that_of_a_call_that_was_made_before(self):
         assert messages_to_keep([output("c1")], "items") == [result("c1", "found")]
+
+    def test_a_result_whose_call_has_no_name_is_refused(self):
+        item = {**output("c1"), "call_id": []}
+        with pytest.raises(BadRequest) as caught:
+            messages_to_keep([item], "items")
+        assert caught.value.param == "items[0].call_id"

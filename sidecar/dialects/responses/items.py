@@ -72,8 +72,8 @@ def messages_to_keep(items: list[dict[str, Any]], where: str) -> list[Message]:
     they begin with are a message each.
     """
     leading = [{"role": role, "content": text} for role, text in leading_of(items, where)]
-    told = {item.get("call_id") for item in items if str(item.get("type")).endswith("_output")}
     messages = messages_of("", items, Tools(), where, goes_on=True)
+    told = {item["call_id"] for item in items if str(item.get("type")).endswith("_output")}
     if leading:
         messages[:1] = leading
     return [each for each in messages if each["role"] != "tool" or each["tool_call_id"] in told]

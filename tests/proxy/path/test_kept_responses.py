@@ -307,7 +307,13 @@ class TestItsInput:
         assert more["has_more"] is False
         assert [text_of(each) for each in await inputs(sidecar, id, "?order=asc&limit=2")] == ["0", "1"]
 
-    @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=up", "after=msg_1"])
+    @pytest.mark.parametrize(
+        "query",
+        [
+            *("limit=0", "limit=101", "limit=x", "order=up", "after=msg_1"),
+            *("limit=0000000010000", f"limit=000000001{'0' * 5000}"),
+        ],
+    )
     async def test_a_page_that_cannot_be_is_refused(self, sidecar: Sidecar, query: str):
         id = (await ask(sidecar, "1")).json["id"]
         error = assert_error(await get(sidecar, id, more=f"/input_items?{query}"), 400, "invalid_value")
