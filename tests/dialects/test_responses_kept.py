@@ -50,6 +50,11 @@ class TestWhatIsKept:
         assert b"Hello" not in told
         assert output_again(told, said, HERE) == response["output"]
 
+    @pytest.mark.parametrize("conversation", ["a", {"id": "a"}, None])
+    def test_all_of_it_is_told_in_the_same_order(self, conversation):
+        told, said, response = kept(None, conversation=conversation)
+        assert list(response_again(told, said, HERE, 100).items()) == list(response.items())
+
     def test_nothing_is_kept_that_is_as_usual(self):
         told, _, _ = kept({"role": "assistant", "content": "Hello."}, model="")
         assert json.loads(told) == {"response": {"completed_at": 105}}

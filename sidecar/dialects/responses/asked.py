@@ -147,10 +147,13 @@ def echo_of(body: dict[str, Any]) -> dict[str, Any]:
     about = {
         "previous_response_id": body.get("previous_response_id"),
         "store": is_kept(body),
+        "background": False,
     }
     if (conversation := conversation_in(body)) is not None:
+        # The last one, as where the response is told again: what not every response has stands there behind
+        # what all have (`kept`).
         about["conversation"] = {"id": conversation}
-    return {**said, **about, "background": False}
+    return {**said, **about}
 
 
 def _shown(tool: dict[str, Any]) -> dict[str, Any]:

@@ -80,10 +80,12 @@ class TestAResponse:
             "tool_choice": "auto",
             "user": "ada",
         }
-        told = await ask(sidecar, "hi", **about)
-        reply = await get(sidecar, told.json["id"])
-        assert reply.headers["Content-Type"] == "application/json"
-        assert reply.body == told.body
+        made = (await sidecar.send("POST", "/v1/conversations", data=b"{}")).json["id"]
+        for goes_on in ({}, {"conversation": made}, {"conversation": {"id": made}}):
+            told = await ask(sidecar, "hi", **about, **goes_on)
+            reply = await get(sidecar, told.json["id"])
+            assert reply.headers["Content-Type"] == "application/json"
+            assert reply.body == told.body
 
     @pytest.mark.parametrize(
         "deltas",
