@@ -1,8 +1,9 @@
 """The items that a request refers to, in place of the references.
 
 Rules: an item of an answer is found by its id, wherever its response is kept; any other in the conversation
-in which the request goes on. Another tenant's is none, and one of a deleted response neither. With its items
-a body is no longer than any other may be, and no answer or message is read twice for it.
+in which the request goes on. Another tenant's is none, and neither is one of a deleted response,
+or one that was taken out of its conversation. With its items a body is no longer than any other may be, and
+no answer or message is read twice for it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sidecar.errors import BodyTooLarge, StoreUnavailable
 from sidecar.proxy.again import Kept, kept_exchange, response_in
 from sidecar.proxy.bodies import Held
 from sidecar.proxy.services import Services
+from sidecar.proxy.taken_out import gone_from
 from sidecar.store import Store
 
 __all__ = ["with_items"]
@@ -81,17 +83,35 @@ async def _find(store: Store, identity: Identity, unknown: UnknownItems, found: 
             of_answers.setdefault(where, set()).add(id)
         elif (node := message_of(id)) is not None:
             of_messages.setdefault(node, set()).add(id)
+    gone = _Gone(store, identity.tenant)
     for where, ids in of_answers.items():
+        ids -= await gone.of(where.conversation)
         kept = await kept_exchange(store, identity.tenant, where)
         if kept is not None:
             await asyncio.to_thread(_take_of_answer, found, kept, ids)
     conversation = await _conversation(store, identity, unknown) if of_messages else None
     if conversation is None:
         return
+    taken_out = await gone.of(conversation)
+    of_messages = {node: ids - taken_out for node, ids in of_messages.items()}
     wanted = list(of_messages)
     for at in range(0, len(wanted), _AT_ONCE):
         nodes = await store.messages(conversation, wanted[at : at + _AT_ONCE])
         await asyncio.to_thread(_take_of_messages, found, nodes, of_messages)
+
+
+class _Gone:
+    """The ids of what was taken out of conversations, each of which is asked for once."""
+
+    def __init__(self, store: Store, tenant: bytes) -> None:
+        self._store, self._tenant = store, tenant
+        self._found: dict[str, frozenset[str]] = {}
+
+    async def of(self, conversation: str) -> frozenset[str]:
+        """Of that one."""
+        if conversation not in self._found:
+            self._found[conversation] = await gone_from(self._store, self._tenant, conversation)
+        return self._found[conversation]
 
 
 async def _conversation(store: Store, identity: Identity, unknown: UnknownItems) -> str | None:

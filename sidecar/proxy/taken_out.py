@@ -22,7 +22,7 @@ from sidecar.proxy.again import all_exchanges, items_in
 from sidecar.proxy.notes import notes_of
 from sidecar.store import Store
 
-__all__ = ["Left", "gone_from", "items_left", "left_in", "left_of"]
+__all__ = ["Left", "gone_from", "items_left", "left_in", "left_of", "names_of"]
 
 
 class Left(NamedTuple):
@@ -73,6 +73,23 @@ def items_left(
     found = items_in(line, exchanges)
     dropped, _ = _dropped([item for _, item in found], gone)
     return [each for each in found if each[1]["id"] not in dropped]
+
+
+def names_of(id: str, node: Node, exchanges: Iterable[Exchange]) -> list[str]:
+    """The ids of an item of this message: by one it is known while its response is kept, by the other after
+    that was deleted."""
+    forms = [[item for _, item in items_in([node], known)] for known in (exchanges, ())]
+    places = [_place(items, id) for items in forms]
+    place = next((each for each in places if each is not None), None)
+    found = [item["id"] for items in forms for item in items if _place(items, item["id"]) == place]
+    return list(dict.fromkeys((id, *found)))
+
+
+def _place(items: Sequence[Item], id: str) -> tuple[str, int] | None:
+    """Where this one stands among those of its kind, calls or others of one type."""
+    kinds = [item["type"] if "call_id" not in item else "call" for item in items]
+    at = next((at for at, item in enumerate(items) if item["id"] == id), None)
+    return (kinds[at], kinds[:at].count(kinds[at])) if at is not None else None
 
 
 def _left(line: Sequence[Node], exchanges: Iterable[Exchange], gone: Collection[str]) -> Left:

@@ -33,6 +33,7 @@ from sidecar.proxy.go_on import calls_made, refuse_orphans
 from sidecar.proxy.in_conversation import found_by_name
 from sidecar.proxy.notes import Notes, keep_notes, notes_of
 from sidecar.proxy.services import Services
+from sidecar.proxy.taken_out import items_left, left_in, names_of
 from sidecar.random_ids import token
 from sidecar.state.paging import Page, paged
 
@@ -100,7 +101,8 @@ class Conversations:
             raise BadRequest("`items` is missing", code="missing_required_parameter", param="items")
         async with AsyncExitStack() as waits:
             conversation, line = await self._in_line(name, waits)
-            new = _nodes(Chain(self._tenant), line, items)
+            left = await left_in(self._store, conversation, line)
+            new = _nodes(Chain(self._tenant), line, items, left.lost)
             await self._add(conversation, new)
         added = {node.id for node in new}
         told = [item for node, item in items_in([*line, *new], []) if node.id in added]
@@ -108,11 +110,15 @@ class Conversations:
 
     async def remove(self, name: str, id: str) -> Told:
         """Take out one of its items."""
-        await self.item(name, id)
         conversation = await self._found(name)
+        node = next((node for node, item in await self._items(conversation) if item["id"] == id), None)
+        if node is None:
+            raise _unknown_item(name, id)
+        exchanges = await all_exchanges(self._store, self._tenant, conversation.id)
+        names = names_of(id, node, exchanges)
         async with self._services.requests.append_locks.hold(f"{conversation.id}-notes"):
             notes = await notes_of(self._store, conversation)
-            notes = replace(notes, gone=(*notes.gone, id))
+            notes = replace(notes, gone=tuple(dict.fromkeys((*notes.gone, *names))))
             await keep_notes(self._store, conversation, notes)
         return _told(name, conversation, notes)
 
@@ -145,10 +151,9 @@ class Conversations:
     async def _items(self, conversation: Conversation) -> list[tuple[Node, Item]]:
         line = await self._line(conversation)
         exchanges = await all_exchanges(self._store, self._tenant, conversation.id)
-        work = partial(items_in, line, exchanges)
-        found = await asyncio.to_thread(work) if are_large(line) else work()
         gone = frozenset((await notes_of(self._store, conversation)).gone)
-        return [each for each in found if each[1]["id"] not in gone]
+        work = partial(items_left, line, exchanges, gone)
+        return await asyncio.to_thread(work) if are_large(line) else work()
 
     async def _add(self, conversation: Conversation, new: Sequence[Node]) -> None:
         about = replace(
@@ -173,13 +178,15 @@ def _items_in(body: Told) -> list[Item]:
     return items
 
 
-def _nodes(chain: Chain, line: Sequence[Node], items: list[Item]) -> list[Node]:
-    """These items as messages behind that line."""
+def _nodes(
+    chain: Chain, line: Sequence[Node], items: list[Item], lost: frozenset[str] = frozenset()
+) -> list[Node]:
+    """These items as messages behind that line. `lost`: the ids of the calls that were taken out of it."""
     try:
         messages = [chain.new_message(encode(each)) for each in messages_to_keep(items, "items")]
     except ValueError as error:  # nested beyond reason
         raise BadRequest("`items` cannot be kept", code="invalid_value", param="items") from error
-    refuse_orphans(messages, calls_made(line))
+    refuse_orphans(messages, calls_made(line) - lost)
     nodes: list[Node] = []
     parent = line[-1] if line else None
     for message in messages:

@@ -2,7 +2,7 @@
 
 Rules: a deleted one is gone, also as one to go on from; what was said stays in its chat, where others may
 build on it, until that is deleted. What a response answered is all that stood before it, be it sent with it
-or not.
+or not, but for what was taken out of its conversation since.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from sidecar.errors import NotFound
 from sidecar.proxy.again import (
     Kept,
     all_exchanges,
-    items_in,
     kept_response,
     leading_items,
     response_in,
 )
+from sidecar.proxy.taken_out import gone_from, items_left
 from sidecar.state.paging import Page, paged
 from sidecar.store import Store
 
@@ -46,7 +46,8 @@ async def input_items(store: Store, tenant: bytes, id: str, page: Page) -> dict[
     conversation = exchange.conversation
     nodes = await store.path(conversation, exchange.parent) if exchange.parent is not None else []
     others = await all_exchanges(store, tenant, conversation)
-    found = await asyncio.to_thread(items_in, nodes, others)
+    gone = await gone_from(store, tenant, conversation)
+    found = await asyncio.to_thread(items_left, nodes, others, gone)
     return paged([*leading_items(exchange), *(item for _, item in found)], page)
 
 

@@ -11,7 +11,17 @@ from tests.dialects.responses import call, output, said
 from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream, says
-from tests.proxy.path.test_conversations import RESPONSES, SHELL, TRANSLATED, ask, do, listed, made, texts
+from tests.proxy.path.test_conversations import (
+    RESPONSES,
+    SHELL,
+    TRANSLATED,
+    ask,
+    do,
+    listed,
+    made,
+    text_of,
+    texts,
+)
 
 
 @pytest.fixture
@@ -99,3 +109,58 @@ class TestGoingOnWithoutIt:
         await take_out(sidecar, "a", 0)
         assert (await ask(sidecar, "3", conversation="a")).status == 200
         assert "1" not in upstream.last.said
+
+
+class TestAskingForIt:
+    async def test_a_reference_to_it_is_one_to_nothing(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar, said("user", "0"))
+        response = (await ask(sidecar, "1", conversation=id)).json
+        items = await listed(sidecar, id)
+        await take_out(sidecar, id, 0, 2)
+        for item in (items[0], items[2], response["output"][0]):
+            reply = await ask(sidecar, [{"type": "item_reference", "id": item["id"]}], conversation=id)
+            assert_error(reply, 404, "item_not_found")
+        assert len(upstream.requests) == 1
+        reply = await ask(sidecar, [{"type": "item_reference", "id": items[1]["id"]}], conversation=id)
+        assert (reply.status, upstream.last.said) == (200, ["1"])
+
+    async def test_it_is_none_of_what_a_later_response_answered(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(says("one"), says(None, tool_calls=[CALLED]), says("three"))
+        id = await made(sidecar)
+        await ask(sidecar, "1", conversation=id)
+        await ask(sidecar, "2", conversation=id, tools=[SHELL])
+        later = (await ask(sidecar, [output("c1", "x")], conversation=id, tools=[SHELL])).json
+        await take_out(sidecar, id, 0, 3)
+        told = (await sidecar.send("GET", f"{RESPONSES}/{later['id']}/input_items?order=asc")).json["data"]
+        assert [text_of(each) for each in told] == ["one", "2"]
+
+    async def test_the_result_of_a_call_is_told_no_more_than_the_call(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        id = await made(sidecar, said("user", "1"), call("c1"), output("c1", "x"))
+        result = (await listed(sidecar, id))[2]["id"]
+        await take_out(sidecar, id, 1)
+        assert await texts(sidecar, id) == ["1"]
+        assert_error(await do(sidecar, "GET", f"/{id}/items/{result}"), 404, "item_not_found")
+        reply = await do(sidecar, "POST", f"/{id}/items", items=[output("c1", "y")])
+        assert_error(reply, 400, "invalid_request")
+        assert await texts(sidecar, id) == ["1"]
+
+    async def test_it_does_not_come_back_with_a_response_that_is_deleted(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says("So:", reasoning_content="Hm.", tool_calls=[CALLED, OTHER]))
+        id = await made(sidecar)
+        response = (await ask(sidecar, "Go.", conversation=id, tools=[SHELL])).json
+        await take_out(sidecar, id, 1, 3)
+        before = await texts(sidecar, id)
+        assert before == ["Go.", "So:", "function_call"]
+        await sidecar.send("DELETE", f"{RESPONSES}/{response['id']}")
+        assert await texts(sidecar, id) == before
+        assert (await listed(sidecar, id))[2]["call_id"] == "c2"
+        await ask(sidecar, [output("c2", "y")], conversation=id, tools=[SHELL])
+        _, answer, _ = upstream.last.json["messages"]
+        assert ([each["id"] for each in answer["tool_calls"]], "reasoning_content" in answer) == (
+            ["c2"],
+            False,
+        )
