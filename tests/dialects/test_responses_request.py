@@ -45,6 +45,7 @@ class TestMessages:
         later = [said("user", "hi"), said("system", "y")]
         assert asked(input=[*asks, *later]).leading == (("developer", "Be brief."), ("system", "x"))
         assert asked(input=asks[:1]).leading == (("developer", "Be brief."),)
+        assert asked(input=[{"type": None, "role": "system", "content": "x"}]).leading == (("system", "x"),)
         assert asked(input="hi", instructions="z").leading == ()
 
     def test_a_later_system_item_stays_where_it_stands(self):

@@ -57,7 +57,7 @@ def leading_of(items: list[dict[str, Any]], where: str) -> tuple[Leading, ...]:
     """The system messages that these items begin with. Raises `BadRequest`."""
     told: list[Leading] = []
     for at, item in enumerate(items):
-        if item.get("type", "message") != "message" or item.get("role") not in _SYSTEM:
+        if item.get("type") not in (None, "message") or item.get("role") not in _SYSTEM:
             break
         text = text_of(item.get("content"), f"{where}[{at}].content", _BLANK_LINE)
         if text:
