@@ -40,7 +40,8 @@ async def notes_of(store: Store, conversation: Conversation) -> Notes:
 
 
 async def keep_notes(store: Store, conversation: Conversation, notes: Notes) -> None:
-    """Keep this in place of what is kept with it; make the conversation if there is none."""
+    """Keep this in place of what is kept with it; make the conversation if there is none: whoever does
+    not mean to has to hold it against who deletes it."""
     exchange = Exchange(
         _id(conversation),
         conversation.id,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
 
@@ -69,16 +69,21 @@ class Conversations:
 
     async def update(self, name: str, body: Told) -> Told:
         """Replace its metadata."""
-        conversation = await self._found(name)
+        id = (await self._found(name)).id
         if body.get("metadata") is None:
             raise BadRequest("`metadata` is missing", code="missing_required_parameter", param="metadata")
-        notes = replace(await notes_of(self._store, conversation), metadata=metadata_in(body))
-        await keep_notes(self._store, conversation, notes)
+        metadata = metadata_in(body)
+        async with self._notes_held(id):
+            conversation = await self._found(name)
+            notes = replace(await notes_of(self._store, conversation), metadata=metadata)
+            await keep_notes(self._store, conversation, notes)
         return _told(name, conversation, notes)
 
     async def delete(self, name: str) -> Told:
         """Delete it, and all that was said in it."""
-        await self._store.delete((await self._found(name)).id)
+        id = (await self._found(name)).id
+        async with self._notes_held(id):
+            await self._store.delete(id)
         return {"id": name, "object": "conversation.deleted", "deleted": True}
 
     async def items(self, name: str, page: Page) -> Told:
@@ -116,11 +121,17 @@ class Conversations:
             raise _unknown_item(name, id)
         exchanges = await all_exchanges(self._store, self._tenant, conversation.id)
         names = names_of(id, node, exchanges)
-        async with self._services.requests.append_locks.hold(f"{conversation.id}-notes"):
+        async with self._notes_held(conversation.id):
+            conversation = await self._found(name)
             notes = await notes_of(self._store, conversation)
             notes = replace(notes, gone=tuple(dict.fromkeys((*notes.gone, *names))))
             await keep_notes(self._store, conversation, notes)
         return _told(name, conversation, notes)
+
+    def _notes_held(self, id: str) -> AbstractAsyncContextManager[None]:
+        """What is kept with the conversation of this id is read and written by one at a time, and by nobody
+        once it is deleted: look for it again within, lest it be made anew."""
+        return self._services.requests.append_locks.hold(f"{id}-notes")
 
     async def _found(self, name: str) -> Conversation:
         if not can_be_key(name):

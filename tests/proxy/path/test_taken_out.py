@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -164,3 +165,32 @@ class TestAskingForIt:
             ["c2"],
             False,
         )
+
+
+class TestAtOnce:
+    async def test_neither_metadata_nor_what_was_taken_out_is_lost(self, sidecar: Sidecar):
+        for _ in range(3):
+            id = await made(sidecar, *(said("user", str(at)) for at in range(8)))
+            items = await listed(sidecar, id)
+            replies = await asyncio.gather(
+                *(do(sidecar, "DELETE", f"/{id}/items/{each['id']}") for each in items[:3]),
+                do(sidecar, "POST", f"/{id}", metadata={"a": "b"}),
+                *(do(sidecar, "DELETE", f"/{id}/items/{each['id']}") for each in items[3:6]),
+            )
+            assert [each.status for each in replies] == [200] * 7
+            assert await texts(sidecar, id) == ["6", "7"]
+            assert (await do(sidecar, "GET", f"/{id}")).json["metadata"] == {"a": "b"}
+
+    async def test_a_conversation_that_is_deleted_does_not_come_back(self, sidecar: Sidecar):
+        for at in range(6):
+            name = f"chat-{at}"
+            await sidecar.ask("1", id=name)
+            item = (await listed(sidecar, name))[0]["id"]
+            changes = [
+                do(sidecar, "POST", f"/{name}", metadata={"a": "b"}),
+                do(sidecar, "DELETE", f"/{name}"),
+                do(sidecar, "DELETE", f"/{name}/items/{item}"),
+            ]
+            await asyncio.gather(*(changes if at % 2 else reversed(changes)))
+            assert_error(await do(sidecar, "GET", f"/{name}"), 404, "conversation_not_found")
+        assert await sidecar.stored() == []
