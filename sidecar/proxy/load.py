@@ -32,7 +32,7 @@ from sidecar.proxy.find_by_history import given_up, recognised
 from sidecar.proxy.in_conversation import in_conversation
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
-from sidecar.proxy.taken_out import left_of
+from sidecar.proxy.taken_out import left_of, steps_left
 from sidecar.random_ids import token
 
 __all__ = ["load"]
@@ -140,10 +140,13 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     plan = await _decided(services, conversation.id, begin, is_large)
     if isinstance(plan, Whole) and call.identity.key is None:
         return await _with_session(services, call, plan)
+    is_translated = services.requests.dialects[-1].is_translated
     if isinstance(plan, Whole) and plan.steps:
         steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
+        if is_translated:
+            steps = await steps_left(services.store, conversation, steps)
         return replace(plan, steps=steps)
-    if isinstance(plan, Thin) and services.requests.dialects[-1].is_translated:
+    if isinstance(plan, Thin) and is_translated:
         return await left_of(services.store, plan)
     return plan
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from functools import cached_property
 
 from msgspec.structs import replace
 
+from sidecar.conversation.echo import Step
 from sidecar.conversation.message import encode
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Node
@@ -22,24 +23,26 @@ from sidecar.proxy.again import all_exchanges, items_in
 from sidecar.proxy.notes import notes_of
 from sidecar.store import Store
 
-__all__ = ["Left", "gone_from", "items_left", "left_in", "left_of", "names_of"]
+__all__ = ["Left", "gone_from", "items_left", "left_in", "left_of", "names_of", "steps_left"]
 
 
-class Left(NamedTuple):
-    """The messages that are left of a line, and the ids of the calls that were taken out of it."""
+class Left:
+    """The messages that are left of a line, and the ids of the calls that were taken out of it (`lost`)."""
 
-    nodes: Sequence[Node]
-    lost: frozenset[str] = frozenset()
+    def __init__(self, nodes: Sequence[Node], lost: frozenset[str] = frozenset()) -> None:
+        self.nodes, self.lost = nodes, lost
 
     def of(self, line: Iterable[Node]) -> tuple[Node, ...]:
         """What is left of a part of the line."""
-        left = {node.id: node for node in self.nodes}
-        return tuple(left[node.id] for node in line if node.id in left)
+        return tuple(self._by_id[node.id] for node in line if node.id in self._by_id)
 
     def has(self, nodes: Iterable[Node]) -> bool:
         """Are these whole in it?"""
-        left = {node.id: node for node in self.nodes}
-        return all(left.get(node.id) is node for node in nodes)
+        return all(self._by_id.get(node.id) is node for node in nodes)
+
+    @cached_property
+    def _by_id(self) -> dict[bytes, Node]:
+        return {node.id: node for node in self.nodes}
 
 
 async def gone_from(store: Store, tenant: bytes, conversation: str) -> frozenset[str]:
@@ -64,6 +67,16 @@ async def left_of(store: Store, plan: Thin) -> Thin:
     """The plan with what is left: of what is sent, not of where it stands."""
     left = await left_in(store, plan.conversation, plan.line)
     return plan if left.nodes is plan.line else replace(plan, line=tuple(left.nodes))
+
+
+async def steps_left(store: Store, conversation: Conversation, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """What is left of what may be restored. Where the end of an answer is gone, nothing is: what its client
+    still sends goes as it came."""
+    line = [node for step in steps for node in step]
+    left = await left_in(store, conversation, line)
+    if left.nodes is line:
+        return steps
+    return tuple(left.of(step) if left.has(step[-1:]) else () for step in steps)
 
 
 def items_left(

@@ -111,6 +111,27 @@ class TestGoingOnWithoutIt:
         assert (await ask(sidecar, "3", conversation="a")).status == 200
         assert "1" not in upstream.last.said
 
+    async def test_it_is_not_restored_to_a_client_that_sends_its_whole_history(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says(None, tool_calls=[CALLED]), says(None, tool_calls=[OTHER]), says("Done."))
+        tools = [{"type": "function", "function": {"name": "shell"}}]
+        results = [{"role": "tool", "tool_call_id": id, "content": f"of {id}"} for id in ("c1", "c2")]
+        await sidecar.ask("1", id="a", tools=tools)
+        await sidecar.ask(results[0], id="a", tools=tools)
+        await sidecar.ask(results[1], id="a", tools=tools)
+        assert await texts(sidecar, "a") == ["1", "function_call", "of c1", "function_call", "of c2", "Done."]
+        await sidecar.ask("1", "Done.", "2", id="a", tools=tools)
+        assert [each["role"] for each in upstream.last.json["messages"]].count("tool") == 2
+        await take_out(sidecar, "a", 1)
+        await sidecar.ask("1", "Done.", "2", "ok", "3", id="a", tools=tools)
+        told = [each for each in upstream.last.json["messages"] if each["role"] == "tool"]
+        assert [each["content"] for each in told] == ["of c2"]
+        await take_out(sidecar, "a", 3)
+        reply = await sidecar.ask("1", "Done.", "2", "ok", "3", "ok", "4", id="a", tools=tools)
+        assert upstream.last.said == ["1", "Done.", "2", "ok", "3", "ok", "4"]
+        assert reply.outcome == "continue"
+
 
 class TestAskingForIt:
     async def test_a_reference_to_it_is_one_to_nothing(self, sidecar: Sidecar, upstream: Upstream):
@@ -173,11 +194,16 @@ class TestAtOnce:
             id = await made(sidecar, *(said("user", str(at)) for at in range(8)))
             items = await listed(sidecar, id)
             replies = await asyncio.gather(
-                *(do(sidecar, "DELETE", f"/{id}/items/{each['id']}") for each in items[:3]),
-                do(sidecar, "POST", f"/{id}", metadata={"a": "b"}),
-                *(do(sidecar, "DELETE", f"/{id}/items/{each['id']}") for each in items[3:6]),
+                *(
+                    change
+                    for each in items[:6]
+                    for change in (
+                        do(sidecar, "DELETE", f"/{id}/items/{each['id']}"),
+                        do(sidecar, "POST", f"/{id}", metadata={"a": "b"}),
+                    )
+                )
             )
-            assert [each.status for each in replies] == [200] * 7
+            assert [each.status for each in replies] == [200] * 12
             assert await texts(sidecar, id) == ["6", "7"]
             assert (await do(sidecar, "GET", f"/{id}")).json["metadata"] == {"a": "b"}
 
