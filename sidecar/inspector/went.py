@@ -160,5 +160,6 @@ def _went(client: str, rule: str, stem: Stem, *, is_short: bool) -> Verdict:
 
 
 def _place(path: Sequence[Stem], name: bytes) -> int:
-    """Where the message with this id or hash stands; 0 where it does not."""
-    return next((at for at, each in enumerate(path) if each.id.startswith(name)), 0)
+    """Where the message with this id or hash stands; 0 where it does not. The name of a summary is
+    the hash of its last message, and maybe more; on one path no hash stands twice."""
+    return next((at for at, each in enumerate(path) if each.id.startswith(name[:HASH_SIZE])), 0)

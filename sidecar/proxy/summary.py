@@ -1,7 +1,8 @@
 """A summary in place of the turns that are left out.
 
 Rules: nothing is put into a request that names no conversation, or a temporary one, or one that mixes
-several. Looking one up takes one query, where something was left out; if the store fails, the request
+several. Looking one up takes one query, where something was left out, and another for what was taken out
+of the conversation: a summary that was made before that is used no more. If the store fails, the request
 goes without.
 """
 
@@ -11,15 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sidecar.conversation.identity import Kind
+from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.summary import HasRole, Missing, fitting, fronts, room, with_summary
 from sidecar.prompt.trim import Budget, Trimmed
+from sidecar.proxy.notes import notes_of
 from sidecar.proxy.services import Services
 
 __all__ = ["Summed", "hashed_path", "is_wanted", "room_for_summary", "summed_up"]
+
+_SINCE = 8  # bytes
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,9 +51,10 @@ async def summed_up(
     if not trimmed.cut or not free or plan.conversation is None:
         return without
     roles, hash_of = hashed_path(call, plan)
-    path = [(each.role, hash_of(at)) for at, each in enumerate(roles)]
-    found = fronts(line, trimmed.cut, path)
     try:
+        since = await _since(services, call, plan.conversation)
+        path = [(each.role, hash_of(at) + since) for at, each in enumerate(roles)]
+        found = fronts(line, trimmed.cut, path)
         hashes = [each.hash for each in reversed(found)]
         known = await services.store.find_summary(plan.conversation.id, hashes)
     except StoreUnavailable as error:
@@ -63,6 +69,15 @@ async def summed_up(
     if front is None or not text:
         return Summed(tuple(system), missing=missing)
     return Summed(tuple(with_summary(system, text)), front.messages, missing, front.hash)
+
+
+async def _since(services: Services, call: ChatCall, conversation: Conversation) -> bytes:
+    """What the name of a summary ends with that was made since the last item was taken out; nothing where
+    none was."""
+    if not services.requests.dialects[-1].is_translated:
+        return b""
+    gone = (await notes_of(services.store, conversation)).gone
+    return call.chain.hash(None, "\n".join(sorted(gone)).encode())[:_SINCE] if gone else b""
 
 
 def room_for_summary(services: Services, call: ChatCall, budget: Budget) -> int:

@@ -23,7 +23,7 @@ from tests.store.trees import chat, exchange, question
 
 #: Questions and answers in turn, the last one a question.
 PATH = [
-    stem(name, role="assistant" if at % 2 else "user", source="upstream" if at % 2 else "client")
+    stem(24 * name, role="assistant" if at % 2 else "user", source="upstream" if at % 2 else "client")
     for at, name in enumerate("abcdefg")
 ]
 
@@ -86,9 +86,10 @@ def test_more_than_there_is_was_left_out_where_the_client_had_more():
     assert told(Sent("client", PATH[4].id), dropped=9)[0] == "1-4: sent, left out"
 
 
-def test_a_summary_stands_for_a_front():
+@pytest.mark.parametrize("since", [b"", b"removals"])
+def test_a_summary_stands_for_a_front(since: bytes):
     sent = Sent("client", PATH[4].id)
-    assert told(sent, dropped=4, summary=PATH[1].id[:16]) == [
+    assert told(sent, dropped=4, summary=PATH[1].id[:16] + since) == [
         "1-2: sent, a summary in its place",
         "3-4: sent, left out",
         "5-7: sent, as it came",

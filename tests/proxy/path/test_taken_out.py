@@ -23,6 +23,7 @@ from tests.proxy.path.test_conversations import (
     text_of,
     texts,
 )
+from tests.proxy.path.test_summary import ONE_TURN_AT_A_TIME, Model, after, chats, talk, with_summary
 
 
 @pytest.fixture
@@ -131,6 +132,28 @@ class TestGoingOnWithoutIt:
         reply = await sidecar.ask("1", "Done.", "2", "ok", "3", "ok", "4", id="a", tools=tools)
         assert upstream.last.said == ["1", "Done.", "2", "ok", "3", "ok", "4"]
         assert reply.outcome == "continue"
+
+    async def test_no_summary_that_was_made_of_it_stands_in_for_what_is_left_out(
+        self, start: Start, upstream: Upstream
+    ):
+        sidecar, model = await start(responses=TRANSLATED, **ONE_TURN_AT_A_TIME), Model(upstream)
+        await talk(sidecar, 1, 3, thin=True)
+        await after(sidecar, made=1)
+        await talk(sidecar, 4, 4, thin=True)
+        assert chats(upstream)[-1].said[0] == with_summary("Summary 1.")
+        await after(sidecar, made=2)
+        await take_out(sidecar, "a", 0)
+        reply = await talk(sidecar, 5, 5, thin=True)
+        assert ("X-Sidecar-Summary" in reply.headers, "q4" in chats(upstream)[-1].said) == (False, True)
+        await after(sidecar, made=3)
+        assert ("q1" in model.told[2], "Summary" in model.told[2], "q2" in model.told[2]) == (
+            False,
+            False,
+            True,
+        )
+        await talk(sidecar, 6, 6, thin=True)
+        assert chats(upstream)[-1].said[0] == with_summary("Summary 3.")
+        await after(sidecar, made=4)
 
 
 class TestAskingForIt:
