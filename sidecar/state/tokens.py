@@ -1,7 +1,8 @@
 """How many tokens a request would take, without asking it.
 
 Rule: it is the estimate by which prompts are cut, which learns from what the upstream reports of this model:
-nobody is asked. All that would stand before what is new counts, and nothing is cut.
+nobody is asked. All that would stand before what is new counts, without what was taken out of it, and nothing
+is cut.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sidecar.proxy.in_conversation import carried_in, found_by_name
 from sidecar.proxy.receive import read_in_steps
 from sidecar.proxy.referred import with_items
 from sidecar.proxy.services import Services
+from sidecar.proxy.taken_out import Left, left_in
 
 __all__ = ["input_tokens"]
 
@@ -74,7 +76,8 @@ async def _before(services: Services, identity: Identity, chat: Request) -> _Bef
         if conversation.tip is None:
             return _Before()
         line = await store.path(conversation.id, conversation.tip)
-        return _Before(line, await carried_in(store, conversation, line))
+        left = await left_in(store, conversation, line)
+        return _Before(left.nodes, await carried_in(store, conversation, line))
     if chat.behind is None:
         return _Before()
     kept = await kept_exchange(store, tenant, chat.behind)
@@ -85,4 +88,7 @@ async def _before(services: Services, identity: Identity, chat: Request) -> _Bef
             code="previous_response_not_found",
             param="previous_response_id",
         )
-    return _Before(await store.path(chat.behind.conversation, kept.reply.id), leading_in(told))
+    line = await store.path(chat.behind.conversation, kept.reply.id)
+    stands_in = (await store.find(tenant, [chat.behind.conversation], [])).conversation
+    left = await left_in(store, stands_in, line) if stands_in is not None else Left(line)
+    return _Before(left.nodes, leading_in(told))

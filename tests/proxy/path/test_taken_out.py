@@ -179,6 +179,21 @@ class TestAskingForIt:
         told = (await sidecar.send("GET", f"{RESPONSES}/{later['id']}/input_items?order=asc")).json["data"]
         assert [text_of(each) for each in told] == ["one", "2"]
 
+    async def test_it_is_none_of_what_a_request_would_take(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar, said("user", "word " * 500), said("user", "1"))
+        response = (await ask(sidecar, "2", conversation=id)).json
+        told = []
+        for gone in (False, True):
+            if gone:
+                await take_out(sidecar, id, 0)
+            for where in ({"conversation": id}, {"previous_response_id": response["id"]}):
+                data = json.dumps({"model": "m", "input": "3", **where}).encode()
+                reply = await sidecar.send("POST", f"{RESPONSES}/input_tokens", data=data)
+                told.append(reply.json["input_tokens"])
+        before, after = set(told[:2]), set(told[2:])
+        assert (len(before), len(after)) == (1, 1)
+        assert before.pop() - after.pop() > 400
+
     async def test_the_result_of_a_call_is_told_no_more_than_the_call(
         self, sidecar: Sidecar, upstream: Upstream
     ):
