@@ -140,13 +140,12 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
     plan = await _decided(services, conversation.id, begin, is_large)
     if isinstance(plan, Whole) and call.identity.key is None:
         return await _with_session(services, call, plan)
-    is_translated = services.requests.dialects[-1].is_translated
     if isinstance(plan, Whole) and plan.steps:
         steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
-        if is_translated:
+        if services.requests.dialects[-1].is_translated:
             steps = await steps_left(services.store, conversation, steps)
         return replace(plan, steps=steps)
-    if isinstance(plan, Thin) and is_translated:
+    if isinstance(plan, Thin) and services.requests.dialects[-1].is_translated:
         return await left_of(services.store, plan)
     return plan
 
