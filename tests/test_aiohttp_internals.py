@@ -111,7 +111,7 @@ ATTRIBUTES: dict[type, str] = {
     ResponseHandler: "_parser _payload _read_timeout _read_timeout_handle _drop_timeout _loop",
     web.RequestHandler: "_close _force_close _keepalive_handle _loop _manager _max_msg_queue_size _messages"
     " _msg_queue_resume_size _next_keepalive_close_time _parser _read_bufsize _reading_paused _buffer_paused"
-    " _task_handler _waiter",
+    " _request_count _task_handler _waiter",
 }
 
 

@@ -178,7 +178,8 @@ class ServerConnection(web.RequestHandler):
     @property
     def is_idle(self) -> bool:
         """Is no request under way?"""
-        return self._waiter is not None and not self._waiter.done() and not self._messages
+        waits = not self._request_count if self._waiter is None else not self._waiter.done()
+        return waits and not self._messages
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected. The first header block has to come as soon as any other."""
@@ -314,6 +315,13 @@ class Server(web.Server):
             return False
         idle.force_close()
         return True
+
+    def let_go(self) -> None:
+        """Close each connection once it is answered; at once where nothing is asked: aiohttp leaves those
+        open until all others are done, and looks at nothing that comes on them."""
+        for each in list(self._connections):
+            end = each.force_close if cast(ServerConnection, each).is_idle else each.close
+            end()
 
     def _request(
         self,

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.admin import health
-from sidecar.aiohttp_internals.server import SpecialRequest
+from sidecar.aiohttp_internals.server import Server, SpecialRequest
 from sidecar.background.memory import give_back_large_blocks
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
@@ -197,8 +197,8 @@ async def _end(runner: web.ServerRunner, services: Services) -> None:
     for site in list(runner.sites):
         await site.stop()
     await asyncio.sleep(0)  # requests that came before the end begin to be answered
-    if runner.server is not None:
-        runner.server.pre_shutdown()
+    if isinstance(runner.server, Server):
+        runner.server.let_go()
     await services.requests.open.finish(end - clock())
     await runner.cleanup()
     await services.background.stop(max(0.0, end - clock()))

@@ -10,13 +10,20 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import AsyncMock, Mock
 
 import aiohttp
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from sidecar import __version__
 from sidecar.cli import main
+from sidecar.proxy.open_requests import OpenRequests
+from sidecar.proxy.services import Services
+from sidecar.server.http import runner
+from sidecar.server.serve import _end
 from sidecar.settings import Settings
 from tests.proxy.client import CHAT, Sidecar, chat, named
 from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams
@@ -63,8 +70,41 @@ async def until_refused(http: ClientSession, process: Process) -> None:
     """Connect anew until nobody takes that any more, and raise what the client raises then."""
     async with asyncio.timeout(10):
         while True:
-            async with http.get(process.url + "/-/live", headers={"Connection": "close"}):
-                await asyncio.sleep(0.02)
+            try:
+                async with http.get(process.url + "/-/live", headers={"Connection": "close"}):
+                    await asyncio.sleep(0.02)
+            except aiohttp.ClientConnectorError:
+                raise
+            except aiohttp.ClientConnectionError:
+                pass  # it was the last one that was let in, and nobody was there any more to answer
+
+
+async def test_who_connects_in_the_moment_of_the_end_is_let_go_at_once():
+    async def nothing(_request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError
+
+    async def under_way() -> None:
+        task = requests.begin()
+        await gate.wait()
+        requests.end(task)
+
+    requests, gate, settings = OpenRequests(), asyncio.Event(), Settings()
+    asked, background = SimpleNamespace(open=requests), SimpleNamespace(stop=AsyncMock())
+    services = SimpleNamespace(settings=settings, requests=asked, background=background)
+    at = runner(nothing, settings)
+    await at.setup()
+    assert at.server is not None
+    answering = asyncio.create_task(under_way())
+    await asyncio.sleep(0)
+    transport = Mock(asyncio.Transport)
+    asyncio.get_running_loop().call_soon(at.server().connection_made, transport)
+    ending = asyncio.create_task(_end(at, cast(Services, services)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert transport.close.called
+    assert not ending.done()
+    gate.set()
+    await asyncio.gather(answering, ending)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -87,6 +127,30 @@ async def test_a_stream_that_ends_in_time_is_let_end(
             assert await response.read() == REST + DONE
         assert await ended(process) == 0
         assert await branches(tmp_path, http) == [["hi", "half an answer"]]
+
+
+async def test_a_kept_connection_is_closed_while_others_are_still_answered(
+    upstream: Upstream, tmp_path: Path
+):
+    """Who asks on it would wait for the end of all others, and get nothing."""
+    gate = asyncio.Event()
+    upstream.will(streams(HALF, gate, REST, DONE))
+    limit = {"SIDECAR_TIMEOUTS__SHUTDOWN": "60"}
+    async with (
+        serving("--upstream", upstream.url, folder=tmp_path, **limit) as process,
+        ClientSession() as http,
+        asking(http, process) as response,
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(process.url.rpartition(":")[2]))
+        writer.write(b"GET /-/live HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        assert await response.content.readexactly(len(HALF)) == HALF
+        process.running.terminate()
+        async with asyncio.timeout(20):
+            await reader.read()  # to its end
+        writer.close()
+        gate.set()
+        assert await response.read() == REST + DONE
 
 
 async def test_a_stream_that_takes_too_long_is_kept_as_far_as_it_came(upstream: Upstream, tmp_path: Path):
