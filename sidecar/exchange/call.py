@@ -76,4 +76,12 @@ def brings_no_history(identity: Identity, chat: Request, mode: Mode) -> bool:
     return mode == "auto" and not shows_history and not identity.by_agent
 
 
+def relies_on_calls(dialect: Dialect, chat: Request) -> bool:
+    """Does a request bring results whose calls nothing but a stored line can hold, though it does not say
+    where that is? Over an API that knows of conversations such a one is refused where there is none."""
+    if not dialect.is_translated or chat.behind is not None or chat.conversation is not None:
+        return False
+    return bool(chat.path.messages) and chat.path.messages[0].role == "tool"
+
+
 Call = TaskCall | UnrecordedCall | ChatCall

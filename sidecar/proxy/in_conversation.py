@@ -22,14 +22,14 @@ from sidecar.dialects.responses.kept import leading_in
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Whole
 from sidecar.proxy.again import unknown_conversation
-from sidecar.proxy.go_on import newest_behind, system_with
+from sidecar.proxy.go_on import calls_made, newest_behind, refuse_orphans, system_with
 from sidecar.proxy.notes import notes_of
 from sidecar.proxy.taken_out import Left, left_in
 from sidecar.store import Store
 
 _NEWEST = 8  # exchanges among which that of the newest answer is
 
-__all__ = ["carried_in", "found_by_name", "in_conversation"]
+__all__ = ["carried_in", "found_by_name", "in_conversation", "refuse_unheld"]
 
 
 async def found_by_name(
@@ -84,6 +84,14 @@ async def carried_in(store: Store, conversation: Conversation, line: Sequence[No
         if told is not None and stands.intersection(each.detail.replies):
             return leading_in(told)
     return ()
+
+
+async def refuse_unheld(store: Store, call: ChatCall, plan: Plan) -> None:
+    """Raises `BadRequest` for a result of a call that is not in what goes before the request."""
+    made: set[str] = set()
+    if isinstance(plan, Thin) and plan.line:
+        made = calls_made(plan.line) | set(await _calls_told(store, plan.conversation, plan.line[-1]))
+    refuse_orphans(call.chat.path.messages, made)
 
 
 async def _calls_told(store: Store, conversation: Conversation, reply: Node) -> list[str]:

@@ -21,7 +21,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found
 from sidecar.conversation.tree import Conversation, Node, Tree
 from sidecar.errors import StoreUnavailable
-from sidecar.exchange.call import ChatCall
+from sidecar.exchange.call import ChatCall, relies_on_calls
 from sidecar.exchange.decide import at_hand, decide, hashes
 from sidecar.exchange.needs import Decision, Known, NeedPath, NeedSystem, NeedThreads, NeedTree
 from sidecar.exchange.open_calls import is_answer
@@ -29,7 +29,7 @@ from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
 from sidecar.proxy import go_on
 from sidecar.proxy.dropped_calls import without_dropped
 from sidecar.proxy.find_by_history import given_up, recognised
-from sidecar.proxy.in_conversation import in_conversation
+from sidecar.proxy.in_conversation import in_conversation, refuse_unheld
 from sidecar.proxy.named_later import named_later
 from sidecar.proxy.services import Services
 from sidecar.proxy.taken_out import left_of, steps_left
@@ -106,10 +106,14 @@ async def _in_time(services: Services, call: ChatCall, degraded: bool, is_unseen
     try:
         async with asyncio.timeout(min(_TIMEOUT_WITHOUT_HISTORY, limit) if degraded else limit):
             behind = call.chat.behind
-            if behind is not None or call.brings_no_history:
-                relied_on = behind.conversation if behind is not None else call.conversation_id
-                await services.requests.running.written(relied_on)
-            return await _load(services, call, is_unseen)
+            if behind is None and not call.brings_no_history:
+                return await _load(services, call, is_unseen)
+            relied_on = behind.conversation if behind is not None else call.conversation_id
+            await services.requests.running.written(relied_on)
+            plan = await _load(services, call, is_unseen)
+            if relies_on_calls(call.dialect, call.chat):
+                await refuse_unheld(services.store, call, plan)
+            return plan
     except TimeoutError as error:
         services.background.store_health.timed_out()
         raise StoreUnavailable(f"the store did not answer within `timeouts.store` = {limit:g} s") from error

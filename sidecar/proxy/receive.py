@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
 from functools import partial
 from typing import cast
 
@@ -27,8 +27,17 @@ from sidecar.conversation.measure import measure_of_tools
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Dialect, Request
 from sidecar.dialects.responses.references import UnknownItems
+from sidecar.dialects.responses.refusal import UnknownCall
 from sidecar.errors import BadRequest
-from sidecar.exchange.call import Call, ChatCall, Mode, TaskCall, UnrecordedCall, brings_no_history
+from sidecar.exchange.call import (
+    Call,
+    ChatCall,
+    Mode,
+    TaskCall,
+    UnrecordedCall,
+    brings_no_history,
+    relies_on_calls,
+)
 from sidecar.exchange.outcome import Progress
 from sidecar.proxy.again import unknown_conversation
 from sidecar.proxy.bodies import Held
@@ -64,8 +73,8 @@ async def receive(
     )
     try:
         chat = await read_in_steps(large, parse(body))
-    except UnknownItems as unknown:
-        chat = await read_in_steps(large, parse(await with_items(services, identity, unknown, body, held)))
+    except (UnknownItems, UnknownCall) as unknown:
+        chat = await _with_what_is_stored(services, identity, mode, parse, unknown, body, held)
     if chat.conversation is not None:
         identity = _in_conversation(services, identity, chat.conversation)
         mode = _only_what_is_new(request, mode)
@@ -82,6 +91,7 @@ async def receive(
         else dialect.is_task(mark, chat, openings)
     )
     if is_task:
+        _refuse_orphans(dialect, chat)
         return TaskCall(identity, dialect, chat, name, mode)
     # A task comes under the chat's id, and is not what its next turn begins with.
     services.requests.cache.keep(name, chat)
@@ -100,6 +110,35 @@ async def receive(
         may_be_cut=_may_be_cut(request) and truncation != "disabled",
         awaits_refusal=identity.by_agent and truncation != "auto",
     )
+
+
+async def _with_what_is_stored(
+    services: Services,
+    identity: Identity,
+    mode: Mode,
+    parse: Callable[..., Generator[None, None, Request]],
+    unknown: UnknownItems | UnknownCall,
+    body: bytes,
+    held: Held,
+) -> Request:
+    """The request with the items that it refers to, or before which the calls of its results may be stored.
+    Raises `SidecarError` where they cannot be."""
+    large = services.background.large_work
+    if isinstance(unknown, UnknownItems):
+        body = await with_items(services, identity, unknown, body, held)
+        try:
+            return await read_in_steps(large, parse(body))
+        except UnknownCall as error:
+            unknown = error
+    chat = await read_in_steps(large, parse(body, goes_on=True))
+    if not brings_no_history(identity, chat, mode):
+        raise unknown
+    return chat
+
+
+def _refuse_orphans(dialect: Dialect, task: Request) -> None:
+    if relies_on_calls(dialect, task):
+        raise UnknownCall("a task has no chat that holds calls", code="invalid_request", param="input")
 
 
 def _in_conversation(services: Services, identity: Identity, conversation: str) -> Identity:

@@ -9,6 +9,7 @@ import pytest
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.items import ABORTED, messages_to_keep
 from sidecar.dialects.responses.references import UnknownItems, filled
+from sidecar.dialects.responses.refusal import UnknownCall
 from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
 from tests.conversation.build import calls, result, says, user
@@ -227,6 +228,21 @@ class TestGoingOn:
 
     def sent(self, *items, **body):
         return messages(*items, previous_response_id=self.ID, **body)
+
+    @pytest.mark.parametrize(
+        ("before", "may_be_stored"),
+        [([], True), ([thought("Hm.")], True), ([said("system", "x")], True)]
+        + [([each], False) for each in (said("user", "a"), said("assistant", "a"), call("c2"))],
+    )
+    def test_the_call_of_a_result_that_comes_first_may_be_stored(self, before, may_be_stored):
+        data = json.dumps({"model": "m", "input": [*before, output("c1")]}).encode()
+        with pytest.raises(BadRequest) as caught:
+            translated(data, "max_tokens")
+        assert isinstance(caught.value, UnknownCall) is may_be_stored
+        assert (caught.value.code, caught.value.param) == ("invalid_request", "input")
+        if may_be_stored:
+            sent = json.loads(translated(data, "max_tokens", goes_on=True)[0])["messages"]
+            assert sent[-1] == result("c1", "found")
 
     def test_results_may_be_those_of_calls_that_stand_before(self):
         """vllm #43244"""

@@ -38,11 +38,14 @@ _TURN = "x-codex-turn-metadata"  # what Codex says of a request, JSON in a strin
 _COMPACTION = "compaction"
 
 
-def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[bytes, Asked]:
+def translated(
+    data: bytes, max_tokens: str, held: str | None = None, *, goes_on: bool = False
+) -> tuple[bytes, Asked]:
     """The body for the upstream, and what is left to know. Raises `BadRequest`.
 
     `max_tokens`: the name under which the upstream takes the length of an answer. `held`: the id of a
-    response whose items stand before its own already.
+    response whose items stand before its own already. `goes_on`: something is stored that goes before it,
+    though it does not say so itself.
     """
     body = _fields(data)
     refuse_unserved(body)
@@ -52,7 +55,7 @@ def translated(data: bytes, max_tokens: str, held: str | None = None) -> tuple[b
     if not isinstance(instructions, str):
         raise refused("`instructions` has to be a string", "instructions", "invalid_type")
     conversation, behind = conversation_in(body), _behind(body, held)
-    goes_on = behind is not None or conversation is not None
+    goes_on = goes_on or behind is not None or conversation is not None
     items = _items(body)
     refuse_references(items, behind, conversation)
     messages = messages_of(instructions, items, tools, "input", goes_on=goes_on)

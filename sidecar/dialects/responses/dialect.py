@@ -70,9 +70,19 @@ class Responses(Chat):
         return events.feed(_NOTHING) + events.held
 
     def parse(
-        self, body: bytes, chain: Chain, before: Request | None, most: int, escapes: int = MAX_ESCAPES
+        self,
+        body: bytes,
+        chain: Chain,
+        before: Request | None,
+        most: int,
+        escapes: int = MAX_ESCAPES,
+        *,
+        goes_on: bool = False,
     ) -> Generator[None, None, ResponsesRequest]:
-        return parse_in_steps_translated(body, chain, before, most, escapes, self._max_tokens, self._held)
+        """`goes_on`: something may be stored before it that holds the calls of the results it begins with."""
+        return parse_in_steps_translated(
+            body, chain, before, most, escapes, self._max_tokens, self._held, goes_on=goes_on
+        )
 
     @staticmethod
     def assembled(data: bytes, choices: int = 1) -> Assembled:

@@ -20,8 +20,9 @@ from typing import Any
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.compaction import message_of
 from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
-from sidecar.dialects.responses.refusal import list_of_objects, refused, shown, text_in
+from sidecar.dialects.responses.refusal import UnknownCall, list_of_objects, refused, shown, text_in
 from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
+from sidecar.errors import BadRequest
 
 __all__ = ["ABORTED", "Leading", "leading_of", "messages_of", "messages_to_keep"]
 
@@ -223,10 +224,11 @@ class _Reader:
         if is_before and id not in self._turn.results:
             self._turn.before.append(id)
         elif id not in self._turn.calls or id in self._turn.results:
-            raise refused(
+            is_first = not (self._messages or self._turn.texts or self._turn.calls)
+            raise (UnknownCall if is_first else BadRequest)(
                 f"No tool call found for function call output with call_id {shown(id)}.",
-                "input",
-                "invalid_request",
+                code="invalid_request",
+                param="input",
             )
         if kind == "tool_search_output":
             found = list_of_objects(item.get("tools"), f"{where}.tools")

@@ -6,9 +6,13 @@ from typing import Any
 
 from sidecar.errors import BadRequest
 
-__all__ = ["list_in", "list_of_objects", "object_in", "refused", "shown", "text_in"]
+__all__ = ["UnknownCall", "list_in", "list_of_objects", "object_in", "refused", "shown", "text_in"]
 
 _MAX_SHOWN = 100  # characters of what a client sent that an error repeats
+
+
+class UnknownCall(BadRequest):
+    """A result that a request begins with: its call is not in it, and may be stored."""
 
 
 def refused(message: str, param: str, code: str = "unsupported_value") -> BadRequest:

@@ -35,6 +35,8 @@ def parse_in_steps_translated(
     escapes: int,
     max_tokens: str,
     held: str | None = None,
+    *,
+    goes_on: bool = False,
 ) -> Generator[None, None, ResponsesRequest]:
     """See `base.Dialect.parse`, `body.translated`. Raises `BadRequest`, about the members that were sent."""
     if len(data) > LARGE:
@@ -42,7 +44,7 @@ def parse_in_steps_translated(
     known = before if isinstance(before, ChatRequest) else None
     try:
         refuse_excess(data, most, escapes, most_pieces(data, 0, len(data)))
-        body, asked = translated(data, max_tokens, held)
+        body, asked = translated(data, max_tokens, held, goes_on=goes_on)
         read = yield from parse_in_steps(body, chain, known, most, escapes)
     except BadRequest as error:
         if error.param == "messages":

@@ -273,6 +273,71 @@ class TestAChat:
         assert last(reply)["status"] == "completed"
 
 
+class TestResultsAlone:
+    """As over chat completions: a header names the chat that holds their calls."""
+
+    CALLS = parts(piece(0, "c1", "shell", '{"a": 1}'), finish="tool_calls")
+    NAMED: Mapping[str, str] = {"X-Conversation-ID": "a"}
+
+    @pytest.mark.parametrize("headers", [{}, {"X-Sidecar-History": "append"}])
+    @pytest.mark.parametrize("over", ["responses", "chat"])
+    async def test_they_stand_behind_their_calls(
+        self, sidecar: Sidecar, upstream: Upstream, headers: dict[str, str], over: str
+    ):
+        upstream.will(streams(*self.CALLS), sends(b"{}", status=500), says("One file."))
+        if over == "responses":
+            await ask(sidecar, "Look.", self.NAMED, tools=[SHELL], stream=True)
+        else:
+            await sidecar.ask("Look.", id="a", stream=True)
+        for status in (500, 200):
+            reply = await ask(sidecar, [output("c1", "a.txt")], {**self.NAMED, **headers}, tools=[SHELL])
+            assert reply.status == status
+            question, made, result = upstream.last.json["messages"]
+            assert (question["content"], made["tool_calls"][0]["id"]) == ("Look.", "c1")
+            assert (result["tool_call_id"], result["content"]) == ("c1", "a.txt")
+        assert texts(reply.json) == ["One file."]
+        await ask(sidecar, "And?", self.NAMED, tools=[SHELL])
+        assert [each["role"] for each in upstream.last.json["messages"]] == [
+            *("user", "assistant", "tool", "assistant", "user")
+        ]
+        assert len((await sidecar.only()).branches) == 1
+
+    async def test_they_come_with_more_and_with_references(self, sidecar: Sidecar, upstream: Upstream):
+        upstream.will(streams(*self.CALLS), says("One file."))
+        await ask(sidecar, "Look.", self.NAMED, tools=[SHELL], stream=True)
+        (item,) = (await ask(sidecar, "1")).json["output"]
+        reference = {"type": "item_reference", "id": item["id"]}
+        items = [said("system", "Be brief."), output("c1", "a.txt"), reference, said("user", "And?")]
+        headers = {**self.NAMED, "X-Sidecar-History": "append"}
+        assert (await ask(sidecar, items, headers, tools=[SHELL])).status == 200
+        assert [each["role"] for each in upstream.last.json["messages"]] == [
+            *("system", "user", "assistant", "tool", "assistant", "user")
+        ]
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            {"X-Conversation-ID": "never"},
+            {"X-Conversation-ID": "a", "X-Sidecar-History": "off"},
+            {"X-Conversation-ID": "a", "X-Sidecar-History": "full"},
+            {"X-Conversation-ID": "local:1"},
+            {"X-Conversation-ID": "a", "X-Sidecar-Task": "title"},
+            {"X-Conversation-ID": "a", "Authorization": "Bearer bob"},
+            CODEX,
+        ],
+    )
+    async def test_where_nothing_stored_holds_their_calls_they_are_refused(
+        self, start: Start, upstream: Upstream, headers: dict[str, str]
+    ):
+        sidecar = await start(responses=TRANSLATED, tasks={"header": "X-Sidecar-Task"})
+        upstream.will(streams(*self.CALLS))
+        await ask(sidecar, "Look.", self.NAMED, tools=[SHELL], stream=True)
+        assert_error(await ask(sidecar, [output("c1")], headers), 400, "invalid_request")
+        assert_error(await ask(sidecar, [output("c9")], self.NAMED), 400, "invalid_request")
+        assert len(upstream.requests) == 1
+
+
 class TestGoingOnFromAResponse:
     async def test_what_was_said_stands_before_what_is_new(self, sidecar: Sidecar, upstream: Upstream):
         """LM Studio #1188, litellm #28587, #37956: also after a stream, and at once"""
@@ -430,7 +495,7 @@ class TestGoingOnFromAResponse:
         await ask(sidecar, "Go on.", tools=[SHELL], previous_response_id=second.json["id"])
         assert upstream.last.json["messages"][:3] == before
 
-    @pytest.mark.parametrize("way", ["whole", "response", "conversation"])
+    @pytest.mark.parametrize("way", ["whole", "response", "conversation", "header"])
     @pytest.mark.parametrize(
         "calls",
         [
@@ -448,7 +513,8 @@ class TestGoingOnFromAResponse:
         upstream.will(streams(*parts(*calls)), says("Both."), says("ok"))
         made = (await sidecar.send("POST", "/v1/conversations", data=b"{}")).json
         goes_on = {"conversation": made["id"]} if way == "conversation" else {}
-        first = last(await ask(sidecar, "Look.", tools=[SHELL], stream=True, **goes_on))
+        named = {"X-Conversation-ID": "a"} if way == "header" else None
+        first = last(await ask(sidecar, "Look.", named, tools=[SHELL], stream=True, **goes_on))
         ids = [each["call_id"] for each in first["output"]]
         assert len(set(ids)) == 2
         results = [output(ids[0], "one"), output(ids[1], "two")]
@@ -456,7 +522,7 @@ class TestGoingOnFromAResponse:
             results = [said("user", "Look."), *first["output"], *results]
         elif way == "response":
             goes_on = {"previous_response_id": first["id"]}
-        reply = await ask(sidecar, results, tools=[SHELL], **goes_on)
+        reply = await ask(sidecar, results, named, tools=[SHELL], **goes_on)
         assert reply.outcome == ("continue" if way == "whole" else "append")
         _, made, *told = upstream.last.json["messages"]
         pairs = {each["tool_call_id"]: each["content"] for each in told}
