@@ -150,7 +150,7 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
             steps = await steps_left(services.store, conversation, steps)
         return replace(plan, steps=steps)
     if isinstance(plan, Thin) and services.requests.dialects[-1].is_translated:
-        return await left_of(services.store, plan)
+        return await left_of(services.store, plan, call.chat.path.messages)
     return plan
 
 

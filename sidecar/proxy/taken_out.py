@@ -14,8 +14,9 @@ from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.message import encode
+from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Exchange
-from sidecar.conversation.tree import Conversation, Node
+from sidecar.conversation.tree import Conversation, Message, Node
 from sidecar.dialects.responses.as_items import Item
 from sidecar.dialects.responses.taken_out import without
 from sidecar.exchange.plan import Thin
@@ -63,10 +64,18 @@ async def left_in(
     return await asyncio.to_thread(_left, line, exchanges, frozenset(gone))
 
 
-async def left_of(store: Store, plan: Thin) -> Thin:
-    """The plan with what is left: of what is sent, not of where it stands."""
-    left = await left_in(store, plan.conversation, plan.line)
-    return plan if left.nodes is plan.line else replace(plan, line=tuple(left.nodes))
+async def left_of(store: Store, plan: Thin, asked: tuple[Message, ...]) -> Thin:
+    """The plan with what is left: of what is sent, not of where it stands. What was `asked` again is new
+    where the question was taken out."""
+    is_again = plan.outcome is Outcome.RETRY
+    line = (*plan.line, plan.parent) if is_again else plan.line
+    left = await left_in(store, plan.conversation, line)
+    if left.nodes is line:
+        return plan
+    plan = replace(plan, line=left.of(plan.line))
+    return (
+        plan if not is_again or left.has([plan.parent]) else replace(plan, outcome=Outcome.APPEND, new=asked)
+    )
 
 
 async def steps_left(store: Store, conversation: Conversation, steps: tuple[Step, ...]) -> tuple[Step, ...]:

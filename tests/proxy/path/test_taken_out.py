@@ -11,7 +11,7 @@ import pytest
 from tests.dialects.responses import call, output, said
 from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream, says
+from tests.proxy.mock_upstream import Upstream, says, sends
 from tests.proxy.path.test_conversations import (
     RESPONSES,
     SHELL,
@@ -68,6 +68,20 @@ class TestGoingOnWithoutIt:
         await ask(sidecar, "1", conversation=id)
         assert upstream.last.said == ["0", "zero", "1"]
         assert await texts(sidecar, id) == ["0", "zero", "1", "one"]
+
+    async def test_so_it_is_where_a_header_names_the_conversation(self, sidecar: Sidecar, upstream: Upstream):
+        id = await made(sidecar, said("user", "0"), said("assistant", "zero"), said("user", "1"))
+        again = {"X-Sidecar-History": "append"}
+        await take_out(sidecar, id, 0)
+        upstream.will(sends(b"{}", status=500), says("one"), says("two"))
+        await sidecar.ask("1", id=id, headers=again)
+        assert await texts(sidecar, id) == ["zero", "1"]
+        await take_out(sidecar, id, 1)
+        reply = await sidecar.ask("1", id=id, headers=again)
+        assert (reply.outcome, upstream.last.said) == ("append", ["zero", "1"])
+        assert await texts(sidecar, id) == ["zero", "1", "one"]
+        await sidecar.ask("2", id=id, headers=again)
+        assert upstream.last.said == ["zero", "1", "one", "2"]
 
     async def test_so_it_is_where_an_sdk_sends_it_again(self, sidecar: Sidecar, upstream: Upstream):
         upstream.will(says("one"), says("one"))
