@@ -103,6 +103,8 @@ class TestGoingOnWithoutIt:
         for where in ({"conversation": id}, {"previous_response_id": response["id"]}):
             reply = await ask(sidecar, [output("c1", "x")], tools=[SHELL], **where)
             assert_error(reply, 400, "invalid_request")
+        reply = await ask(sidecar, [output("c1", "x")], {"X-Conversation-ID": id}, tools=[SHELL])
+        assert_error(reply, 400, "invalid_request")
         assert len(upstream.requests) == 1
         await ask(sidecar, [output("c2", "y")], conversation=id, tools=[SHELL])
         _, answer, result = upstream.last.json["messages"]
