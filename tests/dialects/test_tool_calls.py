@@ -76,6 +76,23 @@ def test_text_that_is_no_json_in_any_reading_stays_as_it_came():
     assert calls([piece("{", "f", index=0)], [piece("[", index=0)])[0]["function"]["arguments"] == "{["
 
 
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ['{"a":', "1"],
+        ['{"a":', '"x"'],
+        ['{"a":', "{}"],
+        ['{"a":', '{"b":', "null"],
+        ['{"cmd":"ls"', ',"n":', "3"],
+        ['{"a":"', "1"],
+        ["[", "1"],
+    ],
+)
+def test_what_breaks_off_stays_as_it_came_though_its_last_piece_could_be_read_alone(pieces):
+    told = [[piece(each, "f", index=0)] for each in pieces]
+    assert calls(*told) == [call("".join(pieces))]
+
+
 def test_half_an_emoji_in_a_piece_is_no_reason_to_read_it_otherwise():
     pieces = ['{"a":"\ud83d', '\ude00"}']
     assert calls(*([piece(each, "f", index=0)] for each in pieces))[0]["function"]["arguments"] == "".join(

@@ -190,7 +190,7 @@ def calls_of(lists: list[list[Any]], *, finished: bool) -> list[dict[str, Any]]:
 
 def _is_open(call: dict[str, Any]) -> bool:
     told = _told(call)
-    return bool(told["name"]) and told["object"] is None and not _is_balanced("".join(told["pieces"]))
+    return bool(told["name"]) and told["object"] is None and not _is_balanced(told["pieces"])
 
 
 def _says_something(call: dict[str, Any]) -> bool:
@@ -231,7 +231,7 @@ def _opens_another(
 ) -> bool:
     told = _told(call)
     held_id = "" if told["fields"].get("id") is None else str(told["fields"]["id"])
-    complete = bool(told["name"]) and (told["object"] is not None or _is_balanced("".join(told["pieces"])))
+    complete = bool(told["name"]) and (told["object"] is not None or _is_balanced(told["pieces"]))
     if id and held_id and id != held_id:
         if index is None:
             return True
@@ -258,18 +258,20 @@ def _is_repeated(told: dict[str, Any], arguments: Any) -> bool:
 NOTHING = ("{}", "null", '""')
 
 
-def _is_balanced(text: str) -> bool:
+def _is_balanced(pieces: list[str]) -> bool:
     depth, in_text, escaped = 0, False, False
-    for letter in text:
-        if escaped:
-            escaped = False
-        elif in_text and letter == "\\":
-            escaped = True
-        elif letter == '"':
-            in_text = not in_text
-        elif not in_text:
-            depth += (letter in "{[") - (letter in "}]")
-    return text != "" and depth == 0 and not in_text
+    for piece in pieces:
+        for letter in piece:
+            if escaped:
+                escaped = False
+            elif letter == "\\":
+                escaped = True
+            elif letter == '"':
+                in_text = not in_text
+            elif not in_text:
+                depth += (letter in "{[") - (letter in "}]")
+        escaped = escaped and in_text  # outside of a text it is no JSON, and means nothing
+    return any(pieces) and depth == 0 and not in_text
 
 
 def _told(call: dict[str, Any]) -> dict[str, Any]:
@@ -322,7 +324,8 @@ def _arguments(told: dict[str, Any]) -> str:
     text = "".join(told["pieces"])
     if len(told["pieces"]) < 2 or _is_json(text):
         return text
-    readings = (_told_again(told["pieces"]), told["pieces"][-1])
+    *before, newest = told["pieces"]
+    readings = (_told_again(told["pieces"]), newest if _is_balanced(before) else text)
     return next((each for each in readings if _is_json(each)), text)
 
 

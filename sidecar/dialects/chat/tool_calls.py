@@ -10,7 +10,8 @@ Rules, in this order:
    tell.
 3. The name is settled when the arguments have begun; before that its pieces are put together.
 4. The arguments are the pieces in a row, if that is JSON. Else each piece may have told all that went before
-   once more, or may be the whole.
+   once more, or the last one may be the whole, behind what is finished: behind anything else it is the end of
+   arguments that broke off.
 
 Every rule takes time that grows with the pieces, never with what they add up to. The table of the dialects
 behind them is in `deltas`.
@@ -280,7 +281,8 @@ class _Arguments:
         text = "".join(self._pieces)
         if len(self._pieces) < 2 or _reads(text):
             return text
-        readings = (_as_told_again(self._pieces), self._pieces[-1])
+        *before, newest = self._pieces
+        readings = (_as_told_again(self._pieces), newest if Brackets().are_closed(before) else text)
         return next((each for each in readings if _reads(each)), text)
 
     def are_whole(self) -> bool:
