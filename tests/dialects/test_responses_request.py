@@ -123,6 +123,11 @@ class TestMessages:
             messages(item)
         assert caught.value.param == param
 
+    def test_one_item_is_referred_to_once(self):
+        items = [said("user", "a"), {"id": "msg_1"}, {"type": "item_reference", "id": "msg_1"}]
+        told = refused(input=items, code="invalid_value", param="input")
+        assert told == "Duplicate item found with id 'msg_1'."
+
     @pytest.mark.parametrize("item", [{"type": "item_reference", "id": "msg_1"}, {"id": "msg_1"}])
     def test_what_is_referred_to_has_to_be_looked_up(self, item):
         with pytest.raises(UnknownItems) as caught:
