@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from operator import is_
 
 from sidecar.conversation.message import SYSTEM_ROLES
-from sidecar.conversation.tree import Node
+from sidecar.conversation.tree import Chain, Message, Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import RecordedPlan
 
-__all__ = ["new_nodes", "other_ends"]
+__all__ = ["client_nodes", "new_nodes", "other_ends"]
 
 
 def new_nodes(call: ChatCall, plan: RecordedPlan, arrived: float) -> list[Node]:
@@ -35,6 +36,28 @@ def new_nodes(call: ChatCall, plan: RecordedPlan, arrived: float) -> list[Node]:
             state="complete",
             created_at=arrived,
             message_id=call.identity.user_message_id if newest and message.role == "user" else None,
+        )
+        nodes.append(parent)
+    return nodes
+
+
+def client_nodes(
+    chain: Chain, parent: Node | None, messages: Iterable[Message], arrived: float
+) -> list[Node]:
+    """Messages of a client as nodes behind `parent`, where no request tells their hashes. `arrived`: in Unix
+    seconds."""
+    nodes: list[Node] = []
+    for message in messages:
+        parent = Node(
+            chain.message_id(parent, message.digest),
+            parent.id if parent else None,
+            message.digest,
+            chain.exact(parent.exact if parent else b"", message),
+            message.role,
+            message.raw,
+            source="client",
+            state="complete",
+            created_at=arrived,
         )
         nodes.append(parent)
     return nodes

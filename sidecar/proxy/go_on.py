@@ -24,12 +24,13 @@ from sidecar.dialects.responses.items import ABORTED, Leading
 from sidecar.dialects.responses.kept import leading_in
 from sidecar.errors import BadRequest
 from sidecar.exchange.call import ChatCall
+from sidecar.exchange.new_nodes import client_nodes
 from sidecar.exchange.open_calls import results
 from sidecar.exchange.plan import Thin
 from sidecar.proxy.taken_out import Left, left_in
 from sidecar.store import Store
 
-__all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans", "system_with"]
+__all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans", "system_with", "unknown_response"]
 
 _MAX_SHOWN = 100  # characters of what a client sent that an error repeats
 
@@ -108,11 +109,12 @@ async def _line(
     replies = exchange.detail.replies if exchange is not None and told is not None else ()
     line = await store.path(response.conversation, replies[0]) if found.conversation and replies else []
     if found.conversation is None or not line or told is None:
-        raise _unknown()
+        raise unknown_response()
     return found.conversation, line, leading_in(told)
 
 
-def _unknown() -> BadRequest:
+def unknown_response() -> BadRequest:
+    """The error for a response from which nobody can go on."""
     return BadRequest(
         "Previous response not found: it failed, was deleted, or never was.",
         code="previous_response_not_found",
@@ -142,23 +144,8 @@ def _repeats(message: Message, calls: Sequence[str]) -> bool:
 
 def _aborted(chain: Chain, reply: Node, open: Sequence[str]) -> tuple[Node, ...]:
     """Results behind a reply for its calls that nobody has carried out."""
-    nodes: list[Node] = []
-    parent = reply
-    for id in open:
-        told = chain.message(encode({"role": "tool", "tool_call_id": id, "content": ABORTED}))
-        parent = Node(
-            chain.message_id(parent, told.digest),
-            parent.id,
-            told.digest,
-            chain.exact(parent.exact, told),
-            told.role,
-            told.raw,
-            source="client",
-            state="complete",
-            created_at=time.time(),
-        )
-        nodes.append(parent)
-    return tuple(nodes)
+    told = ({"role": "tool", "tool_call_id": id, "content": ABORTED} for id in open)
+    return tuple(client_nodes(chain, reply, (chain.message(encode(each)) for each in told), time.time()))
 
 
 def refuse_orphans(messages: Sequence[Message], made: set[str]) -> None:

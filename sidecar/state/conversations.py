@@ -27,6 +27,7 @@ from sidecar.dialects.responses.items import messages_to_keep
 from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.refusal import list_of_objects
 from sidecar.errors import BadRequest, NotFound
+from sidecar.exchange.new_nodes import client_nodes
 from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
 from sidecar.proxy.append_lock import line_of
 from sidecar.proxy.go_on import calls_made, refuse_orphans
@@ -198,21 +199,7 @@ def _nodes(
     except ValueError as error:  # nested beyond reason
         raise BadRequest("`items` cannot be kept", code="invalid_value", param="items") from error
     refuse_orphans(messages, calls_made(line) - lost)
-    nodes: list[Node] = []
-    parent = line[-1] if line else None
-    for message in messages:
-        parent = Node(
-            chain.message_id(parent, message.digest),
-            parent.id if parent else None,
-            message.digest,
-            chain.exact(parent.exact if parent else b"", message),
-            message.role,
-            message.raw,
-            source="client",
-            state="complete",
-            created_at=time.time(),
-        )
-        nodes.append(parent)
+    nodes = client_nodes(chain, line[-1] if line else None, messages, time.time())
     if not nodes and items:
         raise BadRequest(
             "`items` say nothing by themselves: reasoning belongs to a message",

@@ -19,8 +19,8 @@ from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.kept import leading_in
 from sidecar.dialects.responses.references import UnknownItems
-from sidecar.errors import BadRequest
 from sidecar.proxy.again import kept_exchange, unknown_conversation
+from sidecar.proxy.go_on import unknown_response
 from sidecar.proxy.in_conversation import carried_in, found_by_name
 from sidecar.proxy.receive import read_in_steps
 from sidecar.proxy.referred import with_items
@@ -83,11 +83,7 @@ async def _before(services: Services, identity: Identity, chat: Request) -> _Bef
     kept = await kept_exchange(store, tenant, chat.behind)
     told = kept.exchange.detail.told if kept is not None else None
     if kept is None or kept.reply is None or told is None:
-        raise BadRequest(
-            "Previous response not found: it failed, was deleted, or never was.",
-            code="previous_response_not_found",
-            param="previous_response_id",
-        )
+        raise unknown_response()
     line = await store.path(chat.behind.conversation, kept.reply.id)
     stands_in = (await store.find(tenant, [chat.behind.conversation], [])).conversation
     left = await left_in(store, stands_in, line) if stands_in is not None else Left(line)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import sqlite3
 import zlib
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from itertools import pairwise
 
 import pytest
@@ -32,6 +29,7 @@ from tests.proxy.mock_upstream import (
     streams,
     told,
 )
+from tests.proxy.store_lock import writing
 
 EVERYTHING = (
     b"\xef\xbb\xbf: comment\r\n\r\n"
@@ -47,16 +45,6 @@ EVERYTHING = (
 def splits(data: bytes, places: list[int]) -> list[bytes]:
     edges = [0, *sorted(set(places)), len(data)]
     return [data[a:b] for a, b in pairwise(edges) if a < b]
-
-
-@contextmanager
-def slow(sidecar: Sidecar) -> Iterator[None]:
-    """Nothing can be written to the store meanwhile, so a commit waits."""
-    path = sidecar.settings.store_path
-    assert path is not None
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        yield
 
 
 async def until_a_commit_waits(sidecar: Sidecar) -> None:
@@ -107,7 +95,7 @@ async def test_a_stream_ends_for_the_client_only_when_it_is_stored(sidecar: Side
     pieces = told("one two")
     upstream.will(streams(*pieces))
     async with asking(sidecar, stream=True) as response:
-        with slow(sidecar):
+        with writing(sidecar):
             shown = b"".join(pieces[:-1])
             assert await response.content.readexactly(len(shown)) == shown
             end = asyncio.ensure_future(response.content.read())
@@ -118,7 +106,7 @@ async def test_a_stream_ends_for_the_client_only_when_it_is_stored(sidecar: Side
 
 
 async def test_a_body_ends_for_the_client_only_when_it_is_stored(sidecar: Sidecar, upstream: Upstream):
-    with slow(sidecar):
+    with writing(sidecar):
         asked = asyncio.create_task(sidecar.ask("hi", id="a"))
         await eventually(lambda: len(upstream.requests) == 1)
         await until_a_commit_waits(sidecar)
@@ -141,7 +129,7 @@ async def test_the_end_of_a_compressed_stream_waits_for_the_store_too(
     upstream.will(streams(*pieces, headers={**EVENTS, "Content-Encoding": "gzip"}))
     got = b""
     async with asking(sidecar, stream=True) as response:
-        with slow(sidecar):
+        with writing(sidecar):
             end = asyncio.get_running_loop().time() + 0.15
             while (left := end - asyncio.get_running_loop().time()) > 0:
                 try:
@@ -207,7 +195,7 @@ async def test_no_coding_is_offered_in_which_a_reply_could_not_be_kept(sidecar: 
 
 async def test_with_after_end_the_client_does_not_wait_for_the_store(start: Start, upstream: Upstream):
     sidecar = await start(history={"commit": "after_end"})
-    with slow(sidecar):
+    with writing(sidecar):
         for stream in (False, True):
             async with asyncio.timeout(2):
                 reply = await sidecar.ask("hi", id=str(stream), stream=stream)
@@ -224,7 +212,7 @@ async def test_with_after_end_the_next_message_of_the_chat_waits_for_the_one_bef
     start: Start, upstream: Upstream
 ):
     sidecar = await start(history={"commit": "after_end"})
-    with slow(sidecar):
+    with writing(sidecar):
         await sidecar.ask("hi", id="a")
         next = asyncio.create_task(sidecar.ask("and?", id="a"))
         await asyncio.sleep(0.1)

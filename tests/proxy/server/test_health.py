@@ -12,7 +12,7 @@ from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
 from tests.proxy.faults.test_store_errors import broken
 from tests.proxy.mock_upstream import Exchange, Upstream, sends
-from tests.proxy.path.test_relay import slow
+from tests.proxy.store_lock import writing
 
 
 async def test_live_tells_that_the_process_answers(sidecar: Sidecar, upstream: Upstream):
@@ -89,7 +89,7 @@ async def test_a_store_that_cannot_be_written_is_not_ready(sidecar: Sidecar, rea
 
 async def test_a_store_that_does_not_answer_is_not_ready(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sidecar.admin.health._PROBE_TIMEOUT", 0.1)
-    with slow(sidecar):
+    with writing(sidecar):
         reply = await sidecar.send("GET", "/-/ready")
     assert reply.status == 503
     assert reply.json["store"] == "failing"
