@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.tree import Conversation, Message, Node
+from sidecar.conversation.tree import Conversation, Message, Node, Path
 
-__all__ = ["Plan", "RecordedPlan", "Thin", "Unrecorded", "Whole", "session_of"]
+__all__ = ["Plan", "RecordedPlan", "Thin", "Unrecorded", "Whole", "own_path", "session_of"]
 
 
 class Unrecorded(msgspec.Struct, frozen=True):
@@ -76,6 +77,8 @@ class Thin(msgspec.Struct, frozen=True):
     moved: tuple[Node, ...] = ()
     #: The system items (role and text) of what it goes on from, which are in `system`.
     carried: tuple[tuple[str, str], ...] = ()
+    #: So many of its first messages tell again what stands at the end of the line, and are not sent twice.
+    again: int = 0
     #: It is known to bring none.
     brought: ClassVar[None] = None
 
@@ -94,3 +97,9 @@ def session_of(plan: Plan) -> str | None:
     if plan.conversation is None:
         return None
     return plan.session or plan.conversation.id
+
+
+def own_path(plan: Plan, path: Path) -> Path:
+    """Of a request's messages those that go as it sent them, where others stand in the line of its plan."""
+    again = plan.again if isinstance(plan, Thin) else 0
+    return replace(path, messages=path.messages[again:], hashes=path.hashes[again:]) if again else path

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from sidecar.background.large_work import is_large
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall, UnrecordedCall
-from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, session_of
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, Form
@@ -225,7 +225,7 @@ def _form(call: ChatCall, plan: Plan, line: Sequence[Outgoing], trimmed: Trimmed
     if plan.conversation is None:
         return None
     before = plan.line if isinstance(plan, Thin) else None
-    return sent_of(line, trimmed, call.chain, call.chat.path, before)
+    return sent_of(line, trimmed, call.chain, own_path(plan, call.chat.path), before)
 
 
 def _quoted(
@@ -235,7 +235,7 @@ def _quoted(
     if again is None or plan.conversation is None:
         return ()
     before = plan.line if isinstance(plan, Thin) else None
-    return names_of(line, again.messages, call.chain, call.chat.path, before)
+    return names_of(line, again.messages, call.chain, own_path(plan, call.chat.path), before)
 
 
 def _may_restore(plan: Plan) -> bool:
@@ -307,9 +307,9 @@ def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> lis
     reader = Reader(chat.model, chat.tools, time.time())
     match plan:
         case Thin() if form.as_sent:
-            return plain(plan.line, sent)
+            return plain(plan.line, sent[plan.again :])
         case Thin():
-            return remembered(plan.line, sent, rules, reader)
+            return remembered(plan.line, sent[plan.again :], rules, reader)
         case Whole():
             return rebuilt(sent, plan.steps, rules, reader)
         case Unrecorded():

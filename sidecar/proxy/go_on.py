@@ -2,23 +2,24 @@
 
 Rules: the response is one of this tenant's, or it is none, like one that never was. Its id leads to the
 exchange, and that to the reply in the tree: nothing is looked for, and any response may be gone on from, more
-than once. A result has to be that of a call that was made; a call that is told again with its result is one.
-A call that gets no result was not carried out, and is answered so, as where a client sends its whole history:
-what was called is not lost to the model, and nothing stays open that could never be closed. To a client that
-sends all that was said, word for word, though it need not, nothing is added.
+than once. A result has to be that of a call that was made. What a client tells again of the turn whose
+results it brings (Open WebUI the calls, the AI SDK all that led to them) stands once, as it was made. A call
+that gets no result was not carried out, and is answered so, as where a client sends its whole history: what
+was called is not lost to the model, and nothing stays open that could never be closed. To a client that sends
+all that was said, word for word, though it need not, nothing is added.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
 from sidecar.conversation.message import call_ids, encode, visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Reference
-from sidecar.conversation.tree import Chain, Conversation, Message, Node
+from sidecar.conversation.tree import Chain, Conversation, Message, Node, Tree
 from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.items import ABORTED, Leading
 from sidecar.dialects.responses.kept import leading_in
@@ -30,8 +31,18 @@ from sidecar.exchange.plan import Thin
 from sidecar.proxy.taken_out import Left, left_in
 from sidecar.store import Store
 
-__all__ = ["behind", "calls_made", "newest_behind", "refuse_orphans", "system_with", "unknown_response"]
+__all__ = [
+    "NEWEST",
+    "behind",
+    "calls_made",
+    "calls_told",
+    "newest_behind",
+    "refuse_orphans",
+    "system_with",
+    "unknown_response",
+]
 
+NEWEST = 8  # exchanges among which that of the newest answer is
 _MAX_SHOWN = 100  # characters of what a client sent that an error repeats
 
 
@@ -52,9 +63,12 @@ async def behind(store: Store, call: ChatCall, response: Reference) -> Thin:
             param="previous_response_id",
         )
     told = ids_told(line[-1].fields, response.exchange)
+    more = await _asked_since(store, conversation, line[-1], call.chat.path.messages)
+    if more:
+        line, told = [*line, *more], await calls_told(store, conversation, more[-1])
     left = await left_in(store, conversation, line)
     system = system_with(call, [text for _, text in carried])
-    plan = newest_behind(call, conversation, line, left, told, system)
+    plan = newest_behind(call, conversation, line, left, told, system, len(more))
     return replace(plan, carried=carried)
 
 
@@ -74,27 +88,28 @@ def newest_behind(
     left: Left,
     told: Sequence[str],
     system: bytes | None = None,
+    again: int = 0,
 ) -> Thin:
     """The plan for what is new behind this line, whose last message told calls of these ids. What is `left`
-    of it is sent. Raises `BadRequest`."""
+    of it is sent. `again`: so many messages are known to tell it again. Raises `BadRequest`."""
     messages, told = call.chat.path.messages, [id for id in told if id not in left.lost]
     refuse_orphans(messages, (calls_made(line) - left.lost) | set(told))
     if len(messages) > len(line) and all(map(_is_same, messages, line)):
         # Its system items are among what it sends.
         return Thin(Outcome.APPEND, conversation, line[-1], messages[len(line) :], (), root=line[0].id)
-    if messages and _repeats(messages[0], told):
-        before = left.of(line[:-1])
-        return Thin(Outcome.APPEND, conversation, line[-1], messages[1:], before, system, root=line[0].id)
-    moved = _aborted(call.chain, line[-1], [id for id in told if id not in results(messages)])
+    again = again or _told_again(messages, line, told)
+    new = messages[again:]
+    moved = _aborted(call.chain, line[-1], [id for id in told if id not in results(new)])
     return Thin(
         Outcome.APPEND,
         conversation,
         (*line, *moved)[-1],
-        messages,
+        new,
         (*left.nodes, *moved),
         system,
         root=line[0].id,
         moved=moved,
+        again=again,
     )
 
 
@@ -111,6 +126,18 @@ async def _line(
     if found.conversation is None or not line or told is None:
         raise unknown_response()
     return found.conversation, line, leading_in(told)
+
+
+async def calls_told(store: Store, conversation: Conversation, reply: Node) -> list[str]:
+    """Under which ids the calls of this message were told: by its response, or as items of this
+    conversation, where its upstream gave none."""
+    given = list(call_ids(reply.fields))
+    if ids_told(reply.fields, b"") == given:
+        return given
+    for each in await store.exchanges(conversation.tenant, conversation.id, limit=NEWEST):
+        if each.detail.told is not None and reply.id in each.detail.replies:
+            return ids_told(reply.fields, each.id)
+    return ids_told(reply.fields, reply.id)
 
 
 def unknown_response() -> BadRequest:
@@ -136,10 +163,48 @@ def _is_same(message: Message, node: Node) -> bool:
     return message.digest == node.digest
 
 
-def _repeats(message: Message, calls: Sequence[str]) -> bool:
-    """Does it tell the calls of the reply once more (open-webui #27096)?"""
-    told = set(call_ids(message.fields))
-    return message.role == "assistant" and bool(told) and told <= set(calls)
+def _told_again(messages: Sequence[Message], line: Sequence[Node], calls: Sequence[str]) -> int:
+    """How many of the messages that stand before the results of these calls, which the line ends with, tell
+    its newest turn again (open-webui #27096); 0 unless all of them do."""
+    ids = (each.fields.get("tool_call_id") if each.role == "tool" else None for each in messages)
+    count = next((at for at, id in enumerate(ids) if id in calls), 0)
+    at = next((at for at in range(len(line) - 1, 0, -1) if line[at].role == "user"), 0)
+    told = {(node.role, node.digest) for node in line[at:]}
+    made = calls_made(line) | set(calls)
+    return count if all(_is_told(each, told, made) for each in messages[:count]) else 0
+
+
+def _is_told(message: Message, told: Collection[tuple[str, bytes]], made: Collection[str]) -> bool:
+    """Is it a message of the turn, or does it tell calls or a result of it?"""
+    if (message.role, message.digest) in told:
+        return True
+    ids = [message.fields.get("tool_call_id")] if message.role == "tool" else call_ids(message.fields)
+    return bool(ids) and all(id in made for id in ids)
+
+
+async def _asked_since(
+    store: Store, conversation: Conversation, reply: Node, messages: Sequence[Message]
+) -> list[Node]:
+    """What of these was said behind a reply already, up to the newest answer: its client calls tools, and has
+    each request go on from the response before its turn."""
+    if not any(each.role == "assistant" for each in messages):
+        return []
+    tree, more = Tree(await store.tree(conversation.id)), [reply]
+    for message in messages:
+        known = (each for each in reversed(tree.children(more[-1])) if _is_copy(message, each))
+        if (node := next(known, None)) is None:
+            break
+        more.append(node)
+    while more[-1].role != "assistant":
+        more.pop()
+    return more[1:]
+
+
+def _is_copy(message: Message, node: Node) -> bool:
+    if message.role != node.role or node.state == "failed":
+        return False
+    calls = list(call_ids(message.fields))
+    return message.digest == node.digest or (bool(calls) and calls == list(call_ids(node.fields)))
 
 
 def _aborted(chain: Chain, reply: Node, open: Sequence[str]) -> tuple[Node, ...]:

@@ -12,22 +12,19 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from sidecar.conversation.message import SYSTEM_ROLES, call_ids, visible_text
+from sidecar.conversation.message import SYSTEM_ROLES, visible_text
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Conversation, Node
-from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.ids import item_id
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.kept import leading_in
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Whole
 from sidecar.proxy.again import unknown_conversation
-from sidecar.proxy.go_on import calls_made, newest_behind, refuse_orphans, system_with
+from sidecar.proxy.go_on import NEWEST, calls_made, calls_told, newest_behind, refuse_orphans, system_with
 from sidecar.proxy.notes import notes_of
 from sidecar.proxy.taken_out import Left, left_in
 from sidecar.store import Store
-
-_NEWEST = 8  # exchanges among which that of the newest answer is
 
 __all__ = ["carried_in", "found_by_name", "in_conversation", "refuse_unheld"]
 
@@ -66,7 +63,7 @@ async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:
         before = left.of(line[:end])
         plan = Thin(Outcome.RETRY, conversation, parent, (), before, system)
     else:
-        told = await _calls_told(store, conversation, line[-1])
+        told = await calls_told(store, conversation, line[-1])
         plan = newest_behind(call, conversation, line, left, told, system)
     return replace(plan, carried=carried, root=path[0].id)
 
@@ -79,7 +76,7 @@ def _leading(line: Sequence[Node]) -> int:
 async def carried_in(store: Store, conversation: Conversation, line: Sequence[Node]) -> tuple[Leading, ...]:
     """The system items of the requests before this one, as the newest response there knows them."""
     stands = {node.id for node in line}
-    for each in await store.exchanges(conversation.tenant, conversation.id, limit=_NEWEST):
+    for each in await store.exchanges(conversation.tenant, conversation.id, limit=NEWEST):
         told = each.detail.told
         if told is not None and stands.intersection(each.detail.replies):
             return leading_in(told)
@@ -90,20 +87,8 @@ async def refuse_unheld(store: Store, call: ChatCall, plan: Plan) -> None:
     """Raises `BadRequest` for a result of a call that is not in what goes before the request."""
     made: set[str] = set()
     if isinstance(plan, Thin) and plan.line:
-        made = calls_made(plan.line) | set(await _calls_told(store, plan.conversation, plan.line[-1]))
+        made = calls_made(plan.line) | set(await calls_told(store, plan.conversation, plan.line[-1]))
     refuse_orphans(call.chat.path.messages, made)
-
-
-async def _calls_told(store: Store, conversation: Conversation, reply: Node) -> list[str]:
-    """Under which ids the calls of this message were told: by its response, or as items of this
-    conversation, where its upstream gave none."""
-    given = list(call_ids(reply.fields))
-    if ids_told(reply.fields, b"") == given:
-        return given
-    for each in await store.exchanges(conversation.tenant, conversation.id, limit=_NEWEST):
-        if each.detail.told is not None and reply.id in each.detail.replies:
-            return ids_told(reply.fields, each.id)
-    return ids_told(reply.fields, reply.id)
 
 
 def _asked_again(call: ChatCall, line: Sequence[Node], left: Left) -> tuple[Node, int] | None:

@@ -15,7 +15,7 @@ from sidecar.conversation.identity import Kind
 from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.plan import Plan, Thin
+from sidecar.exchange.plan import Plan, Thin, own_path
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.summary import HasRole, Missing, fitting, fronts, room, with_summary
 from sidecar.prompt.trim import Budget, Trimmed
@@ -97,7 +97,7 @@ def is_wanted(services: Services, call: ChatCall) -> bool:
 def hashed_path(call: ChatCall, plan: Plan) -> tuple[Sequence[HasRole], Callable[[int], bytes]]:
     """The messages as the client names them, after the stored ones where it sent none of those; and what
     tells the hash of one by its place."""
-    path = call.chat.path
+    path = own_path(plan, call.chat.path)
     if not isinstance(plan, Thin):
         return path.messages, path.hashes.__getitem__
     stored = plan.line

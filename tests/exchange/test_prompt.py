@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Difference, Sent
+from sidecar.conversation.tree import Conversation
+from sidecar.exchange.plan import Thin, Unrecorded, own_path
 from sidecar.exchange.prompt import Heads, Prompt, difference, heads, names_of, sent_of
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed
-from tests.conversation.build import CHAIN, message, node, request, says, user
+from tests.conversation.build import CHAIN, TENANT, message, node, request, says, user
 
 SYSTEM = message({"role": "system", "content": "Be brief."})
 
@@ -96,6 +99,15 @@ def test_a_path_that_the_client_did_not_send_goes_as_it_is_stored():
     assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == Sent("whole")
     cut = Trimmed(tuple(line[1:]), 1, cut=1)
     assert sent_of(line, cut, CHAIN, asked.path, (ASK, ANSWER)) == Sent("whole", ANSWER.id)
+
+
+def test_what_it_tells_again_of_that_path_is_none_of_its_own():
+    path = request(user("hi"), says("hello"), AGAIN).path
+    conversation = Conversation("conv_1", TENANT, "a", 1.0, 1.0)
+    plan = Thin(Outcome.APPEND, conversation, ANSWER, path.messages[2:], (ASK, ANSWER), again=2)
+    own = own_path(plan, path)
+    assert (own.messages, own.hashes) == (path.messages[2:], path.hashes[2:])
+    assert own_path(replace(plan, again=0), path) is own_path(Unrecorded(Outcome.BYPASS), path) is path
 
 
 def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():

@@ -220,7 +220,8 @@ class _Reader:
 
     def _take_output(self, kind: str, item: dict[str, Any], where: str) -> None:
         id = text_in(item, "call_id", where)
-        is_before = self._goes_on and id not in self._turn.calls and not self._messages
+        said = all(each["role"] == "user" for each in self._messages)  # its question may be told again
+        is_before = self._goes_on and id not in self._turn.calls and said
         if is_before and id not in self._turn.results:
             self._turn.before.append(id)
         elif id not in self._turn.calls or id in self._turn.results:
