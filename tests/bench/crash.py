@@ -28,12 +28,15 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--longest", type=float, default=0.6, help="a round's load, in seconds (%(default)s)")
+    parser.add_argument(
+        "--api", choices=("chat", "responses"), default="chat", help="which the clients speak"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes of the sidecar, all killed at once")
     parser.add_argument("--conversations", type=int, default=100_000, help="in the file whose start is timed")
     given = parser.parse_args(arguments)
     await _starts(folder, given.conversations)
     print(f"{CLIENTS} clients, seed {given.seed}", flush=True)
-    rounds = Rounds(folder, given.seed, longest=given.longest, workers=given.workers)
+    rounds = Rounds(folder, given.seed, longest=given.longest, workers=given.workers, api=given.api)
     while (left := given.kills - rounds.summary.kills) > 0:
         await rounds.run(min(left, _TOLD))
         print(rounds.summary, flush=True)

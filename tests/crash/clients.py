@@ -9,7 +9,7 @@ import itertools
 import json
 import random
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import ClientError, ClientSession
@@ -49,7 +49,10 @@ class Client:
                 return
             self._unanswered = []
             self._path = [*before, *new, reply]
-            self._notify(Seen(self._key, (*before, *new), reply, whole=self._full))
+            self._notify(self._seen((*before, *new), reply))
+
+    def _seen(self, before: Sequence[Message], reply: Message) -> Seen:
+        return Seen(self._key, tuple(before), reply, whole=self._full)
 
     def _next(self) -> tuple[list[Message], list[Message]]:
         """What goes before, and what is new."""

@@ -27,6 +27,7 @@ from sidecar.export import as_json
 from sidecar.store import make_store
 from tests.crash.clients import Client
 from tests.crash.ledger import Fault, Seen, faults
+from tests.crash.responses import WAYS, ResponsesClient, told_again
 from tests.crash.upstream import Upstream
 from tests.proxy.process import clean_environment
 
@@ -43,13 +44,16 @@ class Summary:
     faults: list[Fault] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    #: How many responses were asked for by their ids.
+    retrieved: int = 0
 
     def __str__(self) -> str:
         missing, doubled, broken = (
             sum(fault.kind == kind for fault in self.faults) for kind in ("missing", "doubled", "broken")
         )
+        retrieved = f"{self.retrieved} told again, " if self.retrieved else ""
         return (
-            f"kills {self.kills}, acknowledged replies {len(self.seen)}, lost {missing}, "
+            f"kills {self.kills}, acknowledged replies {len(self.seen)}, {retrieved}lost {missing}, "
             f"doubled {doubled}, broken {broken}, start {statistics.median(self.starts):.2f} s "
             f"(worst {max(self.starts):.2f} s), {self.seconds:.0f} s in all"
         )
@@ -72,7 +76,12 @@ class Server:
             *(sys.executable, "-m", "sidecar", *self._arguments),
             stdout=asyncio.subprocess.PIPE,
             # Log lines below "error" are of no interest: clients that vanish are what this is about.
-            env={**clean_environment(), "SIDECAR_LOGS__LEVEL": "error", "SIDECAR_TRIM__WINDOW_REFRESH": "0"},
+            env={
+                **clean_environment(),
+                "SIDECAR_LOGS__LEVEL": "error",
+                "SIDECAR_TRIM__WINDOW_REFRESH": "0",
+                "SIDECAR_RESPONSES__UPSTREAM": "translate",
+            },
         )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), 60)
@@ -97,10 +106,16 @@ class Server:
 
 
 class Rounds:
-    """One store and the clients that chat over it, round after round. `longest`: of a round, in seconds."""
+    """One store and the clients that chat over it, round after round.
 
-    def __init__(self, folder: Path, seed: int, *, longest: float = 1.0, workers: int = 1) -> None:
+    `longest`: of a round, in seconds. `api`: `chat` or `responses`.
+    """
+
+    def __init__(
+        self, folder: Path, seed: int, *, longest: float = 1.0, workers: int = 1, api: str = "chat"
+    ) -> None:
         self.summary = Summary()
+        self._api = api
         self._workers = workers
         self.store = folder / "sidecar.db"
         self._longest = longest
@@ -122,8 +137,7 @@ class Rounds:
                 await self._round(Server(upstream, self.store, workers=self._workers))
                 self.summary.kills += 1
             last = Server(upstream, self.store)
-            await last.start()
-            await self.check(everything=True)
+            await self.check(await last.start(), everything=True)
             last.kill()
             await last.gone()
         self.summary.seconds = time.monotonic() - begun
@@ -132,6 +146,9 @@ class Rounds:
     def _client(self) -> Client:
         self._begun += 1
         key = f"chat-{self._begun}"
+        if self._api == "responses":
+            way = WAYS[self._begun % len(WAYS)]
+            return ResponsesClient(key, way, chance=self._chance, notify=self._saw)
         return Client(key, full=self._begun % 2 == 0, chance=self._chance, notify=self._saw)
 
     def _saw(self, seen: Seen) -> None:
@@ -144,7 +161,7 @@ class Rounds:
         base = await server.start()
         self.summary.starts.append(server.start_time)
         # While the server holds the store open: this must not tidy up what a kill left behind.
-        await self.check(everything=False)
+        await self.check(base, everything=False)
         at_an_end = self._chance.random() < 0.5
         self._server, self._ends_left = server, self._chance.randrange(1, 60) if at_an_end else 0
         async with ClientSession() as http:
@@ -155,9 +172,12 @@ class Rounds:
             await chats
         await server.gone()
 
-    async def check(self, *, everything: bool) -> None:
+    async def check(self, base: str, *, everything: bool) -> None:
         """Everything seen by now has to be in the store, and nothing in it may be half there."""
         seen = self.summary.seen if everything else self.summary.seen[self._checked :]
+        async with ClientSession() as http:
+            self.summary.faults += await told_again(http, base, seen)
+        self.summary.retrieved += sum(each.response is not None for each in seen)
         names = [None] if everything else sorted({each.key for each in seen})
         store, lines = make_store(str(self.store)), []
         await store.open()

@@ -24,6 +24,8 @@ class Seen:
     before: tuple[dict[str, Any], ...]
     message: dict[str, Any]
     whole: bool  # `before` is all of the path, as with a client that sends its full history
+    #: Over the Responses API: its id, and the response in the bytes in which it came.
+    response: tuple[str, bytes] | None = None
 
 
 @dataclass(frozen=True)

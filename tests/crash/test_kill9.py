@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from tests.crash.kill9 import Rounds
 from tests.crash.ledger import Fault, Seen, faults
+from tests.crash.responses import told_again
 
 # What is tested runs in processes of its own, which the coverage does not see.
 pytestmark = pytest.mark.no_cover
@@ -38,6 +41,31 @@ async def test_nor_where_several_workers_share_the_store_and_are_killed_at_once(
     assert summary.faults == []
     assert len(summary.seen) > 20
     assert {seen.whole for seen in summary.seen} == {True, False}
+
+
+async def test_a_response_that_a_client_saw_completed_is_told_again_byte_for_byte_after_kill_9(tmp_path):
+    summary = await Rounds(tmp_path, seed=9, api="responses").run(3)
+
+    assert summary.faults == []
+    assert len(summary.seen) > 20
+    assert summary.retrieved > len(summary.seen)
+    assert {seen.whole for seen in summary.seen} == {True, False}
+    assert any(seen.message.get("tool_calls") for seen in summary.seen)
+
+
+async def test_what_is_not_told_again_as_it_was_is_a_fault():
+    seen = [Seen("a", (QUESTION,), REPLY, whole=True, response=(id, b"{}")) for id in ("resp_1", "resp_2")]
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(body=b"{ }", status=200 if request.path.endswith("1") else 404)
+
+    app = web.Application()
+    app.router.add_get("/v1/responses/{id}", answer)
+    async with TestServer(app) as server, ClientSession() as http:
+        found = await told_again(http, str(server.make_url("")).rstrip("/"), seen)
+
+    assert [each.kind for each in found] == ["broken", "missing"]
+    assert await told_again(http, "", [Seen("a", (QUESTION,), REPLY, whole=True)]) == []
 
 
 class TestTheLedger:
