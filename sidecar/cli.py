@@ -1,4 +1,4 @@
-"""`sidecar serve | check-config | export | doctor`, and the commands of `sidecar.commands`.
+"""`sidecar serve | check | check-config | export | doctor`, and the commands of `sidecar.commands`.
 
 Rule: each mistake is reported in one line, never as a traceback. Exit codes: 0 success, 1 failure,
 2 the command line or the settings are wrong (`check-config`: 1, since finding that is its job).
@@ -8,6 +8,7 @@ Rule: each mistake is reported in one line, never as a traceback. Exit codes: 0 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import io
 import json
 import logging
@@ -97,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", parents=[serving], help="serve until stopped", allow_abbrev=False)
     serve.set_defaults(run=_serve)
+    upstream = commands.add_parser(
+        "check", parents=[serving], help="say what the upstream is and takes", allow_abbrev=False
+    )
+    upstream.set_defaults(run=_check)
     check = commands.add_parser(
         "check-config",
         parents=[serving],
@@ -144,6 +149,14 @@ def _serve(arguments: dict[str, str | None]) -> int:
         from sidecar.server.serve import serve
 
         return serve(settings, origins(arguments), folder)
+
+
+def _check(arguments: dict[str, str | None]) -> int:
+    settings = _load(arguments)
+    # Imported here: the other commands need no HTTP client.
+    from sidecar.commands import check
+
+    return asyncio.run(check.run(settings))
 
 
 def _check_config(arguments: dict[str, str | None]) -> int:

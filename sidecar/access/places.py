@@ -51,7 +51,7 @@ def places_of(settings: Settings) -> Places:
     usual = tenant.credential_headers == CREDENTIAL_HEADERS
     headers = FIRST_HEADERS if usual else tenant.credential_headers
     credentials = frozenset(name.lower() for name in (*tenant.credential_headers, "Authorization"))
-    own = _besides(chat, settings.session.headers)
+    own = _besides(chat, settings.session.own_headers)
     agents = (*own, *_besides((*chat, *own), settings.identity.agent_headers))
     named = (*chat, *agents, *tenant.user_headers, tenant.user_jwt_header)
     return Places(

@@ -127,12 +127,13 @@ class ModelWindows:
             self._asking.cancel()
 
     async def _ask(self, model: str, credential: bytes, headers: CIMultiDict[str]) -> None:
-        found = await self._asked(model, headers)
+        found = await self.asked(model, headers)
         if found != self._known.listed(credential):
             log.info("the upstream lists context windows", extra={"models": len(found)})
         self._known.hold(credential, found)
 
-    async def _asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, Window]:
+    async def asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, Window]:
+        """The windows of the upstream's models by name, asked for with these headers."""
         listed = await self._get("/v1/models", headers)
         found, self._names = windows(listed), names(listed) or self._names
         for path in _OTHER_LISTS:
@@ -158,4 +159,6 @@ class ModelWindows:
         except SidecarError as error:
             log.debug("no list of models", extra={"path": path, "error": error.message, **error.logged})
             return b""
+        if path == "/v1/models":
+            self._target.learn(answer)
         return answer.body if answer.status == 200 and not answer.is_cut else b""

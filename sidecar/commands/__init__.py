@@ -1,5 +1,6 @@
-"""What people do with a store, each command in a module of its own with its flags and its work, all thin.
+"""What people do with an upstream or a store, each command in a module of its own, all thin.
 
+check                `check`: what the upstream is, and how it takes a session
 progress             the progress of long work, on standard error
 tenant_selector      which tenant the flags name
 conversation_list    `conversations list`

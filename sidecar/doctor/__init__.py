@@ -2,6 +2,7 @@
 
 The map, each module above those that use it:
 
+    backends    what a backend is by what it says of itself, and what it is known to demand
     samples     what is remembered of each request: how it named itself, never what it said
     evidence    the remembered requests under the settings in force, counted
     outages     when the store failed, and how many requests are not recorded

@@ -186,7 +186,7 @@ def id_headers(settings: Settings) -> tuple[str, ...]:
     """The headers that may name the conversation, those of clients first, then those of agents."""
     identity = settings.identity
     own = responses.AGENT_HEADERS if settings.responses.upstream == "translate" else ()
-    return (*identity.headers, *identity.agent_headers, *settings.session.headers, *own)
+    return (*identity.headers, *identity.agent_headers, *settings.session.own_headers, *own)
 
 
 def watched(settings: Settings) -> frozenset[str]:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from sidecar.background.large_work import is_large
+from sidecar.conversation.identity import Kind
 from sidecar.conversation.records import Sent
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
@@ -65,6 +66,8 @@ class UpstreamRequest(msgspec.Struct, frozen=True):
     #: What the conversation is to keep of the weights that it was cut by, if it has not got it yet.
     weights: bytes | None = None
     revision: Revision = FIRST
+    #: The id of the chat that it is a turn of, for an upstream that takes that as a hint.
+    session: str | None = None
 
 
 def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseRequest) -> UpstreamRequest:
@@ -85,6 +88,7 @@ async def compose(
         plan = _with_nothing_added(plan)
     budget = budget_of(services, call, revision.ceiling)
     session = session_of(plan) or call.conversation_id
+    hint = session if call.identity.kind is Kind.CHAT else None
     do = services.background.large_work.do
     extra = _wanted(add_session(services, call, request, headers, session), form)
     if not (_may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
@@ -96,7 +100,7 @@ async def compose(
             if call.chat.is_large
             else _as_it_came(services, call, plan, budget, form, extra, session)
         )
-        return UpstreamRequest(body, headers, prompt, revision=revision)
+        return UpstreamRequest(body, headers, prompt, revision=revision, session=hint)
     large = is_large(call, plan)
     cutting = partial(_cut, services, call, plan, budget, revision)
     cut = await do("build", cutting) if large else cutting()
@@ -105,7 +109,13 @@ async def compose(
     building = partial(_put_together, services, call, plan, cut, summed, again, extra, session, revision)
     body, prompt = await do("build", building) if large else building()
     return UpstreamRequest(
-        body, headers, prompt, missing=summed.missing, weights=cut.fitted.kept, revision=revision
+        body,
+        headers,
+        prompt,
+        missing=summed.missing,
+        weights=cut.fitted.kept,
+        revision=revision,
+        session=hint,
     )
 
 

@@ -103,7 +103,7 @@ def _candidates(form: Form, refused: FormRefusal, removable: frozenset[str]) -> 
 
 def _removable(services: Services) -> frozenset[str]:
     """What can stay out of what we add: of messages, and of the request itself."""
-    field = services.settings.session.body_field
+    field = services.settings.session.field
     return REMOVABLE | {"id_slot", "cache_prompt", *([field] if field else [])}
 
 

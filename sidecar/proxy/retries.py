@@ -85,7 +85,7 @@ def _answer(
 ) -> Awaitable[UpstreamResponse]:
     target = composed.target or services.targets.default
     path = path_of(call, composed, request, target)
-    return target.send("POST", path, composed.headers, composed.body)
+    return target.send("POST", path, composed.headers, composed.body, session=composed.session)
 
 
 @dataclass(slots=True)

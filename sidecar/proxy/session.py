@@ -1,6 +1,7 @@
 """Under which name the upstream knows a conversation.
 
-Rules: the sidecar's own id is added under the names of `session.headers` and `session.body_field`. A header
+Rules: the sidecar's own id is added under the names of `session.headers` and `session.body_field`, and those
+of a profile that the settings name, unless they are hints (which `upstream/session_header.py` adds). A header
 by which the client itself names its chat (`identity.headers`, `identity.agent_headers`) goes on as it came,
 for a backend that knows the chat so, and a body field that it sets stays; with `session.opaque` the sidecar's
 id stands in their place, and so it does under a name of `session.headers` where the chat began without an id:
@@ -38,7 +39,7 @@ def add_session(
     if call.identity.kind is Kind.CHAT:
         no_id, key = services.settings.identity.no_id, call.identity.key
         is_named_later = not call.identity.by_agent and session not in (call.conversation_id, key)
-        for name in services.settings.session.headers:
+        for name in services.settings.session.own_headers:
             # What is left of the client's under such a name is its own name for the chat.
             if is_named_later or not is_named(headers.get(name), no_id):
                 headers[name] = session
@@ -64,9 +65,9 @@ def renamed(services: Services, chat: Request, session: str | None, body: bytes 
     did; else the body as it is."""
     body = chat.body if body is None else body
     rules = services.settings.session
-    if session is None or not rules.opaque or not rules.body_field:
+    if session is None or not rules.opaque or not rules.field:
         return body
-    field = {rules.body_field: encode(session)}
+    field = {rules.field: encode(session)}
     if chat.with_fields(field) is not chat.body:
         return body  # it names none
     return chat.with_body(body).with_values(field)
@@ -74,8 +75,8 @@ def renamed(services: Services, chat: Request, session: str | None, body: bytes 
 
 def _fields(services: Services, call: ChatCall, session: str) -> Iterator[tuple[str, bytes]]:
     rules = services.settings.session
-    if rules.body_field and call.identity.kind is Kind.CHAT:
-        yield rules.body_field, encode(session)
+    if rules.field and call.identity.kind is Kind.CHAT:
+        yield rules.field, encode(session)
     if rules.slots:
         yield "id_slot", encode(services.requests.slots.of(session))
     if rules.cache_prompt:

@@ -47,7 +47,7 @@ def task(services: Services, call: TaskCall, request: web.BaseRequest) -> Upstre
 def _ids(settings: Settings) -> list[str]:
     """The headers that name a conversation, in lower case."""
     identity = settings.identity
-    names = (*identity.headers, *identity.agent_headers, *settings.session.headers)
+    names = (*identity.headers, *identity.agent_headers, *settings.session.own_headers)
     return [name.lower() for name in names]
 
 

@@ -2,6 +2,7 @@
 
 The map, each module above those that use it:
 
+    session_profiles under which name which backend takes the id of a conversation, and who says so
     values           types of single values, and the sentence for a value that does not fit
     credentials      where clients and gateways put keys
     openings         how known background tasks begin
@@ -13,6 +14,7 @@ The map, each module above those that use it:
     target           the section on how the upstream is reached
     connections      the limits and timeouts of client connections
     limits           the section on sizes and memory
+    session          the section on the id of a chat that the upstream is told
     trimming         the section on how much history goes upstream
     sections         the settings with their defaults and meanings, section by section
     contradictions   which settings exclude each other
@@ -44,12 +46,12 @@ from sidecar.settings.sections import (
     Logs,
     Restore,
     Retries,
-    Session,
     Summary,
     Tasks,
     Tenant,
     Timeouts,
 )
+from sidecar.settings.session import Session
 from sidecar.settings.trimming import ModelTrim, Trim
 
 __all__ = [

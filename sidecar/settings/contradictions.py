@@ -100,7 +100,7 @@ def _exposed_credentials(settings: Declaration) -> Iterator[Contradiction]:
         ("identity.message_id_header", (settings.identity.message_id_header,)),
         ("identity.user_message_id_header", (settings.identity.user_message_id_header,)),
         ("identity.parent_id_header", (settings.identity.parent_id_header,)),
-        ("session.headers", settings.session.headers),
+        ("session.headers", settings.session.own_headers),
     ):
         if shared := [header for header in headers if header.lower() in secret]:
             yield Contradiction(
@@ -139,7 +139,7 @@ def _target(settings: Declaration) -> Iterator[Contradiction]:
             ("target.api_key", "target.headers"), "both set Authorization; take one of the two out"
         )
     identity = settings.identity
-    named = (*identity.headers, *identity.agent_headers, *settings.session.headers)
+    named = (*identity.headers, *identity.agent_headers, *settings.session.own_headers)
     if shared := static & {name.lower() for name in named}:
         yield Contradiction(
             ("target.headers", "session.headers"),

@@ -19,15 +19,14 @@ from sidecar.settings.limits import Limits
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
 from sidecar.settings.section import Section
+from sidecar.settings.session import Session
 from sidecar.settings.target import Proxy, TargetOptions
 from sidecar.settings.trimming import Trim
 from sidecar.settings.values import (
     DEMO,
-    BodyField,
     Count,
     Header,
     HeaderOrNone,
-    HeaderToSend,
     Key,
     Limit,
     Listen,
@@ -231,38 +230,6 @@ class Summary(Section):
         400,
         description="Maximum length of a summary, in tokens. That much is reserved in every prompt with a"
         " token limit, though never more than a quarter of it.",
-    )
-
-
-class Session(Section):
-    """The stable session id that is sent upstream, whether or not the client sends an id."""
-
-    headers: tuple[HeaderToSend, ...] = Field(
-        ("X-Conversation-ID",),
-        description="Request headers that carry the conversation's id to the upstream, such as"
-        " `X-Session-ID`. A client's own value in one that is not among `identity.headers` names its chat and"
-        " is not passed on, even where `identity.agent_headers` has it.",
-    )
-    opaque: bool = Field(
-        False,
-        description="Send the sidecar's own id also in place of the name that the client gave its chat, in"
-        " `identity.headers`, `identity.agent_headers` and `session.body_field`: two tenants with one name"
-        " then differ there too.",
-    )
-    body_field: BodyField = Field(
-        "",
-        description="Field of the request body that carries the id to the upstream, such as"
-        " `prompt_cache_key`; empty for none. A client's own value is kept, unless `session.opaque` is set.",
-    )
-    slots: Count = Field(
-        0,
-        description="For llama.cpp: its number of slots (`-np`). Each chat stays on one slot while there is"
-        " room for all, by the body field `id_slot`; 0 leaves the choice to the engine.",
-    )
-    cache_prompt: bool = Field(
-        False,
-        description="For llama.cpp: set the body field `cache_prompt`, for versions where it is off by"
-        " default.",
     )
 
 

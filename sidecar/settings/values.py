@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from yarl import URL
 
 from sidecar.prompt.model_lists import SMALLEST_WINDOW
+from sidecar.settings import session_profiles
 from sidecar.store.url import address_of, is_postgres
 
 DEMO = "demo"
@@ -203,6 +204,12 @@ def _body_field(name: str) -> str:
     return name
 
 
+def _profile(name: str) -> str:
+    if name not in session_profiles.NAMES:
+        raise ValueError(f"{name!r} is no profile; choose one of {', '.join(session_profiles.NAMES)}")
+    return name
+
+
 def _prefix(text: str) -> str:
     if not text:
         raise ValueError("an empty prefix matches every conversation id; take it out of the list")
@@ -306,6 +313,7 @@ Header = Annotated[str, AfterValidator(_header)]
 HeaderOrNone = Annotated[str, AfterValidator(_header_or_none)]
 HeaderToSend = Annotated[str, AfterValidator(_header_to_send)]
 BodyField = Annotated[str, AfterValidator(_body_field)]
+ProfileName = Annotated[str, BeforeValidator(_lower), AfterValidator(_profile)]
 Parameter = Annotated[str, AfterValidator(_parameter)]
 Prefix = Annotated[str, AfterValidator(_prefix)]
 Opening = Annotated[str, AfterValidator(_opening)]

@@ -6,6 +6,7 @@ headers           which headers travel on
 credentials       which credentials go to which target
 response          a response of which some bytes may have been read ahead
 error_probe         is a response an error, and which?
+session_header    in which header a target is told the session of a request
 slots             which of the engine's slots a conversation is on
 target            one backend: URLs, retries, its session
 targets           which targets the settings name, and how each is reached

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, NamedTuple
 
 import aiohttp
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from sidecar.aiohttp_internals.bodies import SlicedBody
@@ -29,6 +29,7 @@ from sidecar.settings import Settings
 from sidecar.upstream.credentials import CredentialPolicy
 from sidecar.upstream.failures import ProxyRefused, cure_of, failure_of, is_about_tls
 from sidecar.upstream.response import UpstreamResponse
+from sidecar.upstream.session_header import SessionHeader, header_of_answer
 
 __all__ = ["Address", "Fetched", "Target", "WebSocket", "proxy_credential"]
 
@@ -39,6 +40,8 @@ _STALE_WITHIN = 0.25
 _LARGE_BODY = 1 << 20  # bytes
 # Of an answer: bytes of one header, and how many there may be.
 _MAX_HEADER_SIZE, _MAX_HEADERS = 1 << 16, 512
+
+_NO_HEADERS = CIMultiDictProxy(CIMultiDict[str]())
 
 WebSocket = aiohttp.ClientWebSocketResponse
 _Body = bytes | Callable[[], AsyncIterator[bytes]] | None
@@ -62,15 +65,24 @@ class Fetched(NamedTuple):
     status: int
     body: bytes
     is_cut: bool
+    headers: CIMultiDictProxy[str] = _NO_HEADERS
 
 
 class Target:
     """An HTTP client for one backend. Needs a running loop; `close` it."""
 
     def __init__(
-        self, name: str, address: Address, policy: CredentialPolicy, settings: Settings, metrics: Metrics
+        self,
+        name: str,
+        address: Address,
+        policy: CredentialPolicy,
+        settings: Settings,
+        metrics: Metrics,
+        session_header: SessionHeader | None = None,
     ) -> None:
         self.name = name
+        self._settings = settings
+        self._session_header = session_header
         self._origin = str(address.base.origin())
         self._base = self._origin + address.base.raw_path.rstrip("/")
         self._takes_paths = address.takes_paths
@@ -106,6 +118,11 @@ class Target:
             return URL(self._base + path[3:], encoded=True)
         return URL(self._origin + path, encoded=True)
 
+    def learn(self, models: Fetched) -> None:
+        """Its list of models came: know by it in which header it takes a session, if nobody has said so."""
+        if self._session_header is None and models.status == 200 and not models.is_cut:
+            self._session_header = header_of_answer(self._settings, models.headers, models.body)
+
     def chat_path(self, path: str) -> str:
         """The path at which it completes chats: the client's, which may be one of its own (Azure's)."""
         return path if self._takes_paths else "/v1/chat/completions"
@@ -118,14 +135,17 @@ class Target:
         body: _Body = None,
         *,
         attempts: int | None = None,
+        session: str | None = None,
     ) -> UpstreamResponse:
         """Send a request and wait for the headers of its answer.
 
-        `path` is a client's. `body` is bytes, or a function that gives a stream, which is read once. Raises
-        `UpstreamUnreachable` after the last try, `UpstreamTimeout` if the upstream stays silent, `BadRequest`
-        as `url` does.
+        `path` is a client's. `body` is bytes, or a function that gives a stream, which is read once.
+        `session`: the id of the chat that it is a turn of. Raises `UpstreamUnreachable` after the last try,
+        `UpstreamTimeout` if the upstream stays silent, `BadRequest` as `url` does.
         """
-        return UpstreamResponse(await self._sent(method, path, headers, body, attempts or self._attempts))
+        return UpstreamResponse(
+            await self._sent(method, path, headers, body, attempts or self._attempts, session)
+        )
 
     async def fetch(
         self,
@@ -143,16 +163,24 @@ class Target:
             async with asyncio.timeout(timeout):
                 response = await self._sent(method, path, headers, body, attempts or self._attempts)
                 try:
-                    return Fetched(response.status, *await _read(response, limit))
+                    return Fetched(response.status, *await _read(response, limit), response.headers)
                 finally:
                     response.close()
         except (*FAILURES, RuntimeError) as error:
             raise self._failure(error) from error
 
     async def _sent(
-        self, method: str, path: str, headers: CIMultiDict[str], body: _Body, attempts: int
+        self,
+        method: str,
+        path: str,
+        headers: CIMultiDict[str],
+        body: _Body,
+        attempts: int,
+        session: str | None = None,
     ) -> aiohttp.ClientResponse:
         url = self.url(path)
+        if self._session_header is not None:
+            headers = self._session_header.applied(method, headers, session)
         if not self._as_it_came:
             headers = self._policy.applied(headers, path)
         for attempt in range(1, attempts + 1):

@@ -15,6 +15,7 @@ from sidecar.metrics import Metrics
 from sidecar.settings import Settings
 from sidecar.settings.certificates import tls_context
 from sidecar.upstream.credentials import policy_of
+from sidecar.upstream.session_header import header_for
 from sidecar.upstream.target import Address, Target, proxy_credential
 
 __all__ = ["Targets", "targets_of"]
@@ -45,7 +46,8 @@ def _default(settings: Settings, metrics: Metrics) -> Target:
     key = options.api_key.get_secret_value()
     static = {**_static(settings), **_told_to_proxy(address)}
     policy = policy_of(settings, travel=not options.replace_credential, key=key, static=static)
-    return Target("default", address, policy, settings, metrics)
+    header = header_for(settings, address.base, is_upstream=True)
+    return Target("default", address, policy, settings, metrics, header)
 
 
 def _tasks(settings: Settings, metrics: Metrics) -> Target | None:
@@ -55,7 +57,8 @@ def _tasks(settings: Settings, metrics: Metrics) -> Target | None:
     address = _other_address(settings, settings.tasks_base, settings.tasks.proxy)
     travel, static = settings.tasks.forward_credential, _told_to_proxy(address)
     policy = policy_of(settings, travel=travel, key=key, static=static)
-    return Target("tasks", address, policy, settings, metrics)
+    header = header_for(settings, address.base, is_upstream=False)
+    return Target("tasks", address, policy, settings, metrics, header)
 
 
 def _summary(settings: Settings, metrics: Metrics) -> Target | None:
@@ -70,7 +73,8 @@ def _summary(settings: Settings, metrics: Metrics) -> Target | None:
     else:
         return None
     policy = policy_of(settings, travel=False, key=key, static=static)
-    return Target("summary", address, policy, settings, metrics)
+    header = header_for(settings, address.base, is_upstream=settings.summary_base is None)
+    return Target("summary", address, policy, settings, metrics, header)
 
 
 def _told_to_proxy(address: Address) -> dict[str, str]:
