@@ -10,6 +10,7 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     SidecarError
     ├── BadRequest            400  what the client sent cannot be served
     ├── Unauthorized          401  a page of the sidecar's own that needs the operator's token
+    ├── InvalidKey            401  a client's key is missing, or not valid
     ├── Forbidden             403  a web page of another site asked without asking first
     ├── NotFound              404  a page that is not at this address
     ├── RequestTimeout        408  a request that began did not go on
@@ -17,6 +18,7 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     ├── HeadersTooLarge       431
     ├── ExpectationFailed     417  an `Expect` that nobody knows
     ├── ConversationBusy      409  another append to the same conversation is still being answered
+    ├── TooManyRequests       429  more at once, or in a minute, than a client's key may
     ├── Misdirected           421  the name by which the sidecar was called is none of its own
     ├── TooManyBodies         503  no room for the request's body; it says when to come again
     ├── UpstreamUnreachable   502
@@ -36,6 +38,7 @@ __all__ = [
     "ExpectationFailed",
     "Forbidden",
     "HeadersTooLarge",
+    "InvalidKey",
     "Misdirected",
     "NotFound",
     "RequestTimeout",
@@ -43,6 +46,7 @@ __all__ = [
     "StoreUnavailable",
     "TooManyBodies",
     "TooManyConnections",
+    "TooManyRequests",
     "Unauthorized",
     "UpstreamTimeout",
     "UpstreamUnreachable",
@@ -67,6 +71,8 @@ class SidecarError(Exception):
         self.conversation: str | None = None
         #: What the log alone tells beside it.
         self.logged: dict[str, str] = {}
+        #: What the answer's headers say besides.
+        self.headers: dict[str, str] = {}
 
     def body(self) -> dict[str, Any]:
         """The error in OpenAI's shape, ready for JSON."""
@@ -144,6 +150,14 @@ class Unauthorized(SidecarError):
     code = "admin_token_required"
 
 
+class InvalidKey(SidecarError):
+    """A client's key is missing, unknown, expired or revoked."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
 class Forbidden(SidecarError):
     """A web page of another site sent a request that its browser lets it send unasked."""
 
@@ -158,6 +172,15 @@ class NotFound(SidecarError):
     status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class TooManyRequests(SidecarError):
+    """More requests at once, or in a minute, than the key of a client may have."""
+
+    status = 429
+    type = "requests"  # as OpenAI calls it
+    code = "rate_limit_exceeded"
+    retry_after = 1
 
 
 class Misdirected(SidecarError):

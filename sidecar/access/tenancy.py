@@ -12,7 +12,7 @@ from sidecar.conversation.identity import first_value, tenant_of
 from sidecar.errors import BadRequest
 from sidecar.settings import Settings
 
-__all__ = ["needs", "prepare", "tenant_by", "who_asks"]
+__all__ = ["credential_by", "needs", "prepare", "tenant_by", "who_asks"]
 
 _MAX_TOKEN_LENGTH = 16_384  # characters; what a signed user takes is a few hundred
 
@@ -27,15 +27,19 @@ def who_asks(
     names: Sequence[str],
     parameters: Mapping[str, str] | None,
     page: str | None = None,
+    client: str | None = None,
 ) -> tuple[bytes, bytes]:
     """The tenant of a request with these headers and parameters, and a keyed hash of its credential alone.
 
     `page` is the origin of a foreign web page that sends it, which stands in for a credential that it does
-    not send. Raises `BadRequest`.
+    not send. `client` is the id of the client's key by which it was let in: that is its credential. Raises
+    `BadRequest`.
     """
     mode = settings.tenant.mode
     user = _user(settings, headers.get) if mode in ("user", "credential+user") else None
-    credential = credential_of(places, headers, names, parameters)
+    credential = (
+        credential_of(places, headers, names, parameters) if client is None else credential_by(client)
+    )
     if page is not None and credential is None and mode != "fixed":
         credential = f"\npage {page}"  # no header's value holds a line end
         return tenant_of(secret, credential, user), tenant_of(secret, credential, None)
@@ -43,6 +47,11 @@ def who_asks(
     if user is None and mode != "fixed":
         return tenant, tenant
     return tenant, tenant_of(secret, credential, None)
+
+
+def credential_by(client: str) -> str:
+    """What the id of a client's key is a credential as; no header's value holds a line end."""
+    return f"\nkey {client}"
 
 
 def tenant_by(settings: Settings, secret: bytes, credential: str | None, user: str | None) -> bytes:

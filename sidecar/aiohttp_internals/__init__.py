@@ -2,8 +2,9 @@
 
 bodies        those that end early
 client        connections to upstreams, and WebSockets to them
-server        connections of clients: what they may ask of one, and what ends it
 inner         a request that came inside of another connection's talk
+requests      those that carry something else than they came with
+server        connections of clients: what they may ask of one, and what ends it
 
 Each override says why it is there; `tests/test_aiohttp_internals.py` shows that the name still exists and
 that ours is called. No other package may use a private name of a library.

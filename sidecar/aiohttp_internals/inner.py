@@ -12,7 +12,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-__all__ = ["InnerWriter", "inner_request"]
+__all__ = ["InnerWriter", "content_of", "inner_request"]
 
 
 def inner_request(
@@ -21,19 +21,17 @@ def inner_request(
     body: bytes,
     writer: AbstractStreamWriter,
     path: str | None = None,
+    *,
+    method: str = "POST",
 ) -> web.BaseRequest:
-    """A POST to this path, or the same one, with these headers, whose answer goes to `writer`. Its connection
-    is the outer one: whoever breaks it off ends both."""
+    """A request to this path, or the same one, with these headers, whose answer goes to `writer`. Its
+    connection is the outer one: whoever breaks it off ends both. What is known of who asks goes with it."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
-    # As large as the body: the one who sent it is not told to pause.
-    content = StreamReader(BaseProtocol(loop), len(body) + 1, loop=loop)
-    content.feed_data(body)
-    content.feed_eof()
     headers["Content-Length"] = str(len(body))
     path = path or outer.raw_path
     message = outer._message._replace(
-        method="POST",
+        method=method,
         path=path,
         url=URL(path, encoded=True),
         headers=CIMultiDictProxy(headers),
@@ -43,7 +41,17 @@ def inner_request(
         upgrade=False,
         chunked=False,
     )
-    return web.BaseRequest(message, content, outer._protocol, writer, task, loop)
+    state = outer._state.copy()
+    return web.BaseRequest(message, content_of(body), outer._protocol, writer, task, loop, state=state)
+
+
+def content_of(body: bytes) -> StreamReader:
+    """A body that has come, to be read. As large as it is: the one who sent it is not told to pause."""
+    loop = asyncio.get_running_loop()
+    content = StreamReader(BaseProtocol(loop), len(body) + 1, loop=loop)
+    content.feed_data(body)
+    content.feed_eof()
+    return content
 
 
 class InnerWriter(AbstractStreamWriter):

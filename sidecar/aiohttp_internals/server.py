@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, cast
@@ -14,7 +14,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 
 from sidecar.aiohttp_internals.bodies import break_off
 
@@ -28,7 +28,6 @@ __all__ = [
     "Server",
     "ServerConnection",
     "SpecialRequest",
-    "with_headers",
 ]
 
 # Requests that may wait on a connection behind the one that is answered; then reading stops.
@@ -354,20 +353,6 @@ class Server(web.Server):
 
 class SpecialRequest(web.BaseRequest):
     """A request with something in it that is to be looked at before it is answered; most have nothing."""
-
-
-def with_headers(request: web.BaseRequest, changed: Mapping[str, str | None]) -> None:
-    """Have a request carry these headers from now on, in place of those of their names; None takes one out.
-
-    `clone`, which aiohttp has for that, fails where a header holds what is no UTF-8.
-    """
-    headers = CIMultiDict(request.headers)
-    for name, value in changed.items():
-        if value is not None:
-            headers[name] = value
-        else:
-            headers.popall(name, None)
-    request._headers = request._cache["headers"] = CIMultiDictProxy(headers)
 
 
 def _is_chunked(message: RawRequestMessage) -> bool:

@@ -2,11 +2,16 @@
 
 check                `check`: what the upstream is, and how it takes a session
 progress             the progress of long work, on standard error
+client_keys          which of the clients' keys is meant, and how it is changed
 tenant_selector      which tenant the flags name
 conversation_list    `conversations list`
 conversation_show    `conversations show`
 delete               `delete`: everything of a tenant, or everything
 conversation_delete  `conversations delete`
+key_add              `keys add`
+key_list             `keys list`
+key_rotate           `keys rotate`
+key_revoke           `keys revoke`
 inspect              `inspect`: a conversation as the inspector shows it
 prune                `prune`, by the rules in the settings
 verify               `verify`

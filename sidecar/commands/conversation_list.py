@@ -23,6 +23,7 @@ _COLUMNS = "{:<37}  {:<36}  {:<32}  {:<16}  {:>8}  {:>10}\n"
 def add_arguments(parser: ArgumentParser) -> None:
     """Whose conversations, and how to print them."""
     tenant_selector.add_arguments(parser)
+    tenant_selector.add_key(parser)
     parser.add_argument("--format", choices=("text", "jsonl"), default="text", help="default: text")
 
 
@@ -30,7 +31,7 @@ async def run(settings: Settings, args: Namespace) -> int:
     """Print one line for each conversation."""
     selector, out = TenantSelector.from_args(args), sys.stdout
     async with open_existing(settings) as store:
-        tenant = None if selector.is_empty else selector.tenant_in(settings, store.secret)
+        tenant = None if selector.is_empty else await selector.tenant_in(settings, store)
         if args.format == "text":
             out.write(_COLUMNS.format("id", "key", "tenant", "used last (UTC)", "messages", "bytes"))
         async for each in store.conversation_stats(tenant=tenant):

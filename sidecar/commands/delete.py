@@ -29,6 +29,7 @@ class Unconfirmed(SidecarError):
 def add_arguments(parser: ArgumentParser) -> None:
     """Whose conversations."""
     tenant_selector.add_arguments(parser)
+    tenant_selector.add_key(parser)
     add_confirmation(parser)
     parser.add_argument("--all", action="store_true", help="everything, of every tenant")
 
@@ -49,9 +50,9 @@ async def run(settings: Settings, args: Namespace) -> int:
     """Delete all conversations of a tenant; with `--all` those of every tenant, and what was learned."""
     selector = None if args.all else TenantSelector.from_args(args)
     if selector is not None and selector.is_empty:
-        raise Unconfirmed("name a tenant with --user, --credential or --tenant, or give --all")
+        raise Unconfirmed("name a tenant with --user, --credential, --key or --tenant, or give --all")
     async with open_existing(settings) as store:
-        tenant = selector.tenant_in(settings, store.secret) if selector else None
+        tenant = await selector.tenant_in(settings, store) if selector else None
         found = [each.id async for each in store.conversation_stats(tenant=tenant, sized=False)]
         if selector is not None and not found:
             raise SidecarError(

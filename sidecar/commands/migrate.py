@@ -72,6 +72,10 @@ async def copied(old: Store, new: Store, progress: Progress) -> tuple[int, int]:
                 f"the store to copy to holds conversations under another secret (such as {held.id}): take an"
                 " empty one"
             )
+        if await new.client_key_ids():
+            raise SidecarError(
+                "the store to copy to holds clients' keys under another secret: take an empty one"
+            )
         await new.replace_secret(old.secret)
     conversations = messages = 0
     async for held in old.conversation_stats(sized=False):
@@ -81,6 +85,10 @@ async def copied(old: Store, new: Store, progress: Progress) -> tuple[int, int]:
             conversations += 1
             messages += len(whole.nodes)
             progress.step()
+    for id in await old.client_key_ids():
+        row = await old.client_key(id)
+        if row is not None:
+            await new.put_client_key(row)  # what was changed meanwhile counts as well
     known = await new.load_learned()
     for name, value in (await old.load_learned()).items():
         if name not in known:

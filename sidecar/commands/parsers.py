@@ -15,6 +15,10 @@ from sidecar.commands import (
     conversation_show,
     delete,
     inspect,
+    key_add,
+    key_list,
+    key_revoke,
+    key_rotate,
     migrate,
     prune,
     rekey,
@@ -49,6 +53,7 @@ class _Group(NamedTuple):
 
 _GROUPS = {
     "conversations": _Group("list, show or delete them", "what to do", "WHAT"),
+    "keys": _Group("give keys to clients, and take them back", "what to do", "WHAT"),
     "import": _Group("import chats from elsewhere", "from where", "WHERE"),
 }
 _COMMANDS: dict[str, tuple[str, Command]] = {
@@ -56,6 +61,10 @@ _COMMANDS: dict[str, tuple[str, Command]] = {
     "conversations show": ("print one conversation", conversation_show),
     "conversations delete": ("delete some, permanently", conversation_delete),
     "inspect": ("show what happened in a conversation, or in one exchange", inspect),
+    "keys add": ("make a key for a client, and print it", key_add),
+    "keys list": ("list all keys, without their secrets", key_list),
+    "keys rotate": ("give a key another secret, and print it", key_rotate),
+    "keys revoke": ("let a key admit nobody any more", key_revoke),
     "delete": ("delete everything of a user, or everything, permanently", delete),
     "prune": ("delete what [retention] no longer keeps", prune),
     "verify": ("recompute every hash and report each mismatch", verify),

@@ -16,13 +16,16 @@ from typing import Self
 
 from multidict import CIMultiDict
 
+from sidecar.access.client_keys import find_keys, id_in
 from sidecar.access.places import credential_of, places_of
-from sidecar.access.tenancy import needs, tenant_by
+from sidecar.access.tenancy import credential_by, needs, tenant_by
+from sidecar.commands.client_keys import find_any_key
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
+from sidecar.store import Store
 from sidecar.store.encrypted.cipher import TENANT_SIZE
 
-__all__ = ["TenantSelector", "add_arguments", "headers_of"]
+__all__ = ["TenantSelector", "add_arguments", "add_key", "headers_of"]
 
 _PROMPT = "-"
 
@@ -42,30 +45,43 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--tenant", metavar="HEX", help="a tenant as `sidecar conversations list` shows it")
 
 
+def add_key(parser: ArgumentParser) -> None:
+    """The flag for a tenant that is a key of the operator's."""
+    parser.add_argument("--key", metavar="NAME", help="the client's key (`sidecar keys list`), or its id")
+
+
 @dataclass(slots=True, frozen=True)
 class TenantSelector:
-    """What the flags say. `credentials`: keys, or headers such as `api-key: …`; `-` prompts for one."""
+    """What the flags say. `credentials`: keys, or headers such as `api-key: …`; `-` prompts for one. `key`:
+    the name of a client's key."""
 
     user: str | None = None
     credentials: Sequence[str] = ()
     no_credential: bool = False
     tenant: str | None = None
+    key: str | None = None
 
     @classmethod
     def from_args(cls, args: Namespace) -> Self:
         """Of a command line that was parsed with the flags of `add_arguments`."""
-        return cls(args.user, args.credential, args.no_credential, args.tenant)
+        return cls(args.user, args.credential, args.no_credential, args.tenant, getattr(args, "key", None))
 
     @property
     def is_empty(self) -> bool:
         """Does it name no tenant at all?"""
-        return not (self.user or self.credentials or self.no_credential) and self.tenant is None
+        return not (self.user or self.credentials or self.no_credential or self.key) and self.tenant is None
 
-    def tenant_in(self, settings: Settings, secret: bytes) -> bytes:
+    async def tenant_in(self, settings: Settings, store: Store) -> bytes:
         """The tenant. Raises `SidecarError` if the flags do not determine one."""
         if self.tenant is not None:
             return _from_hex(self.tenant)
-        return tenant_by(settings, secret, self.credential(settings), self.checked_user(settings))
+        if self.key is not None:
+            if self.credentials or self.no_credential:
+                raise SidecarError("--key says what the credential is: leave out the others")
+            credential: str | None = credential_by((await find_any_key(store, self.key)).id)
+        else:
+            credential = self.credential(settings)
+        return tenant_by(settings, store.secret, credential, self.checked_user(settings))
 
     def checked_user(self, settings: Settings) -> str | None:
         """The user, where the settings distinguish users."""
@@ -91,6 +107,9 @@ class TenantSelector:
         unknown = [name for name in headers if name not in map(str.lower, settings.tenant.credential_headers)]
         if unknown:
             raise SidecarError(f"{unknown[0]} is not one of tenant.credential_headers: it identifies nobody")
+        clients = {each for value in headers.values() for each in find_keys(value)}
+        if settings.keys.enforcement != "off" and len(clients) == 1:
+            return credential_by(str(id_in(clients.pop())))
         return credential_of(places_of(settings), CIMultiDict(headers), list(headers))
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+from sidecar.access.client_keys import client_key_of
 from sidecar.commands.progress import Progress
 from sidecar.conversation.identity import conversation_id
 from sidecar.conversation.records import Snapshot
@@ -17,6 +18,7 @@ from sidecar.conversation.tree import HASH_SIZE, Chain, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.printable import printable
 from sidecar.settings import Settings
+from sidecar.store import Store
 from sidecar.store_factory import open_existing
 
 __all__ = ["add_arguments", "run", "wrongs"]
@@ -47,11 +49,25 @@ async def run(settings: Settings, _args: Namespace) -> int:
                     wrong += 1
                 conversations += 1
                 messages += len(whole.nodes)
+        async for each in _wrong_keys(store):
+            out.write(printable(each) + "\n")
+            wrong += 1
     sys.stderr.write(
         f"sidecar: {conversations} conversations with {messages} messages: "
         f"{f'{wrong} things are wrong' if wrong else 'all as it was recorded'}\n"
     )
     return 1 if wrong else 0
+
+
+async def _wrong_keys(store: Store) -> AsyncIterator[str]:
+    """Keys of clients that are not what was written, one sentence each."""
+    for id in await store.client_key_ids():
+        try:
+            row = await store.client_key(id)
+            if row is not None:  # else it went meanwhile
+                client_key_of(row)
+        except StoreUnavailable as error:
+            yield f"key {id}: cannot be read: {error.message}"
 
 
 def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:

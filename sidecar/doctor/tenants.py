@@ -33,7 +33,8 @@ def tenants(seen: Evidence) -> Iterator[Finding]:
     nameless = [
         each for each in understood if not seen.credential_header(each) and not seen.user_header(each)
     ]
-    if nameless and len(nameless) == len(understood) and not front:
+    needs_key = seen.settings.keys.enforcement == "required"  # which says who asks, and is in no sample
+    if nameless and len(nameless) == len(understood) and not front and not needs_key:
         yield hint(
             "nobody_named",
             f"None of {many(len(nameless), 'request')} carries a credential or a user: everybody who"

@@ -9,6 +9,7 @@ running        what is being answered now, for clients that send only what is ne
 room           memory that requests share
 bodies         how much memory all bodies may take together
 body           a request's body, as it arrives, and unpacked
+gate           who is let in: keys of clients, and peers that may name users
 kept           the bytes of a reply while it is relayed, up to a limit
 store_health   does the store work? a circuit breaker
 services       what all requests share: settings, store, targets and what is known of them

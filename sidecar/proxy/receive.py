@@ -210,7 +210,9 @@ def identify(services: Services, dialect: Dialect, request: web.BaseRequest) -> 
     target = request.raw_path
     call = parameters_of(places, target) if "?" in target else None
     page = services.requests.visitors.foreign_page(request)
-    tenant, credential = who_asks(settings, places, services.store.secret, headers, names, call, page)
+    gate = services.gate
+    client = None if gate is None else gate.client(request)
+    tenant, credential = who_asks(settings, places, services.store.secret, headers, names, call, page, client)
     key = key_of(header, rules.headers, rules.no_id)
     agents = places.agents + dialect.agent_headers
     by_agent = key is None and (key := key_of_agent(header, agents, rules.no_id)) is not None

@@ -130,8 +130,14 @@ class _Connection:
 
     async def _answer(self, data: bytes) -> None:
         task = self._services.requests.open.begin()
+        gate = self._services.gate
         try:
-            await self._served(data)
+            if gate is None:
+                await self._served(data)
+            else:
+                await gate.admit_again(self._request)
+                async with gate.counted(self._request):
+                    await self._served(data)
         except SidecarError as error:
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
             about = {"status": error.status, "code": error.code, "error": error.message}
@@ -160,6 +166,8 @@ class _Connection:
         dialect = self._dialect.holding(held.id) if held is not None else self._dialect
         size = len(data) + (len(held.items) if held is not None else 0)
         body = await self._done(size, partial(body_of, frame, held))
+        if self._services.gate is not None:
+            body = await self._services.gate.plain(self._request, body)
         answer = _Answer(self._socket)
         if frame.generates:
             await self._ask(dialect, body, answer)

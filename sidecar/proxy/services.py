@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from sidecar.access.known_keys import KnownKeys
 from sidecar.access.places import places_of
 from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
@@ -36,6 +37,7 @@ from sidecar.metrics import Metrics
 from sidecar.prompt.rebuild import Restore
 from sidecar.proxy.append_lock import AppendLocks
 from sidecar.proxy.bodies import Bodies
+from sidecar.proxy.gate import Gate
 from sidecar.proxy.open_requests import OpenRequests
 from sidecar.proxy.own_responses import OwnResponses
 from sidecar.proxy.recall_cache import RecallCache
@@ -67,7 +69,10 @@ _LEAST_FOR_TRACES = (
 class Services:
     """Settings, store, targets and metrics; the requests of this worker; its work in the background."""
 
-    def __init__(self, settings: Settings, store: Store, targets: Targets, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, targets: Targets, metrics: Metrics, folder: str | None = None
+    ) -> None:
+        """`folder`: where the workers of one sidecar have what they share."""
         self.settings = settings
         self.store = store
         self.targets = targets
@@ -80,6 +85,17 @@ class Services:
             else None
         )
         self.background = Background(settings, store, targets, metrics, self.requests.forget_silent)
+        #: Looks at every request first; None where everybody is let in, as whoever he says he is.
+        self.gate = self._gate(folder)
+
+    def _gate(self, folder: str | None) -> Gate | None:
+        settings, requests, background = self.settings, self.requests, self.background
+        has_keys = settings.keys.enforcement != "off"
+        if not has_keys and not settings.identity.trusted:
+            return None
+        report = background.store_health.report
+        keys = KnownKeys(self.store, background.tasks.spawn, report) if has_keys else None
+        return Gate(settings, requests.places, requests.bodies, background.large_work, keys, folder)
 
     @property
     def is_tracked(self) -> bool:

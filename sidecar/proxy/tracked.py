@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from sidecar.aiohttp_internals.server import with_headers
+from sidecar.aiohttp_internals.requests import with_headers
 from sidecar.conversation.records import name_of
 from sidecar.exchange.client_request import words_of
 from sidecar.exchange.outcome import Tracked

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
@@ -22,23 +22,19 @@ from typing import Any
 from aiohttp import web
 
 from sidecar import __version__
-from sidecar.admin import health
+from sidecar.access.client_keys import hidden
 from sidecar.aiohttp_internals.server import Server, SpecialRequest
 from sidecar.background.memory import give_back_large_blocks
-from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound, SidecarError
-from sidecar.inspector.door import PLACE, Door, is_served
+from sidecar.inspector.door import Door, is_served
 from sidecar.inspector.responses import ALWAYS
 from sidecar.metrics import Metrics
-from sidecar.proxy.handle import handle, handle_tracked
-from sidecar.proxy.observers import passed_by
-from sidecar.proxy.passthrough import passthrough
 from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import own_id
 from sidecar.server.demo import start_demo
 from sidecar.server.each_other import tell_each_other
 from sidecar.server.http import NO_HEADERS, Handler, admit, body_failed, runner
-from sidecar.server.responses import answer_over_responses
+from sidecar.server.routes import Answer, answer_of, own
 from sidecar.server.sockets import BACKLOG, Sockets, cannot_listen, listening, without_inspector
 from sidecar.server.workers import Workers
 from sidecar.settings import Settings
@@ -49,12 +45,6 @@ from sidecar.upstream.targets import targets_of
 __all__ = ["running", "serve"]
 
 log = logging.getLogger("sidecar")
-
-_Answer = Callable[[Services, web.BaseRequest], Awaitable[web.StreamResponse]]
-
-# What the sidecar says of itself to whoever asks with GET or HEAD, and what to those whom it admits.
-_OPEN: dict[str, _Answer] = {"/-/live": health.live, "/-/ready": health.ready}
-_ADMIN: dict[str, _Answer] = {"/-/metrics": health.metrics, "/-/doctor": health.doctor}
 
 
 def serve(settings: Settings, origins: Mapping[str, str], folder: str | None = None) -> int:
@@ -148,10 +138,9 @@ async def running(
         metrics = Metrics(shared=settings.workers > 1)
         targets = targets_of(settings, metrics)
         stack.push_async_callback(targets.close)
-        services = Services(settings, store, targets, metrics)
+        services = Services(settings, store, targets, metrics, sockets and sockets.folder)
         await services.background.start()
-        answer = _answer_tracked if services.is_tracked else _answer
-        server = runner(_handler(services, answer), settings)
+        server = runner(_handler(services, answer_of(services)), settings)
         await server.setup()
         stack.push_async_callback(_end, server, services)
         if door is not None and sockets is not None:
@@ -290,7 +279,7 @@ async def _listen(
         raise cannot_listen(listen, name, error) from error
 
 
-def _handler(services: Services, answer: _Answer, always: Mapping[str, str] = NO_HEADERS) -> Handler:
+def _handler(services: Services, answer: Answer, always: Mapping[str, str] = NO_HEADERS) -> Handler:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         """Every error of ours in OpenAI's shape; an unexpected one is logged in full."""
         task = services.requests.open.begin()
@@ -301,18 +290,23 @@ def _handler(services: Services, answer: _Answer, always: Mapping[str, str] = NO
         except SidecarError as error:
             failure = error
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
-            about = {"status": error.status, "code": error.code, "path": request.path, "error": error.message}
+            about = {
+                "status": error.status,
+                "code": error.code,
+                "path": hidden(request.path),
+                "error": error.message,
+            }
             log.log(level, event, extra={**about, **own_id(request)[1], **error.logged})
         except (web.HTTPException, asyncio.CancelledError, ConnectionResetError):
             raise
         except web.RequestPayloadError as error:
             failure = body_failed(error, services.settings)
         except Exception:  # whatever it is, the client gets a body that it understands, and the log the trace
-            log.exception("an unexpected error", extra={"path": request.path, **own_id(request)[1]})
+            log.exception("an unexpected error", extra={"path": hidden(request.path), **own_id(request)[1]})
             failure = SidecarError("the sidecar failed; see its log")
         finally:
             services.requests.open.end(task)
-        headers = {**always, **own_id(request)[0]}
+        headers = {**always, **own_id(request)[0], **failure.headers}
         if failure.conversation:
             headers["X-Conversation-ID"] = failure.conversation
         if failure.status == 401:
@@ -324,38 +318,7 @@ def _handler(services: Services, answer: _Answer, always: Mapping[str, str] = NO
     return handle
 
 
-def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-    services.requests.visitors.look(request)
-    if (
-        request.method == "POST"
-        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
-    ):
-        return handle(services, dialect, request)
-    return _answer_other(services, request)
-
-
-def _answer_tracked(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-    """As `_answer`, where exchanges are logged or traced, or requests kept as they came."""
-    services.requests.visitors.look(request)
-    if (
-        request.method == "POST"
-        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
-    ):
-        return handle_tracked(services, dialect, request)
-    return _answer_other(services, request)
-
-
-async def _answer_other(services: Services, request: web.BaseRequest) -> web.StreamResponse:
-    """What is no chat: a page of the sidecar's own, or something for the upstream alone."""
-    if (own := await _own(services, request, at_admin=False)) is not None:
-        return own
-    if (answer := await answer_over_responses(services, request)) is not None:
-        return answer
-    passed_by(services, request)
-    return await passthrough(services, request)
-
-
-def _answering_admin(services: Services, door: Door) -> _Answer:
+def _answering_admin(services: Services, door: Door) -> Answer:
     """What answers at the address of `admin.listen`, from where nothing goes upstream."""
     inspector = None
     if is_served(services.settings):
@@ -367,24 +330,9 @@ def _answering_admin(services: Services, door: Door) -> _Answer:
     async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse:
         if inspector is not None and inspector.is_asked(request):
             return await inspector.answer(request)
-        own = await _own(services, request, at_admin=True)
-        if own is None:
+        page = await own(services, request, at_admin=True)
+        if page is None:
             raise NotFound("this address serves /-/live, /-/ready, /-/metrics and /-/doctor alone")
-        return own
+        return page
 
     return answer
-
-
-async def _own(services: Services, request: web.BaseRequest, *, at_admin: bool) -> web.StreamResponse | None:
-    """A page of the sidecar's own; None if it is none."""
-    if f"{PLACE}/" in request.path.lower():
-        # Somebody has the wrong port, or has written the address otherwise: no upstream must see the token.
-        raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
-    if request.method not in ("GET", "HEAD"):
-        return None
-    if (page := _OPEN.get(request.path)) is not None:
-        return await page(services, request)
-    if (page := _ADMIN.get(request.path)) is not None:
-        services.requests.visitors.admit(request, at_admin=at_admin)
-        return await page(services, request)
-    return None

@@ -26,6 +26,8 @@ class Sockets(NamedTuple):
     clients: list[socket.socket]
     admin: list[socket.socket]
     inside: list[socket.socket]
+    #: Where all workers have what they share.
+    folder: str | None = None
 
     def close(self) -> None:
         """In a process that does not serve on them."""
@@ -45,7 +47,7 @@ def listening(settings: Settings, folder: str | None = None) -> list[Sockets]:
                 raise
             without_inspector(error)
     inside = _inside(folder, settings.workers) if folder is not None else [[] for _ in clients]
-    return [Sockets(*each) for each in zip(clients, admin, inside, strict=True)]
+    return [Sockets(*each, folder) for each in zip(clients, admin, inside, strict=True)]
 
 
 def _inside(folder: str, workers: int) -> list[list[socket.socket]]:

@@ -26,7 +26,7 @@ The map, each module above those that use it:
 Outside this package: `from sidecar.settings import Settings, load`.
 """
 
-from sidecar.settings.access import Access, Admin
+from sidecar.settings.access import Access, Admin, Keys
 from sidecar.settings.describe import in_force, summary, table, template
 from sidecar.settings.keeping import Encryption, Retention
 from sidecar.settings.limits import Limits
@@ -61,6 +61,7 @@ __all__ = [
     "Encryption",
     "History",
     "Identity",
+    "Keys",
     "Limits",
     "Logs",
     "ModelTrim",

@@ -1,4 +1,4 @@
-"""The sections on access: from web pages, and to the pages for operators."""
+"""The sections on access: by keys, from web pages, and to the pages for operators."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from pydantic import Field, SecretStr
 from sidecar.settings.section import Section
 from sidecar.settings.values import HostName, ListenOrNone, Lower, Origin, Secret
 
-__all__ = ["Access", "Admin"]
+__all__ = ["Access", "Admin", "Keys"]
+
+
+class Keys(Section):
+    """Keys that the operator gives to clients with `sidecar keys add`, and takes back."""
+
+    enforcement: Annotated[Literal["off", "optional", "required"], Lower] = Field(
+        "off",
+        description="`off`: what clients present is the upstream's business. `optional`: a key of `sidecar"
+        " keys` tells its tenant and stays here, `target.api_key` goes upstream in its place, and all others"
+        " go as they do without; `required`: whoever has no valid one gets 401, on every path.",
+    )
 
 
 class Access(Section):

@@ -44,6 +44,10 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
         )
     yield from _too_tight(settings.trim)
     yield from _never_reached(settings.trim)
+    if settings.keys.enforcement != "off" and settings.store == MEMORY:
+        yield Contradiction(
+            ("keys.enforcement", "store"), "nobody can give keys to clients in a store in memory; set a file"
+        )
     if settings.workers > 1 and settings.store == MEMORY:
         yield Contradiction(
             ("workers", "store"), "several workers cannot share a store in memory; set a file, or workers = 1"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from sidecar.settings.access import Access, Admin
+from sidecar.settings.access import Access, Admin, Keys
 from sidecar.settings.connections import ConnectionTimeouts
 from sidecar.settings.credentials import CREDENTIAL_HEADERS, CREDENTIAL_PARAMETERS
 from sidecar.settings.keeping import Encryption, Inspector, Retention, Search
@@ -31,6 +31,7 @@ from sidecar.settings.values import (
     Limit,
     Listen,
     Lower,
+    Network,
     Opening,
     OtherUpstream,
     Parameter,
@@ -89,6 +90,11 @@ class Identity(Section):
             " with message ids): recorded, never continued from the store."
         ),
     )
+    trusted: tuple[Network, ...] = Field(
+        (),
+        description="Addresses and networks (`10.0.0.0/8`, `::1`) of those that may say who the user is"
+        " (`tenant.user_headers`); a request from elsewhere that does so gets 403. Empty: everybody may.",
+    )
 
 
 class Tenant(Section):
@@ -111,7 +117,7 @@ class Tenant(Section):
     user_headers: tuple[Header, ...] = Field(
         ("X-OpenWebUI-User-Id", "X-User-ID"),
         description="Request headers that may carry the user id; the first non-empty one is used."
-        " Anyone who can reach the sidecar can set them.",
+        " Anyone who can reach the sidecar can set them, unless `identity.trusted` says who may.",
     )
     user_jwt_header: HeaderOrNone = Field(
         "X-OpenWebUI-User-Jwt", description="Request header with a signed token whose `sub` is the user id."
@@ -335,6 +341,7 @@ class Declaration(Section):
     target: TargetOptions = TargetOptions()
     identity: Identity = Identity()
     tenant: Tenant = Tenant()
+    keys: Keys = Keys()
     access: Access = Access()
     admin: Admin = Admin()
     tasks: Tasks = Tasks()

@@ -137,6 +137,16 @@ def _host_name(text: str) -> str:
     return text.lower()
 
 
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        raise ValueError(
+            f'{text!r} is not an address or a network; give one such as "127.0.0.1" or "10.0.0.0/8", without'
+            " bits behind the prefix"
+        ) from None
+
+
 def _origin(text: str) -> str:
     if text != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+|null", text.lower()):
         raise ValueError(f'{text!r} is not an origin; give one such as "https://chat.example.com", or "*"')
@@ -308,6 +318,7 @@ Listen = Annotated[str, AfterValidator(_listen)]
 ListenOrNone = Annotated[str, AfterValidator(_listen_or_none)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Origin = Annotated[str, AfterValidator(_origin)]
+Network = Annotated[str, AfterValidator(_network)]
 Store = Annotated[str, AfterValidator(_store)]
 Header = Annotated[str, AfterValidator(_header)]
 HeaderOrNone = Annotated[str, AfterValidator(_header_or_none)]

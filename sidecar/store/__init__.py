@@ -2,6 +2,7 @@
 
 postings    a segment of the index of what was said
 searched    what a search finds, and how far it came
+client_keys  a client's key as a row
 base        what every store can do, and what one request gives it to keep
 kept_requests  which requests are kept as their clients sent them
 exchanges   an exchange as a row, in the same columns everywhere

@@ -29,6 +29,7 @@ from sidecar.conversation.records import (
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 from sidecar.prompt.search_words import Sought
+from sidecar.store.client_keys import KeyRow
 from sidecar.store.searched import EVERYWHERE, Indexed, Looked, Where
 
 __all__ = ["MAX_ALIKE", "MAX_CANDIDATES", "MAX_LEARNED", "Store"]
@@ -187,6 +188,25 @@ class Store(ABC):
     @abstractmethod
     async def load_learned(self) -> dict[str, bytes]:
         """Everything that was learned, oldest first."""
+
+    @abstractmethod
+    async def client_key(self, id: str) -> KeyRow | None:
+        """The client's key of this id, or None."""
+
+    @abstractmethod
+    async def client_key_ids(self) -> list[str]:
+        """The ids of all keys of clients, in order."""
+
+    @abstractmethod
+    async def put_client_key(self, row: KeyRow) -> bool:
+        """Keep this key, durably, in place of an older version of it; a day of use that is later stays.
+
+        Returns whether it is what the store holds now. If not, somebody else has changed it, or made it.
+        """
+
+    @abstractmethod
+    async def use_client_key(self, id: str, day: int) -> None:
+        """The key of this id, if there is one, was used on this day, in days since 1970."""
 
     @abstractmethod
     def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:

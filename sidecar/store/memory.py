@@ -24,6 +24,7 @@ from sidecar.conversation.records import (
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.prompt.search_words import Sought
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
+from sidecar.store.client_keys import KeyRow
 from sidecar.store.held import Held
 from sidecar.store.kept_requests import superfluous
 from sidecar.store.searched import EVERYWHERE, Looked, Where, looked_through
@@ -42,6 +43,7 @@ class MemoryStore(Store):
         self._holders: dict[bytes, dict[int, Held]] = {}
         self._answered: dict[bytes, dict[int, Held]] = {}
         self._learned: dict[str, bytes] = {}
+        self._client_keys: dict[str, KeyRow] = {}
         self._numbers, self._places = itertools.count(), itertools.count()
 
     async def open(self) -> None:
@@ -202,6 +204,24 @@ class MemoryStore(Store):
 
     async def load_learned(self) -> dict[str, bytes]:
         return dict(self._learned)
+
+    async def client_key(self, id: str) -> KeyRow | None:
+        return self._client_keys.get(id)
+
+    async def client_key_ids(self) -> list[str]:
+        return sorted(self._client_keys)
+
+    async def put_client_key(self, row: KeyRow) -> bool:
+        held = self._client_keys.get(row.id)
+        if held is None or held.version < row.version:
+            days = [each.used for each in (held, row) if each is not None and each.used is not None]
+            self._client_keys[row.id] = row._replace(used=max(days, default=None))
+        return self._client_keys[row.id][:3] == row[:3]
+
+    async def use_client_key(self, id: str, day: int) -> None:
+        held = self._client_keys.get(id)
+        if held is not None and (held.used is None or held.used < day):
+            self._client_keys[id] = held._replace(used=day)
 
     async def conversations(self, name: str | None = None) -> AsyncIterator[Conversation]:
         for kept in list(self._kept.values()):

@@ -56,6 +56,7 @@ _TABLES = (
     "search_segment",
     "search_row",
     "kept_request",
+    "client_key",
 )
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG

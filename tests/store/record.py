@@ -19,6 +19,7 @@ from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Sum
 from sidecar.conversation.tree import Chain, Node
 from sidecar.exchange.client_request import ClientRequest, packed_request
 from sidecar.store import SQLiteStore
+from sidecar.store.client_keys import KeyRow
 from sidecar.store.migrations import migrations
 from tests.store.trees import chat, question, reply, talk, thread, update
 
@@ -53,6 +54,8 @@ async def fill(file: Path) -> None:
         head = ClientRequest("/v1/chat/completions", (("x-conversation-id", "same-key"),), ("authorization",))
         await store.keep_request(id, done.id, packed_request(head, b'{"model":"demo"}', 1 << 20), most=0)
         await store.record(update(about, system=system))
+        data = b'{"id":"key' + f"{at}".encode() + b'"}'
+        await store.put_client_key(KeyRow(f"key{at}", at, data, 20_000 + at))
         await store.add_summary(id, Summary(nodes[1].hash, "They greeted.", "small", 3.5))
         nameless = talk(f"conv_{at}", tenant=tenant)
         await store.record(update(nameless, *chat("hi", "ho", *_LARGE[: at - 1], tenant=tenant)))

@@ -208,4 +208,5 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
         "kept_request": "conversation",
         "known_by": "hash",
         "learned": "name",  # a thousand rows at most
+        "client_key": "id",  # as many as the operator makes
     }

@@ -30,6 +30,7 @@ from sidecar.errors import StoreUnavailable
 __all__ = [
     "ENCRYPTED",
     "KEY_SIZE",
+    "OF_CLIENT_KEY",
     "TENANT_SIZE",
     "BlockPseudonym",
     "ContentCipher",
@@ -39,9 +40,12 @@ __all__ = [
     "fingerprint",
     "is_encrypted",
     "refuse_encrypted",
+    "whole_of",
 ]
 
 KEY_SIZE = 32
+#: Stands in the place of a conversation before the id of a client's key; no conversation's id begins so.
+OF_CLIENT_KEY = "\0client key "
 #: The code of the error for a store that is encrypted, where there is no key.
 ENCRYPTED = "store_encrypted"
 _MARK = b"\0seal1"
@@ -232,10 +236,17 @@ def changed(conversation: str, place: Sequence[bytes]) -> StoreUnavailable:
 def _called(conversation: str, place: Sequence[bytes]) -> str:
     """A place, for people: what it is, and in which row."""
     if conversation.startswith("\0"):
-        return "the secret of the store"
+        return whole_of(conversation)
     row, what = (None, b"".join(place)) if len(place) < 2 else place[:2]
     of = f" of b2:{row.hex()}" if row is not None else ""
-    return f"the {what.decode('ascii', 'replace')}{of} in conversation {conversation}"
+    return f"the {what.decode('ascii', 'replace')}{of} in {whole_of(conversation)}"
+
+
+def whole_of(conversation: str) -> str:
+    """That of which a place is one, for people."""
+    if conversation.startswith(OF_CLIENT_KEY):
+        return f"the client key {conversation.removeprefix(OF_CLIENT_KEY)}"
+    return "the secret of the store" if conversation.startswith("\0") else f"conversation {conversation}"
 
 
 def _name(key: bytes) -> bytes:

@@ -17,14 +17,21 @@ from sidecar.conversation.overview import Overview
 from sidecar.conversation.records import Detail, Exchange, Snapshot, Summary, Thread, detail_of, packed
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.encrypted.cipher import ContentCipher, changed, fingerprint, is_encrypted
+from sidecar.store.encrypted.cipher import (
+    OF_CLIENT_KEY,
+    ContentCipher,
+    changed,
+    fingerprint,
+    is_encrypted,
+    whole_of,
+)
 from sidecar.store.exchanges import columns_of
 from sidecar.store.parts import WITH_SEALED_PARTS, Cut, parts_of, put_together, sealed, unsealed
 
 __all__ = ["Content", "aside", "check_that_all_are_its_own"]
 
 _BODY, _PART, _USAGE, _SYSTEM, _SUMMARY = b"body", b"part", b"usage", b"system", b"summary"
-_EXCHANGE, _REQUEST = b"exchange", b"request"
+_EXCHANGE, _REQUEST, _KEY = b"exchange", b"request", b"client key"
 _PROMPT, _MODEL, _TOOLS = b"thread's system", b"thread's model", b"thread's tools"
 
 _MANY, _LARGE = 500, 1 << 20  # messages, and bytes of them
@@ -102,6 +109,12 @@ class Content:
 
     def decrypt_request(self, id: str, exchange: bytes, data: bytes) -> bytes:
         return self._decrypt(data, id, exchange, _REQUEST)
+
+    def encrypt_client_key(self, id: str, version: int, data: bytes) -> bytes:
+        return self._cipher.encrypt(data, OF_CLIENT_KEY + id, _KEY, b"%d" % version)
+
+    def decrypt_client_key(self, id: str, version: int, data: bytes) -> bytes:
+        return self._decrypt(data, OF_CLIENT_KEY + id, _KEY, b"%d" % version)
 
     def readable(self, each: Overview) -> tuple[Exchange, ...]:
         """Those of its earlier exchanges that can be read."""
@@ -192,7 +205,7 @@ class Content:
     def _check_plain(self, id: str) -> None:
         if not self.is_mixed:
             raise StoreUnavailable(
-                f"something in conversation {id} is not encrypted, and all of it was: who wrote it?"
+                f"something in {whole_of(id)} is not encrypted, and all of it was: who wrote it?"
             )
 
 

@@ -43,6 +43,7 @@ from sidecar.store.encrypted.cipher import (
     changed_secret,
     is_encrypted,
 )
+from sidecar.store.encrypted.client_keys import KeepingClientKeys
 from sidecar.store.encrypted.content import Content, aside, check_that_all_are_its_own
 from sidecar.store.encrypted.kept_requests import KeepingRequests
 from sidecar.store.searched import EVERYWHERE, Looked, Where
@@ -58,7 +59,7 @@ _BY_PSEUDONYM = b"2"
 _MIXED, _ALL_ENCRYPTED = b"m", b"s"
 
 
-class EncryptedStore(KeepingRequests):
+class EncryptedStore(KeepingRequests, KeepingClientKeys):
     """`inner`, which must not have been given a secret, encrypted with the first of `keys`."""
 
     may_index = False
@@ -93,6 +94,9 @@ class EncryptedStore(KeepingRequests):
             self._kept, self._content.is_mixed = secrets.token_bytes(len(kept)), False
             async for held in self._inner.conversation_stats(sized=False):
                 self._check_clear(len(held.tenant) == TENANT_SIZE)
+                self._kept, self._content.is_mixed = kept, True
+            if await self._inner.client_key_ids():
+                self._check_clear(True)
                 self._kept, self._content.is_mixed = kept, True
             await self._lock()
         self._pseudonyms = self._pseudonym_type(self._kept)
@@ -143,6 +147,7 @@ class EncryptedStore(KeepingRequests):
                         held.id, lambda each: self._encrypted(self._decrypted(each))
                     )
                 done(len(whole.nodes))
+        await self._re_encrypt_client_keys()
         self._content.is_mixed = False
         await self._lock()
         return changed

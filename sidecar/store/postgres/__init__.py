@@ -7,6 +7,7 @@ statements  the SQL of one request: each method of a store is one round trip
 lease       the append lock, among all replicas
 search      the index of what was said, and what is found with it
 kept_requests  requests as their clients sent them
+client_keys  keys of clients
 overview    what is told of conversations to whoever looks at them
 maintenance listing, deleting and re-encrypting
 store       the store itself

@@ -22,6 +22,7 @@ from sidecar.conversation.records import (
 )
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
+from sidecar.store.postgres.client_keys import KeepingClientKeys
 from sidecar.store.postgres.database import LONG, Connection, Database
 from sidecar.store.postgres.kept_requests import KeepingRequests
 from sidecar.store.postgres.overview import (
@@ -121,7 +122,7 @@ _DELETE_LISTED = """
 _STEP = 10_000  # rows
 _TABLES = (
     "conversation, message, part, echo, system_prompt, summary, exchange, thread, known_by, append_lease,"
-    " learned, search_message, search_done, search_segment, search_row, kept_request"
+    " learned, search_message, search_done, search_segment, search_row, kept_request, client_key"
 )
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
@@ -166,7 +167,7 @@ _RE_ENCRYPT = """
     WHERE m.conversation = $1 AND m.id = n.id"""
 
 
-class Maintenance(KeepingRequests):
+class Maintenance(KeepingRequests, KeepingClientKeys):
     """The part of `PostgresStore` that serves commands and background jobs, not requests."""
 
     _database: Database

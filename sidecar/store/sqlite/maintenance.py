@@ -24,6 +24,7 @@ from sidecar.conversation.records import ConversationStats, Exchange, Snapshot, 
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
+from sidecar.store.sqlite.client_keys import KeepingClientKeys
 from sidecar.store.sqlite.deletion import DELETED, begin_deletion, delete_portion
 from sidecar.store.sqlite.kept_requests import KeepingRequests
 from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget_all, node_of
@@ -94,7 +95,7 @@ _LOCK_ATTEMPT = 0.05  # seconds of one attempt, during which others cannot write
 _POLL_INTERVAL = 0.2  # seconds
 
 
-class Maintenance(KeepingRequests):
+class Maintenance(KeepingRequests, KeepingClientKeys):
     """The part of `SQLiteStore` that serves commands and background jobs, not requests."""
 
     _file: str

@@ -1,0 +1,211 @@
+"""What a client's key may ask for, and how much of it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, TCPConnector
+
+from sidecar.access import known_keys
+from sidecar.access.client_keys import id_in
+from sidecar.conversation.identity import tenant_of
+from sidecar.settings import Settings
+from tests.proxy.client import CHAT, Sidecar, assert_error, chat, eventually
+from tests.proxy.client_keys import bearer, new_key, opened, revoke
+from tests.proxy.conftest import Start
+from tests.proxy.mock_upstream import Exchange, Upstream, says, sends, streams, told
+from tests.proxy.process import serving
+from tests.proxy.upstream.test_websocket import HANDSHAKE
+
+REQUIRED = {"enforcement": "required"}
+OWN_KEY = "the-key-of-the-target"
+TARGET = {"api_key": OWN_KEY}
+
+
+@pytest.fixture
+async def sidecar(start: Start) -> Sidecar:
+    return await start(keys=REQUIRED, target=TARGET)
+
+
+class Counted:
+    """Streams an answer that takes a moment, and counts how many it streams at once."""
+
+    def __init__(self) -> None:
+        self.now = self.most = self.all = 0
+
+    async def __call__(self, exchange: Exchange) -> None:
+        self.now += 1
+        self.all += 1
+        self.most = max(self.most, self.now)
+        first, *rest = told("ab")
+        await streams(first, 0.02, *rest[:-1])(exchange)
+        self.now -= 1
+
+
+async def asked(http: ClientSession, url: str, headers: dict[str, str]) -> int:
+    body = {"model": "m", "stream": True, "messages": chat("hi")}
+    async with http.post(url + CHAT, json=body, headers=headers) as response:
+        await response.read()
+        return response.status
+
+
+class TestModels:
+    async def test_it_may_ask_for_its_models_alone_on_every_path(self, sidecar: Sidecar, upstream: Upstream):
+        key = bearer(await new_key(sidecar.settings, models=("qwen*", "embed")))
+        upstream.will(says("ok"), sends(b"{}"))
+        assert (await sidecar.ask("hi", headers=key, model="qwen3")).status == 200
+        body = b'{"model": "embed", "input": "a"}'
+        assert (await sidecar.send("POST", "/v1/embeddings", data=body, headers=key)).status == 200
+        assert upstream.last.json == {"model": "embed", "input": "a"}
+
+        other = b'{"model": "gpt", "input": "a"}'
+        for target in ("/v1/embeddings", CHAT, "/v1/responses", "/other"):
+            reply = await sidecar.send("POST", target, data=other, headers=key)
+            assert "gpt" in assert_error(reply, 404, "model_not_found")["message"]
+        for target in ("/v1/models/gpt", "/openai/deployments/gpt/models"):
+            assert_error(await sidecar.send("GET", target, headers=key), 404, "model_not_found")
+        for data in (b"--form", b"{}", b'{"model": 1}'):
+            reply = await sidecar.send("POST", "/v1/audio/transcriptions", data=data, headers=key)
+            assert_error(reply, 400, "missing_required_parameter")
+        assert len(upstream.requests) == 2
+
+    async def test_no_way_of_spelling_gets_another_one(self, sidecar: Sidecar, upstream: Upstream):
+        key = bearer(await new_key(sidecar.settings, models=("qwen*",)))
+        messages = json.dumps(chat("hi"))
+        upstream.will(says("ok"))
+        twice = f'{{"model": "gpt", "messages": {messages}, "model": "qwen"}}'.encode()
+        assert (await sidecar.send("POST", CHAT, data=twice, headers=key)).status == 200
+        assert upstream.last.body.count(b'"model"') == 1
+        assert upstream.last.json["model"] == "qwen"
+        for wrong in ('"model": "qwen", "Model": "gpt"', '"model": "qwen", "models": ["gpt"]'):
+            reply = await sidecar.send(
+                "POST", CHAT, data=f'{{{wrong}, "messages": {messages}}}'.encode(), headers=key
+            )
+            assert reply.status in (400, 404)
+        assert len(upstream.requests) == 1
+
+    async def test_the_list_has_those_alone(self, sidecar: Sidecar, upstream: Upstream):
+        keys = [await new_key(sidecar.settings, models=each) for each in (("qwen*",), ())]
+        listed = b'{"object":"list","data":[{"id":"qwen3","object":"model"},{"id":"gpt","object":"model"}]}'
+        upstream.will(sends(listed), sends(listed), sends(b'{"error":1}', status=500), sends(b"<html>"))
+        mine, all_of_them, failed, odd = [
+            await sidecar.send("GET", "/v1/models", headers=bearer(key)) for key in (*keys, keys[0], keys[0])
+        ]
+        assert mine.json == {"object": "list", "data": [{"id": "qwen3", "object": "model"}]}
+        assert all_of_them.body == listed
+        assert (failed.status, failed.body) == (500, b'{"error":1}')
+        assert_error(odd, 502, "invalid_model_list")
+
+    async def test_a_websocket_says_it_in_its_address(self, sidecar: Sidecar, upstream: Upstream):
+        key = bearer(await new_key(sidecar.settings, models=("qwen*",)))
+        for query, status in (("?model=gpt", 404), ("", 400), ("?model=qwen&model=gpt", 404)):
+            reply = await sidecar.send("GET", f"/v1/realtime{query}", headers={**HANDSHAKE, **key})
+            assert reply.status == status
+        assert upstream.requests == []
+
+
+class TestLimits:
+    async def test_a_stream_counts_until_its_last_byte(self, sidecar: Sidecar, upstream: Upstream):
+        key = bearer(await new_key(sidecar.settings, parallel=2))
+        gate = asyncio.Event()
+        upstream.will(*[streams(told("a")[0], gate, *told("b"))] * 2, says("ok"))
+        under_way = [asyncio.ensure_future(sidecar.ask("hi", headers=key, stream=True)) for _ in range(2)]
+        await eventually(lambda: len(upstream.requests) == 2)
+        reply = await sidecar.ask("hi", headers=key)
+        error = assert_error(reply, 429, "rate_limit_exceeded", type="requests")
+        assert "more than 2 requests at once" in error["message"]
+        assert reply.headers["Retry-After"] == "1"
+        assert reply.headers["x-ratelimit-limit-requests"] == "2"
+        assert (await sidecar.send("HEAD", "/", headers=key)).status != 429, "it asks no model"
+        gate.set()
+        assert [(await each).status for each in under_way] == [200, 200]
+        assert (await sidecar.ask("hi", headers=key)).status == 200
+
+    async def test_what_a_client_left_counts_until_its_upstream_is_left(
+        self, start: Start, upstream: Upstream
+    ):
+        sidecar = await start(keys=REQUIRED, history={"on_disconnect": "finish"})
+        key = bearer(await new_key(sidecar.settings, parallel=1))
+        gate = asyncio.Event()
+        upstream.will(streams(told("a")[0], gate, *told("b")), says("ok"))
+        asking = asyncio.ensure_future(sidecar.ask("hi", headers=key, stream=True))
+        await eventually(lambda: len(upstream.requests) == 1)
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        await asyncio.sleep(0.05)
+        assert (await sidecar.ask("hi", headers=key)).status == 429
+        gate.set()
+        async with asyncio.timeout(5):
+            while (await sidecar.ask("hi", headers=key)).status == 429:
+                await asyncio.sleep(0.01)
+
+    async def test_so_many_begin_in_a_minute(self, sidecar: Sidecar, upstream: Upstream):
+        key = bearer(await new_key(sidecar.settings, rpm=3))
+        upstream.will(*[says("ok")] * 3)
+        replies = [await sidecar.ask("hi", headers=key) for _ in range(5)]
+        assert [reply.status for reply in replies] == [200, 200, 200, 429, 429]
+        assert 55 <= int(replies[-1].headers["Retry-After"]) <= 60
+        assert replies[-1].headers["x-ratelimit-remaining-requests"] == "0"
+
+    async def test_of_many_at_once_never_more_are_upstream_than_may_be(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        key = bearer(await new_key(sidecar.settings, parallel=4))
+        counted = upstream.otherwise = Counted()
+        statuses = await asyncio.gather(*(asked(sidecar.http, sidecar.url, key) for _ in range(60)))
+        assert counted.most == 4
+        assert (statuses.count(200), set(statuses)) == (counted.all, {200, 429})
+
+    async def test_nor_are_there_on_several_workers(self, upstream: Upstream, tmp_path: Path):
+        counted = upstream.otherwise = Counted()
+        settings = Settings.model_validate({"store": f"sqlite:///{tmp_path}/sidecar.db"})
+        key = bearer(await new_key(settings, parallel=4))
+        flags = ("--workers", "2", "--upstream", upstream.url)
+        async with (
+            serving(*flags, folder=tmp_path, SIDECAR_KEYS__ENFORCEMENT="required") as process,
+            ClientSession(connector=TCPConnector(force_close=True, limit=0)) as http,
+        ):
+            statuses = await asyncio.gather(*(asked(http, process.url, key) for _ in range(60)))
+        assert counted.most == 4
+        assert (statuses.count(200), set(statuses)) == (counted.all, {200, 429})
+
+
+class TestOverAWebSocket:
+    async def test_each_message_is_a_request_of_the_key(self, start: Start, upstream: Upstream):
+        sidecar = await start(keys=REQUIRED, target=TARGET, responses={"upstream": "translate"})
+        key = await new_key(sidecar.settings, models=("qwen*",), rpm=1)
+        upstream.will(streams(*told("a")))
+        async with sidecar.http.ws_connect(f"{sidecar.url}/v1/responses", headers=bearer(key)) as socket:
+            said = {"type": "response.create", "input": "hi"}
+            await socket.send_json({**said, "model": "gpt"})
+            refused = await socket.receive_json(timeout=5)
+            assert (refused["status"], refused["error"]["code"]) == (404, "model_not_found")
+            await socket.send_json({**said, "model": "qwen"})
+            assert (await socket.receive_json(timeout=5))["error"]["code"] == "rate_limit_exceeded"
+        assert upstream.requests == []
+
+    async def test_a_message_after_its_key_was_revoked_is_refused(
+        self, start: Start, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(known_keys, "_FRESH", 0.0)
+        sidecar = await start(keys=REQUIRED, target=TARGET, responses={"upstream": "translate"})
+        key = await new_key(sidecar.settings)
+        upstream.will(streams(*told("a")))
+        async with sidecar.http.ws_connect(f"{sidecar.url}/v1/responses", headers=bearer(key)) as socket:
+            said = {"type": "response.create", "input": "hi", "model": "m"}
+            await socket.send_json(said)
+            while (await socket.receive_json(timeout=5))["type"] != "response.completed":
+                pass
+            assert upstream.last.headers["Authorization"] == f"Bearer {OWN_KEY}"
+            await revoke(sidecar.settings, key)
+            await socket.send_json(said)
+            assert (await socket.receive_json(timeout=5))["error"]["code"] == "invalid_api_key"
+        async with opened(sidecar.settings) as store:
+            (about,) = [each async for each in store.conversations()]
+            assert about.tenant == tenant_of(store.secret, f"\nkey {id_in(key)}", None)
