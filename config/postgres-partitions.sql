@@ -21,7 +21,8 @@ BEGIN
             ('system_prompt', 'conversation'), ('summary', 'conversation'), ('known_by', 'hash'),
             ('exchange', 'conversation'), ('thread', 'conversation'), ('part', 'conversation'),
             ('search_message', 'segment'), ('search_done', 'conversation'), ('search_segment', 'segment'),
-            ('search_row', 'segment'), ('kept_request', 'conversation')
+            ('search_row', 'segment'), ('kept_request', 'conversation'),
+            ('running_response', 'conversation'), ('running_event', 'conversation')
         ) AS divided (name, part_key)
     LOOP
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', each.name);

@@ -5,9 +5,9 @@ newer sidecar is installed,
 
     python config/sqlite_schema_8.py sidecar.db
 
-From schema 11 `sqlite-schema-10.sql` and then `sqlite-schema-9.sql` go first; from here `sqlite_schema_7.py`
-goes on to schema 7. A newer sidecar brings it to its own schema again when it opens it. Needs room in the
-folder for all large parts of messages, such as images, as often as they were sent, twice.
+From a newer schema `sqlite-schema-12.sql` and those down to `sqlite-schema-9.sql` go first; from here
+`sqlite_schema_7.py` goes on to schema 7. A newer sidecar brings it to its own schema again when it opens it.
+Needs room in the folder for all large parts of messages, such as images, as often as they were sent, twice.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     ├── TooManyRequests       429  more at once, or in a minute, than a client's key may
     ├── Misdirected           421  the name by which the sidecar was called is none of its own
     ├── TooManyBodies         503  no room for the request's body; it says when to come again
+    ├── TooManyResponses      429  as many as may be are being made in the background
     ├── UpstreamUnreachable   502
     ├── UpstreamTimeout       504
     ├── TooManyConnections    503
@@ -47,6 +48,7 @@ __all__ = [
     "TooManyBodies",
     "TooManyConnections",
     "TooManyRequests",
+    "TooManyResponses",
     "Unauthorized",
     "UpstreamTimeout",
     "UpstreamUnreachable",
@@ -197,6 +199,15 @@ class TooManyBodies(SidecarError):
     status = 503
     type = "server_error"
     code = "too_many_bodies"
+    retry_after = 5
+
+
+class TooManyResponses(SidecarError):
+    """As many responses are being made in the background as may be (`limits.background_responses`)."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "too_many_background_responses"
     retry_after = 5
 
 

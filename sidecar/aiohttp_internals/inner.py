@@ -1,9 +1,11 @@
-"""A request that came inside of another connection's talk, in the form in which those over HTTP come."""
+"""A request that came inside of another connection's talk, or is answered whether its client stays or not, in
+the form in which those over HTTP come."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -12,7 +14,7 @@ from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-__all__ = ["InnerWriter", "content_of", "inner_request"]
+__all__ = ["InnerWriter", "content_of", "detached_request", "inner_request"]
 
 
 def inner_request(
@@ -52,6 +54,21 @@ def content_of(body: bytes) -> StreamReader:
     content.feed_data(body)
     content.feed_eof()
     return content
+
+
+def detached_request(
+    outer: web.BaseRequest, headers: CIMultiDict[str], body: bytes, writer: AbstractStreamWriter
+) -> web.BaseRequest:
+    """As `inner_request`, but of no connection: whatever becomes of the outer one, it goes on. It is answered
+    by the task that makes it."""
+    request = inner_request(outer, headers, body, writer)
+    # Of a connection it knows whence it came, and nobody closes one that another request came by.
+    request._protocol = cast(Any, _NoConnection())
+    return request
+
+
+class _NoConnection:
+    transport = None
 
 
 class InnerWriter(AbstractStreamWriter):

@@ -14,6 +14,7 @@ summaries      having a model summarize the turns that were dropped
 retention      deleting what is kept no longer, now and then
 search_index   putting what was said into the index
 kept_requests  requests as their clients sent them, put into the store
+old_responses  what is kept of responses in the background, deleted a while after their end
 shared_metrics histograms, written where other workers see them
 store_room     how much room the store's file takes, and how much is left
 """

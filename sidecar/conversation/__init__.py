@@ -8,6 +8,7 @@
     likeness         when are two prompts nearly the same, and two questions?
     tree             the tree of a conversation: nodes, chain hashes, ids
     records          the values that stores keep of a conversation, besides its messages
+    running_response a response that is made in the background
     overview         what is told of conversations to whoever looks at them
     identity         which tenant, which conversation, which message ids
     flattened        what clients make of tool calls within the text of an answer

@@ -10,6 +10,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from types import TracebackType
 
@@ -162,6 +163,11 @@ class RequestSamples:
         )
         self._samples.append(sample)
         return sample
+
+    def forget(self, sample: RequestSample) -> None:
+        """It is no request of its own: what comes of it has a sample."""
+        with suppress(ValueError):  # it may have made room for others
+            self._samples.remove(sample)
 
     def _told_by(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Of the names of a request's headers those that are watched, and those like that of a chat id."""

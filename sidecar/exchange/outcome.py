@@ -6,7 +6,7 @@ Times are seconds of one clock that never goes back; 0.0: it has not come to tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -28,6 +28,7 @@ __all__ = [
     "UPSTREAM_BROKE_OFF",
     "Answered",
     "Arriving",
+    "Begun",
     "Progress",
     "Trace",
     "Tracked",
@@ -127,6 +128,11 @@ class Progress(msgspec.Struct, eq=False):
     is_recorded: bool = False
     #: The states of the replies that are stored now.
     recorded: Sequence[State] = ()
+    #: Told once it is known where the exchange is kept, before the upstream is asked; what it raises ends it.
+    begun: Begun | None = None
+
+
+Begun = Callable[[Progress], Awaitable[None]]
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -7,6 +7,9 @@ request_cache  the last request of each conversation, to compare the next with
 open_requests  requests that are being answered
 running        what is being answered now, for clients that send only what is new
 room           memory that requests share
+stopped        a request whose answer nobody wants any more
+runner         the name of a process, by which others may know that it is gone
+runs           responses that are made in the background by this process
 bodies         how much memory all bodies may take together
 body           a request's body, as it arrives, and unpacked
 gate           who is let in: keys of clients, and peers that may name users
@@ -46,5 +49,7 @@ websocket      WebSockets, passed on message by message
 passthrough    every other path and method
 handle         identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents
 compact        a history that a client wants in fewer words
+follow         the events of a response that is made in the background, by any process
+in_background  a response that is made whether its client stays or not
 responses_socket  requests over a WebSocket, each of which takes that path
 """

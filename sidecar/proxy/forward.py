@@ -20,6 +20,7 @@ from sidecar.proxy.relay import read_on
 from sidecar.proxy.retries import send
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import foreseen
+from sidecar.proxy.stopped import is_stopped
 from sidecar.proxy.translated import path_of
 from sidecar.upstream.response import UpstreamResponse
 
@@ -45,6 +46,10 @@ async def forward(
     try:
         return await _begun(services, call, plan, progress, *await asyncio.shield(task))
     except asyncio.CancelledError:
+        if is_stopped(request):
+            task.cancel()
+            await asyncio.wait((task,))
+            raise
         await asyncio.wait((services.background.tasks.spawn(_unseen(services, call, plan, progress, task)),))
         raise
 

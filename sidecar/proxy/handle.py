@@ -11,10 +11,11 @@ from aiohttp import web
 
 from sidecar.conversation.reconcile import Outcome
 from sidecar.dialects.base import Dialect
+from sidecar.dialects.responses.refusal import InBackground
 from sidecar.doctor import RequestSample
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import Call, ChatCall, TaskCall, UnrecordedCall
-from sidecar.exchange.outcome import CLIENT_LEFT, Progress, Tracked
+from sidecar.exchange.outcome import CLIENT_LEFT, Begun, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.proxy.append_lock import line_of
 from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
@@ -43,10 +44,16 @@ def handle_tracked(
 
 
 async def handle(
-    services: Services, dialect: Dialect, request: web.BaseRequest, tracked: Tracked | None = None
+    services: Services,
+    dialect: Dialect,
+    request: web.BaseRequest,
+    tracked: Tracked | None = None,
+    begun: Begun | None = None,
 ) -> web.StreamResponse:
     """identify -> load -> reconcile -> rebuild -> trim -> forward -> relay and assemble -> record"""
     progress = Progress(int(time.time() * 1000), time.monotonic(), token(4), tracked)
+    if begun is not None:
+        progress.begun = begun
     services.requests.under_way.add(progress)
     try:
         with observed(services, request) as sample, services.requests.bodies.hold() as held:
@@ -71,6 +78,10 @@ async def handle(
             except SidecarError as error:
                 error.conversation = call.identity.key
                 raise
+    except InBackground:  # whoever makes it there tells of it
+        services.requests.samples.forget(sample)
+        progress.is_recorded = True
+        raise
     except SidecarError as error:
         progress.status, progress.error = error.status, error.code
         raise
@@ -93,6 +104,8 @@ async def _pass_on(
     sample: RequestSample,
 ) -> web.StreamResponse:
     """What is none of a conversation: sent once, as it is, and not recorded."""
+    if progress.begun is not None:
+        await progress.begun(progress)
     progress.plan = Unrecorded(outcome)
     upstream = await send_once(services, call, composed, request, progress)
     answered(sample, progress)
@@ -162,6 +175,8 @@ async def _answer(
         if _in_line_for(call, plan) is not None:
             return await _in_line(services, call, plan, request, progress, sample)
     progress.plan = plan
+    if progress.begun is not None:
+        await progress.begun(progress)
     revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt

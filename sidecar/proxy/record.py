@@ -94,6 +94,11 @@ class Recording(msgspec.Struct, eq=False):
         finally:
             self.kept.release()
 
+    async def drop(self) -> None:
+        """Keep nothing."""
+        self.kept.release()
+        self.progress.is_recorded = False
+
     async def _commit(self, ended: State) -> None:
         now, data = time.monotonic(), self.kept.take()
         if len(data) * (_MAX_RATIO if self.coding in COMPRESSED else 1) > _LARGE_REPLY:

@@ -28,6 +28,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
 from sidecar.proxy.ends import end_of
 from sidecar.proxy.record import Recording
+from sidecar.proxy.stopped import is_forgotten, is_stopped
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.failures import kind_of
 from sidecar.upstream.headers import DEGRADED, from_upstream, without_controls
@@ -221,9 +222,14 @@ class _Relay:
     def client_left(self) -> asyncio.Task[None]:
         """The client is gone: keep what came, and stop the upstream or read it to its end."""
         recording, services = self._recording, self._recording.services
+        if self._commit is None and is_forgotten(self._request):
+            self._upstream.close()
+            self._commit = services.background.tasks.spawn(recording.drop())
+            return self._commit
         recording.is_unseen = True
         named: list[str | bytes] = [recording.conversation.id]
-        if self._commit is None and services.settings.history.on_disconnect == "finish":
+        finishes = services.settings.history.on_disconnect == "finish" and not is_stopped(self._request)
+        if self._commit is None and finishes:
             self._commit = services.background.tasks.spawn(read_on(self._upstream, recording))
         else:
             if self._commit is None:

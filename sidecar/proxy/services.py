@@ -18,6 +18,7 @@ from sidecar.background.learned_forms import LearnedForms
 from sidecar.background.loop_witness import LoopWitness
 from sidecar.background.memory import IdleMemory
 from sidecar.background.model_windows import ModelWindows
+from sidecar.background.old_responses import OldResponses
 from sidecar.background.retention import RetentionJob
 from sidecar.background.search_index import SearchIndexJob
 from sidecar.background.shared_forms import SharedForms
@@ -44,6 +45,7 @@ from sidecar.proxy.recall_cache import RecallCache
 from sidecar.proxy.request_cache import RequestCache
 from sidecar.proxy.room import Room
 from sidecar.proxy.running import RunningRequests
+from sidecar.proxy.runs import Runs
 from sidecar.proxy.store_health import StoreHealth
 from sidecar.settings import Settings
 from sidecar.store import Store
@@ -84,7 +86,17 @@ class Services:
             if settings.responses.upstream == "auto"
             else None
         )
-        self.background = Background(settings, store, targets, metrics, self.requests.forget_silent)
+        self.background = background = Background(
+            settings, store, targets, metrics, self.requests.forget_silent
+        )
+        #: The responses that are made here, whether their clients stay or not.
+        self.runs = Runs(
+            store,
+            settings.limits,
+            background.tasks.spawn,
+            background.store_health.report,
+            background.old_responses,
+        )
         #: Looks at every request first; None where everybody is let in, as whoever he says he is.
         self.gate = self._gate(folder)
 
@@ -195,6 +207,7 @@ class Background:
         )
         self.retention = RetentionJob(store, settings.retention, spawn, report)
         self.kept_requests = KeptRequests(settings, store, spawn, report)
+        self.old_responses = OldResponses(store, spawn, report)
         self.search_index = SearchIndexJob(store, settings.search.index, spawn, report)
         self.store_room = StoreRoom(settings, store, metrics)
         self.shared_metrics = SharedMetrics(metrics)
@@ -207,6 +220,7 @@ class Background:
         self.retention.start()
         self.search_index.start()
         self.kept_requests.start()
+        self.old_responses.start()
         self.witness.start()
         self.memory.start()
         self.shared_metrics.start()
@@ -223,6 +237,7 @@ class Background:
         self.shared_forms.stop()
         self.retention.stop()
         self.search_index.stop()
+        self.old_responses.stop()
         await self.tasks.finish(timeout)
         self.large_work.stop()
         self.shared_metrics.stop()

@@ -40,10 +40,7 @@ def answer_of(services: Services) -> Answer:
 
 def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
     services.requests.visitors.look(request)
-    if (
-        request.method == "POST"
-        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
-    ):
+    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
         return handle(services, dialect, request)
     return _answer_other(services, request)
 
@@ -51,10 +48,7 @@ def _answer(services: Services, request: web.BaseRequest) -> Awaitable[web.Strea
 def _answer_tracked(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
     """As `_answer`, where exchanges are logged or traced, or requests kept as they came."""
     services.requests.visitors.look(request)
-    if (
-        request.method == "POST"
-        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
-    ):
+    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
         return handle_tracked(services, dialect, request)
     return _answer_other(services, request)
 
@@ -82,10 +76,7 @@ async def _answer_behind(gate: Gate, services: Services, request: web.BaseReques
 
 
 def _answer_let_in(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
-    if (
-        request.method == "POST"
-        and (dialect := dialect_of(request.path, services.requests.dialects)) is not None
-    ):
+    if request.method == "POST" and (dialect := dialect_of(request.path)) is not None:
         return (handle_tracked if services.is_tracked else handle)(services, dialect, request)
     return _answer_other(services, request)
 

@@ -56,3 +56,13 @@ class Limits(ConnectionLimits):
         description="Maximum memory for all replies being relayed in one process, in bytes, besides the first"
         " MiB of each. Beyond it only the beginning of a reply is recorded.",
     )
+    background_responses: PositiveInt = Field(
+        64,
+        description="Maximum number of responses that one process makes in the background at once; above it"
+        " 429.",
+    )
+    background_events: PositiveInt = Field(
+        16 * 1024 * 1024,
+        description="Maximum size of the events that are kept of each of them, to be followed, in bytes. One"
+        " that has more is made all the same, and can be asked for once it is over.",
+    )

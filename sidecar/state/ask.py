@@ -15,8 +15,10 @@ from aiohttp import web
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.dialect import belongs
+from sidecar.dialects.responses.ids import reference_of
 from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.body import body_of
+from sidecar.proxy.follow import follow
 from sidecar.proxy.receive import identify
 from sidecar.proxy.services import Services
 from sidecar.state import responses
@@ -27,8 +29,9 @@ from sidecar.state.tokens import input_tokens
 __all__ = ["answer"]
 
 _TOKENS = re.compile(r"/responses/input_tokens\Z")
-_RESPONSE = re.compile(r"/responses/([^/]+)(/input_items)?\Z")
+_RESPONSE = re.compile(r"/responses/([^/]+)(?:/(input_items|cancel))?\Z")
 _CONVERSATION = re.compile(r"/conversations(?:/([^/]+))?(/items)?(?:/([^/]+))?\Z")
+_MAX_DIGITS = 9
 _LARGE = 256 << 10  # bytes of a body that are read elsewhere
 
 Told = dict[str, Any]
@@ -46,6 +49,8 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
     if request.method == "POST" and _TOKENS.search(request.path):
         work = input_tokens(services, dialect, identity, await _body(services, request))
     elif (response := _RESPONSE.search(request.path)) is not None:
+        if request.method == "GET" and response[2] is None and request.query.get("stream") == "true":
+            return await _followed(services, request, identity.tenant, response[1])
         work = _of_response(services, request, identity.tenant, response)
     elif (conversation := _CONVERSATION.search(request.path)) is not None:
         body = await _body(services, request) if request.method == "POST" else {}
@@ -65,23 +70,36 @@ async def _in_time(services: Services, work: Awaitable[Told]) -> Told:
         raise StoreUnavailable(f"the store did not answer within {limit:g} s") from error
 
 
+async def _followed(
+    services: Services, request: web.BaseRequest, tenant: bytes, id: str
+) -> web.StreamResponse:
+    """The events of a response that is made in the background."""
+    said = request.query.get("starting_after", "-1")
+    if said != "-1" and not (said.isdecimal() and len(said) <= _MAX_DIGITS):
+        raise BadRequest(
+            "`starting_after` has to be the number of an event", code="invalid_value", param="starting_after"
+        )
+    await _in_time(
+        services, responses.get(services, tenant, id)
+    )  # lest another's be told from one that is over
+    where = reference_of(id)
+    assert where is not None
+    return await follow(services, request, tenant, where, int(said), {})
+
+
 def _of_response(
     services: Services, request: web.BaseRequest, tenant: bytes, asked: re.Match[str]
 ) -> Awaitable[Told] | None:
     id, part = asked[1], asked[2]
     match request.method, part:
-        case "GET", None if request.query.get("stream") == "true":
-            raise BadRequest(
-                "a response that is over is told as one object: leave out `stream`",
-                code="unsupported_value",
-                param="stream",
-            )
         case "GET", None:
-            return responses.get(services.store, tenant, id)
-        case "GET", _:
+            return responses.get(services, tenant, id)
+        case "GET", "input_items":
             return responses.input_items(services.store, tenant, id, page_of(request.query))
         case "DELETE", None:
-            return responses.delete(services.store, tenant, id)
+            return responses.delete(services, tenant, id)
+        case "POST", "cancel":
+            return responses.cancel(services, tenant, id)
         case _:
             return None
 

@@ -11,6 +11,7 @@ parts       large parts of messages, which a conversation keeps once
 migrations  numbered migrations, applied in order; a newer database is refused
 url         what a store's path or URL says, and how it is shown without its password
 encrypted   a store in which what is said is encrypted, around any other
+running_responses  those that are made in the background, in memory
 held        one conversation as the next one holds it
 memory      the same in dictionaries: for tests, and for those who want nothing kept
 sqlite      one file, the default

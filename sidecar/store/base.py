@@ -22,10 +22,12 @@ from sidecar.conversation.records import (
     ConversationUpdate,
     Exchange,
     Found,
+    Reference,
     Snapshot,
     Summary,
     Thread,
 )
+from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 from sidecar.prompt.search_words import Sought
@@ -164,6 +166,55 @@ class Store(ABC):
     @abstractmethod
     async def drop_requests(self) -> None:
         """Delete all requests that are kept, in small steps."""
+
+    @abstractmethod
+    async def begin_response(self, response: RunningResponse, events: KeptEvents) -> None:
+        """Have all processes know of a response that is made in the background, with its first events. Both
+        go with its conversation, and are no part of a snapshot."""
+
+    @abstractmethod
+    async def add_events(self, where: Reference, events: KeptEvents) -> bool:
+        """Keep what was told of it since, as long as it is made; returns whether it is."""
+
+    @abstractmethod
+    async def end_response(
+        self, where: Reference, told: bytes, last: int, events: KeptEvents | None = None
+    ) -> bool:
+        """It is over: what it is told as from now on (JSON; nothing where the tree has it), the number of its
+        last event, and those that are to be kept. Returns whether it was made until now: else nothing is
+        changed."""
+
+    @abstractmethod
+    async def running_response(self, tenant: bytes, where: Reference) -> RunningResponse | None:
+        """The response of this tenant that is made in the background, or was a while ago; else None."""
+
+    @abstractmethod
+    async def response_events(
+        self, tenant: bytes, where: Reference, after: int, most: int
+    ) -> list[KeptEvents]:
+        """Its events behind that of the number `after`, in order, as they were kept together: what is kept
+        with one of them comes too. At most so many pieces."""
+
+    @abstractmethod
+    async def heard_of(self, runner: str) -> None:
+        """Note that this process makes its responses still."""
+
+    @abstractmethod
+    async def made_by(self, runner: str) -> dict[bytes, bool]:
+        """The responses that it makes, by their exchanges, each with whether it is to be cancelled."""
+
+    @abstractmethod
+    async def cancel_response(self, tenant: bytes, where: Reference) -> None:
+        """Have the process that makes this response, if one does, find that it is to be cancelled."""
+
+    @abstractmethod
+    async def forget_response(self, tenant: bytes, where: Reference) -> bool:
+        """Delete what is kept here of this response; returns whether there was anything."""
+
+    @abstractmethod
+    async def forget_responses(self, after: float) -> bool:
+        """The same for those that ended, or whose process was heard of last, at least so many seconds ago, in
+        small steps; returns whether others are left."""
 
     def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
         """Hold the append lock of this name against other processes that share this store.

@@ -23,20 +23,22 @@ from sidecar.conversation.records import (
 )
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.prompt.search_words import Sought
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED, Store
+from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
 from sidecar.store.client_keys import KeyRow
 from sidecar.store.held import Held
 from sidecar.store.kept_requests import superfluous
+from sidecar.store.running_responses import RunningInMemory
 from sidecar.store.searched import EVERYWHERE, Looked, Where, looked_through
 from sidecar.store.threads import together
 
 __all__ = ["MemoryStore"]
 
 
-class MemoryStore(Store):
+class MemoryStore(RunningInMemory):
     """Conversations for as long as the process lives."""
 
     def __init__(self, *, secret: str = "") -> None:
+        super().__init__()
         self.secret = secret.encode() or secrets.token_bytes(32)
         self._kept: dict[str, Held] = {}
         #: The conversations that are known by a hash (or an echo of it), or by the digest of a reply.
@@ -296,6 +298,7 @@ class MemoryStore(Store):
             return False
         del self._kept[conversation]
         self._forget(kept)
+        self.forget_responses_of(conversation)
         return True
 
     async def delete_learned(self) -> None:

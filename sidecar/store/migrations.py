@@ -2,7 +2,7 @@
 
 One transaction: broken off, by a full disk or a kill, the database is what it was, and the next start begins
 anew. It takes a few megabytes of memory, and room on the disk, without which it does not begin (`_room`).
-None rewrites what was said; `config/sqlite-schema-11.sql` and those that it names go back.
+None rewrites what was said; `config/sqlite-schema-12.sql` and those that it names go back.
 
 The number of the last one applied is SQLite's `user_version`. An older database is migrated when it is
 opened; a newer one is refused, since this version cannot know what its data means, and so is one that

@@ -15,7 +15,10 @@ def chat(input="hi", **body):
     """What goes upstream of a request, and what is left to know."""
     if input is not None:
         body["input"] = input
-    data, asked = translated(json.dumps({"model": "m", **body}).encode(), "max_completion_tokens")
+    apart = bool(body.get("background"))
+    data, asked = translated(
+        json.dumps({"model": "m", **body}).encode(), "max_completion_tokens", apart=apart
+    )
     return json.loads(data), asked
 
 

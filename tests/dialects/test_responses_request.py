@@ -472,7 +472,6 @@ class TestTheRest:
     @pytest.mark.parametrize(
         ("name", "value"),
         [
-            ("background", True),
             ("prompt", {"id": "pmpt_1"}),
             ("context_management", [{"type": "compaction"}]),
         ],

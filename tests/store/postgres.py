@@ -57,6 +57,8 @@ _TABLES = (
     "search_row",
     "kept_request",
     "client_key",
+    "running_response",
+    "running_event",
 )
 _EMPTY = "; ".join(f"DELETE FROM {table}" for table in _TABLES)
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG

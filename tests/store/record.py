@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import tempfile
+import zlib
 from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,16 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from sidecar.conversation.identity import conversation_id, tenant_of
-from sidecar.conversation.records import Detail, Difference, Exchange, Sent, Summary, exchange_id
+from sidecar.conversation.records import (
+    Detail,
+    Difference,
+    Exchange,
+    Reference,
+    Sent,
+    Summary,
+    exchange_id,
+)
+from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.conversation.tree import Chain, Node
 from sidecar.exchange.client_request import ClientRequest, packed_request
 from sidecar.store import SQLiteStore
@@ -53,6 +63,11 @@ async def fill(file: Path) -> None:
         await store.record(update(about, exchange=done, thread=whole))
         head = ClientRequest("/v1/chat/completions", (("x-conversation-id", "same-key"),), ("authorization",))
         await store.keep_request(id, done.id, packed_request(head, b'{"model":"demo"}', 1 << 20), most=0)
+        where = Reference(id, exchange_id(1_700_000_000_001, b"abcd"))
+        made = RunningResponse(where, tenant, "me", b'{"status":"queued"}', 1)
+        await store.begin_response(made, KeptEvents(0, 1, zlib.compress(b"event: a\n\n" * 2)))
+        end = KeptEvents(2, 2, zlib.compress(b"event: b\n\n"))
+        await store.end_response(where, b'{"status":"failed"}', 2, end)
         await store.record(update(about, system=system))
         data = b'{"id":"key' + f"{at}".encode() + b'"}'
         await store.put_client_key(KeyRow(f"key{at}", at, data, 20_000 + at))

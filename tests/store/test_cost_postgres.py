@@ -206,6 +206,8 @@ async def test_nothing_in_the_schema_has_to_be_on_one_machine(store):
         "search_segment": "segment",
         "search_row": "segment",
         "kept_request": "conversation",
+        "running_response": "conversation",
+        "running_event": "conversation",
         "known_by": "hash",
         "learned": "name",  # a thousand rows at most
         "client_key": "id",  # as many as the operator makes

@@ -24,6 +24,7 @@ from tests.store.trees import TENANT, chat, question, talk, thread, update
 
 CONFIG = Path(__file__).parents[2] / "config"
 BACK = CONFIG / "sqlite-schema-6.sql"
+BACK_TO_12 = CONFIG / "sqlite-schema-12.sql"
 BACK_TO_11 = CONFIG / "sqlite-schema-11.sql"
 BACK_TO_10 = CONFIG / "sqlite-schema-10.sql"
 BACK_TO_9 = CONFIG / "sqlite-schema-9.sql"
@@ -179,7 +180,7 @@ async def test_the_script_takes_a_file_back_to_schema_6_and_it_comes_forward_aga
         await store.add_snapshot(whole)
     await store.close()
 
-    for number, script in ((11, BACK_TO_11), (10, BACK_TO_10), (9, BACK_TO_9)):
+    for number, script in ((12, BACK_TO_12), (11, BACK_TO_11), (10, BACK_TO_10), (9, BACK_TO_9)):
         connection.executescript(script.read_text("utf-8"))
         with closing(sqlite3.connect(":memory:")) as plain:
             plain.executescript("".join(sql for at, sql in migrations() if at <= number))
@@ -228,7 +229,7 @@ def test_the_script_leaves_a_file_of_another_schema_alone(connection, monkeypatc
     migrate(connection, "the store")
     before = shape(connection)
 
-    for script in (BACK, BACK_TO_9, BACK_TO_10, BACK_TO_11):
+    for script in (BACK, BACK_TO_9, BACK_TO_10, BACK_TO_11, BACK_TO_12):
         with pytest.raises(sqlite3.IntegrityError):
             connection.executescript(script.read_text("utf-8"))
         connection.rollback()

@@ -20,6 +20,7 @@
     taken_out    messages without items that a client has taken out
     kept         a response that is kept, and told again
     translation  bytes of a chat completion -> bytes of a response
+    in_background a response that is made in the background: its beginning, events and end
     frames       what is said over a WebSocket, and what a connection remembers
     dialect      all of it, as the path of a request uses it
 

@@ -17,6 +17,7 @@ __all__ = [
     "conversation_in",
     "echo_of",
     "fields_for_upstream",
+    "is_in_background",
     "is_kept",
     "refuse_unserved",
     "truncation_in",
@@ -25,9 +26,8 @@ __all__ = [
 #: Without it a client sends no reasoning back (AI SDK), though the summary holds all of it.
 REASONING = "reasoning.encrypted_content"
 _LOGPROBS = "message.output_text.logprobs"
-# What needs what is not there: responses that are kept, a queue, prompts at the provider.
+# What needs what is not there: prompts at the provider, and the like.
 _UNSERVED = {
-    "background": "responses cannot be made in the background",
     "prompt": "there are no stored prompts",
     "context_management": "nothing is compacted on request",
 }
@@ -45,7 +45,7 @@ _MOVED = {
 _STAYING = {
     *("input", "instructions", "tools", "tool_choice", "text", "reasoning", "max_output_tokens", "include"),
     *("store", "metadata", "truncation", "client_metadata", "max_tool_calls", "stream_options", "stream"),
-    *("top_logprobs", "parallel_tool_calls", "model", "previous_response_id", "conversation"),
+    *("top_logprobs", "parallel_tool_calls", "model", "previous_response_id", "conversation", "background"),
     *_UNSERVED,
 }
 # What an answer says of a request that says nothing of it.
@@ -77,8 +77,9 @@ class Asked(msgspec.Struct, frozen=True):
 
     `echo`: the members of a response that repeat it. `is_compaction`: the client has its history summed up.
     `is_private`: nothing is to be kept. `behind`: it goes on from a response. `conversation`: it goes on in
-    that of this name. `leading`: the system items that it begins with (role and text). `truncation`: may it
-    be cut?
+    that of this name. `in_background`: it is made whether its client stays or not, told by events, and
+    `is_followed` where the client wants to be told them at once. `leading`: the system items that it begins
+    with (role and text). `truncation`: may it be cut?
     """
 
     echo: dict[str, Any]
@@ -91,6 +92,8 @@ class Asked(msgspec.Struct, frozen=True):
     conversation: str | None = None
     leading: tuple[tuple[str, str], ...] = ()
     truncation: Truncation | None = None
+    in_background: bool = False
+    is_followed: bool = False
 
 
 def refuse_unserved(body: dict[str, Any]) -> None:
@@ -123,6 +126,16 @@ def is_kept(body: dict[str, Any]) -> bool:
     return said is not False
 
 
+def is_in_background(body: dict[str, Any]) -> bool:
+    """Is it to be made in the background? Raises `BadRequest`."""
+    said = body.get("background")
+    if said is not None and not isinstance(said, bool):
+        raise refused("`background` has to be true or false", "background", "invalid_type")
+    if said and not is_kept(body):
+        raise refused("`background`: what is made in the background is kept: leave out `store`", "background")
+    return bool(said)
+
+
 def conversation_in(body: dict[str, Any]) -> str | None:
     """The conversation that it goes on in. Raises `BadRequest`."""
     told = body.get("conversation")
@@ -147,7 +160,7 @@ def echo_of(body: dict[str, Any]) -> dict[str, Any]:
     about = {
         "previous_response_id": body.get("previous_response_id"),
         "store": is_kept(body),
-        "background": False,
+        "background": is_in_background(body),
     }
     if (conversation := conversation_in(body)) is not None:
         # The last one, as where the response is told again: what not every response has stands there behind
@@ -182,7 +195,7 @@ def fields_for_upstream(body: dict[str, Any], tools: Tools, max_tokens: str) -> 
         fields[max_tokens] = body["max_output_tokens"]
     if body.get("top_logprobs") or _LOGPROBS in list_in(body, "include"):
         fields |= {"logprobs": True, "top_logprobs": body.get("top_logprobs") or 0}
-    if body.get("stream"):
+    if body.get("stream") or body.get("background"):
         fields |= {"stream": True, "stream_options": {"include_usage": True}}
     return fields
 

@@ -20,6 +20,7 @@ from sidecar.dialects.responses.asked import (
     conversation_in,
     echo_of,
     fields_for_upstream,
+    is_in_background,
     is_kept,
     refuse_unserved,
     truncation_in,
@@ -28,7 +29,14 @@ from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.items import leading_of, messages_of
 from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.references import refuse_references
-from sidecar.dialects.responses.refusal import list_in, list_of_objects, object_in, refused, shown
+from sidecar.dialects.responses.refusal import (
+    InBackground,
+    list_in,
+    list_of_objects,
+    object_in,
+    refused,
+    shown,
+)
 from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
 
@@ -39,15 +47,18 @@ _COMPACTION = "compaction"
 
 
 def translated(
-    data: bytes, max_tokens: str, held: str | None = None, *, goes_on: bool = False
+    data: bytes, max_tokens: str, held: str | None = None, *, goes_on: bool = False, apart: bool = False
 ) -> tuple[bytes, Asked]:
     """The body for the upstream, and what is left to know. Raises `BadRequest`.
 
     `max_tokens`: the name under which the upstream takes the length of an answer. `held`: the id of a
     response whose items stand before its own already. `goes_on`: something is stored that goes before it,
-    though it does not say so itself.
+    though it does not say so itself. `apart`: it may be one that is answered in the background.
     """
     body = _fields(data)
+    in_background = is_in_background(body)
+    if in_background and not apart:
+        raise InBackground(data)
     refuse_unserved(body)
     tools = Tools()
     tools.add(body.get("tools"), "tools")
@@ -66,7 +77,7 @@ def translated(
     asked = Asked(
         echo_of(body),
         tools,
-        streamed=bool(body.get("stream")),
+        streamed=in_background or bool(body.get("stream")),
         wants_reasoning=REASONING in list_in(body, "include"),
         is_compaction=_kind(body) == _COMPACTION,
         is_private=not is_kept(body),
@@ -74,6 +85,8 @@ def translated(
         conversation=conversation,
         leading=leading_of(items, "input"),
         truncation=truncation_in(body),
+        in_background=in_background,
+        is_followed=bool(body.get("stream")),
     )
     return encode({**model, "messages": messages, **fields}), asked
 

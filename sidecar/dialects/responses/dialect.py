@@ -54,14 +54,21 @@ class Responses(Chat):
     is_translated = True
     is_task = staticmethod(is_task)
 
-    def __init__(self, max_tokens: str, max_reply: int, held: str | None = None) -> None:
+    def __init__(
+        self, max_tokens: str, max_reply: int, held: str | None = None, *, apart: bool = False
+    ) -> None:
         """`max_tokens`: the name under which the upstream takes the length of an answer; `max_reply`: so many
-        bytes of one are held. `held`: the id of a response whose items stand in the request already."""
-        self._max_tokens, self._max_reply, self._held = max_tokens, max_reply, held
+        bytes of one are held. `held`: the id of a response whose items stand in the request already. `apart`:
+        requests may be answered in the background."""
+        self._max_tokens, self._max_reply, self._held, self._apart = max_tokens, max_reply, held, apart
 
     def holding(self, id: str) -> Responses:
         """The same for a request that has the items of this response in it."""
         return Responses(self._max_tokens, self._max_reply, id)
+
+    def apart(self) -> Responses:
+        """The same for a request that is answered in the background."""
+        return Responses(self._max_tokens, self._max_reply, apart=True)
 
     def prepared(self, body: bytes, exchange: bytes, clock: Callable[[], float]) -> bytes:
         """The events of the answer to a request that asks for none. Raises `BadRequest`."""
@@ -81,7 +88,15 @@ class Responses(Chat):
     ) -> Generator[None, None, ResponsesRequest]:
         """`goes_on`: something may be stored before it that holds the calls of the results it begins with."""
         return parse_in_steps_translated(
-            body, chain, before, most, escapes, self._max_tokens, self._held, goes_on=goes_on
+            body,
+            chain,
+            before,
+            most,
+            escapes,
+            self._max_tokens,
+            self._held,
+            goes_on=goes_on,
+            apart=self._apart,
         )
 
     @staticmethod

@@ -6,13 +6,34 @@ from typing import Any
 
 from sidecar.errors import BadRequest
 
-__all__ = ["UnknownCall", "list_in", "list_of_objects", "object_in", "refused", "shown", "text_in"]
+__all__ = [
+    "InBackground",
+    "UnknownCall",
+    "list_in",
+    "list_of_objects",
+    "object_in",
+    "refused",
+    "shown",
+    "text_in",
+]
 
 _MAX_SHOWN = 100  # characters of what a client sent that an error repeats
 
 
 class UnknownCall(BadRequest):
     """A result that a request begins with: its call is not in it, and may be stored."""
+
+
+class InBackground(BadRequest):
+    """A request that is to be answered in the background, asked where nothing is. `asked`: its body."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(
+            "`background`: only what is asked for by a POST over HTTP is made in the background",
+            code="unsupported_value",
+            param="background",
+        )
+        self.asked = body
 
 
 def refused(message: str, param: str, code: str = "unsupported_value") -> BadRequest:

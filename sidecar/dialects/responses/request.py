@@ -37,6 +37,7 @@ def parse_in_steps_translated(
     held: str | None = None,
     *,
     goes_on: bool = False,
+    apart: bool = False,
 ) -> Generator[None, None, ResponsesRequest]:
     """See `base.Dialect.parse`, `body.translated`. Raises `BadRequest`, about the members that were sent."""
     if len(data) > LARGE:
@@ -44,7 +45,7 @@ def parse_in_steps_translated(
     known = before if isinstance(before, ChatRequest) else None
     try:
         refuse_excess(data, most, escapes, most_pieces(data, 0, len(data)))
-        body, asked = translated(data, max_tokens, held, goes_on=goes_on)
+        body, asked = translated(data, max_tokens, held, goes_on=goes_on, apart=apart)
         read = yield from parse_in_steps(body, chain, known, most, escapes)
     except BadRequest as error:
         if error.param == "messages":

@@ -32,7 +32,18 @@ from sidecar.dialects.responses.ids import stem_of
 from sidecar.dialects.responses.kept import Said, told_of, unfinished
 from sidecar.dialects.responses.response import error_of, response_of, usage_of
 
-__all__ = ["PATIENCE", "UNTRANSLATED", "About", "ErrorBody", "Events", "Whole"]
+__all__ = [
+    "BEGUN",
+    "LAST",
+    "PATIENCE",
+    "UNTRANSLATED",
+    "About",
+    "ErrorBody",
+    "Events",
+    "Whole",
+    "error_event",
+    "written",
+]
 
 #: Seconds of the upstream's silence after which a client is told that its answer is still being made. Proxies
 #: on the way cut a silent connection after 60 s (nginx's `proxy_read_timeout`) or more.
@@ -47,7 +58,10 @@ _BROKE_OFF = "the upstream broke off before the answer was complete"
 _MAX_HEAD = 4 << 10  # bytes by which a stream is known for one
 _MAX_ERROR = 64 << 10  # bytes of an error
 _MAX_WORDS = 2_000  # characters of one that is no JSON
-_LAST = b"data: [DONE]\n\n"
+#: Behind the last event.
+LAST = b"data: [DONE]\n\n"
+#: So many events of a response that is made in the background are told before its upstream is asked.
+BEGUN = 2
 
 
 class About(NamedTuple):
@@ -187,7 +201,8 @@ class Events:
         self.done = False
         self._reply = _Reply(about)
         self._payloads = _Payloads()
-        self._number = 0
+        self._number = BEGUN if about.asked.in_background else 0
+        self._is_begun = False
 
     def feed(self, chunk: bytes) -> bytes:
         if self.done:
@@ -223,8 +238,11 @@ class Events:
         return b"".join(pieces)
 
     def _begin(self) -> bytes:
-        if self._number:
+        if self._is_begun:
             return b""
+        self._is_begun = True
+        if self._number:
+            return self._written(self._progress())
         created = {"type": "response.created", "response": self._reply.begun()}
         return self._written(created) + self._written(self._progress())
 
@@ -237,16 +255,14 @@ class Events:
         events, response = self._reply.ended()
         pieces = [begun, *map(self._written, events)]
         if response["error"] is not None:
-            pieces.append(self._written(_as_event(response["error"])))
+            pieces.append(self._written(error_event(response["error"])))
         last = {"type": f"response.{response['status']}", "response": response}
-        self.held, self.done = self._written(last) + _LAST, True
+        self.held, self.done = self._written(last) + LAST, True
         return b"".join(pieces)
 
     def _written(self, event: Event) -> bytes:
-        kind = event["type"]
-        data = encode({"type": kind, "sequence_number": self._number, **event})
         self._number += 1
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+        return written(event, self._number - 1)
 
 
 class Whole:
@@ -346,7 +362,14 @@ def _error(message: str, type: str, code: str | None = None, param: str | None =
     return encode({"error": {"message": message, "type": type, "param": param, "code": code}})
 
 
-def _as_event(error: dict[str, Any]) -> Event:
+def written(event: Event, number: int) -> bytes:
+    """An event of this number, as it is sent."""
+    kind = event["type"]
+    data = encode({"type": kind, "sequence_number": number, **event})
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+
+
+def error_event(error: dict[str, Any]) -> Event:
     """An error as both forms of the API tell it: flat, and as an object within."""
     about = {**error, "param": None}
     return {"type": "error", **about, "error": {"type": error["code"], **about}}

@@ -14,7 +14,17 @@ import msgspec
 from msgspec.structs import replace
 
 from sidecar.conversation.overview import Overview
-from sidecar.conversation.records import Detail, Exchange, Snapshot, Summary, Thread, detail_of, packed
+from sidecar.conversation.records import (
+    Detail,
+    Exchange,
+    Reference,
+    Snapshot,
+    Summary,
+    Thread,
+    detail_of,
+    packed,
+)
+from sidecar.conversation.running_response import KeptEvents
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.encrypted.cipher import (
@@ -32,6 +42,7 @@ __all__ = ["Content", "aside", "check_that_all_are_its_own"]
 
 _BODY, _PART, _USAGE, _SYSTEM, _SUMMARY = b"body", b"part", b"usage", b"system", b"summary"
 _EXCHANGE, _REQUEST, _KEY = b"exchange", b"request", b"client key"
+_TOLD, _EVENTS = b"response", b"events"
 _PROMPT, _MODEL, _TOOLS = b"thread's system", b"thread's model", b"thread's tools"
 
 _MANY, _LARGE = 500, 1 << 20  # messages, and bytes of them
@@ -115,6 +126,20 @@ class Content:
 
     def decrypt_client_key(self, id: str, version: int, data: bytes) -> bytes:
         return self._decrypt(data, OF_CLIENT_KEY + id, _KEY, b"%d" % version)
+
+    def encrypt_told(self, where: Reference, told: bytes) -> bytes:
+        return self._cipher.encrypt(told, where.conversation, where.exchange, _TOLD)
+
+    def decrypt_told(self, where: Reference, told: bytes) -> bytes:
+        return self._decrypt(told, where.conversation, where.exchange, _TOLD)
+
+    def encrypt_events(self, where: Reference, events: KeptEvents) -> KeptEvents:
+        place = (where.exchange, _EVENTS, *_numbers(events))
+        return replace(events, data=self._cipher.encrypt(events.data, where.conversation, *place))
+
+    def decrypt_events(self, where: Reference, events: KeptEvents) -> KeptEvents:
+        place = (where.exchange, _EVENTS, *_numbers(events))
+        return replace(events, data=self._decrypt(events.data, where.conversation, *place))
 
     def readable(self, each: Overview) -> tuple[Exchange, ...]:
         """Those of its earlier exchanges that can be read."""
@@ -212,6 +237,10 @@ class Content:
 def _bonds(places: Sequence[int], parts: Sequence[bytes]) -> list[bytes]:
     """What of these encrypted parts is bound to the rest: where they belong, their nonces and their tags."""
     return [place.to_bytes(8, "big") + fingerprint(part) for place, part in zip(places, parts, strict=True)]
+
+
+def _numbers(events: KeptEvents) -> tuple[bytes, bytes]:
+    return events.first.to_bytes(8, "big"), events.last.to_bytes(8, "big")
 
 
 def _pieces(id: str, node: Node) -> list[bytes]:

@@ -1,13 +1,13 @@
 """A store in which what was said is encrypted (see `cipher`), around any other store.
 
-Rules: bodies, usage, system messages, summaries, the details of exchanges, requests as they came, and the
-prompts, models and tools of threads are encrypted, and so is the secret that keys all hashes; tenants are
-stored under pseudonyms. Keys, ids, roles, models of replies, times, sizes, the shape of the trees, and how
-each root is used stay readable, and so do an exchange's outcome, status, error and counts, but these cannot
-be changed without its detail. Only `re_encrypt` takes a store that was in use before it had a key
-(`accept_plaintext`), and nobody else does until it has gone over all of it. Apart from that, nothing is
-trusted that is not encrypted, the secret included. A store that an earlier version served before
-`re_encrypt` goes on as it was, until then.
+Rules: bodies, usage, system messages, summaries, the details of exchanges, requests as they came, what is
+made in the background, and the prompts, models and tools of threads are encrypted, and so is the secret that
+keys all hashes; tenants are stored under pseudonyms. Keys, ids, roles, models of replies, times, sizes, the
+shape of the trees, and how each root is used stay readable, and so do an exchange's outcome, status, error
+and counts, but these cannot be changed without its detail. Only `re_encrypt` takes a store that was in use
+before it had a key (`accept_plaintext`), and nobody else does until it has gone over all of it. Apart from
+that, nothing is trusted that is not encrypted, the secret included. A store that an earlier version served
+before `re_encrypt` goes on as it was, until then.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from sidecar.store.encrypted.cipher import (
 )
 from sidecar.store.encrypted.client_keys import KeepingClientKeys
 from sidecar.store.encrypted.content import Content, aside, check_that_all_are_its_own
-from sidecar.store.encrypted.kept_requests import KeepingRequests
+from sidecar.store.encrypted.running_responses import RunningResponses
 from sidecar.store.searched import EVERYWHERE, Looked, Where
 
 __all__ = ["EncryptedStore"]
@@ -57,9 +57,10 @@ _OF_SECRET = "\0secret"  # noqa: S105 - the name of a place
 _BY_PSEUDONYM = b"2"
 #: How far the store is encrypted, kept with the secret: some of it (as earlier versions served it), or all.
 _MIXED, _ALL_ENCRYPTED = b"m", b"s"
+_ALL = -60.0  # seconds: also those of which was heard just now
 
 
-class EncryptedStore(KeepingRequests, KeepingClientKeys):
+class EncryptedStore(RunningResponses, KeepingClientKeys):
     """`inner`, which must not have been given a secret, encrypted with the first of `keys`."""
 
     may_index = False
@@ -139,6 +140,7 @@ class EncryptedStore(KeepingRequests, KeepingClientKeys):
         changed = 0
         await self._inner.drop_index()
         await self._inner.drop_requests()  # kept for a while at best: not worth a way of their own
+        await self._inner.forget_responses(_ALL)
         async for held in self._inner.conversation_stats(sized=False):
             whole = await self._inner.snapshot(held.id)
             if whole is not None:

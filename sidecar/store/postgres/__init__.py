@@ -8,6 +8,7 @@ lease       the append lock, among all replicas
 search      the index of what was said, and what is found with it
 kept_requests  requests as their clients sent them
 client_keys  keys of clients
+running_responses  responses that are made in the background
 overview    what is told of conversations to whoever looks at them
 maintenance listing, deleting and re-encrypting
 store       the store itself

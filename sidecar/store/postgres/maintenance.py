@@ -24,7 +24,6 @@ from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.client_keys import KeepingClientKeys
 from sidecar.store.postgres.database import LONG, Connection, Database
-from sidecar.store.postgres.kept_requests import KeepingRequests
 from sidecar.store.postgres.overview import (
     MESSAGES,
     SPENT,
@@ -48,6 +47,7 @@ from sidecar.store.postgres.rows import (
     thread_row,
     without_parts,
 )
+from sidecar.store.postgres.running_responses import DELETE_RUNNING, RunningResponses
 from sidecar.store.postgres.search import DELETE_INDEXED, DELETE_LEFT, LOCK
 from sidecar.store.postgres.statements import ADD_PARTS, FIND_PARTS, NAME, PUT, TREE
 from sidecar.store.threads import THREAD, thread_of, together
@@ -97,7 +97,8 @@ _DELETE = f"""
     told AS (DELETE FROM summary WHERE conversation = $1),
     done AS (DELETE FROM exchange WHERE conversation = $1),
     under AS (DELETE FROM thread WHERE conversation = $1),
-    asked AS (DELETE FROM kept_request WHERE conversation = $1), {DELETE_INDEXED}
+    asked AS (DELETE FROM kept_request WHERE conversation = $1),
+    {DELETE_RUNNING}, {DELETE_INDEXED}
     DELETE FROM known_by k USING gone, (
         SELECT hash FROM said UNION SELECT digest FROM said WHERE source = 'upstream'
         UNION SELECT hash FROM named) keys
@@ -122,7 +123,8 @@ _DELETE_LISTED = """
 _STEP = 10_000  # rows
 _TABLES = (
     "conversation, message, part, echo, system_prompt, summary, exchange, thread, known_by, append_lease,"
-    " learned, search_message, search_done, search_segment, search_row, kept_request, client_key"
+    " learned, search_message, search_done, search_segment, search_row, kept_request, client_key,"
+    " running_response, running_event"
 )
 
 _WHOLE = f"SELECT {_ABOUT}, born FROM conversation WHERE number = $1"
@@ -167,7 +169,7 @@ _RE_ENCRYPT = """
     WHERE m.conversation = $1 AND m.id = n.id"""
 
 
-class Maintenance(KeepingRequests, KeepingClientKeys):
+class Maintenance(RunningResponses, KeepingClientKeys):
     """The part of `PostgresStore` that serves commands and background jobs, not requests."""
 
     _database: Database

@@ -13,6 +13,7 @@ overview     what is told of conversations to whoever looks at them
 search       the index of what was said, and what is found with and without it
 kept_requests  requests as their clients sent them
 client_keys  keys of clients
+running_responses  responses that are made in the background
 deletion     a conversation, in steps
 maintenance  listing, deleting, copying and re-encrypting
 record       one exchange into the file's tables

@@ -13,6 +13,7 @@ from sidecar.conversation.tree import HASH_SIZE
 from sidecar.store.postings import SEGMENT
 from sidecar.store.sqlite.kept_requests import delete_requests
 from sidecar.store.sqlite.nodes import forget
+from sidecar.store.sqlite.running_responses import delete_running
 from sidecar.store.sqlite.search import drop_segments
 
 __all__ = ["DELETED", "begin_deletion", "delete_portion"]
@@ -39,6 +40,7 @@ def begin_deletion(values: Mapping[str, object], connection: sqlite3.Connection)
     expired = connection.execute(_MARK_AS_DELETED, values).fetchone()
     if expired is None:
         return False, None
+    delete_running(connection, str(values["id"]))
     return True, expired[0] if delete_portion(expired[0], connection) else None
 
 

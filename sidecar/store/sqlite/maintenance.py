@@ -26,10 +26,10 @@ from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of
 from sidecar.store.sqlite.client_keys import KeepingClientKeys
 from sidecar.store.sqlite.deletion import DELETED, begin_deletion, delete_portion
-from sidecar.store.sqlite.kept_requests import KeepingRequests
 from sidecar.store.sqlite.nodes import ADD_NEWEST, NODE, add_echoes, add_nodes, forget_all, node_of
 from sidecar.store.sqlite.overview import messages, overview, overviews, spent, stems
 from sidecar.store.sqlite.parts import delete_parts, keep_body
+from sidecar.store.sqlite.running_responses import RunningResponses
 from sidecar.store.sqlite.threads import replace_thread
 from sidecar.store.sqlite.tip_cache import TipCache
 from sidecar.store.sqlite.worker import Worker
@@ -95,7 +95,7 @@ _LOCK_ATTEMPT = 0.05  # seconds of one attempt, during which others cannot write
 _POLL_INTERVAL = 0.2  # seconds
 
 
-class Maintenance(KeepingRequests, KeepingClientKeys):
+class Maintenance(RunningResponses, KeepingClientKeys):
     """The part of `SQLiteStore` that serves commands and background jobs, not requests."""
 
     _file: str

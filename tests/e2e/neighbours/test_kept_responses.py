@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tests.dialects.responses import chunk, piece, streamed
 from tests.e2e.neighbours.libraries import Front, Libraries, conversation
 from tests.e2e.neighbours.test_clients import STEPS, TOLD, TREE, script, told
 from tests.e2e.stored import exported, tree
-from tests.proxy.mock_upstream import Upstream, says, streams
+from tests.proxy.mock_upstream import Upstream, event, says, streams
 from tests.proxy.process import serving
 
 TURNS = 5
@@ -25,7 +26,9 @@ async def front(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Front]:
         yield Front(f"{process.url}/v1", store)
 
 
-async def test_the_openai_sdk_finds_all_that_is_kept(front: Front, libraries: Libraries):
+async def test_the_openai_sdk_finds_all_that_is_kept(front: Front, upstream: Upstream, libraries: Libraries):
+    halts = streams(event({"content": "Hello"}), asyncio.Event())
+    upstream.will(says(), says(), says(), says("Hello."), halts)
     got = await libraries.run("kept_openai.py", {"base_url": front.base_url, "model": "m"})
     assert got["responses"] == {
         "same": [True, True],
@@ -43,6 +46,16 @@ async def test_the_openai_sdk_finds_all_that_is_kept(front: Front, libraries: Li
         "left": ["ok", "1", "zero"],
         "deleted": True,
         "gone": [404, "conversation_not_found"],
+    }
+    assert got["background"] == {
+        "begun": ["queued", True],
+        "kinds": ["response.created", "response.queued", "response.in_progress", "response.completed"],
+        "numbers": True,
+        "rest": True,
+        "over": ["completed", "Hello."],
+        "told": True,
+        "cancelled": ["cancelled", "cancelled"],
+        "again": "completed",
     }
 
 

@@ -681,7 +681,7 @@ class TestWhatGoesWrong:
         ("body", "param"),
         [
             ({"previous_response_id": "resp_1"}, "previous_response_id"),
-            ({"background": True}, "background"),
+            ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ],
     )
     async def test_what_needs_state_is_refused_and_reaches_no_upstream(
@@ -695,7 +695,7 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         ("method", "path"),
         [
-            ("POST", "/v1/responses/resp_1/cancel"),
+            ("PUT", "/v1/responses/resp_1/cancel"),
             ("GET", "/v1/responses"),
         ],
     )

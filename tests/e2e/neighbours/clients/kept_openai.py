@@ -33,6 +33,29 @@ def responses(client: openai.OpenAI, model: str) -> dict[str, Any]:
     }
 
 
+def background(client: openai.OpenAI, model: str) -> dict[str, Any]:
+    """A response that is made without its client: asked for, followed, and another one cancelled."""
+    first = client.responses.create(model=model, input="1", background=True)
+    with client.responses.retrieve(first.id, stream=True) as stream:
+        events = [each.to_dict() for each in stream]
+    with client.responses.retrieve(first.id, stream=True, starting_after=3) as stream:
+        rest = [each.to_dict() for each in stream]
+    over = client.responses.retrieve(first.id)
+    with client.responses.create(model=model, input="2", background=True, stream=True) as stream:
+        second: Any = next(iter(stream)).to_dict()["response"]
+    cancelled = client.responses.cancel(second["id"])
+    return {
+        "begun": [first.status, first.background],
+        "kinds": [each["type"] for each in (*events[:3], events[-1])],
+        "numbers": [each["sequence_number"] for each in events] == list(range(len(events))),
+        "rest": rest == events[4:],
+        "over": [over.status, over.output_text],
+        "told": events[-1]["response"] == over.to_dict(),
+        "cancelled": [cancelled.status, client.responses.retrieve(second["id"]).status],
+        "again": client.responses.cancel(first.id).status,
+    }
+
+
 def conversations(client: openai.OpenAI, model: str) -> dict[str, Any]:
     """A conversation from its beginning to its deletion."""
     made = client.conversations.create(metadata={"a": "b"}, items=[{"role": "user", "content": "0"}])
@@ -80,6 +103,7 @@ def main() -> None:
     told = {
         "responses": responses(client, asked["model"]),
         "conversations": conversations(client, asked["model"]),
+        "background": background(client, asked["model"]),
     }
     json.dump(told, sys.stdout)
 
