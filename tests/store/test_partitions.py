@@ -54,7 +54,7 @@ async def test_every_table_that_grows_is_divided(server, divided):
     tables = [{row[0] for row in await connection.fetch(query, kind.encode())} for kind in "pr"]
     await connection.close()
 
-    assert tables[1] == {"append_lease", "learned", "secret", "sidecar_schema"}
+    assert tables[1] == {"append_lease", "client_key", "learned", "secret", "sidecar_schema"}
     assert {"conversation", "message", "exchange", "thread"} <= tables[0]
 
 
