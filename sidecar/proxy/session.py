@@ -3,7 +3,8 @@
 Rules: the sidecar's own id is added under the names of `session.headers` and `session.body_field`, and those
 of a profile that the settings name, unless they are hints (which `upstream/session_header.py` adds). A header
 by which the client itself names its chat (`identity.headers`, `identity.agent_headers`) goes on as it came,
-for a backend that knows the chat so, and a body field that it sets stays; with `session.opaque` the sidecar's
+for a backend that knows the chat so; so does the name of one that a client names in its body alone
+(`conversation`), as such a header, and a body field that it sets stays. With `session.opaque` the sidecar's
 id stands in their place, and so it does under a name of `session.headers` where the chat began without an id:
 there the upstream knows it by that. Every other header of `session.headers` is the sidecar's alone:
 `headers.to_upstream` has already left out what the client put there. Chats that are temporary or mix several
@@ -41,11 +42,22 @@ def add_session(
         is_named_later = not call.identity.by_agent and session not in (call.conversation_id, key)
         for name in services.settings.session.own_headers:
             # What is left of the client's under such a name is its own name for the chat.
-            if is_named_later or not is_named(headers.get(name), no_id):
+            if is_named_later:
                 headers[name] = session
+            elif not is_named(headers.get(name), no_id):
+                headers[name] = _in_its_body(services, call, name) or session
     if services.settings.session.opaque:
         rename(services, request, headers, session)
     return dict(_fields(services, call, session))
+
+
+def _in_its_body(services: Services, call: ChatCall, header: str) -> str | None:
+    """The name that the client gives its chat in the body, where this header would have said the same."""
+    rules = services.settings
+    if call.chat.conversation is None or rules.session.opaque:
+        return None
+    is_same = header.lower() in map(str.lower, rules.identity.headers)
+    return call.chat.conversation if is_same else None
 
 
 def rename(

@@ -245,6 +245,21 @@ class TestGoingOnInOne:
         branch = ["1", "one", "2", "two", "3", "three", "4", "four"]
         assert (await sidecar.only()).branches == [branch]
         assert await texts(sidecar, "a") == branch
+        assert {each.headers["X-Conversation-ID"] for each in upstream.requests} == {"a"}
+
+    async def test_the_upstream_knows_it_by_one_name_whoever_names_it_where(
+        self, start: Start, upstream: Upstream
+    ):
+        names = {"session": {"headers": ["X-Conversation-ID", "X-Session"]}}
+        sidecar = await start(responses=TRANSLATED, **names)
+        opaque = await start(responses=TRANSLATED, session={**names["session"], "opaque": True})
+        for each in (sidecar, opaque):
+            await each.ask("1", id="a")
+            await ask(each, "2", conversation="a")
+            first, second = upstream.requests[-2:]
+            for name in names["session"]["headers"]:
+                assert first.headers[name] == second.headers[name]
+        assert upstream.last.headers["X-Conversation-ID"] == upstream.last.headers["X-Session"] != "a"
 
     async def test_one_that_was_made_here_goes_on_over_the_other_api(
         self, sidecar: Sidecar, upstream: Upstream
