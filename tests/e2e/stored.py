@@ -17,10 +17,11 @@ Branch = list[Any]
 _LONG = 60
 
 
-async def exported(store: Path) -> list[dict[str, Any]]:
-    """Every conversation in this SQLite file, as one line of the export each."""
+async def exported(store: Path | str) -> list[dict[str, Any]]:
+    """Every conversation in this SQLite file, or at this URL, as one line of the export each."""
+    url = store if isinstance(store, str) else f"sqlite:///{store}"
     running = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "sidecar", "export", "--store", f"sqlite:///{store}"),
+        *(sys.executable, "-m", "sidecar", "export", "--store", url),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.install import node_packages
+from tests.guides import only
 
 __all__ = ["Codex"]
 
@@ -20,19 +21,13 @@ _MACHINES = {
     "aarch64": ("linux-arm64", "aarch64-unknown-linux-musl"),
 }
 _PATIENCE = 120  # seconds
-_CONFIG = """
-model = "{model}"
-model_provider = "sidecar"
+_BEFORE = """
 approval_policy = "never"
 sandbox_mode = "danger-full-access"
 model_auto_compact_token_limit = {compacts_at}
 check_for_update_on_startup = false
-
-[model_providers.sidecar]
-name = "sidecar"
-base_url = "{url}"
-wire_api = "responses"
-supports_websockets = {websocket}
+"""
+_BEHIND = """
 request_max_retries = 0
 stream_max_retries = 0
 """
@@ -40,7 +35,7 @@ stream_max_retries = 0
 
 @dataclass
 class Codex:
-    """`folder`: its home, and what it works on; `url`: the base URL that it is given."""
+    """Set up as its guide says. `folder`: its home, and what it works on; `url`: where the sidecar is."""
 
     folder: Path
     url: str
@@ -62,9 +57,7 @@ class Codex:
         home.mkdir(exist_ok=True)
         work.mkdir(exist_ok=True)
         answer.unlink(missing_ok=True)
-        about = {"url": self.url, "websocket": str(self.websocket).lower()}
-        config = _CONFIG.format(model=self.model, compacts_at=self.compacts_at, **about)
-        (home / "config.toml").write_text(config)
+        (home / "config.toml").write_text(self._config())
         flags = ("--skip-git-repo-check", "--output-last-message", str(answer))
         running = await asyncio.create_subprocess_exec(
             *(str(_program()), *command, *flags),
@@ -90,6 +83,12 @@ class Codex:
                 await running.wait()
         assert running.returncode == 0, out.decode()
         return answer.read_text()
+
+    def _config(self) -> str:
+        told = only("codex", "toml", self.url, self.model)
+        if not self.websocket:
+            told = told.replace("supports_websockets = true\n", "")
+        return _BEFORE.format(compacts_at=self.compacts_at) + told + _BEHIND
 
 
 def _program() -> Path:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from tests.e2e.agents.codex import Codex
-from tests.e2e.program import free_ports
 from tests.e2e.stored import exported
 from tests.proxy.mock_upstream import Answer, Exchange, Upstream, event, says, streams
 from tests.proxy.process import Process, serving
@@ -51,30 +50,34 @@ def model() -> Answer:
 
 
 class House:
-    def __init__(self, folder: Path, upstream: Upstream) -> None:
-        self.folder, self.upstream = folder, upstream
-        (self.port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+    def __init__(self, folder: Path, store: str, upstream: Upstream) -> None:
+        self.folder, self.store, self.upstream = folder, store, upstream
 
     @asynccontextmanager
     async def sidecar(self) -> AsyncIterator[Process]:
-        """Always at the same place, with the same store."""
-        where = ("--upstream", self.upstream.url, "--store", f"sqlite:///{self.folder}/sidecar.db")
-        at = ("--listen", f"127.0.0.1:{self.port}")
-        async with serving(*where, *at, folder=self.folder, SIDECAR_RESPONSES__UPSTREAM="translate") as one:
+        """One more, with the same store."""
+        where = ("--upstream", self.upstream.url, "--store", self.store)
+        async with serving(*where, folder=self.folder, SIDECAR_RESPONSES__UPSTREAM="translate") as one:
             yield one
 
+    def codex(self, process: Process, websocket: bool, **about: Any) -> Codex:
+        """The same, in front of this one."""
+        return Codex(self.folder, process.url, websocket, **about)
+
     async def only(self) -> dict[str, Any]:
-        (conversation,) = await exported(self.folder / "sidecar.db")
+        (conversation,) = await exported(self.store)
         return conversation
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+async def house(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[House]:
+    store = f"sqlite:///{tmp_path}/sidecar.db"
+    if getattr(request, "param", "SQLite") == "PostgreSQL":
+        store = await request.getfixturevalue("server").store_url()
     upstream = Upstream(otherwise=model())
     upstream.only_chats = True
     await upstream.start()
-    yield House(tmp_path, upstream)
+    yield House(tmp_path, store, upstream)
     await upstream.stop()
 
 
@@ -83,17 +86,18 @@ def roles(messages: list[dict[str, Any]]) -> list[str]:
 
 
 @over_both
-async def test_it_runs_its_tools_and_goes_on_after_the_sidecar_was_killed(house: House, websocket: bool):
-    codex = Codex(house.folder, house.url, websocket)
-    async with house.sidecar() as process:
-        assert await codex.say("Please run it.") == "It says: 42"
+@pytest.mark.parametrize("house", ["SQLite", "PostgreSQL"], indirect=True)
+async def test_it_runs_its_tools_and_goes_on_at_another_replica_after_the_first_was_killed(
+    house: House, websocket: bool
+):
+    async with house.sidecar() as process, house.sidecar() as replica:
+        assert await house.codex(process, websocket).say("Please run it.") == "It says: 42"
         process.running.kill()
         await process.running.wait()
-    first, second = house.upstream.requests
-    assert second.json["messages"][: len(first.json["messages"])] == first.json["messages"]
-    assert ("responses_websockets" in first.headers.get("openai-beta", "")) is websocket
-    async with house.sidecar():
-        assert await codex.go_on("Thank you.") == "You are welcome."
+        first, second = house.upstream.requests
+        assert second.json["messages"][: len(first.json["messages"])] == first.json["messages"]
+        assert ("responses_websockets" in first.headers.get("openai-beta", "")) is websocket
+        assert await house.codex(replica, websocket).go_on("Thank you.") == "You are welcome."
     last = house.upstream.last.json["messages"]
     assert roles(last)[-4:] == ["assistant", "tool", "assistant", "user"]
     stored = await house.only()
@@ -106,9 +110,9 @@ async def test_it_runs_its_tools_and_goes_on_after_the_sidecar_was_killed(house:
 
 @over_both
 async def test_it_has_its_history_summed_up_and_stays_in_its_chat(house: House, websocket: bool):
-    codex = Codex(house.folder, house.url, websocket, compacts_at=4_000)
     house.upstream.will(full("Hello."), says("SUMMARY: he said hello."))
-    async with house.sidecar():
+    async with house.sidecar() as process:
+        codex = house.codex(process, websocket, compacts_at=4_000)
         assert await codex.say("Good day.") == "Hello."
         assert await codex.go_on("Thank you.") == "You are welcome."
     first, summing, last = house.upstream.requests
@@ -124,8 +128,7 @@ async def test_it_has_its_history_summed_up_and_stays_in_its_chat(house: House, 
 
 @over_both
 async def test_it_changes_files_by_a_tool_that_takes_free_text(house: House, websocket: bool):
-    codex = Codex(house.folder, house.url, websocket, model="gpt-5.5")
-    async with house.sidecar():
-        answer = await codex.say("Please patch it.")
+    async with house.sidecar() as process:
+        answer = await house.codex(process, websocket, model="gpt-5.5").say("Please patch it.")
     assert (house.folder / "work" / "b.txt").read_text() == "forty-two\n"
     assert "Success" in answer or "b.txt" in answer

@@ -1,4 +1,5 @@
-"""A sidecar in a process of its own, in front of a scripted upstream, and the libraries that talk to it."""
+"""A sidecar in a process of its own, in front of a scripted upstream that speaks chat completions alone, and
+the libraries that talk to it over either API."""
 
 from __future__ import annotations
 
@@ -23,9 +24,8 @@ async def upstream() -> AsyncIterator[Upstream]:
 @pytest.fixture
 async def front(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Front]:
     store = tmp_path / "sidecar.db"
-    async with serving(
-        "--upstream", upstream.url, "--store", f"sqlite:///{store}", folder=tmp_path
-    ) as process:
+    where = ("--upstream", upstream.url, "--store", f"sqlite:///{store}")
+    async with serving(*where, folder=tmp_path, SIDECAR_RESPONSES__UPSTREAM="translate") as process:
         yield Front(f"{process.url}/v1", store)
 
 

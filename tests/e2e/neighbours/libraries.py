@@ -128,9 +128,8 @@ class Libraries:
         bin = _ENVIRONMENTS.get(name.partition("_")[0], langchain)()
         return [str(bin / "python"), "-m", f"tests.e2e.neighbours.clients.{name.removesuffix('.py')}"]
 
-    def _node(self, name: str) -> list[str]:
-        """Node looks for packages beside and above a program, so it gets a copy beside them."""
-        is_librechat = name.startswith("librechat")
+    def beside_packages(self, *, is_librechat: bool = False) -> Path:
+        """The folder of the programs for Node, which looks for packages beside and above a program."""
         home = self.folder / ("librechat" if is_librechat else "clients")
         if not home.exists():
             packages = node_packages(
@@ -140,6 +139,10 @@ class Libraries:
             (home / "node_modules").symlink_to(packages / "node_modules")
             for each in _CLIENTS.glob("*.mjs"):
                 shutil.copy(each, home)
+        return home
+
+    def _node(self, name: str) -> list[str]:
+        home = self.beside_packages(is_librechat=name.startswith("librechat"))
         return ["node", str(home / name)]
 
 

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
-
-import pytest
 
 from tests.dialects.responses import chunk, piece, streamed
 from tests.e2e.neighbours.libraries import Front, Libraries, conversation
 from tests.e2e.neighbours.test_clients import STEPS, TOLD, TREE, script, told
 from tests.e2e.stored import exported, tree
 from tests.proxy.mock_upstream import Upstream, event, says, streams
-from tests.proxy.process import serving
 
 TURNS = 5
-
-
-@pytest.fixture
-async def front(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Front]:
-    store = tmp_path / "sidecar.db"
-    where = ("--upstream", upstream.url, "--store", f"sqlite:///{store}")
-    async with serving(*where, folder=tmp_path, SIDECAR_RESPONSES__UPSTREAM="translate") as process:
-        yield Front(f"{process.url}/v1", store)
 
 
 async def test_the_openai_sdk_finds_all_that_is_kept(front: Front, upstream: Upstream, libraries: Libraries):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,6 @@ from tests.e2e.neighbours.libraries import Front, Libraries, say
 from tests.e2e.neighbours.test_clients import OSLO, ROME, STEPS, TOLD, TOLD_WITHOUT_TOOLS, TREE, script, told
 from tests.e2e.stored import exported, tree
 from tests.proxy.mock_upstream import Upstream, sends
-from tests.proxy.process import serving
 
 NAMES = (
     "responses_openai.py",
@@ -23,14 +20,6 @@ NAMES = (
 )
 every_library = pytest.mark.parametrize("library", NAMES)
 ANSWERS = ["Hello Ada.", "Warm.", "Warm too.", "You are Ada."]
-
-
-@pytest.fixture
-async def front(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Front]:
-    store = tmp_path / "sidecar.db"
-    where = ("--upstream", upstream.url, "--store", f"sqlite:///{store}")
-    async with serving(*where, folder=tmp_path, SIDECAR_RESPONSES__UPSTREAM="translate") as process:
-        yield Front(f"{process.url}/v1", store)
 
 
 @every_library

@@ -17,9 +17,12 @@ __all__ = [
     "CONFIGURATIONS",
     "KEY",
     "NO_HEADERS",
+    "RESPONSES",
+    "STATEFUL",
     "Account",
     "Api",
     "open_webui",
+    "settings_of",
     "sidecar",
     "start_open_webui",
 ]
@@ -30,27 +33,28 @@ VERSION = os.environ.get("OPEN_WEBUI_VERSION", "0.12.4")
 TORCH = "torch==2.13.0"
 KEY = "sk-of-the-tests"
 
+_HEADERS = {
+    "X-Conversation-ID": "{{CHAT_ID}}",
+    "X-Message-ID": "{{MESSAGE_ID}}",
+    "X-User-Message-ID": "{{USER_MESSAGE_ID}}",
+    "X-User-Message-Parent-ID": "{{USER_MESSAGE_PARENT_ID}}",
+    "X-Task": "{{TASK}}",
+    "X-Model": "{{MODEL_ID}}",
+    "X-User-ID": "{{USER_ID}}",
+}
+
+
+def _connection(**about: str) -> dict[str, str]:
+    """The connection whose headers say which chat it is."""
+    return {
+        "ENABLE_FORWARD_USER_INFO_HEADERS": "False",
+        "OPENAI_API_CONFIGS": json.dumps({"0": {"enable": True, **about, "headers": _HEADERS}}),
+    }
+
+
 #: The two ways in which the README tells Open WebUI to say which chat it is.
 CONFIGURATIONS: dict[str, dict[str, str]] = {
-    "template headers": {
-        "ENABLE_FORWARD_USER_INFO_HEADERS": "False",
-        "OPENAI_API_CONFIGS": json.dumps(
-            {
-                "0": {
-                    "enable": True,
-                    "headers": {
-                        "X-Conversation-ID": "{{CHAT_ID}}",
-                        "X-Message-ID": "{{MESSAGE_ID}}",
-                        "X-User-Message-ID": "{{USER_MESSAGE_ID}}",
-                        "X-User-Message-Parent-ID": "{{USER_MESSAGE_PARENT_ID}}",
-                        "X-Task": "{{TASK}}",
-                        "X-Model": "{{MODEL_ID}}",
-                        "X-User-ID": "{{USER_ID}}",
-                    },
-                }
-            }
-        ),
-    },
+    "template headers": _connection(),
     "chat id only": {
         "ENABLE_FORWARD_USER_INFO_HEADERS": "True",
         "FORWARD_SESSION_INFO_HEADER_CHAT_ID": "X-Conversation-ID",
@@ -59,7 +63,21 @@ CONFIGURATIONS: dict[str, dict[str, str]] = {
 
 #: And what it does when nobody tells it.
 NO_HEADERS = "no headers"
-_SETTINGS = {**CONFIGURATIONS, NO_HEADERS: {"ENABLE_FORWARD_USER_INFO_HEADERS": "False"}}
+#: And over the Responses API: with all that was said in each request, or going on from the response before
+#: while its tools are called.
+RESPONSES, STATEFUL = "responses", "stateful responses"
+_SETTINGS = {
+    **CONFIGURATIONS,
+    NO_HEADERS: {"ENABLE_FORWARD_USER_INFO_HEADERS": "False"},
+    RESPONSES: _connection(api_type="responses"),
+    STATEFUL: {**_connection(api_type="responses"), "ENABLE_RESPONSES_API_STATEFUL": "True"},
+}
+
+
+def settings_of(configuration: str) -> dict[str, str]:
+    """How the environment of Open WebUI says which chat it is, and over which API."""
+    return _SETTINGS[configuration]
+
 
 _OFFLINE = {
     "OFFLINE_MODE": "True",
@@ -83,6 +101,7 @@ def sidecar(folder: Path, port: int, upstream: int) -> Program:
             "SIDECAR_LISTEN": f"127.0.0.1:{port}",
             "SIDECAR_UPSTREAM": f"http://127.0.0.1:{upstream}/v1",
             "SIDECAR_STORE": f"sqlite:///{folder}/sidecar.db",
+            "SIDECAR_RESPONSES__UPSTREAM": "translate",
         },
         log=folder / "sidecar.log",
         patience=20,
@@ -98,7 +117,7 @@ def open_webui(folder: Path, port: int, sidecar: int, configuration: str) -> Pro
         environment={
             **plain_environment(),
             **_OFFLINE,
-            **_SETTINGS[configuration],
+            **settings_of(configuration),
             "OPENAI_API_BASE_URL": base,
             "OPENAI_API_KEY": KEY,
             "RAG_EMBEDDING_ENGINE": "openai",

@@ -1,4 +1,6 @@
-"""The OpenAI SDK for Python over the Responses API. A thin client goes on from the response before."""
+"""The OpenAI SDK for Python over the Responses API. A thin client goes on from the response before, or, where
+it is asked to, in a `conversation`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,16 @@ from tests.e2e.neighbours.clients.talk import KEY, TOOL, Failed, Got, main
 
 class Responses:
     def __init__(self, asked: dict[str, Any]) -> None:
+        key = asked.get("key", KEY)
         self.client = openai.OpenAI(
-            base_url=asked["base_url"], api_key=KEY, max_retries=0, default_headers=asked["headers"]
+            base_url=asked["base_url"], api_key=key, max_retries=0, default_headers=asked["headers"]
         )
         self.about: dict[str, Any] = {"model": asked["model"]}
         if not asked["thin"]:
             self.about["store"] = False
+        self.is_named = "conversation" in asked
+        if self.is_named:
+            self.about["conversation"] = asked["conversation"]
         self.thin = asked["thin"]
         self.last: dict[str, Any] = {}
 
@@ -34,7 +40,7 @@ class Responses:
             response = self.answer({**self.about, **self.last, "input": items, **tools}, step)
         except openai.APIStatusError as error:
             raise Failed(error.status_code, error.message) from error
-        if self.thin:
+        if self.thin and not self.is_named:
             self.last = {"previous_response_id": response.id}
         output = [each.to_dict() for each in response.output]
         calls = [(each["call_id"], each["arguments"]) for each in output if each["type"] == "function_call"]

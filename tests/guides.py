@@ -1,0 +1,47 @@
+"""The guides of `config/guides`: what stands in their blocks of code, for tests that do what they say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+__all__ = ["FOLDER", "GUIDES", "SIDECAR", "blocks", "commands", "only", "text_of"]
+
+FOLDER = Path(__file__).parents[1] / "config" / "guides"
+GUIDES = tuple(sorted(path.stem for path in FOLDER.glob("*.md")))
+#: Where they have the sidecar serve.
+SIDECAR = "http://127.0.0.1:8790"
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def text_of(guide: str) -> str:
+    return (FOLDER / f"{guide}.md").read_text("utf-8")
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    """Its blocks in this language, in their order."""
+    return [text for name, text in _BLOCK.findall(text_of(guide)) if name == language]
+
+
+def only(guide: str, language: str, address: str = SIDECAR, model: str = "m") -> str:
+    """Its one block in this language, with the address of a sidecar and a model's name put in."""
+    (text,) = blocks(guide, language)
+    assert SIDECAR in text
+    return text.replace(SIDECAR, address).replace('"MODEL"', f'"{model}"')
+
+
+def commands(guide: str) -> list[tuple[dict[str, str], list[str]]]:
+    """What it has a shell do: the variables set for a command, and the command."""
+    found = []
+    exported: dict[str, str] = {}
+    for line in "".join(blocks(guide, "sh")).splitlines():
+        words = shlex.split(line)
+        if words[0] == "export":
+            exported |= dict(each.split("=", 1) for each in words[1:])
+            continue
+        count = next(at for at, each in enumerate(words) if not re.match(r"[A-Z_]+=", each))
+        own = dict(each.split("=", 1) for each in words[:count])
+        found.append(({**exported, **own}, words[count:]))
+    return found
