@@ -8,8 +8,8 @@ request without one goes as it always did; one that is not valid is refused in a
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 from aiohttp import web
@@ -33,7 +33,9 @@ __all__ = ["Gate", "asks"]
 _ADMISSION = web.RequestKey("admission", Admission)
 # What asks no model for anything, and what of the rest names none.
 _READS = ("GET", "HEAD", "OPTIONS")
-_WITHOUT_MODEL = re.compile(r"/conversations(/.*)?$")
+_WITHOUT_MODEL = re.compile(r"/(?:conversations(?:/.*)?|responses/[^/]+/cancel)$")
+# What ends an answer, which may be the one for which there is room.
+_CANCELS = re.compile(r"/responses/[^/]+/cancel$")
 
 
 class Gate:
@@ -88,10 +90,24 @@ class Gate:
             return
         key = admission.key
         slot = await self._slots.take(key.id, key.parallel, key.rpm)
+        request[_COUNTED] = counted = _Counted(partial(self._slots.give_back, key.id, slot))
         try:
             yield
         finally:
-            self._slots.give_back(key.id, slot)
+            counted.leave()
+
+    @contextmanager
+    def counted_on(self, request: web.BaseRequest) -> Iterator[None]:
+        """One that counts does so for as long as this lasts, too, whatever becomes of its connection."""
+        counted = request.get(_COUNTED)
+        if counted is None:
+            yield
+            return
+        counted.holders += 1
+        try:
+            yield
+        finally:
+            counted.leave()
 
     def models(self, request: web.BaseRequest) -> tuple[str, ...] | None:
         """The patterns of those that it may ask for; None for all."""
@@ -132,6 +148,23 @@ class Gate:
         return plain
 
 
+class _Counted:
+    """A place among those that a key has at once: the last one who holds it gives it back."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self.holders = 1
+        self._give_back = give_back
+
+    def leave(self) -> None:
+        """Hold it no more."""
+        self.holders -= 1
+        if not self.holders:
+            self._give_back()
+
+
+_COUNTED = web.RequestKey("counted", _Counted)
+
+
 def asks(request: web.BaseRequest) -> bool:
     """Does it ask a model for anything?"""
-    return request.method not in _READS
+    return request.method not in _READS and _CANCELS.search(request.path) is None

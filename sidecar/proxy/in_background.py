@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -84,6 +85,9 @@ class _Making:
         self.begun: asyncio.Future[tuple[dict[str, Any], dict[str, str]]]
         self.begun = asyncio.get_running_loop().create_future()
         self.tenant = b""
+        self._counted = ExitStack()  # from here on, before its client can leave
+        if services.gate is not None:
+            self._counted.enter_context(services.gate.counted_on(request))
 
     async def run(self) -> None:
         """Make it, to its end or to that of the process."""
@@ -100,6 +104,7 @@ class _Making:
         finally:
             stopping.cancel()
             self._services.runs.leave(run)
+            self._counted.close()
 
     async def _make(self) -> None:
         services, run = self._services, self._run

@@ -11,6 +11,7 @@ import pytest
 
 from tests.dialects.responses import events_in
 from tests.proxy.client import Reply, Sidecar, assert_error, eventually, named
+from tests.proxy.client_keys import bearer, new_key
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import (
     CUT,
@@ -415,6 +416,20 @@ class TestWhatGoesWrong:
         gate.set()
         async with asyncio.timeout(5):
             while (await ask(sidecar)).status != 200:
+                await asyncio.sleep(0.01)
+
+    async def test_it_counts_for_its_clients_key_until_it_is_over_and_can_be_cancelled(
+        self, start: Start, upstream: Upstream, gate: asyncio.Event
+    ):
+        sidecar = await start(responses=TRANSLATED, keys={"enforcement": "required"})
+        key = bearer(await new_key(sidecar.settings, parallel=1))
+        upstream.will(halting(gate))
+        id = (await ask(sidecar, "hi", key)).json["id"]
+        assert (await do(sidecar, "GET", id, "", key)).status == 200
+        assert (await ask(sidecar, "hi", key)).status == 429
+        assert (await do(sidecar, "POST", id, "/cancel", key)).json["status"] == "cancelled"
+        async with asyncio.timeout(5):
+            while (await ask(sidecar, "hi", key)).status != 200:
                 await asyncio.sleep(0.01)
 
     async def test_one_with_more_events_than_are_kept_is_made_and_cannot_be_followed(
