@@ -20,6 +20,7 @@ An error that the *upstream* sent is not one of these: it passes through byte fo
     ├── ConversationBusy      409  another append to the same conversation is still being answered
     ├── TooManyRequests       429  more at once, or in a minute, than a client's key may
     ├── Misdirected           421  the name by which the sidecar was called is none of its own
+    ├── TargetsBusy           429  every target for the model has as many requests as it may
     ├── TooManyBodies         503  no room for the request's body; it says when to come again
     ├── TooManyResponses      429  as many as may be are being made in the background
     ├── UpstreamUnreachable   502
@@ -45,6 +46,7 @@ __all__ = [
     "RequestTimeout",
     "SidecarError",
     "StoreUnavailable",
+    "TargetsBusy",
     "TooManyBodies",
     "TooManyConnections",
     "TooManyRequests",
@@ -63,6 +65,8 @@ class SidecarError(Exception):
     code = "internal_error"
     #: Seconds after which the client may try again; the header `Retry-After`.
     retry_after: int | None = None
+    #: It is about an upstream that cannot have got anything of the request.
+    nothing_sent = False
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
@@ -191,6 +195,15 @@ class Misdirected(SidecarError):
     status = 421
     type = "invalid_request_error"
     code = "unknown_host"
+
+
+class TargetsBusy(SidecarError):
+    """Every target for the model has as many requests as its `parallel` allows (`retries.wait_for_room`)."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "targets_busy"
+    retry_after = 2
 
 
 class TooManyBodies(SidecarError):

@@ -46,6 +46,14 @@ class Inferences(NamedTuple):
     cached_tokens: Observer
 
 
+class OfTargets(NamedTuple):
+    """What is counted of each target where there are several; the settings name them."""
+
+    requests: Counter
+    fail_overs: Counter
+    up: Gauge
+
+
 def _is_never(_model: str) -> bool:
     return False
 
@@ -229,6 +237,27 @@ class Metrics:
             )
         for gauge, number in zip(self._store_room, room or (_NOT_KNOWN, _NOT_KNOWN), strict=True):
             gauge.set(number)
+
+    def of_targets(self) -> OfTargets:
+        """The counters of targets; once, and only where there are several."""
+        return OfTargets(
+            self._counter(
+                "target_requests",
+                "Requests that were sent to a target: answered, or it was busy (429), away (502, 503, 504) or"
+                " failed without an answer",
+                "target",
+                "result",
+            ),
+            self._counter(
+                "target_fail_overs", "Requests that this target could not serve and another got", "target"
+            ),
+            self._gauge(
+                "target_up",
+                "1 if a member of the target is in use, 0 if all are out; where there are several workers, as"
+                " the last one saw it",
+                "target",
+            ),
+        )
 
     @property
     def unwritten(self) -> Changed | None:

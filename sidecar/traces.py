@@ -90,6 +90,7 @@ class Traces:
             for name, base in (("default", settings.upstream_base), ("tasks", settings.tasks_base))
             if base is not None
         }
+        self._places |= {each.name: _place(URL(each.url[0])) for each in settings.targets}
 
     def begin(self, parent: Mapping[str, str]) -> Started | None:
         """A request has come, with these headers of W3C's; None if `OTEL_SDK_DISABLED`.

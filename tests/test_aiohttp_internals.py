@@ -19,7 +19,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_parser import HttpRequestParser
 
 from sidecar.aiohttp_internals import client, server
-from sidecar.aiohttp_internals.client import ClientConnection, Connector
+from sidecar.aiohttp_internals.client import ClientConnection, Connector, TellingConnector
 from sidecar.aiohttp_internals.server import RelayedResponse, RequestParser, Server, ServerConnection
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream
@@ -33,6 +33,7 @@ OVERRIDES = [
     (ClientConnection, ResponseHandler, "_reschedule_timeout"),
     (ClientConnection, ResponseHandler, "_on_read_timeout"),
     (Connector, aiohttp.TCPConnector, "_get"),
+    (TellingConnector, aiohttp.TCPConnector, "_get"),
     (RequestParser, HttpRequestParser, "feed_data"),
     (ServerConnection, web.RequestHandler, "connection_made"),
     (ServerConnection, web.RequestHandler, "connection_lost"),
@@ -91,7 +92,8 @@ async def test_each_override_is_called_where_requests_are_served(
         await exchange.head(200, {}, None)
         await asyncio.Event().wait()
 
-    sidecar = await start(timeouts={"idle": 0.1, "keep_alive": 0.2, "request_head": 0.2})
+    other = {"name": "other", "url": upstream.url, "models": ["none"]}
+    sidecar = await start(timeouts={"idle": 0.1, "keep_alive": 0.2, "request_head": 0.2}, targets=[other])
     transport, idle = await connected(sidecar)
     transport.write(b"GET /-/live HTTP/1.1\r\nHost: x\r\n\r\n")
     for _ in range(2):

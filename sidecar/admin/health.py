@@ -1,7 +1,8 @@
 """`/-/live`, `/-/ready`, `/-/metrics`, `/-/doctor`: for orchestrators and operators.
 
 Live: the process answers. Ready: a reply could be recorded now (200, else 503). Whether the upstream is
-reachable is reported but not required: a model that is being restarted is no reason to stop the sidecar.
+reachable is reported but not required: a model that is being restarted is no reason to stop the sidecar. With
+`targets` each is reported, and one of them has to be reachable.
 `/-/ready` reports only the state of both; the reason is in the log.
 
 Anybody who reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token`
@@ -26,6 +27,9 @@ from sidecar.doctor.report import report
 from sidecar.doctor.samples import Shared
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.services import Services
+from sidecar.upstream.pool import Pool
+from sidecar.upstream.router import Router
+from sidecar.upstream.target import Target
 
 __all__ = ["asked", "doctor", "examined", "live", "metrics", "outages_of_all", "ready"]
 
@@ -42,9 +46,21 @@ async def live(_services: Services, _request: web.BaseRequest) -> web.StreamResp
 
 async def ready(services: Services, _request: web.BaseRequest) -> web.StreamResponse:
     """Could a turn be recorded now?"""
+    if services.router is not None:
+        return await _ready_for_several(services, services.router)
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
     is_ready = store == "writable"
     said = {"ready": is_ready, "store": store, "upstream": upstream}
+    return web.json_response(said, status=200 if is_ready else 503)
+
+
+async def _ready_for_several(services: Services, router: Router) -> web.StreamResponse:
+    """With the state of each target. Where none can be reached, another sidecar may have one that can."""
+    pools = router.pools
+    store, *states = await asyncio.gather(_store(services), *(_pool(services, pool) for pool in pools))
+    targets = dict(zip((pool.name for pool in pools), states, strict=True))
+    is_ready = store == "writable" and "reachable" in states
+    said = {"ready": is_ready, "store": store, "upstream": targets["default"], "targets": targets}
     return web.json_response(said, status=200 if is_ready else 503)
 
 
@@ -109,15 +125,27 @@ async def _store(services: Services) -> str:
 
 
 async def _upstream(services: Services) -> str:
-    """Any answer is enough: which paths an upstream has, and for whom, is not known here."""
+    reason = await _unreachable(services.targets.default)
+    return _told(services, "upstream", "not reachable" if reason else "reachable", reason)
+
+
+async def _pool(services: Services, pool: Pool) -> str:
+    """The state of a target: one of its members is enough, if that is not out of health."""
+    if all(member.health.is_out for member in pool.members):
+        return _told(services, f"target {pool.name}", "out", "its last answers were failures")
+    reasons = await asyncio.gather(*(_unreachable(member.target) for member in pool.members))
+    reason = "" if "" in reasons else reasons[0]
+    return _told(services, f"target {pool.name}", "not reachable" if reason else "reachable", reason)
+
+
+async def _unreachable(target: Target) -> str:
+    """Why it cannot be reached; nothing if it can. Any answer is enough: which paths an upstream has, and for
+    whom, is not known here."""
     try:
-        await services.targets.default.fetch(
-            "HEAD", "/", CIMultiDict(), timeout=_PROBE_TIMEOUT, limit=0, attempts=1
-        )
+        await target.fetch("HEAD", "/", CIMultiDict(), timeout=_PROBE_TIMEOUT, limit=0, attempts=1)
     except SidecarError as error:
-        reason = "; ".join(filter(None, (error.message, error.logged.get("cure"))))
-        return _told(services, "upstream", "not reachable", reason)
-    return _told(services, "upstream", "reachable")
+        return "; ".join(filter(None, (error.message, error.logged.get("cure")))) or "it failed"
+    return ""
 
 
 def _told(services: Services, what: str, state: str, reason: str = "") -> str:

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, cast
 
 import aiohttp
@@ -22,7 +23,7 @@ from yarl import URL
 
 from sidecar.aiohttp_internals.bodies import break_off
 
-__all__ = ["ClientConnection", "Connector", "websocket"]
+__all__ = ["WAS_KEPT", "ClientConnection", "Connector", "TellingConnector", "websocket"]
 
 
 class ClientConnection(ResponseHandler):
@@ -122,6 +123,19 @@ class Connector(aiohttp.TCPConnector):
                 return kept
             kept.close()
         return None
+
+
+#: Was the last connection of this task a kept one, which may go stale? Said by `TellingConnector` alone.
+WAS_KEPT: ContextVar[bool] = ContextVar("WAS_KEPT", default=False)
+
+
+class TellingConnector(Connector):
+    """One that says whether a request went over a kept connection."""
+
+    async def _get(self, key: Any, traces: Any) -> Any:
+        kept = await super()._get(key, traces)
+        WAS_KEPT.set(kept is not None)
+        return kept
 
 
 async def websocket(

@@ -9,6 +9,8 @@ learned_forms  which form of what we add an upstream takes
 shared_forms   the same, kept in the store and shared by its processes
 known_windows  which credential was told what of a model's context window
 model_windows  what is known of each model's context window
+target_addresses  the members of targets whose name has several addresses
+target_health  which members of targets are out, and whether they are well again
 summary_jobs   which summaries are being made, and which failed
 summaries      having a model summarize the turns that were dropped
 retention      deleting what is kept no longer, now and then

@@ -29,7 +29,7 @@ from sidecar.prompt.silent_truncation import NO_CEILING, SilentCeiling, is_far_t
 from sidecar.prompt.weights import Weights
 from sidecar.store import Store
 
-__all__ = ["TokenCalibration"]
+__all__ = ["CalibrationThere", "TokenCalibration"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -97,7 +97,9 @@ class TokenCalibration:
         known = self._models.get(model or "", _UNKNOWN)
         return known.state.error(prompt)
 
-    def look(self, chat: Request, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
+    def look(
+        self, chat: Request, prompt: Prompt, tokens: int | None, name: str | None = None
+    ) -> tuple[int | None, bool]:
         """The tokens of a prompt by the estimate, and whether the upstream seems to have cut it silently.
 
         None where that would cost more than it tells: the upstream has counted, and as many as usual.
@@ -105,18 +107,18 @@ class TokenCalibration:
         is_odd = not tokens or tokens * _FEW < len(chat.body)
         if not prompt.sent or not (is_odd or prompt.is_measured):
             return None, False
-        known, measure = self._model_of(chat), _measure(chat, prompt)
+        known, measure = self._model_of(name or chat.model), _measure(chat, prompt)
         estimate = known.state.weights.tokens(measure)
         return estimate, bool(tokens and is_odd) and _is_cut(known, measure, tokens or 0)
 
-    def estimate(self, chat: Request, prompt: Prompt) -> int:
+    def estimate(self, chat: Request, prompt: Prompt, name: str | None = None) -> int:
         """The tokens of a prompt; 0 for one that nobody has to know."""
         if not prompt.sent:
             return 0
-        return self._model_of(chat).state.weights.tokens(_measure(chat, prompt))
+        return self._model_of(name or chat.model).state.weights.tokens(_measure(chat, prompt))
 
-    def _model_of(self, chat: Request) -> _Model:
-        model = chat.model if len(chat.model or "") <= _MAX_NAME_LENGTH else None
+    def _model_of(self, model: str | None) -> _Model:
+        model = model if len(model or "") <= _MAX_NAME_LENGTH else None
         return self._models.get(model or "", _UNKNOWN)
 
     def report(
@@ -232,6 +234,36 @@ class TokenCalibration:
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._ending.wait()
+
+
+class CalibrationThere:
+    """What is known of the models of one target of `targets`: each is another model than one of its name
+    elsewhere. `maker` gives the name under which it is known."""
+
+    def __init__(self, all_models: TokenCalibration, maker: Callable[[str | None], str | None]) -> None:
+        self._all = all_models
+        self._maker = maker
+
+    def weights(self, model: str | None) -> Weights:
+        """As `TokenCalibration.weights`; the same of the other methods."""
+        return self._all.weights(self._maker(model))
+
+    def error(self, model: str | None, prompt: Measure) -> float:
+        return self._all.error(self._maker(model), prompt)
+
+    def look(self, chat: Request, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
+        return self._all.look(chat, prompt, tokens, self._maker(chat.model))
+
+    def estimate(self, chat: Request, prompt: Prompt) -> int:
+        return self._all.estimate(chat, prompt, self._maker(chat.model))
+
+    def report(
+        self, model: str | None, sent: Sequence[Measured], tools: bytes, tokens: int, size: int
+    ) -> None:
+        self._all.report(self._maker(model), sent, tools, tokens, size)
+
+    def refused(self, model: str | None, prompt: Measure, tokens: int) -> None:
+        self._all.refused(self._maker(model), prompt, tokens)
 
 
 def _all(sent: Sequence[Measured], tools: bytes) -> Measure:

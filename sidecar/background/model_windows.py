@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from multidict import CIMultiDict
 
@@ -23,9 +23,10 @@ from sidecar.conversation.message import encode
 from sidecar.errors import SidecarError
 from sidecar.prompt.model_lists import ANY, Window, names, shown, windows
 from sidecar.settings import Settings
-from sidecar.upstream.target import Target
+from sidecar.upstream.pool import Pool
+from sidecar.upstream.target import Fetched
 
-__all__ = ["ModelWindows"]
+__all__ = ["ModelWindows", "WindowsThere"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -40,10 +41,37 @@ _OTHER_LISTS = ("/api/v0/models", _RUNNING, "/model/info")
 _SHOW = "/api/show"
 
 
+class Asked(Protocol):
+    """Who is asked: a target, or a pool of them."""
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The credential headers of clients that go there."""
+        ...
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        headers: CIMultiDict[str],
+        body: bytes | None = None,
+        *,
+        timeout: float,
+        limit: int,
+        attempts: int | None = None,
+    ) -> Fetched:
+        """As `Target.fetch`."""
+        ...
+
+    def learn(self, models: Fetched) -> None:
+        """As `Target.learn`."""
+        ...
+
+
 class ModelWindows:
     """The windows of an upstream's models."""
 
-    def __init__(self, settings: Settings, target: Target, spawn: Spawn) -> None:
+    def __init__(self, settings: Settings, target: Asked, spawn: Spawn) -> None:
         self._trim = settings.trim
         self._refresh = settings.trim.window_refresh
         self._target = target
@@ -162,3 +190,17 @@ class ModelWindows:
         if path == "/v1/models":
             self._target.learn(answer)
         return answer.body if answer.status == 200 and not answer.is_cut else b""
+
+
+class WindowsThere(ModelWindows):
+    """Those of a target of `targets`, where models may have other names than clients use."""
+
+    def __init__(self, settings: Settings, pool: Pool, spawn: Spawn) -> None:
+        super().__init__(settings, pool, spawn)
+        self._named = pool.named
+
+    def look(self, model: str | None, credential: bytes, headers: Mapping[str, str]) -> None:
+        super().look(self._named(model), credential, headers)
+
+    def _listed(self, model: str | None, credential: bytes) -> Window | None:
+        return super()._listed(self._named(model), credential)

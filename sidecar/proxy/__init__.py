@@ -39,6 +39,8 @@ tasks          titles and the like: shortened, and done elsewhere if so set
 translated     a chat over another API than its upstream speaks
 overflow_retry a request that is refused for its length, cut
 form_retry     a request that is refused for its form, in another one
+fail_over      to which target it goes, and to which next
+model_list     the models of all targets
 retries        a refused request is sent again, before the client has seen a byte
 silent_cut     an upstream that cuts prompts without saying so
 record         the copy into the store

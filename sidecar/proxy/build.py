@@ -13,7 +13,9 @@ from multidict import CIMultiDict
 
 from sidecar.background.large_work import is_large
 from sidecar.conversation.identity import Kind
+from sidecar.conversation.message import encode
 from sidecar.conversation.records import Sent
+from sidecar.dialects.base import Request
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of
@@ -33,21 +35,23 @@ from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Summed, is_wanted, room_for_summary, summed_up
 from sidecar.upstream.content_encoding import READABLE
 from sidecar.upstream.headers import to_upstream
+from sidecar.upstream.pool import Member
 from sidecar.upstream.target import Target
 
-__all__ = ["UpstreamRequest", "as_it_came", "compose"]
+__all__ = ["UpstreamRequest", "addressed", "as_it_came", "compose"]
 
 
 class Revision(msgspec.Struct, frozen=True):
     """How a request is composed, after what was learned or refused.
 
     `ceiling`: what it may hold at most, in tokens as they are estimated by the weights of the day. `held`:
-    what there is to supply.
+    what there is to supply. `member`: for whom, where there are several.
     """
 
     ceiling: int | None = None
     form: Form = AS_USUAL
     held: Held = NOTHING_HELD
+    member: Member | None = None
 
 
 FIRST = Revision()
@@ -77,6 +81,15 @@ def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseReques
     return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
 
 
+def addressed(composed: UpstreamRequest, chat: Request, member: Member, model: str | None) -> UpstreamRequest:
+    """The request for this member, with the name that `model` has there."""
+    there, body = member.pool.named(model), composed.body
+    if there != model:
+        body = chat.with_body(body).with_values({"model": encode(there)})
+    revision = replace(composed.revision, member=member)
+    return replace(composed, body=body, target=member.target, revision=revision)
+
+
 async def compose(
     services: Services, call: ChatCall, plan: Plan, request: web.BaseRequest, revision: Revision = FIRST
 ) -> UpstreamRequest:
@@ -91,6 +104,9 @@ async def compose(
     hint = session if call.identity.kind is Kind.CHAT else None
     do = services.background.large_work.do
     extra = _wanted(add_session(services, call, request, headers, session), form)
+    member = revision.member
+    if member is not None and session is not None and "id_slot" in extra:
+        extra["id_slot"] = encode(member.slots.of(session))
     if not (_may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
         services, call, plan, budget
     ):
@@ -100,7 +116,8 @@ async def compose(
             if call.chat.is_large
             else _as_it_came(services, call, plan, budget, form, extra, session)
         )
-        return UpstreamRequest(body, headers, prompt, revision=revision, session=hint)
+        made = UpstreamRequest(body, headers, prompt, revision=revision, session=hint)
+        return made if member is None else await _for(services, made, call, member)
     large = is_large(call, plan)
     cutting = partial(_cut, services, call, plan, budget, revision)
     cut = await do("build", cutting) if large else cutting()
@@ -108,7 +125,7 @@ async def compose(
     again = await recall(services, call, plan, cut.full, budget, cut.fitted)
     building = partial(_put_together, services, call, plan, cut, summed, again, extra, session, revision)
     body, prompt = await do("build", building) if large else building()
-    return UpstreamRequest(
+    made = UpstreamRequest(
         body,
         headers,
         prompt,
@@ -117,6 +134,17 @@ async def compose(
         revision=revision,
         session=hint,
     )
+    return made if member is None else await _for(services, made, call, member)
+
+
+async def _for(
+    services: Services, composed: UpstreamRequest, call: ChatCall, member: Member
+) -> UpstreamRequest:
+    if call.chat.is_large and member.pool.renames:
+        return await services.background.large_work.do(
+            "build", partial(addressed, composed, call.chat, member, call.chat.model)
+        )
+    return addressed(composed, call.chat, member, call.chat.model)
 
 
 class _Cut(msgspec.Struct, frozen=True):
@@ -148,7 +176,7 @@ def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revisio
     )
     weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
-    weighing = Weighing(weights, call.chat.model, kept, fresh=revision.ceiling is not None)
+    weighing = Weighing(weights, _reader(services, call), kept, fresh=revision.ceiling is not None)
     return _Cut(full, fit(full, budget, weighing), budget.max_input_tokens)
 
 
@@ -167,7 +195,7 @@ def _put_together(
     trimmed, form = cut.fitted.trimmed, revision.form
     # Shortened messages may have lost what was supplied.
     left = trimmed.kept if again is None else again.within(trimmed.kept)
-    sent = (*summed.system, *_supplied(left, call, revision))
+    sent = (*summed.system, *_supplied(services, left, call, revision))
     restored = sum(each.restored for each in sent)
     if restored or trimmed.dropped or trimmed.shortened:
         body = call.chat.with_messages([each.raw for each in sent], extra=extra)
@@ -200,11 +228,12 @@ def _put_together(
 def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:
     """What is told of a prompt whatever is in it; no hashes where nothing is kept."""
     if plan.conversation is None:
-        return Prompt(call.chat.model)
+        return Prompt(_reader(services, call))
     before = services.requests.cache.prompt(plan.conversation.id)
     chat = call.chat
     return Prompt(
-        chat.model, heads=heads(call.chain, chat.system, chat.tools, before.heads if before else None)
+        _reader(services, call),
+        heads=heads(call.chain, chat.system, chat.tools, before.heads if before else None),
     )
 
 
@@ -303,18 +332,26 @@ def _line(services: Services, plan: Plan, call: ChatCall, revision: Revision) ->
         line = without(line, form.without)
     if form.stripped:
         line = stripped(line, form.stripped)
-    return _supplied(line, call, revision)
+    return _supplied(services, line, call, revision)
 
 
-def _supplied(line: Sequence[Outgoing], call: ChatCall, revision: Revision) -> Sequence[Outgoing]:
+def _supplied(
+    services: Services, line: Sequence[Outgoing], call: ChatCall, revision: Revision
+) -> Sequence[Outgoing]:
     wanted = revision.form.supplied
-    return supplied(line, wanted, revision.held, call.chat.model) if wanted else line
+    return supplied(line, wanted, revision.held, _reader(services, call)) if wanted else line
+
+
+def _reader(services: Services, call: ChatCall) -> str | None:
+    """The model that reads it, by the name under which what only that understands is stored."""
+    there, model = services.there, call.chat.model
+    return model if there is None else there.maker(model)
 
 
 def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> list[Outgoing]:
     chat, rules = call.chat, services.requests.restore
     sent = chat.sent[len(chat.system) :]
-    reader = Reader(chat.model, chat.tools, time.time())
+    reader = Reader(_reader(services, call), chat.tools, time.time())
     match plan:
         case Thin() if form.as_sent:
             return plain(plan.line, sent[plan.again :])

@@ -36,7 +36,7 @@ log = logging.getLogger("sidecar.proxy")
 
 async def learned(services: Services, call: ChatCall, plan: Plan) -> Revision:
     """How a request is to be composed at once, by what earlier ones have taught."""
-    place = None if services.background.forms.is_empty else _place(call, plan)
+    place = None if services.background.forms.is_empty else _place(services, call, plan)
     form = services.background.forms.of(place) if place is not None else FIRST.form
     if form == FIRST.form:
         return FIRST
@@ -67,7 +67,7 @@ def ended(
     services: Services, call: ChatCall, plan: Plan, composed: UpstreamRequest, first: Form, is_taken: bool
 ) -> None:
     """No more requests are sent for it: learn from what was taken, if anything was."""
-    form, place = composed.revision.form, _place(call, plan)
+    form, place = composed.revision.form, _place(services, call, plan)
     if form == first:
         is_doubted = is_taken and place is not None and services.background.forms.is_doubted(place)
         if is_doubted and place is not None and services.background.forms.taken(place, _added(composed)):
@@ -113,10 +113,11 @@ def _added(composed: UpstreamRequest) -> list[str]:
     return [name for name in REMOVABLE if any(b'"%b"' % name.encode() in raw for raw in added)]
 
 
-def _place(call: ChatCall, plan: Plan) -> Place | None:
+def _place(services: Services, call: ChatCall, plan: Plan) -> Place | None:
     if plan.conversation is None:
         return None
-    return Place(call.identity.tenant, plan.conversation.id, call.chat.model or "", "default")
+    target = services.there.name if services.there is not None else "default"
+    return Place(call.identity.tenant, plan.conversation.id, call.chat.model or "", target)
 
 
 async def _held(services: Services, call: ChatCall, plan: Plan) -> Held:

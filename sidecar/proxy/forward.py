@@ -15,6 +15,7 @@ from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import difference
 from sidecar.proxy.build import UpstreamRequest
+from sidecar.proxy.fail_over import once
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
 from sidecar.proxy.retries import send
@@ -59,13 +60,22 @@ async def send_once(
 ) -> UpstreamResponse:
     """Send what is none of a conversation; what the upstream says of it is the answer."""
     progress.sent, progress.prompt = time.monotonic(), composed.prompt
-    target = composed.target or services.targets.default
-    path = path_of(call, composed, request, target)
-    upstream = await target.send("POST", path, composed.headers, composed.body)
+    upstream = await _sent(services, call, composed, request, progress)
     progress.head, progress.status = time.monotonic(), upstream.status
     progress.streamed = upstream.content_type == "text/event-stream"
     progress.answer = upstream
     return upstream
+
+
+async def _sent(
+    services: Services, call: Call, composed: UpstreamRequest, request: web.BaseRequest, progress: Progress
+) -> UpstreamResponse:
+    if composed.target is None and services.router is not None:
+        return await once(services, call, composed, request, progress)
+    target = composed.target or services.targets.default
+    progress.target = target.name
+    path = path_of(call, composed, request, target)
+    return await target.send("POST", path, composed.headers, composed.body)
 
 
 async def _unseen(
@@ -84,6 +94,8 @@ async def _unseen(
         return
     if sending.exception() is None:
         upstream, composed = await _begun(services, call, plan, progress, *sending.result())
+        if composed.revision.member is not None:
+            services = services.at(composed.revision.member.pool)
         recording = recording_of(services, call, plan, upstream, composed, progress)
         if recording is not None:
             await read_on(upstream, recording)
@@ -99,6 +111,8 @@ async def _begun(
     composed: UpstreamRequest,
 ) -> tuple[UpstreamResponse, UpstreamRequest]:
     """The upstream has begun to answer this: note what is known of that."""
+    if composed.revision.member is not None:
+        services = services.at(composed.revision.member.pool)
     progress.target = (composed.target or services.targets.default).name
     progress.status, progress.answer = upstream.status, upstream
     progress.streamed = upstream.content_type == "text/event-stream"

@@ -19,6 +19,7 @@ from sidecar.exchange.outcome import CLIENT_LEFT, Begun, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.proxy.append_lock import line_of
 from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
+from sidecar.proxy.fail_over import TARGET, begun
 from sidecar.proxy.form_retry import learned
 from sidecar.proxy.forward import forward, send_once
 from sidecar.proxy.load import load
@@ -110,7 +111,10 @@ async def _pass_on(
     upstream = await send_once(services, call, composed, request, progress)
     answered(sample, progress)
     translation = translation_of(progress, upstream)
-    return await relay(request, upstream, response_headers(progress, upstream), progress, translation)
+    said = response_headers(progress, upstream)
+    if services.router is not None:
+        said[TARGET] = progress.target
+    return await relay(request, upstream, said, progress, translation)
 
 
 async def _seen_by_others(
@@ -177,7 +181,10 @@ async def _answer(
     progress.plan = plan
     if progress.begun is not None:
         await progress.begun(progress)
-    revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
+    if services.router is not None:
+        services, revision = await begun(services, call, plan)
+    else:
+        revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
     try:
@@ -185,12 +192,16 @@ async def _answer(
     except (SidecarError, asyncio.CancelledError):
         keep_question(services, call, plan)
         raise
+    if composed.revision.member is not None:
+        services = services.at(composed.revision.member.pool)
     if upstream.status < 400:
         services.background.windows.look(call.chat.model, call.identity.credential, request.headers)
     elif is_failure(upstream.status, progress):
         keep_question(services, call, plan)
     answered(sample, progress)
     said, translation = response_headers(progress, upstream), translation_of(progress, upstream)
+    if services.router is not None:
+        said[TARGET] = progress.target
     recording = recording_of(services, call, plan, upstream, composed, progress)
     if recording is None:
         return await relay(request, upstream, said, progress, translation)

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from sidecar.proxy.fail_over import TARGET
+from sidecar.proxy.model_list import models
 from sidecar.proxy.relay import relay
 from sidecar.proxy.services import Services
 from sidecar.proxy.websocket import is_websocket, websocket
@@ -20,8 +22,13 @@ async def passthrough(services: Services, request: web.BaseRequest) -> web.Strea
         return await websocket(services, request)
     body = (lambda: _body(request)) if request.body_exists else None
     headers = to_upstream(request.headers, without=services.requests.kept_back)
+    if services.router is None:
+        upstream = await services.targets.default.send(request.method, request.raw_path, headers, body)
+        return await relay(request, upstream, {})
+    if (answer := await models(services, request, headers)) is not None:
+        return answer
     upstream = await services.targets.default.send(request.method, request.raw_path, headers, body)
-    return await relay(request, upstream, {})
+    return await relay(request, upstream, {TARGET: services.targets.default.name})
 
 
 async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:

@@ -305,10 +305,14 @@ class Recording(msgspec.Struct, eq=False):
             created_at=now,
             message_id=self.call.identity.message_id,
             # As it was asked for: upstreams answer under longer names, which `same-model` would not know.
-            model=self.call.chat.model or assembled.model,
+            model=self._maker(assembled),
             usage=assembled.usage,
             finish_reason=(reply.finish_reason or "") + UNSEEN if is_unseen else reply.finish_reason,
         )
+
+    def _maker(self, assembled: Assembled) -> str | None:
+        there, model = self.services.there, self.call.chat.model or assembled.model
+        return model if there is None else there.maker(model)
 
     def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
         """Under which hashes the client will name these nodes, where its own chain has left ours."""

@@ -24,17 +24,16 @@ from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.proxy import form_retry, overflow_retry
 from sidecar.proxy.build import UpstreamRequest
+from sidecar.proxy.fail_over import MAX_REQUESTS, sent_again, sent_to_any
 from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import keep_words
 from sidecar.proxy.translated import path_of
 from sidecar.upstream.error_probe import PROBE_TIMEOUT, PROBES_TIMEOUT, error_of
 from sidecar.upstream.response import UpstreamResponse
 
-__all__ = ["MAX_REQUESTS", "send"]
+__all__ = ["send"]
 
 log = logging.getLogger("sidecar.proxy")
-
-MAX_REQUESTS = 5
 
 _Cause = Overflow | FormRefusal
 _Sent = tuple[UpstreamResponse, UpstreamRequest]
@@ -50,7 +49,13 @@ async def send(
 ) -> _Sent:
     """Send a request until it is taken; gives the answer and what it is the answer to."""
     progress.sent = time.monotonic()
-    first = await _answer(services, call, composed, request)
+    requests = 1
+    if composed.revision.member is None:
+        first = await _answer(services, call, composed, request)
+    else:
+        services, first, composed, requests = await sent_to_any(
+            services, call, plan, composed, request, progress
+        )
     progress.head = time.monotonic()
     if services.settings.upstream_agent:
         return first, composed
@@ -63,13 +68,13 @@ async def send(
     if not error and services.background.forms.is_empty:
         return first, composed  # as most
     held = time.monotonic() - began
-    tries = _Tries(services, call, plan, request, first, composed, error, held)
+    tries = _Tries(services, call, plan, request, first, composed, error, held, requests, requests)
     try:
         await tries.heal()
     except BaseException:
         tries.close()
         raise
-    if tries.requests > 1:
+    if tries.requests > requests:
         progress.head = time.monotonic()
     if progress.tracked is not None:
         keep_words(progress.tracked, request, tries.answer.status, tries.error or error)
@@ -83,6 +88,8 @@ async def send(
 def _answer(
     services: Services, call: ChatCall, composed: UpstreamRequest, request: web.BaseRequest
 ) -> Awaitable[UpstreamResponse]:
+    if composed.revision.member is not None:
+        return sent_again(composed.revision.member, call, composed, request)
     target = composed.target or services.targets.default
     path = path_of(call, composed, request, target)
     return target.send("POST", path, composed.headers, composed.body, session=composed.session)
@@ -102,7 +109,9 @@ class _Tries:
     error: bytes
     #: So many seconds its answers were held back, until it was known what they are.
     held: float
-    requests: int = 1
+    #: So many requests went out, and so many before it was known what the first answer is.
+    requests: int
+    before: int
     #: Requests that were sent anew, by their cause; of the answer that is given.
     cuts: int = 0
     forms: int = 0
@@ -124,7 +133,7 @@ class _Tries:
                 break
         if self.overflow is not None:
             self._end_of_cuts(is_taken=cause is None and not _is_refusal(self.answer.status))
-        if self.requests > 1 or not self.services.background.forms.is_empty:
+        if self.requests > self.before or not self.services.background.forms.is_empty:
             form_retry.ended(self.services, self.call, self.plan, self.composed, first, self._is_taken(cause))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from aiohttp import web
 
@@ -11,13 +12,13 @@ from sidecar.access.known_keys import KnownKeys
 from sidecar.access.places import places_of
 from sidecar.access.tenancy import prepare
 from sidecar.access.visitors import Visitors
-from sidecar.background.calibration import TokenCalibration
+from sidecar.background.calibration import CalibrationThere, TokenCalibration
 from sidecar.background.kept_requests import KeptRequests
 from sidecar.background.large_work import LargeWork
 from sidecar.background.learned_forms import LearnedForms
 from sidecar.background.loop_witness import LoopWitness
 from sidecar.background.memory import IdleMemory
-from sidecar.background.model_windows import ModelWindows
+from sidecar.background.model_windows import ModelWindows, WindowsThere
 from sidecar.background.old_responses import OldResponses
 from sidecar.background.retention import RetentionJob
 from sidecar.background.search_index import SearchIndexJob
@@ -25,6 +26,8 @@ from sidecar.background.shared_forms import SharedForms
 from sidecar.background.shared_metrics import SharedMetrics
 from sidecar.background.store_room import StoreRoom
 from sidecar.background.summaries import Summarizer
+from sidecar.background.target_addresses import TargetAddresses
+from sidecar.background.target_health import TargetHealth
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.tree import LongMessages
@@ -51,6 +54,7 @@ from sidecar.settings import Settings
 from sidecar.store import Store
 from sidecar.traces import traces_of
 from sidecar.upstream.headers import NOT_AS_IT_CAME, NOT_SENT
+from sidecar.upstream.pool import Pool
 from sidecar.upstream.slots import Slots
 from sidecar.upstream.targets import Targets
 
@@ -99,6 +103,13 @@ class Services:
         )
         #: Looks at every request first; None where everybody is let in, as whoever he says he is.
         self.gate = self._gate(folder)
+        #: Where requests are led to by their model; None where all go to one target.
+        self.router = targets.router
+        #: The target that what is known of models is about; None for the default one.
+        self.there: Pool | None = None
+        self._of_targets: dict[Pool, Services] = {}
+        for pool in self.router.pools if self.router is not None else ():
+            self._of_targets[pool] = self._at(pool)
 
     def _gate(self, folder: str | None) -> Gate | None:
         settings, requests, background = self.settings, self.requests, self.background
@@ -108,6 +119,19 @@ class Services:
         report = background.store_health.report
         keys = KnownKeys(self.store, background.tasks.spawn, report) if has_keys else None
         return Gate(settings, requests.places, requests.bodies, background.large_work, keys, folder)
+
+    def at(self, pool: Pool) -> Services:
+        """The same, for a request that goes to this target: what is known of models is of those there."""
+        return self._of_targets[pool]
+
+    def _at(self, pool: Pool) -> Services:
+        if self.router is None or pool is self.router.default:
+            return self
+        made = copy(self)  # which knows of the others too
+        made.there = pool
+        made.settings = self.settings.model_copy(update={"upstream_agent": pool.is_agent})
+        made.background = self.background.at(pool, self.settings)
+        return made
 
     @property
     def is_tracked(self) -> bool:
@@ -196,8 +220,10 @@ class Background:
         self.store_health = StoreHealth(store, metrics, spawn)
         report = self.store_health.report
         self.windows = ModelWindows(settings, targets.default, spawn)
-        metrics.is_listed = self.windows.lists
-        self.calibration = TokenCalibration(store, metrics, spawn, report)
+        self._windows = [self.windows]
+        metrics.is_listed = self._is_listed
+        self._calibration = TokenCalibration(store, metrics, spawn, report)
+        self.calibration: TokenCalibration | CalibrationThere = self._calibration
         self.forms = LearnedForms()
         self.shared_forms = SharedForms(store, self.forms, spawn, report)
         # What is known of windows is what the default target told.
@@ -212,11 +238,28 @@ class Background:
         self.store_room = StoreRoom(settings, store, metrics)
         self.shared_metrics = SharedMetrics(metrics)
         self.traces = traces_of(settings)
+        self.target_health = (
+            TargetHealth(targets.router, metrics, spawn) if targets.router is not None else None
+        )
+        self.target_addresses = TargetAddresses(targets.router, spawn) if targets.router is not None else None
+
+    def _is_listed(self, model: str) -> bool:
+        return any(each.lists(model) for each in self._windows)
+
+    def at(self, pool: Pool, settings: Settings) -> Background:
+        """The same, with what is known of the models of this target."""
+        made = copy(self)
+        made.windows = WindowsThere(settings, pool, self.tasks.spawn)
+        made.calibration = CalibrationThere(self._calibration, pool.maker)
+        self._windows.append(made.windows)
+        return made
 
     async def start(self) -> None:
         """Load what was learned before, and start the jobs. Needs an open store."""
-        await self.calibration.load()
+        await self._calibration.load()
         await self.shared_forms.start()
+        if self.target_addresses is not None:
+            await self.target_addresses.start()
         self.retention.start()
         self.search_index.start()
         self.kept_requests.start()
@@ -231,8 +274,13 @@ class Background:
         end = clock() + timeout
         self.witness.stop()
         self.memory.stop()
-        self.windows.stop()
-        self.calibration.stop()
+        for windows in self._windows:
+            windows.stop()
+        if self.target_health is not None:
+            self.target_health.stop()
+        if self.target_addresses is not None:
+            self.target_addresses.stop()
+        self._calibration.stop()
         self.summaries.stop()
         self.shared_forms.stop()
         self.retention.stop()

@@ -12,6 +12,7 @@ The map, each module above those that use it:
     keeping          the sections on what is kept
     certificates     files with certificates and keys
     target           the section on how the upstream is reached
+    routing          more targets, and retries
     connections      the limits and timeouts of client connections
     limits           the section on sizes and memory
     session          the section on the id of a chat that the upstream is told
@@ -39,13 +40,13 @@ from sidecar.settings.load import (
     set_environment,
 )
 from sidecar.settings.model import Settings
+from sidecar.settings.routing import Retries, RoutedTarget
 from sidecar.settings.sections import (
     Doctor,
     History,
     Identity,
     Logs,
     Restore,
-    Retries,
     Summary,
     Tasks,
     Tenant,
@@ -68,6 +69,7 @@ __all__ = [
     "Restore",
     "Retention",
     "Retries",
+    "RoutedTarget",
     "Session",
     "Settings",
     "SettingsError",

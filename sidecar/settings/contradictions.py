@@ -28,6 +28,7 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
     yield from _exposed_credentials(settings)
     yield from _keys_of_tasks(settings.tasks)
     yield from _target(settings)
+    yield from _targets(settings)
     if settings.admin.listen and _overlap(settings.admin.listen, settings.listen):
         yield Contradiction(
             ("admin.listen", "listen"), "both are one address; give another port, or leave admin.listen empty"
@@ -61,6 +62,7 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
         ("upstream", settings.upstream),
         ("tasks.upstream", settings.tasks.upstream),
         ("summary.upstream", settings.summary.upstream),
+        *(("targets", url) for each in settings.targets for url in each.url),
     ):
         if _is_itself(settings, url):
             yield Contradiction(
@@ -165,6 +167,43 @@ def _target(settings: Declaration) -> Iterator[Contradiction]:
                 "without an upstream of their own these requests go through target.proxy; leave this out, or"
                 " give a URL",
             )
+
+
+def _targets(settings: Declaration) -> Iterator[Contradiction]:
+    names = [each.name for each in settings.targets]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Contradiction(("targets",), f"two of them are called {name!r}; give each a name of its own")
+    identity = settings.identity
+    chats = (*identity.headers, *identity.agent_headers, *settings.session.headers)
+    named = {name.lower() for name in chats}
+    for each in settings.targets:
+        static = {name.lower() for name in each.headers}
+        if each.api_key.get_secret_value() and "authorization" in static:
+            yield Contradiction(
+                ("targets",),
+                f"api_key and headers of {each.name!r} both set Authorization; take one of the two out",
+            )
+        if shared := static & named:
+            yield Contradiction(
+                ("targets", "session.headers"),
+                f"{sorted(shared)[0]} names a conversation, and {each.name!r} would name all of them alike;"
+                " take it out",
+            )
+        if each.resolve and (len(each.url) > 1 or each.proxy.get_secret_value()):
+            yield Contradiction(
+                ("targets",),
+                f"resolve of {each.name!r} is for one URL that is reached directly; take it, the other URLs"
+                " or the proxy out",
+            )
+        if each.client_key and not each.client_cert:
+            yield Contradiction(
+                ("targets",), f"the client_key of {each.name!r} has no certificate; name its file as well"
+            )
+        if each.client_cert:
+            try:
+                tls_context("", each.client_cert, each.client_key)
+            except ValueError as error:
+                yield Contradiction(("targets",), f"client_cert of {each.name!r}: {error}")
 
 
 def _nothing_recognised(settings: Declaration) -> Iterator[Contradiction]:

@@ -109,6 +109,11 @@ def exposed_files(
     if settings.target.client_cert:
         key_file = settings.target.client_key or settings.target.client_cert
         files.append(("target.client_key" if settings.target.client_key else "target.client_cert", key_file))
+    files += [
+        (f"the key of the target {each.name!r}", each.client_key or each.client_cert)
+        for each in settings.targets
+        if each.client_cert
+    ]
     if path and any(map(_is_secret, _file(path, named_by, []).items())):
         files.append(("the file of settings", path))
     return [said for what, file in files if (said := exposed(what, file))]
@@ -116,6 +121,8 @@ def exposed_files(
 
 def _is_secret(given: tuple[str, _Given]) -> bool:
     name, (value, _) = given
+    if name == "targets":
+        return any(each.get(key) for each in value for key in ("api_key", "headers", "proxy"))
     return bool(value) and (
         DECLARED[name].is_secret or (isinstance(value, str) and without_password(value) != value)
     )

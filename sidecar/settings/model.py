@@ -109,11 +109,11 @@ class Setting(NamedTuple):
     @property
     def is_tables(self) -> bool:
         """A list of tables; in the environment JSON."""
-        return self.name == "trim.models"
+        return self.name in ("trim.models", "targets")
 
     @property
     def is_secret(self) -> bool:
-        return isinstance(self.field.default, SecretStr) or self.is_table
+        return isinstance(self.field.default, SecretStr) or self.is_table or self.name == "targets"
 
     @property
     def is_table(self) -> bool:

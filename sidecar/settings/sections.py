@@ -18,6 +18,7 @@ from sidecar.settings.keeping import Encryption, Inspector, Retention, Search
 from sidecar.settings.limits import Limits
 from sidecar.settings.openings import OPENINGS
 from sidecar.settings.prompts import SUMMARY_PROMPT
+from sidecar.settings.routing import Retries, RoutedTarget
 from sidecar.settings.section import Section
 from sidecar.settings.session import Session
 from sidecar.settings.target import Proxy, TargetOptions
@@ -253,15 +254,6 @@ class Timeouts(ConnectionTimeouts):
     )
 
 
-class Retries(Section):
-    """Retries of connections that failed; never of a request that the upstream may have begun to work on."""
-
-    attempts: PositiveInt = Field(3, description="Total attempts, including the first.")
-    backoff: Seconds = Field(
-        0.2, description="Pause before the second attempt, in seconds; it doubles with every attempt."
-    )
-
-
 class Doctor(Section):
     """What `sidecar doctor` remembers: how requests identified themselves, never their content."""
 
@@ -320,6 +312,11 @@ class Declaration(Section):
     )
     upstream_agent: bool = Field(
         False, description="`upstream` is an agent that runs tools: no refused request is sent to it again."
+    )
+    targets: tuple[RoutedTarget, ...] = Field(
+        (),
+        description='More backends, by model: a list of tables, see "Several backends" in the README; JSON in'
+        " the environment. A model that none of them serves goes to `upstream`. Treated as a secret.",
     )
     listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")
     workers: Workers = Field(

@@ -15,7 +15,7 @@ from sidecar.settings.certificates import certificate_file, trust
 from sidecar.settings.section import Section
 from sidecar.settings.values import HeaderToSend, Key
 
-__all__ = ["Proxy", "TargetOptions"]
+__all__ = ["CaFile", "File", "Headers", "Proxy", "TargetOptions"]
 
 # What a field may hold (RFC 9110, 5.5), but for bytes that are no ASCII.
 _HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
@@ -68,8 +68,9 @@ def _headers(table: dict[str, SecretStr]) -> dict[str, SecretStr]:
 
 
 Proxy = Annotated[SecretStr, AfterValidator(_proxy)]
-_Headers = Annotated[dict[HeaderToSend, SecretStr], BeforeValidator(_table), AfterValidator(_headers)]
-_File = Annotated[str, AfterValidator(certificate_file)]
+Headers = Annotated[dict[HeaderToSend, SecretStr], BeforeValidator(_table), AfterValidator(_headers)]
+CaFile = Annotated[str, AfterValidator(_ca_file)]
+File = Annotated[str, AfterValidator(certificate_file)]
 
 
 class TargetOptions(Section):
@@ -85,7 +86,7 @@ class TargetOptions(Section):
         description="Send `target.api_key` also in place of the credential headers that a client sends"
         " (`tenant.credential_headers`). They still tell tenants apart, and go no further.",
     )
-    headers: _Headers = Field(
+    headers: Headers = Field(
         {},
         description="Headers that every request to `upstream` carries, as a table; JSON in the environment."
         " They replace the client's headers of the same names. Treated as secrets.",
@@ -96,15 +97,15 @@ class TargetOptions(Section):
         " with USER:PASSWORD@ before the host if it wants that. Proxies named in the environment"
         " (`HTTPS_PROXY`) are not used.",
     )
-    ca_file: Annotated[str, AfterValidator(_ca_file)] = Field(
+    ca_file: CaFile = Field(
         "",
         description="PEM file with certificates of authorities to trust beside the system's, for every"
         " upstream, `tasks.upstream` and `summary.upstream` included.",
     )
-    client_cert: _File = Field(
+    client_cert: File = Field(
         "", description="PEM file with the certificate that identifies the sidecar to `upstream` alone."
     )
-    client_key: _File = Field(
+    client_key: File = Field(
         "",
         description="PEM file with its private key, without a password; empty if `target.client_cert` has"
         " it.",

@@ -6,8 +6,13 @@ headers           which headers travel on
 credentials       which credentials go to which target
 response          a response of which some bytes may have been read ahead
 error_probe         is a response an error, and which?
+addresses         the addresses of a name
 session_header    in which header a target is told the session of a request
 slots             which of the engine's slots a conversation is on
 target            one backend: URLs, retries, its session
+choice            which of several members a chat goes to
+health            which of them are left alone for a while
+pool              a target of several, with its models and members
+router            which targets a request may go to, in which order
 targets           which targets the settings name, and how each is reached
 """

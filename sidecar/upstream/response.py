@@ -5,12 +5,12 @@ Rule: whoever reads it gets every byte once, in order, also those that were peek
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from multidict import CIMultiDictProxy
 
-__all__ = ["STREAM_ERRORS", "UpstreamResponse"]
+__all__ = ["STREAM_ERRORS", "HeldResponse", "UpstreamResponse"]
 
 #: What reading from an upstream raises that breaks off or falls silent; a `RuntimeError` where it did so just
 #: as the reader was about to wait.
@@ -74,3 +74,20 @@ class UpstreamResponse:
     def close(self) -> None:
         """Let go of the connection; the upstream stops if it has not ended."""
         self._response.close()
+
+
+class HeldResponse(UpstreamResponse):
+    """One that says when it has ended, for whoever counts those that are under way."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, answer: UpstreamResponse, ended: Callable[[], None]) -> None:
+        super().__init__(answer._response)
+        self._ended = ended
+
+    def close(self) -> None:
+        super().close()
+        self._ended()
+
+    def __del__(self) -> None:
+        self._ended()  # a client that leaves between two steps may leave nobody to close it

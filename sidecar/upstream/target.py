@@ -22,10 +22,11 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from sidecar.aiohttp_internals.bodies import SlicedBody
-from sidecar.aiohttp_internals.client import Connector, websocket
+from sidecar.aiohttp_internals.client import WAS_KEPT, Connector, TellingConnector, websocket
 from sidecar.errors import BadRequest, SidecarError
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
+from sidecar.upstream.addresses import OneAddress
 from sidecar.upstream.credentials import CredentialPolicy
 from sidecar.upstream.failures import ProxyRefused, cure_of, failure_of, is_about_tls
 from sidecar.upstream.response import UpstreamResponse
@@ -57,6 +58,8 @@ class Address(NamedTuple):
     """None for the usual one."""
     takes_paths: bool
     """Do clients' paths mean something there, or only those of the API?"""
+    only_at: str = ""
+    """The one of its name's addresses that is meant; empty for any."""
 
 
 class Fetched(NamedTuple):
@@ -136,15 +139,19 @@ class Target:
         *,
         attempts: int | None = None,
         session: str | None = None,
+        elsewhere: bool = False,
     ) -> UpstreamResponse:
         """Send a request and wait for the headers of its answer.
 
         `path` is a client's. `body` is bytes, or a function that gives a stream, which is read once.
-        `session`: the id of the chat that it is a turn of. Raises `UpstreamUnreachable` after the last try,
+        `session`: the id of the chat that it is a turn of. With `elsewhere` there is another target for it,
+        so that nobody waits for this one to be connected to. Raises `UpstreamUnreachable` after the last try,
         `UpstreamTimeout` if the upstream stays silent, `BadRequest` as `url` does.
         """
         return UpstreamResponse(
-            await self._sent(method, path, headers, body, attempts or self._attempts, session)
+            await self._sent(
+                method, path, headers, body, attempts or self._attempts, session, elsewhere=elsewhere
+            )
         )
 
     async def fetch(
@@ -177,12 +184,15 @@ class Target:
         body: _Body,
         attempts: int,
         session: str | None = None,
+        *,
+        elsewhere: bool = False,
     ) -> aiohttp.ClientResponse:
         url = self.url(path)
         if self._session_header is not None:
             headers = self._session_header.applied(method, headers, session)
         if not self._as_it_came:
             headers = self._policy.applied(headers, path)
+        may_have_begun = False
         for attempt in range(1, attempts + 1):
             started = time.monotonic()
             payload = _payload(body)
@@ -199,8 +209,11 @@ class Target:
                 if isinstance(payload, _Upload) and payload.failed is not None:
                     raise payload.failed from error
                 failure = self._failure(error)
+                # A new connection that breaks may have brought down who began: nobody else gets that.
+                may_have_begun = may_have_begun or not (failure.nothing_sent or WAS_KEPT.get())
+                failure.nothing_sent = failure.nothing_sent and not may_have_begun
                 is_late = callable(body) or time.monotonic() - started > _STALE_WITHIN
-                if not _may_try_again(error, is_late=is_late):
+                if not _may_try_again(error, is_late=is_late) or (elsewhere and failure.nothing_sent):
                     raise failure from error
             else:
                 if response.status == 101 or (response.status == 407 and self._is_proxied):
@@ -235,6 +248,7 @@ class Target:
     def _failure(self, error: BaseException) -> SidecarError:
         failure = failure_of(error)
         failure.logged = {"upstream": self._origin, "target": self.name}
+        failure.nothing_sent = isinstance(error, _NO_CONNECTION) and not is_about_tls(error)
         if cure := cure_of(error, self.name, is_tls=self._origin.startswith("https:")):
             failure.logged["cure"] = cure
         return failure
@@ -243,8 +257,11 @@ class Target:
 def _session(address: Address, settings: Settings) -> aiohttp.ClientSession:
     timeouts = settings.timeouts
     proxy = URL(address.proxy) if address.proxy else None
+    only = {"resolver": OneAddress(address.only_at)} if address.only_at else {}
     return aiohttp.ClientSession(
-        connector=Connector(limit=0, keepalive_timeout=_KEEP_ALIVE_TIMEOUT, ssl=address.tls or True),
+        connector=(TellingConnector if settings.targets else Connector)(
+            limit=0, keepalive_timeout=_KEEP_ALIVE_TIMEOUT, ssl=address.tls or True, **only
+        ),
         timeout=aiohttp.ClientTimeout(
             total=None,
             sock_connect=timeouts.connect,
@@ -295,6 +312,8 @@ def _unasked(status: int) -> Exception:
 
 #: What the HTTP client raises where there is no answer.
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+# And where there was no connection on which anything could have been sent.
+_NO_CONNECTION = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 def _may_try_again(error: BaseException, *, is_late: bool) -> bool:

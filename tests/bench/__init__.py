@@ -22,6 +22,8 @@ The map, each module above those that use it:
     postgres   `./dev bench postgres`: what a request costs in PostgreSQL, and what a chat takes up there
     recall/    `./dev bench recall`: what of a chat that was cut comes back when it is asked for
     replicas   `./dev bench replicas`: the same with two sidecars on one PostgreSQL, and that killed too
+    fail_over  `./dev bench fail_over`: what two targets that fail at random lose
+    affinity   `./dev bench affinity`: what several engines have cached, by where a chat goes
     speed/     `./dev bench speed`: what the sidecar costs beside a proxy that does nothing
     guard      `./dev bench guard`: how many bytecodes a request takes; the counting is in tests/guard
 """

@@ -9,10 +9,12 @@ import tempfile
 from pathlib import Path
 
 from tests.bench import (
+    affinity,
     context,
     crash,
     encrypted,
     estimate,
+    fail_over,
     full,
     guard,
     postgres,
@@ -37,6 +39,8 @@ _MEASURES = {
     "postgres": postgres.main,
     "replicas": replicas.main,
     "rollout": rollout.main,
+    "fail_over": fail_over.main,
+    "affinity": affinity.main,
     "speed": speed.main,
     "guard": guard.main,
     "store": store.main,

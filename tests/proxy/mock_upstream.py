@@ -200,6 +200,7 @@ class Upstream:
     only_chats: bool = False
     connections: int = 0
     port: int = 0
+    host: str = "127.0.0.1"
     #: Serves https where it is given.
     tls: ssl.SSLContext | None = None
     _script: deque[Answer] = field(default_factory=deque)
@@ -208,7 +209,7 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}/v1"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}/v1"
 
     @property
     def last(self) -> Received:
@@ -219,7 +220,7 @@ class Upstream:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, "127.0.0.1", self.port, ssl=self.tls)
+        self._server = await loop.create_server(self._connection, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -237,6 +238,7 @@ class Upstream:
             task = asyncio.get_running_loop().create_task(self._serve(reader, writer, gone, self.connections))
             self._busy.add(task)
             task.add_done_callback(self._busy.discard)
+            task.add_done_callback(lambda _: writer.close())  # it may be cancelled before it has begun
 
         return _Watched(gone, connected)
 

@@ -1,0 +1,104 @@
+"""Which members of targets are out, and whether they are well again.
+
+Rules: a member that is out gets no request of a client's while another could serve it; once its time is over
+it is asked for its list of models, until it gives any answer that does not say that it is away (502, 503,
+504). Who is out, and who is back, is logged and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from multidict import CIMultiDict
+
+from sidecar.background.tasks import Spawn
+from sidecar.errors import SidecarError
+from sidecar.metrics import Metrics
+from sidecar.upstream.pool import Member
+from sidecar.upstream.router import Router
+
+__all__ = ["AWAY", "TargetHealth"]
+
+log = logging.getLogger("sidecar.proxy")
+
+#: Answers that say that who should answer is away.
+AWAY = frozenset((502, 503, 504))
+_TIMEOUT = 5.0  # seconds for an answer to a probe
+
+
+class TargetHealth:
+    """Told of each answer and failure; probes those that are out. `stop` it."""
+
+    def __init__(self, router: Router, metrics: Metrics, spawn: Spawn) -> None:
+        self._spawn = spawn
+        self._told = metrics.of_targets()
+        self._probes: dict[Member, asyncio.Task[None]] = {}
+        for pool in router.pools:
+            self._told.up.labels(pool.name).set(1)
+
+    def answered(self, member: Member, status: int) -> None:
+        """It has answered a request."""
+        name = member.pool.name
+        if status in AWAY:
+            self._told.requests.labels(name, "away").inc()
+            self._note_failure(member)
+            return
+        self._told.requests.labels(name, "busy" if status == 429 else "answered").inc()
+        was_out = member.health.is_out
+        member.health.answered()
+        if was_out:
+            self._probes.pop(member).cancel()
+            self._say_back(member)
+
+    def failed(self, member: Member) -> None:
+        """It could not be reached, or broke off before its answer began."""
+        self._told.requests.labels(member.pool.name, "failed").inc()
+        self._note_failure(member)
+
+    def passed_over(self, member: Member) -> None:
+        """A request of its own went elsewhere."""
+        self._told.fail_overs.labels(member.pool.name).inc()
+
+    def stop(self) -> None:
+        """The process ends: nobody needs to know any more."""
+        for probe in self._probes.values():
+            probe.cancel()
+
+    def _note_failure(self, member: Member) -> None:
+        if member.health.failed(time.monotonic()):
+            log.warning("a target is out", extra=_about(member))
+            self._set_up(member)
+            self._probes[member] = self._spawn(self._probe(member))
+
+    async def _probe(self, member: Member) -> None:
+        while (until := member.health.out_until) is not None:
+            await asyncio.sleep(max(0.0, until - time.monotonic()))
+            is_well = await _is_well(member)
+            member.health.probed(time.monotonic(), is_well=is_well)
+        self._probes.pop(member, None)
+        self._say_back(member)
+
+    def _say_back(self, member: Member) -> None:
+        log.info("a target is back", extra=_about(member))
+        self._set_up(member)
+
+    def _set_up(self, member: Member) -> None:
+        is_up = any(not each.health.is_out for each in member.pool.members)
+        self._told.up.labels(member.pool.name).set(int(is_up))
+
+
+async def _is_well(member: Member) -> bool:
+    headers = CIMultiDict({"Accept": "application/json", "Accept-Encoding": "identity"})
+    try:
+        answer = await member.target.fetch(
+            "GET", "/v1/models", headers, timeout=_TIMEOUT, limit=0, attempts=1
+        )
+    except SidecarError:
+        return False
+    return answer.status not in AWAY
+
+
+def _about(member: Member) -> dict[str, str]:
+    return {"target": member.pool.name, "member": member.key}

@@ -1,0 +1,43 @@
+"""Which member of a target gets a request: pure, so the same on every sidecar.
+
+Rules: a chat goes to the member that comes first by a hash of its session and the member's name (rendezvous
+hashing), so that it stays where its prompt is cached, without a memory, and a member that leaves moves its
+own chats alone. A member that has more requests than a quarter above the mean is passed over, for a cache is
+not worth a queue. What belongs to no chat goes to the one that has least to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+
+__all__ = ["bound", "by_hash", "in_order"]
+
+# A member may have so much more than the mean, and so many requests in any case.
+_SPREAD = 1.25
+_LEAST = 2
+
+
+def by_hash(session: str, members: Sequence[str]) -> list[str]:
+    """The members in the order in which this session prefers them."""
+    return sorted(members, key=lambda member: _rank(session, member), reverse=True)
+
+
+def bound(under_way: int, members: int) -> int:
+    """How many requests one of so many members may have, with one more than are under way now."""
+    return max(_LEAST, -int(-_SPREAD * (under_way + 1) // members))
+
+
+def in_order(session: str | None, loads: Mapping[str, int]) -> list[str]:
+    """The members in the order in which a request is to be tried there; `loads`: what each has under way."""
+    if session is None:
+        return sorted(loads, key=loads.__getitem__)
+    order = by_hash(session, tuple(loads))
+    most = bound(sum(loads.values()), len(loads))
+    return sorted(order, key=lambda member: loads[member] >= most)
+
+
+def _rank(session: str, member: str) -> bytes:
+    return blake2b(
+        member.encode(), key=blake2b(session.encode(), digest_size=32).digest(), digest_size=8
+    ).digest()

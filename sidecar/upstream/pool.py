@@ -1,0 +1,154 @@
+"""A target of `targets`, or the default one beside them: its models, and its members, one for each URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+from multidict import CIMultiDict
+from yarl import URL
+
+from sidecar.settings import RoutedTarget
+from sidecar.upstream.choice import in_order
+from sidecar.upstream.health import Health
+from sidecar.upstream.response import HeldResponse, UpstreamResponse
+from sidecar.upstream.slots import Slots
+from sidecar.upstream.target import Fetched, Target
+
+__all__ = ["Member", "Pool"]
+
+
+class Member:
+    """One URL of a target: what is under way there, and how it has done. `key`: its name for the hash."""
+
+    def __init__(self, pool: Pool, target: Target, key: str, slots: int) -> None:
+        self.pool = pool
+        self.target = target
+        self.key = key
+        self.slots = Slots(slots)
+        self.health = Health()
+        self.under_way = 0
+
+    @property
+    def has_room(self) -> bool:
+        return self.pool.parallel is None or self.under_way < self.pool.parallel
+
+    def enter(self) -> Held:
+        """One request more is under way."""
+        self.under_way += 1
+        self.pool.count()
+        return Held(self)
+
+
+class Held:
+    """The place of one request at a member, until it is released."""
+
+    __slots__ = ("_member",)
+
+    def __init__(self, member: Member) -> None:
+        self._member: Member | None = member
+
+    def release(self) -> None:
+        """It has ended; once is enough."""
+        member, self._member = self._member, None
+        if member is not None:
+            member.under_way -= 1
+            member.pool.wake()
+
+    def over(self, answer: UpstreamResponse) -> UpstreamResponse:
+        """The answer, with which it ends."""
+        return HeldResponse(answer, self.release)
+
+
+class Pool:
+    """A target that requests are led to. `options`: None for the default one, which serves all the rest."""
+
+    def __init__(self, name: str, options: RoutedTarget | None, *, is_agent: bool) -> None:
+        self.name = name
+        self.priority = options.priority if options is not None else 0
+        self.parallel = options.parallel if options is not None else None
+        self.is_agent = is_agent
+        self.forwards = options is None or options.forward_credential
+        self.renames: Mapping[str, str] = options.rename if options is not None else {}
+        self._options = options
+        self.members: Sequence[Member] = ()
+        #: Its URL, and what makes a member for one of the addresses of its name, where those are watched.
+        self.base = URL()
+        self.made_at: Callable[[str], Member] | None = None
+        self._begun = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def serves(self, model: str) -> bool:
+        """Is it for this model, by the name that clients use?"""
+        return self._options is None or self._options.serves(model)
+
+    def named(self, model: str | None) -> str | None:
+        """The name of a model there."""
+        return self.renames.get(model, model) if model is not None else None
+
+    def maker(self, model: str | None) -> str | None:
+        """By which name its answers are known as those of this model here: no other target reads what only
+        their maker understands."""
+        if self._options is None or model is None:
+            return model
+        return f"{self.named(model)} @{self.name}"
+
+    def in_order(self, session: str | None) -> list[Member]:
+        """Its members in the order in which a request of this session is to be tried."""
+        members = self.members
+        if len(members) == 1:
+            return list(members)
+        if session is None:  # those that have as little to do take turns
+            at = self._begun % len(members)
+            members = [*members[at:], *members[:at]]
+        by_key = {each.key: each for each in members}
+        return [
+            by_key[key] for key in in_order(session, {key: each.under_way for key, each in by_key.items()})
+        ]
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The credential headers of clients (lower case) that go there."""
+        return self._well().target.takes
+
+    async def fetch(
+        self,
+        method: str,
+        path: str,
+        headers: CIMultiDict[str],
+        body: bytes | None = None,
+        *,
+        timeout: float,
+        limit: int,
+        attempts: int | None = None,
+    ) -> Fetched:
+        """As `Target.fetch`, from a member that works."""
+        target = self._well().target
+        return await target.fetch(
+            method, path, headers, body, timeout=timeout, limit=limit, attempts=attempts
+        )
+
+    def learn(self, models: Fetched) -> None:
+        """As `Target.learn`, for each member: they are of one kind."""
+        for member in self.members:
+            member.target.learn(models)
+
+    def _well(self) -> Member:
+        return next((each for each in self.members if not each.health.is_out), self.members[0])
+
+    def count(self) -> None:
+        """A request more has begun."""
+        self._begun += 1
+
+    def wake(self) -> None:
+        """A request has ended: who waits first may look again."""
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(None)
+                return
+
+    def wait(self, waiting: asyncio.Future[None]) -> None:
+        """Have this done once a request has ended."""
+        self._waiting.append(waiting)
