@@ -17,6 +17,7 @@ from tests.bench import (
     fail_over,
     full,
     guard,
+    inspector,
     postgres,
     replicas,
     rollout,
@@ -45,6 +46,7 @@ _MEASURES = {
     "guard": guard.main,
     "store": store.main,
     "encrypted": encrypted.main,
+    "inspector": inspector.main,
 }
 
 
