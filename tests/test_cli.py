@@ -71,6 +71,20 @@ def test_what_only_some_settings_need_is_not_loaded_by_all():
     assert loaded & {"aiohttp", "asyncpg", "cryptography", "jwt", "uvloop"} == {"aiohttp"}
 
 
+def test_a_thread_with_long_work_keeps_the_loop_waiting_for_half_a_millisecond_at_a_time():
+    program = """
+import sys
+from sidecar.server.serve import _run
+async def told():
+    print(sys.getswitchinterval())
+_run(told())
+"""
+    done = subprocess.run(
+        (sys.executable, "-c", program), capture_output=True, text=True, env=clean_environment(), check=True
+    )
+    assert float(done.stdout) <= 0.0005
+
+
 def test_without_a_command_the_usage_is_shown(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([])

@@ -46,8 +46,6 @@ __all__ = ["running", "serve"]
 
 log = logging.getLogger("sidecar")
 
-_Answer = Callable[[Services, web.BaseRequest], Awaitable[web.StreamResponse]]
-
 # Seconds for which a thread with long work keeps the interpreter from the loop. With Python's own, 5 ms, a
 # chunk comes late by as much while a page of the inspector is made or a large body is looked through.
 _SWITCH = 0.0005
