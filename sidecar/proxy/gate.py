@@ -31,11 +31,9 @@ from sidecar.settings import Settings
 __all__ = ["Gate", "asks"]
 
 _ADMISSION = web.RequestKey("admission", Admission)
-# What asks no model for anything, and what of the rest names none.
+# What asks no model for anything. To end an answer, which may be the one for which there was room, is such.
 _READS = ("GET", "HEAD", "OPTIONS")
-_WITHOUT_MODEL = re.compile(r"/(?:conversations(?:/.*)?|responses/[^/]+/cancel)$")
-# What ends an answer, which may be the one for which there is room.
-_CANCELS = re.compile(r"/responses/[^/]+/cancel$")
+_OF_WHAT_IS_KEPT = re.compile(r"/(?:conversations(?:/[^/]+(?:/items)?)?|responses/[^/]+/cancel)$")
 
 
 class Gate:
@@ -125,7 +123,7 @@ class Gate:
         if request.method in _READS or not request.body_exists:
             if named:
                 check_models(patterns, named)
-        elif not _WITHOUT_MODEL.search(request.path):
+        elif not _OF_WHAT_IS_KEPT.search(request.path):
             with self._bodies.hold() as held:
                 body = await body_of(request, self._settings, held)
                 with_body(request, await self._plain(patterns, body, named))
@@ -167,4 +165,4 @@ _COUNTED = web.RequestKey("counted", _Counted)
 
 def asks(request: web.BaseRequest) -> bool:
     """Does it ask a model for anything?"""
-    return request.method not in _READS and _CANCELS.search(request.path) is None
+    return request.method not in (*_READS, "DELETE") and not _OF_WHAT_IS_KEPT.search(request.path)
