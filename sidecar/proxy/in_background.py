@@ -31,6 +31,7 @@ from sidecar.dialects.responses.in_background import (
 )
 from sidecar.dialects.responses.in_background import response_in as response_told
 from sidecar.dialects.responses.request import ResponsesRequest
+from sidecar.dialects.responses.translation import headers_of
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import session_of
@@ -70,7 +71,7 @@ async def made_in_background(
     assert where is not None
     if asked.is_followed:
         return await follow(services, request, making.tenant, where, -1, headers)
-    return web.Response(body=encode(told), headers=headers, content_type="application/json")
+    return web.Response(body=encode(told), headers=headers)
 
 
 class _Making:
@@ -137,7 +138,9 @@ class _Making:
         run.begin(where, asked, progress.when // 1000)
         response, events = beginning_of(asked, where, run.created)
         await self._services.runs.begin(run, self.tenant, encode(response), events)
-        headers = own_headers(progress.tracked) if progress.tracked is not None else {}
+        headers = headers_of(asked, "application/json")
+        if progress.tracked is not None:
+            headers |= own_headers(progress.tracked)
         if name := call.identity.key or session_of(plan):
             headers["X-Conversation-ID"] = name
         if not self.begun.done():

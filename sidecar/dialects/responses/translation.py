@@ -42,6 +42,7 @@ __all__ = [
     "Events",
     "Whole",
     "error_event",
+    "headers_of",
     "written",
 ]
 

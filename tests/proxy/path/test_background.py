@@ -111,7 +111,12 @@ class TestOne:
         self, sidecar: Sidecar, upstream: Upstream, gate: asyncio.Event
     ):
         upstream.will(waits(gate, says("Hello.")))
-        reply = await ask(sidecar, metadata={"a": "b"})
+        reply = await ask(sidecar, metadata={"a": "b"}, tools=[{"type": "web_search"}])
+        assert reply.headers["Content-Type"] == "application/json"
+        assert (reply.headers["X-Sidecar-Untranslated"], "X-Conversation-ID" in reply.headers) == (
+            "web_search",
+            True,
+        )
         first = reply.json
         assert (first["status"], first["output"], first["background"]) == ("queued", [], True)
         assert await get(sidecar, first["id"]) == first
