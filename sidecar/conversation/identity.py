@@ -71,6 +71,8 @@ class Identity(msgspec.Struct, frozen=True):
     credential: bytes = b""
     #: The key came in a header that agents send by themselves: it may name a login that has many chats.
     by_agent: bool = False
+    #: The id of the client's key by which it was let in, None where there is none.
+    client: str | None = None
 
 
 def first_value(header: Header, names: Iterable[str]) -> str | None:

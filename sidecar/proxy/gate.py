@@ -120,7 +120,7 @@ class Gate:
         if patterns is None:
             return
         named = in_address(request.raw_path)
-        if request.method in _READS or not request.body_exists:
+        if not request.body_exists:
             if named:
                 check_models(patterns, named)
         elif not _OF_WHAT_IS_KEPT.search(request.path):

@@ -143,6 +143,7 @@ def _log_line(progress: Progress, exchange: Exchange) -> None:
     detail, tracked = exchange.detail, progress.tracked
     about = {
         **(fields(tracked) if tracked is not None else {}),
+        "key": progress.call.identity.client if progress.call is not None else None,
         "outcome": exchange.outcome or _REFUSED,
         "conversation": exchange.conversation or None,
         "model": exchange.model,

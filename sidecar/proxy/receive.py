@@ -236,6 +236,7 @@ def identify(services: Services, dialect: Dialect, request: web.BaseRequest) -> 
         sends_history=sends_history,
         credential=credential,
         by_agent=by_agent,
+        client=client,
     )
 
 

@@ -17,11 +17,12 @@ from yarl import URL
 from sidecar.access import known_keys
 from sidecar.access.client_keys import id_in
 from sidecar.conversation.identity import tenant_of
+from sidecar.logs import EXCHANGES
 from sidecar.settings import SettingsError, load
 from tests.proxy.client import CHAT, Sidecar, assert_error, chat
 from tests.proxy.client_keys import bearer, new_key, opened, revoke, rotate
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream, says, sends
+from tests.proxy.mock_upstream import Upstream, completion, says, sends
 
 REQUIRED, OPTIONAL = {"enforcement": "required"}, {"enforcement": "optional"}
 OWN_KEY = "the-key-of-the-target"
@@ -309,6 +310,8 @@ class TestNobodyIsToldIt:
                 said += stored.read()
         assert secret[:-1].encode() not in said
         assert secret[5:25].encode() not in said
+        lines = [each for each in caplog.records if each.name == EXCHANGES]
+        assert {getattr(each, "key", None) for each in lines} == {id_in(key)}, "its id, which is public"
 
 
 class TestOff:
@@ -343,6 +346,30 @@ class TestOff:
             names = [("Authorization", f"Bearer {key}"), ("x_api_key", "a"), ("Accept", "*/*")]
             assert [*got.headers.items()] == [("Host", URL(upstream.url).authority), *names, *length]
             assert (got.method, got.target, got.body) == (method, target, body)
+
+    async def test_nor_of_a_chat(self, start: Start, upstream: Upstream):
+        sidecar = await start()
+        key = await new_key(sidecar.settings, models=("none",), rpm=1)
+        body = b'{"messages": [{"role":"user",  "content":"hi"}], "model":"m"}'
+        own = [("X-API-key", key), ("Authorization", f"Bearer {key}"), ("X-Conversation-ID", "a")]
+        sent = [*own, ("X-User-ID", "u"), ("Content-Type", "application/json")]
+        upstream.will(*[sends(completion("ok"), headers={"Content-Type": "application/json"})] * 2)
+        for outcome in ("start", "retry"):
+            answer = await raw(sidecar, "POST", CHAT, *(f"{name}: {said}" for name, said in sent), body=body)
+            head, _, told_back = answer.partition(b"\r\n\r\n")
+            assert [line for line in head.split(b"\r\n") if not line.startswith(b"Date:")] == [
+                b"HTTP/1.1 200 Whatever",
+                b"Content-Type: application/json",
+                b"Content-Length: %d" % len(completion("ok")),
+                b"X-Sidecar-Outcome: " + outcome.encode(),
+                b"X-Conversation-ID: a",
+                b"Connection: close",
+            ]
+            assert told_back == completion("ok")
+            got = upstream.last
+            length = ("Content-Length", str(len(body)))
+            assert [*got.headers.items()] == [("Host", URL(upstream.url).authority), *sent, length]
+            assert (got.method, got.target, got.body) == ("POST", CHAT, body)
 
     async def test_the_tenant_is_the_credential_and_a_key_says_nothing(
         self, start: Start, upstream: Upstream
