@@ -83,14 +83,15 @@ def _is_place(places: Places, lowered: str) -> bool:
 
 
 def _said(value: str) -> str:
-    """A header's value, or what it stands for."""
+    """A header's value, and what it stands for."""
     scheme, _, rest = value.partition(" ")
     if scheme.lower() != "basic":
         return value
     try:
-        return base64.b64decode(rest.strip() + "==", validate=False).decode("utf-8", "replace")
+        decoded = base64.b64decode(rest.strip() + "==").decode("utf-8", "replace")
     except ValueError:
         return value
+    return f"{value}\n{decoded}"
 
 
 def _without(headers: CIMultiDictProxy[str], name: str) -> str | None:

@@ -7,6 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from sidecar.access.client_keys import hidden
@@ -124,3 +126,49 @@ def test_a_credential_in_the_address_beside_a_key_is_refused():
 )
 def test_a_browser_s_websocket_presents_it_as_openai_has_it(offered: str, left: Any):
     assert of(("Sec-WebSocket-Protocol", offered)) == (KEY, {"Sec-WebSocket-Protocol": left})
+
+
+_NAMES = [
+    "Authorization",
+    "authorization",
+    "x-api-key",
+    "X_Api_Key",
+    "Cookie",
+    "X-A",
+    "Sec-WebSocket-Protocol",
+]
+_PIECES = [
+    KEY,
+    OTHER,
+    "Bearer ",
+    "basic ",
+    basic(KEY),
+    basic(f"a:{OTHER}"),
+    " ",
+    ",",
+    ";",
+    "sk-sc-",
+    "a",
+    "é",
+    "",
+]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(_NAMES), st.lists(st.sampled_from(_PIECES), max_size=4)), max_size=5)
+)
+def test_however_it_is_sent_it_is_refused_or_goes_no_further(sent: list[tuple[str, list[str]]]):
+    headers = CIMultiDict([(name, "".join(pieces)) for name, pieces in sent])
+    try:
+        found = presented(PLACES, CIMultiDictProxy(headers), "/v1/models")
+    except (InvalidKey, BadRequest):
+        return
+    for name, value in found.headers.items():
+        headers.popall(name, None)
+        if value is not None:
+            headers[name] = value
+    left = "\n".join(headers.values())
+    assert KEY not in left
+    assert OTHER not in left
+    if found.key is not None:
+        assert not {name.lower().replace("_", "-") for name in headers} & PLACES.credentials

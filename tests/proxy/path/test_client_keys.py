@@ -23,6 +23,7 @@ from tests.proxy.client import CHAT, Sidecar, assert_error, chat
 from tests.proxy.client_keys import bearer, new_key, opened, revoke, rotate
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream, completion, says, sends
+from tests.proxy.several import target
 
 REQUIRED, OPTIONAL = {"enforcement": "required"}, {"enforcement": "optional"}
 OWN_KEY = "the-key-of-the-target"
@@ -108,6 +109,24 @@ class TestWhoIsLetIn:
             assert request.headers.getall("Authorization") == [f"Bearer {OWN_KEY}"]
             assert "sk-sc-" not in f"{request.headers}"
             assert not {"api-key", "x-api-key", "cookie"} & {name.lower() for name in request.headers}
+
+    async def test_to_every_target_goes_its_own_key(self, start: Start, upstream: Upstream):
+        other, third = Upstream(), Upstream()
+        for each in (other, third):
+            await each.start()
+        own = {"api_key": "of-the-other"}
+        targets = [
+            target("other", other, models=["other"], **own),
+            target("third", third, models=["third"], forward_credential=True),
+        ]
+        sidecar = await start(keys=REQUIRED, target=TARGET, targets=targets)
+        key = await new_key(sidecar.settings)
+        for model in ("m", "other", "third"):
+            assert (await sidecar.ask("hi", headers=bearer(key), model=model)).status == 200
+        got = [each.last.headers.get("Authorization") for each in (upstream, other, third)]
+        assert got == [f"Bearer {OWN_KEY}", "Bearer of-the-other", None]
+        for each in (other, third):
+            await each.stop()
 
     async def test_one_that_is_wrong_expired_or_revoked_is_refused(
         self, sidecar: Sidecar, upstream: Upstream
@@ -321,12 +340,12 @@ class TestOff:
         sidecar = await start()
         key = await new_key(sidecar.settings, models=("none",), rpm=1)
         upstream.will(*[sends(b'{"a" : 1}', headers={"x-ratelimit-limit-requests": "7"})] * 2)
-        for target in ("/v1/models?key=" + key, "/v1/embeddings"):
-            method, body = ("GET", b"") if "key" in target else ("POST", b'{"model":"m", "model":"n"}')
+        for path in ("/v1/models?key=" + key, "/v1/embeddings"):
+            method, body = ("GET", b"") if "key" in path else ("POST", b'{"model":"m", "model":"n"}')
             answer = await raw(
                 sidecar,
                 method,
-                target,
+                path,
                 f"Authorization: Bearer {key}",
                 "x_api_key: a",
                 "Accept: */*",
@@ -345,7 +364,7 @@ class TestOff:
             length = [("Content-Length", str(len(body)))] if body else []
             names = [("Authorization", f"Bearer {key}"), ("x_api_key", "a"), ("Accept", "*/*")]
             assert [*got.headers.items()] == [("Host", URL(upstream.url).authority), *names, *length]
-            assert (got.method, got.target, got.body) == (method, target, body)
+            assert (got.method, got.target, got.body) == (method, path, body)
 
     async def test_nor_of_a_chat(self, start: Start, upstream: Upstream):
         sidecar = await start()
