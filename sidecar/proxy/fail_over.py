@@ -94,7 +94,10 @@ async def once(
     router = _router(services)
     journey = _Journey(router, call, model, session, compose_for)
     there, first = await compose_for(router.candidates(model, session)[0])
-    return (await journey.run(there, first, request, progress)).answer
+    sent = await journey.run(there, first, request, progress)
+    if sent.composed.target is not None:
+        progress.target = sent.composed.target.name  # it may not be the last that was tried
+    return sent.answer
 
 
 async def sent_again(

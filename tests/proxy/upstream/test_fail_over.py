@@ -228,6 +228,15 @@ async def test_reasoning_goes_back_to_the_target_that_made_it_alone(start: Start
     assert chats(one)[-1]["messages"][1]["reasoning_content"] == "because"
 
 
+async def test_who_gave_a_task_its_answer_is_named_though_another_was_tried_later(start: Start, pair):
+    one, two = pair
+    one.otherwise = refuses(429)
+    await two.stop()
+    sidecar = await in_front_of(start, pair)
+    reply = await sidecar.ask("a title?", headers={"X-Task": "title"})
+    assert (reply.status, reply.headers["X-Sidecar-Target"]) == (429, "one")
+
+
 async def test_a_task_goes_elsewhere_as_well(start: Start, pair):
     one, two = pair
     one.otherwise = refuses(503)
