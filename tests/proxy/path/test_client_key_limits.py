@@ -14,6 +14,7 @@ from sidecar.access import known_keys
 from sidecar.access.client_keys import id_in
 from sidecar.conversation.identity import tenant_of
 from sidecar.settings import Settings
+from tests.proxy import several
 from tests.proxy.client import CHAT, Sidecar, assert_error, chat, eventually
 from tests.proxy.client_keys import bearer, new_key, opened, revoke
 from tests.proxy.conftest import Start
@@ -115,6 +116,20 @@ class TestModels:
         assert all_of_them.body == listed
         assert (failed.status, failed.body) == (500, b'{"error":1}')
         assert_error(odd, 502, "invalid_model_list")
+
+    async def test_the_list_of_several_targets_has_those_alone_too(self, start: Start, upstream: Upstream):
+        upstream.otherwise = sends(b'{"object":"list","data":[{"id":"gpt"},{"id":"qwen-old"}]}')
+        async with several.upstreams("other") as (other,):
+            other.otherwise = sends(b'{"object":"list","data":[{"id":"qwen3"},{"id":"llama"}]}')
+            sidecar = await start(
+                keys={"enforcement": "required"},
+                targets=[several.target("other", other, models=["qwen3", "llama"])],
+            )
+            key = bearer(await new_key(sidecar.settings, models=("qwen*",)))
+            listed = await sidecar.send("GET", "/v1/models", headers=key)
+            assert sorted(each["id"] for each in listed.json["data"]) == ["qwen-old", "qwen3"]
+            assert_error(await sidecar.send("GET", "/v1/models/llama", headers=key), 404, "model_not_found")
+            assert not [each for each in other.requests if "Authorization" in each.headers]
 
     async def test_a_websocket_says_it_in_its_address(self, sidecar: Sidecar, upstream: Upstream):
         key = bearer(await new_key(sidecar.settings, models=("qwen*",)))
