@@ -72,8 +72,8 @@ async def get(sidecar: Sidecar, id: str) -> Any:
     return (await do(sidecar, "GET", id)).json
 
 
-async def until(sidecar: Sidecar, id: str, *statuses: str, within: float = 5.0) -> Any:
-    async with asyncio.timeout(within):
+async def until(sidecar: Sidecar, id: str, *statuses: str) -> Any:
+    async with asyncio.timeout(5):
         while (response := await get(sidecar, id))["status"] not in statuses:
             await asyncio.sleep(0.01)
     return response
@@ -225,7 +225,7 @@ class TestCancelling:
         following = asyncio.ensure_future(follow(sidecar, id))
         reply = await do(sidecar, "POST", id, "/cancel")
         assert (reply.status, reply.json["status"], text_of(reply.json)) == (200, "cancelled", "Hello")
-        await asyncio.wait_for(upstream.last.gone.wait(), 1)
+        await asyncio.wait_for(upstream.last.gone.wait(), 5)
         assert (await sidecar.only()).texts == ["hi", "Hello (partial)"]
         last = events_in(await following)[-1]
         assert (last["type"], last["response"]) == ("response.incomplete", reply.json)
@@ -242,7 +242,7 @@ class TestCancelling:
         await eventually(lambda: upstream.requests)
         reply = await do(sidecar, "POST", id, "/cancel")
         assert (reply.json["status"], reply.json["output"]) == ("cancelled", [])
-        await asyncio.wait_for(upstream.last.gone.wait(), 1)
+        await asyncio.wait_for(upstream.last.gone.wait(), 5)
         assert await get(sidecar, id) == reply.json
         assert events_in(await follow(sidecar, id))[-1]["response"] == reply.json
 
@@ -284,7 +284,7 @@ async def tell_follow_cancel(upstream: Upstream, one: Sidecar, other: Sidecar) -
 
     id = await begun(one)
     await until_told(other, id, b"Hello")
-    async with asyncio.timeout(1.5):
+    async with asyncio.timeout(5):
         reply = await do(other, "POST", id, "/cancel")
     assert (reply.json["status"], text_of(reply.json)) == ("cancelled", "Hello")
     assert await get(one, id) == reply.json
@@ -315,7 +315,7 @@ class TestOtherProcesses:
             following = asyncio.ensure_future(follow(sidecar, id))
             process.running.kill()
             await process.running.wait()
-        response = await until(sidecar, id, "failed", within=2)
+        response = await until(sidecar, id, "failed")
         assert response["error"]["code"] == "server_error"
         events = events_in(await following)
         assert [each["type"] for each in events[-2:]] == ["error", "response.failed"]
@@ -337,7 +337,7 @@ class TestOtherProcesses:
         response = await get(other, id)
         assert (response["status"], response["output"]) == ("failed", [])
         # The one that makes it finds that it is taken for dead, and ends.
-        await asyncio.wait_for(upstream.last.gone.wait(), 2)
+        await asyncio.wait_for(upstream.last.gone.wait(), 5)
         assert events_in(await follow(one, id))[-1]["response"] == response
 
 
@@ -443,11 +443,13 @@ class TestWhatGoesWrong:
         sidecar = await start(responses=TRANSLATED, limits={"background_events": 4000})
         upstream.will(streams(event({"content": "Hello"}), gate, *told(" to you" * 200)[1:]))
         id = await begun(sidecar)
-        await until_told(sidecar, id, b"Hello")
-        following = asyncio.ensure_future(follow(sidecar, id))
-        gate.set()
-        assert len(text_of(await until(sidecar, id, "completed"))) > 1000
-        last = events_in(await following)[-1]
+        seen = b""
+        async with sidecar.http.get(f"{sidecar.url}{RESPONSES}/{id}?stream=true") as following:
+            while b"Hello" not in seen:
+                seen += await following.content.readany()
+            gate.set()
+            assert len(text_of(await until(sidecar, id, "completed"))) > 1000
+            last = events_in(seen + await asyncio.wait_for(following.read(), 5))[-1]
         assert (last["type"], last["code"]) == ("error", "events_not_kept")
         reply = await do(sidecar, "GET", id, "?stream=true&starting_after=10")
         assert "limits.background_events" in assert_error(reply, 400, "events_not_kept")["message"]
@@ -466,7 +468,7 @@ class TestDeleting:
         id = await begun(sidecar)
         await until_told(sidecar, id, b"Hello")
         assert (await do(sidecar, "DELETE", id)).json["deleted"] is True
-        await asyncio.wait_for(upstream.last.gone.wait(), 1)
+        await asyncio.wait_for(upstream.last.gone.wait(), 5)
         for method, more in (("GET", ""), ("GET", "?stream=true"), ("POST", "/cancel"), ("DELETE", "")):
             assert_error(await do(sidecar, method, id, more), 404, "response_not_found")
         assert (await sidecar.only()).texts == ["hi", "Hello (partial)"]
@@ -484,9 +486,13 @@ class TestDeleting:
         made = (await sidecar.send("POST", "/v1/conversations", data=b"{}")).json["id"]
         upstream.will(halting(gate))
         id = await begun(sidecar, conversation=made)
-        await until_told(sidecar, id, b"Hello")
-        following = asyncio.ensure_future(follow(sidecar, id))
-        assert (await sidecar.send("DELETE", f"/v1/conversations/{made}")).status == 200
-        await asyncio.wait_for(upstream.last.gone.wait(), 2)
-        assert (b"response_not_found" in await following, await sidecar.stored()) == (True, [])
+        seen = b""
+        async with sidecar.http.get(f"{sidecar.url}{RESPONSES}/{id}?stream=true") as following:
+            while b"Hello" not in seen:
+                seen += await following.content.readany()
+            assert (await sidecar.send("DELETE", f"/v1/conversations/{made}")).status == 200
+            await asyncio.wait_for(upstream.last.gone.wait(), 5)
+            last = events_in(seen + await asyncio.wait_for(following.read(), 5))[-1]
+        assert (last["type"], last["code"]) == ("error", "response_not_found")
+        assert await sidecar.stored() == []
         assert_error(await do(sidecar, "GET", id), 404, "response_not_found")
