@@ -13,7 +13,7 @@ from typing import NamedTuple
 from multidict import CIMultiDict
 
 from sidecar.background.model_windows import ModelWindows
-from sidecar.doctor.backends import Backend, demands, is_list_of_workers, known_backend
+from sidecar.doctor.backends import PROBES, Backend, demands, known_backend, known_by_probe
 from sidecar.errors import SidecarError
 from sidecar.metrics import Metrics
 from sidecar.printable import printable
@@ -61,7 +61,7 @@ async def _found(settings: Settings, target: Target) -> Findings:
     models = listed.body if listed.status == 200 and not listed.is_cut else b""
     backend = known_backend(settings.upstream_base, listed.headers, models)
     if not backend.title or not backend.profile:
-        backend = await _router(target) or backend
+        backend = await _probed(target) or backend
     windows = await ModelWindows(settings, target, _spawn).asked("", CIMultiDict()) if models else {}
     return Findings(listed.status, backend, names(models), windows)
 
@@ -70,15 +70,15 @@ def _spawn(_: object) -> asyncio.Task[None]:
     raise AssertionError("nothing is asked in the background here")
 
 
-async def _router(target: Target) -> Backend | None:
-    """vLLM's router hands on the lists of its workers, so it is known by one of its own alone."""
-    try:
-        answer = await _get(target, "/list_workers")
-    except SidecarError:  # then it is none, or too slow to tell
-        return None
-    if answer.status != 200 or not is_list_of_workers(answer.body):
-        return None
-    return Backend(PROFILES["vllm-router"].title, "vllm-router", "its list of workers")
+async def _probed(target: Target) -> Backend | None:
+    for path in PROBES:
+        try:
+            answer = await _get(target, path)
+        except SidecarError:  # then it is none, or too slow to tell
+            continue
+        if answer.status == 200 and (known := known_by_probe(path, answer.body)) is not None:
+            return known
+    return None
 
 
 async def _get(target: Target, path: str) -> Fetched:

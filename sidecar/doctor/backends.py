@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from yarl import URL
 
 from sidecar.settings.session_profiles import PROFILES, by_answer, by_url, owners
 
-__all__ = ["Backend", "Demand", "demands", "is_list_of_workers", "known_backend"]
+__all__ = ["PROBES", "Backend", "Demand", "demands", "known_backend", "known_by_probe"]
 
 # What engines call themselves in `owned_by`, and in `Server`.
 _ENGINES = {
@@ -39,6 +39,23 @@ class _Workers(msgspec.Struct):
     urls: list[str]
 
 
+class _Deployment(msgspec.Struct):
+    model_name: str
+    litellm_params: dict[str, Any]
+
+
+class _Deployments(msgspec.Struct):
+    data: Annotated[list[_Deployment], msgspec.Meta(min_length=1)]
+
+
+#: What hands on the lists of others is known by an answer of its own alone: which profile by the path, and
+#: how that answer looks.
+PROBES: Mapping[str, tuple[str, type[msgspec.Struct]]] = {
+    "/list_workers": ("vllm-router", _Workers),
+    "/model/info": ("litellm", _Deployments),
+}
+
+
 def known_backend(url: URL, headers: Mapping[str, str], models: bytes) -> Backend:
     """What stands at this base URL, whose list of models came with these headers."""
     if name := by_url(url):
@@ -52,13 +69,14 @@ def known_backend(url: URL, headers: Mapping[str, str], models: bytes) -> Backen
     return Backend(title, "", "its list of models")
 
 
-def is_list_of_workers(body: bytes) -> bool:
-    """Is this what vLLM's router answers to `/list_workers`?"""
+def known_by_probe(path: str, body: bytes) -> Backend | None:
+    """What answers so at this path of `PROBES`."""
+    profile, form = PROBES[path]
     try:
-        msgspec.json.decode(body, type=_Workers)
+        msgspec.json.decode(body, type=form)
     except (msgspec.DecodeError, ValueError, RecursionError):  # anything else that is found at that path
-        return False
-    return True
+        return None
+    return Backend(PROFILES[profile].title, profile, f"its answer to {path}")
 
 
 class Demand(NamedTuple):

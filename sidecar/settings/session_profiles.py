@@ -134,7 +134,6 @@ PROFILES: Mapping[str, Profile] = {
         "https://github.com/BerriAI/litellm/blob/main/litellm/proxy/litellm_pre_call_utils.py",
         "groups the log by chat and routes by it; what it limits by session is counted from then on",
         header="X-LiteLLM-Session-Id",
-        answers_with="x-litellm-version",
     ),
     "llama-swap": Profile(
         "llama-swap",

@@ -9,7 +9,7 @@ import pytest
 from yarl import URL
 
 from sidecar.commands import check
-from sidecar.doctor.backends import demands, is_list_of_workers, known_backend
+from sidecar.doctor.backends import demands, known_backend, known_by_probe
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 from sidecar.settings.session_profiles import NONE, PROFILES
@@ -77,10 +77,11 @@ async def test_which_session_header_it_takes_and_whether_it_gets_that(
     session: dict[str, Any],
     tells: str,
 ):
-    answer = (200, {"x-litellm-version": "1.106.2"}, listed({"id": "m", "owned_by": "openai"}))
-    upstream.otherwise = serves({"/v1/models": answer})
+    answer: tuple[int, dict[str, str], bytes] = (200, {}, listed({"id": "m", "owned_by": "openai"}))
+    deployed = {"model_name": "m", "litellm_params": {"model": "openai/m"}, "model_info": {}}
+    upstream.otherwise = serves({"/v1/models": answer, "/model/info": (200, {}, listed(deployed))})
     told = await said(capsys, upstream, session=session)
-    assert told["what"] == "what it is   LiteLLM, by its answer"
+    assert told["what"] == "what it is   LiteLLM, by its answer to /model/info"
     assert told["session"].startswith("session      takes `X-LiteLLM-Session-Id`: ")
     assert PROFILES["litellm"].source in told["session"]
     assert tells in told["session"]
@@ -150,5 +151,6 @@ def test_an_engine_is_known_by_what_it_says_of_itself(headers: dict[str, str], o
 def test_an_address_says_more_than_an_answer():
     assert known_backend(URL("https://openrouter.ai/api/v1"), {}, b"").profile == "openrouter"
     assert demands(["gemini-3-pro", "gpt-5"]) == {"extra_content (a thought signature)": ["gemini-3-pro"]}
-    assert not is_list_of_workers(b"[]")
-    assert not is_list_of_workers(b"<html>")
+    assert known_by_probe("/list_workers", b"[]") is None
+    assert known_by_probe("/model/info", b"<html>") is None
+    assert known_by_probe("/model/info", listed({"id": "m"})) is None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.proxy.mock_upstream import JSON, Exchange, Received, says, sends
+from tests.proxy.mock_upstream import Exchange, Received, says, sends
 
 _ANSWERED = ("/chat/completions", "/messages", "/responses")
 
@@ -73,8 +73,6 @@ class Backend:
     #: Where it is: its base URL.
     base: str = ""
     owner: str = "someone"
-    #: What stands in the head of its answers.
-    headers: dict[str, str] = field(default_factory=dict)
     sessions: list[str | None] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
@@ -83,7 +81,7 @@ class Backend:
         request = exchange.request
         if request.method == "GET":
             listed = {"object": "list", "data": [{"id": "m", "object": "model", "owned_by": self.owner}]}
-            await sends(json.dumps(listed).encode(), headers={**JSON, **self.headers})(exchange)
+            await sends(json.dumps(listed).encode())(exchange)
             return
         if not request.target.endswith(_ANSWERED):
             await sends(b"{}", status=404)(exchange)
@@ -188,10 +186,8 @@ def backends() -> dict[str, Backend]:
         "smg": Backend(_smg),
         # llm-d/llm-d-router, pkg/epp/framework/plugins/scheduling/util/sessionaffinity/session_id.go
         "llm-d": Backend(_first(["x-session-id"])),
-        # BerriAI/litellm, litellm/proxy/litellm_pre_call_utils.py; its answers: common_request_processing.py
-        "litellm": Backend(
-            _first(["x-litellm-trace-id", "x-litellm-session-id"]), headers={"x-litellm-version": "1.106.2"}
-        ),
+        # BerriAI/litellm, litellm/proxy/litellm_pre_call_utils.py
+        "litellm": Backend(_first(["x-litellm-trace-id", "x-litellm-session-id"])),
         # mostlygeek/llama-swap, config.example.yaml; internal/server/api.go has the owner.
         "llama-swap": Backend(_first(["X-Session-ID", "X-Litellm-Session-Id"]), owner="llama-swap"),
         # NousResearch/hermes-agent, gateway/platforms/api_server.py

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -11,12 +13,13 @@ from aiohttp import ClientSession
 from tests.e2e.agents.chat import Chat, ask
 from tests.e2e.agents.conftest import Front
 from tests.e2e.agents.hermes import KEY, Hermes, hermes
+from tests.e2e.checked import checked
 from tests.proxy.mock_upstream import Received
 from tests.proxy.process import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SETTINGS = {"SIDECAR_SESSION__HEADERS": '["X-Hermes-Session-Id"]'}
+SETTINGS = {"SIDECAR_SESSION__PROFILE": "hermes"}
 DOCUMENT = "### Task:\nRespond to the user query using the provided context\n<context>x</context>\n\n"
 TITLE = "### Task:\nGenerate a concise title summarizing the chat history."
 
@@ -185,3 +188,10 @@ async def test_without_the_setting_hermes_takes_two_chats_that_begin_alike_for_o
 
     ((id, _),) = (await sessions()).items()
     assert id.startswith("api-")
+
+
+async def test_check_knows_it_and_says_what_it_takes(agent: Hermes, tmp_path: Path):
+    key = json.dumps({"Authorization": f"Bearer {KEY}"})  # as a header, since it has spaces
+    said = await checked(f"{agent.url}/v1", tmp_path, SIDECAR_TARGET__HEADERS=key)
+    assert "hermes-agent, with `API_SERVER_KEY` set, by its answer" in said
+    assert 'set session.profile = "hermes"' in said

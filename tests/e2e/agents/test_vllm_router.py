@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.e2e.agents.chat import Chat
 from tests.e2e.agents.conftest import Front
+from tests.e2e.checked import checked
 from tests.e2e.install import python_packages
 from tests.e2e.program import Program, free_ports
 from tests.proxy.mock_upstream import Answer, Exchange, Upstream, completion, sends, streams, told
@@ -19,7 +21,7 @@ from tests.proxy.mock_upstream import Answer, Exchange, Upstream, completion, se
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 VERSION = "0.1.17"
-SETTINGS = {"SIDECAR_SESSION__HEADERS": '["X-Session-ID"]'}
+SETTINGS = {"SIDECAR_SESSION__PROFILE": "vllm-router"}
 TITLE = "### Task:\nGenerate a concise title summarizing the chat history."
 
 
@@ -150,3 +152,9 @@ async def test_without_the_setting_one_replica_gets_everything(
         await chat_of(sidecar, opening).ask(opening)
 
     assert len({at for each in openings for at in router.where(each)}) == 1
+
+
+async def test_check_knows_it_and_says_what_it_takes(router: Router, tmp_path: Path):
+    said = await checked(f"{router.url}/v1", tmp_path)
+    assert "vLLM router (`--policy consistent_hash`), by its answer to /list_workers" in said
+    assert 'set session.profile = "vllm-router"' in said

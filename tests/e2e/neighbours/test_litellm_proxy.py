@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.e2e.checked import checked
 from tests.e2e.neighbours.clients.talk import KEY
 from tests.e2e.neighbours.libraries import LITELLM_ALONE, Front, Libraries, litellm
 from tests.e2e.neighbours.test_clients import (
@@ -93,3 +94,10 @@ async def test_behind_it_gets_whole_requests(libraries: Libraries, upstream: Ups
         )
         assert told(upstream.last) == TOLD_WITHOUT_TOOLS
         assert tree(await front.only()) == TREE
+
+
+async def test_check_knows_it_by_its_answer(upstream: Upstream, tmp_path: Path):
+    async with litellm_proxy(upstream.url, tmp_path) as url:
+        said = await checked(url, tmp_path, SIDECAR_TARGET__API_KEY=KEY)
+    assert "LiteLLM, by its answer to /model/info" in said
+    assert 'set session.profile = "litellm"' in said

@@ -223,7 +223,6 @@ def test_a_path_belongs_to_an_address_where_one_host_serves_several_things():
 @pytest.mark.parametrize(
     ("headers", "owners", "name"),
     [
-        ({"X-LiteLLM-Version": "1.106.2"}, ["openai"], "litellm"),
         ({"X-SMG-Error-Code": "model_not_found"}, [], "smg"),
         ({}, ["llama-swap", "llama-swap"], "llama-swap"),
         ({}, ["llama-swap", "vllm"], ""),
