@@ -1,4 +1,4 @@
-"""The guides of `config/guides`: what stands in their blocks of code, for tests that do what they say."""
+"""The guides for clients in `config/guides`: what stands in their blocks, for tests that do what they say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 __all__ = ["FOLDER", "GUIDES", "SIDECAR", "blocks", "commands", "only", "text_of"]
 
 FOLDER = Path(__file__).parents[1] / "config" / "guides"
-GUIDES = tuple(sorted(path.stem for path in FOLDER.glob("*.md")))
+#: Those for one client each, in front of a local llama.cpp.
+GUIDES = ("agents-sdk", "ai-sdk", "codex", "open-webui")
 #: Where they have the sidecar serve.
 SIDECAR = "http://127.0.0.1:8790"
 
