@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 
 import aiohttp
 from aiohttp import HttpVersion11, web
 
+from sidecar.errors import InvalidKey, StoreUnavailable
 from sidecar.proxy.relay import relay
 from sidecar.proxy.services import Services
 from sidecar.upstream.headers import to_upstream
@@ -16,6 +19,7 @@ from sidecar.upstream.target import WebSocket
 __all__ = ["is_websocket", "wants_websocket", "websocket"]
 
 # The handshake's own headers are made anew on each side.
+_LOOK = 2.0  # seconds between two looks whether a client's key is still valid
 _HANDSHAKE = frozenset(
     (
         "sec-websocket-key",
@@ -69,7 +73,9 @@ async def websocket(services: Services, request: web.BaseRequest) -> web.StreamR
         await client.prepare(request)
         both = [asyncio.create_task(_pump(client, upstream)), asyncio.create_task(_pump(upstream, client))]
         try:
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            await _while_admitted(services, request, both)
+        except InvalidKey as error:
+            await client.close(code=aiohttp.WSCloseCode.POLICY_VIOLATION, message=error.message.encode())
         finally:
             for each in both:
                 each.cancel()
@@ -77,6 +83,17 @@ async def websocket(services: Services, request: web.BaseRequest) -> web.StreamR
             # The client may have gone before the upstream was told.
             await upstream.close(code=_sendable(client.close_code))
         return client
+
+
+async def _while_admitted(
+    services: Services, request: web.BaseRequest, both: Sequence[asyncio.Task[None]]
+) -> None:
+    """Until one side has closed. Raises `InvalidKey` once the client's key admits it no more."""
+    patience = _LOOK if services.gate is not None else None
+    while not (await asyncio.wait(both, timeout=patience, return_when=asyncio.FIRST_COMPLETED))[0]:
+        if services.gate is not None:
+            with suppress(StoreUnavailable):  # it cannot be told now
+                await services.gate.admit_again(request)
 
 
 def _sendable(code: int | None) -> int:

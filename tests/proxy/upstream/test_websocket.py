@@ -8,7 +8,10 @@ import aiohttp
 import pytest
 from aiohttp import ClientWebSocketResponse, WSMsgType, web
 
+from sidecar.access import known_keys
+from sidecar.proxy import websocket
 from tests.proxy.client import CHAT, Sidecar, assert_error
+from tests.proxy.client_keys import bearer, new_key, revoke
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream, sends
 
@@ -69,6 +72,25 @@ async def sockets():
 @pytest.fixture
 async def sidecar(start: Start, sockets: Sockets) -> Sidecar:
     return await start(upstream=sockets.url)
+
+
+async def test_one_whose_key_is_revoked_is_closed_within_seconds(
+    start: Start, sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+):
+    assert websocket._LOOK + known_keys._FRESH < 5
+    monkeypatch.setattr(websocket, "_LOOK", 0.02)
+    monkeypatch.setattr(known_keys, "_FRESH", 0.0)
+    sidecar = await start(upstream=sockets.url, keys={"enforcement": "required"})
+    key = await new_key(sidecar.settings)
+    async with sidecar.http.ws_connect(f"{sidecar.url}/v1/realtime", headers=bearer(key)) as socket:
+        await asyncio.sleep(0.1)
+        await socket.send_str("a")
+        assert await socket.receive_str() == "a"
+        await revoke(sidecar.settings, key)
+        closed = await socket.receive(timeout=5)
+        assert (closed.type, closed.data) == (WSMsgType.CLOSE, 1008)
+    assert await asyncio.wait_for(sockets.closed_with, 5) is not None
+    assert "sk-sc-" not in f"{sockets.requests[0].headers}"
 
 
 async def test_messages_of_both_kinds_and_any_size_pass(sidecar: Sidecar, sockets: Sockets):
