@@ -262,3 +262,18 @@ def test_a_name_that_is_none_is_refused_with_those_that_are():
     with pytest.raises(ValueError, match="choose one of auto, openai, "):
         Settings.model_validate({"session": {"profile": "ollama"}})
     assert Settings.model_validate({"session": {"profile": "OpenAI"}}).session.field == "prompt_cache_key"
+
+
+async def test_of_several_targets_each_is_told_in_its_own_words(start: Start, upstream: Upstream):
+    proxy = f"http://127.0.0.1:{upstream.port}"
+    known = {
+        name: {"name": name, "url": backends()[name].base, "models": [name], "proxy": proxy}
+        for name in ("fireworks", "xai")
+    }
+    sidecar = await start(targets=list(known.values()))
+    said = {}
+    for model in (*known, "another"):
+        await sidecar.ask("hi", headers=ADA, model=model)
+        headers = upstream.last.headers
+        said[model] = [name for name in ("X-Session-Affinity", "X-Grok-Conv-Id") if name in headers]
+    assert said == {"fireworks": ["X-Session-Affinity"], "xai": ["X-Grok-Conv-Id"], "another": []}
