@@ -22,7 +22,7 @@ from sidecar.inspector.message_view import words_of
 from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
 from sidecar.inspector.slow import Split, split_of
-from sidecar.inspector.went import Groups, Verdict, missing, number_of, quoted_of
+from sidecar.inspector.went import Groups, Verdict, left_behind, missing, number_of, quoted_of
 from sidecar.settings.trimming import Trim
 
 __all__ = ["Around", "ExchangePage", "Group", "Sample", "exchange_page_of", "sampled"]
@@ -163,10 +163,12 @@ def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) ->
     cause = difference.cause if difference else ""
     if cause == "grown" and wording.failure(exchange) and not exchange.detail.replies:
         return cause, _NOT_ANSWERED
-    if cause != "unknown" or before is None or before.detail.sent is None:
-        return cause, wording.CAUSES.get(cause, "")
-    cause = cause_by_what_is_kept(before, exchange, path)
-    return cause, f"{_BY_WHAT_IS_KEPT} {wording.CAUSES[cause]}"
+    by = ""
+    if cause == "unknown" and before is not None and before.detail.sent is not None:
+        cause, by = cause_by_what_is_kept(before, exchange, path), f"{_BY_WHAT_IS_KEPT} "
+    if cause == "edited" and left_behind(exchange.detail, path):
+        cause = "replaced"
+    return cause, by + wording.CAUSES.get(cause, "")
 
 
 def _unused(exchange: Exchange, before: Exchange | None) -> str:

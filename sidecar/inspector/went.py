@@ -21,6 +21,10 @@ from sidecar.inspector.shown import count
 __all__ = ["Groups", "Verdict", "groups_of", "left_behind", "missing", "number_of", "quoted_of"]
 
 _TO_FIT = "the prompt was cut to what it might have"
+#: So many of the messages that a client sent may be its own words for those that it left out (the most that
+#: are looked behind, `conversation/reconcile.py`): how many these were is not kept.
+_REPLACED = 2
+_OR_REPLACED = "sent, or other words in its place"
 #: As many exceptions as are kept: of more, some are not known.
 _MANY = 32
 
@@ -100,6 +104,8 @@ def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]
     told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
     for at, stem in enumerate(path[left:], left):
         client = "sent" if sent.rule != "whole" or at > answered else "not sent"
+        if left and at < min(left + _REPLACED, len(path) - 1):
+            client = _OR_REPLACED
         if at in out:
             told.append(Verdict(client, "left out", "no upstream may see it again", "out"))
         elif stayed is not None and at in stayed:

@@ -59,6 +59,8 @@ CAUSES = {
     " none are any more: `trim.recall`.",
     "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
     "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
+    "replaced": "The client has left out the beginning of its history, or put other words in its place, such"
+    " as a summary of its own. Its request, where that is kept, has them.",
     "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
 }
 _FORMS = {
@@ -68,9 +70,9 @@ _FORMS = {
     "whole": "the stored history, from its root, and behind it what the client sent",
 }
 _COMPACTED = (
-    " The client sent the end of its history alone ({} messages of the {} on this path, and what it put"
-    " before them), as clients do that compact or cut it by themselves: look at the system prompt and the"
-    " first message."
+    " The client sent {} messages where this path has {}: the end of its history alone, behind what it may"
+    " have put in place of the beginning, as clients do that compact or cut it by themselves. Look at the"
+    " system prompt and the first messages of its request."
 )
 _ENDS = {
     "client_left": "The client hung up before the end: it was no limit of length, and the upstream did not"
@@ -105,7 +107,7 @@ def form(detail: Detail, path: Sequence[Stem]) -> str:
     if not words:
         return cut
     said = f"{cut} What went is {words}." if cut else f"{words[0].upper()}{words[1:]} went upstream."
-    return said + _COMPACTED.format(count(len(path) - left), count(len(path))) if left else said
+    return said + _COMPACTED.format(count(detail.brought), count(len(path))) if left else said
 
 
 def _cut(detail: Detail) -> str:

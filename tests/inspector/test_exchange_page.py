@@ -78,7 +78,7 @@ def test_the_newest_question_stays_where_the_cut_is_behind_it():
 def test_where_it_is_not_kept_which_were_left_out_that_is_said(exceptions, about):
     each = done(Sent("client", PATH[4].id, exceptions), dropped=2, **about)
     out = [verdict for verdict, _ in groups_of(each, PATH) if "unless" in verdict.upstream]
-    assert [verdict.upstream for verdict in out] == ["left out, unless it is never cut"]
+    assert {verdict.upstream for verdict in out} == {"left out, unless it is never cut"}
     assert "of these 4 messages 2 were left out" in out[0].why
 
 
@@ -102,11 +102,30 @@ def test_a_client_that_sends_only_what_is_new_gets_the_rest_put_in():
 
 def test_what_a_client_has_left_out_of_its_history_is_told_as_not_sent():
     sent = Sent("client")
-    assert told(sent, brought=3) == ["1-4: not sent, not sent", "5-7: sent, as it came"]
     assert told(sent, brought=9) == ["1-7: sent, as it came"]
     page = exchange_page_of(done(sent, brought=3), None, PATH, [], {}, None)
-    assert "3 messages of the 7 on this path" in page.rule
-    assert "of the 7" not in exchange_page_of(done(sent), None, PATH, [], {}, None).rule
+    assert "3 messages where this path has 7" in page.rule
+    assert "this path has" not in exchange_page_of(done(sent), None, PATH, [], {}, None).rule
+
+
+@pytest.mark.parametrize(
+    ("brought", "rows"),
+    [
+        (4, ["1-3: not sent", "4-5: sent, or other words in its place", "6-7: sent"]),
+        (3, ["1-4: not sent", "5-6: sent, or other words in its place", "7-7: sent"]),
+        (1, ["1-6: not sent", "7-7: sent"]),
+    ],
+)
+def test_a_summary_of_the_clients_own_is_not_said_to_be_a_message_of_the_path(brought, rows):
+    assert [each.rpartition(", ")[0] for each in told(Sent("client"), brought=brought)] == rows
+
+
+@pytest.mark.parametrize(("about", "cause"), [({}, "edited"), ({"brought": 3}, "replaced")])
+def test_a_client_that_has_replaced_its_beginning_is_not_said_to_have_edited_a_message(about, cause):
+    each = done(Sent("client"), difference=Difference(2, "edited"), **about)
+    page = exchange_page_of(each, None, PATH, [], {}, None)
+    assert page.cause == cause
+    assert ("put other words in its place" in page.why_difference) is (cause == "replaced")
 
 
 @pytest.mark.parametrize(
@@ -297,8 +316,11 @@ async def test_that_a_client_compacts_by_itself_is_seen_on_the_pages_of_its_exch
         page = await visitor.value(f"{path}x/{entry['exchange']['id']}")
         assert [(each["client"], each["last"]) for each in page["groups"]] == [
             ("not sent", left),
+            ("sent, or other words in its place", left + 2),
             ("sent", page["path"]),
         ]
+        # The request in which it begins to is not taken for one with an edited message.
+        assert page["cause"] != "edited"
 
 
 async def test_a_cut_is_seen_on_the_page_of_its_exchange(visit, upstream: Upstream):
