@@ -13,14 +13,17 @@ from sidecar.doctor.evidence import many
 __all__ = ["Outage", "Outages", "joined", "told"]
 
 _MOST = 20
+_CHATS = 20  # that are named of one
 
 
 class Outage(msgspec.Struct):
-    """From when to when (Unix seconds; None: it lasts), and how many requests are not recorded."""
+    """From when to when (Unix seconds; None: it lasts), and how many requests are not recorded; `chats`: the
+    ids of the first conversations of which some are not."""
 
     since: float
     until: float | None = None
     lost: int = 0
+    chats: tuple[str, ...] = ()
 
 
 class Outages:
@@ -38,10 +41,11 @@ class Outages:
         if self.last:
             self.last[-1].until = time.time()
 
-    def lost(self) -> None:
-        """A request is not recorded."""
+    def lost(self, chat: str) -> None:
+        """A request of the conversation with this id is not recorded."""
         if self.last:
             self.last[-1].lost += 1
+            self.last[-1].chats = _named(self.last[-1].chats, (chat,))
 
 
 def joined(outages: Iterable[Outage]) -> list[Outage]:
@@ -50,11 +54,12 @@ def joined(outages: Iterable[Outage]) -> list[Outage]:
     for each in sorted(outages, key=lambda one: one.since):
         before = found[-1] if found else None
         if before is None or (before.until is not None and before.until < each.since):
-            found.append(Outage(each.since, each.until, each.lost))
+            found.append(msgspec.structs.replace(each))
             continue
         ends = (before.until, each.until)
         before.until = None if None in ends else max(filter(None, ends))
         before.lost += each.lost
+        before.chats = _named(before.chats, each.chats)
     return found
 
 
@@ -66,6 +71,10 @@ def told(outage: Outage) -> str:
     span = f"Since {since} (UTC)" if until is None else f"{ended} (UTC)"
     lost = f"{many(outage.lost, 'request')} {'is' if outage.lost == 1 else 'are'} not recorded"
     return f"{span} the store failed: {lost if outage.lost else 'no request is missing'}."
+
+
+def _named(chats: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*chats, *more)))[:_CHATS]
 
 
 def _moment(at: float) -> str:

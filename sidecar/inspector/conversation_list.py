@@ -41,7 +41,7 @@ class ConversationRow(msgspec.Struct, frozen=True):
 class ConversationList(msgspec.Struct, frozen=True):
     """A page of them; `next`: from where the page after it begins, None where this is the last. `version`: on
     the first page what becomes another one when something is used, begun or deleted. `outages`: when
-    the store failed, and what is missing since."""
+    the store failed, and what is missing since; `lost_of`: the ids of conversations of which something is."""
 
     total: int
     rows: tuple[ConversationRow, ...]
@@ -49,6 +49,7 @@ class ConversationList(msgspec.Struct, frozen=True):
     is_first: bool
     version: str = ""
     outages: tuple[str, ...] = ()
+    lost_of: tuple[str, ...] = ()
 
 
 def before_of(text: str) -> tuple[float, str] | None:

@@ -127,7 +127,9 @@ class Inspector:
             return response(b"", status=304, headers={"ETag": held})
         page = await reading.conversation_list_page(store, before)
         if page.is_first:
-            page = replace(page, outages=tuple(map(told, await outages_of_all(self._services))))
+            outages = await outages_of_all(self._services)
+            lost_of = dict.fromkeys(chat for each in reversed(outages) for chat in each.chats)
+            page = replace(page, outages=tuple(map(told, outages)), lost_of=tuple(lost_of))
         shown = await _shown(request, "conversations.html", root, page)
         if page.version:
             shown.headers["ETag"] = f'"{page.version}{self._mark}"'

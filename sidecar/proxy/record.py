@@ -152,7 +152,7 @@ class Recording(msgspec.Struct, eq=False):
         try:
             await self.services.store.record(update)
         except StoreUnavailable as error:
-            self.services.background.store_health.could_not_write(error, is_lost=True)
+            self.services.background.store_health.could_not_write(error, lost_of=self.conversation.id)
             raise
         self.services.background.store_health.wrote()
         if self.progress.tracked is not None and update.exchange is not None:

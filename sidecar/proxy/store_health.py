@@ -44,11 +44,11 @@ class StoreHealth:
         if self.is_failing:
             self._works()
 
-    def could_not_write(self, error: StoreUnavailable, *, is_lost: bool = False) -> None:
-        """A write failed: the circuit opens. `is_lost`: and so a request is not recorded."""
+    def could_not_write(self, error: StoreUnavailable, *, lost_of: str | None = None) -> None:
+        """A write failed: the circuit opens. `lost_of`: so a request of this conversation is not recorded."""
         self._fails()
-        if is_lost:
-            self.outages.lost()
+        if lost_of is not None:
+            self.outages.lost(lost_of)
         self.report("write", error)
 
     def timed_out(self) -> None:

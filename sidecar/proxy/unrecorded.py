@@ -52,7 +52,7 @@ def finish(services: Services, progress: Progress) -> None:
     if services.background.store_health.is_failing or services.store.waiting()[1] >= _MAX_PENDING_WRITES:
         services.metrics.exchanges_dropped.inc()
         if services.background.store_health.is_failing:
-            services.background.store_health.outages.lost()
+            services.background.store_health.outages.lost(conversation.id)
         return
     services.background.tasks.spawn(_keep(services, progress.tracked, conversation, exchange, beside))
 
@@ -112,7 +112,9 @@ async def _write(services: Services, update: ConversationUpdate) -> bool:
     try:
         await services.store.record(update)
     except StoreUnavailable as error:
-        services.background.store_health.could_not_write(error, is_lost=update.exchange is not None)
+        services.background.store_health.could_not_write(
+            error, lost_of=update.conversation.id if update.exchange is not None else None
+        )
         return False
     services.background.store_health.wrote()
     return True

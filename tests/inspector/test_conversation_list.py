@@ -16,7 +16,7 @@ async def test_an_empty_store_says_so(visitor: Visitor):
     assert "None is kept yet" in (await visitor.get()).text
     value = await visitor.value()
     assert len(value.pop("version")) == 32
-    assert value == {"total": 0, "rows": [], "next": None, "is_first": True, "outages": []}
+    assert value == {"total": 0, "rows": [], "next": None, "is_first": True, "outages": [], "lost_of": []}
 
 
 async def test_the_chat_used_last_stands_first(visitor: Visitor, upstream: Upstream):

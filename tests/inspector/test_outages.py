@@ -34,6 +34,9 @@ async def test_what_was_answered_meanwhile_is_said_to_be_missing(visitor: Visito
     assert "3 requests are not recorded." in said
     page = await visitor.get()
     assert said in page.text
+    # Those are named; what a chat has of them came with its next request, from its client.
+    assert len(value["lost_of"]) == 3
+    assert all(f'href="./c/{each}/">{each}</a>' in page.text for each in value["lost_of"])
     assert "Remembered until the sidecar is started anew" in page.text
     assert "3 requests are not recorded." in " ".join((await visitor.get("doctor")).text.split())
     upstream.will(sends(b"{}"))
@@ -50,23 +53,26 @@ async def test_while_all_works_nothing_is_said(visitor: Visitor, upstream: Upstr
 
 
 def test_what_several_processes_saw_at_a_time_is_one():
-    one, two, late = Outage(1.0, 5.0, 2), Outage(3.0, 9.0, 1), Outage(20.0, 21.0, 4)
-    assert joined([late, two, one]) == [Outage(1.0, 9.0, 3), late]
-    assert joined([one, Outage(2.0, None, 1), late]) == [Outage(1.0, None, 7)]
+    one, two = Outage(1.0, 5.0, 2, ("a", "b")), Outage(3.0, 9.0, 1, ("b", "c"))
+    late = Outage(20.0, 21.0, 4)
+    assert joined([late, two, one]) == [Outage(1.0, 9.0, 3, ("a", "b", "c")), late]
+    assert joined([one, Outage(2.0, None, 1), late]) == [Outage(1.0, None, 7, ("a", "b"))]
     assert joined([]) == []
-    assert one == Outage(1.0, 5.0, 2), "as it was"
+    assert one == Outage(1.0, 5.0, 2, ("a", "b")), "as it was"
 
 
 def test_only_the_last_ones_are_remembered():
     outages = Outages()
-    outages.lost()
+    outages.lost("a")
     outages.end()
     assert not outages.last
-    for _ in range(50):
+    for at in range(50):
         outages.begin()
-        outages.lost()
+        for chat in range(at):
+            outages.lost(f"{chat}")
         outages.end()
     assert len(outages.last) == 20
+    assert (outages.last[-1].lost, len(outages.last[-1].chats)) == (49, 20)
 
 
 def test_an_outage_without_a_loss_says_so():
