@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import aiohttp
 
 __all__ = ["Program", "StartFailed", "free_ports", "plain_environment"]
+
+# Linux hands out those from 32768 on, other systems those from 49152 on.
+_PORTS = range(20000, 32768)
 
 
 class StartFailed(Exception):
@@ -87,10 +91,17 @@ async def _answers(http: aiohttp.ClientSession, url: str) -> bool:
 
 
 def free_ports(number: int) -> list[int]:
-    """So many ports that nobody listens on, all different."""
+    """So many ports that nobody listens on, all different: of those that no system hands out by itself, for a
+    program may take a minute until it listens."""
     with ExitStack() as held:
-        listening = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        listening = [held.enter_context(_listening()) for _ in range(number)]
         return [each.getsockname()[1] for each in listening]
+
+
+def _listening() -> socket.socket:
+    while True:
+        with suppress(OSError):  # somebody has it
+            return socket.create_server(("127.0.0.1", random.choice(_PORTS)))
 
 
 def plain_environment() -> dict[str, str]:
