@@ -1,16 +1,19 @@
-"""The guides for clients in `config/guides`: what stands in their blocks, for tests that do what they say."""
+"""The README and the guides in `config/guides`: their blocks, for tests that do what they say."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
-__all__ = ["FOLDER", "GUIDES", "SIDECAR", "blocks", "commands", "only", "text_of"]
+import aiohttp
+
+__all__ = ["FOLDER", "GUIDES", "SIDECAR", "blocks", "commands", "curls", "only", "run_curl", "text_of"]
 
 FOLDER = Path(__file__).parents[1] / "config" / "guides"
 #: Those for one client each, in front of a local llama.cpp.
-GUIDES = ("agents-sdk", "ai-sdk", "codex", "open-webui")
+GUIDES = ("agents-sdk", "ai-sdk", "codex", "openwebui-responses")
 #: Where they have the sidecar serve.
 SIDECAR = "http://127.0.0.1:8790"
 
@@ -46,3 +49,23 @@ def commands(guide: str) -> list[tuple[dict[str, str], list[str]]]:
         own = dict(each.split("=", 1) for each in words[:count])
         found.append(({**exported, **own}, words[count:]))
     return found
+
+
+def curls(text: str) -> list[list[str]]:
+    """The arguments of every curl command of a document."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line)[1:] for line in lines if line.startswith("curl ")]
+
+
+async def run_curl(arguments: list[str], address: str) -> dict[str, Any]:
+    """What such a command gets of a sidecar at this address: its answer and its headers."""
+    url = arguments[0].replace(SIDECAR, address)
+    if "-d" not in arguments:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return {"answer": await response.json(), "headers": response.headers}
+    name, value = arguments[arguments.index("-H") + 1].split(": ")
+    body = arguments[arguments.index("-d") + 1]
+    # curl calls a body given with -d a form, whatever is in it.
+    headers = {"Content-Type": "application/x-www-form-urlencoded", name: value}
+    async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
+        return {"answer": await response.json(), "headers": response.headers}

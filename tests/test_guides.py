@@ -24,7 +24,7 @@ each_guide = pytest.mark.parametrize("guide", GUIDES)
 @each_guide
 def test_it_fits_on_a_screen_and_the_list_of_recipes_leads_to_it(guide: str):
     assert len(text_of(guide).splitlines()) <= _SCREEN
-    assert f"(guides/{guide}.md)" in (FOLDER.parent / "clients.md").read_text("utf-8")
+    assert f"({guide}.md)" in (FOLDER / "clients.md").read_text("utf-8")
 
 
 @each_guide
@@ -53,8 +53,8 @@ def test_its_programs_can_be_read():
             tomllib.loads(text)
 
 
-def test_open_webui_is_told_what_the_readme_and_the_tests_with_it_tell():
-    ((variables, _),) = [each for each in commands("open-webui") if each[1][0] == "open-webui"]
+def test_open_webui_is_told_what_its_guide_and_the_tests_with_it_tell():
+    ((variables, _),) = [each for each in commands("openwebui-responses") if each[1][0] == "open-webui"]
     connections = json.loads(variables["OPENAI_API_CONFIGS"])
     assert connections == json.loads(settings_of(RESPONSES)["OPENAI_API_CONFIGS"])
-    assert json.dumps(connections["0"]["headers"], separators=(",", ":")) in docs.README.read_text("utf-8")
+    assert json.dumps(connections["0"]["headers"], separators=(",", ":")) in docs.OPENWEBUI.read_text("utf-8")

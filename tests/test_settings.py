@@ -144,7 +144,7 @@ class TestMistakes:
         assert "did you mean SIDECAR_TRIM__MAX_TURNS?" in only_mistake({}, {"SIDECAR_TRIM_MAX_TURNS": "3"})
 
     def test_a_name_like_no_other_gets_the_way_to_the_table(self):
-        assert "see the README's table" in only_mistake({}, {"SIDECAR_QQ": "3"})
+        assert "see config/guides/settings.md" in only_mistake({}, {"SIDECAR_QQ": "3"})
 
     def test_a_key_of_a_file_that_is_not_known_gets_the_nearest_name(self, tmp_path):
         assert "key trim.max_turn: there is no such setting; did you mean trim.max_turns?" in only_mistake(

@@ -22,7 +22,7 @@ The map, each module above those that use it:
     model            all settings as one validated value
     exposed          warnings about files with secrets that others can read
     load             flag, environment, file, default: the only reader of the environment
-    describe         the README's table and `config/sidecar.toml`, generated from the declaration
+    describe         the tables of the guides and `config/sidecar.toml`, generated from the declaration
 
 Outside this package: `from sidecar.settings import Settings, load`.
 """

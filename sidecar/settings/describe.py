@@ -1,4 +1,4 @@
-"""What the settings mean, in the places where people look: the README, the file, the terminal.
+"""What the settings mean, in the places where people look: the guide, the file, the terminal.
 
 Rule: nothing here knows a setting by name; all of it is generated from the declaration.
 """

@@ -64,7 +64,7 @@ class Inspector(Section):
 
 
 class Encryption(Section):
-    """Encryption of the stored content (AES-256-GCM); off without a key. See the README."""
+    """Encryption of the stored content (AES-256-GCM); off without a key. See `config/guides/data.md`."""
 
     key: EncryptionKeys = Field(
         SecretStr(""),

@@ -227,7 +227,9 @@ def _nearest(name: str, known: list[str], prefix: str = "") -> str:
     # What all names begin with would make any two of them look alike.
     names = [each.removeprefix(prefix) for each in known]
     close = difflib.get_close_matches(name.removeprefix(prefix), names, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else "; take it out, or see the README's table"
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return "; take it out, or see config/guides/settings.md"
 
 
 def _validated(given: _Layer, mistakes: list[str]) -> Settings | None:

@@ -1,6 +1,6 @@
 """The sections of the settings: names, defaults and meanings.
 
-Rule: a setting exists because it is declared here. The README's table, the annotated file and the names of
+Rule: a setting exists because it is declared here. The guide's table, the annotated file and the names of
 the environment variables are generated from these classes. Frozen: settings never change while the process
 runs. Times are seconds, sizes are bytes.
 """
@@ -315,7 +315,7 @@ class Declaration(Section):
     )
     targets: tuple[RoutedTarget, ...] = Field(
         (),
-        description='More backends, by model: a list of tables, see "Several backends" in the README; JSON in'
+        description="More backends, by model: a list of tables, see `config/guides/backends.md`; JSON in"
         " the environment. A model that none of them serves goes to `upstream`. Treated as a secret.",
     )
     listen: Listen = Field("127.0.0.1:8790", description="HOST:PORT to serve on; port 0 takes any free one.")

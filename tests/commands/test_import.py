@@ -42,7 +42,7 @@ def conversations(run):
 
 
 def says(chat="chat-1", user="ada", *, message=None, question=None, after=None):
-    """The headers of a request, as the README has Open WebUI send them."""
+    """The headers of a request, as its guide has Open WebUI send them."""
     named = {"X-Conversation-ID": chat, "X-User-ID": user, "Authorization": f"Bearer {KEY}"}
     ids = {"X-Message-ID": message, "X-User-Message-ID": question, "X-User-Message-Parent-ID": after}
     return named | {name: value or "" for name, value in ids.items()}

@@ -66,7 +66,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         dest="says",
         choices=("chat-and-user", "chat", "nothing"),
         default="chat-and-user",
-        help="which headers its requests carry, see the README; default: chat-and-user",
+        help="which headers its requests carry, see config/guides/openwebui.md; default: chat-and-user",
     )
 
 

@@ -16,7 +16,7 @@ _HEADERS = (
     "Authorization: Bearer sk-bench-0123456789",
     "X-Conversation-ID: {chat}",
 )
-# What README.md advises for the connection's headers.
+# What config/guides/openwebui.md advises for the connection's headers.
 _OPEN_WEBUI = (
     *_HEADERS,
     "X-Message-ID: {turn}",

@@ -12,7 +12,7 @@ from tests.e2e.stored import exported, tree
 from tests.proxy.mock_upstream import Upstream, says
 
 CHAT = "0b6d3c3e-2f0c-4f7e-9d5e-0a4a4b1d7c11"
-#: What the templates of the README become. A new chat has its id before its first request.
+#: What the templates of the guide become. A new chat has its id before its first request.
 NAMED = {"X-Conversation-ID": CHAT, "X-User-ID": "65f0c0ffee", "X-Message-ID": "answer-1"}
 
 

@@ -52,7 +52,7 @@ def _connection(**about: str) -> dict[str, str]:
     }
 
 
-#: The two ways in which the README tells Open WebUI to say which chat it is.
+#: The two ways in which its guide tells Open WebUI to say which chat it is.
 CONFIGURATIONS: dict[str, dict[str, str]] = {
     "template headers": _connection(),
     "chat id only": {

@@ -15,12 +15,12 @@ from multidict import CIMultiDict
 from sidecar.doctor.advice import connection_headers
 from sidecar.doctor.samples import CHAT, FILLED, RequestSample, RequestSamples, product
 from sidecar.settings import Settings
-from tests.docs import README as README_FILE
+from tests.docs import OPENWEBUI
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
 from tests.proxy.front import OLDEST, TEMPLATES, TOOLS, V0_9, Front, doctor
 
-README = README_FILE.read_text("utf-8")
+GUIDE = OPENWEBUI.read_text("utf-8")
 PARENT = '"X-User-Message-Parent-ID": "{{USER_MESSAGE_PARENT_ID}}"'
 SECRET = "the very secret of Open WebUI and sidecar"
 
@@ -90,13 +90,11 @@ async def test_a_chat_id_under_another_name_is_found(sidecar: Sidecar, examine: 
     assert "FORWARD_SESSION_INFO_HEADER_CHAT_ID=X-Conversation-ID" in said.text
 
 
-async def test_the_example_in_the_readme_is_what_it_says(
-    sidecar: Sidecar, capsys: pytest.CaptureFixture[str]
-):
+async def test_the_example_in_the_guide_is_what_it_says(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
     await Front(sidecar, forward=True, chat_header="X-My-Chat").chats("a", "b")
     await doctor(sidecar)
     said = capsys.readouterr().out.replace(sidecar.url, "http://127.0.0.1:8790")
-    (example,) = re.findall(r"<!-- doctor: .*? -->\n```\n(.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"<!-- doctor: .*? -->\n```\n(.*?)```", GUIDE, re.DOTALL)
     assert example == said
 
 
@@ -380,8 +378,8 @@ async def test_a_header_of_another_case_is_the_same_header(start: Start, examine
     assert (await examine(sidecar)).found == []
 
 
-def test_the_headers_that_are_advised_are_those_of_the_readme_and_the_settings():
-    line = next(line for line in README.splitlines() if line.startswith("OPENAI_API_CONFIGS="))
+def test_the_headers_that_are_advised_are_those_of_the_guide_and_the_settings():
+    line = next(line for line in GUIDE.splitlines() if line.startswith("OPENAI_API_CONFIGS="))
     (assignment,) = shlex.split(line)
     told = json.loads(assignment.removeprefix("OPENAI_API_CONFIGS="))["0"]["headers"]
     assert connection_headers(Settings()) == told

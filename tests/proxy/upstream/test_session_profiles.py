@@ -255,7 +255,7 @@ def test_every_profile_has_a_source_a_name_and_a_backend_that_checks_it():
 
 
 def test_the_table_of_profiles_is_that_of_the_code():
-    assert profiles_table().strip() in docs.README.read_text("utf-8")
+    assert profiles_table().strip() in (docs.GUIDES / "backends.md").read_text("utf-8")
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are():
