@@ -1,4 +1,4 @@
-"""An nginx with the usual map for WebSockets, which keeps a connection to the sidecar."""
+"""An nginx with the usual map for WebSockets, which keeps a connection to the sidecar; or as it is told."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tests.e2e.program import Program, free_ports, plain_environment
 
-__all__ = ["Nginx", "nginx"]
+__all__ = ["Nginx", "nginx", "nginx_with"]
 
-_CONFIGURATION = """
+_AROUND = """
 daemon off;
 user {user};
 worker_processes 1;
@@ -30,6 +30,10 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    {servers}
+}}
+"""
+_USUAL = """
     map $http_upgrade $connection_upgrade {{
         default upgrade;
         '' '';
@@ -49,7 +53,6 @@ http {{
             proxy_request_buffering {buffering};
         }}
     }}
-}}
 """
 
 
@@ -68,13 +71,19 @@ class Nginx:
 async def nginx(sidecar: str, folder: Path, *, buffering: str = "on") -> AsyncIterator[Nginx]:
     """In front of the sidecar at this URL. `buffering` of requests is "on" or "off"."""
     (port,) = free_ports(1)
-    configuration = folder / "nginx.conf"
     address = sidecar.removeprefix("http://")
+    servers = _USUAL.format(sidecar=address, port=port, buffering=buffering)
+    async with nginx_with(servers, port, folder) as running:
+        yield running
+
+
+@asynccontextmanager
+async def nginx_with(servers: str, port: int, folder: Path) -> AsyncIterator[Nginx]:
+    """With these in its configuration, of which one answers at this port, without TLS."""
+    configuration = folder / "nginx.conf"
     # Else the worker of a nginx that root starts is nobody, who may not keep a long body in this folder.
     user = f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
-    configuration.write_text(
-        _CONFIGURATION.format(folder=folder, user=user, sidecar=address, port=port, buffering=buffering)
-    )
+    configuration.write_text(_AROUND.format(folder=folder, user=user, servers=servers))
     url = f"http://127.0.0.1:{port}"
     program = Program(
         (
