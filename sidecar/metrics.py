@@ -259,6 +259,16 @@ class Metrics:
             ),
         )
 
+    def of_slot_files(self) -> Callable[[str], Counter]:
+        """The counters of slot files by what was done; once, and only where there are any."""
+        counter = self._counter(
+            "slot_files",
+            "Slots of chats: saved to a file of their engine, restored from it, or neither (failed); and"
+            " files that were written over with nothing (wiped)",
+            "result",
+        )
+        return cache(counter.labels)
+
     @property
     def unwritten(self) -> Changed | None:
         """What other workers do not see yet; None where there are none."""

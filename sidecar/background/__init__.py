@@ -11,6 +11,9 @@ known_windows  which credential was told what of a model's context window
 model_windows  what is known of each model's context window
 target_addresses  the members of targets whose name has several addresses
 target_health  which members of targets are out, and whether they are well again
+slot_engine    what is known of an engine whose slots are saved
+slot_table     which slots of engines are saved, kept in the store
+slot_files     saving the slots of chats, and bringing them back
 summary_jobs   which summaries are being made, and which failed
 summaries      having a model summarize the turns that were dropped
 retention      deleting what is kept no longer, now and then

@@ -39,6 +39,7 @@ tasks          titles and the like: shortened, and done elsewhere if so set
 translated     a chat over another API than its upstream speaks
 overflow_retry a request that is refused for its length, cut
 form_retry     a request that is refused for its form, in another one
+slot_files     an engine's slot of a chat, saved and brought back
 fail_over      to which target it goes, and to which next
 model_list     the models of all targets
 retries        a refused request is sent again, before the client has seen a byte

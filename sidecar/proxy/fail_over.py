@@ -27,6 +27,7 @@ from sidecar.exchange.plan import Plan, session_of
 from sidecar.proxy.build import FIRST, Revision, UpstreamRequest, addressed, compose
 from sidecar.proxy.form_retry import learned
 from sidecar.proxy.services import Services
+from sidecar.proxy.slot_files import bring_back
 from sidecar.proxy.translated import path_of
 from sidecar.upstream.error_probe import error_of
 from sidecar.upstream.pool import Member
@@ -126,11 +127,20 @@ def _session(call: ChatCall, plan: Plan) -> str | None:
 
 
 async def _sent(
-    member: Member, call: Call, composed: UpstreamRequest, request: web.BaseRequest, *, elsewhere: bool
+    member: Member,
+    call: Call,
+    composed: UpstreamRequest,
+    request: web.BaseRequest,
+    services: Services | None = None,
+    *,
+    elsewhere: bool,
 ) -> UpstreamResponse:
+    """`services`: of a request that is sent there first."""
     path = path_of(call, composed, request, member.target)
     held = member.enter()
     try:
+        if services is not None and services.background.slot_files is not None and isinstance(call, ChatCall):
+            await bring_back(services, call, composed)
         answer = await member.target.send(
             "POST",
             path,
@@ -227,7 +237,7 @@ class _Journey:
         assert health is not None
         has_others = len(self._left()) > 1
         try:
-            answer = await _sent(member, self.call, composed, request, elsewhere=has_others)
+            answer = await _sent(member, self.call, composed, request, services, elsewhere=has_others)
         except SidecarError as error:
             if error.status < 500:
                 raise  # it is the request's

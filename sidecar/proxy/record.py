@@ -35,6 +35,7 @@ from sidecar.proxy.named_later import echo_of_name
 from sidecar.proxy.observers import tell
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import counted
+from sidecar.proxy.slot_files import save_later
 from sidecar.proxy.unrecorded import finish
 from sidecar.random_ids import token
 from sidecar.upstream.content_encoding import COMPRESSED, READABLE, coding_of, decompressed
@@ -45,6 +46,7 @@ __all__ = ["Recording", "recording_of"]
 log = logging.getLogger("sidecar.proxy")
 
 _MAX_PENDING_WRITES = 256  # turns that wait to be written
+_END = 16 << 10  # bytes of a reply in which an engine counts what it did
 _LARGE_REPLY = 256 << 10  # bytes of a reply that take a while to read
 _MAX_RATIO = 32  # as many bytes a packed one may well have
 
@@ -101,6 +103,7 @@ class Recording(msgspec.Struct, eq=False):
 
     async def _commit(self, ended: State) -> None:
         now, data = time.monotonic(), self.kept.take()
+        end = bytes(data[-_END:]) if self.services.background.slot_files is not None else b""
         if len(data) * (_MAX_RATIO if self.coding in COMPRESSED else 1) > _LARGE_REPLY:
             assembled, replies = await asyncio.to_thread(self._read, data)
         else:
@@ -128,6 +131,9 @@ class Recording(msgspec.Struct, eq=False):
             exchange = await self._with_told(self.translation, exchange, update, ended)
         try:
             await self._store(replace(update, exchange=exchange))
+            if end and "complete" in self.progress.recorded:
+                has_grown = self.progress.difference is not None and self.progress.difference.cause == "grown"
+                save_later(self.services, self.call, self.composed, self.plan.conversation.id, end, has_grown)
         except StoreUnavailable as error:
             # No row is left of it, for that is part of what could not be written; the log line says why.
             exchange = replace(exchange, error=exchange.error or error.code)

@@ -26,6 +26,7 @@ from sidecar.proxy import form_retry, overflow_retry
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.fail_over import MAX_REQUESTS, sent_again, sent_to_any
 from sidecar.proxy.services import Services
+from sidecar.proxy.slot_files import bring_back
 from sidecar.proxy.tracked import keep_words
 from sidecar.proxy.translated import path_of
 from sidecar.upstream.error_probe import PROBE_TIMEOUT, PROBES_TIMEOUT, error_of
@@ -51,6 +52,8 @@ async def send(
     progress.sent = time.monotonic()
     requests = 1
     if composed.revision.member is None:
+        if services.background.slot_files is not None:
+            await bring_back(services, call, composed)
         first = await _answer(services, call, composed, request)
     else:
         services, first, composed, requests = await sent_to_any(

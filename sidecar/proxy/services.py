@@ -24,6 +24,7 @@ from sidecar.background.retention import RetentionJob
 from sidecar.background.search_index import SearchIndexJob
 from sidecar.background.shared_forms import SharedForms
 from sidecar.background.shared_metrics import SharedMetrics
+from sidecar.background.slot_files import SlotFiles
 from sidecar.background.store_room import StoreRoom
 from sidecar.background.summaries import Summarizer
 from sidecar.background.target_addresses import TargetAddresses
@@ -242,6 +243,9 @@ class Background:
             TargetHealth(targets.router, metrics, spawn) if targets.router is not None else None
         )
         self.target_addresses = TargetAddresses(targets.router, spawn) if targets.router is not None else None
+        files = settings.session.slot_files
+        #: None where no slot is saved.
+        self.slot_files = SlotFiles(files, targets.chats, store, metrics, spawn, report) if files else None
 
     def _is_listed(self, model: str) -> bool:
         return any(each.lists(model) for each in self._windows)
@@ -260,6 +264,8 @@ class Background:
         await self.shared_forms.start()
         if self.target_addresses is not None:
             await self.target_addresses.start()
+        if self.slot_files is not None:
+            await self.slot_files.start()
         self.retention.start()
         self.search_index.start()
         self.kept_requests.start()
@@ -280,6 +286,8 @@ class Background:
             self.target_health.stop()
         if self.target_addresses is not None:
             self.target_addresses.stop()
+        if self.slot_files is not None:
+            self.slot_files.stop()
         self._calibration.stop()
         self.summaries.stop()
         self.shared_forms.stop()

@@ -38,6 +38,11 @@ def contradictions(settings: Declaration) -> Iterator[Contradiction]:
             ("admin.inspector", "admin.listen"),
             "the inspector has an address of its own alone; give admin.listen one, such as 127.0.0.1:8791",
         )
+    if settings.session.slot_files and not settings.session.slots:
+        yield Contradiction(
+            ("session.slot_files", "session.slots"),
+            "no slot is known to be a chat's; set session.slots to the engine's number of slots (-np)",
+        )
     yield from _nothing_recognised(settings)
     if settings.encryption.key.get_secret_value() and settings.encryption.key_file:
         yield Contradiction(

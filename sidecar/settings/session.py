@@ -45,6 +45,12 @@ class Session(Section):
         description="For llama.cpp: its number of slots (`-np`). Each chat stays on one slot while there is"
         " room for all, by the body field `id_slot`; 0 leaves the choice to the engine.",
     )
+    slot_files: Count = Field(
+        0,
+        description="For llama.cpp with `--slot-save-path`: so many files, written again and again, keep the"
+        " slots of chats, which come back from there when another chat took the slot or the engine was"
+        " started anew; for each URL, 0 for none. Needs `slots`.",
+    )
     cache_prompt: bool = Field(
         False,
         description="For llama.cpp: set the body field `cache_prompt`, for versions where it is off by"

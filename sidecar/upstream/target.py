@@ -88,6 +88,8 @@ class Target:
         self._session_header = session_header
         self._origin = str(address.base.origin())
         self._base = self._origin + address.base.raw_path.rstrip("/")
+        #: By what it is told from others; empty for one of several addresses of a name, which come and go.
+        self.where = "" if address.only_at else self._base
         self._takes_paths = address.takes_paths
         self._is_proxied = bool(address.proxy)
         self._policy = policy

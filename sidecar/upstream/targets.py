@@ -37,10 +37,15 @@ class Targets(NamedTuple):
     #: None where there are no others to go to.
     router: Router | None = None
 
+    @property
+    def chats(self) -> list[Target]:
+        """Those that chats go to; of a name with several addresses the ones that are known by now."""
+        routed = [each.target for pool in self.router.pools for each in pool.members] if self.router else []
+        return [self.default, *routed]
+
     async def close(self) -> None:
         """Drop all connections."""
-        routed = [each.target for pool in self.router.pools for each in pool.members] if self.router else []
-        own = (self.default, self.tasks, self.summary, *routed)
+        own = (self.tasks, self.summary, *self.chats)
         for target in {id(each): each for each in own if each is not None}.values():
             await target.close()
 
