@@ -14,6 +14,7 @@ The map, each module above those that use it:
     full       `./dev bench full`: a chat that outgrows its engine
     estimate   `./dev bench estimate`: how far the estimate of tokens is off, as it learns
     slots      `./dev bench slots`: what tasks, and other chats, do to a chat's cache
+    slot_restore  `./dev bench slot_restore`: what a chat costs whose slot comes back from a file
     filled     a store with a million conversations
     typical    a chat as people have it in Open WebUI
     store      `./dev bench store`: what a request costs in the store, and what a chat takes up there

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.e2e.install import python_packages
 from tests.e2e.program import Program, StartFailed, free_ports, plain_environment
 
-__all__ = ["MODEL", "NoEngine", "engine"]
+__all__ = ["MODEL", "NoEngine", "engine", "started"]
 
 MODEL = "gemma-3-270m"
 _HERE = Path(__file__).parent
@@ -35,27 +35,31 @@ class NoEngine(Exception):
 async def engine(folder: Path, *flags: str, threads: int = 2) -> AsyncIterator[str]:
     """The engine's address while the body runs; `flags` go to llama-server. Raises `NoEngine`."""
     try:
-        binary, model = _installed()
         (port,) = free_ports(1)
-        url = f"http://127.0.0.1:{port}"
-        command = [str(binary), "-m", str(model), "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--device", "none", "-t", str(threads), "--no-webui", "--slots", "--alias", MODEL]
-        command += ["--chat-template-file", str(_HERE / "gemma.jinja"), *flags]
-        program = Program(
-            command,
-            url=f"{url}/health",
-            folder=folder,
-            environment={**plain_environment(), "LD_LIBRARY_PATH": str(binary.parent)},
-            log=folder / "engine.log",
-            patience=120.0,
-        )
+        program = started(folder, port, *flags, threads=threads)
         await program.start()
     except (OSError, RuntimeError, StartFailed) as error:
         raise NoEngine(f"the engine cannot run here: {error}") from error
     try:
-        yield url
+        yield f"http://127.0.0.1:{port}"
     finally:
         await program.stop()
+
+
+def started(folder: Path, port: int, *flags: str, threads: int = 2) -> Program:
+    """The engine as a program that can be started and ended. Raises `OSError`, `RuntimeError`."""
+    binary, model = _installed()
+    command = [str(binary), "-m", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--device", "none", "-t", str(threads), "--no-webui", "--slots", "--alias", MODEL]
+    command += ["--chat-template-file", str(_HERE / "gemma.jinja"), *flags]
+    return Program(
+        command,
+        url=f"http://127.0.0.1:{port}/health",
+        folder=folder,
+        environment={**plain_environment(), "LD_LIBRARY_PATH": str(binary.parent)},
+        log=folder / "engine.log",
+        patience=120.0,
+    )
 
 
 def _installed() -> tuple[Path, Path]:
