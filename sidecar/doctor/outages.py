@@ -10,7 +10,7 @@ import msgspec
 
 from sidecar.doctor.evidence import many
 
-__all__ = ["Outage", "Outages", "joined", "told"]
+__all__ = ["Outage", "Outages", "joined", "lost_by_chat", "told"]
 
 _MOST = 20
 _CHATS = 20  # that are named of one
@@ -60,6 +60,16 @@ def joined(outages: Iterable[Outage]) -> list[Outage]:
         before.until = None if None in ends else max(filter(None, ends))
         before.lost += each.lost
         before.chats = _named(before.chats, each.chats)
+    return found
+
+
+def lost_by_chat(outages: Iterable[Outage]) -> dict[str, tuple[str, ...]]:
+    """The ids of the conversations of which something is not recorded, those of the newest outage first; of
+    each when that was, in a sentence for each outage, the newest first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for each in reversed([*outages]):
+        for chat in each.chats:
+            found[chat] = (*found.get(chat, ()), told(each))
     return found
 
 

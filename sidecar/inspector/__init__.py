@@ -4,8 +4,8 @@ shown              how times, counts and texts of others are shown
 fences             which parts of a text are code
 door               where it is, and the token without which it is nowhere
 exchange_line      one exchange in a line
-marks              what happened in a chat, in a word each
 noticed            what is other in an exchange than in the one before
+marks              what happened in a chat, in a word each
 live               the requests that are being answered
 conversation_list  the conversations used last
 tree_shape         the path to a message, and what branches off it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from hashlib import sha256
 
 import msgspec
@@ -63,13 +64,16 @@ def before_of(text: str) -> tuple[float, str] | None:
     return (time, id) if mark and math.isfinite(time) and id.isprintable() else None
 
 
-def list_of(found: Overviews, before: tuple[float, str] | None) -> ConversationList:
-    """The page that stands behind this place."""
+def list_of(
+    found: Overviews, before: tuple[float, str] | None, lost: Container[str] = ()
+) -> ConversationList:
+    """The page that stands behind this place; `lost`: the ids of conversations of which the store lost
+    something."""
     last = found.conversations[-1] if found.conversations else None
     is_full = len(found.conversations) == PAGE
     return ConversationList(
         total=found.total,
-        rows=tuple(map(_row, found.conversations)),
+        rows=tuple(_row(each, is_lost=each.id in lost) for each in found.conversations),
         next=f"{last.updated_at!r}~{last.id}" if last and is_full else None,
         is_first=before is None,
         version=version_of(found) if before is None else "",
@@ -83,7 +87,7 @@ def version_of(found: Overviews) -> str:
     return sha256(repr((found.total, *about)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _row(each: Overview) -> ConversationRow:
+def _row(each: Overview, *, is_lost: bool) -> ConversationRow:
     recent = [each.last, *each.earlier] if each.last else []
     return ConversationRow(
         id=each.id,
@@ -97,7 +101,7 @@ def _row(each: Overview) -> ConversationRow:
         exchanges=each.exchanges,
         errors=each.errors,
         last=line_of(each.last) if each.last else None,
-        marks=marks_of(recent),
+        marks=marks_of(recent, is_lost=is_lost),
         looked=len(recent),
     )
 

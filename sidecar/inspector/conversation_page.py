@@ -5,8 +5,7 @@ Rule: however long the conversation, as much of it is read as one page shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +15,7 @@ from sidecar.conversation.records import OF_CONVERSATION, Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import Budget, MessageView, view_of
-from sidecar.inspector.noticed import noticed
+from sidecar.inspector.noticed import noted
 from sidecar.inspector.shown import Clip, told
 from sidecar.inspector.tree_shape import Beside, BranchPoint, Run, Shape
 
@@ -53,7 +52,8 @@ class Entry(msgspec.Struct, frozen=True):
 class ConversationPage(msgspec.Struct, frozen=True):
     """The page. `points`: where this path has others beside it. `start`, `end`: which of its messages are
     shown, from 0, the last one not included; `at`: the message that was asked for, or the last. `system`: the
-    leading system messages, as last sent. `words`: how it begins."""
+    leading system messages, as last sent. `words`: how it begins. `lost`: when the store failed for it, and
+    something of it is missing since."""
 
     id: str
     key: str
@@ -74,6 +74,7 @@ class ConversationPage(msgspec.Struct, frozen=True):
     total_points: int
     system: Clip | None
     entries: tuple[Entry, ...]
+    lost: tuple[str, ...] = ()
 
 
 def window_of(outline: Outline, at: bytes | None, start: int | None) -> Window:
@@ -115,7 +116,7 @@ def page_of(
     """The page of this window. `problems`: why a message could not be read, by its id."""
     budget = Budget()
     by_reply = {
-        reply: (line_of(each), notes) for each, notes in _noted(exchanges) for reply in each.detail.replies
+        reply: (line_of(each), notes) for each, notes in noted(exchanges) for reply in each.detail.replies
     }
     failed: dict[bytes | None, list[ExchangeLine]] = {}
     for each in reversed(exchanges):
@@ -168,10 +169,3 @@ def _words(node: Node | None) -> str:
         return told(visible_text(node.fields), 80) if node is not None else ""
     except ValueError:  # it is no message
         return ""
-
-
-def _noted(exchanges: Sequence[Exchange]) -> Iterator[tuple[Exchange, tuple[str, ...]]]:
-    """Each that was answered, the newest first, and what is other in it than in the one before it."""
-    answered = [each for each in exchanges if each.detail.replies]
-    for each, before in zip_longest(answered, answered[1:]):
-        yield each, noticed(each, before) if before is not None else ()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 from sidecar.conversation.records import Exchange
 
-__all__ = ["is_cache_lost", "noticed"]
+__all__ = ["is_cache_lost", "noted", "noticed"]
 
 #: Tokens; of a shorter prompt many upstreams cache nothing.
 _WORTH_CACHING = 500
@@ -30,3 +33,12 @@ def is_cache_lost(now: Exchange, before: Exchange) -> bool:
     if difference is None or difference.cause != "grown" or cached is None or before.error is not None:
         return False
     return had >= _WORTH_CACHING and 2 * cached < had
+
+
+def noted(exchanges: Iterable[Exchange]) -> list[tuple[Exchange, tuple[str, ...]]]:
+    """Each of these (the newest first), and what is noticed of it: beside the last one before it that was
+    answered, where it was as well."""
+    looked = list(exchanges)
+    answered = [each for each in looked if each.detail.replies]
+    notes = {now.id: noticed(now, before) for now, before in pairwise(answered)}
+    return [(each, notes.get(each.id, ())) for each in looked]

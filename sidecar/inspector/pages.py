@@ -16,7 +16,7 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from sidecar.admin.health import asked, examined, outages_of_all
-from sidecar.doctor.outages import told
+from sidecar.doctor.outages import lost_by_chat, told
 from sidecar.doctor.text import text
 from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
@@ -105,7 +105,8 @@ class Inspector:
                 return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
                 by_index, before = self._services.settings.search.index, query.get("before", "")
-                page = await find(store, query.get("q", ""), before, by_index=by_index)
+                lost = lost_by_chat(await outages_of_all(self._services))
+                page = await find(store, query.get("q", ""), before, by_index=by_index, lost=lost)
                 return await _shown(request, "search.html", root, page)
             case ["usage"]:
                 return await self._usage(request, root)
@@ -125,10 +126,10 @@ class Inspector:
         held = request.headers.get("If-None-Match") if before is None else None
         if held and held == f'"{await reading.list_version(store)}{self._mark}"':
             return response(b"", status=304, headers={"ETag": held})
-        page = await reading.conversation_list_page(store, before)
+        outages = await outages_of_all(self._services)
+        lost_of = lost_by_chat(outages)
+        page = await reading.conversation_list_page(store, before, lost_of)
         if page.is_first:
-            outages = await outages_of_all(self._services)
-            lost_of = dict.fromkeys(chat for each in reversed(outages) for chat in each.chats)
             page = replace(page, outages=tuple(map(told, outages)), lost_of=tuple(lost_of))
         shown = await _shown(request, "conversations.html", root, page)
         if page.version:
@@ -156,6 +157,8 @@ class Inspector:
             case [""]:
                 at = _name(query["at"]) if "at" in query else None
                 page = await reading.conversation_page(store, id, at, _number(query.get("from")))
+                lost = lost_by_chat(await outages_of_all(self._services))
+                page = replace(page, lost=lost.get(page.id, ()))
                 return await _shown(request, "conversation.html", root, page, is_new="forked" in query)
             case ["m", name]:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)

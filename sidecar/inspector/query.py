@@ -14,16 +14,16 @@ import msgspec
 
 from sidecar.conversation.overview import Overview
 from sidecar.conversation.records import Exchange
-from sidecar.inspector.marks import is_cut, is_degraded, is_slow, is_trimmed
+from sidecar.inspector.marks import RULES, STORE
+from sidecar.inspector.noticed import noted
 
 __all__ = ["FILTERS", "Query", "holds", "of_exchanges", "passes", "query_of"]
 
 #: As a person types them.
-FILTERS = (
-    "has:error, has:trim, has:cut, has:store, has:slow, has:branch, model:NAME, since:7d, since:2026-11-01,"
-    " user:TENANT"
-)
-_OF_EXCHANGES = {"trim": is_trimmed, "cut": is_cut, "store": is_degraded, "slow": is_slow}
+FILTERS = "has:error, has:trim, has:slow …, model:NAME, since:7d, since:2026-11-01, user:TENANT"
+_OF_EXCHANGES = frozenset(each.word for each in RULES)
+#: What has to be true of an exchange, and of what is noticed of it.
+Holds = Callable[[Exchange, tuple[str, ...]], bool]
 _NAMES = frozenset(("has", "model", "since", "user", "tenant"))
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -86,25 +86,32 @@ def passes(query: Query, each: Overview) -> bool:
     return True
 
 
-def of_exchanges(query: Query) -> list[Callable[[Exchange], bool]]:
-    """What has to be true of one of its exchanges each."""
-    rules: list[Callable[[Exchange], bool]] = []
+def of_exchanges(query: Query, *, is_lost: bool = False) -> list[Holds]:
+    """What has to be true of one of its exchanges each. `is_lost`: the store is known to have failed for one
+    that is not kept."""
+    rules: list[Holds] = []
     for rule in query.filters:
-        if rule.startswith("has:") and rule[4:] in _OF_EXCHANGES:
-            rules.append(_OF_EXCHANGES[rule[4:]])
+        name, _, word = rule.partition(":")
+        if name == "has" and word in _OF_EXCHANGES and not (word == STORE and is_lost):
+            rules.append(_is_marked(word))
         elif rule.startswith("model:"):
             rules.append(_is_by(rule.removeprefix("model:")))
     return rules
 
 
-def holds(rules: Iterable[Callable[[Exchange], bool]], exchanges: Iterable[Exchange]) -> list[int]:
-    """Which of these rules (their places) one of these exchanges fulfils."""
-    asked = list(exchanges)
-    return [at for at, rule in enumerate(rules) if any(map(rule, asked))]
+def holds(rules: Iterable[Holds], exchanges: Iterable[Exchange]) -> list[int]:
+    """Which of these rules (their places) one of these exchanges (the newest first) fulfils."""
+    asked = noted(exchanges)
+    return [at for at, rule in enumerate(rules) if any(rule(*each) for each in asked)]
 
 
-def _is_by(name: str) -> Callable[[Exchange], bool]:
-    def is_by(exchange: Exchange) -> bool:
+def _is_marked(word: str) -> Holds:
+    rules = [each.holds for each in RULES if each.word == word]
+    return lambda exchange, notes: any(rule(exchange, notes) for rule in rules)
+
+
+def _is_by(name: str) -> Holds:
+    def is_by(exchange: Exchange, _notes: tuple[str, ...]) -> bool:
         names = (exchange.model, exchange.detail.answered_by)
         return any(name in each.casefold() for each in names if each)
 

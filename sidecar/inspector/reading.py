@@ -7,7 +7,7 @@ else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import partial
 
 from sidecar.conversation.overview import Outline, Stem
@@ -46,10 +46,12 @@ _DAMAGED = "It is kept, and cannot be read: it is damaged, or was encrypted with
 _FEW, _WHOLE = 256 << 10, 16 << 20
 
 
-async def conversation_list_page(store: Store, before: tuple[float, str] | None) -> ConversationList:
-    """The conversations used last, or those before that place."""
+async def conversation_list_page(
+    store: Store, before: tuple[float, str] | None, lost: Container[str] = ()
+) -> ConversationList:
+    """The conversations used last, or those before that place; `lost`: as for `list_of`."""
     found = await store.overviews(limit=conversation_list.PAGE, before=before, recent=RECENT)
-    return await asyncio.to_thread(list_of, found, before)
+    return await asyncio.to_thread(list_of, found, before, lost)
 
 
 async def list_version(store: Store) -> str:

@@ -12,6 +12,7 @@ import msgspec
 from sidecar import __version__
 from sidecar.inspector import shown
 from sidecar.inspector.fences import blocks
+from sidecar.inspector.marks import LEGEND
 from sidecar.inspector.query import FILTERS
 from sidecar.inspector.wording import SHORT
 from sidecar.printable import in_json
@@ -60,5 +61,5 @@ def _environment() -> Environment:
         "size": shown.size,
         "part": lambda text: quote(text, safe=""),
     }
-    made.globals |= {"filters": FILTERS, "outcomes": SHORT}
+    made.globals |= {"filters": FILTERS, "outcomes": SHORT, "legend": LEGEND}
     return made

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Overview, Overviews
+from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import ConversationRow, before_of, list_of
+from sidecar.inspector.marks import RECENT
 from sidecar.inspector.query import Query, holds, of_exchanges, passes, query_of
 from sidecar.inspector.shown import told
 from sidecar.prompt.search_words import Sought
@@ -33,14 +36,18 @@ _LARGE, _ROOM = 1 << 20, 8 << 20
 #: Exchanges of one conversation that are looked at.
 _EXCHANGES = 2000
 _AROUND = 60
+Lost = Mapping[str, Sequence[str]]
+_NONE_LOST: Lost = {}
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """A conversation that was found; `message`: the newest message that was, `words`: the place in it."""
+    """A conversation that was found; `message`: the newest message that was, `words`: the place in it;
+    `lost`: when the store failed for it, and that something of it is missing since."""
 
     row: ConversationRow
     message: str
     words: str
+    lost: tuple[str, ...] = ()
 
 
 class SearchPage(msgspec.Struct, frozen=True):
@@ -66,23 +73,26 @@ class _InPart(Exception):
     """It has more exchanges than are looked at."""
 
 
-async def find(store: Store, text: str, before: str, *, by_index: bool) -> SearchPage:
-    """What is found, from where `SearchPage.next` says; by the index, if there is one and words are given."""
+async def find(
+    store: Store, text: str, before: str, *, by_index: bool, lost: Lost = _NONE_LOST
+) -> SearchPage:
+    """What is found, from where `SearchPage.next` says; by the index, if there is one and words are given.
+    `lost`: of which conversations something is missing since the store failed, and what to say of each."""
     sought = Sought(" ".join(query_of(text).words))
     if not by_index or not store.may_index or not sought.pieces:
-        return await search(store, text, before_of(before))
+        return await search(store, text, before_of(before), lost)
     number = before.removeprefix("said~")
     is_place = number.isascii() and number.isdigit() and len(number) < 16
-    return await _by_index(store, text, sought, int(number) if is_place else None)
+    return await _by_index(store, text, sought, int(number) if is_place else None, lost)
 
 
-async def _by_index(store: Store, text: str, sought: Sought, before: int | None) -> SearchPage:
+async def _by_index(store: Store, text: str, sought: Sought, before: int | None, lost: Lost) -> SearchPage:
     query, end = query_of(text), time.monotonic() + _SECONDS
     hits: dict[str, Hit | None] = {}
     partly = unreadable = 0
     named = await store.overview(query.words[0]) if before is None and len(query.words) == 1 else None
     if named is not None:
-        hits[named.id] = Hit(list_of(Overviews(1, (named,)), None).rows[0], "", "")
+        hits[named.id] = Hit(await _row(store, named, lost), "", "", tuple(lost.get(named.id, ())))
     at, is_over = before, False
     while not is_over and (wanted := _HITS - sum(map(bool, hits.values()))) > 0:
         if (left := end - time.monotonic()) <= 0:
@@ -95,13 +105,13 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None)
             each = await store.overview(id)
             try:
                 is_it = each is not None and _is_since(query, each) and passes(query, each)
-                is_it = is_it and each is not None and await _has_exchanges(store, query, each)
+                is_it = is_it and each is not None and await _has_exchanges(store, query, each, lost)
             except _InPart:
                 partly, is_it = partly + 1, False
-            row = list_of(Overviews(1, (each,)), None).rows[0] if is_it and each is not None else None
+            row = await _row(store, each, lost) if is_it and each is not None else None
             # Where it stands takes milliseconds to find in a long message.
             place = await asyncio.to_thread(sought.place_in, said) if row else 0
-            hits[id] = Hit(row, message.hex(), _around(said, place)) if row else None
+            hits[id] = Hit(row, message.hex(), _around(said, place), tuple(lost.get(id, ()))) if row else None
         at, is_over = looked.before, looked.before is None
     return SearchPage(
         query=told(text, 500),
@@ -128,7 +138,9 @@ def _around(text: str, at: int) -> str:
     return ("…" if at else "") + told(text[at : at + 4 * _AROUND], 3 * _AROUND)
 
 
-async def search(store: Store, text: str, before: tuple[float, str] | None) -> SearchPage:
+async def search(
+    store: Store, text: str, before: tuple[float, str] | None, lost: Lost = _NONE_LOST
+) -> SearchPage:
     """The conversations in which it is found, from this place of the list on."""
     query, end = query_of(text), time.monotonic() + _SECONDS
     hits: list[Hit] = []
@@ -141,7 +153,7 @@ async def search(store: Store, text: str, before: tuple[float, str] | None) -> S
                 is_over = True  # all that follow were used earlier
                 break
             try:
-                hit = await _look(store, query, each)
+                hit = await _look(store, query, each, lost)
             except StoreUnavailable:  # what is damaged in one hides no other; how many are is said
                 unreadable, hit = unreadable + 1, None
             except _InPart:
@@ -165,13 +177,30 @@ async def search(store: Store, text: str, before: tuple[float, str] | None) -> S
     )
 
 
-async def _look(store: Store, query: Query, each: Overview) -> Hit | None:
-    if not passes(query, each) or not await _has_exchanges(store, query, each):
+async def _row(store: Store, each: Overview, lost: Lost) -> ConversationRow:
+    """As it stands in the list: its newest exchanges are read for what is found alone."""
+    try:
+        recent = await store.exchanges(each.tenant, each.id, limit=RECENT) if each.exchanges > 1 else []
+    except StoreUnavailable:  # what is damaged hides nothing else
+        recent = []
+    earlier = tuple(one for one in recent if each.last is not None and one.id != each.last.id)
+    return list_of(Overviews(1, (replace(each, earlier=earlier),)), None, lost).rows[0]
+
+
+async def _look(store: Store, query: Query, each: Overview, lost: Lost) -> Hit | None:
+    if not passes(query, each) or not await _has_exchanges(store, query, each, lost):
         return None
-    row = list_of(Overviews(1, (each,)), None).rows[0]
+    found = await _said(store, query, each)
+    if found is None:
+        return None
+    return Hit(await _row(store, each, lost), *found, tuple(lost.get(each.id, ())))
+
+
+async def _said(store: Store, query: Query, each: Overview) -> tuple[str, str] | None:
+    """The newest message in which the words stand, and where in it; both empty where its name has them."""
     name = f"{each.id} {each.key or ''}".casefold()
     if all(word in name for word in query.words):
-        return Hit(row, "", "")
+        return "", ""
     outline = await store.outline(each.id)
     wanted: list[bytes] = []
     room = _ROOM
@@ -179,31 +208,33 @@ async def _look(store: Store, query: Query, each: Overview) -> Hit | None:
         if stem.size > _LARGE:
             continue
         if len(wanted) == _CHUNK or stem.size > room:
-            if (hit := await _in(store, query, row, wanted)) is not None:
+            if (hit := await _in(store, query, each.id, wanted)) is not None:
                 return hit
             wanted, room = [], _ROOM
         wanted.append(stem.id)
         room -= stem.size
-    return await _in(store, query, row, wanted)
+    return await _in(store, query, each.id, wanted)
 
 
-async def _has_exchanges(store: Store, query: Query, each: Overview) -> bool:
+async def _has_exchanges(store: Store, query: Query, each: Overview, lost: Lost) -> bool:
     """Is all true of its exchanges that is asked for? Raises `_InPart` where that is not found out."""
-    rules = of_exchanges(query)
+    rules = of_exchanges(query, is_lost=each.id in lost)
     some = [each.last] if each.last is not None else []
+    waiting: list[Exchange] = []  # the one that is still to be compared with one before it
     for _ in range(_EXCHANGES // _CHUNK + 1):
-        for at in reversed(holds(rules, some)):
+        looked = [*waiting, *some]
+        for at in reversed(holds(rules, looked)):
             del rules[at]
         if not rules or not some:
             return not rules
+        waiting = [one for one in looked if one.detail.replies][-1:]
         some = await store.exchanges(each.tenant, each.id, limit=_CHUNK, before=some[-1].id)
     raise _InPart
 
 
-async def _in(store: Store, query: Query, row: ConversationRow, wanted: list[bytes]) -> Hit | None:
-    nodes = await store.messages(row.id, wanted)
-    found = await asyncio.to_thread(_first, query.words, reversed(nodes))
-    return Hit(row, *found) if found is not None else None
+async def _in(store: Store, query: Query, id: str, wanted: list[bytes]) -> tuple[str, str] | None:
+    nodes = await store.messages(id, wanted)
+    return await asyncio.to_thread(_first, query.words, reversed(nodes))
 
 
 def _first(words: tuple[str, ...], nodes: Iterable[Node]) -> tuple[str, str] | None:

@@ -37,6 +37,16 @@ async def test_what_was_answered_meanwhile_is_said_to_be_missing(visitor: Visito
     # Those are named; what a chat has of them came with its next request, from its client.
     assert len(value["lost_of"]) == 3
     assert all(f'href="./c/{each}/">{each}</a>' in page.text for each in value["lost_of"])
+    assert (await visitor.value("search?q=has:store"))["hits"] == []  # nothing of these came again
+
+    await ask(visitor, upstream, "two")
+    row = next(each for each in (await visitor.value())["rows"] if each["key"] == "two")
+    assert row["marks"] == [{"name": "store failed", "times": 0, "is_bad": True}]
+    (hit,) = (await visitor.value("search?q=has:store"))["hits"]
+    assert (hit["row"]["key"], hit["lost"]) == ("two", [said])
+    assert said in (await visitor.get("search?q=has:store")).text
+    assert (await visitor.value(f"c/{row['id']}/"))["lost"] == [said]
+    assert said in (await visitor.get(f"c/{row['id']}/")).text
     assert "Remembered until the sidecar is started anew" in page.text
     assert "3 requests are not recorded." in " ".join((await visitor.get("doctor")).text.split())
     upstream.will(sends(b"{}"))
