@@ -10,9 +10,10 @@ from sidecar.settings.session_profiles import profiles_table
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-GUIDES = ROOT / "config" / "guides"
+CONFIG = ROOT / "config"
+GUIDES = CONFIG / "guides"
 OPENWEBUI = GUIDES / "openwebui.md"
-TEMPLATE = ROOT / "config" / "sidecar.toml"
+TEMPLATE = CONFIG / "sidecar.toml"
 #: Where tables stand that are generated.
 GENERATED = (GUIDES / "settings.md", GUIDES / "backends.md")
 #: Everything that people read about the sidecar, and that has to be true.

@@ -86,6 +86,11 @@ class Server:
     def folder(self) -> Path:
         return self._folder
 
+    @property
+    def programs(self) -> Path:
+        """The folder of `pg_dump` and the like."""
+        return self._bin
+
     def url(self, database: str = "postgres", **parameters: object) -> str:
         query = "&".join(f"{name}={value}" for name, value in parameters.items())
         return f"postgresql://{_USER}@/{database}?host={quote(str(self._folder), safe='')}&{query}".rstrip(

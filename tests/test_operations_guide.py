@@ -1,0 +1,98 @@
+"""Copies are made and put back as the guide to operations says, and the chat goes on from them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from yarl import URL
+
+from sidecar import cli
+from tests import docs
+from tests.guides import blocks
+from tests.proxy.client import Sidecar
+from tests.proxy.conftest import Start
+from tests.proxy.conftest import start as start
+from tests.proxy.conftest import upstream as upstream
+from tests.proxy.mock_upstream import Upstream, says
+from tests.store.postgres import Server
+
+_APPEND = {"X-Conversation-ID": "a", "X-Sidecar-History": "append"}
+
+
+def told(beginning: str) -> list[list[str]]:
+    """The commands of the one block that begins so."""
+    (block,) = (each for each in blocks("operations", "sh") if each.startswith(beginning))
+    return [shlex.split(line, comments=True) for line in block.splitlines()]
+
+
+async def goes_on(sidecar: Sidecar, upstream: Upstream) -> None:
+    await sidecar.ask("And?", headers=_APPEND)
+    assert upstream.last.said == ["My name is Ada.", "Hello Ada.", "And?"]
+
+
+@pytest.mark.usefixtures("undisturbed")
+async def test_a_copy_of_a_file_is_sound_and_the_chat_goes_on_from_it(
+    start: Start, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    upstream.will(says("Hello Ada."))
+    sidecar = await start(store=f"sqlite:///{tmp_path}/in-use.db")
+    await sidecar.ask("My name is Ada.", headers=_APPEND)
+    backup, verify = told("sidecar backup")
+    backup[backup.index("--store") + 1] = f"sqlite:///{tmp_path}/in-use.db"
+    for command in (backup, verify):
+        assert await asyncio.to_thread(cli.main, command[1:]) == 0
+    # What is put in the place of a file is the copy alone, without the log that stood beside the old one.
+    shutil.copy(tmp_path / backup[-1], tmp_path / "restored.db")
+    await goes_on(await start(store=f"sqlite:///{tmp_path}/restored.db"), upstream)
+
+
+async def test_a_dump_of_a_database_is_restored_and_the_chat_goes_on_from_it(
+    start: Start, upstream: Upstream, server: Server, postgres_url: str, tmp_path: Path
+):
+    upstream.will(says("Hello Ada."))
+    sidecar = await start(store=postgres_url)
+    await sidecar.ask("My name is Ada.", headers=_APPEND)
+    (user, name), restored = (URL(postgres_url).user, URL(postgres_url).path[1:]), f"restored_{os.getpid()}"
+    values = {
+        "postgresql://USER:PASSWORD@HOST/DATABASE": server.url(name),
+        "postgresql://USER:PASSWORD@HOST/RESTORED": server.url(restored),
+        "HOST": str(server.folder),
+        "USER": str(user),
+        "RESTORED": restored,
+    }
+    for program, *arguments in told("pg_dump"):
+        for said, meant in values.items():
+            arguments = [each.replace(said, meant) for each in arguments]
+        command = (str(server.programs / program), *arguments)
+        done = await asyncio.to_thread(
+            subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    await goes_on(await start(store=server.url(restored)), upstream)
+
+
+def test_every_step_back_is_there_and_leads_to_the_next():
+    text = (docs.GUIDES / "operations.md").read_text("utf-8")
+    rows = [
+        line.split(" | ")
+        for line in text.splitlines()
+        if "sqlite-schema-" in line or "sqlite_schema_" in line
+    ]
+    steps = [
+        (int(row[0].removeprefix("| ")), int(row[1]), row[2].partition("(../")[2].rstrip(")")) for row in rows
+    ]
+    assert [(start, start - 1) for start, _, _ in steps] == [(start, end) for start, end, _ in steps]
+    assert [end for _, end, _ in steps[:-1]] == [start for start, _, _ in steps[1:]]
+    there = {
+        each.name
+        for pattern in ("sqlite-schema-*.sql", "sqlite_schema_*.py")
+        for each in docs.CONFIG.glob(pattern)
+    }
+    assert {file for _, _, file in steps} == there
