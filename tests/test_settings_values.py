@@ -177,6 +177,7 @@ class TestCombinationsThatCannotWork:
             ({"session": {"headers": ["X-Session", "API-Key"]}}, "API-Key carries the credential"),
             ({"identity": {"headers": []}, "history": {"mode": "append"}}, "has to name its conversation"),
             ({"identity": {"headers": [], "fallback": "none"}}, "no request has a conversation"),
+            ({"session": {"slot_files": 3}}, "no slot is known to be a chat's"),
             ({"trim": {"max_turns": 1, "keep_first_turn": True}}, "give 2 or more"),
             ({"trim": {"max_messages": 2, "keep_first_turn": True}}, "give 3 or more"),
             ({"upstream": "http://localhost:8790/v1"}, "the upstream is the sidecar itself"),

@@ -90,10 +90,12 @@ async def examined(services: Services, last: int | None = None) -> dict[str, Any
     samples = services.requests.samples
     store, upstream = await asyncio.gather(_store(services), _upstream(services))
     outages = await outages_of_all(services)
+    files = services.background.slot_files
+    slots = files.of_no_use if files is not None else []
 
     def made() -> dict[str, Any]:
         of_all = samples.joined(services.settings, others) if others else samples
-        return report(services.settings, of_all, last, store, upstream, outages)
+        return report(services.settings, of_all, last, store, upstream, outages, slots)
 
     # Counting thousands of requests takes a while, in which others are served.
     about = {"workers": 1 + len(answers), "silent": len(answers) - len(others)}

@@ -61,6 +61,8 @@ class KnownEngine:
         #: When the next save may begin, and until when the engine is left alone.
         self.rests_until = 0.0
         self.off_until = 0.0
+        #: Why, and what to do about it.
+        self.why = ("", "")
         self.useless = 0
 
     @property

@@ -101,6 +101,12 @@ class SlotFiles:
             for each in known.waiting.values():
                 each.now.set()
 
+    @property
+    def of_no_use(self) -> list[tuple[str, str]]:
+        """What is wrong with engines that are left alone, and what to do about it."""
+        now = time.monotonic()
+        return [known.why for known in self._known.values() if now < known.off_until]
+
     async def before(
         self, target: Target, slot: int, session: str | None, headers: Mapping[str, str]
     ) -> None:
@@ -303,7 +309,7 @@ class SlotFiles:
         return told.get(slot) if isinstance(told, dict) else None
 
     def _turn_off(self, known: KnownEngine, why: str, cure: str) -> None:
-        known.off_until = time.monotonic() + _OFF
+        known.off_until, known.why = time.monotonic() + _OFF, (why, cure)
         log.warning(why, extra={"upstream": known.target.where, "cure": cure})
 
     async def _run(self) -> None:
@@ -319,7 +325,12 @@ class SlotFiles:
 
     async def _tidy(self, known: KnownEngine) -> None:
         """Write over what is to be forgotten."""
-        known.ring = ring = await self._table.read(known.target.where)
+        ring = await self._table.read(known.target.where)
+        if known.ring and not ring:  # everything was deleted, and this with it
+            left = tuple(each if each.state == "free" else half_written() for each in known.ring)
+            await self._changed(known, lambda _ring: (left, 0))
+        else:
+            known.ring = ring
         gone = await self._table.gone(ring)
         while to_wipe(known.ring, self._size, gone, time.time()) is not None:
             slot = await self._expendable(known)

@@ -21,6 +21,7 @@ from sidecar.prompt.model_lists import Window, names
 from sidecar.settings import Settings
 from sidecar.settings.session_profiles import AUTO, NONE, PROFILES
 from sidecar.settings.values import DEMO
+from sidecar.upstream.slot_api import NEEDS_FOLDER, Engine
 from sidecar.upstream.target import Fetched, Target
 from sidecar.upstream.targets import targets_of
 
@@ -30,6 +31,12 @@ _TIMEOUT = 10.0  # seconds for one answer
 _MAX_LIST_SIZE = 8 << 20  # bytes of a list
 _SHOWN = 8  # models of which something is said, before the rest is a number
 _NOT_HERE = (401, 403)
+_SLOTS = {
+    None: "it did not say whether it saves them",
+    False: f"it does not save them: {NEEDS_FOLDER}",
+    True: "it saves them. A model with sliding windows (Gemma, gpt-oss) needs --swa-full as well; if chats"
+    " come back in vain, `sidecar doctor` says so",
+}
 
 
 class Findings(NamedTuple):
@@ -39,6 +46,8 @@ class Findings(NamedTuple):
     backend: Backend
     models: frozenset[str]
     windows: Mapping[str, Window]
+    #: Does it save slots? None: nobody has asked, or it did not say.
+    saves_slots: bool | None = None
 
 
 async def run(settings: Settings) -> int:
@@ -63,7 +72,8 @@ async def _found(settings: Settings, target: Target) -> Findings:
     if not backend.title or not backend.profile:
         backend = await _probed(target) or backend
     windows = await ModelWindows(settings, target, _spawn).asked("", CIMultiDict()) if models else {}
-    return Findings(listed.status, backend, names(models), windows)
+    saves = await Engine(target, {}).saves_slots(_TIMEOUT) if settings.session.slot_files else None
+    return Findings(listed.status, backend, names(models), windows, saves)
 
 
 def _spawn(_: object) -> asyncio.Task[None]:
@@ -98,6 +108,8 @@ def lines(settings: Settings, found: Findings) -> Iterator[str]:
     yield from _of_models(found)
     yield from _of_reasoning(found)
     yield from _of_session(settings, found.backend)
+    if settings.session.slot_files:
+        yield f"slots        {_SLOTS[found.saves_slots]}"
 
 
 def _of_models(found: Findings) -> Iterator[str]:

@@ -36,6 +36,8 @@ class Evidence:
     upstream: str = "reachable"
     #: What is said of the times when the store failed.
     outages: Sequence[str] = ()
+    #: What is wrong with engines whose slots are not saved though they should be, and its cure.
+    slots: Sequence[tuple[str, str]] = ()
 
     @cached_property
     def chats(self) -> list[RequestSample]:

@@ -25,11 +25,12 @@ def report(
     store: str,
     upstream: str,
     outages: Sequence[Outage] = (),
+    slots: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     """What was seen of the last requests (all that are remembered where `last` is None), and what to do.
-    `outages`: when the store failed."""
+    `outages`: when the store failed; `slots`: why slots are not saved, and the cure."""
     seen = Evidence(
-        settings, samples.last(last), samples.models_listed, store, upstream, [*map(told, outages)]
+        settings, samples.last(last), samples.models_listed, store, upstream, [*map(told, outages)], slots
     )
     found = findings(seen)
     return {

@@ -78,6 +78,12 @@ def service(seen: Evidence) -> Iterator[Finding]:
     yield from _refusals(seen)
     yield from _upstream_says(seen)
     yield from _forms(seen)
+    for why, cure in seen.slots:
+        yield hint(
+            "slots_not_saved",
+            f"Chats do not come back from slot files: {why}.",
+            f"{cure[0].upper()}{cure[1:]}. An hour later it is tried again, or after a restart.",
+        )
     yield from _forgotten(seen)
 
 

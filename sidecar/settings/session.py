@@ -11,7 +11,7 @@ from pydantic import Field
 
 from sidecar.settings import session_profiles
 from sidecar.settings.section import Section
-from sidecar.settings.values import BodyField, Count, HeaderToSend, ProfileName
+from sidecar.settings.values import BodyField, Count, FewFiles, HeaderToSend, ProfileName
 
 
 class Session(Section):
@@ -45,7 +45,7 @@ class Session(Section):
         description="For llama.cpp: its number of slots (`-np`). Each chat stays on one slot while there is"
         " room for all, by the body field `id_slot`; 0 leaves the choice to the engine.",
     )
-    slot_files: Count = Field(
+    slot_files: FewFiles = Field(
         0,
         description="For llama.cpp with `--slot-save-path`: so many files, written again and again, keep the"
         " slots of chats, which come back from there when another chat took the slot or the engine was"

@@ -334,6 +334,8 @@ EncryptionKeys = Annotated[SecretStr, AfterValidator(_encryption_keys)]
 PositiveInt = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1)]
 Workers = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=1, le=64)]
 Count = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0, le=10_000)]
+#: Each is looked after every few seconds.
+FewFiles = Annotated[int, BeforeValidator(_not_a_switch), Field(ge=0, le=256)]
 Seconds = Annotated[float, BeforeValidator(_not_a_switch), Field(ge=0)]
 Wait = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(_not_a_switch), Field(gt=0, le=1)]

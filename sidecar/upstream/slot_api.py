@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 
 from sidecar.conversation.records import count_of
 from sidecar.errors import SidecarError
-from sidecar.upstream.target import Target
+from sidecar.upstream.target import Fetched, Target
 
 __all__ = ["NEEDS_FOLDER", "Engine", "Refused", "Slot", "left_in_slot"]
 
@@ -67,6 +67,13 @@ class Engine:
             each["id"]: _slot(each) for each in told if type(each) is dict and type(each.get("id")) is int
         }
 
+    async def saves_slots(self, timeout: float) -> bool | None:
+        """Does it save them? Asked with a name that no file can have, so nothing is written."""
+        answer = await self._fetched("POST", "/slots/0?action=save", b'{"filename":"/"}', timeout)
+        if answer is None or answer.status not in (400, *_NO_SUCH_THING):
+            return None
+        return answer.status == 400
+
     async def save(self, slot: int, name: str, timeout: float) -> int | Refused | None:
         """Write it to this file; gives the number of tokens."""
         return await self._act(slot, "save", name, "n_saved", timeout)
@@ -102,24 +109,27 @@ class Engine:
         return count_of(told.get(count)) if type(told) is dict else None
 
     async def _ask(self, method: str, path: str, body: bytes | None, timeout: float) -> Any:
+        answer = await self._fetched(method, path, body, timeout)
+        if answer is not None and answer.status in _NO_SUCH_THING:
+            return Refused(answer.status)
+        if answer is None or answer.status != 200 or answer.is_cut:
+            return None
+        try:
+            return _decode(answer.body)
+        except (ValueError, RecursionError):
+            return None
+
+    async def _fetched(self, method: str, path: str, body: bytes | None, timeout: float) -> Fetched | None:
         headers = CIMultiDict(self._headers)
         headers["Accept"], headers["Accept-Encoding"] = "application/json", "identity"
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            answer = await self._target.fetch(
+            return await self._target.fetch(
                 method, path, headers, body, timeout=timeout, limit=_MAX_ANSWER, attempts=1
             )
         except SidecarError as error:
             log.debug("an engine did not answer about its slots", extra={"error": error.message})
-            return None
-        if answer.status in _NO_SUCH_THING:
-            return Refused(answer.status)
-        if answer.status != 200 or answer.is_cut:
-            return None
-        try:
-            return _decode(answer.body)
-        except (ValueError, RecursionError):
             return None
 
 

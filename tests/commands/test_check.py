@@ -154,3 +154,18 @@ def test_an_address_says_more_than_an_answer():
     assert known_by_probe("/list_workers", b"[]") is None
     assert known_by_probe("/model/info", b"<html>") is None
     assert known_by_probe("/model/info", listed({"id": "m"})) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "tells"),
+    [(400, "it saves them"), (501, "--slot-save-path"), (404, "it does not save them"), (200, "did not say")],
+)
+async def test_whether_it_saves_slots_is_told_where_they_are_to_be_saved(
+    capsys, upstream: Upstream, status: int, tells: str
+):
+    upstream.otherwise = serves(
+        {"/v1/models": (200, {}, listed({"id": "m"})), "/slots/0?action=save": (status, {}, b"{}")}
+    )
+    assert "slots" not in await said(capsys, upstream, session={"slots": 2})
+    told = await said(capsys, upstream, session={"slots": 2, "slot_files": 3})
+    assert tells in told["slots"]

@@ -199,6 +199,17 @@ async def test_what_a_deleted_chat_left_is_overwritten(start: Start, engine: Slo
     assert list((engine.files or {}).values()) == [""]
 
 
+async def test_what_is_left_when_everything_is_deleted_is_overwritten(start: Start, engine: SlotEngine):
+    sidecar = await start(session=ON)
+    await saved(sidecar, "a")
+    store = make_store(sidecar.settings.store_path)
+    await store.open()
+    await store.delete_learned()
+    await store.close()
+    await until(sidecar, "wiped", 1)
+    assert list((engine.files or {}).values()) == [""]
+
+
 async def test_files_beyond_the_setting_are_overwritten(start: Start, engine: SlotEngine):
     sidecar = await start(session=ON)
     await saved(sidecar, "a")
@@ -291,6 +302,9 @@ async def test_sliding_windows_are_found_out_and_said(
         assert (await sidecar.ask(*said, id="a")).status == 200
     assert len(engine.did("restore")) == 2
     assert "computes their prompts anew" in caplog.text
+    findings = (await sidecar.send("GET", "/-/doctor")).json["findings"]
+    (found,) = (each for each in findings if each["code"] == "slots_not_saved")
+    assert "--swa-full" in found["cure"]
 
 
 async def test_temporary_chats_are_never_saved(start: Start, engine: SlotEngine):
