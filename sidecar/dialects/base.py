@@ -249,7 +249,11 @@ class Translation(End, Protocol):
         ...
 
     def alive(self) -> bytes:
-        """A sign of life."""
+        """A sign of life, with which the answer begins if it has not."""
+        ...
+
+    def refused(self, status: int) -> Translation:
+        """The same for a response with this status of an error."""
         ...
 
     def told(
@@ -295,9 +299,9 @@ class Dialect(Protocol):
         ...
 
     def translation(
-        self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]
+        self, request: Request, exchange: Reference, created: int, clock: Callable[[], float]
     ) -> Translation | None:
-        """For a response with this status; None where it goes to the client as it comes.
+        """For the response to this request; None where it goes to the client as it comes.
 
         `exchange`: where it is kept, in a conversation without an id if nowhere. `created` and what `clock`
         tells are Unix seconds.

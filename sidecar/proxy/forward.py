@@ -22,7 +22,7 @@ from sidecar.proxy.retries import send
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import foreseen
 from sidecar.proxy.stopped import is_stopped
-from sidecar.proxy.translated import path_of
+from sidecar.proxy.translated import Translated, path_of
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["forward", "send_once"]
@@ -35,6 +35,7 @@ async def forward(
     composed: UpstreamRequest,
     request: web.BaseRequest,
     progress: Progress,
+    translated: Translated | None = None,
 ) -> tuple[UpstreamResponse, UpstreamRequest]:
     """Send the request on, shorter if need be; gives the answer, and what it is the answer to.
 
@@ -51,7 +52,8 @@ async def forward(
             task.cancel()
             await asyncio.wait((task,))
             raise
-        await asyncio.wait((services.background.tasks.spawn(_unseen(services, call, plan, progress, task)),))
+        unseen = _unseen(services, call, plan, progress, translated, task)
+        await asyncio.wait((services.background.tasks.spawn(unseen),))
         raise
 
 
@@ -83,6 +85,7 @@ async def _unseen(
     call: ChatCall,
     plan: Plan,
     progress: Progress,
+    translated: Translated | None,
     sending: asyncio.Future[tuple[UpstreamResponse, UpstreamRequest]],
 ) -> None:
     """The client left before the answer began, and yet it is to be kept."""
@@ -96,7 +99,8 @@ async def _unseen(
         upstream, composed = await _begun(services, call, plan, progress, *sending.result())
         if composed.revision.member is not None:
             services = services.at(composed.revision.member.pool)
-        recording = recording_of(services, call, plan, upstream, composed, progress)
+        # Its client may have been told by which id to ask for it.
+        recording = recording_of(services, call, plan, upstream, composed, progress, translated)
         if recording is not None:
             await read_on(upstream, recording)
         upstream.close()

@@ -30,9 +30,10 @@ from sidecar.proxy.relay import relay, relay_recorded
 from sidecar.proxy.services import Services
 from sidecar.proxy.tasks import task
 from sidecar.proxy.tracked import track
-from sidecar.proxy.translated import translation_of
+from sidecar.proxy.translated import instead_of, patiently, translated_answer
 from sidecar.proxy.unrecorded import finish, is_failure, keep_question
 from sidecar.random_ids import token
+from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["handle", "handle_tracked"]
 
@@ -108,13 +109,25 @@ async def _pass_on(
     if progress.begun is not None:
         await progress.begun(progress)
     progress.plan = Unrecorded(outcome)
-    upstream = await send_once(services, call, composed, request, progress)
+    translated = translated_answer(request, progress)
+    sending = send_once(services, call, composed, request, progress)
+    try:
+        upstream = await patiently(translated, sending)
+    except SidecarError as error:
+        if (instead := instead_of(translated, error)) is None:
+            raise
+        upstream = instead
     answered(sample, progress)
-    translation = translation_of(progress, upstream)
-    said = response_headers(progress, upstream)
+    said = _said(services, progress, upstream)
+    return await relay(request, upstream, said, progress, translated)
+
+
+def _said(services: Services, progress: Progress, upstream: UpstreamResponse) -> dict[str, str]:
+    """The headers that its client gets beside those of the answer."""
+    said = response_headers(progress, upstream.headers)
     if services.router is not None:
         said[TARGET] = progress.target
-    return await relay(request, upstream, said, progress, translation)
+    return said
 
 
 async def _seen_by_others(
@@ -187,25 +200,27 @@ async def _answer(
         revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
+    translated = translated_answer(request, progress)
+    sending = forward(services, call, plan, composed, request, progress, translated)
     try:
-        upstream, composed = await forward(services, call, plan, composed, request, progress)
-    except (SidecarError, asyncio.CancelledError):
-        keep_question(services, call, plan)
-        raise
+        upstream, composed = await patiently(translated, sending)
+    except (SidecarError, asyncio.CancelledError) as error:
+        if (instead := instead_of(translated, error)) is None:
+            keep_question(services, call, plan)
+            raise
+        upstream = instead
     if composed.revision.member is not None:
         services = services.at(composed.revision.member.pool)
     if upstream.status < 400:
         services.background.windows.look(call.chat.model, call.identity.credential, request.headers)
-    elif is_failure(upstream.status, progress):
-        keep_question(services, call, plan)
     answered(sample, progress)
-    said, translation = response_headers(progress, upstream), translation_of(progress, upstream)
-    if services.router is not None:
-        said[TARGET] = progress.target
-    recording = recording_of(services, call, plan, upstream, composed, progress)
+    said = _said(services, progress, upstream)
+    recording = recording_of(services, call, plan, upstream, composed, progress, translated)
     if recording is None:
-        return await relay(request, upstream, said, progress, translation)
-    response = await relay_recorded(request, upstream, said, recording, translation)  # assemble and record
+        if is_failure(upstream.status, progress):
+            keep_question(services, call, plan)
+        return await relay(request, upstream, said, progress, translated)
+    response = await relay_recorded(request, upstream, said, recording, translated)  # assemble and record
     if composed.missing is not None and not services.background.store_health.is_failing:
         services.background.summaries.begin(composed.missing, request, call.identity.credential)
     return response

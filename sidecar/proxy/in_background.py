@@ -22,13 +22,8 @@ from sidecar.aiohttp_internals.inner import InnerWriter, detached_request
 from sidecar.conversation.records import Reference, exchange_id
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.dialect import Responses
-from sidecar.dialects.responses.in_background import (
-    beginning_of,
-    end_of,
-    kept_as_failed,
-    refusal_in,
-    unmade,
-)
+from sidecar.dialects.responses.errors import refusal_in
+from sidecar.dialects.responses.in_background import beginning_of, end_of, kept_as_failed, unmade
 from sidecar.dialects.responses.in_background import response_in as response_told
 from sidecar.dialects.responses.request import ResponsesRequest
 from sidecar.dialects.responses.translation import headers_of

@@ -7,6 +7,7 @@ is told nothing that could not be read aloud; see `doctor/samples.py`.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -25,7 +26,6 @@ from sidecar.proxy.services import Services
 from sidecar.proxy.tracked import add_ids, fields
 from sidecar.settings.openings import COMPACTIONS
 from sidecar.upstream.headers import DEGRADED
-from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["answered", "observed", "passed_by", "response_headers", "tell", "understood"]
 
@@ -36,8 +36,8 @@ _UNREAD = ("/responses", "/messages", "/api/chat", "/api/generate", "/completion
 _REFUSED = "refused"  # before it was known what it is
 
 
-def response_headers(progress: Progress, upstream: UpstreamResponse) -> dict[str, str]:
-    """The headers that tell the client what was done to its request."""
+def response_headers(progress: Progress, upstream: Mapping[str, str]) -> dict[str, str]:
+    """The headers that tell the client what was done to its request; `upstream`: those of the answer."""
     call, plan, prompt = progress.call, progress.plan, progress.prompt
     assert call is not None
     assert plan is not None
@@ -57,7 +57,7 @@ def response_headers(progress: Progress, upstream: UpstreamResponse) -> dict[str
     if plan.degraded:
         said[DEGRADED] = "store"
     if progress.tracked is not None:
-        add_ids(said, progress.tracked, upstream.headers)
+        add_ids(said, progress.tracked, upstream)
     return said
 
 

@@ -36,6 +36,7 @@ from sidecar.proxy.observers import tell
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import counted
 from sidecar.proxy.slot_files import save_later
+from sidecar.proxy.translated import Translated, is_late, translation_of
 from sidecar.proxy.unrecorded import finish
 from sidecar.random_ids import token
 from sidecar.upstream.content_encoding import COMPRESSED, READABLE, coding_of, decompressed
@@ -65,10 +66,10 @@ class Recording(msgspec.Struct, eq=False):
     kept: Kept
     streamed: bool
     coding: str = "identity"
-    #: Its client has left before the end.
-    is_unseen: bool = False
     #: What its client gets in place of it.
     translation: Translation | None = None
+    #: Its client has left before the end.
+    is_unseen: bool = False
 
     @property
     def is_relied_on(self) -> bool:
@@ -128,6 +129,7 @@ class Recording(msgspec.Struct, eq=False):
         )
         exchange = self._exchange(update, assembled, ended, now)
         if self.translation is not None:
+            ended = "failed" if assembled.error is not None else ended
             exchange = await self._with_told(self.translation, exchange, update, ended)
         try:
             await self._store(replace(update, exchange=exchange))
@@ -220,6 +222,8 @@ class Recording(msgspec.Struct, eq=False):
         if is_cut:
             self.kept.cut_by = MAX_REPLY
         assembled = self.call.dialect.assembled(data, self.call.chat.choices)
+        if self.progress.status is not None and self.progress.status >= 400 and assembled.error is None:
+            assembled = replace(assembled, error=data)  # that is what it is, in whatever words
         return assembled, [
             (reply, message) for reply in assembled.replies if (message := self._readable(reply)) is not None
         ]
@@ -366,16 +370,17 @@ def recording_of(
     upstream: UpstreamResponse,
     composed: UpstreamRequest,
     progress: Progress,
+    translated: Translated | None,
 ) -> Recording | None:
     """What keeps the reply to what was composed; None for one that has no place in a history."""
-    if isinstance(plan, Unrecorded) or upstream.status >= 300:
+    if isinstance(plan, Unrecorded) or (upstream.status >= 300 and not is_late(translated, progress)):
         return None
     limits, coding = services.settings.limits, coding_of(upstream.headers)
     compact = call.dialect.compacted if coding not in COMPRESSED else None
     kept = Kept(limits.max_reply, services.requests.replies, compact)
     progress.is_recorded = True
-    streamed = progress.streamed
-    return Recording(services, call, plan, plan.conversation, composed, progress, kept, streamed, coding)
+    about = services, call, plan, plan.conversation, composed, progress, kept, progress.streamed, coding
+    return Recording(*about, translation_of(translated, upstream.status))
 
 
 def _state(reply: Reply, assembled: Assembled, ended: State) -> State:

@@ -29,6 +29,7 @@ from sidecar.exchange.outcome import UPSTREAM_BROKE_OFF, Progress, error_code
 from sidecar.proxy.ends import end_of
 from sidecar.proxy.record import Recording
 from sidecar.proxy.stopped import is_forgotten, is_stopped
+from sidecar.proxy.translated import ClientLeft, Translated, read_patiently, translation_of
 from sidecar.upstream.content_encoding import coding_of, decompressed
 from sidecar.upstream.failures import kind_of
 from sidecar.upstream.headers import DEGRADED, from_upstream, without_controls
@@ -48,16 +49,22 @@ async def relay(
     upstream: UpstreamResponse,
     extra: Mapping[str, str],
     progress: Progress | None = None,
-    translation: Translation | None = None,
+    translated: Translated | None = None,
 ) -> web.StreamResponse:
     """Pass a response on, without a copy. `progress`: of a chat, which is told how it ended."""
-    response = _response(upstream, extra, translation)
+    translation = translation_of(translated, upstream.status)
+    response = _response(upstream, extra, translation, translated)
+    read = upstream.readany
+    if translation is not None and translation.patience is not None:
+        read = partial(read_patiently, upstream, translation, response.write)
     watch = _watch(upstream, progress)
     try:
         await response.prepare(request)
         while True:
             try:
-                chunk = await upstream.readany()
+                chunk = await read()
+            except ClientLeft:
+                raise
             except STREAM_ERRORS as error:
                 if progress is not None:
                     progress.error = UPSTREAM_BROKE_OFF
@@ -117,12 +124,12 @@ async def relay_recorded(
     upstream: UpstreamResponse,
     extra: Mapping[str, str],
     recording: Recording,
-    translation: Translation | None = None,
+    translated: Translated | None = None,
 ) -> web.StreamResponse:
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     # Where the first piece is at hand, the head goes with it.
-    response = _response(upstream, extra, translation, at_once=not upstream.head)
-    relaying = _Relay(request, upstream, response, recording, translation)
+    response = _response(upstream, extra, recording.translation, translated, at_once=not upstream.head)
+    relaying = _Relay(request, upstream, response, recording)
     keeping: asyncio.Future[None] | None = None
     try:
         await relaying.run()
@@ -149,17 +156,16 @@ class _Relay:
         upstream: UpstreamResponse,
         response: RelayedResponse,
         recording: Recording,
-        translation: Translation | None,
     ) -> None:
         self._request = request
         self._upstream = upstream
         self._response = response
         self._recording = recording
-        self._translation = recording.translation = translation
+        self._translation = translation = recording.translation
         self._end: End = translation or end_of(recording)
         self._read: Callable[[], Awaitable[bytes]] = upstream.readany
         if translation is not None and translation.patience is not None:
-            self._read = partial(self._next, translation)
+            self._read = partial(read_patiently, upstream, translation, self._write)
         self._commit: asyncio.Task[None] | None = None
         # Has the end been held back for as long as it may be?
         self._waited = False
@@ -196,18 +202,6 @@ class _Relay:
         await self._close()
         if await self._may_end():
             await self._send(end, response.write_eof)
-
-    async def _next(self, translation: Translation) -> bytes:
-        """The next piece; as long as there is none, a sign of life now and then."""
-        while True:
-            silence = asyncio.timeout(translation.patience)
-            try:
-                async with silence:
-                    return await self._upstream.readany()
-            except TimeoutError:
-                if not silence.expired():
-                    raise  # it is the upstream that waits no longer
-            await self._write(translation.alive())
 
     async def _close(self) -> None:
         """Nothing more comes."""
@@ -253,6 +247,8 @@ class _Relay:
 
     async def _broken_off(self, error: Exception) -> None:
         """The upstream ended before its reply did: so does our response, unless it has words for that."""
+        if isinstance(error, ClientLeft):
+            raise error
         last = self._translation.close() if self._translation is not None else b""
         if await self._keep("failed"):
             if self._translation is not None:
@@ -356,9 +352,12 @@ def _response(
     upstream: UpstreamResponse,
     extra: Mapping[str, str],
     translation: Translation | None,
+    translated: Translated | None,
     *,
     at_once: bool = True,
 ) -> RelayedResponse:
+    if translated is not None and translated.response is not None:
+        return translated.response  # it has begun
     headers = from_upstream(upstream.headers)
     if translation is not None:
         for name in _OF_ITS_BODY:

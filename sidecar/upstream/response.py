@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import aiohttp
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
-__all__ = ["STREAM_ERRORS", "HeldResponse", "UpstreamResponse"]
+__all__ = ["STREAM_ERRORS", "HeldResponse", "OwnResponse", "UpstreamResponse"]
 
 #: What reading from an upstream raises that breaks off or falls silent; a `RuntimeError` where it did so just
 #: as the reader was about to wait.
@@ -91,3 +91,40 @@ class HeldResponse(UpstreamResponse):
 
     def __del__(self) -> None:
         self._ended()  # a client that leaves between two steps may leave nobody to close it
+
+
+class OwnResponse(UpstreamResponse):
+    """One that no upstream gave: an error of ours (JSON) in place of an answer."""
+
+    __slots__ = ("_headers", "_status")
+
+    def __init__(self, status: int, body: bytes) -> None:
+        self._status, self.head = status, body
+        self.content_type = "application/json"
+        self._headers = CIMultiDictProxy(CIMultiDict({"Content-Type": self.content_type}))
+
+    @property
+    def status(self) -> int:
+        return self._status
+
+    @property
+    def reason(self) -> None:
+        return None
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self._headers
+
+    @property
+    def is_over(self) -> bool:
+        return not self.head
+
+    @property
+    def received(self) -> int:
+        return 0
+
+    def readany(self) -> Awaitable[bytes]:
+        return self._head()
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

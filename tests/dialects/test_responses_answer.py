@@ -8,7 +8,8 @@ import time
 import pytest
 
 from sidecar.dialects.responses.answer import Answer
-from sidecar.dialects.responses.translation import PATIENCE, ErrorBody, Events, Whole
+from sidecar.dialects.responses.errors import ErrorBody
+from sidecar.dialects.responses.translation import PATIENCE, Events, Whole
 from tests.dialects.responses import (
     EXCHANGE,
     about,
@@ -565,6 +566,33 @@ class TestSigns:
             "in_progress",
             "output_item.added",
         ]
+
+    def test_a_refusal_behind_them_ends_the_answer(self):
+        events = Events(about(stream=True))
+        assert isinstance(events.refused(503), ErrorBody)
+        data = events.alive()
+        refused = events.refused(404).refused(503)
+        assert (refused.headers, refused.patience) == (events.headers, PATIENCE)
+        body = b'{"error":{"message":"no room","code":"overloaded"}}'
+        data += refused.alive() + refused.feed(body[:9]) + refused.feed(body[9:])
+        done = [refused.done]
+        assert json.loads(refused.told(None, None, "partial") or b"")["response"]["status"] == "cancelled"
+        data += refused.close()
+        assert [*done, refused.done] == [False, True]
+        told = events_in(data + refused.held)
+        assert kinds(told) == ["created", "in_progress", "in_progress", "error", "failed"]
+        response = told[-1]["response"]
+        assert response["error"] == {"code": "overloaded", "message": "no room"}
+        assert json.loads(refused.told(None, None, "failed") or b"")["response"]["error"] == response["error"]
+
+    def test_no_more_of_one_is_read_than_an_error_has(self):
+        events = Events(about(stream=True))
+        events.alive()
+        refused = events.refused(500)
+        for _ in range(100):
+            refused.feed(b"x" * 10_000)
+        refused.close()
+        assert len(refused.held) < 3000
 
 
 class TestErrors:

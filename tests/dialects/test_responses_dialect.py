@@ -10,9 +10,10 @@ from sidecar.conversation.records import Reference
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.dialect import Responses
+from sidecar.dialects.responses.errors import ErrorBody
 from sidecar.dialects.responses.ids import reference_of, response_id
 from sidecar.dialects.responses.request import ResponsesRequest
-from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
+from sidecar.dialects.responses.translation import Events, Whole
 from sidecar.dialects.served import DIALECTS, dialect_of
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, request, says, user
@@ -151,10 +152,11 @@ def test_codex_compaction_is_a_task_unless_a_mark_says_otherwise():
 
 
 def test_an_answer_is_told_as_it_was_asked_for():
-    def translation(status=200, **body):
-        return RESPONSES.translation(read(input="hi", **body), status, HERE, 100, lambda: 105)
+    def translation(**body):
+        return RESPONSES.translation(read(input="hi", **body), HERE, 100, lambda: 105)
 
     assert isinstance(translation(stream=True), Events)
     assert isinstance(translation(), Whole)
-    assert isinstance(translation(400, stream=True), ErrorBody)
-    assert CHAT.translation(request(user("hi")), 200, HERE, 100, lambda: 105) is None
+    assert isinstance(translation(stream=True).refused(400), ErrorBody)
+    assert isinstance(translation().refused(400).refused(500), ErrorBody)
+    assert CHAT.translation(request(user("hi")), HERE, 100, lambda: 105) is None

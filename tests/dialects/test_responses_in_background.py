@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.conversation.records import Reference
 from sidecar.dialects.responses.body import translated
+from sidecar.dialects.responses.errors import refusal_in
 from sidecar.dialects.responses.in_background import (
     as_it_stands,
     beginning_of,
@@ -19,7 +20,6 @@ from sidecar.dialects.responses.in_background import (
     joined_after,
     kept_as_failed,
     packed,
-    refusal_in,
     response_in,
     unmade,
 )
@@ -154,7 +154,14 @@ def test_of_one_that_came_to_nothing_it_is_told_why():
 @pytest.mark.parametrize(
     ("body", "code", "words"),
     [
-        (b'{"error":{"message":"no money","code":"x"}}', "server_error", "no money"),
+        (b'{"error":{"message":"no money","code":"insufficient_quota"}}', "insufficient_quota", "no money"),
+        (b'{"error":{"message":"Loading model","code":503}}', "server_error", "Loading"),
+        (
+            b'{"error":{"code":400,"type":"exceed_context_size_error","message":"the request (9) exceeds the'
+            b' available context size (4 tokens)"}}',
+            "context_length_exceeded",
+            "(9)",
+        ),
         (
             b'{"error":{"message":"too long","code":"context_length_exceeded"}}',
             "context_length_exceeded",
@@ -168,3 +175,7 @@ def test_of_one_that_came_to_nothing_it_is_told_why():
 def test_an_upstreams_refusal_is_its_error(body, code, words):
     error = refusal_in(body, 502)
     assert (error["code"], words in error["message"]) == (code, True)
+
+
+def test_too_many_requests_are_told_in_a_code_that_clients_wait_for():
+    assert refusal_in(b"slow down", 429)["code"] == "rate_limit_exceeded"

@@ -9,6 +9,7 @@ import pytest
 from sidecar.conversation.records import Reference
 from sidecar.dialects.base import Translation
 from sidecar.dialects.responses.as_items import items_of, items_with, kinds_of
+from sidecar.dialects.responses.errors import ErrorBody
 from sidecar.dialects.responses.ids import (
     call_id,
     item_id,
@@ -26,7 +27,7 @@ from sidecar.dialects.responses.kept import (
     told_of,
     unfinished,
 )
-from sidecar.dialects.responses.translation import ErrorBody, Events, Whole
+from sidecar.dialects.responses.translation import Events, Whole
 from tests.dialects.responses import EXCHANGE, about, asked, chunk, said, streamed
 
 HERE = Reference("conv_" + "5" * 32, EXCHANGE)

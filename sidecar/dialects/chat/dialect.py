@@ -55,7 +55,7 @@ class Chat:
         return None
 
     def translation(
-        self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]
+        self, request: Request, exchange: Reference, created: int, clock: Callable[[], float]
     ) -> Translation | None:
         return None
 

@@ -19,6 +19,7 @@
     as_items     a message as items
     taken_out    messages without items that a client has taken out
     kept         a response that is kept, and told again
+    errors       what an upstream refused: a body of its own, or the end of what has begun
     translation  bytes of a chat completion -> bytes of a response
     in_background a response that is made in the background: its beginning, events and end
     frames       what is said over a WebSocket, and what a connection remembers

@@ -19,12 +19,11 @@ from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.call_ids import with_ids_apart
 from sidecar.dialects.responses.request import ResponsesRequest, parse_in_steps_translated
 from sidecar.dialects.responses.tasks import is_task
-from sidecar.dialects.responses.translation import About, ErrorBody, Events, Whole
+from sidecar.dialects.responses.translation import About, Events, Whole
 from sidecar.errors import BadRequest
 
 __all__ = ["Responses", "belongs"]
 
-_FIRST_ERROR = 400
 # The answer that says nothing, at no cost.
 _NOTHING = (
     b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":0}}\n\n'
@@ -120,10 +119,8 @@ class Responses(Chat):
         return request.asked.truncation
 
     def translation(
-        self, request: Request, status: int, exchange: Reference, created: int, clock: Callable[[], float]
+        self, request: Request, exchange: Reference, created: int, clock: Callable[[], float]
     ) -> Translation | None:
-        if status >= _FIRST_ERROR:
-            return ErrorBody(status)
         assert isinstance(request, ResponsesRequest)
         told = Events if request.asked.streamed else Whole
         return told(About(request.asked, exchange, created, clock, self._max_reply))

@@ -14,9 +14,9 @@ from typing import Any
 from sidecar.conversation.records import Reference
 from sidecar.conversation.running_response import KeptEvents
 from sidecar.dialects.chat.joining import encode
-from sidecar.dialects.chat.reading import error_in, loads
+from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.asked import Asked
-from sidecar.dialects.responses.response import error_of, response_of
+from sidecar.dialects.responses.response import response_of
 from sidecar.dialects.responses.translation import BEGUN, LAST, error_event, written
 
 __all__ = [
@@ -31,7 +31,6 @@ __all__ = [
     "joined_after",
     "kept_as_failed",
     "packed",
-    "refusal_in",
     "response_in",
     "unmade",
 ]
@@ -117,16 +116,6 @@ def end_of(response: dict[str, Any], number: int) -> list[bytes]:
 def error_behind(message: str, code: str, number: int) -> bytes:
     """What is told, in place of the event of this number, to whoever can be told no more of a response."""
     return written(error_event({"code": code, "message": message}), number)
-
-
-def refusal_in(body: bytes, status: int) -> dict[str, Any]:
-    """The error of a response whose upstream refused, with this status and body."""
-    try:
-        told = loads(body)
-    except (ValueError, RecursionError):
-        told = None
-    error = error_in(told) if isinstance(told, (dict, list)) else None
-    return error_of(error or f"the upstream answered {status}")
 
 
 def _failed(message: str) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.ids import response_id
 
-__all__ = ["error_of", "response_of", "usage_of"]
+__all__ = ["FAILED", "TOO_LONG", "error_of", "response_of", "usage_of"]
 
-_TOO_LONG = "context_length_exceeded"
-_FAILED = "server_error"
+#: Codes of errors that clients know.
+TOO_LONG = "context_length_exceeded"
+FAILED = "server_error"
 
 
 def response_of(
@@ -65,7 +66,7 @@ def error_of(told: Any) -> dict[str, Any]:
     if not isinstance(message, str) or not message:
         message = "the upstream failed"
     is_too_long = recognised(200, encode({"error": told})) is not None
-    return {"code": _TOO_LONG if is_too_long else _FAILED, "message": message}
+    return {"code": TOO_LONG if is_too_long else FAILED, "message": message}
 
 
 def _count(told: Any, name: str) -> int:

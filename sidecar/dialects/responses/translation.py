@@ -9,7 +9,8 @@ Rules:
   connection cut would ask again.
 - An answer that is too long to be held fails: its end would have to tell all of it again.
 - While the upstream is silent, `response.in_progress` is told anew: for clients that wait for no longer than
-  some minutes (Codex: 300 s) a comment is no sign of life.
+  some minutes (Codex: 300 s) a comment is no sign of life. A refusal that comes after the first of these is
+  told by events too: the response has failed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from typing import Any, NamedTuple
 from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import State
 from sidecar.dialects import sse
-from sidecar.dialects.base import Carried
+from sidecar.dialects.base import Carried, Translation
 from sidecar.dialects.chat.joining import encode
-from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.chat.reading import FAILURES, error_in, loads
 from sidecar.dialects.responses.answer import Answer
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.drafts import Ended, Event
+from sidecar.dialects.responses.errors import ErrorBody, LateError
 from sidecar.dialects.responses.ids import stem_of
 from sidecar.dialects.responses.kept import Said, told_of, unfinished
 from sidecar.dialects.responses.response import error_of, response_of, usage_of
@@ -38,7 +39,6 @@ __all__ = [
     "PATIENCE",
     "UNTRANSLATED",
     "About",
-    "ErrorBody",
     "Events",
     "Whole",
     "error_event",
@@ -57,8 +57,6 @@ _NO_REASON = frozenset(("", "null", "none", "undefined"))  # as in `chat.assembl
 _NAME, _MAX_NAMES = re.compile(r"[\w.:-]{1,64}", re.ASCII), 20
 _BROKE_OFF = "the upstream broke off before the answer was complete"
 _MAX_HEAD = 4 << 10  # bytes by which a stream is known for one
-_MAX_ERROR = 64 << 10  # bytes of an error
-_MAX_WORDS = 2_000  # characters of one that is no JSON
 #: Behind the last event.
 LAST = b"data: [DONE]\n\n"
 #: So many events of a response that is made in the background are told before its upstream is asked.
@@ -130,7 +128,11 @@ class _Reply:
         if self._answer.size + waiting > self._most and not self.is_full:
             self.is_full = True
             message = f"the answer is longer than `limits.max_reply` = {self._most}"
-            self._error = self._error or {"code": "server_error", "message": message}
+            self.fail({"code": "server_error", "message": message})
+
+    def fail(self, error: dict[str, Any]) -> None:
+        """It has this error, if it has none yet."""
+        self._error = self._error or error
 
     def ended(self) -> tuple[list[Event], dict[str, Any]]:
         """The events of the end, but for the last, and the response."""
@@ -221,6 +223,14 @@ class Events:
             return b""
         return self._begin() or self._written(self._progress())
 
+    def refused(self, status: int) -> Translation:
+        return LateError(self, status) if self._is_begun else ErrorBody(status)
+
+    def fail(self, error: dict[str, Any]) -> bytes:
+        """What may go to the client of a response that ends with this error. It is then `done`."""
+        self._reply.fail(error)
+        return self._end()
+
     def told(
         self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
     ) -> bytes | None:
@@ -294,6 +304,9 @@ class Whole:
     def alive(self) -> bytes:
         return b""
 
+    def refused(self, status: int) -> Translation:
+        return ErrorBody(status)
+
     def told(
         self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
     ) -> bytes | None:
@@ -304,63 +317,11 @@ class Whole:
             self._reply.take(payload)
 
 
-class ErrorBody:
-    """What an upstream says of a request that it does not take, in OpenAI's shape. See `base.Translation`.
-
-    What has that shape stays as it is, but for too long a prompt: clients that shorten it by themselves
-    know that by one code.
-    """
-
-    headers: Mapping[str, str] = {"Content-Type": "application/json"}
-    patience: float | None = None
-
-    def __init__(self, status: int) -> None:
-        self.held = b""
-        self.done = False
-        self._status = status
-        self._body = bytearray()
-
-    def feed(self, chunk: bytes) -> bytes:
-        if len(self._body) <= _MAX_ERROR:
-            self._body += chunk
-        return b""
-
-    def close(self) -> bytes:
-        self.held, self.done = self._translated(bytes(self._body)), True
-        return b""
-
-    def alive(self) -> bytes:
-        return b""
-
-    def told(
-        self, message: Mapping[str, Any] | None, usage: bytes | None, state: State, carried: Carried = ()
-    ) -> None:
-        return None
-
-    def _translated(self, body: bytes) -> bytes:
-        try:
-            told = loads(body)
-        except (ValueError, RecursionError):
-            told = body[:_MAX_WORDS].decode("utf-8", "replace").strip()
-        error = error_in(told) if isinstance(told, (dict, list)) else told
-        if recognised(self._status, body) is not None:
-            about = error_of(error)
-            return _error(about["message"], "invalid_request_error", "context_length_exceeded", "input")
-        if isinstance(told, dict) and isinstance(error, dict) and error is told.get("error"):
-            return body
-        message = error if isinstance(error, str) else encode(error or told).decode()
-        return _error(message or f"the upstream answered {self._status}", "upstream_error")
-
-
 def headers_of(asked: Asked, content_type: str) -> dict[str, str]:
     """The headers that say what the body is, and what is missing of what was asked for."""
     left_out = [each for each in asked.tools.left_out if _NAME.fullmatch(each)][:_MAX_NAMES]
     about = {UNTRANSLATED: ", ".join(left_out)} if left_out else {}
     return {"Content-Type": content_type, **about}
-
-
-def _error(message: str, type: str, code: str | None = None, param: str | None = None) -> bytes:
-    return encode({"error": {"message": message, "type": type, "param": param, "code": code}})
 
 
 def written(event: Event, number: int) -> bytes:
