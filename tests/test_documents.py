@@ -75,6 +75,19 @@ def test_every_variable_of_the_environment_that_is_named_sets_something(document
     assert sorted(set(re.findall(r"SIDECAR_[A-Z_]+[A-Z]", document.read_text("utf-8"))) - known) == []
 
 
+@cache
+def code() -> str:
+    return "".join(path.read_text("utf-8") for path in (docs.ROOT / "sidecar").rglob("*.py"))
+
+
+@each_document
+def test_every_metric_and_header_of_ours_that_is_named_exists(document: Path):
+    text = document.read_text("utf-8")
+    metrics = re.findall(r"`((?:sidecar|gen_ai)_[a-z_]+)`", text)
+    headers = re.findall(r"`(X-Sidecar-[A-Za-z-]+)", text)
+    assert [name for name in (*metrics, *headers) if name.removesuffix("_total") not in code()] == []
+
+
 def test_every_outcome_is_explained():
     row = next(line for line in TEXTS["headers.md"].splitlines() if line.startswith("| `X-Sidecar-Outcome`"))
     assert set(re.findall(r"`([a-z]+)`", row)) == {str(outcome) for outcome in Outcome}
