@@ -80,12 +80,17 @@ def code() -> str:
     return "".join(path.read_text("utf-8") for path in (docs.ROOT / "sidecar").rglob("*.py"))
 
 
+#: A type of errors, and no metric.
+_NO_METRIC = "error"
+
+
 @each_document
 def test_every_metric_and_header_of_ours_that_is_named_exists(document: Path):
     text = document.read_text("utf-8")
-    metrics = re.findall(r"`((?:sidecar|gen_ai)_[a-z_]+)`", text)
+    metrics = re.findall(r"`(?:sidecar_|(?=gen_ai_))([a-z_]+)`", text)
     headers = re.findall(r"`(X-Sidecar-[A-Za-z-]+)", text)
-    assert [name for name in (*metrics, *headers) if name.removesuffix("_total") not in code()] == []
+    wanted = [*(f'"{name.removesuffix("_total")}"' for name in metrics if name != _NO_METRIC), *headers]
+    assert [name for name in wanted if name not in code()] == []
 
 
 def test_every_outcome_is_explained():
