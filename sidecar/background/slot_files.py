@@ -231,8 +231,7 @@ class SlotFiles:
             if not is_due(here.tokens or 0, known.ring[at].tokens if at is not None else 0):
                 return
             if await self._waited(known, waiting):
-                async with known.saving:
-                    await self._save(known, answer, seen)
+                await self._save(known, answer, seen)
         except StoreUnavailable as error:
             self._store_failed("write", error)
         except TimeoutError:
@@ -253,6 +252,10 @@ class SlotFiles:
         return not waiting.is_off and (has_rested or self._is_ending)
 
     async def _save(self, known: KnownEngine, answer: Answered, seen: Occupant) -> None:
+        async with known.saving:  # one at a time
+            await self._save_now(known, answer, seen)
+
+    async def _save_now(self, known: KnownEngine, answer: Answered, seen: Occupant) -> None:
         slot, where = answer.slot, known.target.where
         model = await known.engine.model(_LOOK)
         here = await self._look(known, slot)
@@ -319,7 +322,7 @@ class SlotFiles:
                 try:
                     await self._tidy(known)
                 except TimeoutError:
-                    pass  # another process is at the table
+                    log.debug("another process is at the table of slot files")
                 except StoreUnavailable as error:
                     self._store_failed("read", error)
 
@@ -343,10 +346,16 @@ class SlotFiles:
             place, at = claim
             known.occupants.pop(slot, None)
             file = self._table.file(known.target.where, at)
-            if not await known.engine.erase(slot, _LOOK) or await known.engine.save(slot, file, _SAVE) != 0:
+            count = (
+                await known.engine.save(slot, file, _SAVE) if await known.engine.erase(slot, _LOOK) else None
+            )
+            if count == 0:
+                self._counted("wiped").inc()
+                await self._settle(known, at, place, freed())
+            elif isinstance(count, int):  # a turn has taken the slot meanwhile; not now, but soon
+                return await self._settle(known, at, place, half_written())
+            else:
                 return
-            await self._settle(known, at, place, freed())
-            self._counted("wiped").inc()
 
     async def _expendable(self, known: KnownEngine) -> int | None:
         """An idle slot that may be emptied: one with nothing in it, else the one that loses least."""

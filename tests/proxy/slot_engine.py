@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,10 +32,13 @@ class SlotEngine:
     model: str = "/models/a.gguf"
     #: What it read from a file is of no use to it.
     has_sliding_windows: bool = False
+    #: It does not tell how many tokens a slot holds, or nothing of its slots at all.
+    counts: bool = True
+    tells: bool = True
     #: What a slot's action waits for.
     gate: asyncio.Event | None = None
-    #: Called when it has read a file, before it says so.
-    has_read: Any = None
+    #: Called when it has done such an action, before it says so.
+    then: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     actions: list[tuple[str, int, str]] = field(default_factory=list)
     looked: int = 0
     #: Of each chat's request, the characters of the prompt that it had.
@@ -56,6 +60,8 @@ class SlotEngine:
             return await self._chat(exchange)
         if path == "/slots":
             self.looked += 1
+            if not self.tells:
+                return await sends(b"{}", status=501, headers=JSON)(exchange)
             return await _says(exchange, [self._told(at) for at in range(self.count)])
         if path == "/props":
             return await _says(exchange, {"model_path": self.model, "build_info": "b1"})
@@ -67,8 +73,10 @@ class SlotEngine:
 
     def _told(self, at: int) -> dict[str, Any]:
         slot = self.slots[at]
-        told = {"id": at, "is_processing": False}
-        return told if slot.task < 0 else {**told, "id_task": slot.task, "n_prompt_tokens": len(slot.held)}
+        told: dict[str, Any] = {"id": at, "is_processing": False}
+        if slot.task >= 0:
+            told |= {"id_task": slot.task} | ({"n_prompt_tokens": len(slot.held)} if self.counts else {})
+        return told
 
     async def _act(self, exchange: Exchange, at: int, action: str) -> None:
         slot, file = self.slots[at], exchange.request.json.get("filename", "")
@@ -79,11 +87,12 @@ class SlotEngine:
             self.files[file] = slot.held
             return await _says(exchange, {"n_saved": len(slot.held)})
         slot.held, slot.is_restored = self.files.get(file, "") if action == "restore" else "", True
-        if self.has_read is not None and action == "restore":
-            await self.has_read()
+        count = len(slot.held)
+        if (then := self.then.pop(action, None)) is not None:
+            await then()
         if action == "restore" and file not in self.files:
             return await sends(b'{"error":{"code":400}}', status=400, headers=JSON)(exchange)
-        await _says(exchange, {f"n_{action}d": len(slot.held)})
+        await _says(exchange, {f"n_{action}d": count})
 
     async def _chat(self, exchange: Exchange) -> None:
         body = exchange.request.json

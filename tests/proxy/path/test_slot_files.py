@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -178,10 +180,9 @@ async def test_what_is_written_over_while_it_is_read_is_thrown_away(start: Start
     engine.restart()
 
     async def meanwhile() -> None:
-        engine.has_read = None
         await saved(other, "b")
 
-    engine.has_read = meanwhile
+    engine.then["restore"] = meanwhile
     await sidecar.ask(long("a"), "ok", "and?", id="a")
     assert [what for what, *_ in engine.actions if what in ("restore", "erase")] == ["restore", "erase"]
     assert await counted(sidecar, "failed") == 1
@@ -191,6 +192,25 @@ async def test_what_is_written_over_while_it_is_read_is_thrown_away(start: Start
 async def test_what_a_deleted_chat_left_is_overwritten(start: Start, engine: SlotEngine):
     sidecar = await start(session=ON)
     await saved(sidecar, "a")
+    store = make_store(sidecar.settings.store_path)
+    await store.open()
+    await store.delete((await sidecar.only()).conversation["id"])
+    await store.close()
+    await until(sidecar, "wiped", 1)
+    assert list((engine.files or {}).values()) == [""]
+
+
+async def test_where_a_turn_takes_the_slot_that_was_emptied_for_that_it_is_tried_again(
+    start: Start, engine: SlotEngine
+):
+    sidecar = await start(session=ON)
+    await saved(sidecar, "a")
+
+    async def meanwhile() -> None:
+        for slot in engine.slots:
+            slot.held = "somebody else's"
+
+    engine.then["erase"] = meanwhile
     store = make_store(sidecar.settings.store_path)
     await store.open()
     await store.delete((await sidecar.only()).conversation["id"])
@@ -276,6 +296,44 @@ async def test_of_another_model_nothing_is_read(start: Start, engine: SlotEngine
     engine.model = "/models/b.gguf"
     await sidecar.ask(long("a"), "ok", "and?", id="a")
     assert engine.did("restore") == []
+
+
+async def test_what_another_process_has_saved_and_is_there_still_is_not_read(
+    start: Start, engine: SlotEngine
+):
+    await saved(await start(session=ON), "a")
+    sidecar = await start(session=ON)
+    await sidecar.ask(long("a"), "ok", "and?", id="a")
+    assert engine.cached[-1] > len(LONG)
+    assert engine.did("restore") == []
+
+
+async def test_a_store_that_cannot_be_read_costs_no_turn(start: Start, engine: SlotEngine):
+    sidecar = await start(session=ON)
+    await saved(sidecar, "a")
+    engine.restart()
+    with closing(sqlite3.connect(sidecar.settings.store_path or "", isolation_level=None)) as other:
+        other.execute("ALTER TABLE learned RENAME TO lost")
+        reply = await sidecar.ask(long("a"), "ok", "and?", id="a")
+        other.execute("ALTER TABLE lost RENAME TO learned")
+    assert (reply.status, engine.cached[-1]) == (200, 0)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "says"),
+    [({"tells": False}, "does not save its slots"), ({"counts": False}, "how many tokens its slots hold")],
+)
+async def test_an_engine_that_tells_too_little_is_said_and_left_alone(
+    start: Start, engine: SlotEngine, caplog: pytest.LogCaptureFixture, lacks: dict[str, bool], says: str
+):
+    sidecar = await start(session=ON)
+    for name, value in lacks.items():
+        setattr(engine, name, value)
+    await sidecar.ask(LONG, id="a")
+    await eventually(lambda: says in caplog.text)
+    looked = engine.looked
+    await sidecar.ask(LONG, "ok", LONG, id="a")
+    assert (engine.looked, engine.actions) == (looked, [])
 
 
 async def test_an_engine_without_a_folder_is_said_and_left_alone(
