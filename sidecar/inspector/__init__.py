@@ -13,14 +13,16 @@ message_view       one message as people read it
 conversation_page  one conversation, a window of one path at a time
 message_page       one message, whole
 cause              why a prompt differs, by what is kept
+between            what passed between two exchanges of a chat
 went               what was done to each message of a prompt
-limit              where the limit comes from to which it was cut
+limit              where the limit comes from to which it was cut, and why so much was left out
 wording            the words for outcomes, causes, forms and ends
 system_prompts     the system prompts that are kept
+words              two texts word by word
+system_diff        in which words two of them differ
 slow               where the time of an exchange went
 client_view        a request as its client sent it, and as a command
 exchange_page      what the client sent, what the upstream got, and why
-words              two texts word by word
 restored           what clients make of what is stored
 diff_page          in which words a prompt differs from the one before it
 query              what is looked for

@@ -16,11 +16,10 @@ from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound
 from sidecar.exchange.client_request import body_of, request_of
-from sidecar.exchange.threads import prompt_text
 from sidecar.inspector.limit import limit_of
 from sidecar.inspector.restored import copies_of, pair_of
 from sidecar.inspector.shown import told
-from sidecar.inspector.system_prompts import kept_prompts
+from sidecar.inspector.system_diff import system_diff
 from sidecar.inspector.tree_shape import Shape
 from sidecar.inspector.wording import CAUSES
 from sidecar.inspector.words import Change, Compared, compared
@@ -77,7 +76,7 @@ async def diff_page(store: Store, id: str, name: bytes, trim: Trim | None = None
         raise NotFound("there is no exchange before this one in its conversation")
     parts: list[DiffPart] = []
     for before in earlier:
-        parts += await _system(store, id, tenant, before, exchange)
+        parts += await _system(store, tenant, before, exchange)
         parts += await _messages(store, id, shape, before, exchange)
     difference = exchange.detail.difference
     cause = difference.cause if difference else ""
@@ -93,22 +92,12 @@ async def diff_page(store: Store, id: str, name: bytes, trim: Trim | None = None
     )
 
 
-async def _system(store: Store, id: str, tenant: bytes, before: Exchange, now: Exchange) -> list[DiffPart]:
+async def _system(store: Store, tenant: bytes, before: Exchange, now: Exchange) -> list[DiffPart]:
     """The two system prompts, where both are kept; else the first and the last of the conversation."""
-    if before.detail.system == now.detail.system:
+    found = await system_diff(store, tenant, before, now)
+    if found is None:
         return []
-    kept = await kept_prompts(store, id, tenant)
-    old, new = kept.get(before.detail.system), kept.get(now.detail.system)
-    if old is not None and new is not None:
-        return [await _part("The system prompt", "", prompt_text(old), prompt_text(new))]
-    ends = await store.system(id)
-    if ends is None or ends[0] == ends[1]:
-        return []
-    note = (
-        "Of the system prompts of a conversation the first and the last are kept, and these two exchanges had"
-        " others. This is how the last differs from the first: what changes in it may be what changed here."
-    )
-    return [await _part("The system prompt", note, prompt_text(ends[0]), prompt_text(ends[1]))]
+    return [DiffPart("The system prompt", found.note, "", "", found.changes, found.is_cut)]
 
 
 async def _messages(store: Store, id: str, shape: Shape, before: Exchange, now: Exchange) -> list[DiffPart]:

@@ -14,15 +14,18 @@ from sidecar.conversation.overview import Stem
 from sidecar.conversation.records import Exchange, Summary
 from sidecar.conversation.tree import Node
 from sidecar.inspector import wording
+from sidecar.inspector.between import Between, told_of
 from sidecar.inspector.cause import cause_by_what_is_kept
 from sidecar.inspector.client_view import ClientView
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
-from sidecar.inspector.limit import limit_of
+from sidecar.inspector.limit import cut_of, limit_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
 from sidecar.inspector.slow import Split, split_of
+from sidecar.inspector.system_diff import SystemDiff
 from sidecar.inspector.went import Groups, Verdict, left_behind, missing, number_of, quoted_of
+from sidecar.inspector.words import Change
 from sidecar.settings.trimming import Trim
 
 __all__ = ["Around", "ExchangePage", "Group", "Sample", "exchange_page_of", "sampled"]
@@ -35,10 +38,7 @@ _BY_WHAT_IS_KEPT = (
     " what is kept of both."
 )
 _NOT_ANSWERED = "This prompt is the one before, and something behind it; it got no answer."
-_UNUSED = (
-    " It used {} of the {} tokens that it had read for the prompt before: it no longer held the others. Other"
-    " chats took their place, it was started anew, another machine answered, or it cut the prompt itself."
-)
+_UNUSED = " It used {} of the {} tokens that it had read for the prompt before: it no longer held the others."
 _CUT_BEFORE = (
     " It used {} of the {} tokens that it had read for the prompt before: what it cuts from the beginning is"
     " another part with each prompt, and no cache is of use then."
@@ -78,10 +78,12 @@ class ExchangePage(msgspec.Struct, frozen=True):
     """The page. `before`, `after`: the exchanges before and behind it in this conversation; `failure`: who
     ended it, and how, where it did not end well; `difference`: the number of the first message at which its
     prompt differs from the one before, 0 where that is in front of all messages, None where it is not known.
-    `budget`, `saved`, `quoted`, …: as in `records.Detail`; `limit`: where the budget comes from; `refusal_…`:
-    what the upstream said of a prompt that it found too long; `client`: the request as its client sent it, or
-    in `no_client` why it is not kept; `missing`: the numbers of the messages that did
-    not go as they are; `unstored`: what is missing here of a question that failed."""
+    `budget`, `saved`, `quoted`, …: as in `records.Detail`; `limit`: where the budget comes from, `cut`: why
+    so much was left out; `refusal_…`: what the upstream said of a prompt that it found too long; `client`:
+    the request as its client sent it, or in `no_client` why it is not kept; `missing`: the numbers of the
+    messages that did not go as they are; `unstored`: what is missing here of a question that failed;
+    `system_changes`: in which words the system prompt differs, as far as they are kept, `system_note`: what
+    to know of them."""
 
     conversation: str
     line: ExchangeLine
@@ -107,6 +109,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     form_retries: int
     budget: int | None
     limit: str
+    cut: str
     saved: int
     refusal_window: int | None
     refusal_prompt: int | None
@@ -115,6 +118,8 @@ class ExchangePage(msgspec.Struct, frozen=True):
     quoted: tuple[Sample, ...]
     recall_score: float
     system: str
+    system_note: str
+    system_changes: tuple[Change, ...]
     tools: str
     path: int
     groups: tuple[Group, ...]
@@ -132,7 +137,9 @@ class Around(msgspec.Struct, frozen=True):
     """What is known around an exchange. `earlier`: some of those that began before it in its conversation,
     the newest first; `after`: the id of the next one, if it was found; `leading`: how many system messages
     stood in front of its prompt, if that is known; `trim`: the settings that are in force; `client`,
-    `no_client`: as in the page; `kept_ms`: how long the store took to keep it, if that is known."""
+    `no_client`: as in the page; `kept_ms`: how long the store took to keep it, if that is known; `between`:
+    what passed since the exchange before, where that matters; `system`: in which words the two system prompts
+    differ."""
 
     earlier: Sequence[Exchange] = ()
     after: bytes | None = None
@@ -141,6 +148,8 @@ class Around(msgspec.Struct, frozen=True):
     client: ClientView | None = None
     no_client: str = ""
     kept_ms: int | None = None
+    between: Between | None = None
+    system: SystemDiff | None = None
 
 
 _NOTHING = Around()
@@ -171,12 +180,13 @@ def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) ->
     return cause, by + wording.CAUSES.get(cause, "")
 
 
-def _unused(exchange: Exchange, before: Exchange | None) -> str:
+def _unused(exchange: Exchange, before: Exchange | None, between: Between | None) -> str:
     """That the upstream should have had the prompt before in its cache, and had most of it no more."""
     if before is None or not is_cache_lost(exchange, before):
         return ""
     said = _CUT_BEFORE if exchange.detail.silent_cut else _UNUSED
-    return said.format(count(exchange.detail.cached_tokens), count(before.input_tokens))
+    said = said.format(count(exchange.detail.cached_tokens), count(before.input_tokens))
+    return f"{said} {told_of(between)}" if between is not None and not exchange.detail.silent_cut else said
 
 
 def _difference(
@@ -241,7 +251,7 @@ def exchange_page_of(
         rule=wording.form(detail, path),
         cause=told(cause),
         difference=_difference(exchange, before, cause, path, around.leading),
-        why_difference=why + _unused(exchange, before),
+        why_difference=why + _unused(exchange, before, around.between),
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
         target=told(detail.target),
@@ -255,6 +265,7 @@ def exchange_page_of(
         form_retries=detail.form_retries,
         budget=detail.budget,
         limit=limit_of(exchange, around.trim),
+        cut=cut_of(exchange, around.trim),
         saved=detail.saved,
         refusal_window=detail.refusal.window if detail.refusal else None,
         refusal_prompt=detail.refusal.prompt if detail.refusal else None,
@@ -263,6 +274,8 @@ def exchange_page_of(
         quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
         recall_score=detail.recall_score,
         system=_compared(detail.system, before.detail.system if before else None, before is not None),
+        system_note=around.system.note if around.system else "",
+        system_changes=around.system.changes if around.system else (),
         tools=_compared(detail.tools, before.detail.tools if before else None, before is not None),
         path=len(path),
         groups=tuple(_group(verdict, places, path, nodes) for verdict, places in groups[:MAX_GROUPS]),

@@ -1,4 +1,4 @@
-"""Where the limit comes from to which a prompt was cut.
+"""Where the limit comes from to which a prompt was cut, and why so much of it was left out.
 
 Rule: it is told from the settings that are in force, and only what fits these; what does not was another
 setting's, or a window's that was known then.
@@ -6,11 +6,14 @@ setting's, or a window's that was known then.
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
+
 from sidecar.conversation.records import Exchange
 from sidecar.inspector.shown import count, told
 from sidecar.settings.trimming import Trim
 
-__all__ = ["limit_of"]
+__all__ = ["cut_of", "limit_of"]
 
 
 def limit_of(exchange: Exchange, trim: Trim | None) -> str:
@@ -48,3 +51,38 @@ def _counted(exchange: Exchange, trim: Trim) -> list[str]:
         if most is not None:
             found.append(f"{count(most)} {name.removeprefix('max_')}, the operator's {where}")
     return found
+
+
+def cut_of(exchange: Exchange, trim: Trim | None) -> str:
+    """Why so much was left out as was, in a sentence; empty where nothing was."""
+    detail = exchange.detail
+    if not detail.dropped:
+        return ""
+    budget, went = detail.budget, detail.estimated_tokens
+    whole = went + detail.saved if went is not None else None
+    if budget is not None and detail.saved and (whole is None or whole > budget):
+        had = f"The whole had {count(whole)} tokens by estimate, and" if whole is not None else "Of the whole"
+        left = f"{count(detail.saved)} tokens were left out"
+        stayed = f"the {count(went)} that went" if went is not None else "what went"
+        return f"{had} {count(budget)} were the limit: {left}, {_by_steps(budget, 'tokens', trim, stayed)}"
+    for name in ("max_messages", "max_turns") if trim is not None else ():
+        rule = trim.rule(exchange.model) if trim is not None else None
+        own = rule is not None and name in rule.model_fields_set
+        most, unit = getattr(rule if own else trim, name), name.removeprefix("max_")
+        if most is not None:
+            left = f"{count(detail.dropped)} messages were left out"
+            return f"The limit was {count(most)} {unit}: {left}, {_by_steps(most, unit, trim, 'what went')}"
+    return f"{count(detail.dropped)} messages were left out, {_by_steps(None, '', trim, 'what went')}"
+
+
+def _by_steps(limit: int | None, unit: str, trim: Trim | None, stayed: str) -> str:
+    share = ""
+    if trim is not None:
+        about = math.ceil(limit * Fraction(str(trim.step))) if limit is not None else None
+        share = f" of {100 * trim.step:g} % of the limit"
+        share += f" ({count(about)} {unit} at most)" if about is not None else ""
+    return (
+        f"since a cut goes by whole steps{share}, so that {stayed} can grow behind one beginning, which the"
+        " upstream keeps in its cache, for many turns before the next cut (`trim.step`: with a smaller one"
+        " less is left out at a time, and more often)."
+    )

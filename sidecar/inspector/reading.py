@@ -16,12 +16,15 @@ from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.exchange.client_request import body_of, request_of
 from sidecar.inspector import conversation_list
+from sidecar.inspector.between import between
 from sidecar.inspector.client_view import ClientView, client_view_of, why_not_kept
 from sidecar.inspector.conversation_list import ConversationList, list_of, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
 from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled
 from sidecar.inspector.marks import RECENT
 from sidecar.inspector.message_page import MessagePage, message_page_of
+from sidecar.inspector.noticed import is_cache_lost
+from sidecar.inspector.system_diff import system_diff
 from sidecar.inspector.system_prompts import kept_prompts, leading_of
 from sidecar.inspector.tree_shape import Shape
 from sidecar.inspector.went import Verdict, groups_of, quoted_of
@@ -115,6 +118,9 @@ async def exchange_page(
     summary = exchange.detail.summary
     found = await store.find_summary(id, [summary]) if summary is not None else None
     leading = leading_of(exchange, await kept_prompts(store, id, tenant))
+    before = earlier[0] if earlier else None
+    is_lost = before is not None and is_cache_lost(exchange, before)
+    differs = await system_diff(store, tenant, before, exchange) if before is not None else None
     around = Around(
         earlier,
         await _after(store, exchange, tenant),
@@ -122,8 +128,9 @@ async def exchange_page(
         settings.trim if settings else None,
         *await _client(store, exchange, tenant, settings),
         next((int(1000 * took) for each, took in commits if each == name), None),
+        await between(store, before, exchange) if before is not None and is_lost else None,
+        differs.short() if differs is not None else None,
     )
-    before = earlier[0] if earlier else None
     make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)
     return await asyncio.to_thread(make)
 

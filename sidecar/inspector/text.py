@@ -101,6 +101,7 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "prompt before": f"{page.cause}: {page.why_difference}" if page.cause else "not kept",
         "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
         "might have": f"{page.limit or '-'}; left out {count(page.saved)} tokens, by estimate",
+        **({"why so much": page.cut} if page.cut else {}),
         "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
         "time": page.time.said or seconds(line.duration_ms),
         "system prompt": page.system,

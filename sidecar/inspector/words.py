@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-__all__ = ["MOST", "Change", "Compared", "compared"]
+__all__ = ["MOST", "Change", "Compared", "compared", "near"]
 
 #: Characters of each text that are compared, and words of both that may differ.
 MOST, _DIFFERENT = 20_000, 400
+#: Characters around a change, and of a change, where not all is told.
+_AROUND, _LONG = 60, 400
 #: A word with the white space before it, or a character that is none.
 _WORD = re.compile(r"\s*(?:\w+|\S)|\s+")
 
@@ -47,6 +49,20 @@ def compared(old: str, new: str) -> Compared:
     told = [("same", a[:begin]), *middle, ("same", a[len(a) - end :])]
     changes = tuple(Change(kind, "".join(words)) for kind, words in told if words)
     return Compared(changes, max(len(old), len(new)) > MOST)
+
+
+def near(changes: Sequence[Change]) -> tuple[Change, ...]:
+    """The same with a few words around each change; what was left out is a mark."""
+    found = []
+    for at, each in enumerate(changes):
+        text = each.text
+        if each.kind != "same":
+            found.append(Change(each.kind, text if len(text) <= _LONG else f"{text[:_LONG]}…"))
+            continue
+        before, after = text[:_AROUND] if at else "", text[-_AROUND:] if at + 1 < len(changes) else ""
+        short = f"{before}…{after}"
+        found.append(Change("same", text if len(text) <= len(short) else short))
+    return tuple(found)
 
 
 def _told(a: Sequence[str], b: Sequence[str]) -> list[tuple[str, Sequence[str]]]:

@@ -9,16 +9,20 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.records import Detail, Sent
+from sidecar.exchange.client_request import ClientRequest, packed_request
 from sidecar.inspector import diff_page as differing
 from sidecar.inspector.diff_page import diff_page
+from sidecar.inspector.reading import exchange_page
+from sidecar.inspector.render import as_html
 from sidecar.inspector.restored import copies_of, pair_of
+from sidecar.inspector.system_diff import system_diff
 from sidecar.store import MemoryStore
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened
 from tests.inspector.test_tree_shape import stem
 from tests.proxy.mock_upstream import Upstream, says
 from tests.proxy.path.test_outcomes import CALL, RESPELLED, RESULT, template
-from tests.store.trees import chat, exchange, message, question, talk, update
+from tests.store.trees import TENANT, chat, exchange, message, question, talk, update
 
 
 async def last_diff(visitor: Visitor, key: str = "a"):
@@ -60,7 +64,8 @@ async def test_a_clock_in_the_system_prompt_is_told(visitor: Visitor, upstream: 
     await visitor.sidecar.ask(system("Be kind. It is 10:02."), *asked("Hi!", "Hello.", "So?"), id="a")
     page, _ = await last_diff(visitor)
     (part,) = page["parts"]
-    assert (page["cause"], part["title"], part["note"]) == ("system", "The system prompt", "")
+    assert (page["cause"], part["title"]) == ("system", "The system prompt")
+    assert part["note"].startswith("Only numbers differ")
     assert changes(part) == [("out", "01"), ("in", "02")]
 
 
@@ -76,6 +81,46 @@ async def test_of_many_system_prompts_the_first_and_the_last_are_compared(
     (part,) = page["parts"]
     assert part["note"].startswith("Of the system prompts of a conversation the first and the last are kept")
     assert changes(part) == [("out", "00"), ("in", "03")]
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_a_clock_is_shown_on_the_page_of_its_exchange_itself(visit, upstream: Upstream, is_kept: bool):
+    visitor = await visit(inspector={"keep_requests": "all" if is_kept else "none"})
+    said, rules = ["Hi!"], "Be kind, and brief. " * 20
+    for at in range(4):
+        upstream.will(says(f"answer {at}"))
+        await visitor.sidecar.ask(system(f"{rules}It is 10:0{at}. {rules}"), *asked(*said), id="a")
+        said += [f"answer {at}", f"question {at}"]
+    path = await opened(visitor, "a")
+    third = (await visitor.value(path))["entries"][5]["exchange"]["id"]
+    page = await visitor.value(f"{path}x/{third}")
+    told = [(each["kind"], each["text"]) for each in page["system_changes"]]
+    assert [each for each in told if each[0] != "same"] == (
+        [("out", "01"), ("in", "02")] if is_kept else [("out", "00"), ("in", "03")]
+    )
+    assert max(len(text) for _kind, text in told) < 70
+    assert "Only numbers differ, such as those of a clock" in page["system_note"]
+    assert ("the first and the last are kept" in page["system_note"]) is not is_kept
+    first, second = ("01", "02") if is_kept else ("00", "03")
+    assert f"It is 10:<del>{first}</del><ins>{second}</ins>." in (await visitor.get(f"{path}x/{third}")).text
+
+
+async def test_a_request_that_is_not_what_went_is_not_compared():
+    store = MemoryStore()
+    nodes = chat("a", "b", "c")
+    before, now = (
+        exchange("conv_1", nodes[at], at=at, detail=Detail(system=bytes([at]) * 16)) for at in (1, 2)
+    )
+    for each in (before, now):
+        await store.record(update(talk(), *nodes, exchange=each))
+    bodies = [b'{"messages": [{"role": "system", "content": "x"}, {"role": "user"}]}', b"[]"]
+    for each, body in zip((before, now), bodies, strict=True):
+        packed = packed_request(ClientRequest("/v1/chat/completions"), body, 1000)
+        await store.keep_request("conv_1", each.id, packed, most=10_000)
+    assert await system_diff(store, TENANT, before, now) is None
+    page = await exchange_page(store, "conv_1", now.id)
+    assert (page.system, page.system_changes) == ("other than in the exchange before", ())
+    assert "their words are not kept" in as_html("exchange.html", "./", page=page).decode()
 
 
 async def test_where_nothing_differs_that_is_kept_that_is_said(visitor: Visitor, upstream: Upstream):

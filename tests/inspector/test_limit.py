@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.conversation.records import Detail
-from sidecar.inspector.limit import limit_of
+from sidecar.inspector.limit import cut_of, limit_of
 from sidecar.settings.trimming import Trim
 from tests.store.trees import exchange
 
@@ -49,3 +49,42 @@ def test_a_limit_of_messages_or_turns_is_named():
     assert limit(trim, budget=500).startswith("500 tokens, of")
     assert limit(trim) == ""
     assert limit({}, shortened=1) == "a limit of messages or turns that is no longer set"
+
+
+@pytest.mark.parametrize(
+    ("trim", "about", "begins", "step"),
+    [
+        (
+            {"step": 0.5},
+            {"budget": 500, "saved": 300, "estimated_tokens": 250},
+            "The whole had 550 tokens by estimate, and 500 were the limit: 300 tokens were left out, since",
+            "of 50 % of the limit (250 tokens at most), so that the 250 that went",
+        ),
+        ({}, {"budget": 500, "saved": 300}, "Of the whole 500 were the limit: 300", "(300 tokens at most)"),
+        (
+            {"max_messages": 6},
+            {"budget": 500, "saved": 20, "estimated_tokens": 90},  # it was not for its tokens
+            "The limit was 6 messages: 4 messages were left out, since",
+            "of 60 % of the limit (4 messages at most), so that what went",
+        ),
+        (
+            {"models": [{"match": "phi*", "max_turns": 3}]},
+            {},
+            "The limit was 3 turns: 4",
+            "(2 turns at most)",
+        ),
+        (
+            {},
+            {},
+            "4 messages were left out, since a cut goes by whole steps of 60 % of the limit, so",
+            "step",
+        ),
+        (None, {}, "4 messages were left out, since a cut goes by whole steps, so that", "trim.step"),
+    ],
+)
+def test_why_so_much_was_left_out_is_told_in_a_sentence(trim, about, begins, step):
+    given = Trim.model_validate(trim) if trim is not None else None
+    told = cut_of(exchange("conv_1", None, model="phi-4", detail=Detail(dropped=4, **about)), given)
+    assert told.startswith(begins)
+    assert step in told
+    assert cut_of(exchange("conv_1", None, detail=Detail(budget=500)), given) == ""

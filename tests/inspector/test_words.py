@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.inspector.words import MOST, compared
+from sidecar.inspector.words import MOST, Change, compared, near
 
 
 def told(old, new):
@@ -52,3 +52,14 @@ def test_of_long_texts_the_beginning_is_compared_and_that_takes_no_longer(old, n
     assert time.process_time() - begun < 1.0
     assert found.is_cut
     assert sum(len(each.text) for each in found.changes) <= 2 * MOST
+
+
+def test_what_is_far_from_a_change_is_left_out():
+    old = f"{'a ' * 500}x{' b' * 500} y{' c' * 500}"
+    told = near(compared(old, old.replace("x", "z").replace("y", "z" * 500)).changes)
+    assert [each.kind for each in told] == ["same", "out", "in", "same", "out", "in", "same"]
+    first, _, _, between, _, long, last = (each.text for each in told)
+    assert (first[0], last[-1], len(first), len(last)) == ("…", "…", 61, 61)
+    assert (between.count("b"), len(between), len(long)) == (60, 121, 401)
+    few = (Change("same", "all "), Change("in", "new"))
+    assert near(few) == few

@@ -107,7 +107,7 @@ async def test_nothing_runs_that_was_said_and_nothing_leaves(visitor: Visitor, b
         seen = ""
         async for address in visited(at.page, visitor.root):
             assert await at.page.title() != "run", address
-            await _unfolded(at.page)
+            await unfolded(at.page)
             seen += await at.page.locator("body").inner_text()
         assert not at.said
         assert all(each.startswith((visitor.root, "data:image/")) for each in at.asked), at.asked
@@ -126,11 +126,11 @@ async def test_without_scripts_the_pages_say_the_same(visitor: Visitor, browser:
 async def test_the_keyboard_alone_leads_from_the_list_to_what_went_where(visitor: Visitor, browser: Browser):
     async with watched(browser) as at:
         await at.page.goto(visitor.root)
-        await _tabbed_to(at.page, "Plan a weekend in Lisbon.")
+        await tabbed_to(at.page, "Plan a weekend in Lisbon.")
         await at.page.keyboard.press("Enter")
         await at.page.wait_for_url("**/c/**")
         assert "Lisbon" in await at.page.locator("h1").inner_text()
-        await _tabbed_to(at.page, "what went where")
+        await tabbed_to(at.page, "what went where")
         await at.page.keyboard.press("Enter")
         await at.page.get_by_role("heading", name="What went where").wait_for()
 
@@ -143,11 +143,11 @@ async def test_every_page_has_a_twin_in_json(visitor: Visitor, browser: Browser)
             assert json.loads(await twin.text()), address
 
 
-async def _unfolded(page: Page) -> None:
+async def unfolded(page: Page) -> None:
     await page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
 
 
-async def _tabbed_to(page: Page, text: str) -> None:
+async def tabbed_to(page: Page, text: str) -> None:
     """Press Tab until a link with these words has the focus, which has to be seen."""
     for _ in range(60):
         await page.keyboard.press("Tab")

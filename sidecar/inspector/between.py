@@ -1,0 +1,69 @@
+"""What passed between two exchanges of a conversation: time, and other chats at the same target.
+
+Rule: it is looked up for a moment at most; what is not found out until then is not guessed.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+
+import msgspec
+
+from sidecar.conversation.records import Exchange
+from sidecar.inspector.shown import count, seconds
+from sidecar.store import Store
+
+__all__ = ["Between", "between", "told_of"]
+
+#: Seconds that it may take, and milliseconds of the past that are looked at.
+_SECONDS, _LONGEST = 0.5, 86_400_000
+#: Milliseconds from which on it is likely that nobody kept a cache for so long.
+_LONG = 300_000
+
+
+class Between(msgspec.Struct, frozen=True):
+    """`pause`: milliseconds from the end of the one to the beginning of the other. Meanwhile `requests` of
+    `chats` other conversations came to the same target; None: it is not known. `is_more`: or more of both."""
+
+    pause: int
+    requests: int | None = None
+    chats: int | None = None
+    is_more: bool = False
+
+
+async def between(store: Store, before: Exchange, now: Exchange) -> Between:
+    """What passed between these two."""
+    pause = max(0, now.when - before.when - (before.duration_ms or 0))
+    if now.when - before.when > _LONGEST:
+        return Between(pause)
+    requests, chats, end = 0, set[str](), time.monotonic() + _SECONDS
+    async with aclosing(store.spent(before.when, now.when)) as steps:  # type: ignore[type-var]
+        async for some in steps:
+            for each in some:
+                one = each.exchange
+                if one.conversation != now.conversation and one.detail.target == now.detail.target:
+                    requests += 1
+                    chats.add(one.conversation)
+            if time.monotonic() > end:
+                return Between(pause, requests, len(chats), is_more=True)
+    return Between(pause, requests, len(chats))
+
+
+def told_of(what: Between) -> str:
+    """It in a sentence, as what a cache was lost by."""
+    said = f"{seconds(what.pause)} had passed since the exchange before"
+    if what.requests is None or what.chats is None:
+        return f"{said}: after so long few keep a cache."
+    if not what.requests:
+        meanwhile = f"{said}, and no other chat asked this target meanwhile"
+        if what.pause >= _LONG:
+            return f"{meanwhile}: it was too long for its cache, or it was started anew."
+        return f"{meanwhile}: it was started anew, another machine answered, or it cut the prompt itself."
+    least = "at least " if what.is_more else ""
+    requests = f"{count(what.requests)} request{'s' if what.requests > 1 else ''}"
+    chats = f"{count(what.chats)} other chat{'s' if what.chats > 1 else ''}"
+    return (
+        f"{said}, and {least}{requests} of {chats} came to this target meanwhile: most likely they took its"
+        " place in the cache (of llama.cpp: its slot)."
+    )

@@ -1,0 +1,62 @@
+"""What passed between two exchanges of a chat is told where its cache was lost."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from sidecar.conversation.records import Detail, Difference
+from sidecar.inspector import between as looking
+from sidecar.inspector.between import Between, between, told_of
+from sidecar.inspector.reading import exchange_page
+from sidecar.store import MemoryStore
+from tests.store.trees import chat, exchange, talk, update
+
+
+async def kept(store, id, at, *, target="default", **detail):
+    nodes = chat(f"hi {id}", "hello")
+    about = Detail(replies=(nodes[1].id,), target=target, **detail)
+    done = exchange(id, nodes[0], at=at, duration_ms=1000, input_tokens=900, detail=about)
+    await store.record(update(talk(id, at=at / 1000, tip=nodes[1].id), *nodes, exchange=done))
+    return done
+
+
+async def test_other_chats_at_the_same_target_are_counted_and_told_on_the_page(monkeypatch):
+    store = MemoryStore()
+    before = await kept(store, "conv_1", 10_000)
+    for at in range(3):
+        await kept(store, f"conv_{2 + at % 2}", 20_000 + at)
+    await kept(store, "conv_9", 20_000, target="other")
+    await kept(store, "conv_8", 9_000)
+    now = await kept(store, "conv_1", 71_000, difference=Difference(2, "grown"), cached_tokens=0)
+    assert await between(store, before, now) == Between(60_000, 3, 2)
+    page = await exchange_page(store, "conv_1", now.id)
+    assert page.why_difference.endswith(
+        "it no longer held the others. 60.0 s had passed since the exchange before, and 3 requests of 2 other"
+        " chats came to this target meanwhile: most likely they took its place in the cache (of llama.cpp:"
+        " its slot)."
+    )
+    assert "had passed" not in (await exchange_page(store, "conv_1", before.id)).why_difference
+    monkeypatch.setattr(looking, "_SECONDS", -1)
+    assert (await between(store, before, now)).is_more
+    later = replace(now, id=exchange("conv_1", None, at=90_000_000).id)
+    assert await between(store, before, later) == Between(89_989_000)
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        (Between(90_000_000), "1,500 min 0 s had passed since the exchange before: after so long few keep"),
+        (Between(900_000, 0, 0), "no other chat asked this target meanwhile: it was too long for its cache"),
+        (
+            Between(900, 0, 0),
+            "no other chat asked this target meanwhile: it was started anew, another machine",
+        ),
+        (
+            Between(900, 1, 1, is_more=True),
+            "900 ms had passed since the exchange before, and at least 1 request",
+        ),
+    ],
+)
+def test_what_is_likely_is_said_and_no_more(what, told):
+    assert told in told_of(what)
