@@ -149,7 +149,7 @@ def test_every_section_on_a_client_says_whether_and_where_it_is_tested():
     clients = [each for each in sections if "```" in each or each.startswith(("n8n", "Cline"))]
     assert len(clients) >= 20
     untold = [
-        each.splitlines()[0] for each in clients if not re.search(r"^(Tested: `|Not run; )", each, re.M)
+        each.splitlines()[0] for each in clients if not re.search(r"^(Tested: `|Not run\. )", each, re.M)
     ]
     assert untold == []
     named = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
