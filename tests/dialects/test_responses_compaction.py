@@ -15,10 +15,10 @@ def wanted(**body):
     return request_for_summary(json.dumps({"model": "m", **body}).encode())
 
 
-def response(status="completed", *texts):
+def response(status="completed", *texts, usage=None):
     parts = [{"type": "output_text", "text": text} for text in texts]
     items = [{"type": "reasoning", "summary": []}, {"type": "message", "content": parts}]
-    return json.dumps({"status": status, "output": items, "usage": {"total_tokens": 3}}).encode()
+    return json.dumps({"status": status, "output": items, "usage": usage}).encode()
 
 
 def test_the_model_is_asked_for_it_behind_all_that_was_said_as_a_task():
@@ -42,7 +42,8 @@ def test_what_the_user_said_stays_as_it_is():
 
 def test_the_summary_stands_for_the_rest():
     _, items = wanted(input="Hello ü.")
-    told = json.loads(compacted(items, response("completed", "He ", "said ü."), "ab", 100) or b"")
+    answer = response("completed", "He ", "said ü.", usage={"total_tokens": 3})
+    told = json.loads(compacted(items, answer, "ab", 100) or b"")
     assert (told["object"], told["created_at"]) == ("response.compaction", 100)
     assert told["usage"] == {"total_tokens": 3}
     message, compaction = told["output"]
@@ -51,6 +52,11 @@ def test_the_summary_stands_for_the_rest():
     stands = message_of(compaction, "input[0]")
     assert stands["role"] == "user"
     assert stands["content"].endswith("\n\nHe said ü.")
+
+
+def test_it_has_a_usage_where_the_upstream_tells_none():
+    told = json.loads(compacted([], response("completed", "He said."), "ab", 100) or b"")
+    assert (told["usage"]["total_tokens"], told["usage"]["input_tokens_details"]) == (0, {"cached_tokens": 0})
 
 
 @pytest.mark.parametrize("answer", [response("failed", "He"), response("completed", " "), response()])

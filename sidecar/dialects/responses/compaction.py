@@ -28,6 +28,14 @@ _QUESTION = (
     " else."
 )
 _INTRODUCTION = "What was said before, summed up:\n\n"
+# Here, other than in a response, there has to be a usage, also where the upstream counts nothing.
+_NOTHING_COUNTED = {
+    "input_tokens": 0,
+    "input_tokens_details": {"cached_tokens": 0},
+    "output_tokens": 0,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 0,
+}
 _TURN = {"x-codex-turn-metadata": '{"request_kind":"compaction"}'}
 
 
@@ -78,7 +86,7 @@ def compacted(items: list[Part], answer: bytes, name: str, created: int) -> byte
     sealed = _MARK + binascii.b2a_base64(text.encode(), newline=False).decode()
     output.append({"id": f"cmp_{name}", "type": "compaction", "encrypted_content": sealed})
     told = {"id": f"resp_{name}", "object": "response.compaction", "created_at": created, "output": output}
-    return encode({**told, "usage": response["usage"]})
+    return encode({**told, "usage": response["usage"] or _NOTHING_COUNTED})
 
 
 def message_of(item: Part, where: str) -> Part:
