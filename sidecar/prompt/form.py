@@ -19,6 +19,7 @@ __all__ = [
     "REMOVABLE",
     "SIGNATURE",
     "SUPPLIED",
+    "SYSTEM_FIRST",
     "VALID_SIGNATURE",
     "Form",
 ]
@@ -30,8 +31,10 @@ SIGNATURE = "signature"
 VALID_SIGNATURE = "valid_signature"
 #: Reasoning on every answer, not on those with calls alone.
 EVERY_ANSWER = "every_answer"
+#: System messages nowhere but in front: those that come later are told by the user (over Responses alone).
+SYSTEM_FIRST = "system_first"
 #: All that can be supplied: these, and a reasoning field by its name.
-SUPPLIED = REASONING_FIELDS | {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER}
+SUPPLIED = REASONING_FIELDS | {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER, SYSTEM_FIRST}
 #: The fields that only models' own answers carry, and that can stay out of what we add.
 REMOVABLE = REASONING_FIELDS | {"extra_content", "name", "refusal", "annotations", "audio", "function_call"}
 #: What clients send back of an answer though no request has it, and no model needs it: the fields of SDKs, of

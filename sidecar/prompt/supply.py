@@ -13,16 +13,19 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from sidecar.conversation.message import Fields, call_forms, encode, normal_form
+from sidecar.conversation.message import Fields, call_forms, encode, normal_form, text_of
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.conversation.tree import Node
-from sidecar.prompt.form import CALL, EVERY_ANSWER, SIGNATURE, VALID_SIGNATURE
+from sidecar.prompt.form import CALL, EVERY_ANSWER, SIGNATURE, SYSTEM_FIRST, VALID_SIGNATURE
 from sidecar.prompt.rebuild import Outgoing
 
-__all__ = ["NOTHING_HELD", "Held", "held", "supplied"]
+__all__ = ["NOTHING_HELD", "Held", "held", "needs_what_is_held", "supplied", "system_first"]
 
 #: Documented for a call without one: https://ai.google.dev/gemini-api/docs/thought-signatures
 _NO_SIGNATURE = "skip_thought_signature_validator"
+# Before what the application says, where it has to come from the user.
+_BY_THE_APPLICATION = "[A message of the system]\n\n"
+_SYSTEM = ("system", "developer")
 # Fields that hold nothing but text, and may stand for each other; the others are signed, or structured.
 _AS_TEXT = ("reasoning_content", "reasoning", "reasoning_text")
 
@@ -64,6 +67,22 @@ def supplied(
     if not names and not wanted & {SIGNATURE, VALID_SIGNATURE}:
         return told
     return [_completed(each, wanted, names, known, model) for each in told]
+
+
+def needs_what_is_held(wanted: frozenset[str]) -> bool:
+    """Is anything of what is stored wanted (words of `form.SUPPLIED`)?"""
+    return bool(wanted - {SYSTEM_FIRST})
+
+
+def system_first(line: Iterable[Outgoing]) -> list[Outgoing]:
+    """The messages behind the leading ones, none of which is a system message: those are marked, and the
+    user's."""
+    return [_by_the_user(each) if each.role in _SYSTEM else each for each in line]
+
+
+def _by_the_user(each: Outgoing) -> Outgoing:
+    content = _BY_THE_APPLICATION + text_of(each.fields)
+    return Outgoing("user", encode({"role": "user", "content": content}), restored=True, node=each.node)
 
 
 def _completed(

@@ -20,12 +20,12 @@ from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
-from sidecar.prompt.form import AS_USUAL, Form
+from sidecar.prompt.form import AS_USUAL, SYSTEM_FIRST, Form
 from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing, Reader, rebuilt
 from sidecar.prompt.recall import Recalled
 from sidecar.prompt.summary import Missing
-from sidecar.prompt.supply import NOTHING_HELD, Held, supplied
+from sidecar.prompt.supply import NOTHING_HELD, Held, supplied, system_first
 from sidecar.prompt.thin_history import remembered
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
@@ -195,7 +195,8 @@ def _put_together(
     trimmed, form = cut.fitted.trimmed, revision.form
     # Shortened messages may have lost what was supplied.
     left = trimmed.kept if again is None else again.within(trimmed.kept)
-    sent = (*summed.system, *_supplied(services, left, call, revision))
+    told = _supplied(services, left, call, revision)
+    sent = (*summed.system, *(system_first(told) if SYSTEM_FIRST in form.supplied else told))
     restored = sum(each.restored for each in sent)
     if restored or trimmed.dropped or trimmed.shortened:
         body = call.chat.with_messages([each.raw for each in sent], extra=extra)

@@ -3,8 +3,9 @@
 Rules: what is demanded and was dropped by the client is put in, for whole clients too; else a field that the
 refusal names stays out of what we added; else it goes as the client sent it, and the history of one that did
 not send it as plain text; else without such a field of answers, which the client sends back. No body goes
-twice. What was taken is learned (`background/learned_forms.py`). Into a request that names no conversation
-nothing is put but what belongs to the calls that it brings itself.
+twice. What was taken is learned (`background/learned_forms.py`). A system message where the upstream takes
+none is told by the user, over another API than Chat Completions: its clients do not know of such a rule. Into
+a request that names no conversation nothing is put but what belongs to the calls that it brings itself.
 """
 
 from __future__ import annotations
@@ -24,8 +25,16 @@ from sidecar.dialects.base import FormRefusal
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
-from sidecar.prompt.form import EMPTY_ALONE, EVERY_ANSWER, OF_ANSWERS, OF_LIBRARIES, REMOVABLE, Form
-from sidecar.prompt.supply import NOTHING_HELD, Held, held
+from sidecar.prompt.form import (
+    EMPTY_ALONE,
+    EVERY_ANSWER,
+    OF_ANSWERS,
+    OF_LIBRARIES,
+    REMOVABLE,
+    SYSTEM_FIRST,
+    Form,
+)
+from sidecar.prompt.supply import NOTHING_HELD, Held, held, needs_what_is_held
 from sidecar.proxy.build import FIRST, Revision, UpstreamRequest, compose
 from sidecar.proxy.services import Services
 
@@ -38,9 +47,12 @@ async def learned(services: Services, call: ChatCall, plan: Plan) -> Revision:
     """How a request is to be composed at once, by what earlier ones have taught."""
     place = None if services.background.forms.is_empty else _place(services, call, plan)
     form = services.background.forms.of(place) if place is not None else FIRST.form
+    if not call.dialect.is_translated:
+        form = replace(form, supplied=form.supplied - {SYSTEM_FIRST})
     if form == FIRST.form:
         return FIRST
-    return Revision(form=form, held=await _held(services, call, plan) if form.supplied else NOTHING_HELD)
+    is_wanted = needs_what_is_held(form.supplied)
+    return Revision(form=form, held=await _held(services, call, plan) if is_wanted else NOTHING_HELD)
 
 
 async def in_another_form(
@@ -53,9 +65,11 @@ async def in_another_form(
     sent: set[bytes],
 ) -> UpstreamRequest | None:
     """The request in another form; None if there is none that has not been sent (by digests of bodies)."""
+    if refused.demanded == SYSTEM_FIRST and not call.dialect.is_translated:
+        refused = replace(refused, demanded=None)
     for form in _candidates(composed.revision.form, refused, _removable(services)):
         revision = replace(composed.revision, form=form)
-        if form.supplied and revision.held is NOTHING_HELD:
+        if needs_what_is_held(form.supplied) and revision.held is NOTHING_HELD:
             revision = replace(revision, held=await _held(services, call, plan))
         revised = await compose(services, call, plan, request, revision)
         if blake2b(revised.body, digest_size=16).digest() not in sent:
@@ -95,7 +109,7 @@ def _candidates(form: Form, refused: FormRefusal, removable: frozenset[str]) -> 
     unwanted = refused.unwanted & removable
     if unwanted:
         yield replace(form, supplied=form.supplied - unwanted, without=form.without | unwanted)
-    yield Form(as_sent=True, stripped=form.stripped)
+    yield Form(as_sent=True, stripped=form.stripped, supplied=form.supplied & {SYSTEM_FIRST})
     of_answers = refused.unwanted & OF_ANSWERS
     if of_answers:
         yield replace(form, stripped=form.stripped | of_answers | OF_LIBRARIES | EMPTY_ALONE)

@@ -10,7 +10,7 @@ import pytest
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.dialects.base import FormRefusal
 from sidecar.dialects.chat.form_refusal import form_refusal
-from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
+from sidecar.prompt.form import CALL, SIGNATURE, SYSTEM_FIRST, VALID_SIGNATURE
 from tests.conversation.refusals import REFUSALS
 from tests.referee.profiles import NAMED, refused
 from tests.referee.test_referee import CASES
@@ -59,6 +59,9 @@ DEMANDS = [
     ("invalid params, tool result's tool id(call_1) not found (2013)", CALL),
     ("tool_call_id call_1 is not found", CALL),
     ("The number of toolResult blocks at messages.2 exceeds the number of toolUse blocks", CALL),
+    ("System message must be at the beginning.", SYSTEM_FIRST),
+    ("Jinja Exception: System messages must be at the beginning. while executing", SYSTEM_FIRST),
+    ("Unexpected role 'system' after role 'user'", SYSTEM_FIRST),
 ]
 
 UNWANTED = [

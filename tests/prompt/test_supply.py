@@ -6,10 +6,19 @@ import json
 
 import pytest
 
-from sidecar.prompt.form import CALL, EVERY_ANSWER, REMOVABLE, SIGNATURE, SUPPLIED, VALID_SIGNATURE, Form
+from sidecar.prompt.form import (
+    CALL,
+    EVERY_ANSWER,
+    REMOVABLE,
+    SIGNATURE,
+    SUPPLIED,
+    SYSTEM_FIRST,
+    VALID_SIGNATURE,
+    Form,
+)
 from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.supply import NOTHING_HELD, held, supplied
+from sidecar.prompt.supply import NOTHING_HELD, held, needs_what_is_held, supplied, system_first
 from tests.conversation.build import calls, line, message, node, result, says, user
 
 SIGNED = {"google": {"thought_signature": "signed"}}
@@ -228,3 +237,23 @@ class TestWithout:
         refused = {"role": "assistant", "content": None, "refusal": "No."}
         answer = Outgoing("assistant", json.dumps(refused).encode())
         assert stripped([answer], frozenset({"refusal"})) == [answer]
+
+
+def test_a_system_message_behind_others_is_told_by_the_user():
+    parts = {"role": "developer", "content": [{"type": "text", "text": "b"}]}
+    line = sent(user("q"), {"role": "system", "content": "a"}, says("ok"), parts)
+    told = system_first(line)
+    assert [each.fields["content"] for each in told] == [
+        "q",
+        "[A message of the system]\n\na",
+        "ok",
+        "[A message of the system]\n\nb",
+    ]
+    assert [each.role for each in told] == [each.fields["role"] for each in told]
+    assert [each.role for each in told] == ["user", "user", "assistant", "user"]
+    assert [each.restored for each in told] == [False, True, False, True]
+
+
+def test_for_that_nothing_has_to_be_looked_up():
+    assert not needs_what_is_held(frozenset((SYSTEM_FIRST,)))
+    assert needs_what_is_held(frozenset((SYSTEM_FIRST, CALL)))

@@ -16,7 +16,7 @@ from typing import Any
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.dialects.base import FormRefusal
 from sidecar.dialects.chat.reading import loads
-from sidecar.prompt.form import CALL, SIGNATURE, VALID_SIGNATURE
+from sidecar.prompt.form import CALL, SIGNATURE, SYSTEM_FIRST, VALID_SIGNATURE
 
 __all__ = ["form_refusal"]
 
@@ -138,6 +138,10 @@ _DEMANDS: tuple[tuple[str, str], ...] = (
     (CALL, r"tool(?:_call)?[ _]id\b.{0,100}?\bnot found"),
     # Bedrock: "The number of toolResult blocks exceeds the number of toolUse blocks of previous turn"
     (CALL, r"number of toolresult blocks.{0,40}exceeds"),
+    # Qwen3.5's template: "System message must be at the beginning."
+    (SYSTEM_FIRST, r"system (?:message|role|prompt)s?\b[^.]{0,60}\b(?:at the (?:beginning|start)|first)\b"),
+    # Mistral: "Unexpected role 'system' after role 'user'"
+    (SYSTEM_FIRST, r"unexpected role [`'\"]?(?:system|developer)[`'\"]? after role"),
 )
 _DEMANDED = [(what, re.compile(how, re.IGNORECASE | re.DOTALL)) for what, how in _DEMANDS]
 

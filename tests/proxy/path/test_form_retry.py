@@ -433,3 +433,67 @@ async def test_a_slow_error_holds_the_head_back_for_a_moment_only(sidecar: Sidec
             assert response.status == 400
             gate.set()
             assert await response.read()
+
+
+class TestASystemItemInTheMiddle:
+    """Codex sends such items when it goes on with a chat; templates like Qwen3.5's refuse them."""
+
+    SAID = (
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "ok"},
+        {"role": "developer", "content": "Be polite."},
+        {"role": "user", "content": "again"},
+    )
+    MARKED = "[A message of the system]\n\nBe polite."
+
+    async def ask(self, sidecar: Sidecar, *more: dict[str, str], id: str = "a", **body: Any) -> Any:
+        data = json.dumps({"model": "m", "input": [*self.SAID, *more], **body}).encode()
+        return await sidecar.send("POST", "/v1/responses", data=data, headers=named(id))
+
+    @pytest.mark.parametrize("name", ["qwen-3.5-by-vllm", "qwen-3.5-by-llama.cpp"])
+    async def test_is_told_by_the_user_and_known_from_then_on(
+        self, start: Start, upstream: Upstream, name: str
+    ):
+        sidecar = await start(responses={"upstream": "translate"})
+        upstream.otherwise = strict = model(NAMED[name])
+        reply = await self.ask(sidecar)
+        assert reply.status == 200, reply.body
+        assert reply.headers["X-Sidecar-Supplied"] == "system_first"
+        assert [each["role"] for each in upstream.last.json["messages"]] == [
+            *("system", "user", "assistant", "user", "user")
+        ]
+        assert upstream.last.said[3] == self.MARKED
+        kept = await sidecar.only()
+        assert [each["message"]["role"] for each in kept.messages][:4] == [
+            "user",
+            "assistant",
+            "system",
+            "user",
+        ]
+        refused = len(strict.refusals)
+        thin = json.dumps(
+            {
+                "model": "m",
+                "input": [{"role": "developer", "content": "x"}, {"role": "user", "content": "3"}],
+                "previous_response_id": reply.json["id"],
+            }
+        ).encode()
+        assert (await sidecar.send("POST", "/v1/responses", data=thin, headers=named("a"))).status == 200
+        assert len(strict.refusals) == refused
+        assert self.MARKED in upstream.last.said
+        # Another chat of the same tenant, and then all of them.
+        for at in range(3):
+            assert (await self.ask(sidecar, id=f"b{at}")).status == 200
+        assert len(strict.refusals) <= refused + 1
+
+    async def test_stays_what_it_is_over_chat_completions(self, start: Start, upstream: Upstream):
+        sidecar = await start(responses={"upstream": "translate"})
+        upstream.otherwise = model(NAMED["qwen-3.5-by-vllm"])
+        for id in ("a", "b", "c"):
+            await self.ask(sidecar, id=id)
+        before = len(upstream.requests)
+        messages = [{**each, "role": each["role"].replace("developer", "system")} for each in self.SAID]
+        reply = await sidecar.ask(*messages, id="d")
+        assert reply.status == 400
+        assert [each.json["messages"] for each in upstream.requests[before:]] == [messages]
