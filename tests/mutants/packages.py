@@ -1,0 +1,3 @@
+"""The packages whose tests are tried."""
+
+PURE = ("conversation", "prompt", "dialects", "exchange")
