@@ -29,11 +29,28 @@ __all__ = ["main"]
 
 log = logging.getLogger("sidecar")
 
+#: What to do behind each command; the help says so.
+_NEXT = {
+    "sidecar": "Begin with `sidecar serve --upstream URL`, the base URL that you would give to an SDK;"
+    " `sidecar check --upstream URL` says beforehand what it is. Then `sidecar doctor` says what clients"
+    " send, and what to change. Every setting can also be set by an environment variable (SIDECAR_...) or in the"
+    " file.",
+    "serve": "Without --upstream it serves the demo. Next: give clients the address that it prints as their"
+    " base URL; then `sidecar doctor` says what arrives, and what to change.",
+    "check": "It asks no model. Next: `sidecar serve` with the same flags, and the settings that it names.",
+    "check-config": "Next: `sidecar check` asks the upstream, `sidecar serve` serves, with the same flags.",
+    "doctor": "Exit code 0: nothing has to be changed; 1: something has; 2: no sidecar could be asked. Next:"
+    " `sidecar inspect ID` shows what happened in one conversation.",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, `argv` without the program's name; returns the exit code."""
     _have_somewhere_to_write()
-    arguments = vars(_parser().parse_args(argv))
+    parser, given = _parser(), sys.argv[1:] if argv is None else argv
+    if not given:
+        parser.exit(2, parser.format_help())
+    arguments = vars(parser.parse_args(given))
     run = arguments.pop("run")
     try:
         code: int = run(arguments)
@@ -91,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sidecar",
         description="A reverse proxy that gives stateless chat requests a memory.",
-        epilog="Every setting can also be set by an environment variable (SIDECAR_...) or in the file.",
+        epilog=_NEXT["sidecar"],
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
@@ -124,6 +141,8 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print the report as JSON")
     doctor.set_defaults(run=_doctor)
     parsers.add(commands, config, store, _load)
+    for name, each in commands.choices.items():
+        each.epilog = _NEXT.get(name)
     return parser
 
 

@@ -24,9 +24,12 @@ _CURES = {
 }
 _OUTAGES = 3  # that are told, the last ones
 _API_CURES = {
-    "/responses": "In Open WebUI, set the API type of the connection to Chat Completions.",
-    "/api/chat": "In Open WebUI, add the sidecar under OpenAI API (…:8790/v1), not under Ollama API;"
-    " Ollama's own address then is the sidecar's upstream.",
+    "/responses": "In Open WebUI, set the API type of the connection to Chat Completions; or have the sidecar"
+    " read this API too: responses.upstream = translate (SIDECAR_RESPONSES__UPSTREAM).",
+    "/messages": "This is Anthropic's API. Use a client that speaks …/v1/chat/completions or …/v1/responses,"
+    " or put a translator such as LiteLLM's proxy in front, with the sidecar's …/v1 as its backend.",
+    "/api/chat": "In Open WebUI, add the sidecar under OpenAI API (…:8790/v1), not under Ollama API; other"
+    " clients: use …/v1/chat/completions, which Ollama serves too. The upstream then is Ollama's …:11434/v1.",
 }
 
 

@@ -47,8 +47,10 @@ async def test_models_that_were_listed_and_no_chat(sidecar: Sidecar):
     ("path", "level", "cure"),
     [
         ("/v1/responses", "change", "Chat Completions"),
+        ("/v1/responses", "change", "SIDECAR_RESPONSES__UPSTREAM"),
         ("/api/chat", "change", "not under Ollama API"),
-        ("/v1/messages", "hint", "/v1/chat/completions"),
+        ("/api/chat", "change", "Ollama's …:11434/v1"),
+        ("/v1/messages", "hint", "Anthropic's API. Use a client that speaks …/v1/chat/completions"),
         ("/v1/completions", "hint", "/v1/chat/completions"),
     ],
 )
