@@ -35,4 +35,4 @@ and `proxy/handle.py` says so in about as many lines. The words (tenant, convers
 turn, reply, echo) are defined in the README and mean the same in code, schema, logs and tests.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

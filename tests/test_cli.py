@@ -89,7 +89,24 @@ def test_without_a_command_the_usage_is_shown(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([])
     assert ended.value.code == 2
-    assert "usage: sidecar" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "usage: sidecar" in said
+    assert "Begin with `sidecar serve" in said
+
+
+def test_on_a_system_without_posix_it_says_where_it_runs_instead():
+    # As on Windows, where the import of the store would fail.
+    program = """
+import os, sys
+os.name, sys.modules["fcntl"] = "nt", None
+from sidecar.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("sidecar: it needs Linux")
+    assert "WSL 2" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_flag_is_not_guessed_from_its_beginning(capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -15,7 +17,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests import audit
+from sidecar import cli
+from sidecar.settings import load
+from sidecar.settings.sections import Timeouts
+from tests import audit, package
 from tests.locks import ROOT, pins, unpinned_extras, version_of
 from tests.proxy.process import clean_environment, started
 
@@ -113,6 +118,60 @@ def test_the_python_of_the_image_is_one_of_those_that_are_named():
     assert f"Programming Language :: Python :: {image}" in PROJECT["project"]["classifiers"]
 
 
+def test_the_systems_that_are_named_are_those_that_it_runs_on():
+    named = {each for each in PROJECT["project"]["classifiers"] if each.startswith("Operating System")}
+    assert named == {"Operating System :: POSIX :: Linux"}
+    assert PROJECT["project"]["scripts"] == {"sidecar": "sidecar.__main__:main"}  # which refuses the others
+
+
+def test_the_image_needs_no_privileges_and_no_other_program():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"]
+    assert re.findall(r"^VOLUME (.*)$", dockerfile, re.MULTILINE) == ["/data"]
+    assert package.check_of_the_image()[:2] == ["python", "-c"]
+    assert not re.search(r"apt|curl|wget", dockerfile)
+
+
+def test_the_service_is_started_as_the_command_line_wants_it_and_may_write_to_its_own_folder_alone():
+    unit = (ROOT / "config" / "conversation-sidecar.service").read_text()
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit, re.MULTILINE))
+    _, *arguments = settings["ExecStart"].split()
+    started = vars(cli._parser().parse_args(arguments))
+    assert started["config"] == "%d/sidecar.toml"
+    name, store = settings["Environment"].split("=")
+    assert load({}, {name: store.replace("%S", "/var/lib")}).store.endswith(
+        ":////var/lib/conversation-sidecar/sidecar.db"
+    )
+    assert (settings["StateDirectory"], settings["ProtectSystem"]) == ("conversation-sidecar", "strict")
+    # The first process tells its workers to end; to be told twice would end them at once.
+    assert settings["KillMode"] == "mixed"
+    assert float(settings["TimeoutStopSec"]) > Timeouts().shutdown + Timeouts().store
+
+
+def test_what_is_built_is_the_same_from_another_folder_by_another_user(built, tmp_path):
+    before = os.umask(0o077)
+    try:
+        source = package.copied(tmp_path / "source")
+        again = package.sdist_and_wheel(source, tmp_path / "again", TZ="Asia/Tokyo")
+    finally:
+        os.umask(before)
+    assert {file.name: file.read_bytes() for file in again} == {
+        file.name: file.read_bytes() for file in built.iterdir()
+    }
+
+
+def test_links_of_the_readme_lead_somewhere_outside_of_the_repository(tmp_path):
+    (tmp_path / "sidecar").mkdir()
+    for name in ("README.md", "pyproject.toml", "sidecar/__init__.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    package.with_address(tmp_path, "https://example.org/sidecar")
+    links = re.findall(r"\]\(([^)]+)\)", (tmp_path / "README.md").read_text())
+    assert links
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    urls = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]["urls"]
+    assert urls["Homepage"] == "https://example.org/sidecar"
+
+
 def test_a_wheel_has_every_file_of_the_package(built):
     (wheel,) = built.glob("*.whl")
     assert package_files() <= set(zipfile.ZipFile(wheel).namelist())
@@ -142,6 +201,11 @@ async def test_what_is_in_the_wheel_serves(built, tmp_path: Path):
         ):
             assert response.status == 200
             assert response.headers["X-Sidecar-Outcome"]
+        port = process.url.rpartition(":")[2]
+        program, *arguments = (each.replace("8790", port) for each in package.check_of_the_image())
+        assert program == "python"
+        check = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+        assert await check.wait() == 0
     assert (tmp_path / "sidecar.db").exists()
 
 
