@@ -33,8 +33,8 @@ log = logging.getLogger("sidecar")
 _NEXT = {
     "sidecar": "Begin with `sidecar serve --upstream URL`, the base URL that you would give to an SDK;"
     " `sidecar check --upstream URL` says beforehand what it is. Then `sidecar doctor` says what clients"
-    " send, and what to change. Every setting can also be set by an environment variable (SIDECAR_...) or in the"
-    " file.",
+    " send, and what to change. Every setting can also be set by an environment variable (SIDECAR_...) or in"
+    " the file.",
     "serve": "Without --upstream it serves the demo. Next: give clients the address that it prints as their"
     " base URL; then `sidecar doctor` says what arrives, and what to change.",
     "check": "It asks no model. Next: `sidecar serve` with the same flags, and the settings that it names.",
