@@ -156,6 +156,11 @@ class TestAnswerToAWish:
         assert continues(Tree(line(user("x"), says("y"), *stored)), request(user("x"), says("y"), *TOLD).path)
         assert not continues(Tree(line(*stored)), request(user("x"), says("y"), *TOLD).path)
 
+    def test_it_does_not_behind_a_front_that_is_not_stored(self):
+        asked = [says("How can I help?"), *TOLD]
+
+        assert not continues(Tree(line(*self.STORED)), request(*asked).path)
+
     def test_it_does_after_one_wish_and_then_another(self):
         ask, answer, *rest = line(user("hi"), says("a long answer"), user("Shorter."), says("short"))
         told = node(says("short"), ask)

@@ -321,6 +321,12 @@ class TestDepth:
         assert not is_too_deep((level * 99 + '"":[]' + "]}" * 99).encode())
         assert is_too_deep((level * 100 + "[]" + "]}" * 100).encode())
 
+    def test_what_is_closed_makes_no_room_for_more(self):
+        beside = b"[]," * 50 + b"{}," * 50
+        for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+            inner = [b"[" + beside + opened * depth + b"0" + closed * depth + b"]" for depth in (199, 200)]
+            assert [is_too_deep(each) for each in inner] == [False, True]
+
     def test_brackets_in_text_are_not_nested(self):
         for text in ("[" * 5000, '"[' * 5000, "\\[" * 5000, '\\"[' * 5000):
             assert not is_too_deep(raw(says(text)))

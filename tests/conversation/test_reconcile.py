@@ -41,6 +41,11 @@ def regenerated(question="hi", *texts, ids=(None, None)):
     return [root, *(node(says(text), root, nonce=at, message_id=ids[at]) for at, text in enumerate(texts))]
 
 
+def test_what_a_request_can_be_is_told_in_these_words():
+    said = "start continue branch retry extend append unanchored alone task bypass"
+    assert [each.value for each in Outcome] == said.split()
+
+
 class TestPlaces:
     @pytest.mark.parametrize(
         ("messages", "expected"),

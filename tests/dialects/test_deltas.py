@@ -372,3 +372,16 @@ def test_a_message_may_be_written_while_it_grows():
         encode_message(message)
     merge_message(message, {"content": "c"})
     assert json.loads(encode_message(message))["content"] == "abc"
+
+
+@pytest.mark.parametrize(
+    "kind", ["text", "output_text", "thinking", "reasoning", "reasoning_text", "summary_text"]
+)
+def test_parts_of_a_kind_that_is_told_in_pieces_go_on_in_one(kind):
+    pieces = ({"content": [{"type": kind, "text": each}]} for each in ("rain ", "and sun"))
+    assert joined(*pieces)["content"] == [{"type": kind, "text": "rain and sun"}]
+
+
+def test_parts_of_any_other_kind_stay_apart():
+    part = {"type": "image_url", "image_url": {"url": "a"}}
+    assert joined({"content": [part]}, {"content": [part]})["content"] == [part, part]

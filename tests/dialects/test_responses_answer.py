@@ -404,6 +404,11 @@ class TestTheEnd:
         assert (response["incomplete_details"], response["completed_at"]) == ({"reason": reason}, None)
         assert [each["status"] for each in output_of(events)] == ["incomplete"]
 
+    @pytest.mark.parametrize("word", ["", "null", "None", "undefined"])
+    def test_a_reason_that_says_none_changes_nothing(self, word):
+        events = told(chunk({"content": "a"}), chunk(finish="length"), chunk(finish=word))
+        assert events[-1]["response"]["incomplete_details"] == {"reason": "max_output_tokens"}
+
     def test_only_the_last_item_is_incomplete(self):
         pieces = [chunk({"content": "a"}), chunk(piece(0, "1", "f", "{}1")), chunk(piece(1, "2", "g", '{"a'))]
         events = told(*pieces, chunk(finish="length"))
@@ -510,7 +515,12 @@ class TestTheObject:
 
     @pytest.mark.parametrize(
         ("types", "header"),
-        [([], None), (["web_search", "mcp"], "web_search, mcp"), (["a\r\nb", "x"], "x")],
+        [
+            ([], None),
+            (["web_search", "mcp"], "web_search, mcp"),
+            (["a\r\nb", "x"], "x"),
+            ([f"t{number}" for number in range(30)], ", ".join(f"t{number}" for number in range(20))),
+        ],
     )
     def test_what_was_left_out_is_named_in_a_header(self, types, header):
         told = about(tools=[{"type": each} for each in types])

@@ -26,7 +26,7 @@ def test_the_model_is_asked_for_it_behind_all_that_was_said_as_a_task():
     data, _ = wanted(input=talk, instructions="Be brief.", tools=[{"type": "web_search"}])
     body = json.loads(data)
     assert body["input"][:-1] == talk
-    assert body["input"][-1]["role"] == "user"
+    assert (body["input"][-1]["type"], body["input"][-1]["role"]) == ("message", "user")
     assert (body["instructions"], body["store"]) == ("Be brief.", False)
     assert "tools" not in body
     assert asked(**{name: body[name] for name in ("input", "client_metadata")}).is_compaction

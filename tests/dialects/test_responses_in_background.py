@@ -82,6 +82,7 @@ class TestARequest:
 def test_it_begins_queued_and_goes_on_with_the_next_number():
     response, events = begun(metadata={"a": "b"})
     assert (response["status"], response["output"], response["metadata"]) == ("queued", [], {"a": "b"})
+    assert (events.first, events.last) == (0, BEGUN - 1)
     first = responses.events_in(first_of(events))
     assert [each["type"] for each in first] == ["response.created", "response.queued"]
     assert [each["response"] for each in first] == [response, response]

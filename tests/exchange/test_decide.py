@@ -222,6 +222,17 @@ class TestThin:
         nodes = line(MALTA, says("Valletta.", tool_calls=[]))
         assert decided(call(result("c1")), nodes, [thread(nodes)]).outcome is Outcome.ALONE
 
+    def test_calls_that_came_without_an_id_take_results_by_any_until_they_have_them(self):
+        nameless = [{"type": "function", "function": {"name": "f", "arguments": "{}"}}]
+        nodes = line(MALTA, says(None, tool_calls=nameless))
+        plan = decided(call(result("made up")), nodes, [thread(nodes)])
+        assert (plan.outcome, plan.parent) == (Outcome.APPEND, nodes[-1])
+        nodes = line(MALTA, says(None, tool_calls=nameless * 2), result("made up"), says("done"))
+        for id, outcome in (("made up", Outcome.ALONE), ("another", Outcome.APPEND)):
+            assert decided(call(result(id, "new")), nodes, [thread(nodes)]).outcome is outcome
+        nodes = line(MALTA, says(None, tool_calls=nameless), result("made up"), says("done"))
+        assert decided(call(result("another")), nodes, [thread(nodes)]).outcome is Outcome.ALONE
+
     def test_results_that_are_there_already_open_nothing(self):
         nodes = line(MALTA, calls("c1"), result("c1"), says("done"))
         plan = decided(call(result("c1", "other")), nodes, [thread(nodes)])

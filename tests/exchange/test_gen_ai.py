@@ -3,9 +3,24 @@ from __future__ import annotations
 import pytest
 
 from sidecar.conversation.records import Detail, Difference, Exchange
-from sidecar.exchange.gen_ai import error_type, of_inference, of_request, span_name
+from sidecar.exchange.gen_ai import (
+    DURATIONS,
+    FIRST_CHUNKS,
+    TOKENS,
+    error_type,
+    of_inference,
+    of_request,
+    span_name,
+)
 from sidecar.exchange.outcome import Progress, Tracked
 from sidecar.exchange.prompt import Prompt
+
+
+def test_the_bounds_are_those_of_the_conventions():
+    assert tuple(0.01 * 2**power for power in range(14)) == DURATIONS
+    assert FIRST_CHUNKS[:8] == (0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1)
+    assert FIRST_CHUNKS[8:] == (0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+    assert tuple(4**power for power in range(14)) == TOKENS
 
 
 @pytest.mark.parametrize(

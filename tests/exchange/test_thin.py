@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.exchange.thin import _overlap
-from tests.conversation.build import line, request, user
+from sidecar.exchange.thin import _newest_turn, _overlap
+from tests.conversation.build import line, request, says, user
 
 words = st.lists(st.sampled_from("ab"), max_size=8)
 
@@ -40,6 +40,14 @@ def by_hand(stored: list[str], sent: list[str]) -> tuple[int, int]:
 def test_a_front_that_begins_again_within_itself_is_found(stored: str, sent: str, found: tuple[int, int]):
     overlap = _overlap(line(*map(user, stored)), 0, request(*map(user, sent)).path.messages)
     assert (overlap.at, overlap.count) == found == by_hand(list(stored), list(sent))
+
+
+@pytest.mark.parametrize(
+    ("roles", "begins"), [("", 0), ("u", 0), ("uu", 0), ("uau", 2), ("uauu", 2), ("uauua", 2), ("uaua", 2)]
+)
+def test_the_newest_turn_begins_at_the_first_of_the_questions_that_stand_in_a_row(roles: str, begins: int):
+    nodes = line(*(user("q") if role == "u" else says("a") for role in roles))
+    assert _newest_turn(nodes) == begins
 
 
 @given(words, words)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.prompt.form import (
     CALL,
     EVERY_ANSWER,
@@ -164,8 +165,9 @@ def test_nothing_wanted_changes_nothing():
 
 def test_the_table_of_what_can_be_learned_is_closed():
     assert {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER, "reasoning_content"} <= SUPPLIED
-    assert "content" not in REMOVABLE
-    assert "tool_calls" not in REMOVABLE
+    of_answers = {"extra_content", "name", "refusal", "annotations", "audio", "function_call"}
+    assert of_answers | REASONING_FIELDS == REMOVABLE
+    assert {"content", "tool_calls"}.isdisjoint(REMOVABLE)
     assert Form().left_out == ()
     assert Form(without=frozenset({"name", "audio"})).left_out == ("audio", "name")
     assert Form(as_sent=True).left_out == ("all",)

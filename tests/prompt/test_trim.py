@@ -40,6 +40,12 @@ SYSTEM = told({"role": "system", "content": "be kind"})
 TOOLS = b'[{"type":"function","function":{"name":"look"}}]'
 
 
+def test_where_nothing_was_cut_no_turn_was_dropped():
+    assert Trimmed(()).turns == range(0)
+    assert Trimmed((), 3, cut=5).turns == range(2, 5)
+    assert Trimmed((), 4, cut=5, inside=7).turns == range(2, 5)
+
+
 class TestLimits:
     def test_without_a_limit_nothing_is_cut(self):
         assert trim(chat(3), Budget()) == Trimmed(tuple(chat(3)))

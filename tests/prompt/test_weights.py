@@ -45,6 +45,10 @@ class TestMeasure:
             pictograms=1,
         )
 
+    def test_a_call_counts_as_templates_write_it(self):
+        written = '{"name": "look", "arguments": {"at":"x"}}\n'
+        assert of("", tool_calls=[CALL]) == of(written)
+
     @given(st.text(max_size=60))
     def test_each_character_is_in_one_class(self, words):
         found = of(words)
