@@ -34,17 +34,17 @@ async def test_the_picture_shows_what_was_restored_and_what_was_cut(
     await _chat(visitor.sidecar, upstream)
     file = Path(os.environ.get("PICTURE") or tmp_path / "inspector.png")
     async with watched(browser) as at:
-        await at.page.set_viewport_size({"width": 800, "height": 900})
+        await at.page.set_viewport_size({"width": 750, "height": 900})
         await at.page.goto(visitor.root)
         await at.page.get_by_text("Plan a weekend in Lisbon.").first.click()
         await at.page.get_by_text("what went where").last.click()
         await expect(at.page.get_by_role("heading", name="What went where")).to_be_visible()
         seen = await at.page.locator("body").inner_text()
         # Smaller, so that all of it fits on a screen.
-        await at.page.evaluate("document.documentElement.style.zoom = 0.8")
+        await at.page.evaluate("document.documentElement.style.zoom = 0.75")
         end = await at.page.locator("table").last.evaluate("each => each.getBoundingClientRect().bottom")
         await at.page.screenshot(
-            path=file, full_page=True, clip={"x": 0, "y": 0, "width": 800, "height": end + 20}
+            path=file, full_page=True, clip={"x": 0, "y": 0, "width": 750, "height": end + 20}
         )
         assert not at.said
     assert "restored" in seen
