@@ -6,11 +6,31 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sidecar.upstream.slot_api import Engine
+from sidecar.upstream.slot_api import NEEDS_FOLDER, Engine
 from sidecar.upstream.slot_ring import Ring
 from sidecar.upstream.target import Target
 
-__all__ = ["Answered", "KnownEngine", "Occupant", "WaitingSave"]
+__all__ = [
+    "DOES_NOT_COUNT",
+    "DOES_NOT_SAVE",
+    "HAS_NO_USE",
+    "Answered",
+    "KnownEngine",
+    "Occupant",
+    "WaitingSave",
+]
+
+
+#: What an engine may be like, and what to do about it.
+DOES_NOT_SAVE = "an engine does not save its slots", NEEDS_FOLDER
+DOES_NOT_COUNT = (
+    "an engine does not tell how many tokens its slots hold",
+    "take a newer llama-server, or set session.slot_files = 0",
+)
+HAS_NO_USE = (
+    "an engine reads saved slots and computes their prompts anew all the same",
+    "start llama-server with --swa-full if its model has sliding windows, or set session.slot_files = 0",
+)
 
 
 class Answered(NamedTuple):
@@ -52,6 +72,8 @@ class KnownEngine:
         self.target = target
         self.headers: Mapping[str, str] = {}
         self.ring: Ring = ()
+        #: When that was read from the store for a chat that was not found in it.
+        self.read_at = 0.0
         self.occupants: dict[int, Occupant] = {}
         #: Whose turn began last on a slot, and what was brought back for it.
         self.begun: dict[int, str] = {}

@@ -13,16 +13,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
+from typing import Any
 
-from sidecar.background.slot_engine import Answered, KnownEngine, Occupant, WaitingSave
+from sidecar.background.slot_engine import (
+    DOES_NOT_COUNT,
+    DOES_NOT_SAVE,
+    HAS_NO_USE,
+    Answered,
+    KnownEngine,
+    Occupant,
+    WaitingSave,
+)
 from sidecar.background.slot_table import SlotTable
 from sidecar.background.tasks import Spawn
 from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.store import Store
-from sidecar.upstream.slot_api import NEEDS_FOLDER, Refused, Slot
+from sidecar.upstream.slot_api import Refused, Slot
 from sidecar.upstream.slot_ring import (
     Place,
     Ring,
@@ -44,22 +53,13 @@ log = logging.getLogger("sidecar.proxy")
 
 _QUIET = 2.0  # seconds of silence until a chat is saved
 _SHARE = 10  # of an engine's time one part goes into saving
+_NEWS = 1.0  # seconds between two looks for what other processes have saved
 _ROUND = 10.0  # seconds between two looks for what is to be written over
 # Seconds that a turn waits: for an answer about slots, for another chat's save, and for all of it.
 _LOOK, _FLUSH, _PATIENCE = 1.0, 2.0, 10.0
 _SAVE = 60.0  # seconds for one save, which no turn waits for
 _OFF = 3600.0  # seconds until an engine that does not do it is asked again
 _USELESS = 2  # so many prompts in succession were computed anew though they had been read from a file
-# What an engine may be like, and what to do about it.
-_DOES_NOT_SAVE = "an engine does not save its slots", NEEDS_FOLDER
-_DOES_NOT_COUNT = (
-    "an engine does not tell how many tokens its slots hold",
-    "take a newer llama-server, or set session.slot_files = 0",
-)
-_HAS_NO_USE = (
-    "an engine reads saved slots and computes their prompts anew all the same",
-    "start llama-server with --swa-full if its model has sliding windows, or set session.slot_files = 0",
-)
 # The engine has not yet put the last tokens that it said into the slot.
 _NOT_YET_IN = 2
 
@@ -74,9 +74,11 @@ class SlotFiles:
         store: Store,
         metrics: Metrics,
         spawn: Spawn,
+        stopping: asyncio.Event,
         store_failed: Callable[[str, Exception], None],
     ) -> None:
-        self._size = size
+        """`stopping`: set when nobody waits any more for what was begun."""
+        self._size, self._stopping = size, stopping
         self._table = SlotTable(store)
         self._spawn, self._store_failed = spawn, store_failed
         self._counted = metrics.of_slot_files()
@@ -141,7 +143,7 @@ class SlotFiles:
             earlier.is_off = True
             earlier.now.set()
         known.waiting[answer.slot] = waiting = WaitingSave(answer.session)
-        waiting.task = self._spawn(self._after(known, answer, waiting))
+        waiting.task = self._spawn(self._unless_stopping(self._after(known, answer, waiting)))
 
     def _of(self, target: Target) -> KnownEngine | None:
         """None for one of several that have a name together: who is who changes there."""
@@ -162,7 +164,7 @@ class SlotFiles:
 
     async def _bring_back(self, known: KnownEngine, slot: int, session: str, before: str | None) -> None:
         known.restored.pop(slot, None)
-        if holder(known.ring, session) is None:
+        if holder(known.ring, session) is None and not await self._is_news(known, slot, session):
             return
         here = await self._look(known, slot)
         if here is None or (here.is_busy and before == session):
@@ -199,6 +201,15 @@ class SlotFiles:
             extra={**_about(known, slot), "tokens": place.tokens, "took_ms": took},
         )
 
+    async def _is_news(self, known: KnownEngine, slot: int, session: str) -> bool:
+        """Has another process saved this chat a moment ago? Asked once in a while, for strangers alone."""
+        seen, now = known.occupants.get(slot), time.monotonic()
+        if (seen is not None and seen.session == session) or now - known.read_at < _NEWS:
+            return False
+        known.read_at = now
+        known.ring = await self._table.read(known.target.where)
+        return holder(known.ring, session) is not None
+
     def _judge(self, known: KnownEngine, answer: Answered) -> None:
         """Did the engine have any use of what was brought back?"""
         restored = known.restored.pop(answer.slot, None)
@@ -212,7 +223,17 @@ class SlotFiles:
         known.useless += 1
         if known.useless == _USELESS:
             known.useless = 0
-            self._turn_off(known, *_HAS_NO_USE)
+            self._turn_off(known, *HAS_NO_USE)
+
+    async def _unless_stopping(self, work: Coroutine[Any, Any, None]) -> None:
+        doing, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+            await asyncio.wait((doing,))
+            return
+        doing.result()
 
     async def _after(self, known: KnownEngine, answer: Answered, waiting: WaitingSave) -> None:
         slot = answer.slot
@@ -220,9 +241,9 @@ class SlotFiles:
             told = await known.engine.look(_LOOK)
             here = told.get(slot) if isinstance(told, dict) else None
             if isinstance(told, Refused):
-                self._turn_off(known, *_DOES_NOT_SAVE)
+                self._turn_off(known, *DOES_NOT_SAVE)
             elif here is not None and here.task is not None and here.tokens is None:
-                self._turn_off(known, *_DOES_NOT_COUNT)
+                self._turn_off(known, *DOES_NOT_COUNT)
             if here is None or not _holds(here, answer.tokens):
                 known.occupants.pop(slot, None)
                 return
@@ -277,7 +298,7 @@ class SlotFiles:
         took = time.monotonic() - began
         known.rests_until = time.monotonic() + took * (_SHARE - 1)
         if isinstance(count, Refused):
-            self._turn_off(known, *_DOES_NOT_SAVE)
+            self._turn_off(known, *DOES_NOT_SAVE)
             return
         if count is None or count != seen.tokens:
             self._counted("failed").inc()

@@ -245,7 +245,11 @@ class Background:
         self.target_addresses = TargetAddresses(targets.router, spawn) if targets.router is not None else None
         files = settings.session.slot_files
         #: None where no slot is saved.
-        self.slot_files = SlotFiles(files, targets.chats, store, metrics, spawn, report) if files else None
+        self.slot_files = (
+            SlotFiles(files, targets.chats, store, metrics, spawn, self.tasks.stopping, report)
+            if files
+            else None
+        )
 
     def _is_listed(self, model: str) -> bool:
         return any(each.lists(model) for each in self._windows)

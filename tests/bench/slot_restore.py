@@ -25,7 +25,7 @@ from tests.e2e.program import Program, StartFailed, free_ports, plain_environmen
 __all__ = ["main"]
 
 _HEAD = ("turn", "prompt", "cached", "first word", "of the cold one")
-_WORDS = 0.85  # of a word a token
+_WORDS = 0.98  # in a token
 _MAX_TOKENS = 8
 _SAVED = re.compile(rb'sidecar_slot_files_total\{result="saved"\} (\d+)')
 _PATIENCE = 120.0  # seconds for a save

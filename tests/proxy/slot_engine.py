@@ -41,6 +41,8 @@ class SlotEngine:
     then: dict[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
     actions: list[tuple[str, int, str]] = field(default_factory=list)
     looked: int = 0
+    #: For how many actions.
+    asked: int = 0
     #: Of each chat's request, the characters of the prompt that it had.
     cached: list[int] = field(default_factory=list)
 
@@ -66,6 +68,7 @@ class SlotEngine:
         if path == "/props":
             return await _says(exchange, {"model_path": self.model, "build_info": "b1"})
         if (found := _ACTION.fullmatch(path)) is not None:
+            self.asked += 1
             if self.gate is not None:
                 await self.gate.wait()
             return await self._act(exchange, int(found[1]), found[2])

@@ -259,6 +259,17 @@ async def test_two_that_share_a_store_share_the_files_too(start: Start, engine: 
         assert engine.cached[-1] > len(LONG)
 
 
+async def test_what_another_process_has_saved_a_moment_ago_comes_back(
+    start: Start, engine: SlotEngine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(slot_files, "_ROUND", 60.0)
+    one, other = await start(session=ON), await start(session=ON)
+    await saved(one, "a")
+    engine.restart()
+    await other.ask(long("a"), "ok", "and?", id="a")
+    assert engine.cached[-1] > len(LONG)
+
+
 async def test_two_that_share_no_store_share_no_file(start: Start, engine: SlotEngine, tmp_path: Any):
     one, other = await start(session=ON), await start(session=ON, store=f"sqlite:///{tmp_path}/other.db")
     await saved(one, "a")
@@ -422,3 +433,14 @@ async def test_what_waits_is_saved_when_the_sidecar_ends(
         await Sidecar(url, other.settings, other.http).ask(LONG, id="a")
         assert engine.did("save") == []
     assert len(engine.did("save")) == 1
+
+
+async def test_an_engine_that_does_not_come_to_an_end_holds_up_no_end_of_the_sidecar(
+    start: Start, engine: SlotEngine
+):
+    engine.gate = asyncio.Event()
+    other = await start(session=ON)
+    async with asyncio.timeout(10):
+        async with running(other.settings) as url:
+            await Sidecar(url, other.settings, other.http).ask(LONG, id="a")
+            await eventually(lambda: engine.asked)
