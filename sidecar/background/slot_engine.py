@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from sidecar.upstream.slot_api import NEEDS_FOLDER, Engine
+from sidecar.upstream.slot_api import NEEDS_FOLDER, Engine, Slot
 from sidecar.upstream.slot_ring import Ring
 from sidecar.upstream.target import Target
 
@@ -18,9 +18,11 @@ __all__ = [
     "KnownEngine",
     "Occupant",
     "WaitingSave",
+    "holds",
 ]
 
-
+# The engine has not yet put the last tokens that it said into the slot.
+_NOT_YET_IN = 2
 #: What an engine may be like, and what to do about it.
 DOES_NOT_SAVE = "an engine does not save its slots", NEEDS_FOLDER
 DOES_NOT_COUNT = (
@@ -90,3 +92,8 @@ class KnownEngine:
     @property
     def engine(self) -> Engine:
         return Engine(self.target, self.headers)
+
+
+def holds(here: Slot, tokens: int) -> bool:
+    """Is a slot idle, with so many tokens in it?"""
+    return not here.is_busy and here.tokens is not None and tokens - _NOT_YET_IN <= here.tokens <= tokens

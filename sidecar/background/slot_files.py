@@ -25,6 +25,7 @@ from sidecar.background.slot_engine import (
     KnownEngine,
     Occupant,
     WaitingSave,
+    holds,
 )
 from sidecar.background.slot_table import SlotTable
 from sidecar.background.tasks import Spawn
@@ -60,8 +61,6 @@ _LOOK, _FLUSH, _PATIENCE = 1.0, 2.0, 10.0
 _SAVE = 60.0  # seconds for one save, which no turn waits for
 _OFF = 3600.0  # seconds until an engine that does not do it is asked again
 _USELESS = 2  # so many prompts in succession were computed anew though they had been read from a file
-# The engine has not yet put the last tokens that it said into the slot.
-_NOT_YET_IN = 2
 
 
 class SlotFiles:
@@ -244,7 +243,7 @@ class SlotFiles:
                 self._turn_off(known, *DOES_NOT_SAVE)
             elif here is not None and here.task is not None and here.tokens is None:
                 self._turn_off(known, *DOES_NOT_COUNT)
-            if here is None or not _holds(here, answer.tokens):
+            if here is None or not holds(here, answer.tokens):
                 known.occupants.pop(slot, None)
                 return
             known.occupants[slot] = seen = Occupant(answer.session, here.task, here.tokens)
@@ -392,11 +391,6 @@ class SlotFiles:
 
         idle = [slot for slot, each in told.items() if not each.is_busy]
         return min(idle, key=loss, default=None)
-
-
-def _holds(here: Slot, tokens: int) -> bool:
-    """Is a slot idle, with so many tokens in it?"""
-    return not here.is_busy and here.tokens is not None and tokens - _NOT_YET_IN <= here.tokens <= tokens
 
 
 def _about(known: KnownEngine, slot: int) -> dict[str, object]:
