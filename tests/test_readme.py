@@ -21,6 +21,10 @@ def test_it_can_be_read_in_a_few_minutes():
     assert 8_000 <= len(README.encode()) <= 10_000
 
 
+def test_its_picture_is_small():
+    assert 10_000 < (docs.GUIDES / "inspector.png").stat().st_size <= 150_000
+
+
 async def test_its_two_curl_commands_do_what_it_says():
     async with running(Settings(listen="127.0.0.1:0", store="memory:")) as address:
         said = [await run_curl(arguments, address) for arguments in curls(README)]
