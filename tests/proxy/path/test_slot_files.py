@@ -17,6 +17,7 @@ from sidecar.store import make_store
 from tests.proxy.client import Sidecar, eventually
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream
+from tests.proxy.path.test_responses_socket import connected
 from tests.proxy.several import chats, target, upstreams
 from tests.proxy.slot_engine import SlotEngine
 
@@ -92,6 +93,16 @@ async def test_a_stream_of_either_api_is_saved_and_brought_back(start: Start, en
         await until(sidecar, "saved", 1)
         engine.restart()
         held = [*held, {"role": "assistant", "content": "ok"}, {"role": "user", "content": "and?"}]
+    assert engine.cached[-1] > len(LONG)
+
+
+async def test_over_a_websocket_too_a_chat_is_saved_and_brought_back(start: Start, engine: SlotEngine):
+    sidecar = await start(session=ON, responses={"upstream": "translate"})
+    async with connected(sidecar, {"X-Conversation-ID": "a"}) as socket:
+        first = await socket.ask(LONG)
+        await until(sidecar, "saved", 1)
+        engine.restart()
+        await socket.ask("and?", previous_response_id=first["id"])
     assert engine.cached[-1] > len(LONG)
 
 
