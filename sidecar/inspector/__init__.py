@@ -33,6 +33,7 @@ whole              a conversation taken away, or deleted
 settings_page      the settings, and where each value comes from
 text               the same values in a terminal
 reading            the values of these pages, read from a store
+courtesy           how those who look give way to those who chat
 render             values into HTML, or into JSON
 responses          what every response carries, whatever it says
 pages              the addresses, each with what it answers

@@ -8,11 +8,10 @@ from hashlib import sha256
 
 import msgspec
 
-from sidecar.conversation.message import visible_text
 from sidecar.conversation.overview import Overview, Overviews
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.marks import Mark, marks_of
-from sidecar.inspector.shown import size, told
+from sidecar.inspector.shown import size, title, told
 
 __all__ = ["PAGE", "ConversationList", "ConversationRow", "before_of", "list_of", "version_of"]
 
@@ -112,6 +111,6 @@ def _words(each: Overview) -> str:
     if each.first is None:
         return f"(a first message of {size(each.first_size)})" if each.messages else "(no message)"
     try:
-        return told(visible_text(each.first.fields)) or "(no text)"
+        return title(each.first.fields) or "(no text)"
     except ValueError:
         return "(not a message)"

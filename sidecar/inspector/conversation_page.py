@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from sidecar.conversation.message import visible_text
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import OF_CONVERSATION, Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.message_view import Budget, MessageView, view_of
 from sidecar.inspector.noticed import noted
-from sidecar.inspector.shown import Clip, told
+from sidecar.inspector.shown import Clip, title, told
 from sidecar.inspector.tree_shape import Beside, BranchPoint, Run, Shape
 
 __all__ = ["ConversationPage", "Entry", "Window", "page_of", "window_of"]
@@ -166,6 +165,6 @@ def page_of(
 
 def _words(node: Node | None) -> str:
     try:
-        return told(visible_text(node.fields), 80) if node is not None else ""
+        return title(node.fields, 80) if node is not None else ""
     except ValueError:  # it is no message
         return ""

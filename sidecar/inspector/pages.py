@@ -22,6 +22,7 @@ from sidecar.errors import BadRequest, Forbidden, NotFound, SidecarError
 from sidecar.inspector import reading
 from sidecar.inspector.client_view import file_of
 from sidecar.inspector.conversation_list import before_of
+from sidecar.inspector.courtesy import Courtesy
 from sidecar.inspector.diff_page import diff_page
 from sidecar.inspector.door import PLACE, Door
 from sidecar.inspector.fork import fork, fork_page
@@ -49,6 +50,7 @@ class Inspector:
         self._services = services
         self._door = door
         self._making = asyncio.Semaphore(_AT_A_TIME)
+        self._courtesy = Courtesy()
 
     @property
     def _mark(self) -> str:
@@ -71,7 +73,8 @@ class Inspector:
                 raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
             root = "../" * (len(parts) - 1) or "./"
             async with self._making:
-                return await self._page(request, parts, root)
+                with self._courtesy.shown():
+                    return await self._page(request, parts, root)
         except SidecarError as error:
             log.info("refused", extra={"status": error.status, "code": error.code, "error": error.message})
             failure = error

@@ -6,15 +6,21 @@ the direction of a text, and never give more of it than is asked for.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
+from sidecar.conversation.message import visible_text
 from sidecar.printable import printable
 
-__all__ = ["Clip", "clip", "count", "moment", "seconds", "size", "told"]
+__all__ = ["Clip", "clip", "count", "moment", "seconds", "size", "title", "told"]
 
 _LINES = 20
+#: What Open WebUI puts in front of a question with files: a list of them for the model.
+_FILES = re.compile(r"\A\s*<attached_files>.*?</attached_files>", re.DOTALL)
 
 
 class Clip(msgspec.Struct, frozen=True):
@@ -47,6 +53,13 @@ def told(text: str | None, length: int = 120) -> str:
     """On one line, at most so many characters."""
     words = " ".join((text or "")[: 4 * length].split())
     return printable(words if len(words) <= length else words[:length].rstrip() + "…")
+
+
+def title(message: Mapping[str, Any], length: int = 120) -> str:
+    """By which words people know a chat that begins with this message, on one line. Raises `ValueError` if it
+    is none."""
+    text = visible_text(message)
+    return told(_FILES.sub("", text, 1), length) or told(text, length)
 
 
 def count(number: int | None) -> str:

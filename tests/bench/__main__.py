@@ -25,6 +25,7 @@ from tests.bench import (
     slots,
     store,
     stripped,
+    told,
 )
 from tests.bench.engine import NoEngine
 from tests.bench.recall import run as recall
@@ -49,6 +50,7 @@ _MEASURES = {
     "store": store.main,
     "encrypted": encrypted.main,
     "inspector": inspector.main,
+    "told": told.main,
 }
 
 

@@ -48,10 +48,14 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument("--messages", type=int, default=1_000_000, help="that are searched")
     parser.add_argument("--looks", type=int, default=40, help="at each page, of which the median is taken")
     parser.add_argument("--rounds", type=int, default=5, help="of the streams, with viewers and without")
+    parser.add_argument("--only", choices=("pages", "viewers", "search"))
     given = parser.parse_args(arguments)
-    _tell(await _pages(folder, given.conversations, given.looks))
-    await _viewers(folder, given.rounds)
-    _tell(await _searched(folder, given.messages, given.looks))
+    if given.only in (None, "pages"):
+        _tell(await _pages(folder, given.conversations, given.looks))
+    if given.only in (None, "viewers"):
+        await _viewers(folder, given.rounds)
+    if given.only in (None, "search"):
+        _tell(await _searched(folder, given.messages, given.looks))
 
 
 def _tell(rows: list[list[str]]) -> None:
@@ -151,12 +155,19 @@ async def _streamed(generator: native.Generator, port: int) -> native.Load:
 
 
 async def _look_on(http: aiohttp.ClientSession, root: str, long: str) -> None:
-    """As a browser does."""
+    """As a browser does, whose script says which list it has."""
     await asyncio.sleep(random.random())
+    tag = ""
     for at in range(1000):
-        for path, each in (("live", 1), ("", 3), (f"c/{long}/", 5)):
-            if at % each == 0:
-                await _seen(http, root + path)
+        await _seen(http, f"{root}live")
+        if at % 3 == 0:
+            async with http.get(root, headers={"If-None-Match": tag} if tag else {}) as response:
+                await response.read()
+                if response.status not in (200, 304):
+                    raise RuntimeError(f"the list: {response.status}")
+                tag = response.headers.get("ETag", "")
+        if at % 5 == 0:
+            await _seen(http, f"{root}c/{long}/")
         await asyncio.sleep(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.inspector.shown import Clip, clip, count, moment, seconds, size, told
+from sidecar.inspector.shown import Clip, clip, count, moment, seconds, size, title, told
 
 
 def test_a_short_text_is_shown_whole():
@@ -63,3 +63,12 @@ def test_on_one_line_a_text_is_cut():
 )
 def test_numbers_are_told_with_their_units(shown, expected):
     assert shown == expected
+
+
+def test_a_chat_is_not_called_by_the_list_of_files_in_front_of_its_first_words():
+    files = '<attached_files>\n<file type="file" name="a.png"/>\n</attached_files>\n\n'
+    shown = [{"type": "text", "text": files}, {"type": "text", "text": "What is it?"}]
+    assert title({"role": "user", "content": shown}) == "What is it?"
+    assert title({"role": "user", "content": "a <attached_files></attached_files>"}, 3) == "a <…"
+    assert title({"role": "user", "content": files}).startswith("<attached_files> <file")
+    assert title({"role": "user", "content": None}) == ""

@@ -9,6 +9,7 @@ The map, each module above those that use it:
     bodies        what is asked
     works         the works: how many at once, how often, how fast
     clocks        CPU time and memory of a process with all that it started
+    otlp          who takes traces
     rows          the programs that are measured, started and ended
     measure       one work on one of them
     table         the table

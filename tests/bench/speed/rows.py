@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import aiohttp
 
 from tests.bench.speed.clocks import on_cores
 from tests.bench.speed.native import CannotMeasure
+from tests.bench.speed.otlp import receiver
 from tests.bench.speed.works import WORKS
 from tests.e2e.install import node_packages, python_packages
 from tests.e2e.program import free_ports, plain_environment
@@ -53,7 +54,7 @@ class Row:
     over_responses: bool = False
 
 
-def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
+def rows(*, peers: bool, workers: int = 1, traces: bool = False) -> tuple[list[Row], list[str]]:
     """The rows, and what has to be said of those that are missing."""
     found, missing = [], []
     if nginx := shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"):
@@ -62,6 +63,11 @@ def rows(*, peers: bool, workers: int = 1) -> tuple[list[Row], list[str]]:
         missing.append("nginx is not installed, so its row is left out. Debian and Ubuntu: apt install nginx")
     found += [Row("nothing", _nothing), Row("sidecar", _sidecar(1))]
     found.append(Row("translated", _sidecar(1, over_responses=True), is_exact=False, over_responses=True))
+    if traces:
+        found += [
+            Row(f"traced {share:.0%}", _sidecar(1, name=f"traced{at}", traced=share))
+            for at, share in enumerate((0.1, 1.0))
+        ]
     if workers > 1:
         found.append(Row(f"sidecar x{workers}", _sidecar(workers)))
     if peers:
@@ -124,14 +130,14 @@ async def _nothing(upstream: int, folder: Path) -> AsyncIterator[Running]:
 
 
 def _sidecar(
-    workers: int, *, over_responses: bool = False
+    workers: int, *, name: str = "sidecar", over_responses: bool = False, traced: float = 0.0
 ) -> Callable[[int, Path], AbstractAsyncContextManager[Running]]:
-    """Several share all cores with the load generator and the upstream."""
+    """Several share all cores with the load generator and the upstream. `traced`: which share of requests."""
 
     @asynccontextmanager
     async def run(upstream: int, folder: Path) -> AsyncIterator[Running]:
-        name = f"translating{workers}" if over_responses else f"sidecar{workers}"
-        log, store = folder / f"{name}.log", folder / f"{name}.db"
+        own = f"translating{workers}" if over_responses else f"{name}{workers}"
+        log, store = folder / f"{own}.log", folder / f"{own}.db"
         command = [sys.executable, "-m", "sidecar", "serve", "--listen", "127.0.0.1:0"]
         command += ["--upstream", f"http://127.0.0.1:{upstream}/v1", "--store", f"sqlite:///{store}"]
         command += ["--workers", str(workers)]
@@ -139,11 +145,26 @@ def _sidecar(
         environment = {"PYTHONPATH": str(_ROOT)}
         if over_responses:
             environment["SIDECAR_RESPONSES__UPSTREAM"] = "translate"
-        async with _started(command, folder, log, environment, cores=cores) as process:
+        async with AsyncExitStack() as stack:
+            if traced:
+                to = await stack.enter_async_context(receiver())
+                environment |= _traces(to, traced)
+            process = await stack.enter_async_context(
+                _started(command, folder, log, environment, cores=cores)
+            )
             port = await _port_told(process, log, r"http://127\.0\.0\.1:(\d+)/v1 in")
             yield Running(port, process.pid, over_responses=over_responses)
 
     return run
+
+
+def _traces(port: int, share: float) -> dict[str, str]:
+    return {
+        "SIDECAR_TRACES__REQUESTS": "true",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": str(share),
+    }
 
 
 _NGINX = """

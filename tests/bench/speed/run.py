@@ -44,13 +44,16 @@ async def main(arguments: list[str], folder: Path) -> None:
         "--peers", action="store_true", help="measure LiteLLM and Portkey's gateway too, installed once"
     )
     parser.add_argument("--workers", type=int, default=1, help="a row with so many workers too, on all cores")
+    parser.add_argument(
+        "--traces", action="store_true", help="rows with a tenth and all of the requests traced"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a measurement, about (%(default)s)")
     parser.add_argument("--urgent", action="store_true", help="go before what else runs here; needs root")
     parser.add_argument("--only", action="append", choices=names, metavar="WORK", help=", ".join(names))
     given = parser.parse_args(arguments)
     works = [work for work in WORKS if work.name in (given.only or _USUAL)]
-    found, missing = rows(peers=given.peers, workers=given.workers)
+    found, missing = rows(peers=given.peers, workers=given.workers, traces=given.traces)
     for said in missing:
         print(said, flush=True)
     try:

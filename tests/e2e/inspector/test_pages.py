@@ -22,6 +22,8 @@ from tests.inspector.conftest import Visitor
 #: More pages than what has happened there can have.
 _MOST = 200
 _OF_EACH = 2
+#: Of a message or an exchange anywhere, of a conversation at the end alone.
+_ID = re.compile(r"(?<=/)[0-9a-f]{16,}(?=/|$)|(?<=_)[0-9a-f]{16,}/?$")
 Scheme = Literal["light", "dark"]
 _LISTEN = """addEventListener('securitypolicyviolation',
     event => console.error('REFUSED ' + event.violatedDirective + ' ' + event.blockedURI))"""
@@ -68,7 +70,8 @@ async def visited(page: Page, root: str) -> AsyncIterator[str]:
         yield address
         for link in await page.locator("a[href]").all():
             href = urldefrag(urljoin(address, await link.get_attribute("href") or ""))[0]
-            kind = re.sub(r"[0-9a-f]+/?$", "", href)
+            path, is_asked, _values = href.partition("?")
+            kind = _ID.sub("*", path) + is_asked
             if href not in seen and not re.search("format=(json|csv)|/export|/request$", href):
                 seen.add(href)
                 alike[kind] += 1
