@@ -16,7 +16,7 @@ from sidecar.conversation.message import Fields, is_text
 from sidecar.conversation.overview import Stem
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.conversation.tree import Node
-from sidecar.inspector.shown import Clip, clip, size, told
+from sidecar.inspector.shown import Clip, clip, size, told, without_files
 
 __all__ = ["Budget", "MessageView", "Piece", "pieces_of", "view_of", "words_of"]
 
@@ -131,10 +131,10 @@ def words_of(fields: Fields) -> str:
     budget, words = Budget(1000), []
     for piece in pieces_of(fields, budget):
         if piece.kind != "reasoning":
-            words.append(" ".join(filter(None, (piece.title, piece.text.seen[:200]))))
+            words.append(" ".join(filter(None, (piece.title, without_files(piece.text.seen)[:200].strip()))))
         if sum(map(len, words)) > 160:
             break
-    return told(" · ".join(words), 160)
+    return told(" · ".join(filter(None, words)), 160)
 
 
 def _content(part: Any, title: str, budget: Budget) -> Piece | None:

@@ -16,7 +16,7 @@ import msgspec
 from sidecar.conversation.message import visible_text
 from sidecar.printable import printable
 
-__all__ = ["Clip", "clip", "count", "moment", "seconds", "size", "title", "told"]
+__all__ = ["Clip", "clip", "count", "moment", "seconds", "size", "title", "told", "without_files"]
 
 _LINES = 20
 #: What Open WebUI puts in front of a question with files: a list of them for the model.
@@ -59,7 +59,12 @@ def title(message: Mapping[str, Any], length: int = 120) -> str:
     """By which words people know a chat that begins with this message, on one line. Raises `ValueError` if it
     is none."""
     text = visible_text(message)
-    return told(_FILES.sub("", text, 1), length) or told(text, length)
+    return told(without_files(text), length) or told(text, length)
+
+
+def without_files(text: str) -> str:
+    """What somebody said, without the list of files that Open WebUI puts in front of it."""
+    return _FILES.sub("", text, 1)
 
 
 def count(number: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.inspector.message_view import words_of
 from sidecar.inspector.shown import Clip, clip, count, moment, seconds, size, title, told
 
 
@@ -72,3 +73,4 @@ def test_a_chat_is_not_called_by_the_list_of_files_in_front_of_its_first_words()
     assert title({"role": "user", "content": "a <attached_files></attached_files>"}, 3) == "a <…"
     assert title({"role": "user", "content": files}).startswith("<attached_files> <file")
     assert title({"role": "user", "content": None}) == ""
+    assert words_of({"role": "user", "content": shown}) == "What is it?"
