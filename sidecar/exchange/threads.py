@@ -28,6 +28,7 @@ __all__ = [
     "running",
     "same_prompt",
     "system_of",
+    "talks_apart",
     "thread_after",
 ]
 
@@ -166,6 +167,16 @@ def thread_after(
         is_whole=not is_thin and holds_a_turn(call.chat.path.messages),
         updated_at=now,
     )
+
+
+def talks_apart(call: ChatCall, plan: RecordedPlan) -> bool:
+    """Does it talk in a branch of its own? It has a session of its own, or goes on from an older response of
+    a conversation that has a name, without that name. The conversation stays where it is: whoever goes on
+    by its name would miss what was said there since."""
+    if plan.session is not None or call.chat.behind is None:
+        return plan.session is not None
+    after = plan.moved[0].parent if plan.moved else plan.parent.id if plan.parent is not None else None
+    return after != plan.conversation.tip and plan.conversation.key not in (None, call.identity.key)
 
 
 def _root(call: ChatCall, plan: RecordedPlan, asked: Sequence[Node]) -> bytes | None:

@@ -27,7 +27,7 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes, other_ends
 from sidecar.exchange.outcome import CONTENT_FILTER, Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
-from sidecar.exchange.threads import system_of, thread_after
+from sidecar.exchange.threads import system_of, talks_apart, thread_after
 from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.kept import MAX_REPLY, Kept
@@ -265,7 +265,7 @@ class Recording(msgspec.Struct, eq=False):
             before.created_at,
             updated_at=now,
             # Whoever names the chat by the id that it was told is no one who talks in a branch of it.
-            tip=tip.id if tip and self.plan.session is None else None,
+            tip=tip.id if tip and not talks_apart(self.call, self.plan) else None,
             full=self.call.identity.sends_history or (thread is not None and thread.is_whole),
             system=digest,
             weights=self.composed.weights,

@@ -9,12 +9,19 @@ from msgspec.structs import replace
 
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Thread
+from sidecar.conversation.records import Reference, Thread
 from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall, brings_no_history
 from sidecar.exchange.plan import Thin, Unrecorded, Whole
-from sidecar.exchange.threads import names_of_tools, prompt_text, same_prompt, system_of, thread_after
+from sidecar.exchange.threads import (
+    names_of_tools,
+    prompt_text,
+    same_prompt,
+    system_of,
+    talks_apart,
+    thread_after,
+)
 from tests.conversation.build import CHAIN, TENANT, line, node, raw, request, says, user
 
 TALK = Conversation("conv_1", TENANT, "a", created_at=1.0, updated_at=1.0)
@@ -150,3 +157,27 @@ def test_odd_json_is_no_list_of_tools():
     asked = call(user("hi"))
     broken = replace(asked, chat=replace(asked.chat, tools=json.dumps([[]] * 3).encode()[:-1]))
     assert names_of_tools(broken) == ()
+
+
+class TestApart:
+    """Who goes on from a response, by its id alone."""
+
+    @pytest.mark.parametrize(
+        ("key", "place", "is_apart"), [(None, 1, True), ("b", 1, True), ("a", 1, False), (None, 3, False)]
+    )
+    @pytest.mark.parametrize("is_aborted", [False, True])
+    def test_is_whoever_leaves_the_newest_message_of_a_chat_that_others_name(
+        self, key: str | None, place: int, is_apart: bool, is_aborted: bool
+    ):
+        asked = call(user("and?"), key=key)
+        asked = replace(asked, chat=replace(asked.chat, behind=Reference("conv_1", b"e")))
+        talk = replace(TALK, tip=TOLD[3].id)
+        moved = (node(user("x"), TOLD[place]),) if is_aborted else ()
+        plan = Thin(Outcome.APPEND, talk, (TOLD[place], *moved)[-1], (), (), moved=moved)
+        assert talks_apart(asked, plan) is is_apart
+        assert not talks_apart(asked, replace(plan, conversation=replace(talk, key=None)))
+
+    def test_is_no_other_but_a_branch_with_a_session_of_its_own(self):
+        plan = Whole(Outcome.BRANCH, TALK, TOLD[1], ())
+        assert not talks_apart(call(user("x")), plan)
+        assert talks_apart(call(user("x")), replace(plan, session="s"))

@@ -412,6 +412,24 @@ class TestGoingOnInOne:
         reply = await ask(sidecar, "2", {"thread-id": "t", "session-id": "t"}, conversation="a")
         assert (reply.headers["X-Conversation-ID"], upstream.last.said) == ("a", ["1", "ok", "2"])
 
+    async def test_who_goes_on_from_an_older_response_leaves_it_where_it_is(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says("one"), says("two"), says("else"), says("more"))
+        id = await made(sidecar)
+        first = (await ask(sidecar, "1", conversation=id)).json
+        await ask(sidecar, "2", conversation=id)
+        branch = (await ask(sidecar, "other", previous_response_id=first["id"])).json
+        assert upstream.last.said == ["1", "one", "other"]
+        await ask(sidecar, "further", previous_response_id=branch["id"])
+        assert upstream.last.said == ["1", "one", "other", "else", "further"]
+        newest = (await ask(sidecar, "3", conversation=id)).json
+        assert upstream.last.said == ["1", "one", "2", "two", "3"]
+        assert await texts(sidecar, id) == ["1", "one", "2", "two", "3", "ok"]
+        # From its newest response it is the conversation that goes on.
+        await ask(sidecar, "4", previous_response_id=newest["id"])
+        assert await texts(sidecar, id) == ["1", "one", "2", "two", "3", "ok", "4", "ok"]
+
 
 class TestOtherStores:
     @pytest.mark.parametrize("encrypted", [False, True])
