@@ -62,6 +62,8 @@ class TestQuestions:
         assert not are_near_questions("step 2", "step 3")
         assert are_near_questions("go on", "Go on!")
         assert not are_near_questions("go on", "go back")
+        assert not are_near_questions("paint it red", "paint it blue")
+        assert are_near_questions("paint it all red", "paint it all blue")
 
 
 @pytest.mark.parametrize("piece", ["a", "1", "a:", "1:", "word ", "2026-", "é ", "1.1 "])

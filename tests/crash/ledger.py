@@ -51,9 +51,14 @@ def said(message: dict[str, Any]) -> tuple[Any, ...]:
     return (message.get("content") or "", calls, *(message.get(name) for name in names))
 
 
-def faults(seen: Sequence[Seen], lines: Sequence[dict[str, Any]]) -> list[Fault]:
-    """Everything that is wrong with exported conversations, given what had been seen before."""
-    found = [fault for line in lines for fault in _broken_trees(line)]
+def faults(
+    seen: Sequence[Seen], lines: Sequence[dict[str, Any]], *, is_disturbed: bool = False
+) -> list[Fault]:
+    """Everything that is wrong with exported conversations, given what had been seen before.
+
+    `is_disturbed`: upstreams failed and clients left, so that a message may be unanswered or not complete.
+    """
+    found = [fault for line in lines for fault in _broken_trees(line, is_disturbed)]
     nodes = {(line["conversation"]["key"], node["id"]): node for line in lines for node in line["messages"]}
     places: dict[str, list[tuple[str, str]]] = {}
     for place, node in nodes.items():
@@ -64,7 +69,7 @@ def faults(seen: Sequence[Seen], lines: Sequence[dict[str, Any]]) -> list[Fault]
     return found
 
 
-def _broken_trees(line: dict[str, Any]) -> list[Fault]:
+def _broken_trees(line: dict[str, Any], is_disturbed: bool) -> list[Fault]:
     """Orphans, messages that are there twice, and turns of which only a part was kept."""
     key, messages = line["conversation"]["key"], line["messages"]
     broken = [f"{id} is there {n} times" for id, n in Counter(m["id"] for m in messages).items() if n > 1]
@@ -73,13 +78,13 @@ def _broken_trees(line: dict[str, Any]) -> list[Fault]:
         if message["parent"] not in known:
             broken.append(f"{message['id']} has no parent {message['parent']}")
         known.add(message["id"])
-        if message["state"] != "complete":
+        if message["state"] != "complete" and not is_disturbed:
             broken.append(f"{message['id']} is {message['state']}")
     parents = {message["parent"] for message in messages}
     broken += [
         f"nothing answers {message['id']}"
         for message in messages
-        if message["id"] not in parents and message["source"] != "upstream"
+        if message["id"] not in parents and message["source"] != "upstream" and not is_disturbed
     ]
     return [Fault("broken", f"{key}: {what}") for what in broken or ([] if messages else ["it is empty"])]
 

@@ -24,11 +24,15 @@ class Upstream:
 
     async def __aenter__(self) -> str:
         app = web.Application(client_max_size=64 << 20)  # chats with images grow
-        app.router.add_post("/v1/chat/completions", self._answer)
+        self.routes(app)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    def routes(self, app: web.Application) -> None:
+        """Say what is served."""
+        app.router.add_post("/v1/chat/completions", self._answer)
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()

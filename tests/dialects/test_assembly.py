@@ -80,6 +80,11 @@ class TestReplies:
         replies = from_json(json.dumps({"choices": choices}).encode(), choices=2).replies
         assert [json.loads(each.message)["content"] for each in replies] == ["0", "1"]
 
+    def test_two_pieces_without_an_index_of_their_own_in_one_chunk_are_of_two_answers(self):
+        choices = [{"index": 0, "delta": {"content": text}, "finish_reason": None} for text in "ab"]
+        replies = from_stream(stream({"choices": choices}, {"choices": choices}), choices=2).replies
+        assert [json.loads(each.message)["content"] for each in replies] == ["aa", "bb"]
+
     @pytest.mark.parametrize("index", [None, "0", True, 0.5])
     def test_an_index_that_is_no_number_is_the_first(self, index):
         assert told(chunk(content="Hel"), chunk(index=index, content="lo")) == [HELLO]
@@ -151,6 +156,8 @@ class TestAroundTheReplies:
             {"error_code": 17, "error_msg": "no"},
             {"Error": {"code": 1}},
             {"detail": "no"},
+            {"fault": {"faultstring": "no"}},
+            {"errors": [{"message": "no"}]},
             {"type": "error"},
         ],
     )

@@ -138,6 +138,7 @@ class TestMessages:
         body = {"input": [said("user", "a"), item, {"id": "msg_2"}], "model": "m"}
         whole = filled(json.dumps(body).encode(), {"msg_1": said("assistant", "b")})
         assert json.loads(whole)["input"] == [said("user", "a"), said("assistant", "b"), {"id": "msg_2"}]
+        assert caught.value.code == "item_not_found"
 
     @pytest.mark.parametrize(
         ("item", "code"), [({"type": "item_reference"}, "invalid_type"), ({"id": ""}, "invalid_value")]

@@ -45,6 +45,12 @@ class Program:
         self.log, self.patience = log, patience
         self._running: asyncio.subprocess.Process | None = None
 
+    @property
+    def running(self) -> asyncio.subprocess.Process:
+        """The process; only once it was started."""
+        assert self._running is not None
+        return self._running
+
     async def start(self, **environment: str) -> None:
         """Raises `StartFailed`. What is given comes on top of the environment, for this start only."""
         with self.log.open("ab") as log:

@@ -233,6 +233,9 @@ def test_calls_and_their_results_are_found_by_what_they_say():
     assert "tool: The parcel 4711 lies in Kiel." in quoted(found)
     assert 'assistant: look {"a": 2}' in quoted(found)
     assert told(outgoing({"role": "assistant", "content": "so", "tool_calls": [1, {}]})[0]) == "so"
+    made = [{"function": {"name": name, "arguments": "{}"}} for name in "fg"]
+    calling = {"role": "assistant", "content": "so", "tool_calls": made}
+    assert told(outgoing(calling)[0]) == "so\nf {}\ng {}"
 
 
 def test_of_a_long_message_the_passage_is_quoted():
