@@ -66,6 +66,8 @@ class ResponsesClient(Client):
             response = msgspec.json.decode(told)
         except ValueError:
             return None
+        if response["status"] != "completed":  # its upstream broke off
+            return None
         self._last = response["id"]
         self._answered = response["id"], told
         return _message_of(response["output"])

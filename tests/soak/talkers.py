@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import ClientError, ClientSession
 
-from tests.crash.clients import Client, Message, Refused, _streamed, _whole
+from tests.crash.clients import Client, Message, Refused, _whole
 from tests.crash.ledger import Seen
 from tests.crash.responses import WAYS, ResponsesClient
 from tests.e2e.openwebui.server import Account
-from tests.soak.upstream import NO_CALLS
+from tests.soak.upstream import END, NO_CALLS
 
 __all__ = ["AGENTS", "Life", "agent", "web_chat"]
 
@@ -44,7 +45,7 @@ class _Enduring(Client):
             self._unanswered = new
             try:
                 reply = await self._ask(http, base, [*before, *new] if self._full else new)
-            except (Refused, ValueError, KeyError, LookupError):
+            except (AssertionError, ClientError, LookupError, OSError, Refused, ValueError):
                 reply = None
             if reply is None:
                 self.life.unsaid += 1
@@ -68,16 +69,37 @@ class _ResponsesAgent(_Enduring, ResponsesClient):
 
 
 class _WebChat(_Enduring):
-    """A chat of Open WebUI's: `base` is its address, and the chat's id is what the sidecar knows it by."""
+    """A chat of Open WebUI's: `base` is its address, and the chat's id is what the sidecar knows it by.
+
+    Open WebUI keeps the tree of the chat itself, and sends what is on the path to the question that is asked.
+    """
 
     account: Account
 
     def _asked(self) -> str:
-        return f"{super()._asked()}, {NO_CALLS}" if self._chance.random() < 0.9 else f"Go on, {NO_CALLS}."
+        return f"question {next(self._numbers)} of {self._key}, {NO_CALLS}"
 
     async def _ask(self, http: ClientSession, base: str, messages: list[Message]) -> Message | None:
+        for message in messages:
+            message.setdefault("node", str(uuid.UUID(int=self._chance.getrandbits(128), version=4)))
+        *before, question = messages
+        answer = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
         streamed = self._chance.random() < 0.8
-        body = {"model": "m", "messages": messages, "stream": streamed, "chat_id": self._key}
+        body = {
+            "model": "m",
+            "messages": [{"role": each["role"], "content": each["content"]} for each in messages],
+            "stream": streamed,
+            "chat_id": self._key,
+            "id": answer,
+            "user_message": {
+                "id": question["node"],
+                "parentId": before[-1]["node"] if before else None,
+                "role": "user",
+                "content": question["content"],
+                "childrenIds": [],
+                "models": ["m"],
+            },
+        }
         headers = {"Authorization": f"Bearer {self.account.token}"}
         data = b""
         try:
@@ -88,7 +110,19 @@ class _WebChat(_Enduring):
                     raise Refused(f"{response.status} {data[:300]!r}")
         except (ClientError, OSError):
             pass  # what came before may have been all of it
-        return _streamed(data) if streamed else _whole(data)
+        reply = await self._kept(answer) if streamed else _whole(data)
+        # One that it has kept of an answer that broke off looks the same, but for its end.
+        if reply is None or not str(reply["content"]).endswith(END):
+            return None
+        return {**reply, "node": answer}
+
+    async def _kept(self, answer: str) -> Message | None:
+        """What Open WebUI has kept of a stream: it reads that itself, and tells browsers of it."""
+        chat = (await self.account.get(f"/api/v1/chats/{self._key}"))["chat"]
+        message = chat["history"]["messages"].get(answer, {})
+        if not message.get("done") or message.get("error"):
+            return None
+        return {"role": "assistant", "content": message["content"]}
 
 
 def agent(kind: str, key: str, life: Life) -> Client:

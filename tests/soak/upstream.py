@@ -12,10 +12,12 @@ from aiohttp import web
 from tests.crash.upstream import Upstream
 from tests.referee import profiles
 
-__all__ = ["NO_CALLS", "FaultyUpstream"]
+__all__ = ["END", "NO_CALLS", "FaultyUpstream"]
 
 #: In a question: whoever asks it has no tools.
 NO_CALLS = "in words alone"
+#: The last words of every text, by which it shows that it is whole.
+END = " That is all."
 #: Of all requests this share is answered badly, each way as often.
 _BAD = 0.08
 _SLOW = (2.0, 8.0)  # seconds until it begins
@@ -39,6 +41,14 @@ class FaultyUpstream(Upstream):
 
     def may_call(self, last: dict[str, Any]) -> bool:
         return super().may_call(last) and NO_CALLS not in json.dumps(last)
+
+    def _message(self, *, may_call: bool) -> dict[str, Any]:
+        message = super()._message(may_call=may_call)
+        if message["content"]:
+            message["content"] += END
+        if not may_call:  # Open WebUI keeps reasoning as a part of the text
+            message.pop("reasoning_content", None)
+        return message
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
