@@ -18,9 +18,10 @@ from aiohttp import web
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_parser import HttpRequestParser
 
-from sidecar.aiohttp_internals import client, server
+from sidecar.aiohttp_internals import client, relayed, server
 from sidecar.aiohttp_internals.client import ClientConnection, Connector, TellingConnector
-from sidecar.aiohttp_internals.server import RelayedResponse, RequestParser, Server, ServerConnection
+from sidecar.aiohttp_internals.relayed import RelayedResponse
+from sidecar.aiohttp_internals.server import RequestParser, Server, ServerConnection
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream
 from tests.proxy.server.test_slow_clients import HEAD, closed, connected
@@ -51,7 +52,7 @@ def test_what_is_overridden_is_a_method_of_the_library(ours: type, theirs: type,
     assert name in vars(ours)
 
 
-@pytest.mark.parametrize("module", [client, server])
+@pytest.mark.parametrize("module", [client, relayed, server])
 def test_every_override_is_on_the_list(module: Any):
     made = [
         each
@@ -113,7 +114,7 @@ ATTRIBUTES: dict[type, str] = {
     ResponseHandler: "_parser _payload _read_timeout _read_timeout_handle _drop_timeout _loop",
     web.RequestHandler: "_close _force_close _keepalive_handle _loop _manager _max_msg_queue_size _messages"
     " _msg_queue_resume_size _next_keepalive_close_time _parser _read_bufsize _reading_paused _buffer_paused"
-    " _request_count _task_handler _waiter",
+    " _request_count _request_factory _current_request _keepalive_timeout _task_handler _waiter",
 }
 
 

@@ -1,6 +1,7 @@
 """`/-/live`, `/-/ready`, `/-/metrics`, `/-/doctor`: for orchestrators and operators.
 
-Live: the process answers. Ready: a reply could be recorded now (200, else 503). Whether the upstream is
+Live: the process answers. Ready: a reply could be recorded now (200, else 503), and the process is not about
+to end. Whether the upstream is
 reachable is reported but not required: a model that is being restarted is no reason to stop the sidecar. With
 `targets` each is reported, and one of them has to be reachable.
 `/-/ready` reports only the state of both; the reason is in the log.
@@ -45,7 +46,9 @@ async def live(_services: Services, _request: web.BaseRequest) -> web.StreamResp
 
 
 async def ready(services: Services, _request: web.BaseRequest) -> web.StreamResponse:
-    """Could a turn be recorded now?"""
+    """Could a turn be recorded now? Not by a process that ends: what comes next is for others."""
+    if services.requests.open.ending.is_set():
+        return web.json_response({"ready": False, "ending": True}, status=503)
     if services.router is not None:
         return await _ready_for_several(services, services.router)
     store, upstream = await asyncio.gather(_store(services), _upstream(services))

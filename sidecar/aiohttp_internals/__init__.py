@@ -3,6 +3,7 @@
 bodies        those that end early
 client        connections to upstreams, and WebSockets to them
 inner         a request that came inside of another connection's talk
+relayed       answers of an upstream, as they go to the client
 requests      those that carry something else than they came with
 server        connections of clients: what they may ask of one, and what ends it
 

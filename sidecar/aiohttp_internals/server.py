@@ -14,7 +14,6 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
-from multidict import CIMultiDict
 
 from sidecar.aiohttp_internals.bodies import break_off
 
@@ -23,7 +22,6 @@ __all__ = [
     "Bounds",
     "HeaderBlockTimeout",
     "HeaderBlockTooLarge",
-    "RelayedResponse",
     "RequestBodyTimeout",
     "Server",
     "ServerConnection",
@@ -37,6 +35,7 @@ MAX_HEADERS = 1000
 _TOO_MANY_HEADERS = "Too many headers received"  # in aiohttp's words
 # Seconds in which a client that is turned away may read why, and how many may at once.
 _TURNED_AWAY, _MOST_TURNED_AWAY = 0.5, 64
+_LOOK_INTERVAL = 0.05  # seconds between two looks for connections that have been idle long enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +179,18 @@ class ServerConnection(web.RequestHandler):
         waits = not self._request_count if self._waiter is None else not self._waiter.done()
         return waits and not self._messages
 
+    def is_idle_since(self, moment: float) -> bool:
+        """Is no request under way, and did the last answer end before this moment of the loop's clock?"""
+        return self.is_idle and self._next_keepalive_close_time - self._keepalive_timeout <= moment
+
+    def answer_last(self) -> None:
+        """Say so with the answer that is under way, if its head has not gone, or else with the next."""
+        if self._manager is None:  # the client has left
+            return
+        self._request_factory = cast(Server, self._manager).last_request
+        if (request := self._current_request) is not None:
+            request._message = request._message._replace(should_close=True)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected. The first header block has to come as soon as any other."""
         manager = self._manager
@@ -315,12 +326,35 @@ class Server(web.Server):
         idle.force_close()
         return True
 
+    async def linger(self, seconds: float, until: float) -> None:
+        """Let clients leave by themselves, until none is left, or until this moment of the loop's clock.
+
+        Whoever is answered from now on is told that it was the last on this connection, so that the client
+        sends its next request elsewhere. An answer whose head has gone cannot say that; the request that
+        follows it is answered. A connection without one is closed after so many seconds.
+        """
+        clock = self._loop.time
+        told = clock()
+        self.request_factory = self.last_request
+        for each in self._connections:
+            cast(ServerConnection, each).answer_last()
+        while self._connections and (now := clock()) < until:
+            if now >= told + seconds:
+                for each in list(self._connections):
+                    if cast(ServerConnection, each).is_idle_since(now - seconds):
+                        each.force_close()
+            await asyncio.sleep(_LOOK_INTERVAL)
+
     def let_go(self) -> None:
         """Close each connection once it is answered; at once where nothing is asked: aiohttp leaves those
         open until all others are done, and looks at nothing that comes on them."""
         for each in list(self._connections):
             end = each.force_close if cast(ServerConnection, each).is_idle else each.close
             end()
+
+    def last_request(self, message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
+        """A request that is the last on its connection."""
+        return self._request(message._replace(should_close=True), *rest)
 
     def _request(
         self,
@@ -359,26 +393,3 @@ def _is_chunked(message: RawRequestMessage) -> bool:
     """Is its body only chunked, as everybody reads it, if it says anything of the kind?"""
     coding = message.headers.get("Transfer-Encoding")
     return coding is None or (message.version >= HttpVersion11 and coding.lower() == "chunked")
-
-
-class RelayedResponse(web.StreamResponse):
-    """An answer of the upstream's: with its headers, and none that aiohttp would add to say of itself.
-
-    Unless it is to be sent `at_once`, its head goes with the first piece of its body, in one write.
-    """
-
-    def __init__(self, status: int, reason: str | None, headers: CIMultiDict[str], *, at_once: bool) -> None:
-        super().__init__(status=status, reason=reason, headers=headers)
-        self._send_headers_immediately = at_once
-        self._not_ours = [name for name in ("Server", "Content-Type") if name not in headers]
-
-    async def begin(self, request: web.BaseRequest) -> None:
-        """Send the head, if it has not been sent."""
-        writer = await self.prepare(request)
-        if writer is not None:
-            writer.send_headers()
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        for name in self._not_ours:
-            self.headers.pop(name, None)

@@ -13,7 +13,7 @@ class OpenRequests:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
-        #: The process ends: whoever only waits for the next request has to leave.
+        #: The process ends, and is not ready any more: who only waits for the next request has to leave.
         self.ending = asyncio.Event()
 
     def begin(self) -> asyncio.Task[Any] | None:

@@ -21,7 +21,7 @@ from functools import partial
 
 from aiohttp import HttpVersion11, web
 
-from sidecar.aiohttp_internals.server import RelayedResponse
+from sidecar.aiohttp_internals.relayed import RelayedResponse
 from sidecar.conversation.tree import State
 from sidecar.dialects.base import End, Translation
 from sidecar.errors import StoreUnavailable

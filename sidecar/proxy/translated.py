@@ -18,7 +18,7 @@ from typing import TypeVar
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.aiohttp_internals.server import RelayedResponse
+from sidecar.aiohttp_internals.relayed import RelayedResponse
 from sidecar.conversation.records import Reference, exchange_id
 from sidecar.dialects.base import Translation
 from sidecar.dialects.chat.joining import encode

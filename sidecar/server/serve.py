@@ -1,8 +1,10 @@
 """The server: routes, start, and an end that loses nothing.
 
-At SIGTERM or SIGINT the listening socket closes, answers under way get `timeouts.shutdown` seconds to
-end, what is then still running is recorded as far as it came, and the store commits. Exit code 0. A second
-signal ends the process at once, with 128 and its number.
+At SIGTERM or SIGINT `/-/ready` says 503, the listening socket closes, and answers under way get
+`timeouts.shutdown` seconds to end. Connections that clients keep stay open for a second more, since a client
+that is about to ask again would find them closed; what comes on them is answered, and is the last. What is
+then still running is recorded as far as it came, and the store commits. Exit code 0. A second signal ends the
+process at once, with 128 and its number.
 """
 
 from __future__ import annotations
@@ -49,6 +51,9 @@ log = logging.getLogger("sidecar")
 # Seconds for which a thread with long work keeps the interpreter from the loop. With Python's own, 5 ms, a
 # chunk comes late by as much while a page of the inspector is made or a large body is looked through.
 _SWITCH = 0.0005
+# Seconds for which a kept connection stays open after the signal, or after the answer that was under way: the
+# next step of an agent comes within it. Whoever asks later finds it closed, and connects anew.
+_LINGER = 1.0
 
 
 def serve(settings: Settings, origins: Mapping[str, str], folder: str | None = None) -> int:
@@ -126,11 +131,12 @@ def _take_all_files() -> None:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, sockets: Sockets | None = None, door: Door | None = None
+    settings: Settings, sockets: Sockets | None = None, door: Door | None = None, linger: float = 0.0
 ) -> AsyncIterator[str]:
     """A sidecar that serves while the body runs; gives its address, such as `http://127.0.0.1:8790`.
 
     It serves on these sockets, or, where none are given, on its own. `door`: that of the inspector.
+    `linger`: seconds for which idle connections stay open at the end.
     """
     async with AsyncExitStack() as stack:
         if settings.upstream == "demo":
@@ -147,11 +153,11 @@ async def running(
         await services.background.start()
         server = runner(_handler(services, answer_of(services)), settings)
         await server.setup()
-        stack.push_async_callback(_end, server, services)
         if door is not None and sockets is not None:
             await tell_each_other(services, door, sockets.inside, stack)
         if settings.admin.listen or (door is not None and settings.admin_listen):
             await _serve_admin(services, door or Door(), sockets, stack)
+        stack.push_async_callback(_end, server, services, linger)
         await _listen(server, settings.listen, "listen", sockets and sockets.clients)
         yield _address(settings, server.addresses[0][1])
 
@@ -181,17 +187,20 @@ async def _serve_admin(
         log.info("metrics and doctor are served", extra={"port": door.port})
 
 
-async def _end(runner: web.ServerRunner, services: Services) -> None:
+async def _end(runner: web.ServerRunner, services: Services, linger: float = 0.0) -> None:
     """Let answers under way end, then what goes on without a client, all in `timeouts.shutdown`.
 
     Not left to aiohttp, which waits its time-out twice and does not wait for what it cancels.
     """
     clock = asyncio.get_running_loop().time
     end = clock() + services.settings.timeouts.shutdown
+    services.requests.open.ending.set()
     for site in list(runner.sites):
         await site.stop()
     await asyncio.sleep(0)  # requests that came before the end begin to be answered
     if isinstance(runner.server, Server):
+        if linger:
+            await runner.server.linger(linger, end)
         runner.server.let_go()
     await services.requests.open.finish(end - clock())
     await runner.cleanup()
@@ -230,7 +239,7 @@ async def _serve(
     if alive is not None:
         loop.add_reader(alive, parent_left)
     try:
-        async with running(settings, sockets, door) as address:
+        async with running(settings, sockets, door, _LINGER) as address:
             served.set()
             _collect_less_often()
             ready(address)

@@ -8,7 +8,8 @@ import signal
 import socket
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -23,10 +24,10 @@ from sidecar.cli import main
 from sidecar.proxy.open_requests import OpenRequests
 from sidecar.proxy.services import Services
 from sidecar.server.http import runner
-from sidecar.server.serve import _end
+from sidecar.server.serve import _end, running
 from sidecar.settings import Settings
 from tests.proxy.client import CHAT, Sidecar, chat, named
-from tests.proxy.mock_upstream import DONE, Upstream, event, says, streams
+from tests.proxy.mock_upstream import DONE, Exchange, Upstream, event, says, streams
 from tests.proxy.process import Process, measured, serving
 
 # Seconds: `timeouts.shutdown` unless it is set: what waits in vain takes that long, on any machine.
@@ -151,6 +152,115 @@ async def test_a_kept_connection_is_closed_while_others_are_still_answered(
         writer.close()
         gate.set()
         assert await response.read() == REST + DONE
+
+
+@dataclass
+class Ending:
+    """A sidecar in this process. Idle connections stay open for a minute: what ends sooner has a reason."""
+
+    url: str
+    stack: AsyncExitStack
+    told: asyncio.Task[None] | None = None
+
+    async def connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", int(self.url.rpartition(":")[2]))
+
+    async def tell(self) -> None:
+        """Tell it to end, and see that nobody gets in any more."""
+        self.told = asyncio.create_task(self.stack.aclose())
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    _, writer = await self.connected()
+                except ConnectionError:
+                    return
+                writer.close()
+
+    async def ended(self) -> None:
+        assert self.told is not None
+        await asyncio.wait_for(self.told, 20)
+
+
+@pytest.fixture
+async def ending(upstream: Upstream, tmp_path: Path):
+    store = f"sqlite:///{tmp_path}/sidecar.db"
+    given = {"upstream": upstream.url, "listen": "127.0.0.1:0", "store": store, "timeouts": {"shutdown": 60}}
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(running(Settings.model_validate(given), linger=60))
+        yield Ending(url, stack)
+
+
+ASKS = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nX-Conversation-ID: a\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
+)
+READY = b"GET /-/ready HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_what_comes_on_a_kept_connection_at_the_end_is_answered_and_is_the_last(ending: Ending):
+    reader, writer = await ending.connected()
+    writer.write(READY)
+    assert b"Connection: close" not in await reader.readuntil(b'"reachable"}')
+    await ending.tell()
+    writer.write(READY)
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")  # to its end
+    writer.close()
+    await ending.ended()
+    assert head.startswith(b"HTTP/1.1 503")
+    assert b"Connection: close" in head
+    assert json.loads(body) == {"ready": False, "ending": True}
+
+
+async def test_an_answer_that_begins_after_the_signal_says_that_it_is_the_last(
+    ending: Ending, upstream: Upstream
+):
+    asked, gate = asyncio.Event(), asyncio.Event()
+
+    async def late(exchange: Exchange) -> None:
+        asked.set()
+        await gate.wait()
+        await streams(HALF, REST, DONE)(exchange)
+
+    upstream.will(late)
+    reader, writer = await ending.connected()
+    writer.write(ASKS)
+    await asked.wait()
+    await ending.tell()
+    gate.set()
+    answer = await reader.read()  # to its end
+    writer.close()
+    await ending.ended()
+    assert b"Connection: close" in answer.partition(b"\r\n\r\n")[0]
+    assert DONE in answer
+
+
+async def test_who_asks_again_when_the_stream_under_way_has_ended_is_answered_on_that_connection(
+    ending: Ending, upstream: Upstream
+):
+    gate = asyncio.Event()
+    upstream.will(streams(HALF, gate, REST, DONE), streams(HALF, REST, DONE))
+    reader, writer = await ending.connected()
+    writer.write(ASKS)
+    first = await reader.readuntil(HALF)
+    await ending.tell()
+    gate.set()
+    first += await reader.readuntil(DONE)
+    writer.write(ASKS)
+    second = await reader.read()  # to its end
+    writer.close()
+    await ending.ended()
+    assert b"Connection: close" not in first
+    assert b"Connection: close" in second
+    assert second.count(DONE) == 1
+
+
+async def test_clients_that_leave_by_themselves_are_not_waited_for(ending: Ending):
+    reader, writer = await ending.connected()
+    writer.write(READY)
+    await reader.readuntil(b'"reachable"}')
+    await ending.tell()
+    writer.close()
+    await ending.ended()
 
 
 async def test_a_stream_that_takes_too_long_is_kept_as_far_as_it_came(upstream: Upstream, tmp_path: Path):
