@@ -411,6 +411,10 @@ class TestTools:
 
 
 class TestTheRest:
+    @pytest.mark.parametrize("said", [None, "auto", "disabled"])
+    def test_whether_it_may_be_cut_is_known(self, said):
+        assert chat(truncation=said)[1].truncation == said
+
     @pytest.mark.parametrize(
         ("asked", "sent"),
         [
@@ -432,6 +436,7 @@ class TestTheRest:
             ({"include": ["message.output_text.logprobs"]}, {"logprobs": True, "top_logprobs": 0}),
             ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),
             ({"stream": False, "top_p": None}, {}),
+            ({"conversation": "conv_1", "max_tool_calls": 3, "client_metadata": {"a": "b"}}, {}),
             ({"temperature": 0.5, "user": "u", "service_tier": "flex"},) * 2,
             ({"prompt_cache_key": "k", "safety_identifier": "s", "top_k": 5},) * 2,
             (

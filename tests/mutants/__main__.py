@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -19,14 +20,25 @@ from tests.mutants.packages import PURE
 from tests.mutants.trial import Verdict, tried
 
 _SEED = 21
+_TOLD, _UNSEEN = "survived: ", "  (no test runs this line)"
 
 
-def drawn(number: int, seed: int, only: str = "", packages: Iterable[str] = PURE) -> list[Mutant]:
+def drawn(
+    number: int, seed: int, only: str = "", packages: Iterable[str] = PURE, again: Path | None = None
+) -> list[Mutant]:
     """So many of all changes of these packages; with one seed and one source always the same."""
     files = [file for package in packages for file in sorted((ROOT / "sidecar" / package).rglob("*.py"))]
     found = [each for file in files for each in mutants_of(str(file.relative_to(ROOT)), file.read_bytes())]
     found = [each for each in found if not only or only in str(each)]
+    if again is not None:
+        survived = {_without_line(line) for line in again.read_text().splitlines() if line.startswith(_TOLD)}
+        found = [each for each in found if _without_line(f"{_TOLD}{each}") in survived]
     return random.Random(seed).sample(found, min(number, len(found)))
+
+
+def _without_line(told: str) -> str:
+    """A line of the report without the line of the source, which moves with what stands above it."""
+    return re.sub(r":\d+  ", "  ", told.removesuffix(_UNSEEN))
 
 
 def main(arguments: list[str]) -> int:
@@ -38,9 +50,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=_SEED, help="the same seed draws the same, %(default)s")
     parser.add_argument("--least", type=float, default=0.9, help="the share to be killed, %(default)s")
     parser.add_argument("--only", default="", help="of those alone whose line in the report holds this text")
+    parser.add_argument(
+        "--again", type=Path, help="of those alone that read like a survivor of the report in this file"
+    )
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     options = parser.parse_args(arguments)
-    mutants = drawn(options.number, options.seed, options.only)
+    mutants = drawn(options.number, options.seed, options.only, again=options.again)
     with tempfile.TemporaryDirectory(prefix="sidecar-mutants-") as folder:
         verdicts = _all_tried(mutants, options.jobs, Path(folder).resolve())
     return _told(verdicts, options.least, options.seed)
@@ -81,7 +96,7 @@ def _told(verdicts: list[Verdict], least: float, seed: int) -> int:
         of_it = [each for each in verdicts if each.mutant.file.startswith(f"sidecar/{package}/")]
         print(f"  {package}: {sum(1 for each in of_it if each.killed)} of {len(of_it)}")
     for each in sorted(survivors, key=lambda one: (one.mutant.file, one.mutant.start)):
-        print(f"survived: {each.mutant}" + ("" if each.tests else "  (no test runs this line)"))
+        print(f"{_TOLD}{each.mutant}" + ("" if each.tests else _UNSEEN))
     return 1 if share < least else 0
 
 

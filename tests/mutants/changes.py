@@ -1,7 +1,8 @@
 """The faults that can be put into a source text: each is one small change in one place.
 
 Nothing that no test could see is changed: annotations, docstrings, assertions, decorators and the keywords of
-classes (slots, frozen), what is exported, `strict` of `zip`, and the names that `cast` and `TypeVar` take.
+classes (slots, frozen), what is exported, `strict` of `zip`, the words of a `Literal`, the names that `cast`
+and `TypeVar` take, and which of the false values a function gives that says no.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _CALCULATED: dict[type, type] = {
     ast.RShift: ast.LShift,
 }
 _FOR_TYPES = frozenset(("cast", "TypeVar", "ParamSpec", "NewType"))
+_NO = ("None", "False")
 _TYPE = re.compile(r"[A-Z]\w*|int|str|bytes|float|bool|None|dict|list|tuple|set|frozenset|Any")
 
 
@@ -184,7 +186,7 @@ def _expressions(node: ast.stmt) -> Iterator[ast.AST]:
 def _changes_of_statement(node: ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt, str]]:
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield node, "pass"
-    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) not in _NO:
         yield node, "return None"
     elif isinstance(node, ast.Break):
         yield node, "continue"
@@ -198,6 +200,8 @@ def _changes_of_statement(node: ast.stmt) -> Iterator[tuple[ast.expr | ast.stmt,
 
 def _changes_within(node: ast.AST) -> Iterator[tuple[ast.expr, str]]:
     if isinstance(node, ast.JoinedStr):  # the places of what stands in it are wrong before Python 3.12
+        return
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal":
         return
     if isinstance(node, ast.expr):
         for new in _changes_of(node):

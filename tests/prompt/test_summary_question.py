@@ -120,7 +120,7 @@ class TestQuestion:
 
 
 class TestFaults:
-    @pytest.mark.parametrize("finish", ["stop", "STOP", "end_turn", "eos"])
+    @pytest.mark.parametrize("finish", ["stop", "STOP", "end_turn", "eos", "eos_token", "stop_sequence"])
     def test_a_text_that_came_to_its_end_is_a_summary(self, finish):
         for text in (
             "They met.",

@@ -176,10 +176,9 @@ class Soak:
         kinds = Counter(fault.kind for fault in self._faults)
         yield f"\n--seed {self._seed}, {self._seconds / 60:g} minutes, {self._begun:,} chats of agents"
         yield f"{KILLS} kills, {len(self._outages)} outages of the store"
-        yield (
-            f"acknowledged replies {len(self._seen):,}: lost {kinds['missing']}, doubled {kinds['doubled']},"
-            f" broken {kinds['broken']}"
-        )
+        web = sum("node" in each.message for each in self._seen)
+        yield f"acknowledged replies {len(self._seen):,}, {web:,} of them in Open WebUI"
+        yield f"of them lost {kinds['missing']}, doubled {kinds['doubled']}, broken {kinds['broken']}"
         yield f"{self._uncertain:,} more during outages, to clients that hold their history themselves"
 
     def _of_upstream(self) -> Iterator[str]:
