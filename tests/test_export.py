@@ -122,6 +122,7 @@ class TestJson:
             "left_out": ("reasoning",),
             "brought": 3,
             "told": b'{"id":"resp_1"}',
+            "client_key": "ada0000000",
         }
         done = replace(done, detail=replace(done.detail, **newer))
         keep(file, update(talk(), ask, answer, exchange=done))
@@ -174,6 +175,7 @@ class TestJson:
                 "left_out": ["reasoning"],
                 "brought": 3,
                 "told": {"id": "resp_1"},
+                "client_key": "ada0000000",
                 "began_at": 1_700_000_000.0,
             }
         ]

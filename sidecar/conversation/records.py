@@ -88,8 +88,7 @@ class Detail(
     msgspec.Struct,
     frozen=True,
     omit_defaults=True,
-    # Each name takes room in every row. A letter that was given away is never given another meaning; `i` was
-    # the id of a key.
+    # Each name takes room in every row. A letter that was given away never gets another meaning; `i` was one.
     rename={
         "replies": "r",
         "answered_by": "m",
@@ -125,6 +124,7 @@ class Detail(
         "told": "j",
         "received_ms": "E",
         "sent_ms": "G",
+        "client_key": "K",
         "encrypted": "z",
     },
 ):
@@ -141,8 +141,7 @@ class Detail(
     `left_out`: names of fields that the upstream demands, or refuses. `brought`: how many messages the client
     sent, without the leading system messages, where the stored front is not among them: it has left that out,
     or put a summary in its place. `told`: what its client may ask for again over the Responses API and that
-    no message holds, JSON.
-
+    no message holds, JSON. `client_key`: the id of the key by which its client was let in.
     `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
     """
 
@@ -183,6 +182,7 @@ class Detail(
     left_out: tuple[str, ...] = ()
     brought: int | None = None
     told: bytes | None = None
+    client_key: str | None = None
     encrypted: bytes | None = None
 
 

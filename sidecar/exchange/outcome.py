@@ -202,6 +202,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             supplied=prompt.supplied,
             left_out=prompt.left_out,
             brought=plan.brought if plan is not None else None,
+            client_key=call.identity.client if call is not None else None,
         ),
     )
 

@@ -34,6 +34,7 @@ class ExchangeLine(msgspec.Struct, frozen=True):
     retries: int
     is_degraded: bool
     silent_cut: bool
+    client_key: str
 
 
 def line_of(exchange: Exchange) -> ExchangeLine:
@@ -61,4 +62,5 @@ def line_of(exchange: Exchange) -> ExchangeLine:
         retries=detail.overflow_retries + detail.form_retries,
         is_degraded=detail.degraded,
         silent_cut=detail.silent_cut,
+        client_key=told(detail.client_key),
     )

@@ -20,14 +20,15 @@ from sidecar.inspector.noticed import noted
 __all__ = ["FILTERS", "Query", "holds", "of_exchanges", "passes", "query_of"]
 
 #: As a person types them.
-FILTERS = "has:error, has:trim, has:slow …, model:NAME, since:7d, since:2026-11-01, user:TENANT"
+FILTERS = "has:error, has:trim, has:slow …, model:NAME, since:7d, since:2026-11-01, user:TENANT, key:ID"
 _OF_EXCHANGES = frozenset(each.word for each in RULES)
 #: What has to be true of an exchange, and of what is noticed of it.
 Holds = Callable[[Exchange, tuple[str, ...]], bool]
-_NAMES = frozenset(("has", "model", "since", "user", "tenant"))
+_NAMES = frozenset(("has", "model", "since", "user", "tenant", "key"))
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _TENANT = re.compile(r"[0-9a-f]{4,32}")
+_KEY = re.compile(r"[0-9a-z]{4,32}")
 
 
 class Query(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ def query_of(text: str, now: float | None = None) -> Query:
             (name == "has" and value in ("error", "branch", *_OF_EXCHANGES))
             or (name == "model" and value)
             or (name in ("user", "tenant") and _TENANT.fullmatch(value))
+            or (name == "key" and _KEY.fullmatch(value))
         ):
             filters.append(word)
         else:
@@ -96,6 +98,8 @@ def of_exchanges(query: Query, *, is_lost: bool = False) -> list[Holds]:
             rules.append(_is_marked(word))
         elif rule.startswith("model:"):
             rules.append(_is_by(rule.removeprefix("model:")))
+        elif name == "key":
+            rules.append(_is_with_key(word))
     return rules
 
 
@@ -116,3 +120,7 @@ def _is_by(name: str) -> Holds:
         return any(name in each.casefold() for each in names if each)
 
     return is_by
+
+
+def _is_with_key(id: str) -> Holds:
+    return lambda exchange, _notes: (exchange.detail.client_key or "").startswith(id)

@@ -1,4 +1,4 @@
-"""What was asked and what it took: by day, by model, by tenant.
+"""What was asked and what it took: by day, by model, by tenant, by the key of its client.
 
 Rules: it is counted anew for whoever looks, in a thread and for as long as a page may take; where that is not
 enough, it is said what is missing. Tokens are those that the upstreams reported. Days are those of UTC.
@@ -16,8 +16,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
+from sidecar.access.client_keys import client_key_of
 from sidecar.conversation.overview import Spent
 from sidecar.conversation.records import OF_CONVERSATION
+from sidecar.errors import StoreUnavailable
 from sidecar.inspector.shown import told
 from sidecar.store import Store
 
@@ -29,6 +31,7 @@ _DAY = 86_400
 #: Names that are told apart, of models and of tenants; any client can make up more. And rows of all together.
 _MOST_NAMES, _MOST_ROWS = 100, 20_000
 OTHER = "(others)"
+NO_KEY = "-"
 #: Of the plot: its height, and the width of a day.
 _HEIGHT, _WIDTH = 120, 10
 # By what a formula begins, also in full width. In some countries a semicolon parts two cells.
@@ -81,11 +84,12 @@ _COUNTS = UsageLine.__struct_fields__[1:]
 
 
 class UsageRow(msgspec.Struct, frozen=True):
-    """What one tenant had of one model on one day."""
+    """What one tenant had of one model on one day. `client_key`: the id of the key by which it was let in."""
 
     day: str
     model: str
     tenant: str
+    client_key: str
     line: UsageLine
 
 
@@ -101,7 +105,8 @@ class Bar(msgspec.Struct, frozen=True):
 
 class UsagePage(msgspec.Struct, frozen=True):
     """The page. `is_whole`: all was counted; else what was begun before `reached` (Unix seconds) is missing.
-    `damaged`: exchanges of which only the columns can be read. `most`: the tokens of the highest bar."""
+    `damaged`: exchanges of which only the columns can be read. `by_key`: empty where nobody came with a key
+    of the operator's; `key_names`: how those are called. `most`: the tokens of the highest bar."""
 
     days: int
     first: str
@@ -113,6 +118,8 @@ class UsagePage(msgspec.Struct, frozen=True):
     by_day: tuple[UsageLine, ...]
     by_model: tuple[UsageLine, ...]
     by_tenant: tuple[UsageLine, ...]
+    by_key: tuple[UsageLine, ...]
+    key_names: dict[str, str]
     rows: tuple[UsageRow, ...]
     bars: tuple[Bar, ...]
     most: int
@@ -120,14 +127,15 @@ class UsagePage(msgspec.Struct, frozen=True):
 
 class _Sums:
     def __init__(self) -> None:
-        self.rows: dict[tuple[int, str, str], UsageLine] = {}
+        self.rows: dict[tuple[int, str, str, str], UsageLine] = {}
         self._models: dict[str | None, str] = {}
         self._tenants: dict[bytes, str] = {}
+        self._keys: dict[str | None, str] = {None: NO_KEY}
         self.damaged = 0
         self.reached: float | None = None
 
     def add(self, some: Sequence[Spent]) -> None:
-        rows, models, tenants = self.rows, self._models, self._tenants
+        rows, models, tenants, keys = self.rows, self._models, self._tenants, self._keys
         for each in some:
             exchange = each.exchange
             if exchange.outcome == OF_CONVERSATION:  # no upstream was asked
@@ -140,11 +148,15 @@ class _Sums:
             if tenant is None:
                 name = each.tenant.hex() or "(changed)"
                 tenant = tenants[each.tenant] = name if len(tenants) < _MOST_NAMES else OTHER
-            key = (exchange.when // 86_400_000, model, tenant)
+            id = exchange.detail.client_key
+            client = keys.get(id)
+            if client is None:
+                client = keys[id] = told(id, 40) if len(keys) <= _MOST_NAMES else OTHER
+            key = (exchange.when // 86_400_000, model, tenant, client)
             line = rows.get(key)
             if line is None:
                 if len(rows) >= _MOST_ROWS:
-                    key = (key[0], OTHER, OTHER)
+                    key = (key[0], OTHER, OTHER, OTHER)
                 line = rows.setdefault(key, UsageLine())
             line.add(each)
             self.damaged += each.is_damaged
@@ -184,6 +196,9 @@ async def usage(store: Store, days: int | None, now: float | None = None) -> Usa
     total, in_days = UsageLine(), _summed(rows, lambda row: row.day)
     for line in in_days.values():
         total.join(line)
+    by_key = _largest_first(_summed(rows, lambda row: row.client_key))
+    if [each.name for each in by_key] == [NO_KEY]:
+        by_key = ()
     begin = date.fromisoformat(_day(first))
     names = [(begin + timedelta(days=at)).isoformat() for at in range(days)]
     by_day = [in_days.get(name) or UsageLine(name) for name in names]
@@ -199,10 +214,25 @@ async def usage(store: Store, days: int | None, now: float | None = None) -> Usa
         by_day=tuple(reversed(by_day)),
         by_model=_largest_first(_summed(rows, lambda row: row.model)),
         by_tenant=_largest_first(_summed(rows, lambda row: row.tenant)),
+        by_key=by_key,
+        key_names=await _names(store, by_key),
         rows=tuple(rows),
         bars=tuple(_bars(by_day, most)),
         most=most,
     )
+
+
+async def _names(store: Store, lines: Iterable[UsageLine]) -> dict[str, str]:
+    """How the keys of these ids are called, as far as the store has them still."""
+    names = {}
+    for each in lines:
+        try:
+            row = await store.client_key(each.name)
+            if row is not None:
+                names[each.name] = told(client_key_of(row).name, 80)
+        except StoreUnavailable:  # the numbers count, and the id tells whose they are
+            continue
+    return names
 
 
 def _largest_first(lines: dict[str, UsageLine]) -> tuple[UsageLine, ...]:
@@ -218,13 +248,16 @@ def _bars(days: Iterable[UsageLine], most: int) -> Iterable[Bar]:
 
 
 def as_csv(page: UsagePage) -> bytes:
-    """A line for each day, model and tenant; no cell is a formula to whatever opens it."""
+    """A line for each day, model, tenant and key; no cell is a formula to whatever opens it."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(("day", "model", "tenant", *_COUNTS))
+    writer.writerow(("day", "model", "tenant", "client_key", *_COUNTS))
     for row in page.rows:
         writer.writerow(
-            (*map(_cell, (row.day, row.model, row.tenant)), *(getattr(row.line, name) for name in _COUNTS))
+            (
+                *map(_cell, (row.day, row.model, row.tenant, row.client_key)),
+                *(getattr(row.line, name) for name in _COUNTS),
+            )
         )
     return out.getvalue().encode("utf-8", "backslashreplace")
 

@@ -142,6 +142,7 @@ def message(text, role):
 
 def exchange(text, id, parent, reply):
     detail = Detail(
+        client_key=text,
         replies=(reply,),
         answered_by=text,
         target=text,
@@ -207,9 +208,10 @@ def pages(text):
     yield "diff.html", root, DiffPage(encoded, "00", "11", told(text), "", (part,))
     line = UsageLine(told(text), 3, 1, 0, 9, 4, 5)
     bars = (Bar(told(text), 0, 1.0, 2.0, 3.0),)
-    spent = UsageRow(told(text), told(text), told(text), line)
+    spent = UsageRow(told(text), told(text), told(text), told(text), line)
     usage = UsagePage(
-        1, "2026-01-01", "2026-01-01", False, 1.0, 1, *(line, *((line,),) * 3), (spent,), bars, 9
+        *(1, "2026-01-01", "2026-01-01", False, 1.0, 1, line, *((line,),) * 4),
+        *({told(text): told(text)}, (spent,), bars, 9),
     )
     yield "usage.html", root, usage
     shown = told(text)

@@ -49,6 +49,7 @@ async def found(store, text, before=None):
         ("since:1970", Query((), (), (), 0.0)),
         ("since:1970-02 tenant:abcd", Query((), ("tenant:abcd",), (), 31 * 86_400.0)),
         ("since:7d since:2h", Query((), (), (), 1e6 - 7200)),
+        ("key:0aF3 key:?", Query((), ("key:0af3",), ("key:?",))),
         ("http://x 12:30", Query(("http://x", "12:30"), (), ())),
     ],
 )
@@ -118,6 +119,13 @@ async def test_a_tenant_is_named_by_how_it_begins(store):
     await store.record(update(talk("conv_d", tenant=OTHER_TENANT), question("Of dogs.", tenant=OTHER_TENANT)))
     assert await found(store, f"user:{OTHER_TENANT.hex()[:8]}") == [("conv_d", "")]
     assert await found(store, f"tenant:{OTHER_TENANT.hex()} cats") == []
+
+
+async def test_a_clients_key_is_named_by_how_its_id_begins(store):
+    asked = exchange("conv_b", question("Of cats."), detail=Detail(client_key="k1234abcde"))
+    await store.record(update(talk("conv_b"), exchange=asked))
+    assert await found(store, "key:k123") == [("conv_b", "")]
+    assert await found(store, "key:1234") == []
 
 
 async def test_it_says_how_far_it_came_and_goes_on_from_there(store, monkeypatch):

@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from sidecar.access.client_keys import changed_row, made
 from sidecar.conversation.records import Detail
 from sidecar.inspector import usage as counting
 from sidecar.inspector.usage import MOST_DAYS, UsageLine, UsagePage, UsageRow, as_csv, usage
@@ -72,6 +73,23 @@ async def test_the_plot_is_as_high_as_its_highest_day(store):
     assert (page.bars[1].output, page.bars[1].fresh, page.bars[1].cached) == (0, 0, 0)
 
 
+async def test_what_came_by_a_key_is_told_by_key_and_each_key_by_its_name(store):
+    assert (await usage(store, 3, NOW)).by_key == ()
+    key, _ = made(store.secret, "Ada", 0.0)
+    await store.put_client_key(changed_row(key))
+    for at, id in enumerate((key.id, key.id, "gone000000")):
+        await spent(store, f"conv_{at}", 19, input_tokens=5, detail=Detail(client_key=id))
+    page = await usage(store, 3, NOW)
+    assert [(each.name, each.requests, each.input) for each in page.by_key] == [
+        ("-", 3, 110),
+        (key.id, 2, 10),
+        ("gone000000", 1, 5),
+    ]
+    assert page.key_names == {key.id: "Ada"}
+    told = {each["client_key"] for each in csv.DictReader(io.StringIO(as_csv(page).decode()))}
+    assert told == {"-", key.id, "gone000000"}
+
+
 @pytest.mark.parametrize(("asked", "days"), [(None, 14), (0, 14), (1, 1), (10_000, MOST_DAYS)])
 async def test_so_many_days_are_told_as_are_asked_for(asked, days):
     page = await usage(MemoryStore(), asked, NOW * 100)
@@ -121,8 +139,8 @@ async def test_as_csv_no_cell_is_a_formula(store):
     ],
 )
 def test_a_name_is_no_formula_whatever_parts_the_cells(model, cell):
-    rows = [UsageRow("2026-11-30", model or "-", "a" * 8, UsageLine())]
-    page = UsagePage(1, "", "", True, None, 0, UsageLine(), (), (), (), tuple(rows), (), 0)
+    rows = [UsageRow("2026-11-30", model or "-", "a" * 8, "-", UsageLine())]
+    page = UsagePage(1, "", "", True, None, 0, UsageLine(), (), (), (), (), {}, tuple(rows), (), 0)
     said = as_csv(page).decode()
     assert f",{cell}," in said
 

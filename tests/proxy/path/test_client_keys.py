@@ -184,6 +184,14 @@ class TestWhoseItIs:
         assert [reply.outcome for reply in replies] == ["start", "start", "retry"]
         assert len(await sidecar.stored()) == 2
 
+    async def test_the_key_s_id_is_kept_with_each_exchange(self, sidecar: Sidecar):
+        key = await new_key(sidecar.settings)
+        assert (await sidecar.ask("hi", id="a", headers=bearer(key))).status == 200
+        async with opened(sidecar.settings) as store:
+            (kept,) = [await store.snapshot(each.id) async for each in store.conversations()]
+        assert kept is not None
+        assert [each.detail.client_key for each in kept.exchanges] == [id_in(key)]
+
     async def test_a_key_that_is_rotated_keeps_its_chats(self, sidecar: Sidecar, upstream: Upstream):
         key = await new_key(sidecar.settings)
         upstream.will(says("Ada?"), says("yes"), says("still"))
