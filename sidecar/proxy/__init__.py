@@ -40,7 +40,8 @@ translated     a chat over another API than its upstream speaks
 overflow_retry a request that is refused for its length, cut
 form_retry     a request that is refused for its form, in another one
 slot_files     an engine's slot of a chat, saved and brought back
-fail_over      to which target it goes, and to which next
+journey        any request on its way from target to target
+fail_over      to which target a chat goes, and to which next
 model_list     the models of all targets
 retries        a refused request is sent again, before the client has seen a byte
 silent_cut     an upstream that cuts prompts without saying so
@@ -48,6 +49,7 @@ record         the copy into the store
 ends           what of a reply is held back until it is stored
 relay          the reply on its way to the client, with a copy kept
 forward        sending it on, and what becomes of it when the client leaves first
+named_model    for which model a request asks that is not read otherwise
 websocket      WebSockets, passed on message by message
 passthrough    every other path and method
 handle         identify, load, reconcile, rebuild, trim, forward, relay, record: the table of contents

@@ -19,9 +19,10 @@ from sidecar.exchange.outcome import CLIENT_LEFT, Begun, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.proxy.append_lock import line_of
 from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
-from sidecar.proxy.fail_over import TARGET, begun
+from sidecar.proxy.fail_over import begun
 from sidecar.proxy.form_retry import learned
 from sidecar.proxy.forward import forward, send_once
+from sidecar.proxy.journey import TARGET
 from sidecar.proxy.load import load
 from sidecar.proxy.observers import answered, observed, response_headers, understood
 from sidecar.proxy.receive import receive

@@ -19,7 +19,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.errors import SidecarError
-from sidecar.proxy.fail_over import TARGET
+from sidecar.proxy.journey import TARGET
 from sidecar.proxy.services import Services
 from sidecar.upstream.pool import Pool
 from sidecar.upstream.router import Router

@@ -24,7 +24,8 @@ from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.proxy import form_retry, overflow_retry
 from sidecar.proxy.build import UpstreamRequest
-from sidecar.proxy.fail_over import MAX_REQUESTS, sent_again, sent_to_any
+from sidecar.proxy.fail_over import sent_again, sent_to_any
+from sidecar.proxy.journey import MAX_REQUESTS
 from sidecar.proxy.services import Services
 from sidecar.proxy.slot_files import bring_back
 from sidecar.proxy.tracked import keep_words

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import quote, unquote_plus
 
 import aiohttp
 from aiohttp import HttpVersion11, web
+from multidict import CIMultiDict
 
+from sidecar.access.models import in_address
 from sidecar.errors import InvalidKey, StoreUnavailable
+from sidecar.proxy.journey import TARGET, Arrived, Journey, router_of
 from sidecar.proxy.relay import relay
 from sidecar.proxy.services import Services
 from sidecar.upstream.headers import to_upstream
+from sidecar.upstream.pool import Member
 from sidecar.upstream.response import UpstreamResponse
-from sidecar.upstream.target import WebSocket
+from sidecar.upstream.target import Target, WebSocket
 
 __all__ = ["is_websocket", "wants_websocket", "websocket"]
 
@@ -59,10 +66,18 @@ async def websocket(services: Services, request: web.BaseRequest) -> web.StreamR
     # aiohttp takes this for the first size that is too large.
     largest = services.settings.limits.websocket_message + 1
     headers = to_upstream(request.headers, without=_HANDSHAKE | services.requests.kept_back)
-    upstream = await services.targets.default.websocket(request.raw_path, headers, offered, largest)
-    if isinstance(upstream, UpstreamResponse):  # it does not agree, or knows another place
-        return await relay(request, upstream, {})
-    async with upstream:
+    open_at = partial(_opened, headers, offered, largest)
+    said: dict[str, str] = {}
+    if services.router is None:
+        opened = await open_at(request.raw_path, services.targets.default)
+    else:
+        arrived = await _by_model(services, request, open_at)
+        opened, said = arrived.answer, {TARGET: arrived.member.pool.name}
+    upstream = opened.socket
+    if upstream is None:  # it does not agree, or knows another place
+        assert opened.refusal is not None
+        return await relay(request, opened.refusal, said)
+    async with opened, upstream:
         client = web.WebSocketResponse(
             protocols=(upstream.protocol,) if upstream.protocol else (),
             autoping=False,
@@ -70,6 +85,7 @@ async def websocket(services: Services, request: web.BaseRequest) -> web.StreamR
             compress=False,  # what is compressed can be made to decompress to anything
             max_msg_size=largest,
         )
+        client.headers.update(said)
         await client.prepare(request)
         both = [asyncio.create_task(_pump(client, upstream)), asyncio.create_task(_pump(upstream, client))]
         try:
@@ -83,6 +99,79 @@ async def websocket(services: Services, request: web.BaseRequest) -> web.StreamR
             # The client may have gone before the upstream was told.
             await upstream.close(code=_sendable(client.close_code))
         return client
+
+
+class _Opened(NamedTuple):
+    """What became of a handshake: a WebSocket, or the answer that refuses it. `ended`: told of its end."""
+
+    socket: WebSocket | None
+    refusal: UpstreamResponse | None
+    ended: Callable[[], None] = lambda: None
+
+    @property
+    def status(self) -> int:
+        return 101 if self.refusal is None else self.refusal.status
+
+    def close(self) -> None:
+        """Nobody wants the answer."""
+        if self.refusal is not None:
+            self.refusal.close()
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *_error: object) -> None:
+        self.ended()
+
+
+_OpenAt = Callable[[str, Target], Awaitable[_Opened]]
+
+
+async def _opened(
+    headers: CIMultiDict[str], offered: Sequence[str], largest: int, path: str, target: Target
+) -> _Opened:
+    upstream = await target.websocket(path, headers, offered, largest)
+    return _Opened(None, upstream) if isinstance(upstream, UpstreamResponse) else _Opened(upstream, None)
+
+
+def _renamed(path: str, model: str | None, there: str | None) -> str:
+    """The address with the name that a model has there in the parameter that names it."""
+    bare, mark, query = path.partition("?")
+    if there is None or there == model or not mark:
+        return path
+    fields = [each.partition("=") for each in query.split("&")]
+    is_it = [name == "model" and unquote_plus(value) == model for name, _, value in fields]
+    parts = [
+        f"model={quote(there, safe='')}" if hit else "".join(field)
+        for hit, field in zip(is_it, fields, strict=True)
+    ]
+    return f"{bare}?{'&'.join(parts)}"
+
+
+async def _by_model(services: Services, request: web.BaseRequest, open_at: _OpenAt) -> Arrived[str, _Opened]:
+    """Open it at the target for the model that its address names. Raises `SidecarError`."""
+    named = [*request.query.getall("model", ()), *in_address(request.raw_path)]
+    model = named[0] if named else None
+
+    async def path_for(member: Member) -> str:
+        return _renamed(request.raw_path, model, member.pool.named(model))
+
+    async def send(member: Member, path: str, _elsewhere: bool) -> _Opened:
+        held = member.enter()
+        try:
+            opened = await open_at(path, member.target)
+        except BaseException:
+            held.release()
+            raise
+        if opened.refusal is not None:
+            return opened._replace(refusal=held.over(opened.refusal))
+        return opened._replace(ended=held.release)
+
+    member = router_of(services).candidates(model, None)[0]
+    if model is None:  # it says nothing of how well the upstream is
+        path = request.raw_path
+        return Arrived(member, path, await send(member, path, False), 1)
+    return await Journey(services, model, None, path_for, send).run(member, await path_for(member))
 
 
 async def _while_admitted(

@@ -88,10 +88,15 @@ class TestByModel:
         assert upstream.requests == []
         assert await sidecar.stored() == []
 
-    async def test_all_else_goes_to_the_upstream(self, start: Start, upstream: Upstream, other: Upstream):
+    async def test_what_names_no_model_of_theirs_goes_to_the_upstream(
+        self, start: Start, upstream: Upstream, other: Upstream
+    ):
         sidecar = await start(targets=[target("other", other)])
-        reply = await sidecar.send("POST", "/v1/embeddings", data=b'{"model":"m","input":"x"}')
-        assert reply.headers["X-Sidecar-Target"] == "default"
+        for body in (b'{"model":"x","input":"m"}', b'{"input":"m"}', b"m", b'{"model":7}', b"[" * 9999):
+            reply = await sidecar.send("POST", "/v1/embeddings", data=body)
+            assert reply.headers["X-Sidecar-Target"] == "default"
+            assert upstream.last.body == body
+        assert (await sidecar.send("GET", "/v1/files")).headers["X-Sidecar-Target"] == "default"
         assert other.requests == []
 
     async def test_what_an_agent_refused_is_not_sent_to_it_again(self, start: Start, other: Upstream):
