@@ -116,12 +116,19 @@ class Map:
             if (file, name) in seen or len(seen) > 100:
                 continue
             seen.add((file, name))
+            found |= self._that_name(name)
             for where, line in self._uses(file, name):
                 found |= self._of_lines(where, (line,))
                 if self._is_import_time(where, line) and len(seen) <= _FARTHEST:
                     for other in re.findall(r"^(?:class |def )?(\w+)", self._texts[where][line - 1]):
                         found |= self._of_names(where, (other,), seen)
         return found
+
+    def _that_name(self, name: str) -> set[str]:
+        """The tests in whose files it stands: a constant that is compared runs no line."""
+        word = re.compile(rf"\b{name}\b")
+        files = {file for file, text in self._test_texts.items() if word.search(text)}
+        return {test for test in self.seconds if test.partition("::")[0] in files}
 
     def _uses(self, file: str, name: str) -> Iterator[tuple[str, int]]:
         word = re.compile(rf"\b{name}\b")
@@ -134,6 +141,11 @@ class Map:
 
     def _is_import_time(self, file: str, line: int) -> bool:
         return not self._tests.get(file, {}).get(line)
+
+    @cached_property
+    def _test_texts(self) -> dict[str, str]:
+        files = {test.partition("::")[0] for test in self.seconds}
+        return {file: (self._folder / file).read_text("utf-8") for file in files}
 
     @cached_property
     def _texts(self) -> dict[str, list[str]]:
