@@ -7,6 +7,7 @@ repeat; times are those of the machine.
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from tests.e2e.install import python_packages
 from tests.e2e.program import Program, StartFailed, free_ports, plain_environment
 
-__all__ = ["MODEL", "NoEngine", "engine", "started"]
+__all__ = ["MODEL", "NoEngine", "commanded", "engine", "started"]
 
 MODEL = "gemma-3-270m"
 _HERE = Path(__file__).parent
@@ -59,6 +60,18 @@ def started(folder: Path, port: int, *flags: str, threads: int = 2) -> Program:
         environment={**plain_environment(), "LD_LIBRARY_PATH": str(binary.parent)},
         log=folder / "engine.log",
         patience=120.0,
+    )
+
+
+def commanded(command: str, port: int, folder: Path, files: Path | None = None) -> Program:
+    """Any llama-server that this command starts, with `{port}` in it, and `{folder}` for what it writes."""
+    return Program(
+        shlex.split(command.format(port=port, folder=f"{files or folder}/")),
+        url=f"http://127.0.0.1:{port}/health",
+        folder=Path.cwd(),
+        environment=plain_environment(),
+        log=folder / "engine.log",
+        patience=300.0,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import shlex
 import time
 from pathlib import Path
 
@@ -17,10 +16,10 @@ import aiohttp
 
 from tests.bench import played
 from tests.bench.asking import Answer, ask
-from tests.bench.engine import NoEngine, started
+from tests.bench.engine import NoEngine, commanded, started
 from tests.bench.scenes import table
 from tests.bench.started import sidecar
-from tests.e2e.program import Program, StartFailed, free_ports, plain_environment
+from tests.e2e.program import Program, StartFailed, free_ports
 
 __all__ = ["main"]
 
@@ -122,12 +121,4 @@ def _program(given: argparse.Namespace, port: int, folder: Path, files: Path) ->
     if not given.start:
         flags = ("-np", "1", "-c", str(given.tokens + 2048), "--swa-full", "--slot-save-path", f"{files}/")
         return started(folder, port, *flags)
-    command = shlex.split(given.start.format(port=port, folder=f"{files}/"))
-    return Program(
-        command,
-        url=f"http://127.0.0.1:{port}/health",
-        folder=Path.cwd(),
-        environment=plain_environment(),
-        log=folder / "engine.log",
-        patience=300.0,
-    )
+    return commanded(given.start, port, folder, files)

@@ -16,7 +16,7 @@ from tests.bench.engine import engine
 from tests.bench.scenes import table
 from tests.bench.started import sidecar
 
-__all__ = ["main"]
+__all__ = ["main", "title"]
 
 _TITLE = "### Task:\nGenerate a concise title summarizing the chat history.\n### Chat History:\n"
 _ELSEWHERE = "elsewhere"
@@ -91,13 +91,14 @@ async def _row(
             for at, client in enumerate(clients):
                 await client.say(played.question(100 * at + turn))
                 if tasks:
-                    await _task(http, url, client)
+                    await title(http, url, client)
     row = [name, *_found([each for client in clients for each in client.answers[1:]])]
     print(*row, sep="   ", flush=True)
     return row
 
 
-async def _task(http: aiohttp.ClientSession, url: str, client: Full) -> Answer:
+async def title(http: aiohttp.ClientSession, url: str, client: Full) -> Answer:
+    """Ask for a title of what was said, as front ends do behind a turn."""
     lines = [f"{each['role'].upper()}: {each['content']}" for each in client.held]
     text = "\n".join(lines)
     prompt = f"{_TITLE}<chat_history>\n{text}\n</chat_history>"
