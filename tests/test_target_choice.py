@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from sidecar.upstream.choice import bound, by_hash, in_order
 from sidecar.upstream.health import Health
+from sidecar.upstream.pool import Pool
+from sidecar.upstream.router import Router
 
 NAMES = st.lists(st.text("abcdef:/.0123456789", min_size=1, max_size=12), min_size=1, max_size=6, unique=True)
 SESSIONS = st.text(min_size=1, max_size=30)
@@ -117,3 +119,12 @@ class TestHealth:
         assert not health.failed(1.0)
         health.answered()
         assert not health.is_out
+
+
+def test_names_of_models_without_end_take_no_room_without_end():
+    router = Router(Pool("default", None, is_agent=False), ())
+    for at in range(3000):
+        assert router.pools_of(f"model-{at}") == (router.default,)
+    router.pools_of("x" * 10_000)
+    assert len(router._of_models) == 1000
+    assert max(map(len, router._of_models)) <= 200

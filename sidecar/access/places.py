@@ -92,8 +92,10 @@ def parameters_of(places: Places, target: str) -> dict[str, str]:
 
     Bytes that are no UTF-8 stay apart, where a replacement character would make two keys one.
     """
-    query = target.partition("#")[0].partition("?")[2]
     found: dict[str, str] = {}
+    if "?" not in target:
+        return found
+    query = target.partition("#")[0].partition("?")[2]
     for spelled, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
         name = spelled.lower()
         if name in places.parameters and found.setdefault(name, value) != value:

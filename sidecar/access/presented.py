@@ -42,7 +42,7 @@ def presented(places: Places, headers: CIMultiDictProxy[str], target: str) -> Pr
     found: set[str] = set()
     changed: dict[str, str | None] = {}
     for name, value in headers.items():
-        said = _said(value)
+        said = _said(value) if value[:6].lower() == "basic " else value
         if PREFIX in said:
             keys, is_place = find_keys(said), _is_place(places, name.lower())
             if is_place and not keys:
@@ -66,7 +66,7 @@ def presented(places: Places, headers: CIMultiDictProxy[str], target: str) -> Pr
 
 
 def _refuse_in_address(places: Places, target: str) -> None:
-    told = target + unquote(target)
+    told = target + unquote(target) if "%" in target else target
     if PREFIX not in told:
         return
     if hidden(told) != told or any(
@@ -79,16 +79,15 @@ def _refuse_in_address(places: Places, target: str) -> None:
 
 
 def _is_place(places: Places, lowered: str) -> bool:
-    return lowered in places.credentials or lowered.replace("_", "-") in places.credentials
+    return lowered in places.credentials or (
+        "_" in lowered and lowered.replace("_", "-") in places.credentials
+    )
 
 
 def _said(value: str) -> str:
-    """A header's value, and what it stands for."""
-    scheme, _, rest = value.partition(" ")
-    if scheme.lower() != "basic":
-        return value
+    """The value of a header with `Basic`, and what it stands for."""
     try:
-        decoded = base64.b64decode(rest.strip() + "==").decode("utf-8", "replace")
+        decoded = base64.b64decode(value[6:].strip() + "==").decode("utf-8", "replace")
     except ValueError:
         return value
     return f"{value}\n{decoded}"

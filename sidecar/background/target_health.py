@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import cache
 
 from multidict import CIMultiDict
 
@@ -34,6 +35,7 @@ class TargetHealth:
     def __init__(self, router: Router, metrics: Metrics, spawn: Spawn) -> None:
         self._spawn = spawn
         self._told = metrics.of_targets()
+        self._requests = cache(self._told.requests.labels)
         self._probes: dict[Member, asyncio.Task[None]] = {}
         for pool in router.pools:
             self._told.up.labels(pool.name).set(1)
@@ -42,10 +44,10 @@ class TargetHealth:
         """It has answered a request."""
         name = member.pool.name
         if status in AWAY:
-            self._told.requests.labels(name, "away").inc()
+            self._requests(name, "away").inc()
             self._note_failure(member)
             return
-        self._told.requests.labels(name, "busy" if status == 429 else "answered").inc()
+        self._requests(name, "busy" if status == 429 else "answered").inc()
         was_out = member.health.is_out
         member.health.answered()
         if was_out:
@@ -54,7 +56,7 @@ class TargetHealth:
 
     def failed(self, member: Member) -> None:
         """It could not be reached, or broke off before its answer began."""
-        self._told.requests.labels(member.pool.name, "failed").inc()
+        self._requests(member.pool.name, "failed").inc()
         self._note_failure(member)
 
     def passed_over(self, member: Member) -> None:

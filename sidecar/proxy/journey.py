@@ -139,7 +139,7 @@ class Journey(Generic[P, A]):
         """Send it there; None if it is to go elsewhere, where there is anybody else."""
         health = self.services.background.target_health
         assert health is not None
-        has_others = len(self._left()) > 1
+        has_others = router_of(self.services).count(self.model) - len(self.tried) > 1
         try:
             answer = await self.send(member, parcel, has_others)
         except SidecarError as error:

@@ -8,7 +8,7 @@ not worth a queue. What belongs to no chat goes to the one that has least to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 __all__ = ["bound", "by_hash", "in_order"]
@@ -18,9 +18,11 @@ _SPREAD = 1.25
 _LEAST = 2
 
 
-def by_hash(session: str, members: Sequence[str]) -> list[str]:
+def by_hash(session: str, members: Iterable[str]) -> list[str]:
     """The members in the order in which this session prefers them."""
-    return sorted(members, key=lambda member: _rank(session, member), reverse=True)
+    key = blake2b(session.encode(), digest_size=32).digest()
+    ranks = {each: blake2b(each.encode(), key=key, digest_size=8).digest() for each in members}
+    return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
 def bound(under_way: int, members: int) -> int:
@@ -32,12 +34,9 @@ def in_order(session: str | None, loads: Mapping[str, int]) -> list[str]:
     """The members in the order in which a request is to be tried there; `loads`: what each has under way."""
     if session is None:
         return sorted(loads, key=loads.__getitem__)
-    order = by_hash(session, tuple(loads))
-    most = bound(sum(loads.values()), len(loads))
+    order = by_hash(session, loads)
+    under_way = loads.values()
+    most = bound(sum(under_way), len(loads))
+    if max(under_way) < most:  # as mostly
+        return order
     return sorted(order, key=lambda member: loads[member] >= most)
-
-
-def _rank(session: str, member: str) -> bytes:
-    return blake2b(
-        member.encode(), key=blake2b(session.encode(), digest_size=32).digest(), digest_size=8
-    ).digest()

@@ -76,6 +76,8 @@ class Pool:
         #: Its URL, and what makes a member for one of the addresses of its name, where those are watched.
         self.base = URL()
         self.made_at: Callable[[str], Member] | None = None
+        self._known: Sequence[Member] = ()
+        self._by_key: dict[str, Member] = {}
         self._begun = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -85,7 +87,7 @@ class Pool:
 
     def named(self, model: str | None) -> str | None:
         """The name of a model there."""
-        return self.renames.get(model, model) if model is not None else None
+        return self.renames.get(model, model) if self.renames and model is not None else model
 
     def maker(self, model: str | None) -> str | None:
         """By which name its answers are known as those of this model here: no other target reads what only
@@ -102,10 +104,10 @@ class Pool:
         if session is None:  # those that have as little to do take turns
             at = self._begun % len(members)
             members = [*members[at:], *members[:at]]
-        by_key = {each.key: each for each in members}
-        return [
-            by_key[key] for key in in_order(session, {key: each.under_way for key, each in by_key.items()})
-        ]
+        if members is not self._known:
+            self._known, self._by_key = members, {each.key: each for each in members}
+        by_key = self._by_key
+        return [by_key[key] for key in in_order(session, {each.key: each.under_way for each in members})]
 
     @property
     def takes(self) -> frozenset[str]:

@@ -82,7 +82,7 @@ class HeldResponse(UpstreamResponse):
     __slots__ = ("_ended",)
 
     def __init__(self, answer: UpstreamResponse, ended: Callable[[], None]) -> None:
-        super().__init__(answer._response)
+        self._response, self.content_type, self.head = answer._response, answer.content_type, answer.head
         self._ended = ended
 
     def close(self) -> None:

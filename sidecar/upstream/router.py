@@ -14,6 +14,9 @@ from sidecar.upstream.pool import Member, Pool
 
 __all__ = ["Router"]
 
+# Names whose targets are known at once: anybody can make up more of them, and longer ones.
+_MOST_MODELS, _LONGEST_NAME = 1000, 200
+
 
 class Router:
     """The default target and those of `targets`."""
@@ -23,15 +26,33 @@ class Router:
         self._pools = tuple(sorted(pools, key=lambda pool: pool.priority))
         #: All of them, in the order of their priority; the default one comes first.
         self.pools = (default, *self._pools)
+        self._of_models: dict[str, tuple[Pool, ...]] = {}
 
     def pools_of(self, model: str | None) -> tuple[Pool, ...]:
         """The targets for a model, the first to be tried first."""
-        return tuple(each for each in self._pools if each.serves(model or "")) or (self.default,)
+        name = model or ""
+        found = self._of_models.get(name)
+        if found is None:
+            found = tuple(each for each in self._pools if each.serves(name)) or (self.default,)
+            if len(self._of_models) < _MOST_MODELS and len(name) <= _LONGEST_NAME:
+                self._of_models[name] = found
+        return found
 
     def candidates(self, model: str | None, session: str | None) -> list[Member]:
         """Who may get a request, the first to be tried first. `session`: None for what belongs to no chat."""
-        found = [member for pool in self.pools_of(model) for member in pool.in_order(session)]
-        return sorted(found, key=lambda member: member.health.is_out)
+        pools = self.pools_of(model)
+        found = pools[0].in_order(session)
+        for pool in pools[1:]:
+            found += pool.in_order(session)
+        for member in found:
+            if member.health.out_until is not None:
+                return sorted(found, key=lambda each: each.health.is_out)
+        return found
+
+    def count(self, model: str | None) -> int:
+        """How many may get a request for this model."""
+        pools = self.pools_of(model)
+        return len(pools[0].members) if len(pools) == 1 else sum(len(pool.members) for pool in pools)
 
     async def room(self, members: Sequence[Member], timeout: float) -> bool:
         """Wait until a request at one of them has ended; False if none has within so many seconds."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import statistics
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from tests.e2e.program import plain_environment
 from tests.guard.wire import Wire, wire
 from tests.guard.works import SAID, WORKS, Work
 
-__all__ = ["ALLOWED", "VERSION", "allowed", "counts", "differences", "on_record", "write"]
+__all__ = ["ALLOWED", "VERSION", "allowed", "counts", "counts_with", "differences", "on_record", "write"]
 
 #: How far a count may be from that on record, as a share of it.
 ALLOWED = 0.05
@@ -61,13 +61,22 @@ def differences(counted: Mapping[str, int], expected: Mapping[str, int], allowed
     ]
 
 
-async def counts(folder: Path, **environment: str) -> dict[str, int]:
+async def counts(folder: Path) -> dict[str, int]:
     """Bytecodes for a request of each work: the count that came most often among a few."""
-    async with wire() as made, _counting(made.url, folder, environment) as counting:
+    return {**await counts_with(folder, lambda _url: {}), EXCHANGE: await _exchange(folder)}
+
+
+async def counts_with(
+    folder: Path, settings: Callable[[str], Mapping[str, str]], key: str = ""
+) -> dict[str, int]:
+    """The same with these settings (as the environment names them; they are told the upstream's URL), and
+    without the exchange by itself. `key`: with which the client asks."""
+    async with wire() as made, _counting(made.url, folder, settings(made.url)) as counting:
+        made.credential = key or made.credential
         await made.connect(counting.port)
         found = {work.name: await _count(work, made, counting) for work in WORKS}
         made.close()
-    return {**found, EXCHANGE: await _exchange(folder)}
+    return found
 
 
 async def _exchange(folder: Path) -> int:

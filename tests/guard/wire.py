@@ -18,10 +18,11 @@ _PATIENCE = 60.0  # seconds for one piece
 
 
 class Wire:
-    """`url` is that of the upstream; `connect` before asking."""
+    """`url` is that of the upstream; `connect` before asking, with `credential`."""
 
     def __init__(self) -> None:
         self.url = ""
+        self.credential = "sk-guard"
         self._asked: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter
@@ -38,7 +39,7 @@ class Wire:
         sent = json.dumps(body).encode()
         head = (
             "POST /v1/chat/completions HTTP/1.1\r\nHost: sidecar\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer sk-guard\r\nX-Conversation-ID: {conversation}\r\n"
+            f"Authorization: Bearer {self.credential}\r\nX-Conversation-ID: {conversation}\r\n"
             f"Content-Length: {len(sent)}\r\n\r\n"
         )
         self._writer.write(head.encode() + sent)

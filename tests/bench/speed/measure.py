@@ -121,7 +121,7 @@ async def _beside(generator: Generator, work: Work, running: Running) -> Load | 
         seconds=_PATIENCE,
         ramp=0,
         is_new_each=False,
-        headers=(*work.headers, *running.headers),
+        headers=_headers(work, running),
     )
 
 
@@ -152,6 +152,11 @@ async def _load(
         seconds=_PATIENCE,
         ramp=work.ramp,
         is_new_each=work.is_new_each,
-        headers=(*work.headers, *running.headers),
+        headers=_headers(work, running),
         path=RESPONSES if running.over_responses else CHAT,
     )
+
+
+def _headers(work: Work, running: Running) -> tuple[str, ...]:
+    own = {each.partition(":")[0] for each in running.headers}
+    return (*(each for each in work.headers if each.partition(":")[0] not in own), *running.headers)

@@ -32,8 +32,8 @@ _KEY = "sk-bench-0123456789"
 
 @dataclass(frozen=True)
 class Running:
-    """`headers`: by which each request tells it where the upstream is. `over_responses`: over which API it is
-    asked."""
+    """`headers`: what each request has to tell it, such as where the upstream is, in place of what has
+    their names otherwise. `over_responses`: over which API it is asked."""
 
     port: int
     pid: int
@@ -54,7 +54,9 @@ class Row:
     over_responses: bool = False
 
 
-def rows(*, peers: bool, workers: int = 1, traces: bool = False) -> tuple[list[Row], list[str]]:
+def rows(
+    *, peers: bool, workers: int = 1, traces: bool = False, backends: bool = False
+) -> tuple[list[Row], list[str]]:
     """The rows, and what has to be said of those that are missing."""
     found, missing = [], []
     if nginx := shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin"):
@@ -67,6 +69,13 @@ def rows(*, peers: bool, workers: int = 1, traces: bool = False) -> tuple[list[R
         found += [
             Row(f"traced {share:.0%}", _sidecar(1, name=f"traced{at}", traced=share))
             for at, share in enumerate((0.1, 1.0))
+        ]
+    if backends:
+        found += [
+            Row("with targets", _sidecar(1, name="targets", targets=True)),
+            Row("with a session header", _sidecar(1, name="session", session=True)),
+            Row("with keys", _sidecar(1, name="keys", keys=True)),
+            Row("with all three", _sidecar(1, name="three", targets=True, session=True, keys=True)),
         ]
     if workers > 1:
         found.append(Row(f"sidecar x{workers}", _sidecar(workers)))
@@ -130,9 +139,18 @@ async def _nothing(upstream: int, folder: Path) -> AsyncIterator[Running]:
 
 
 def _sidecar(
-    workers: int, *, name: str = "sidecar", over_responses: bool = False, traced: float = 0.0
+    workers: int,
+    *,
+    name: str = "sidecar",
+    over_responses: bool = False,
+    traced: float = 0.0,
+    targets: bool = False,
+    session: bool = False,
+    keys: bool = False,
 ) -> Callable[[int, Path], AbstractAsyncContextManager[Running]]:
-    """Several share all cores with the load generator and the upstream. `traced`: which share of requests."""
+    """Several share all cores with the load generator and the upstream. `traced`: which share of requests.
+    `targets`: by model, of two, the first of which has two URLs; `session`: the id of the chat goes upstream
+    in a header, as with a profile; `keys`: each client needs a key."""
 
     @asynccontextmanager
     async def run(upstream: int, folder: Path) -> AsyncIterator[Running]:
@@ -146,6 +164,14 @@ def _sidecar(
         if over_responses:
             environment["SIDECAR_RESPONSES__UPSTREAM"] = "translate"
         async with AsyncExitStack() as stack:
+            if targets:
+                environment["SIDECAR_TARGETS"] = json.dumps(_targets(upstream))
+            if session:
+                environment["SIDECAR_SESSION__HEADERS"] = "X-Session-Affinity"
+            headers: tuple[str, ...] = ()
+            if keys:
+                environment["SIDECAR_KEYS__ENFORCEMENT"] = "required"
+                headers = (f"Authorization: Bearer {await _key(folder, store, environment)}",)
             if traced:
                 to = await stack.enter_async_context(receiver())
                 environment |= _traces(to, traced)
@@ -153,9 +179,33 @@ def _sidecar(
                 _started(command, folder, log, environment, cores=cores)
             )
             port = await _port_told(process, log, r"http://127\.0\.0\.1:(\d+)/v1 in")
-            yield Running(port, process.pid, over_responses=over_responses)
+            yield Running(port, process.pid, headers, over_responses=over_responses)
 
     return run
+
+
+def _targets(port: int) -> list[dict[str, object]]:
+    origin = f"http://127.0.0.1:{port}"
+    return [
+        {"name": "two", "url": [f"{origin}/v1", f"{origin}/other/v1"], "models": ["mock*"]},
+        {"name": "other", "url": f"{origin}/v1", "models": ["none*"], "priority": 1},
+    ]
+
+
+async def _key(folder: Path, store: Path, environment: Mapping[str, str]) -> str:
+    """A new key."""
+    command = [sys.executable, "-m", "sidecar", "keys", "add", "bench", "--store", f"sqlite:///{store}"]
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=folder,
+        env={**plain_environment(), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, complained = await asyncio.wait_for(process.communicate(), 60)
+    if process.returncode:
+        raise CannotMeasure(f"no key can be made: {complained.decode()[-2000:]}")
+    return said.decode().split()[0]
 
 
 def _traces(port: int, share: float) -> dict[str, str]:

@@ -47,13 +47,18 @@ async def main(arguments: list[str], folder: Path) -> None:
     parser.add_argument(
         "--traces", action="store_true", help="rows with a tenth and all of the requests traced"
     )
+    parser.add_argument(
+        "--backends", action="store_true", help="rows with targets, a session header, keys, and all three"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a measurement, about (%(default)s)")
     parser.add_argument("--urgent", action="store_true", help="go before what else runs here; needs root")
     parser.add_argument("--only", action="append", choices=names, metavar="WORK", help=", ".join(names))
     given = parser.parse_args(arguments)
     works = [work for work in WORKS if work.name in (given.only or _USUAL)]
-    found, missing = rows(peers=given.peers, workers=given.workers, traces=given.traces)
+    found, missing = rows(
+        peers=given.peers, workers=given.workers, traces=given.traces, backends=given.backends
+    )
     for said in missing:
         print(said, flush=True)
     try:

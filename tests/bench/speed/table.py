@@ -16,7 +16,20 @@ Samples = Mapping[str, Sequence[Sample]]
 
 #: The row without a program between: what the others are compared with.
 DIRECT = "direct"
-_HEAD = ("", "CPU µs", "x nothing", "x nginx", "+ TTFT ms", "+ chunk ms", "per second", "disk kB", "RSS MB")
+#: Rows of the sidecar with other settings.
+_VARIANTS = ("with ", "traced ")
+_HEAD = (
+    "",
+    "CPU µs",
+    "x nothing",
+    "x nginx",
+    "x sidecar",
+    "+ TTFT ms",
+    "+ chunk ms",
+    "per second",
+    "disk kB",
+    "RSS MB",
+)
 
 
 def lines(work: Work, samples: Samples) -> list[str]:
@@ -38,6 +51,7 @@ def _row(work: Work, name: str, samples: Samples) -> tuple[str, ...]:
         _spread([each.cost for each in own], "{:.1f}"),
         _ratio(name, "nothing", samples),
         _ratio(name, "nginx", samples),
+        _ratio(name, "sidecar", samples) if name.startswith(_VARIANTS) else "-",
         _added(name, samples, lambda each: each.first),
         _added(name, samples, lambda each: each.latency),
         _spread([each.rate for each in own], "{:,.0f}"),
