@@ -24,6 +24,7 @@ from tests.proxy.client_keys import bearer, new_key, opened, revoke, rotate
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream, completion, says, sends
 from tests.proxy.several import target
+from tests.store.postgres import Server
 
 REQUIRED, OPTIONAL = {"enforcement": "required"}, {"enforcement": "optional"}
 OWN_KEY = "the-key-of-the-target"
@@ -242,6 +243,19 @@ class TestTheLifeOfAKey:
         await revoke(sidecar.settings, key)
         await asyncio.sleep(0.2)
         assert_error(await sidecar.ask("hi", headers=bearer(key)), 401, "invalid_api_key")
+
+    async def test_one_that_is_revoked_is_refused_by_every_sidecar_on_one_database(
+        self, start: Start, upstream: Upstream, server: Server, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(known_keys, "_FRESH", 0.0)
+        store = await server.store_url()
+        both = [await start(keys=REQUIRED, target=TARGET, store=store) for _ in range(2)]
+        key = await new_key(both[0].settings)
+        upstream.otherwise = says("ok")
+        assert [(await each.ask("hi", headers=bearer(key))).status for each in both] == [200, 200]
+        await revoke(both[0].settings, key)
+        for each in both:
+            assert_error(await each.ask("hi", headers=bearer(key)), 401, "invalid_api_key")
 
     async def test_while_it_is_believed_the_store_is_not_asked_again(
         self, sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
