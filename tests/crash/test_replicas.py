@@ -13,7 +13,7 @@ pytestmark = pytest.mark.no_cover
 async def test_many_add_to_one_conversation_over_two_replicas_and_it_stays_one_line(server, tmp_path):
     replicas = Replicas(server, tmp_path, seed=3)
 
-    summary = await replicas.run([""] * 5, alone=2, crowds=1)
+    summary = await replicas.run([""] * 10, alone=2, crowds=1)
 
     assert summary.faults == []
     assert summary.refused == 0
