@@ -43,15 +43,14 @@ def presented(places: Places, headers: CIMultiDictProxy[str], target: str) -> Pr
     changed: dict[str, str | None] = {}
     for name, value in headers.items():
         said = _said(value) if value[:6].lower() == "basic " else value
-        if PREFIX not in said:
-            continue
-        keys, is_place = find_keys(said), _is_place(places, name.lower())
-        if is_place and not keys:
-            raise InvalidKey("the client's key is not whole, or has something before or behind it")
-        if is_place or name.lower() == _PROTOCOLS:
-            found |= keys
-        if is_place or hidden(said) != said:
-            changed[name] = _without(headers, name) if name.lower() == _PROTOCOLS else None
+        if PREFIX in said:
+            keys, is_place = find_keys(said), _is_place(places, name.lower())
+            if is_place and not keys:
+                raise InvalidKey("the client's key is not whole, or has something before or behind it")
+            if is_place or name.lower() == _PROTOCOLS:
+                found |= keys
+            if is_place or hidden(said) != said:
+                changed[name] = _without(headers, name) if name.lower() == _PROTOCOLS else None
     if len(found) > 1:
         raise BadRequest("two different keys of clients were sent; send one", code="duplicate_identity")
     if not found:

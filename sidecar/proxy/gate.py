@@ -8,8 +8,8 @@ request without one goes as it always did; one that is not valid is refused in a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 
 from aiohttp import web
@@ -28,7 +28,7 @@ from sidecar.proxy.bodies import Bodies
 from sidecar.proxy.body import body_of
 from sidecar.settings import Settings
 
-__all__ = ["Counted", "Gate", "asks"]
+__all__ = ["Gate", "asks"]
 
 _ADMISSION = web.RequestKey("admission", Admission)
 # What asks no model for anything. To end an answer, which may be the one for which there was room, is such.
@@ -79,16 +79,20 @@ class Gate:
         admission = request.get(_ADMISSION)
         return admission.key.id if admission is not None else None
 
-    async def count(self, request: web.BaseRequest) -> Counted | None:
-        """From now on, until `leave`, which is for when its last byte has gone; None for one without a key.
-        Raises `TooManyRequests`."""
+    @asynccontextmanager
+    async def counted(self, request: web.BaseRequest) -> AsyncIterator[None]:
+        """For as long as it is answered, to the last byte. Raises `TooManyRequests`."""
         admission = request.get(_ADMISSION)
         if admission is None:
-            return None
+            yield
+            return
         key = admission.key
         slot = await self._slots.take(key.id, key.parallel, key.rpm)
-        request[_COUNTED] = counted = Counted(self._slots, key.id, slot)
-        return counted
+        request[_COUNTED] = counted = _Counted(partial(self._slots.give_back, key.id, slot))
+        try:
+            yield
+        finally:
+            counted.leave()
 
     @contextmanager
     def counted_on(self, request: web.BaseRequest) -> Iterator[None]:
@@ -142,23 +146,21 @@ class Gate:
         return plain
 
 
-class Counted:
+class _Counted:
     """A place among those that a key has at once: the last one who holds it gives it back."""
 
-    __slots__ = ("_id", "_slot", "_slots", "holders")
-
-    def __init__(self, slots: Slots, id: str, slot: int | None) -> None:
+    def __init__(self, give_back: Callable[[], None]) -> None:
         self.holders = 1
-        self._slots, self._id, self._slot = slots, id, slot
+        self._give_back = give_back
 
     def leave(self) -> None:
         """Hold it no more."""
         self.holders -= 1
         if not self.holders:
-            self._slots.give_back(self._id, self._slot)
+            self._give_back()
 
 
-_COUNTED = web.RequestKey("counted", Counted)
+_COUNTED = web.RequestKey("counted", _Counted)
 
 
 def asks(request: web.BaseRequest) -> bool:

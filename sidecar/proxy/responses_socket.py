@@ -136,12 +136,8 @@ class _Connection:
                 await self._served(data)
             else:
                 await gate.admit_again(self._request)
-                counted = await gate.count(self._request)
-                try:
+                async with gate.counted(self._request):
                     await self._served(data)
-                finally:
-                    if counted is not None:
-                        counted.leave()
         except SidecarError as error:
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")
             about = {"status": error.status, "code": error.code, "error": error.message}

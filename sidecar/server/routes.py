@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 from aiohttp import web
 
@@ -62,21 +63,16 @@ async def _answer_behind(gate: Gate, services: Services, request: web.BaseReques
         await services.learn_of_responses(request)
     if asked_over_socket(services, request) is not None:
         return await _answer_let_in(services, request)  # each of its messages is a request
-    counted = None
     if is_websocket(request):
         gate.check_socket(request)
-        counted = await gate.count(request)
-    elif asks(request):
-        counted = await gate.count(request)
-    try:
-        if (patterns := gate.models(request)) is not None:
-            await gate.check_models(request)
-            if is_asked_for_list(request):
-                return await answer_with_list(services, request, patterns, _answer_let_in)
+        is_counted = True
+    else:
+        is_counted = asks(request)
+    async with gate.counted(request) if is_counted else nullcontext():
+        await gate.check_models(request)
+        if (patterns := gate.models(request)) is not None and is_asked_for_list(request):
+            return await answer_with_list(services, request, patterns, _answer_let_in)
         return await _answer_let_in(services, request)
-    finally:
-        if counted is not None:
-            counted.leave()
 
 
 def _answer_let_in(services: Services, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:

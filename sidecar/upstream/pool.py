@@ -94,7 +94,7 @@ class Pool:
         their maker understands."""
         if self._options is None or model is None:
             return model
-        return f"{self.named(model)} @{self.name}" if self.renames else f"{model} @{self.name}"
+        return f"{self.named(model)} @{self.name}"
 
     def in_order(self, session: str | None) -> list[Member]:
         """Its members in the order in which a request of this session is to be tried."""
