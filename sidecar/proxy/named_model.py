@@ -47,11 +47,15 @@ Body = bytes | Callable[[], AsyncIterator[bytes]] | None
 
 
 class Asked(msgspec.Struct):
-    """A request: the model that it names, and its body. `whole`: all of it, where it was read; else `first`
-    is what was, `rest` gives the rest, once, and `place` is where the model stands in the first part."""
+    """A request: the model that it names, and its body.
+
+    `whole`: all of it, where it was read, and `in_whole`: does that name the model? Else `first` is what was
+    read, `rest` gives the rest, once, and `place` is where the model stands in the first part.
+    """
 
     model: str | None = None
     whole: bytes | None = None
+    in_whole: bool = False
     first: bytes = b""
     rest: Callable[[], AsyncIterator[bytes]] | None = None
     place: tuple[int, int] | None = None
@@ -67,10 +71,8 @@ class Asked(msgspec.Struct):
         """What is sent, with this name of the model, and by how many bytes it is longer than what came."""
         if name == self.model or name is None:
             return self._body(self.first), 0
-        if self.whole is not None:
-            members = object_of(self.whole)
-            if "model" in members:
-                members["model"] = msgspec.Raw(encode(name))
+        if self.whole is not None and self.in_whole:
+            members = {**object_of(self.whole), "model": msgspec.Raw(encode(name))}
             return msgspec.json.encode(members), 0
         if self.place is None:  # it stands in the path, which is that of another API
             return self._body(self.first), 0
@@ -108,7 +110,8 @@ async def asked(request: web.BaseRequest, settings: Settings, large: LargeWork, 
     elif kind in _JSON or kind.endswith(("/json", "+json")):
         found.whole = body = await body_of(request, settings, held)
         read = partial(_model_in, body)
-        found.model = (await large.do("parse", read) if found.is_large else read()) or by_path
+        told = await large.do("parse", read) if found.is_large else read()
+        found.model, found.in_whole = told or by_path, told is not None
     return found
 
 

@@ -102,6 +102,14 @@ class TestJson:
         assert reply.headers["X-Sidecar-Target"] == "other"
         assert other.last.target == "/v1/engines/m/embeddings"
 
+    @pytest.mark.parametrize("body", [b'["x"]', b'{"input":"x"}', b"a text", b'{"input":'])
+    async def test_then_the_body_goes_as_it_came_whatever_it_is(
+        self, start: Start, other: Upstream, body: bytes
+    ):
+        sidecar = await start(targets=[target("other", other, rename={"m": "n"})])
+        reply = await embed(sidecar, body, "/v1/engines/m/embeddings")
+        assert (reply.status, other.last.body) == (200, body)
+
     async def test_a_chat_that_is_named_stays_at_one_url(self, start: Start):
         async with upstreams("one", "two", "three") as servers:
             sidecar = await start(targets=[target("all", *servers)])
