@@ -101,12 +101,12 @@ class Pool:
         members = self.members
         if len(members) == 1:
             return list(members)
-        if session is None:  # those that have as little to do take turns
-            at = self._begun % len(members)
-            members = [*members[at:], *members[:at]]
         if members is not self._known:
             self._known, self._by_key = members, {each.key: each for each in members}
         by_key = self._by_key
+        if session is None:  # those that have as little to do take turns
+            at = self._begun % len(members)
+            members = [*members[at:], *members[:at]]
         return [by_key[key] for key in in_order(session, {each.key: each.under_way for each in members})]
 
     @property
