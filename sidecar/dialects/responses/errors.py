@@ -40,11 +40,8 @@ def refusal_in(body: bytes, status: int) -> dict[str, Any]:
     return {**about, "code": "rate_limit_exceeded"} if status == _TOO_MANY else about
 
 
-class ErrorBody:
-    """A body of its own, in OpenAI's shape. See `base.Translation`."""
-
-    headers: Mapping[str, str] = {"Content-Type": "application/json"}
-    patience: float | None = None
+class _OfRefusal:
+    """What is made of a refusal once it is whole, or as much of it as is looked at."""
 
     def __init__(self, status: int) -> None:
         self.held = b""
@@ -56,6 +53,13 @@ class ErrorBody:
         if len(self._body) <= _MAX_ERROR:
             self._body += chunk
         return b""
+
+
+class ErrorBody(_OfRefusal):
+    """A body of its own, in OpenAI's shape. See `base.Translation`."""
+
+    headers: Mapping[str, str] = {"Content-Type": "application/json"}
+    patience: float | None = None
 
     def close(self) -> bytes:
         self.held, self.done = self._translated(bytes(self._body)), True
@@ -95,20 +99,13 @@ class _Begun(Translation, Protocol):
         ...
 
 
-class LateError:
+class LateError(_OfRefusal):
     """The end of a response that has begun. See `base.Translation`."""
 
     def __init__(self, begun: _Begun, status: int) -> None:
+        super().__init__(status)
         self.headers, self.patience = begun.headers, begun.patience
-        self.held = b""
-        self.done = False
-        self._begun, self._status = begun, status
-        self._body = bytearray()
-
-    def feed(self, chunk: bytes) -> bytes:
-        if len(self._body) <= _MAX_ERROR:
-            self._body += chunk
-        return b""
+        self._begun = begun
 
     def close(self) -> bytes:
         ready = self._begun.fail(refusal_in(bytes(self._body), self._status))
