@@ -38,7 +38,7 @@ async def between(store: Store, before: Exchange, now: Exchange) -> Between:
     if now.when - before.when > _LONGEST:
         return Between(pause)
     requests, chats, end = 0, set[str](), time.monotonic() + _SECONDS
-    async with aclosing(store.spent(before.when, now.when)) as steps:  # type: ignore[type-var]
+    async with aclosing(store.spent(before.when, now.when)) as steps:
         async for some in steps:
             for each in some:
                 one = each.exchange

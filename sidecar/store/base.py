@@ -13,7 +13,7 @@ Every method raises `StoreUnavailable` if the store cannot be read or written.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
@@ -289,7 +289,7 @@ class Store(ABC):
         """Those of these nodes that are there, in the order in which they were recorded."""
 
     @abstractmethod
-    def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+    def spent(self, begin: int, end: int) -> AsyncGenerator[list[Spent], None]:
         """The exchanges of all conversations that began from `begin` on and before `end` (Unix milliseconds),
         read in small steps: conversations that were begun last come first, and in each of them the newest."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from heapq import nlargest
 
 from msgspec.structs import replace
@@ -268,7 +268,7 @@ class MemoryStore(RunningInMemory):
         kept, wanted = self._kept.get(conversation), set(nodes)
         return [each for each in kept.nodes.values() if each.id in wanted] if kept else []
 
-    async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+    async def spent(self, begin: int, end: int) -> AsyncGenerator[list[Spent], None]:
         for kept in reversed(list(self._kept.values())):
             about, done = kept.conversation, sorted(kept.exchanges.items(), reverse=True)
             some = [

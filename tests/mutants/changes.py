@@ -11,7 +11,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 _COMPARED: dict[type, str] = {
     ast.Lt: "<=",
@@ -300,8 +300,8 @@ def _filtered(node: Any) -> Iterator[str]:
     for at, each in enumerate(node.generators):
         for which, condition in enumerate(each.ifs):
             if negated := _negated(condition):
-                copy = _parsed(whole)
-                copy.generators[at].ifs[which] = _parsed(negated)  # type: ignore[attr-defined]
+                copy = cast(ast.ListComp, _parsed(whole))  # or one of its kin, which have the same fields
+                copy.generators[at].ifs[which] = _parsed(negated)
                 yield ast.unparse(copy)
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -99,14 +100,12 @@ class Soak:
                 return agent(kind, f"{kind}-{self._begun}", self._life)
 
             chats = [
-                asyncio.create_task(self._talk(http, base, lambda kind=kind: next_agent(kind)))  # type: ignore[misc]
+                asyncio.create_task(self._talk(http, base, partial(next_agent, kind)))
                 for kind in AGENTS
                 for _ in range(_OF_EACH)
             ]
             chats += [
-                asyncio.create_task(
-                    self._talk(http, web, lambda user=users[at % _USERS]: web_chat(user, self._life))  # type: ignore[misc]
-                )
+                asyncio.create_task(self._talk(http, web, partial(web_chat, users[at % _USERS], self._life)))
                 for at in range(_WEB)
             ]
             telling = asyncio.create_task(self._tell())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
@@ -309,7 +309,7 @@ class EncryptedStore(RunningResponses, KeepingClientKeys):
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         return await self._decrypted_nodes(conversation, await self._inner.messages(conversation, nodes))
 
-    async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+    async def spent(self, begin: int, end: int) -> AsyncGenerator[list[Spent], None]:
         async for some in self._inner.spent(begin, end):
             yield await asyncio.to_thread(lambda found: [*map(self._decrypted_spent, found)], some)
 

@@ -7,7 +7,7 @@ log, backups and replicas keep it is up to whoever runs the server.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -205,7 +205,7 @@ class Maintenance(RunningResponses, KeepingClientKeys):
         rows = await self._database.run(_fetching(MESSAGES, (number_of(conversation), list(nodes))))
         return await nodes_of(rows)
 
-    async def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+    async def spent(self, begin: int, end: int) -> AsyncGenerator[list[Spent], None]:
         first, last = exchange_id(begin, b""), exchange_id(end, b"")
         after: tuple[Any, ...] = (*_NEWER_THAN_ALL, last)
         while True:

@@ -12,7 +12,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -128,7 +128,7 @@ class Maintenance(RunningResponses, KeepingClientKeys):
     async def messages(self, conversation: str, nodes: Sequence[bytes]) -> list[Node]:
         return await self._look(partial(at_one_moment, partial(messages, conversation, nodes)))
 
-    def spent(self, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+    def spent(self, begin: int, end: int) -> AsyncGenerator[list[Spent], None]:
         return spent(self._look, begin, end)
 
     async def overview(self, name: str) -> Overview | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -123,7 +123,7 @@ def messages(id: str, nodes: Sequence[bytes], connection: sqlite3.Connection) ->
     return [node_of(connection, number, row[1:]) for row in rows]
 
 
-async def spent(look: Look, begin: int, end: int) -> AsyncIterator[list[Spent]]:
+async def spent(look: Look, begin: int, end: int) -> AsyncGenerator[list[Spent], None]:
     """The exchanges of this time; `look` reads beside requests."""
     last, first = exchange_id(end, b""), exchange_id(begin, b"")
     number, id = _NEWER_THAN_ALL, last
