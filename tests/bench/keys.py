@@ -15,8 +15,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 from tests.bench.scenes import table
 from tests.proxy.process import clean_environment, serving
+from tests.served import served
 from tests.store.postgres import Server
 
 __all__ = ["main"]
@@ -87,17 +87,10 @@ class _Upstream:
         self.now = self.most = 0
         self._numbers = itertools.count()
 
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
+    def serve(self) -> AbstractAsyncContextManager[str]:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=2048).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        finally:
-            await runner.cleanup()
+        return served(app, backlog=2048)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         await request.read()

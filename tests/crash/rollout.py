@@ -14,7 +14,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from sidecar.export import as_json
 from sidecar.store import make_store
 from tests.crash.ledger import Fault, Seen, faults
 from tests.proxy.process import Process, serving
+from tests.served import served
 
 __all__ = ["Summary", "roll_out"]
 
@@ -75,17 +76,10 @@ class _Upstream:
         self._pause = pause
         self._numbers = itertools.count()
 
-    @asynccontextmanager
-    async def serve(self) -> AsyncIterator[str]:
+    def serve(self) -> AbstractAsyncContextManager[str]:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        finally:
-            await runner.cleanup()
+        return served(app)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         await request.read()
