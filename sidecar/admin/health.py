@@ -1,9 +1,8 @@
 """`/-/live`, `/-/ready`, `/-/metrics`, `/-/doctor`: for orchestrators and operators.
 
 Live: the process answers. Ready: a reply could be recorded now (200, else 503), and the process is not about
-to end. Whether the upstream is
-reachable is reported but not required: a model that is being restarted is no reason to stop the sidecar. With
-`targets` each is reported, and one of them has to be reachable.
+to end. Whether the upstream is reachable is reported but not required: a model that is being restarted is no
+reason to stop the sidecar. With `targets` each is reported, and one of them has to be reachable.
 `/-/ready` reports only the state of both; the reason is in the log.
 
 Anybody who reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token`
