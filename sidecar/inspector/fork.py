@@ -7,6 +7,7 @@ front; its exchanges do not, for they were the other's.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -114,7 +115,12 @@ async def _path(store: Store, id: str, name: bytes) -> tuple[Conversation, list[
     outline = await store.outline(id)
     if outline is None:
         raise NotFound("there is no such conversation: it was deleted, or never was here")
-    shape = Shape(outline.stems)
+    return outline.conversation, await asyncio.to_thread(_path_to, outline.stems, name)
+
+
+def _path_to(stems: Sequence[Stem], name: bytes) -> list[Stem]:
+    """What was said up to this message: of a long chat it takes a while to find."""
+    shape = Shape(stems)
     at = shape.find(name)
     if at is None:
         raise NotFound("there is no such message in this conversation; it may have been deleted")
@@ -126,4 +132,4 @@ async def _path(store: Store, id: str, name: bytes) -> tuple[Conversation, list[
     size = sum(stem.size for stem in path)
     if size > _LARGEST:
         raise BadRequest(f"what was said up to there has {size:,} bytes, which is too much to fork")
-    return outline.conversation, path
+    return path
