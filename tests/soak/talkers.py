@@ -75,6 +75,15 @@ class _WebChat(_Enduring):
     """
 
     account: Account
+    #: What stood before the question that was asked last.
+    _behind: list[Message]
+
+    def _next(self) -> tuple[list[Message], list[Message]]:
+        before, new = super()._next()
+        if new and "node" in new[0]:  # nothing answered it: Open WebUI asks it again where it stands
+            return self._behind, new
+        self._behind = before
+        return before, new
 
     def _asked(self) -> str:
         return f"question {next(self._numbers)} of {self._key}, {NO_CALLS}"
