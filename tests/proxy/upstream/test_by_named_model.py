@@ -12,7 +12,7 @@ from aiohttp import WSServerHandshakeError
 from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.client_keys import bearer, new_key
 from tests.proxy.conftest import Start
-from tests.proxy.mock_upstream import Upstream, sends
+from tests.proxy.mock_upstream import Upstream, cuts, sends
 from tests.proxy.several import target, upstreams
 from tests.proxy.upstream.test_fail_over import in_front_of, pair, refuses
 from tests.proxy.upstream.test_websocket import Sockets, sockets
@@ -139,11 +139,8 @@ class TestWhereTheFirstCannot:
         assert (reply.status, reply.headers["X-Sidecar-Target"], two.requests) == (status, "one", [])
 
     async def test_nor_does_what_was_sent_and_not_answered(self, start: Start, pair: list[Upstream]):
-        async def breaks(exchange):
-            exchange.cut()
-
         one, two = pair
-        one.otherwise = breaks
+        one.otherwise = cuts()
         sidecar = await in_front_of(start, pair, retries={"attempts": 1})
         assert_error(await embed(sidecar), 502, "upstream_unreachable")
         assert (len(one.requests), two.requests) == (1, [])

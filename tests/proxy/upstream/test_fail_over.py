@@ -193,6 +193,66 @@ async def test_after_the_first_byte_of_json_nothing_is_tried_elsewhere(start: St
     assert (len(chats(one)), chats(two)) == (1, [])
 
 
+WORD = event({"role": "assistant", "content": "half"})
+ERROR = b'{"error":{"message":"no","code":"some_code"}}'
+
+
+async def stays_silent(_exchange: Exchange) -> None:
+    await asyncio.Event().wait()
+
+
+async def says_half(exchange: Exchange) -> None:
+    await exchange.head(200, {"Content-Type": "application/json"}, 500)
+    await exchange.send(completion("half of it")[:-20])
+    await asyncio.sleep(0.05)
+    exchange.writer.transport.abort()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "JSON"])
+@pytest.mark.parametrize(
+    ("fault", "status", "error", "kept"),
+    [
+        pytest.param(refuses(502), 502, "some_code", [], id="502"),
+        pytest.param(refuses(404), 404, "some_code", [], id="404"),
+        pytest.param(stays_silent, 504, "upstream_timeout", [], id="silence"),
+        pytest.param(sends(ERROR), 200, "some_code", ["and?"], id="an error in JSON"),
+        pytest.param(
+            streams(b"data: " + ERROR + b"\n\n"), 200, "some_code", ["and?"], id="an error in a stream"
+        ),
+        pytest.param(
+            streams(WORD, b"data: " + ERROR + b"\n\n"),
+            200,
+            "some_code",
+            ["and?", "half (failed)"],
+            id="and later",
+        ),
+        pytest.param(streams(0.05, CUT), None, "upstream_broke_off", ["and?"], id="a head and no more"),
+        pytest.param(
+            streams(WORD, asyncio.Event()), None, "upstream_broke_off", ["and?", "half (failed)"], id="a word"
+        ),
+        pytest.param(says_half, None, "upstream_broke_off", ["and?"], id="half of the JSON"),
+    ],
+)
+async def test_what_no_other_target_is_asked_for_is_told_and_kept_as_it_went(
+    start: Start, pair, fault, status, error, kept, stream
+):
+    """The table of the guide, as far as the other tests do not show it."""
+    one, two = pair
+    sidecar = await in_front_of(start, pair, timeouts={"idle": 0.3, "shutdown": 0.2})
+    await ask(sidecar, stream=stream)
+    one.otherwise = fault
+    if status is None:
+        with pytest.raises(aiohttp.ClientError):
+            await sidecar.ask("hi", "I am one", "and?", id="a", stream=stream)
+    else:
+        reply = await sidecar.ask("hi", "I am one", "and?", id="a", stream=stream)
+        assert reply.status == status
+    assert (len(chats(one)), chats(two)) == (2, [])
+    _, exchange = await rows(sidecar, 2)
+    assert (exchange["target"], exchange["error"]) == ("one", error)
+    assert (await sidecar.only()).texts == ["hi", "I am one", *kept]
+
+
 async def test_the_chat_goes_on_at_the_first_once_that_serves_again(start: Start, pair):
     one, _ = pair
     one.will(refuses(503))
