@@ -32,7 +32,8 @@ _ROOT = Path(__file__).parents[2]
 _WITHIN = 5.0  # seconds
 _PATIENCE = 120.0
 _PARALLEL = 4
-_REQUIRED = {"SIDECAR_KEYS__ENFORCEMENT": "required"}
+#: Nobody reads what it logs, and a full pipe would stop it.
+_REQUIRED = {"SIDECAR_KEYS__ENFORCEMENT": "required", "SIDECAR_LOGS__LEVEL": "error"}
 
 
 async def main(arguments: list[str], folder: Path) -> None:
