@@ -33,6 +33,7 @@ One request travels
 
 and `proxy/handle.py` says so in about as many lines. The words (tenant, conversation, message, tip,
 turn, reply, echo) are defined in the README and mean the same in code, schema, logs and tests.
+`config/behaviour.md` says rule by rule what becomes of a request, and which test shows it.
 """
 
 __version__ = "0.2.0"

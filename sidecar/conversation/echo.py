@@ -5,8 +5,9 @@ block that came or went, a stopped answer shorter than what had arrived here. Su
 for the stored message, by these rules and no others; whatever is neither equal nor an echo is the
 client's new version, and what could be the echo of two different messages is the echo of none.
 
-White space, line ends, Unicode form and the times that a client writes into its messages, or in front of an
-answer, never count.
+White space, line ends, Unicode form (`likeness.folded`) and the times that a client writes into its messages,
+or in front of an answer (`likeness.undated`), do not count in what an answer has followed. In the newest
+question they do: people edit indentation.
 
 - An assistant message echoes a whole stored answer (one reply, or several with tool messages between)
   when its visible text is the visible text of that answer, be its calls or results written out in it.

@@ -1,8 +1,10 @@
 """What the path of a request asks of an API, and the values in which an API answers.
 
-A dialect reads and writes the JSON of one API; outside its package nobody knows how that looks. A second API
-is a package beside `chat` with a `Dialect` in it, and a line in `served.py`. Messages are kept in the form of
-Chat Completions, whatever the API: so a chat that was begun over one can go on over another.
+A dialect reads and writes the JSON of one API. Another API is a package beside `chat` with a `Dialect` in it,
+and a line in `served.py`. Responses needs more, since some upstreams serve it themselves and clients ask for
+what is kept: it is `Requests.responses` in `proxy/services.py`, and its other paths are in `state/`. Messages
+are kept in the form of Chat Completions, whatever the API: so a chat that was begun over one can go on over
+another.
 """
 
 from __future__ import annotations
@@ -292,10 +294,6 @@ class Dialect(Protocol):
 
     def upstream_path(self, path: str) -> str:
         """The path, with its parameters, at which an upstream takes what came to this one."""
-        ...
-
-    def refuse(self, path: str) -> None:
-        """Raises `BadRequest` for a path that belongs to this API and would be taken for another's."""
         ...
 
     def translation(

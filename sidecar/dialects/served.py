@@ -1,4 +1,4 @@
-"""The APIs that are served, and which of them a path belongs to."""
+"""The APIs that are served wherever an upstream is asked, and which of them a path belongs to."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from sidecar.dialects.chat.dialect import CHAT
 
 __all__ = ["DIALECTS", "dialect_of"]
 
-#: Those that every upstream speaks by itself.
+#: Whatever the settings and the upstream. Responses is not among them: an upstream may serve it by itself.
 DIALECTS: tuple[Dialect, ...] = (CHAT,)
 
 
-def dialect_of(path: str, dialects: tuple[Dialect, ...] = DIALECTS) -> Dialect | None:
-    """The API whose requests come to this path; None for a path that is passed through."""
-    for dialect in dialects:
+def dialect_of(path: str) -> Dialect | None:
+    """The API whose requests come to this path; None for any other path."""
+    for dialect in DIALECTS:
         if path.endswith(dialect.path):
             return dialect
     return None

@@ -1,4 +1,4 @@
-"""Which result answers which call, in a history that its client does not hold.
+"""Which result answers which call, in what is kept of a path.
 
 A result belongs to the call of its id in the answer right before it; else it comes late, and belongs to the
 newest call of that id that has none. Of two results to one call the last one counts. Some upstreams give

@@ -1,4 +1,4 @@
-"""Appends to one conversation are served one after another.
+"""Appends to one thread of a conversation are served one after another.
 
 A client that sends only what is new relies on the reply before being in the history. Two at once would
 both be answered without the other, so the second waits, and is told if it would wait too long. Within this
@@ -10,24 +10,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from sidecar.errors import ConversationBusy
 from sidecar.store import Store
 
 __all__ = ["AppendLocks", "line_of"]
 
-_NOBODY_WAITS: AbstractAsyncContextManager[None] = nullcontext()
-
 
 def line_of(conversation: str, root: bytes | None) -> str:
     """The name under which those stand in line that go on below one first message of a conversation, be that
-    a system message; None where nothing was said yet."""
+    a system message; `root` is None where nothing was said yet."""
     return conversation if root is None else f"{conversation}-{root.hex()}"
 
 
 class AppendLocks:
-    """Who appends to which conversation now, and who waits for it."""
+    """Who holds which line now, and who waits for it. A line has a name: `line_of`, or another one."""
 
     def __init__(self, wait: float, store: Store) -> None:
         self._wait = wait
@@ -35,31 +33,28 @@ class AppendLocks:
         self._locks: dict[str, asyncio.Lock] = {}
         self._users: dict[str, int] = {}
 
-    def hold(self, conversation: str | None) -> AbstractAsyncContextManager[None]:
-        """Hold the conversation; at once for None. Raises `ConversationBusy` after the wait (seconds)."""
-        return _NOBODY_WAITS if conversation is None else self._hold(conversation)
-
     @asynccontextmanager
-    async def _hold(self, conversation: str) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(conversation, asyncio.Lock())
-        self._users[conversation] = self._users.get(conversation, 0) + 1
+    async def hold(self, line: str) -> AsyncIterator[None]:
+        """Hold the line of this name. Raises `ConversationBusy` after the wait (seconds)."""
+        lock = self._locks.setdefault(line, asyncio.Lock())
+        self._users[line] = self._users.get(line, 0) + 1
         try:
             async with AsyncExitStack() as stack:
-                await self._enter(conversation, lock, stack)
+                await self._enter(line, lock, stack)
                 yield
         finally:
-            self._users[conversation] -= 1
-            if not self._users[conversation]:
-                del self._users[conversation], self._locks[conversation]
+            self._users[line] -= 1
+            if not self._users[line]:
+                del self._users[line], self._locks[line]
 
-    async def _enter(self, conversation: str, lock: asyncio.Lock, stack: AsyncExitStack) -> None:
+    async def _enter(self, line: str, lock: asyncio.Lock, stack: AsyncExitStack) -> None:
         clock = asyncio.get_running_loop().time
         end = clock() + self._wait
         try:
             async with asyncio.timeout_at(end):
                 await stack.enter_async_context(lock)
             left = max(0.0, end - clock())
-            await stack.enter_async_context(self._store.cross_process_lock(conversation, left))
+            await stack.enter_async_context(self._store.cross_process_lock(line, left))
         except TimeoutError:
             raise ConversationBusy(
                 "another message to this conversation is still being answered "

@@ -1,4 +1,7 @@
-"""Where a reply ends: what of it is held back until it is in the store."""
+"""Where a reply ends that goes to the client as it came: what of it is held back until it is in the store.
+
+Of one that is translated, its `Translation` knows.
+"""
 
 from __future__ import annotations
 

@@ -146,10 +146,10 @@ async def _load(services: Services, call: ChatCall, is_unseen: bool) -> Plan:
         return await _with_session(services, call, plan)
     if isinstance(plan, Whole) and plan.steps:
         steps = await without_dropped(services.store, conversation, call.chat.path, plan.steps)
-        if services.requests.dialects[-1].is_translated:
+        if services.requests.responses is not None:
             steps = await steps_left(services.store, conversation, steps)
         return replace(plan, steps=steps)
-    if isinstance(plan, Thin) and services.requests.dialects[-1].is_translated:
+    if isinstance(plan, Thin) and services.requests.responses is not None:
         return await left_of(services.store, plan, call.chat.path.messages)
     return plan
 

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.dialects.base import Dialect
 from sidecar.dialects.responses import PATH
+from sidecar.dialects.responses.dialect import Responses
 from sidecar.errors import SidecarError
 from sidecar.upstream.target import Fetched, Target
 
@@ -51,14 +51,14 @@ def verdict(answer: Fetched) -> bool | None:
 class OwnResponses:
     """`ours`: what is done where it does not; what is done where it does, nobody has to say."""
 
-    def __init__(self, target: Target, ours: Dialect) -> None:
+    def __init__(self, target: Target, ours: Responses) -> None:
         self._target, self._ours = target, ours
         self._is_theirs = False
         self._asking = asyncio.Lock()
         #: Is it known, until it is doubted?
         self.is_known = False
 
-    async def dialect(self, request: web.BaseRequest, doubted: Callable[[], None]) -> Dialect | None:
+    async def dialect(self, request: web.BaseRequest, doubted: Callable[[], None]) -> Responses | None:
         """Ours, if it is to be used, by what is known or is found out now. `doubted` is called once that is
         no longer sure."""
         async with self._asking:

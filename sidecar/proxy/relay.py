@@ -3,7 +3,8 @@
 Only where its client speaks another API than the upstream are they not the bytes that came.
 
 Nothing is held back but the end, until the reply is in the store: of an event stream the line
-`data: [DONE]`, of any other body its last piece. What the client sees finish is therefore durable.
+`data: [DONE]`, of any other body its last piece. What the client sees finish is therefore durable, but for
+`history.commit = after_end` and a store that fails or takes too long: who holds the history does not wait.
 
 A client that leaves ends the upstream's work at once, or, if so set, the rest is read for the record.
 An upstream that breaks off is passed on as just that: the client's connection breaks off too.

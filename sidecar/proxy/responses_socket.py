@@ -23,6 +23,7 @@ from multidict import CIMultiDict
 from sidecar.aiohttp_internals.inner import InnerWriter, inner_request
 from sidecar.conversation.pieces import LARGE
 from sidecar.conversation.records import exchange_id
+from sidecar.dialects.responses import PATH
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.responses.frames import (
     Held,
@@ -34,7 +35,6 @@ from sidecar.dialects.responses.frames import (
     not_found,
 )
 from sidecar.dialects.responses.references import UnknownItems
-from sidecar.dialects.served import dialect_of
 from sidecar.errors import Forbidden, SidecarError
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.receive import identify
@@ -61,8 +61,7 @@ T = TypeVar("T")
 
 def asked_over_socket(services: Services, request: web.BaseRequest) -> Responses | None:
     """The API, where a request asks to speak it over a WebSocket."""
-    dialect = dialect_of(request.path, services.requests.dialects) if is_websocket(request) else None
-    return dialect if isinstance(dialect, Responses) else None
+    return services.requests.responses if request.path.endswith(PATH) and is_websocket(request) else None
 
 
 async def responses_socket(

@@ -32,7 +32,6 @@ from sidecar.background.target_health import TargetHealth
 from sidecar.background.tasks import BackgroundTasks
 from sidecar.conversation.effort import EffortLimits
 from sidecar.conversation.tree import LongMessages
-from sidecar.dialects.base import Dialect
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.served import DIALECTS
 from sidecar.doctor import RequestSamples
@@ -144,11 +143,10 @@ class Services:
     async def learn_of_responses(self, request: web.BaseRequest) -> None:
         """Know which APIs are served here, for a request that may be of one of which that is not settled."""
         if self.own_responses is not None:
-            ours = await self.own_responses.dialect(request, self._doubt_responses)
-            self.requests.dialects = DIALECTS if ours is None else (*DIALECTS, ours)
+            self.requests.responses = await self.own_responses.dialect(request, self._doubt_responses)
 
     def _doubt_responses(self) -> None:
-        self.requests.dialects = DIALECTS
+        self.requests.responses = None
 
 
 class Requests:
@@ -159,8 +157,8 @@ class Requests:
         self.places = places_of(settings)
         self.visitors = Visitors(settings, self.places)
         prepare(settings)
-        #: The APIs whose requests are read.
-        self.dialects: tuple[Dialect, ...] = _dialects(settings)
+        #: That API, where it is answered here; None where the upstream answers it, as far as that is known.
+        self.responses = _responses(settings) if settings.responses.upstream == "translate" else None
         chat = _names_of_chats(settings) if settings.session.opaque else ()
         #: The names (lower case) of the client's headers that reach no upstream as they came; some more of a
         #: chat, whose body may be another one.
@@ -303,11 +301,6 @@ class Background:
         self.shared_metrics.stop()
         if self.traces is not None:
             await self.traces.stop(max(_LEAST_FOR_TRACES, end - clock()))
-
-
-def _dialects(settings: Settings) -> tuple[Dialect, ...]:
-    """Those that are served from the start."""
-    return (*DIALECTS, _responses(settings)) if settings.responses.upstream == "translate" else DIALECTS
 
 
 def _responses(settings: Settings) -> Responses:

@@ -74,7 +74,7 @@ async def summed_up(
 async def _since(services: Services, call: ChatCall, conversation: Conversation) -> bytes:
     """What the name of a summary ends with that was made since the last item was taken out; nothing where
     none was."""
-    if not services.requests.dialects[-1].is_translated:
+    if services.requests.responses is None:
         return b""
     gone = (await notes_of(services.store, conversation)).gone
     return call.chain.hash(None, "\n".join(sorted(gone)).encode())[:_SINCE] if gone else b""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from sidecar.dialects.responses import PATH
 from sidecar.dialects.responses.dialect import Responses, belongs
 from sidecar.dialects.responses.refusal import InBackground
-from sidecar.dialects.served import dialect_of
 from sidecar.proxy.compact import PLACE, compact
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.in_background import made_in_background
@@ -29,18 +29,17 @@ async def answer_over_responses(services: Services, request: web.BaseRequest) ->
         return await responses_socket(services, spoken, request)
     if (kept := await answer_of_kept(services, request)) is not None:
         return kept
-    ours = services.requests.dialects[-1]
-    if isinstance(ours, Responses) and request.method == "POST" and request.path.endswith(PLACE):
-        return await compact(services, ours, request)
-    for dialect in services.requests.dialects:
-        dialect.refuse(request.path)
+    ours = services.requests.responses
+    if ours is not None:
+        if request.method == "POST" and request.path.endswith(PLACE):
+            return await compact(services, ours, request)
+        ours.refuse(request.path)
     return None
 
 
 def _asked_of(services: Services, request: web.BaseRequest) -> Responses | None:
     """The API that answers what is posted here, as far as that is known."""
-    dialect = dialect_of(request.path, services.requests.dialects) if request.method == "POST" else None
-    return dialect if isinstance(dialect, Responses) else None
+    return services.requests.responses if request.method == "POST" and request.path.endswith(PATH) else None
 
 
 async def _posted(services: Services, dialect: Responses, request: web.BaseRequest) -> web.StreamResponse:

@@ -39,10 +39,8 @@ Told = dict[str, Any]
 
 async def answer(services: Services, request: web.BaseRequest) -> web.StreamResponse | None:
     """What a request gets that asks for something that is kept; None of any other."""
-    dialect = services.requests.dialects[-1]
-    if not dialect.is_translated:
-        return None
-    if not belongs(request.path):
+    dialect = services.requests.responses
+    if dialect is None or not belongs(request.path):
         return None
     identity = identify(services, dialect, request)
     work: Awaitable[Told] | None = None

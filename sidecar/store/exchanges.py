@@ -41,7 +41,10 @@ def row_of(exchange: Exchange) -> tuple[Any, ...]:
 
 
 def columns_of(exchange: Exchange) -> bytes:
-    """All of it but the detail, as one piece: what a detail that is encrypted has to stand beside."""
+    """All of it but the detail, as one piece: what a detail that is encrypted has to stand beside.
+
+    A column that is added later must not be in it, or what was encrypted before could not be read any more.
+    """
     # A NUL is another character once PostgreSQL has kept it.
     columns = (each.replace("\0", "\ufffd") if type(each) is str else each for each in _columns(exchange))
     return msgspec.msgpack.encode(tuple(columns))

@@ -24,7 +24,7 @@ from sidecar.conversation.records import (
     packed,
     tools_of,
 )
-from tests.store.record import exchange as with_everything
+from tests.store.record import with_everything
 from tests.store.trees import chat, question, talk
 
 ASK, ANSWER = chat("hi", "hello")
@@ -40,9 +40,17 @@ class TestExchange:
         ids = [exchange_id(at, bytes([200 - place] * 4)) for place, at in enumerate(times)]
         assert ids == sorted(ids)
 
+    def test_the_one_that_stores_and_exports_are_tried_with_has_something_in_every_field(self):
+        """Who adds a field adds it there: so all that keeps exchanges or tells of them is tried with it."""
+        done, bare = with_everything("conv_1", ASK, ANSWER), Exchange(b"", "")
+        for full, empty in ((done, bare), (done.detail, bare.detail)):
+            for each in type(full).__struct_fields__:
+                if each != "encrypted":
+                    assert getattr(full, each) != getattr(empty, each), each
+
     def test_it_names_all_messages_that_have_to_be_there(self):
         done = with_everything("conv_1", ASK, ANSWER)
-        assert done.nodes == [ASK.id, ANSWER.id, ASK.id, ANSWER.id]
+        assert done.nodes == [ASK.id, ANSWER.id, ASK.hash, ASK.id, ANSWER.id]
         assert Exchange(b"id", "conv_1").nodes == []
         assert Exchange(b"id", "conv_1", detail=Detail(sent=Sent("client"))).nodes == []
 

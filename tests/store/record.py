@@ -21,6 +21,7 @@ from sidecar.conversation.records import (
     Difference,
     Exchange,
     Reference,
+    Refusal,
     Sent,
     Summary,
     exchange_id,
@@ -82,7 +83,7 @@ async def fill(file: Path) -> None:
 
 
 def exchange(id: str, ask: Node, answer: Node) -> Exchange:
-    """An exchange with something in every field."""
+    """An exchange as the recordings have it."""
     detail = Detail(
         replies=(answer.id,),
         answered_by="demo-2",
@@ -120,6 +121,28 @@ def exchange(id: str, ask: Node, answer: Node) -> Exchange:
         "context_length_exceeded",
         detail,
     )
+
+
+def with_everything(id: str, ask: Node, answer: Node) -> Exchange:
+    """The same with something in every field, also in those that the recordings were made without."""
+    done = exchange(id, ask, answer)
+    detail = replace(
+        done.detail,
+        received_ms=1,
+        sent_ms=2,
+        recalled=4,
+        budget=700,
+        saved=21,
+        quoted=(ask.hash,),
+        recall_score=7.5,
+        refusal=Refusal(600, 800),
+        supplied=("signature",),
+        left_out=("reasoning",),
+        brought=3,
+        told=b'{"id":"resp_1"}',
+        client_key="ada0000000",
+    )
+    return replace(done, detail=detail)
 
 
 def dumped(filled: sqlite3.Connection, number: int) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.records import Detail, Exchange, Snapshot, exchange_id
 from sidecar.errors import StoreUnavailable
-from sidecar.store.exchanges import exchange_from_row, row_of
-from tests.store.record import exchange as with_everything
+from sidecar.store.exchanges import columns_of, exchange_from_row, row_of
+from tests.store.record import with_everything
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, update
 
 
@@ -20,6 +21,13 @@ async def test_it_comes_back_as_it_was_recorded_with_its_turn(store):
     assert await store.exchange(TENANT, "conv_1", done.id) == done
     assert await store.exchanges(TENANT, "conv_1") == [done]
     assert await store.tree("conv_1") == [ask, answer]
+
+
+def test_what_an_encrypted_detail_stands_beside_stays_what_it_was():
+    """Else no encrypted store of before could be read."""
+    done = with_everything("conv_1", *chat("hi", "hello"))
+    told = msgspec.msgpack.decode(columns_of(replace(done, parent=b"p")))
+    assert told == [done.id, done.when, b"p", "branch", "demo", 200, 80, 9, 1234, "context_length_exceeded"]
 
 
 async def test_one_of_which_nothing_is_known_comes_back_too(store):

@@ -48,9 +48,6 @@ class Chat:
     def upstream_path(self, path: str) -> str:
         return path
 
-    def refuse(self, path: str) -> None:
-        pass
-
     def truncation(self, request: Request) -> Truncation | None:
         return None
 

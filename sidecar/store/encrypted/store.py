@@ -296,7 +296,7 @@ class EncryptedStore(RunningResponses, KeepingClientKeys):
         return found and self._decrypted_overview(found)
 
     async def look_for(self, sought: Sought, where: Where = EVERYWHERE) -> Looked:
-        """Nothing: an index would tell what was said, and to decrypt all of it takes too long."""
+        """Raises: an index would tell what was said, so there is none. Who searches reads chat after chat."""
         raise StoreUnavailable("the store is encrypted: there is no index of what was said")
 
     async def taken(self) -> int | None:
