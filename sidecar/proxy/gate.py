@@ -8,8 +8,8 @@ request without one goes as it always did; one that is not valid is refused in a
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 from aiohttp import web
@@ -28,8 +28,10 @@ from sidecar.proxy.bodies import Bodies
 from sidecar.proxy.body import body_of
 from sidecar.settings import Settings
 
-__all__ = ["Gate", "asks"]
+__all__ = ["UNCOUNTED", "Gate", "asks"]
 
+#: What a request is held by of which nobody counts anything.
+UNCOUNTED: AbstractContextManager[None] = nullcontext()
 _ADMISSION = web.RequestKey("admission", Admission)
 # What asks no model for anything. To end an answer, which may be the one for which there was room, is such.
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -79,20 +81,15 @@ class Gate:
         admission = request.get(_ADMISSION)
         return admission.key.id if admission is not None else None
 
-    @asynccontextmanager
-    async def counted(self, request: web.BaseRequest) -> AsyncIterator[None]:
-        """For as long as it is answered, to the last byte. Raises `TooManyRequests`."""
+    async def counted(self, request: web.BaseRequest) -> AbstractContextManager[object]:
+        """To be held for as long as it is answered, to the last byte. Raises `TooManyRequests`."""
         admission = request.get(_ADMISSION)
         if admission is None:
-            yield
-            return
+            return UNCOUNTED
         key = admission.key
         slot = await self._slots.take(key.id, key.parallel, key.rpm)
-        request[_COUNTED] = counted = _Counted(partial(self._slots.give_back, key.id, slot))
-        try:
-            yield
-        finally:
-            counted.leave()
+        request[_COUNTED] = counted = _Counted(self._slots, key.id, slot)
+        return counted
 
     @contextmanager
     def counted_on(self, request: web.BaseRequest) -> Iterator[None]:
@@ -149,15 +146,23 @@ class Gate:
 class _Counted:
     """A place among those that a key has at once: the last one who holds it gives it back."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
+    __slots__ = ("_id", "_slot", "_slots", "holders")
+
+    def __init__(self, slots: Slots, id: str, slot: int | None) -> None:
         self.holders = 1
-        self._give_back = give_back
+        self._slots, self._id, self._slot = slots, id, slot
+
+    def __enter__(self) -> None:
+        """It is held since it was made."""
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
     def leave(self) -> None:
         """Hold it no more."""
         self.holders -= 1
         if not self.holders:
-            self._give_back()
+            self._slots.give_back(self._id, self._slot)
 
 
 _COUNTED = web.RequestKey("counted", _Counted)

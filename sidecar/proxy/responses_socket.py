@@ -135,7 +135,7 @@ class _Connection:
                 await self._served(data)
             else:
                 await gate.admit_again(self._request)
-                async with gate.counted(self._request):
+                with await gate.counted(self._request):
                     await self._served(data)
         except SidecarError as error:
             level, event = (logging.INFO, "refused") if error.status < 500 else (logging.WARNING, "failed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 
 from aiohttp import web
 
@@ -12,7 +11,7 @@ from sidecar.dialects.responses.dialect import belongs
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import NotFound
 from sidecar.inspector.door import PLACE
-from sidecar.proxy.gate import Gate, asks
+from sidecar.proxy.gate import UNCOUNTED, Gate, asks
 from sidecar.proxy.handle import handle, handle_tracked
 from sidecar.proxy.observers import passed_by
 from sidecar.proxy.passthrough import passthrough
@@ -68,10 +67,11 @@ async def _answer_behind(gate: Gate, services: Services, request: web.BaseReques
         is_counted = True
     else:
         is_counted = asks(request)
-    async with gate.counted(request) if is_counted else nullcontext():
-        await gate.check_models(request)
-        if (patterns := gate.models(request)) is not None and is_asked_for_list(request):
-            return await answer_with_list(services, request, patterns, _answer_let_in)
+    with await gate.counted(request) if is_counted else UNCOUNTED:
+        if (patterns := gate.models(request)) is not None:
+            await gate.check_models(request)
+            if is_asked_for_list(request):
+                return await answer_with_list(services, request, patterns, _answer_let_in)
         return await _answer_let_in(services, request)
 
 
