@@ -14,7 +14,6 @@ from array import array
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from operator import itemgetter
 from typing import NamedTuple
 
 from sidecar.prompt.words import likely_share, words
@@ -120,7 +119,7 @@ class RecallIndex:
         """
         scores: dict[int, float] = {}
         held: dict[int, int] = {}
-        if not until or not self._totals[until]:
+        if not self._totals[until]:
             return Found(scores, held, ())
         windows = self._windows[:until]
         windows[-1] = self._totals[until] - self._totals[max(0, until - 2)]
@@ -157,7 +156,7 @@ class RecallIndex:
                 known.append((size, word, postings))
         taken: list[tuple[str, array[int]]] = []
         left = _MOST_LOOKED_AT
-        for size, word, postings in sorted(known, key=itemgetter(0, 1)):
+        for size, word, postings in sorted(known):
             if size > common or (size > left and taken):
                 break
             taken.append((word, postings[max(0, size - left) : size]))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.conversation.likeness import are_near_prompts, are_near_questions
 
@@ -64,6 +66,93 @@ class TestQuestions:
         assert not are_near_questions("go on", "go back")
         assert not are_near_questions("paint it red", "paint it blue")
         assert are_near_questions("paint it all red", "paint it all blue")
+
+
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October"]
+MONTHS += ["November", "December"]
+SHORT = ["Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sep", "Sept", "Oct", "Nov", "Dec"]
+MOMENTS = [
+    "7:05",
+    "07:05:09",
+    "07:05:09.123",
+    "7:05pm",
+    "2026-11-28",
+    "28/11/2026",
+    "28.11.26",
+    "1999",
+    "2026",
+]
+MOMENTS += ["28", "7", "1st", "2nd", "3rd", "28th", "am", "pm", "utc", "gmt", "2026-11-28t10:01:07z"]
+
+
+@pytest.mark.parametrize("moment", [*DAYS, *MONTHS, *SHORT, *MOMENTS])
+def test_a_moment_is_no_word_of_a_prompt(moment):
+    assert are_near_prompts(f"Be brief {moment}", "Be brief")
+
+
+@pytest.mark.parametrize("name", [*DAYS, *MONTHS, *SHORT])
+def test_what_only_begins_like_one_is(name):
+    assert not are_near_prompts(f"Be brief {name}er", "Be brief")
+
+
+@pytest.mark.parametrize(
+    ("word", "is_an_id"),
+    [
+        ("a" * 15 + "1", True),
+        ("a" * 14 + "1", False),
+        ("1" * 16, True),
+        ("abcdefgh-12345678", True),
+        ("well-known-and-well-liked", False),
+        ("internationalisation", False),
+        ("v1", False),
+    ],
+)
+def test_a_long_word_with_a_digit_in_it_is_an_id_and_does_not_count(word, is_an_id):
+    assert are_near_prompts(f"Be brief {word}", "Be brief") is is_an_id
+
+
+def told_apart(count, others):
+    """Two texts of so many words, of which the last ones are others."""
+    words = [f"w{'abcdefghijklmnopqrstuvwxyz'[at % 26]}{'x' * (at // 26)}" for at in range(count)]
+    return " ".join(words), " ".join([*words[: count - others], *(f"other{each}" for each in words[:others])])
+
+
+@pytest.mark.parametrize("count", [*range(4, 45), 100])
+def test_of_a_prompt_nine_words_in_ten_have_to_be_there_and_of_a_question_three_in_four(count):
+    for near, tenths in ((are_near_prompts, 90), (are_near_questions, 75)):
+        most = next(others for others in range(count, -1, -1) if 100 * (count - others) >= tenths * count)
+        assert near(*told_apart(count, most))
+        assert not near(*told_apart(count, most + 1))
+        longer = told_apart(count, 0)[0]
+        shorter = " ".join(longer.split()[: count - most])
+        assert near(longer, shorter)
+        assert near(shorter, longer)
+        assert not near(longer, " ".join(longer.split()[: count - most - 1]))
+
+
+def test_fewer_than_four_words_have_to_be_the_same():
+    for near in (are_near_prompts, are_near_questions):
+        assert near("paint it red", "Paint it red!")
+        assert not near("paint it red", "paint it")
+        assert not near("red red blue", "red blue blue")
+    assert are_near_questions("take step 2 now", "take step 3 now")
+    assert not are_near_questions("take step 2", "take step 3")
+    assert not are_near_questions("2 3 4 now", "5 6 7 then")
+
+
+@given(st.permutations(list("abcdefghij")))
+def test_three_in_four_words_of_a_question_have_to_stand_in_one_order(order):
+    best: list[int] = []  # the longest part that ascends and ends with each word
+    for at, word in enumerate(order):
+        best.append(1 + max((best[b] for b in range(at) if order[b] < word), default=0))
+    assert are_near_questions("a b c d e f g h i j", " ".join(order)) is (max(best) >= 7.5)
+
+
+@pytest.mark.parametrize(("count", "is_near"), [(32, False), (33, True)])
+def test_of_more_than_thirty_two_words_the_order_does_not_count(count, is_near):
+    one = told_apart(count, 0)[0]
+    assert are_near_questions(one, " ".join(reversed(one.split()))) is is_near
 
 
 @pytest.mark.parametrize("piece", ["a", "1", "a:", "1:", "word ", "2026-", "é ", "1.1 "])

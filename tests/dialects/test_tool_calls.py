@@ -9,20 +9,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.dialects.chat.joining import Growing
+from sidecar.dialects.chat.joining import Growing, encode
 from sidecar.dialects.chat.tool_calls import Calls
-from tests.fuzz.plain_message import calls_of
+from tests.fuzz.plain_message import calls_of, clean
 
 Piece = dict[str, Any]
 
 
 def calls(*deltas: list[Any], finished: bool = True) -> list[Any]:
     grown = Calls()
-    for pieces in json.loads(json.dumps(deltas)):
+    for pieces in copied(deltas):
         grown.add(pieces)
     grown.finished = finished
-    assert grown.value() == calls_of(json.loads(json.dumps(deltas)), finished=finished)
+    assert grown.value() == calls_of(copied(deltas), finished=finished)
     return grown.value()
+
+
+def copied(deltas: Any) -> Any:
+    return json.loads(json.dumps(deltas))
 
 
 def piece(arguments: Any = None, name: Any = None, **more: Any) -> Piece:
@@ -316,3 +320,60 @@ def test_so_do_whole_calls_one_after_another(true, kind, at_once):
     wanted = [call(json.dumps(given), name, id=f"c{at}") for at, (name, given) in enumerate(true)]
     pieces = [{**each, **place} for each in wanted]
     assert calls(*([pieces] if at_once else [[each] for each in pieces])) == wanted
+
+
+# What no reader understands at once: the rules say what it is, and a plain reading of them the same.
+
+_FUNCTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["f", "fg", "g", "", 7]),
+        "arguments": st.sampled_from(
+            [
+                "",
+                " ",
+                "{",
+                '{"a":',
+                "1}",
+                '{"a":1}',
+                "{}",
+                "null",
+                '""',
+                "}",
+                '"',
+                "\\",
+                {},
+                {"a": 1},
+                [],
+                7,
+                None,
+            ]
+        ),
+        "strict": st.booleans(),
+    },
+)
+_PLACES = st.sampled_from([None, 0, 1, 2, -1, "0", "1", 1.0, 0.5, True, 2**31, 2**31 - 1, "1234567890"])
+_PIECES = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": _PLACES,
+        "id": st.sampled_from(["a", "b", "", 0, "0", 1.5, None, True, ["a"]]),
+        "type": st.sampled_from(["function", "custom", "", None]),
+        "function": _FUNCTIONS | st.sampled_from([None, "f", []]),
+        "custom": st.just({"name": "c"}),
+        "extra": st.sampled_from(["s", {"s": "t"}, None]),
+    },
+)
+_FLAT = st.builds(lambda about, function: {**about, **function}, _PIECES, _FUNCTIONS)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    st.lists(st.lists(_PIECES | _FLAT | st.sampled_from([7, None]), max_size=3), max_size=6), st.booleans()
+)
+def test_whatever_the_pieces_are_they_make_the_calls_that_the_rules_say(deltas, finished):
+    grown = Calls()
+    for pieces in copied(deltas):
+        grown.add(pieces)
+    grown.finished = finished
+    assert json.loads(encode(grown.value())) == clean(calls_of(copied(deltas), finished=finished))

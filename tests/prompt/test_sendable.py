@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.prompt.sendable import Recipient, has_words, is_finished, neutral_id, sendable, sendable_call
 from tests.conversation.build import calls, says
 
@@ -65,6 +66,20 @@ class TestFields:
         sent = sendable(told, MAKER)
         assert sent == says(None, function_call={"name": "look", "arguments": '{"a":2}'})
 
+    def test_what_says_nothing_does_not_go(self):
+        for name in ("name", "refusal", "audio", "extra_content", "function_call"):
+            for nothing in (None, "", [], {}):
+                assert sendable(says("yes", **{name: nothing}), WHOLE) == says("yes")
+        assert sendable({"content": "yes", "annotations": []}, MAKER) == {"content": "yes"}
+
+    def test_what_it_says_goes_beside_what_it_refused_or_spoke(self):
+        told = says("yes", refusal="no", audio={"id": "a1", "transcript": "aye"})
+        assert sendable(told, OTHER) == says("yes")
+        assert sendable(says("", **{name: told[name] for name in ("refusal", "audio")}), OTHER) == says("aye")
+        assert sendable(says(None, refusal="no", audio={"id": "a1"}), OTHER) == says("no")
+        assert sendable(says(None, refusal=["no"]), OTHER) == says(None)
+        assert sendable(says(None, audio={"id": "a1", "transcript": ["aye"]}), OTHER) == says(None)
+
 
 class TestAudio:
     def heard(self, to, **about):
@@ -78,6 +93,14 @@ class TestAudio:
         assert self.heard(Recipient(now=100.0), expires_at=100) == says("yes")
         assert self.heard(OTHER) == says("yes")
         assert self.heard(MAKER, id=None) == says("yes")
+
+    def test_a_time_that_is_none_is_not_past(self):
+        assert self.heard(Recipient(now=9.0), expires_at="1") == says(None, audio={"id": "a1"})
+        assert self.heard(Recipient(now=9.0), expires_at=9.5) == says(None, audio={"id": "a1"})
+        assert self.heard(Recipient(now=9.5), expires_at=9.5) == says("yes")
+
+    def test_it_may_hold_nothing(self):
+        assert sendable(says(None, audio="odd"), MAKER) == says(None)
 
 
 class TestReasoning:
@@ -106,8 +129,76 @@ class TestReasoning:
         assert sendable(told, TEXT) == says("yes", reasoning_content="so")
         assert sendable(says("yes", reasoning_content="", extra_content={"a": 1}), TEXT) == says("yes")
 
+    @pytest.mark.parametrize("name", sorted(REASONING_FIELDS))
+    def test_its_maker_gets_all_of_it_under_every_name(self, name):
+        for thought in ("so", [{"signature": "s"}], {"a": 1}):
+            told = says("yes", **{name: thought})
+            assert sendable(told, WHOLE) is told
+            assert sendable(told, MAKER) == sendable(told, OTHER) == says("yes")
+        assert sendable(says("yes", **{name: None}), WHOLE) == says("yes")
+
+    @pytest.mark.parametrize("name", sorted(REASONING_FIELDS))
+    def test_another_gets_what_is_a_text_by_the_names_of_texts(self, name):
+        is_plain = name in ("reasoning_content", "reasoning", "reasoning_text", "thinking")
+        for to in (TEXT, Recipient(thoughts="text"), Recipient(is_maker=False, thoughts="whole")):
+            assert sendable(says("yes", **{name: "so"}), to) == says(
+                "yes", **({name: "so"} if is_plain else {})
+            )
+            for odd in ("", ["so"], {"a": 1}, None):
+                assert sendable(says("yes", **{name: odd}), to) == says("yes")
+
+    def test_a_signature_goes_with_all_of_it_to_its_maker_alone(self):
+        signed = says("yes", extra_content={"google": {"thought_signature": "s"}})
+        assert sendable(signed, WHOLE) is signed
+        for to in (
+            MAKER,
+            OTHER,
+            TEXT,
+            Recipient(thoughts="text"),
+            Recipient(is_maker=False, thoughts="whole"),
+        ):
+            assert sendable(signed, to) == says("yes")
+
+    def test_thoughts_in_a_content_go_as_they_are_to(self):
+        assert sendable(says("<think>so</think>yes"), TEXT) == says("<think>so</think>yes")
+        assert sendable(says([THINKING, YES]), Recipient(thoughts="text")) == says("yes")
+        assert sendable(says("<think>so</think>yes", name="bob"), MAKER) == says("yes", name="bob")
+        assert sendable(says("<think>so</think>yes", name="bob"), TEXT) == says(
+            "<think>so</think>yes", name="bob"
+        )
+
 
 class TestCalls:
+    @pytest.mark.parametrize(
+        ("made", "sent"),
+        [
+            ({"id": "c"}, {"id": "c", "type": "function"}),
+            (
+                {"function": {"arguments": "{}"}},
+                {"type": "function", "function": {"name": "", "arguments": "{}"}},
+            ),
+            (
+                {"function": {"name": None, "arguments": 0}, "custom": {"name": "run"}},
+                {"type": "function", "function": {"name": "", "arguments": "0"}, "custom": {"name": "run"}},
+            ),
+            ({"function": "odd"}, {"type": "function", "function": "odd"}),
+            (
+                {"type": "odd", "function": {"name": "f", "arguments": [1]}},
+                {"type": "odd", "function": {"name": "f", "arguments": "[1]"}},
+            ),
+            ({"id": "", "type": "", "function": {}, "custom": {}, "index": 3}, {"type": "function"}),
+        ],
+    )
+    def test_what_is_missing_in_a_call_is_put_in(self, made, sent):
+        assert sendable_call(made, is_maker=True) == sent
+        assert sendable_call(made, is_maker=False) == sent
+
+    @pytest.mark.parametrize("nothing", [None, "", [], {}])
+    def test_what_else_it_carries_goes_unless_it_is_empty(self, nothing):
+        made = {**CALL, "x": nothing, "y": 0, "function": {**CALL["function"], "x": nothing, "y": False}}
+        sent = {**CALL, "y": 0, "function": {**CALL["function"], "y": False}}
+        assert sendable_call(made, is_maker=True) == sent
+
     @pytest.mark.parametrize(
         ("made", "sent"),
         [
@@ -148,6 +239,8 @@ class TestCalls:
             ({"a": 2}, True),
             ('{"a": ', False),
             ('{"a": 2', False),
+            (" ", True),
+            ("[" * 100_000, False),
         ],
     )
     def test_arguments_that_broke_off_are_no_json(self, arguments, whole):
@@ -157,6 +250,8 @@ class TestCalls:
     def test_an_id_for_every_upstream_is_of_nine_letters_and_digits_and_used_once(self):
         ids = {neutral_id(id, maker) for id in ("call_1", "functions.look:0", "é") for maker in (b"1", b"2")}
         assert len(ids) == 6
+        assert neutral_id("\ud800", b"1") != neutral_id("", b"1")
+        assert neutral_id("call_1", b"1") == "fb2c052da"  # what was sent so once is cached so
         assert all(len(id) == 9 and id.isascii() and id.isalnum() for id in ids)
 
 
@@ -183,7 +278,11 @@ class TestWords:
             calls("c"),
             says(None, refusal="no"),
             says(None, audio={"id": "a"}),
+            says(None, function_call={"name": "f"}),
             says(["odd"]),
+            says([{"type": "text", "text": ""}, YES]),
+            says([{"type": "text", "text": ""}, "odd"]),
+            says([PICTURE]),
         ],
     )
     def test_any_other_has(self, told):
