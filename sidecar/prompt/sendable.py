@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from sidecar.conversation.message import Fields, encode, text_of
+from sidecar.conversation.message import Fields, encode, is_plain, text_of
 from sidecar.conversation.reasoning import REASONING_FIELDS, is_thinking, without_fields, without_parts
 
 __all__ = ["Recipient", "Thoughts", "has_words", "is_finished", "neutral_id", "sendable", "sendable_call"]
@@ -55,7 +55,7 @@ class Recipient:
 
 def sendable(fields: Fields, to: Recipient) -> Fields:
     """The message as a request may hold it; the very same object if it is so already."""
-    if len(fields) == 2 and type(fields.get("content")) is str and "role" in fields:
+    if is_plain(fields):
         return fields if to.thoughts != "none" else without_fields(fields)
     sent: dict[str, Any] = {}
     for name, value in fields.items():

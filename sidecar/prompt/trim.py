@@ -116,7 +116,7 @@ def trim(
         return Trimmed(tuple(line), reserved=reserved)
     if not line:
         return _only_fixed(budget, system, tools, weights, reserved)
-    fixed = _fixed(system, tools, weights, reserved) if budget.max_input_tokens is not None else 0
+    fixed = _fixed(system, tools, weights, reserved)
     first = _kept_first(line, budget, weights)
     found = _trimmed(line, budget, first, system, fixed, weights)
     if first and found.over and budget.first_turn_share is not None:  # then it has to go as well

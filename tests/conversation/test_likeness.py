@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.conversation.likeness import are_near_prompts, are_near_questions
+from sidecar.conversation.likeness import are_near_prompts, are_near_questions, folded, undated
 
 RULES = "You are a helpful assistant of the library. Answer briefly, and say where it stands."
 
@@ -153,6 +153,73 @@ def test_three_in_four_words_of_a_question_have_to_stand_in_one_order(order):
 def test_of_more_than_thirty_two_words_the_order_does_not_count(count, is_near):
     one = told_apart(count, 0)[0]
     assert are_near_questions(one, " ".join(reversed(one.split()))) is is_near
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a b", "a  b\n"),
+        ("a b", "a\r\nb\t"),
+        ("a\u00a0b", "a b"),
+        ("\u200ba\u2060 b\ufeff", "ab"),
+        ("soft\u00adhyphen", "softhyphen"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("", " \n"),
+    ],
+)
+def test_copies_that_look_alike_are_equal_once_folded(one, other):
+    assert folded(one) == folded(other)
+    assert folded(one) == "".join(folded(one).split())
+    for role in ("user", "assistant"):
+        assert undated(one, role) == undated(other, role)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("a", "A"), ("e", "\u00e9"), ("ab", "ba"), ("a", "")])
+def test_what_reads_otherwise_is_not(one, other):
+    assert folded(one) != folded(other)
+
+
+WRITTEN = [
+    "2026-11-28",
+    "28.11.2026",
+    "11/28/26",
+    "November 28, 2026",
+    "Nov. 28",
+    "28th November 2026",
+    "1 Jan",
+]
+WRITTEN += ["7:05", "07:05:09", "07:05:09.123 pm", "07:05:09,5 UTC", "07:05Z", "07:05+01:00", "07:05:09-0800"]
+WRITTEN += [
+    "2026-11-28 07:05",
+    "2026-11-28T07:05:09.123Z",
+    "Sept 3 7:05am GMT",
+    "Monday",
+    "Sunday,",
+    "1764313507",
+]
+WRITTEN += ["1764313507123", "1764313507.25"]
+
+
+@pytest.mark.parametrize("moment", WRITTEN)
+@pytest.mark.parametrize("form", ["{}", "[{}]", "({})"])
+def test_a_moment_that_a_client_writes_does_not_count(moment, form):
+    stamp = form.format(moment)
+    assert undated(f"{stamp} It is late.", "user") == folded("It is late.")
+    assert undated(f"Late: {stamp} is it.", "user") == folded("Late: is it.")
+    assert undated(f"\n{stamp} It is late.", "assistant") == folded("It is late.")
+
+
+@pytest.mark.parametrize("moment", WRITTEN)
+def test_in_an_answer_it_counts_where_it_was_said(moment):
+    assert undated(f"It is {moment} now.", "assistant") == folded(f"It is {moment} now.")
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1.2.3", "12345", "3.1764313507", "v2026-11", "7:5", "2764313507", "Mondays", "May I?", "11/28"],
+)
+def test_what_is_no_moment_counts(number):
+    assert undated(f"{number} it is", "user") == folded(f"{number} it is")
 
 
 @pytest.mark.parametrize("piece", ["a", "1", "a:", "1:", "word ", "2026-", "é ", "1.1 "])

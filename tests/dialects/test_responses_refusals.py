@@ -1,4 +1,4 @@
-"""What a request of the Responses API is refused for: under which code, at which place, and in which words."""
+"""What a request of the Responses API is refused for: its code, its place and its words; what it repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An index finds what BM25 finds, worked out here once more from the texts themselves, and parts texts well."""
+"""An index finds what BM25 finds, worked out here from the texts themselves, and parts texts well."""
 
 from __future__ import annotations
 

@@ -104,6 +104,15 @@ class TestWhatIsNeverCut:
         newest = told(user("new"), calls("c"), result("c"))
         assert trim([*chat(2), *newest], budget) == Trimmed(tuple(newest), 4, over, cut=4)
 
+    def test_what_just_fits_is_not_over(self):
+        newest = told(user(LONG), calls("a"), result("a", LONG), calls("b"), result("b"))
+        short = told(user(LONG), calls("a"), result("a", RESULT_MARKER), calls("b"), result("b"))
+        for line, least in ((told(user(LONG)), told(user(LONG))), (newest, [short[0], *short[3:]])):
+            just = trim([*chat(3), *line], Budget(max_input_tokens=size_of(least)))
+            assert (just.over, size_of(just.kept)) == ((), size_of(least))
+            over = trim([*chat(3), *line], Budget(max_input_tokens=size_of(least) - 1))
+            assert (over.over, over.kept) == (("max_input_tokens",), tuple(line))
+
     def test_a_line_without_a_question_stays(self):
         line = told(says("a"), result("c"))
         assert trim(line, Budget(max_messages=1)) == Trimmed(tuple(line), 0, ("max_messages",))
@@ -421,6 +430,32 @@ class TestAtRandom:
     def test_no_result_goes_without_its_call_however_they_lie(self, messages, budget):
         line = told(*messages)
         assert orphans(trim(line, budget).kept) <= orphans(line)
+
+    @settings(max_examples=250, deadline=None)
+    @given(turns(), BUDGETS)
+    def test_it_says_where_the_line_goes_on_and_up_to_where_it_is_shorter(self, turns, budget):
+        line = joined(turns)
+        trimmed = trim(line, budget)
+        first = len(turns[0]) if budget.keep_first_turn and len(turns) > 1 else 0
+        newest = len(line) - len(turns[-1])
+        if trimmed.inside:
+            front = [*line[:first], line[newest]]
+            assert trimmed.cut == (newest if newest > first else 0)
+            assert trimmed.turns == range(
+                first if newest > first else newest, newest if newest > first else 0
+            )
+        else:
+            front = line[:first] if trimmed.cut else []
+            assert trimmed.turns == range(first if trimmed.cut else 0, trimmed.cut)
+        assert trimmed.first == (trimmed.inside or trimmed.cut)
+        assert bares(trimmed.kept) == bares([*front, *line[trimmed.first :]])
+        assert trimmed.dropped == trimmed.first - len(front)
+        behind = zip(range(trimmed.first, len(line)), trimmed.kept[len(front) :], strict=True)
+        changed = [at for at, each in behind if each is not line[at]]
+        assert list(trimmed.kept[: len(front)]) == front
+        assert len(changed) == trimmed.shortened
+        assert all(at < trimmed.shorter for at in changed)
+        assert (trimmed.shorter > 0) is (trimmed.shortened > 0)
 
     @QUICK
     @given(turns(), BUDGETS)
