@@ -9,6 +9,7 @@ import pytest
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.compaction import message_of, request_for_summary
+from sidecar.dialects.responses.frames import frame_of
 from sidecar.dialects.responses.refusal import InBackground, shown
 from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
@@ -364,3 +365,21 @@ def test_a_name_that_was_cut_is_the_one_under_which_it_stands_in_histories():
     tools.add([{"type": "function", "name": "n" * 64}], "tools")
     names = [each["function"]["name"] for each in tools.functions]
     assert names == [f"{'n' * 55}_632177bd", "n" * 64]
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "param"),
+    [
+        (b"{", "invalid_json", None),
+        (b"[]", "invalid_json", None),
+        (b"[" * 100_000, "invalid_json", None),
+        (b'{"type":', "invalid_json", None),
+        (b"{}", "unsupported_value", "type"),
+        (b'{"type":"response.cancel"}', "unsupported_value", "type"),
+        (b'{"type":"response.create","stream_id":"a"}', "unsupported_parameter", "stream_id"),
+    ],
+)
+def test_a_message_of_a_websocket_that_is_no_request_is_refused(data, code, param):
+    with pytest.raises(BadRequest) as caught:
+        frame_of(data)
+    assert (caught.value.code, caught.value.param) == (code, param)

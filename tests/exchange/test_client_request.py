@@ -13,6 +13,7 @@ from sidecar.exchange.client_request import (
     request_of,
     words_of,
 )
+from tests.conversation.build import raw
 
 NAMES = {
     "kept": ("x-conversation-id", "content-type", "accept", "x-user-id", "bad name"),
@@ -51,6 +52,31 @@ def test_a_header_that_tells_a_credential_is_none_that_is_kept_whoever_named_it(
 def test_long_paths_and_values_are_kept_in_part():
     head = head_of("/" + "p" * 5000, {"content-type": "v" * 5000}, **NAMES)
     assert (len(head.path), len(head.headers[0][1])) == (2000, 1000)
+
+
+def test_names_that_no_header_or_parameter_has_are_not_kept():
+    for length, is_kept in ((100, True), (101, False)):
+        name = "x" * length
+        names = dict.fromkeys(("secret", "personal"), (name,)) | {"kept": (), "parameters": (name,)}
+        head = head_of(f"/v1/x?{name}=1", {name: "1"}, **names)
+        assert (head.secret, head.personal, head.parameters) == (((name,) if is_kept else (),) * 3)[:3]
+
+
+def test_a_word_of_six_letters_may_be_a_secret():
+    assert words_of(b"secret in five", ["secret  five"]) == "\N{HORIZONTAL ELLIPSIS} in five"
+    assert words_of(b"a" * 2001, ()) == "a" * 2000
+
+
+def test_of_the_words_of_an_error_its_message_comes_first():
+    told = {"detail": "c", "error": "b", "message": "a"}
+    for name in ("message", "error", "detail"):
+        assert words_of(raw(told), ()) == told.pop(name)
+    assert words_of(raw({"error": {"error": "b", "detail": "c"}}), ()) == "b"
+
+
+def test_a_request_that_says_nothing_is_told_so():
+    empty = ClientRequest("/v1/x")
+    assert not any(getattr(empty, name) for name in empty.__struct_fields__ if name != "path")
 
 
 def test_bytes_that_are_no_text_can_be_kept_all_the_same():

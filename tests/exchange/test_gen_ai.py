@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.conversation.identity import Identity
 from sidecar.conversation.records import Detail, Difference, Exchange
+from sidecar.dialects.chat.dialect import CHAT
+from sidecar.exchange.call import ChatCall
 from sidecar.exchange.gen_ai import (
     DURATIONS,
     FIRST_CHUNKS,
@@ -14,6 +17,7 @@ from sidecar.exchange.gen_ai import (
 )
 from sidecar.exchange.outcome import Progress, Tracked
 from sidecar.exchange.prompt import Prompt
+from tests.conversation.build import CHAIN, request, user
 
 
 def test_the_bounds_are_those_of_the_conventions():
@@ -39,6 +43,27 @@ def test_the_bounds_are_those_of_the_conventions():
 )
 def test_the_type_of_an_error_is_one_of_a_few(status, error, type):
     assert error_type(Exchange(b"", "", status=status, error=error)) == type
+
+
+@pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 500, 502, 503, 504, 529]
+)
+def test_statuses_that_say_something_are_told_and_no_others(status):
+    assert error_type(Exchange(b"", "", status=status)) == str(status)
+    assert error_type(Exchange(b"", "", status=status + 30)) == "_OTHER"
+    assert of_request(Progress(1, 1.0, b"abcd"), Exchange(b"", "", status=status)).get("error.type") == (
+        str(status) if status >= 500 else None
+    )
+
+
+@pytest.mark.parametrize(
+    "end",
+    ["client_left", "upstream_broke_off", "no_reply", "content_filter", "unread_content_encoding"],
+)
+def test_so_are_the_ends_of_an_exchange(end):
+    for status in (None, 200, 399):
+        assert error_type(Exchange(b"", "", status=status, error=end)) == end
+    assert error_type(Exchange(b"", "", status=400, error=end)) == "400"
 
 
 def test_a_span_is_named_after_the_model():
@@ -117,3 +142,48 @@ def test_a_span_of_a_request_says_what_was_done_to_it():
         "sidecar.differs": "system",
         "sidecar.estimated_tokens": 7,
     }
+
+
+def call(**about):
+    asked = request(user("hi"), model="m", **about)
+    return ChatCall(Identity(b"t", "a"), CHAT, CHAIN, asked, "auto", "conv_1", False)
+
+
+def test_a_span_of_an_exchange_says_what_was_asked_and_what_came():
+    detail = Detail(answered_by="m-1", finish="stop", dropped=1, cached_tokens=3, reasoning_tokens=2)
+    exchange = Exchange(
+        b"",
+        "conv_1",
+        model="m",
+        status=200,
+        error="client_left",
+        input_tokens=9,
+        output_tokens=5,
+        detail=detail,
+    )
+    asked = call(max_tokens=70, n=2)
+    progress = Progress(1, 1.0, b"abcd", sent=2.0, first=2.25, streamed=True, call=asked)
+    assert of_inference(progress, exchange, names_chat=True) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
+        "gen_ai.request.model": "m",
+        "gen_ai.request.stream": True,
+        "gen_ai.request.max_tokens": 70,
+        "gen_ai.request.choice.count": 2,
+        "gen_ai.conversation.id": "conv_1",
+        "session.id": "conv_1",
+        "gen_ai.conversation.compacted": True,
+        "gen_ai.response.model": "m-1",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.response.time_to_first_chunk": 0.25,
+        "gen_ai.usage.input_tokens": 9,
+        "gen_ai.usage.output_tokens": 5,
+        "gen_ai.usage.cache_read.input_tokens": 3,
+        "gen_ai.usage.reasoning.output_tokens": 2,
+        "error.type": "client_left",
+    }
+
+
+def test_one_choice_is_not_worth_a_word():
+    told = of_inference(Progress(1, 1.0, b"abcd", call=call()), Exchange(b"", ""), names_chat=True)
+    assert told.keys() == {"gen_ai.operation.name", "gen_ai.provider.name"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidecar.conversation.measure import Measure
 from sidecar.prompt.calibration import START, learned
 from sidecar.prompt.silent_truncation import NO_CEILING, is_far_too_small
@@ -28,6 +30,20 @@ def test_far_less_than_what_was_learned_is_too_little():
     assert is_far_too_small(taught(), PROMPT, 1100)
     assert not is_far_too_small(taught(), PROMPT, 1300)
     assert not is_far_too_small(taught(), PROMPT, 0)
+
+
+def test_six_tenths_of_what_is_expected_in_more_than_a_thousand_tokens_is_where_it_begins():
+    state = taught(30)
+    for size in (1000, 1001, 2500):
+        expected = next(
+            prompt
+            for lower in range(99_999)
+            if state.weights.tokens(prompt := Measure(messages=1, lower=lower)) == size
+        )
+        most = size * 6 // 10
+        assert is_far_too_small(state, expected, most - 1) is (size > 1000)
+        assert not is_far_too_small(state, expected, most + (size * 6 % 10 > 0))
+        assert is_far_too_small(state, expected, 1) is (size > 1000)
 
 
 def test_without_anything_learned_nothing_is_too_little():
@@ -58,3 +74,27 @@ def test_another_count_begins_anew():
 
 def test_small_prompts_have_no_ceiling():
     assert ceiling((500, 400), (600, 400), (700, 400), (800, 400)).hits == 0
+
+
+@pytest.mark.parametrize(
+    ("reports", "hits"),
+    [
+        (((1100, 1001), (2000, 1001)), 1),
+        (((1100, 1000), (2000, 1000)), 0),
+        (((3000, 2000), (3300, 2010)), 1),
+        (((3000, 2000), (3300, 2011)), 0),
+        (((3000, 2000), (3300, 1990)), 1),
+        (((3000, 2000), (3300, 1989)), 0),
+        (((3000, 2000), (3060, 2000)), 1),
+        (((3000, 2000), (3059, 2000)), 0),
+        (((3000, 2000), (3300, 2000), (2000, 2000), (3400, 2000)), 2),
+        (((3000, 2000), (3300, 2000), (3400, 3000), (3400, 2000)), 0),
+    ],
+)
+def test_a_hit_is_a_prompt_larger_by_two_hundredths_that_counts_the_same_but_for_half_a_hundredth(
+    reports, hits
+):
+    assert ceiling() is NO_CEILING
+    assert NO_CEILING.hits == 0
+    assert ceiling(*reports).hits == hits
+    assert ceiling(*reports).is_certain is (hits >= 2)

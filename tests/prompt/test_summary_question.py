@@ -52,6 +52,23 @@ class TestTranscript:
         assert text.endswith("xxx end")
         assert len(text) < 2050
 
+    @pytest.mark.parametrize(
+        ("of", "most"),
+        [
+            (lambda text: (user(text), f"User: {text}"), 2000),
+            (lambda text: (says(text), f"Assistant: {text}"), 2000),
+            (lambda text: (result("c", text), f"Result: {text}"), 400),
+            (lambda text: ({"role": "function", "content": text}, f"Result: {text}"), 400),
+            (lambda text: (calls("c", arguments=text), f"Assistant calls look: {text}"), 200),
+            (lambda text: (calls("c", arguments="", name=text), f"Assistant calls {text}: "), 200),
+        ],
+    )
+    def test_two_thirds_of_what_is_left_of_it_are_its_beginning(self, of, most):
+        text = "".join(chr(ord("a") + at % 26) for at in range(most + 1))
+        assert said(of(text[:most])[0]) == of(text[:most])[1]
+        end = most // 3
+        assert said(of(text)[0]) == of(f"{text[: most - end]} […] {text[-end:]}")[1]
+
     def test_reasoning_and_images_stay_out(self):
         assert said({**says("<think>secret</think>yes"), "reasoning_content": "secret"}) == "Assistant: yes"
         assert "base64" not in said(user([{"type": "text", "text": "Look:"}, IMAGE]))
@@ -100,6 +117,16 @@ class TestPieces:
         (piece,) = split(chat(1), room=0)
         assert len(piece.text) < 10
 
+    def test_a_turn_takes_what_just_fits_and_the_next_begins_another_piece(self):
+        whole = split(chat(2, "word"), room=1000)[0].text
+        assert len(split(chat(2, "word"), room=measure(whole))) == 1
+        assert len(split(chat(2, "word"), room=measure(whole) - 1)) == 2
+
+    def test_of_a_turn_as_much_is_told_as_has_room(self):
+        for room in range(8, 120):
+            (piece,) = split([user("q " * 400)], room=room)
+            assert room - 2 <= measure(piece.text) <= room
+
 
 class TestQuestion:
     def test_the_summary_so_far_comes_before_what_was_said_since(self):
@@ -147,6 +174,35 @@ class TestFaults:
     )
     def test_what_is_none_is_told(self, fields, finish, fault):
         assert fault_of({"role": "assistant", **fields}, finish, 100) == fault
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *(
+                "<tool_call>f",
+                "</tool>f",
+                "<|tool|>f",
+                "<function=f>",
+                "<invoke f>",
+                "<|channel|>f",
+                "<thought_1>",
+            ),
+            *("<|start|>f", "<|python_tag|>f", "<reasoning_x>", "[TOOL_CALLS]f", "[tool_calls]f"),
+            '{"tool_calls": []}',
+        ],
+    )
+    def test_what_a_server_took_for_text_is_no_prose(self, text):
+        assert fault_of({"role": "assistant", "content": text}, "stop", 100) == "answered with no prose"
+        behind = fault_of({"role": "assistant", "content": f"They met: {text}"}, "stop", 100)
+        assert behind == ""
+
+    def test_a_quarter_more_than_was_asked_for_is_not_too_long(self):
+        text = "They met. " * 50  # visible without its last blank: 499 characters
+        assert measure(text.strip()) == 124
+        assert measure(f"{text}They.") == 126
+        assert fault_of({"role": "assistant", "content": text}, "stop", 100) == ""
+        assert fault_of({"role": "assistant", "content": f"{text}They.."}, "stop", 100) != ""
+        assert fault_of({"role": "assistant", "content": f"{text}T"}, "stop", 100) == ""
 
     def test_a_little_more_is_none_to_speak_of(self):
         assert fault_of({"role": "assistant", "content": "They met. " * 48}, "stop", 100) == ""

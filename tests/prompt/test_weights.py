@@ -123,6 +123,37 @@ class TestMeasure:
         assert total([]) == NOTHING
         assert total([Measure(messages=1, lower=2), Measure(messages=1, tools=3)]) == Measure(2, 2, tools=3)
 
+    @given(st.text(max_size=200))
+    def test_the_class_of_a_character_is_that_of_its_script(self, words):
+        found = of(words)
+        said = words.encode("utf-8", "surrogatepass").decode("utf-8", "surrogatepass")
+        ascii = [each for each in said if each.isascii()]
+        beyond = [each for each in said if not each.isascii()]
+        assert found.lower == sum("a" <= each <= "z" for each in ascii)
+        assert found.upper == sum("A" <= each <= "Z" for each in ascii)
+        assert found.digits == sum(each in "0123456789" for each in ascii)
+        assert found.breaks == sum(each in "\n\r\t" for each in ascii)
+        assert found.pairs == said.count("  ")
+        assert found.spaces + 2 * found.pairs == said.count(" ")
+        kinds = {"latin": 0, "alphabets": 0, "marks": 0, "indic": 0, "ideographs": 0, "pictograms": 0}
+        for each in map(ord, beyond):
+            if each >= 0x10000:
+                kinds["pictograms"] += 1
+            elif each >= 0x800:
+                block = each >> 12
+                kinds[
+                    {0: "indic", 1: "indic", 2: "marks", 14: "marks", 15: "marks"}.get(block, "ideographs")
+                ] += 1
+            else:
+                kinds["marks" if each < 0xC0 else "latin" if each < 0x280 else "alphabets"] += 1
+        assert found._asdict() == {**found._asdict(), **kinds}
+
+    @pytest.mark.parametrize("character", "aA1 \n\u00e9\u0436\u2026\u0e44\u8a9e\U0001f600")
+    @pytest.mark.parametrize("size", [1, 4, 5, 9, 16, 17, 40])
+    def test_short_texts_and_long_ones_are_counted_alike(self, character, size):
+        (kind,) = (name for name, count in of(character)._asdict().items() if count and name != "messages")
+        assert of(f"{character}." * size) == Measure(messages=1, symbols=size)._replace(**{kind: size})
+
     def test_half_an_emoji_is_measured(self):
         assert measured(user("a\ud83d")) == Measure(messages=1, lower=1, ideographs=1)
 
@@ -144,6 +175,28 @@ class TestWeights:
     def test_estimates_are_a_contract(self):
         assert (estimate(b""), text("word " * 100), text("語" * 100)) == (5, 117, 87)
         assert (PER_MESSAGE, PER_IMAGE) == (4, 800)
+
+    def test_so_is_what_a_thousand_of_each_weigh_before_anything_was_learned(self):
+        """What a conversation was cut by yesterday has to be what it is cut by today."""
+        told = {name: NEUTRAL.tokens(Measure(**{name: 1000})) for name in Measure._fields}
+        assert told == {
+            "messages": 4000,
+            "lower": 125,
+            "upper": 200,
+            "digits": 850,
+            "spaces": 480,
+            "pairs": 200,
+            "breaks": 1200,
+            "symbols": 670,
+            "latin": 2000,
+            "alphabets": 500,
+            "marks": 1100,
+            "indic": 600,
+            "ideographs": 720,
+            "pictograms": 2000,
+            "images": 800_000,
+            "tools": 300,
+        }
 
     def test_the_weights_that_nobody_taught_lean_to_the_high_side(self):
         found = of("Words, 12 lines\n")
