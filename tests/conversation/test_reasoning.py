@@ -55,6 +55,13 @@ class TestTags:
     def test_any_other_text_stays_to_the_letter(self, told):
         assert said(told) is told
 
+    @pytest.mark.parametrize("tag", ["<b>", "\u25c1b\u25b7"])
+    def test_where_there_may_be_a_tag_the_json_shows_it(self, tag):
+        assert may_reason(raw(says(tag)))
+        assert may_reason(json.dumps(says(tag)).encode())
+        assert may_reason(json.dumps(says(tag)).encode().replace(b"<", b"\\u003c"))
+        assert not may_reason(raw(says("b > \u25b7")))
+
     @pytest.mark.parametrize("tag", CLOSING)
     def test_a_closing_tag_alone_on_its_line_ends_reasoning(self, tag):
         assert said(f"so it is\n{tag}\n\nyes ") == "yes"
@@ -112,6 +119,19 @@ class TestFields:
         assert without_fields(told) == says(left)
         assert not is_thinking("odd")
         assert not is_thinking({"type": ["thinking"], "text": "yes"})
+
+    @pytest.mark.parametrize("kind", ["thinking", "redacted_thinking", "reasoning"])
+    def test_parts_of_every_kind_of_reasoning_go(self, kind):
+        part, text = {"type": kind, "data": "so"}, {"type": "text", "text": "yes"}
+        assert is_thinking(part)
+        assert not is_thinking({**part, "type": f"{kind}s"})
+        assert without_fields(says([part, text])) == without_fields(says([text, part])) == says("yes")
+        assert has_reasoning(says([part]))
+        assert may_reason(raw(says([part])))
+        assert not has_reasoning({**says([part]), "role": "user"})
+        assert without_fields({"role": "user", "content": "<think>so</think>", "thinking": "x"}) == (
+            user("<think>so</think>")
+        )
 
     @pytest.mark.parametrize("told", [says("yes"), says(None), says([{"type": "text", "text": "yes"}])])
     def test_a_message_without_reasoning_is_the_very_same(self, told):
