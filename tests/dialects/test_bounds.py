@@ -279,6 +279,7 @@ class TestTasks:
             if most == whole:
                 assert sent is None
                 continue
+            assert sent is not None
             room = most - len(asked.sent[0].raw)
             count = next((at for at in range(1, 20) if sizes[at] <= room), 19)
             assert json.loads(sent[1]) == text(count, int((20 - count) * 0.25))

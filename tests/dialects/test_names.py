@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.chat.reading import error_in
 from sidecar.dialects.chat.request import parse
 from tests.conversation.build import CHAIN, message, raw, says, user
+
+NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 def ended(reason, **more):
@@ -31,7 +34,7 @@ class TestErrors:
             body = {name: told}
             assert error_in(body) is body
             assert error_in([1, body]) is body
-        for nothing in (None, "", [], {}):
+        for nothing in NOTHING:
             assert error_in({name: nothing}) is None
         assert error_in({name: "no", "usage": {"total_tokens": 1}}) is None
         assert error_in({name: "no", "choices": [1]}) is None
@@ -184,7 +187,7 @@ class TestTooLong:
 
     @pytest.mark.parametrize(("depth", "is_read"), [(8, True), (9, False)])
     def test_an_error_is_read_eight_levels_deep(self, depth, is_read):
-        error = {"message": self.LONG}
+        error: dict[str, Any] = {"message": self.LONG}
         for _ in range(depth - 1):
             error = {"error": error}
         assert recognised(400, raw(error)) == (Overflow() if is_read else None)
@@ -269,7 +272,7 @@ class TestForm:
             assert form_refusal(status, raw({"error": {"message": f"messages: {words}"}})) is None
 
     def test_an_error_is_read_eight_levels_deep(self):
-        error = {"message": "Unknown parameter: 'x'"}
+        error: dict[str, Any] = {"message": "Unknown parameter: 'x'"}
         for depth in range(2, 12):
             error = {"a": error}
             assert bool((form_refusal(400, raw(error)) or FormRefusal()).unwanted) is (depth < 8)

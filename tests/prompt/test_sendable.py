@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sidecar.conversation.reasoning import REASONING_FIELDS
@@ -12,7 +14,8 @@ MAKER = Recipient()
 OTHER = Recipient(is_maker=False)
 WHOLE = Recipient(thoughts="whole")
 TEXT = Recipient(is_maker=False, thoughts="text")
-CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"a": 2}'}}
+NOTHING: tuple[Any, ...] = (None, "", [], {})
+CALL: dict[str, Any] = {"id": "c", "type": "function", "function": {"name": "look", "arguments": '{"a": 2}'}}
 THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "so"}]}
 YES = {"type": "text", "text": "yes"}
 PICTURE = {"type": "image_url", "image_url": {"url": "https://host/a.png"}}
@@ -68,7 +71,7 @@ class TestFields:
 
     def test_what_says_nothing_does_not_go(self):
         for name in ("name", "refusal", "audio", "extra_content", "function_call"):
-            for nothing in (None, "", [], {}):
+            for nothing in NOTHING:
                 assert sendable(says("yes", **{name: nothing}), WHOLE) == says("yes")
         assert sendable({"content": "yes", "annotations": []}, MAKER) == {"content": "yes"}
 
