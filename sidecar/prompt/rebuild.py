@@ -16,7 +16,7 @@ makes the same bytes each time: the upstream's prefix cache lives on it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from sidecar.prompt.call_results import Call, matched
 from sidecar.prompt.sendable import Recipient, Thoughts, sendable, sendable_call
 from sidecar.prompt.weights import Weights
 
-__all__ = ["Outgoing", "Reader", "Restore", "rebuilt", "tool_names"]
+__all__ = ["Outgoing", "Reader", "Restore", "as_before", "rebuilt", "tool_names"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,6 +106,14 @@ class Outgoing:
             object.__setattr__(self, "_measure", measure(self.raw))
         assert self._measure is not None
         return self._measure
+
+
+def as_before(line: Sequence[Outgoing], before: Iterable[object]) -> list[Outgoing]:
+    """The same with the very objects that stood for stored messages in the prompt before, where they say the
+    same: what was read and counted in those is not again."""
+    known: dict[bytes | None, Outgoing]
+    known = {each.node: each for each in before if isinstance(each, Outgoing) and each.node is not None}
+    return [known[each.node] if known.get(each.node) == each else each for each in line]
 
 
 def rebuilt(sent: Sequence[Message], steps: Sequence[Step], rules: Restore, reader: Reader) -> list[Outgoing]:

@@ -22,7 +22,7 @@ from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, SYSTEM_FIRST, Form
 from sidecar.prompt.plain import plain, stripped, without
-from sidecar.prompt.rebuild import Outgoing, Reader, rebuilt
+from sidecar.prompt.rebuild import Outgoing, Reader, as_before, rebuilt
 from sidecar.prompt.recall import Recalled
 from sidecar.prompt.summary import Missing
 from sidecar.prompt.supply import NOTHING_HELD, Held, supplied, system_first
@@ -357,7 +357,9 @@ def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> lis
         case Thin() if form.as_sent:
             return plain(plan.line, sent[plan.again :])
         case Thin():
-            return remembered(plan.line, sent[plan.again :], rules, reader)
+            line = remembered(plan.line, sent[plan.again :], rules, reader)
+            before = services.requests.cache.prompt(plan.conversation.id)
+            return as_before(line, before.sent) if before else line
         case Whole():
             return rebuilt(sent, plan.steps, rules, reader)
         case Unrecorded():

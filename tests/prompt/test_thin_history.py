@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sidecar.conversation.message import read
-from sidecar.prompt.rebuild import Reader, Restore
+from sidecar.prompt.rebuild import Reader, Restore, as_before
 from sidecar.prompt.thin_history import remembered
 from tests.conversation.build import calls, line, message, node, raw, result, says, user
 
@@ -424,3 +424,27 @@ class TestAtRandom:
         assert told(nodes, user("end"), reader=reader) == now
         # What was read of a stored message is shared with whoever asks for it next.
         assert [each.fields for each in nodes] == [read(each.body) for each in nodes]
+
+
+class TestThePromptBefore:
+    """What is the same as then is told by the same object, which has been measured."""
+
+    def test_a_turn_later_only_what_is_new_is_new(self):
+        nodes = stored(user("hi"), says("ho"), user("and?"), says("so"))
+        before = outgoing(nodes[:2], user("and?"))
+        now = as_before(outgoing(nodes, user("then?")), before)
+        assert now == outgoing(nodes, user("then?"))
+        assert [any(each is old for old in before) for each in now] == [True, True, False, False, False]
+
+    def test_what_says_something_else_now_is_not_taken_from_there(self):
+        nodes = stored(user("hi"), calls("c"), result("c", "found"), says("ho"))
+        before = outgoing(nodes, user("and?"))
+        without = outgoing(nodes, user("and?"), reader=WITHOUT)
+        assert [each.raw for each in without] != [each.raw for each in before]
+        assert as_before(without, before) == without
+
+    def test_nor_what_the_client_sends_itself_or_is_no_message_of_a_store(self):
+        nodes = stored(user("hi"), says("ho"))
+        before = [*outgoing(nodes, user("and?")), message(user("and?"))]
+        assert all(each.message is not None for each in as_before(outgoing([], user("and?")), before))
+        assert as_before(outgoing(nodes), []) == outgoing(nodes)
