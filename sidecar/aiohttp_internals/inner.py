@@ -72,16 +72,17 @@ class _NoConnection:
 
 
 class InnerWriter(AbstractStreamWriter):
-    """Takes an answer in place of a connection: its status, and then its pieces."""
+    """Takes an answer in place of a connection: its status and headers, and then its pieces."""
 
     def __init__(self, tell: Callable[[int, bytes], Awaitable[None]]) -> None:
         """`tell` is told each piece of the body, with the status."""
         self.status = 0
+        self.headers: CIMultiDict[str] = CIMultiDict()
         self._tell = tell
 
     async def write_headers(self, status_line: str, headers: CIMultiDict[str]) -> None:
         """The head."""
-        self.status = int(status_line.split(" ", 2)[1])
+        self.status, self.headers = int(status_line.split(" ", 2)[1]), headers
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """A piece."""

@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -33,6 +33,7 @@ from sidecar.dialects.responses.frames import (
     held_after,
     messages_in,
     not_found,
+    with_headers,
 )
 from sidecar.dialects.responses.references import UnknownItems
 from sidecar.errors import Forbidden, SidecarError
@@ -151,8 +152,16 @@ class _Connection:
             self._services.requests.open.end(task)
 
     async def _refuse(self, error: SidecarError) -> None:
-        body = json.dumps(error.body()).encode()
-        await self._socket.send_str(error_frame(error.status, body).decode())
+        headers = dict(error.headers)
+        if error.conversation:
+            headers["X-Conversation-ID"] = error.conversation
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
+        await self._fail(error.status, json.dumps(error.body()).encode(), headers)
+
+    async def _fail(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Say what an error with this body is, and what its headers tell of it."""
+        await self._socket.send_str(with_headers(error_frame(status, body), headers).decode())
 
     async def _served(self, data: bytes) -> None:
         """One request, and what is held after it."""
@@ -171,13 +180,14 @@ class _Connection:
         if frame.generates:
             await self._ask(dialect, body, answer)
         else:
-            await answer.tell(_OK, await self._prepared(dialect, body))
+            events, answer.headers = await self._prepared(dialect, body)
+            await answer.tell(_OK, events)
         if not (frame.is_kept and frame.generates) and answer.last:
             size += len(answer.last)
             self.hold(await self._done(size, partial(held_after, frame, held, answer.last)))
 
-    async def _prepared(self, dialect: Responses, body: bytes) -> bytes:
-        """The answer to what asks for none."""
+    async def _prepared(self, dialect: Responses, body: bytes) -> tuple[bytes, Mapping[str, str]]:
+        """The answer to what asks for none, and its headers."""
         exchange = exchange_id(int(time.time() * 1000), token(4))
         try:
             return await self._done(len(body), partial(dialect.prepared, body, exchange, time.time))
@@ -195,14 +205,13 @@ class _Connection:
         for name in _OF_THE_HANDSHAKE:
             headers.popall(name, None)
         headers["Content-Type"] = "application/json"
-        writer = InnerWriter(answer.tell)
-        request = inner_request(self._request, headers, body, writer)
+        request = inner_request(self._request, headers, body, answer.writer)
         asking = handle_tracked if self._services.is_tracked else handle
         response = await asking(self._services, dialect, request)
         await response.prepare(request)  # if it has not begun
         await response.write_eof()
-        if writer.status != _OK:
-            await self._socket.send_str(error_frame(writer.status, bytes(answer.error)).decode())
+        if answer.writer.status != _OK:
+            await self._fail(answer.writer.status, bytes(answer.error), answer.writer.headers)
 
     def hold(self, held: Held | None) -> None:
         """Remember this in place of what was; nothing, if there is no room for it."""
@@ -219,10 +228,13 @@ async def _first(one: asyncio.Task[Any], other: asyncio.Task[Any]) -> bool:
 
 
 class _Answer:
-    """An answer on its way to the client. `last`: its last event; `error`: what is none."""
+    """An answer on its way to the client. `last`: its last event; `error`: what is none; `headers`: what its
+    first event tells besides, if that is not what its head does."""
 
     def __init__(self, socket: web.WebSocketResponse) -> None:
         self._socket = socket
+        self.writer = InnerWriter(self.tell)
+        self.headers: Mapping[str, str] = {}
         self.last = b""
         self.error = bytearray()
 
@@ -232,5 +244,6 @@ class _Answer:
             self.error += piece
             return
         for message in messages_in(piece):
+            said = message if self.last else with_headers(message, self.headers or self.writer.headers)
             self.last = message
-            await self._socket.send_str(message.decode())
+            await self._socket.send_str(said.decode())

@@ -17,6 +17,7 @@ from sidecar.dialects.responses.frames import (
     held_after,
     messages_in,
     not_found,
+    with_headers,
 )
 from sidecar.errors import BadRequest
 from tests.conversation.build import user
@@ -86,11 +87,14 @@ class TestARequest:
     def test_one_that_goes_on_from_what_is_held_says_so_and_needs_no_other(self):
         dialect = RESPONSES.holding("resp_1")
         asks = body(Held("resp_1", b""), input="hi", previous_response_id="resp_1", store=False)
-        data = dialect.prepared(json.dumps(asks).encode(), EXCHANGE, lambda: 100.0)
+        data, _ = dialect.prepared(json.dumps(asks).encode(), EXCHANGE, lambda: 100.0)
         assert events_in(data)[0]["response"]["previous_response_id"] == "resp_1"
 
     def test_one_that_asks_for_no_answer_gets_one_of_nothing(self):
-        events = events_in(RESPONSES.prepared(b'{"input": "hi"}', EXCHANGE, lambda: 100.9))
+        asks = b'{"input": "hi", "tools": [{"type": "web_search"}]}'
+        data, headers = RESPONSES.prepared(asks, EXCHANGE, lambda: 100.9)
+        assert headers["X-Sidecar-Untranslated"] == "web_search"
+        events = events_in(data)
         assert [each["type"] for each in events] == [
             "response.created",
             "response.in_progress",
@@ -128,6 +132,17 @@ class TestAnAnswer:
     def test_each_event_is_a_message(self):
         told = b'event: a\ndata: {"a":"data: "}\n\nevent: b\ndata: {}\n\ndata: [DONE]\n\n'
         assert messages_in(told) == [b'{"a":"data: "}', b"{}"]
+
+    def test_one_may_say_what_was_done_as_headers_do(self):
+        said = {
+            "X-Sidecar-Outcome": "append",
+            "Retry-After": "1",
+            "x-conversation-id": "a",
+            "X-Request-ID": "r",
+        }
+        told = with_headers(b'{"type":"response.created"}', {"Content-Type": "text/event-stream", **said})
+        assert json.loads(told) == {"type": "response.created", "headers": said}
+        assert with_headers(b'{"type":"error"}', {"Date": "today"}) == b'{"type":"error"}'
 
     @pytest.mark.parametrize("status", ["completed", "incomplete"])
     def test_what_was_said_is_held_after_it(self, status):

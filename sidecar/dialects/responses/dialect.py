@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 
 from msgspec.structs import replace
 
@@ -69,11 +69,13 @@ class Responses(Chat):
         """The same for a request that is answered in the background."""
         return Responses(self._max_tokens, self._max_reply, apart=True)
 
-    def prepared(self, body: bytes, exchange: bytes, clock: Callable[[], float]) -> bytes:
-        """The events of the answer to a request that asks for none. Raises `BadRequest`."""
+    def prepared(
+        self, body: bytes, exchange: bytes, clock: Callable[[], float]
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """The events of the answer to a request that asks for none, and its headers. Raises `BadRequest`."""
         _, asked = translated(body, self._max_tokens, self._held)
         events = Events(About(asked, Reference("", exchange), int(clock()), clock, self._max_reply))
-        return events.feed(_NOTHING) + events.held
+        return events.feed(_NOTHING) + events.held, events.headers
 
     def parse(
         self,

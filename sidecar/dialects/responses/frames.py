@@ -8,10 +8,12 @@ Rules:
   to it, so that the next request may bring no more than what is new. To go on from it takes it out, whatever
   becomes of that; a client that cannot go on is told so in a word that it knows, and sends everything.
 - `generate: false` asks for no answer: a client sends ahead what its next request goes on from.
+- What the headers of an answer over HTTP tell of what was done stands in its first message, as `headers`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -22,12 +24,24 @@ from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.refusal import refused, shown
 from sidecar.errors import BadRequest
 
-__all__ = ["Frame", "Held", "body_of", "error_frame", "frame_of", "held_after", "messages_in", "not_found"]
+__all__ = [
+    "Frame",
+    "Held",
+    "body_of",
+    "error_frame",
+    "frame_of",
+    "held_after",
+    "messages_in",
+    "not_found",
+    "with_headers",
+]
 
 _CREATE = "response.create"
 _NOT_SENT_ON = frozenset(("type", "generate", "stream", "input"))
 _ENDED = frozenset(("completed", "incomplete"))
 _DATA, _LAST = b"data: ", b"[DONE]"
+# How the names of the headers begin that say what was done, and when to come again.
+_SAYING = ("x-sidecar-", "x-conversation-id", "x-request-id", "retry-after")
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -109,6 +123,12 @@ def messages_in(piece: bytes) -> list[bytes]:
     """The messages that tell these events of a stream, which are whole."""
     lines = (line[len(_DATA) :] for line in piece.split(b"\n") if line.startswith(_DATA))
     return [line for line in lines if line != _LAST]
+
+
+def with_headers(message: bytes, headers: Mapping[str, str]) -> bytes:
+    """The message, which is a JSON object with members, and what these headers tell of what was done."""
+    said = {name: value for name, value in headers.items() if name.lower().startswith(_SAYING)}
+    return b'%b,"headers":%b}' % (message[:-1], encode(said)) if said else message
 
 
 def held_after(frame: Frame, held: Held | None, end: bytes) -> Held | None:

@@ -120,6 +120,25 @@ class TestOneRequest:
         assert "x-stainless-retry-count" not in sent
         assert (await sidecar.only()).key == "a"
 
+    async def test_what_headers_tell_over_http_its_first_event_does(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(says("one"), says("two"), sends(b"{}", status=429, headers={"Retry-After": "7"}))
+        told = []
+        async with connected(sidecar, {"X-Conversation-ID": "a"}) as socket:
+            for each in ("1", "2", "3"):
+                await socket.send(each, tools=[{"type": "web_search"}])
+                events = await socket.rest()
+                assert not [at for at, event in enumerate(events) if at and "headers" in event]
+                told.append(events[0]["headers"])
+            await socket.send("4", generate=False, store=False, tools=[{"type": "mcp"}])
+            told.append((await socket.rest())[0]["headers"])
+        done = {"X-Conversation-ID": "a", "X-Sidecar-Untranslated": "web_search"}
+        assert told[0] == {"X-Sidecar-Outcome": "start", **done}
+        assert told[1] == {"X-Sidecar-Outcome": "append", "X-Sidecar-Restored": "2", **done}
+        assert told[2].items() >= {"Retry-After": "7", "X-Conversation-ID": "a"}.items()
+        assert told[3] == {"X-Sidecar-Untranslated": "mcp"}
+
     async def test_one_follows_another_and_a_second_one_waits(self, sidecar: Sidecar, upstream: Upstream):
         gate = asyncio.Event()
         upstream.will(streams(gate, streamed(chunk({"content": "one"}), chunk(finish="stop"))), says("two"))
