@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from sidecar.conversation.reconcile import Outcome
+from sidecar.conversation.tree import Conversation
 from sidecar.dialects.base import Dialect
 from sidecar.dialects.responses.refusal import InBackground
 from sidecar.doctor import RequestSample
-from sidecar.errors import SidecarError
+from sidecar.errors import ConversationBusy, SidecarError
 from sidecar.exchange.call import Call, ChatCall, TaskCall, UnrecordedCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Begun, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
@@ -31,7 +32,7 @@ from sidecar.proxy.relay import relay, relay_recorded
 from sidecar.proxy.services import Services
 from sidecar.proxy.tasks import task
 from sidecar.proxy.tracked import track
-from sidecar.proxy.translated import instead_of, patiently, translated_answer
+from sidecar.proxy.translated import Translated, has_begun, instead_of, patiently, translated_answer
 from sidecar.proxy.unrecorded import finish, is_failure, keep_question
 from sidecar.random_ids import token
 from sidecar.upstream.response import UpstreamResponse
@@ -110,7 +111,7 @@ async def _pass_on(
     if progress.begun is not None:
         await progress.begun(progress)
     progress.plan = Unrecorded(outcome)
-    translated = translated_answer(request, progress)
+    translated = translated_answer(request, progress, progress.plan)
     sending = send_once(services, call, composed, request, progress)
     try:
         upstream = await patiently(translated, sending)
@@ -151,19 +152,61 @@ async def _in_line(
     is_unseen: bool = False,
 ) -> web.StreamResponse:
     """Those of one thread that rely on the store are answered one after another."""
-    name = _in_line_for(call, plan)
-    if name is None:
+    if _in_line_for(call, plan) is None:
         return await _answer(services, call, plan, request, progress, sample)
+    is_told, known = await _told_where(progress, plan), plan.conversation
+    translated = None if is_told else translated_answer(request, progress, plan)
     async with AsyncExitStack() as line:
-        held: set[str] = set()
-        progress.is_in_line = True
-        while name is not None and name not in held:
-            await line.enter_async_context(services.requests.append_locks.hold(name))
-            held.add(name)
-            plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
-            name = _in_line_for(call, plan)
-        progress.is_in_line = False
-        return await _answer(services, call, plan, request, progress, sample)
+        waiting = _first_in_line(services, call, plan, progress, line, is_unseen=is_unseen)
+        try:
+            plan = await patiently(translated, waiting)
+            if (is_told or has_begun(translated)) and not _is_of(plan, known):
+                raise ConversationBusy("the conversation was taken away while this message stood in line")
+        except SidecarError as error:
+            if (instead := instead_of(translated, error)) is None:
+                raise
+            return await relay(request, instead, {}, progress, translated)
+        if not has_begun(translated):
+            translated = None
+        return await _answer(services, call, plan, request, progress, sample, translated)
+
+
+async def _told_where(progress: Progress, plan: Plan) -> bool:
+    """Tell whoever wants to know where it is kept; is there anybody?"""
+    if progress.begun is None:
+        return False
+    progress.plan = plan
+    await progress.begun(progress)
+    progress.begun = None
+    return True
+
+
+async def _first_in_line(
+    services: Services,
+    call: ChatCall,
+    plan: Plan,
+    progress: Progress,
+    line: AsyncExitStack,
+    *,
+    is_unseen: bool,
+) -> Plan:
+    """The plan, once nobody stands before it; it is kept its place until the line is left."""
+    held: set[str] = set()
+    name = _in_line_for(call, plan)
+    progress.is_in_line = True
+    while name is not None and name not in held:
+        await line.enter_async_context(services.requests.append_locks.hold(name))
+        held.add(name)
+        plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
+        name = _in_line_for(call, plan)
+    progress.is_in_line = False
+    return plan
+
+
+def _is_of(plan: Plan, conversation: Conversation | None) -> bool:
+    """Is what it plans for still in this conversation?"""
+    there = plan.conversation
+    return (there and there.id) == (conversation and conversation.id)
 
 
 def _in_line_for(call: ChatCall, plan: Plan) -> str | None:
@@ -185,23 +228,24 @@ async def _answer(
     request: web.BaseRequest,
     progress: Progress,
     sample: RequestSample,
+    translated: Translated | None = None,
 ) -> web.StreamResponse:
     """One request about a conversation. Without a plan it has brought its history, as most do, and has yet to
-    find out whether it has to wait for others all the same."""
+    find out whether it has to wait for others all the same. `translated`: its answer, if that has begun."""
     if plan is None:
         plan = await load(services, call)
         if _in_line_for(call, plan) is not None:
             return await _in_line(services, call, plan, request, progress, sample)
     progress.plan = plan
     if progress.begun is not None:
-        await progress.begun(progress)
+        await _told_where(progress, plan)
     if services.router is not None:
         services, revision = await begun(services, call, plan)
     else:
         revision = FIRST if services.background.forms.is_empty else await learned(services, call, plan)
     composed = await compose(services, call, plan, request, revision)  # rebuild and trim
     progress.prompt = composed.prompt
-    translated = translated_answer(request, progress)
+    translated = translated or translated_answer(request, progress, plan)
     sending = forward(services, call, plan, composed, request, progress, translated)
     try:
         upstream, composed = await patiently(translated, sending)

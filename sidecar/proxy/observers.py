@@ -18,7 +18,7 @@ from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import Call, TaskCall
 from sidecar.exchange.gen_ai import error_type
 from sidecar.exchange.outcome import Progress, Tracked
-from sidecar.exchange.plan import session_of
+from sidecar.exchange.plan import Plan, session_of
 from sidecar.exchange.prompt import Prompt
 from sidecar.logs import EXCHANGES
 from sidecar.metrics import Metrics
@@ -27,7 +27,15 @@ from sidecar.proxy.tracked import add_ids, fields
 from sidecar.settings.openings import COMPACTIONS
 from sidecar.upstream.headers import DEGRADED
 
-__all__ = ["answered", "observed", "passed_by", "response_headers", "tell", "understood"]
+__all__ = [
+    "answered",
+    "headers_in_line",
+    "observed",
+    "passed_by",
+    "response_headers",
+    "tell",
+    "understood",
+]
 
 log = logging.getLogger(EXCHANGES)
 
@@ -58,6 +66,17 @@ def response_headers(progress: Progress, upstream: Mapping[str, str]) -> dict[st
         said[DEGRADED] = "store"
     if progress.tracked is not None:
         add_ids(said, progress.tracked, upstream)
+    return said
+
+
+def headers_in_line(progress: Progress, plan: Plan) -> dict[str, str]:
+    """Those of an answer that begins while its request is in line: what is done to it is yet to be seen."""
+    call = progress.call
+    assert call is not None
+    name = call.identity.key or session_of(plan)
+    said = {"X-Conversation-ID": name} if name else {}
+    if progress.tracked is not None:
+        add_ids(said, progress.tracked, {})
     return said
 
 

@@ -1,10 +1,11 @@
 """A chat over another API than its upstream speaks: where its requests go, and what its answers become.
 
-While the upstream says nothing, the client gets signs of life, where its API has any (events over Responses):
-between two pieces, and also before the first, so that the answer begins without the upstream. Rules: until
-so much time has passed an error is a status of HTTP, as everywhere. Nothing else changes: a request is healed
-and goes to other targets for as long as no upstream has answered, and what comes then goes on in the answer
-that has begun. Where that is an error, of an upstream or of ours, the answer ends with it.
+While nothing can be told, the client gets signs of life, where its API has any (events over Responses):
+between two pieces, and also before the first, so that the answer begins without the upstream, be that silent
+or not yet asked, since the request stands in line. Rules: until so much time has passed since the request
+came an error is a status of HTTP, as everywhere. Nothing else changes: a request is healed and goes to other
+targets for as long as no upstream has answered, and what comes then goes on in the answer that has begun.
+Where that is an error, of an upstream or of ours, the answer ends with it.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from sidecar.dialects.chat.joining import encode
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import Call
 from sidecar.exchange.outcome import Progress
+from sidecar.exchange.plan import Plan
 from sidecar.proxy.build import UpstreamRequest
-from sidecar.proxy.observers import response_headers
+from sidecar.proxy.observers import headers_in_line, response_headers
 from sidecar.proxy.unrecorded import is_failure
 from sidecar.upstream.response import OwnResponse, UpstreamResponse
 from sidecar.upstream.target import Target
@@ -34,6 +36,7 @@ from sidecar.upstream.target import Target
 __all__ = [
     "ClientLeft",
     "Translated",
+    "has_begun",
     "instead_of",
     "is_late",
     "path_of",
@@ -59,16 +62,15 @@ def path_of(call: Call, composed: UpstreamRequest, request: web.BaseRequest, tar
     return target.chat_path(path)
 
 
-def translated_answer(request: web.BaseRequest, progress: Progress) -> Translated | None:
+def translated_answer(request: web.BaseRequest, progress: Progress, plan: Plan) -> Translated | None:
     """What makes of the answer what its client understands; None where that is the answer as it comes."""
-    call, plan = progress.call, progress.plan
+    call, kept = progress.call, plan.conversation
     assert call is not None
     if not call.dialect.is_translated:
         return None
-    kept = plan.conversation if plan is not None else None
     exchange = Reference(kept.id if kept is not None else "", exchange_id(progress.when, progress.random))
     translation = call.dialect.translation(call.chat, exchange, progress.when // 1000, time.time)
-    return Translated(request, progress, translation) if translation is not None else None
+    return Translated(request, progress, plan, translation) if translation is not None else None
 
 
 def translation_of(answer: Translated | None, status: int) -> Translation | None:
@@ -81,20 +83,24 @@ def translation_of(answer: Translated | None, status: int) -> Translation | None
 class Translated:
     """The answer to one request. `response`: as far as it has begun before the upstream's."""
 
-    def __init__(self, request: web.BaseRequest, progress: Progress, translation: Translation) -> None:
-        self._request, self._progress = request, progress
+    def __init__(
+        self, request: web.BaseRequest, progress: Progress, plan: Plan, translation: Translation
+    ) -> None:
+        self._request, self._progress, self._plan = request, progress, plan
         self.translation = translation
+        self._heard = progress.received  # when its client was last told something, or had asked
         self._telling: asyncio.Task[None] | None = None
         self.response: RelayedResponse | None = None
 
-    async def until(self, sending: Awaitable[T]) -> T:
+    async def until(self, waiting: Awaitable[T]) -> T:
         """What this gives; its client gets signs of life meanwhile."""
         patience = self.translation.patience
         if patience is None:
-            return await sending
-        timer = asyncio.get_running_loop().call_later(patience, self._begin, patience)
+            return await waiting
+        left = max(0.0, self._heard + patience - time.monotonic())
+        timer = asyncio.get_running_loop().call_later(left, self._begin, patience)
         try:
-            return await sending
+            return await waiting
         finally:
             timer.cancel()
             if self._telling is not None:
@@ -112,24 +118,38 @@ class Translated:
         self._telling = asyncio.ensure_future(self._tell(patience))
 
     async def _tell(self, patience: float) -> None:
-        headers = response_headers(self._progress, _NO_HEADERS)
+        response = self.response or await self._begun()
+        while True:
+            await response.write(self.translation.alive())
+            self._heard = time.monotonic()
+            await asyncio.sleep(patience)
+
+    async def _begun(self) -> RelayedResponse:
+        progress = self._progress
+        if progress.is_in_line:
+            headers = headers_in_line(progress, self._plan)
+        else:
+            headers = response_headers(progress, _NO_HEADERS)
         headers |= {**self.translation.headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         response = RelayedResponse(200, "OK", CIMultiDict(headers), at_once=False)
         await response.prepare(self._request)
         self.response = response
-        while True:
-            await response.write(self.translation.alive())
-            await asyncio.sleep(patience)
+        return response
 
 
-def patiently(answer: Translated | None, sending: Awaitable[T]) -> Awaitable[T]:
+def patiently(answer: Translated | None, waiting: Awaitable[T]) -> Awaitable[T]:
     """What this gives; a client whose API has signs of life gets them meanwhile."""
-    return sending if answer is None else answer.until(sending)
+    return waiting if answer is None else answer.until(waiting)
+
+
+def has_begun(answer: Translated | None) -> bool:
+    """Does its client know its id?"""
+    return answer is not None and answer.response is not None
 
 
 def is_late(answer: Translated | None, progress: Progress) -> bool:
     """Does its client get the upstream's failure as the end of an answer? That is kept as any that failed."""
-    if answer is None or answer.response is None or progress.status is None:
+    if not has_begun(answer) or progress.status is None:
         return False
     return is_failure(progress.status, progress)
 

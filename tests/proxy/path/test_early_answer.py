@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -15,7 +16,7 @@ from aiohttp import ClientPayloadError, ClientSession, WSMsgType
 from sidecar.dialects.responses.translation import Events
 from sidecar.server.serve import running
 from sidecar.settings import Settings
-from tests.dialects.responses import events_in
+from tests.dialects.responses import events_in, said
 from tests.proxy.client import Reply, Sidecar, eventually, named, settled
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import (
@@ -90,6 +91,11 @@ def last(reply: Reply) -> dict[str, Any]:
     if response["error"]:
         assert {name: events[-2][name] for name in ("code", "message")} == response["error"]
     return response
+
+
+async def ask_for(sidecar: Sidecar, input: Any, headers: Mapping[str, str] | None = None) -> Reply:
+    data = request(input, stream=False)
+    return await sidecar.send("POST", RESPONSES, data=data, headers=headers)
 
 
 async def again(sidecar: Sidecar, id: str) -> Any:
@@ -329,6 +335,201 @@ class TestOverAWebSocket:
                 statuses.append(events[-1]["response"]["status"])
                 assert await again(sidecar, events[-1]["response"]["id"]) == events[-1]["response"]
         assert statuses == ["completed", "failed"]
+
+
+class TestInLine:
+    """What is asked while another one of its thread is being answered, or a target has no room."""
+
+    APPEND: Mapping[str, str] = {"X-Conversation-ID": "a", "X-Sidecar-History": "append"}
+
+    async def behind(self, sidecar: Sidecar, upstream: Upstream, first: asyncio.Event) -> asyncio.Task[Reply]:
+        """The answer to a request that is under way, until the event lets it end."""
+        upstream.will(waits(first, says("one")))
+        data = b'{"model":"m","input":"1"}'
+        asking = asyncio.create_task(sidecar.send("POST", RESPONSES, data=data, headers=self.APPEND))
+        await eventually(lambda: upstream.requests)
+        return asking
+
+    async def test_it_is_told_of_and_answered_in_its_turn(self, sidecar: Sidecar, upstream: Upstream, gate):
+        first = await self.behind(sidecar, upstream, gate)
+        upstream.will(says("two"))
+        reply = await asked(sidecar, gate, self.APPEND, input="2")
+        response = last(reply)
+        assert (await first).status == 200
+        assert upstream.last.said == ["1", "one", "2"]
+        assert response["output"][0]["content"][0]["text"] == "two"
+        assert reply.headers["X-Conversation-ID"] == "a"
+        assert "X-Sidecar-Outcome" not in reply.headers  # which it had yet to be seen
+        assert await again(sidecar, response["id"]) == response
+        assert (await sidecar.only()).branches == [["1", "one", "2", "two"]]
+
+    async def test_its_upstream_may_be_silent_as_well(self, sidecar: Sidecar, upstream: Upstream, gate):
+        rest, data, signs = asyncio.Event(), b"", 3
+        await self.behind(sidecar, upstream, gate)
+        upstream.will(waits(rest, says("two")))
+        url, asks = sidecar.url + RESPONSES, request("2")
+        async with asyncio.timeout(20), sidecar.http.post(url, data=asks, headers=self.APPEND) as response:
+            async for piece in response.content.iter_any():
+                data += piece
+                if data.count(SIGN) >= 3:
+                    gate.set()
+                    signs = max(signs, data.count(SIGN) if len(upstream.requests) == 1 else 0)
+                if data.count(SIGN) >= signs + 3:
+                    rest.set()
+        told = last(Reply(response.status, response.headers, data))
+        assert (told["status"], await again(sidecar, told["id"])) == ("completed", told)
+
+    async def test_a_conversation_in_the_body_has_one_too_also_over_a_websocket(
+        self, sidecar: Sidecar, upstream: Upstream, gate
+    ):
+        await self.behind(sidecar, upstream, gate)
+        upstream.will(says("two"))
+        gate.set()
+        await sidecar.send("POST", RESPONSES, data=b'{"input":"2"}', headers=self.APPEND)
+        gate.clear()
+        upstream.will(waits(gate, says("three")), says("four"))
+        third = asyncio.create_task(asked(sidecar, asyncio.Event(), conversation="a", input="3"))
+        await eventually(lambda: len(upstream.requests) == 3)
+        async with sidecar.http.ws_connect(sidecar.url + RESPONSES) as socket:
+            about = {"type": "response.create", "model": "m", "conversation": "a", "input": "4"}
+            await socket.send_str(json.dumps(about))
+            events: list[dict[str, Any]] = []
+            while not events or events[-1]["type"] != "response.completed":
+                events.append(json.loads((await socket.receive(timeout=5)).data))
+                if len(events) == 4:
+                    assert len(upstream.requests) == 3
+                    gate.set()
+        assert [each["type"] for each in events[:4]] == ["response.created", *3 * ["response.in_progress"]]
+        assert events[0]["headers"] == {"X-Conversation-ID": "a"}
+        assert (await third).status == 200
+        assert upstream.last.said == ["1", "one", "2", "two", "3", "three", "4"]
+        assert await again(sidecar, events[-1]["response"]["id"]) == events[-1]["response"]
+
+    async def test_one_that_waits_for_too_long_fails(self, start: Start, upstream: Upstream, gate):
+        sidecar = await start(responses=TRANSLATED, history={"append_wait": 0.3})
+        await self.behind(sidecar, upstream, gate)
+        response = last(await asked(sidecar, asyncio.Event(), self.APPEND, input="2"))
+        assert (response["status"], response["error"]["code"]) == ("failed", "conversation_busy")
+        assert "history.append_wait" in response["error"]["message"]
+        whole = await sidecar.send("POST", RESPONSES, data=b'{"input":"2"}', headers=self.APPEND)
+        assert (whole.status, whole.json["error"]["code"]) == (409, "conversation_busy")
+        assert len(upstream.requests) == 1
+        assert await again(sidecar, response["id"]) is None
+
+    async def test_one_whose_client_leaves_is_asked_of_nobody_and_gives_up_its_place(
+        self, sidecar: Sidecar, upstream: Upstream, gate
+    ):
+        first = await self.behind(sidecar, upstream, gate)
+        url = sidecar.url + RESPONSES
+        async with sidecar.http.post(url, data=request("2"), headers=self.APPEND) as response:
+            assert SIGN in await response.content.readany() + await response.content.readany()
+        gate.set()
+        assert (await first).status == 200
+        assert (await asked(sidecar, gate, self.APPEND, input="3")).status == 200
+        assert [each.said for each in upstream.requests] == [["1"], ["1", "one", "3"]]
+
+    async def test_one_whose_conversation_is_taken_away_meanwhile_fails(
+        self, sidecar: Sidecar, upstream: Upstream, gate
+    ):
+        made = (await sidecar.send("POST", "/v1/conversations", data=b"{}")).json["id"]
+        upstream.will(waits(gate, says("one")))
+        first = asyncio.create_task(asked(sidecar, asyncio.Event(), conversation=made, input="1"))
+        await eventually(lambda: upstream.requests)
+        data = b""
+        url, asks = sidecar.url + RESPONSES, request("2", conversation=made)
+        async with asyncio.timeout(20), sidecar.http.post(url, data=asks) as response:
+            async for piece in response.content.iter_any():
+                data += piece
+                if data.count(SIGN) >= 3 and not first.done():
+                    await sidecar.send("DELETE", f"/v1/conversations/{made}")
+                    first.cancel()
+        told = last(Reply(response.status, response.headers, data))
+        assert (told["status"], told["error"]["code"]) == ("failed", "conversation_not_found")
+        assert len(upstream.requests) == 1
+
+    async def test_so_does_one_that_would_be_told_under_another_id_than_it_began_with(
+        self, sidecar: Sidecar, upstream: Upstream, gate
+    ):
+        """A chat that was named late (LibreChat) is found by that name alone until it is deleted."""
+        first = (await ask_for(sidecar, "1")).json
+        whole = [said("user", "1"), *first["output"], said("user", "2")]
+        assert (await ask_for(sidecar, whole, named("a"))).outcome == "continue"
+        id = (await sidecar.only()).conversation["id"]
+        upstream.will(waits(gate, says("three")))
+        third = asyncio.create_task(ask_for(sidecar, "3", self.APPEND))
+        await eventually(lambda: len(upstream.requests) == 3)
+        data = b""
+        url, asks = sidecar.url + RESPONSES, request("4")
+        async with asyncio.timeout(20), sidecar.http.post(url, data=asks, headers=self.APPEND) as response:
+            async for piece in response.content.iter_any():
+                data += piece
+                if data.count(SIGN) >= 3 and not third.done():
+                    assert (await sidecar.send("DELETE", f"/v1/conversations/{id}")).status == 200
+                    third.cancel()
+        told = last(Reply(response.status, response.headers, data))
+        assert (told["status"], told["error"]["code"]) == ("failed", "conversation_busy")
+        assert len(upstream.requests) == 3
+        assert await again(sidecar, told["id"]) is None
+
+    async def test_what_it_waited_for_in_line_counts(
+        self, sidecar: Sidecar, upstream: Upstream, gate, monkeypatch: pytest.MonkeyPatch
+    ):
+        """An hour that has passed since it came is not waited for anew."""
+        monkeypatch.setattr(Events, "patience", 3600.0)
+
+        class Later:
+            time = staticmethod(time.time)
+
+            @staticmethod
+            def monotonic() -> float:
+                return time.monotonic() + 3600
+
+        monkeypatch.setattr("sidecar.proxy.translated.time", Later)
+        upstream.will(waits(gate, says("Hello.")))
+        url = sidecar.url + RESPONSES
+        async with asyncio.timeout(5), sidecar.http.post(url, data=request()) as response:
+            assert SIGN in await response.content.readany()
+            gate.set()
+            assert b"response.completed" in await response.content.read()
+
+    async def test_room_at_a_target_is_waited_for_with_signs_of_life(self, start: Start, gate):
+        async with upstreams("one") as (one,):
+            one.otherwise = waits(gate, says("ok"))
+            target = {"name": "one", "url": one.url, "models": ["*"], "parallel": 1}
+            sidecar = await start(responses=TRANSLATED, targets=[target], retries={"wait_for_room": 10})
+            first = asyncio.create_task(sidecar.send("POST", RESPONSES, data=b'{"model":"m","input":"1"}'))
+            await eventually(lambda: one.requests)
+            data = b""
+            async with (
+                asyncio.timeout(20),
+                sidecar.http.post(sidecar.url + RESPONSES, data=request("2")) as response,
+            ):
+                async for piece in response.content.iter_any():
+                    data += piece
+                    if data.count(SIGN) >= 3 and not gate.is_set():
+                        assert len(one.requests) == 1
+                        gate.set()
+            assert last(Reply(response.status, response.headers, data))["status"] == "completed"
+            assert (await first).status == 200
+
+    async def test_in_the_background_it_is_answered_at_once_and_made_in_its_turn(
+        self, sidecar: Sidecar, upstream: Upstream, gate
+    ):
+        first = await self.behind(sidecar, upstream, gate)
+        upstream.will(says("two"))
+        data = b'{"model":"m","input":"2","background":true}'
+        async with asyncio.timeout(5):
+            told = (await sidecar.send("POST", RESPONSES, data=data, headers=self.APPEND)).json
+        await settled()
+        assert (await again(sidecar, told["id"]), len(upstream.requests)) == (told, 1)
+        assert told["status"] == "queued"
+        gate.set()
+        assert (await first).status == 200
+        async with asyncio.timeout(5):
+            while (response := await again(sidecar, told["id"]))["status"] != "completed":
+                await asyncio.sleep(0.01)
+        assert response["output"][0]["content"][0]["text"] == "two"
+        assert upstream.last.said == ["1", "one", "2"]
 
 
 class TestInTheBackground:
