@@ -1,4 +1,4 @@
-"""`sidecar serve | check | check-config | export | doctor`, and the commands of `sidecar.commands`.
+"""`sidecar serve | check | check-config | doctor`, and the commands of `sidecar.commands`.
 
 Rule: each mistake is reported in one line, never as a traceback. Exit codes: 0 success, 1 failure,
 2 the command line or the settings are wrong (`check-config`: 1, since finding that is its job).
@@ -126,10 +126,6 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     check.set_defaults(run=_check_config)
-    export = commands.add_parser("export", parents=[store], help="print conversations", allow_abbrev=False)
-    export.add_argument("--conversation", metavar="ID", help="only this one (default: all)")
-    export.add_argument("--format", choices=("jsonl", "markdown"), default="jsonl", help="default: jsonl")
-    export.set_defaults(run=_export)
     doctor = commands.add_parser(
         "doctor",
         parents=[config],
@@ -187,14 +183,6 @@ def _check_config(arguments: dict[str, str | None]) -> int:
     _complain(*exposed_files(arguments, settings))
     print(summary(settings), end="")
     return 0
-
-
-def _export(arguments: dict[str, str | None]) -> int:
-    conversation, format = arguments.pop("conversation"), arguments.pop("format")
-    settings = _load(arguments)
-    from sidecar.export import export
-
-    return export(settings, conversation=conversation, format=format or "jsonl", out=sys.stdout)
 
 
 def _doctor(arguments: dict[str, Any]) -> int:

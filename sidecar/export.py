@@ -18,10 +18,9 @@ message of its own or HTML. Control characters are spelled out in both (see `pri
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 import msgspec
@@ -29,12 +28,11 @@ import msgspec
 from sidecar.conversation.message import text_of
 from sidecar.conversation.records import Exchange, Snapshot, Thread
 from sidecar.conversation.tree import Conversation, Node
-from sidecar.errors import SidecarError, StoreUnavailable
+from sidecar.errors import StoreUnavailable
 from sidecar.printable import in_json, printable
-from sidecar.settings import Settings
-from sidecar.store_factory import open_existing
+from sidecar.store import Store
 
-__all__ = ["as_json", "as_markdown", "export", "write"]
+__all__ = ["as_json", "as_markdown", "write"]
 
 # Whether it is an object, or a list, and no more: a message keeps its numbers, however large they are.
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -42,30 +40,20 @@ _list = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _PORTION = 1 << 16  # characters
 
 
-def export(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
-    """Write all conversations, or those with this id or client's key, to `out`; returns the exit code, 1 if
-    one was left out, since it is damaged."""
-    return asyncio.run(write(settings, conversation=conversation, format=format, out=out))
-
-
-async def write(settings: Settings, *, conversation: str | None, format: str, out: TextIO) -> int:
-    """`export`, within a running loop. One that is damaged is left out and said, and the exit code is 1."""
-    found = damaged = 0
-    async with open_existing(settings) as store:
-        async for each in store.conversations(conversation):
-            try:
-                whole = await store.snapshot(each.id)
-                text = _written(whole, format) if whole is not None else None
-            except StoreUnavailable as error:
-                sys.stderr.write(printable(f"sidecar: {each.id} is left out: {error.message}") + "\n")
-                damaged += 1
-                continue
-            if text is not None:  # else it was deleted meanwhile
-                out.write(text)
-                found += 1
-    if conversation is not None and not found and not damaged:
-        raise SidecarError(f"there is no conversation {conversation!r} in {settings.store_shown}")
-    return 1 if damaged else 0
+async def write(store: Store, ids: Iterable[str], *, format: str, out: TextIO) -> bool:
+    """Write these conversations to `out`, but for those that were deleted meanwhile. Is that all of them? One
+    that is damaged is left out and said."""
+    is_whole = True
+    for id in ids:
+        try:
+            whole = await store.snapshot(id)
+            text = _written(whole, format) if whole is not None else ""
+        except StoreUnavailable as error:
+            sys.stderr.write(printable(f"sidecar: {id} is left out: {error.message}") + "\n")
+            is_whole = False
+            continue
+        out.write(text)
+    return is_whole
 
 
 def _written(whole: Snapshot, format: str) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 import sidecar
 from sidecar import cli
+from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.errors import StoreUnavailable
 from tests.proxy.process import clean_environment
 
@@ -22,20 +23,20 @@ pytestmark = pytest.mark.usefixtures("undisturbed")
 def calls(monkeypatch):
     """What the command line hands to the server and to the export, which have tests of their own."""
     seen = []
-    app, export = ModuleType("sidecar.server.serve"), ModuleType("sidecar.export")
+    app = ModuleType("sidecar.server.serve")
 
     def serve(settings, origins, folder):
         assert folder is None  # a single process shares none
         seen.append((settings, origins))
         return 7
 
-    def exported(settings, **options):
-        seen.append((settings, options))
+    async def exported(settings, whose, **options):
+        seen.append((settings, {"whose": whose, **options}))
         return 0
 
-    vars(app)["serve"], vars(export)["export"] = serve, exported
+    vars(app)["serve"] = serve
     monkeypatch.setitem(sys.modules, "sidecar.server.serve", app)
-    monkeypatch.setitem(sys.modules, "sidecar.export", export)
+    monkeypatch.setattr("sidecar.commands.export.export", exported)
     return seen
 
 
@@ -179,10 +180,13 @@ def test_check_config_reports_all_mistakes_and_fails():
 def test_export_hands_over_what_was_asked_for(calls):
     assert cli.main(["export", "--store", "memory:", "--conversation", "c1", "--format", "markdown"]) == 0
     assert cli.main(["export"]) == 0
-    (first, asked), (_, default) = calls
+    assert cli.main(["export", "--user", "ada", "--no-credential"]) == 0
+    (first, asked), (_, default), (_, of_one) = calls
+    everybody, ada = TenantSelector(credentials=[]), TenantSelector("ada", [], no_credential=True)
     assert first.store == "memory:"
-    assert asked == {"conversation": "c1", "format": "markdown", "out": sys.stdout}
-    assert default == {"conversation": None, "format": "jsonl", "out": sys.stdout}
+    assert asked == {"whose": everybody, "name": "c1", "format": "markdown", "out": sys.stdout}
+    assert default == {"whose": everybody, "name": None, "format": "jsonl", "out": sys.stdout}
+    assert of_one == {**default, "whose": ada}
 
 
 def test_a_reader_that_leaves_early_is_no_error():

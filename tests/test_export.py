@@ -14,9 +14,11 @@ from aiohttp import ClientSession
 from msgspec.structs import replace
 
 from sidecar.cli import main
+from sidecar.commands.export import export
+from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.conversation.records import Exchange, Thread, exchange_id
 from sidecar.errors import SidecarError, StoreUnavailable
-from sidecar.export import _indented, as_json, as_markdown, export
+from sidecar.export import _indented, as_json, as_markdown
 from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import SQLiteStore
@@ -47,7 +49,7 @@ def keep(file, *turns):
 
 def exported(settings, conversation=None, format="jsonl"):
     out = io.StringIO()
-    assert export(settings, conversation=conversation, format=format, out=out) == 0
+    assert asyncio.run(export(settings, TenantSelector(), name=conversation, format=format, out=out)) == 0
     return out.getvalue()
 
 
@@ -240,7 +242,7 @@ class TestJson:
             )
 
         out = io.StringIO()
-        assert export(settings, conversation=name, format="jsonl", out=out) == 1
+        assert asyncio.run(export(settings, TenantSelector(), name=name, format="jsonl", out=out)) == 1
         found = [each["conversation"]["id"] for each in map(json.loads, out.getvalue().splitlines())]
         assert found == ([] if name else ["conv_a", "conv_c"])
         said = capsys.readouterr().err

@@ -4,6 +4,8 @@ check                `check`: what the upstream is, and how it takes a session
 progress             the progress of long work, on standard error
 client_keys          which of the clients' keys is meant, and how it is changed
 tenant_selector      which tenant the flags name
+named_conversation   which conversation a name means
+export               `export`: all conversations, those of one tenant, or one
 conversation_list    `conversations list`
 conversation_show    `conversations show`
 delete               `delete`: everything of a tenant, or everything

@@ -31,7 +31,7 @@ async def run(settings: Settings, args: Namespace) -> int:
     """Print one line for each conversation."""
     selector, out = TenantSelector.from_args(args), sys.stdout
     async with open_existing(settings) as store:
-        tenant = None if selector.is_empty else await selector.tenant_in(settings, store)
+        tenant = await selector.tenant_or_none(settings, store)
         if args.format == "text":
             out.write(_COLUMNS.format("id", "key", "tenant", "used last (UTC)", "messages", "bytes"))
         async for each in store.conversation_stats(tenant=tenant):

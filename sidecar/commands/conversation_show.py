@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from sidecar.export import write
+from sidecar.commands.export import export
+from sidecar.commands.named_conversation import NAME, add_whose
+from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.settings import Settings
 
 __all__ = ["add_arguments", "run"]
@@ -13,7 +15,8 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Which one, and how to print it."""
-    parser.add_argument("name", metavar="NAME", help="its id, or the client's id for it")
+    parser.add_argument("name", metavar="NAME", help=NAME)
+    add_whose(parser)
     parser.add_argument(
         "--format", choices=("jsonl", "markdown"), default="markdown", help="default: markdown"
     )
@@ -21,4 +24,5 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 async def run(settings: Settings, args: Namespace) -> int:
     """Print it."""
-    return await write(settings, conversation=args.name, format=args.format, out=sys.stdout)
+    selector = TenantSelector.from_args(args)
+    return await export(settings, selector, name=args.name, format=args.format, out=sys.stdout)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from sidecar.commands.conversation_delete import only
+from sidecar.commands.named_conversation import NAME, add_whose, only
+from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.inspector import reading
 from sidecar.inspector.render import as_json
 from sidecar.inspector.text import conversation_text, exchange_text
@@ -17,7 +18,8 @@ __all__ = ["add_arguments", "run"]
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Which one, and what of it."""
-    parser.add_argument("name", metavar="NAME", help="its id, or the client's id for it")
+    parser.add_argument("name", metavar="NAME", help=NAME)
+    add_whose(parser)
     parser.add_argument(
         "--at", metavar="ID", type=_id, help="the branch with this message (default: the newest)"
     )
@@ -31,7 +33,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 async def run(settings: Settings, args: Namespace) -> int:
     """Print it."""
     async with open_existing(settings) as store:
-        id = await only(store, args.name)
+        tenant = await TenantSelector.from_args(args).tenant_or_none(settings, store)
+        id = await only(settings, store, args.name, tenant)
         if args.exchange is not None:
             exchange = await reading.exchange_page(store, id, args.exchange, settings)
             told = as_json(exchange).decode() if args.format == "json" else exchange_text(exchange)

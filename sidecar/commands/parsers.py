@@ -14,6 +14,7 @@ from sidecar.commands import (
     conversation_list,
     conversation_show,
     delete,
+    export,
     inspect,
     key_add,
     key_list,
@@ -57,6 +58,7 @@ _GROUPS = {
     "import": _Group("import chats from elsewhere", "from where", "WHERE"),
 }
 _COMMANDS: dict[str, tuple[str, Command]] = {
+    "export": ("print conversations", export),
     "conversations list": ("list conversations", conversation_list),
     "conversations show": ("print one conversation", conversation_show),
     "conversations delete": ("delete some, permanently", conversation_delete),

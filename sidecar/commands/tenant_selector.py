@@ -71,6 +71,10 @@ class TenantSelector:
         """Does it name no tenant at all?"""
         return not (self.user or self.credentials or self.no_credential or self.key) and self.tenant is None
 
+    async def tenant_or_none(self, settings: Settings, store: Store) -> bytes | None:
+        """The tenant, or None where the flags name none. Raises `SidecarError` as `tenant_in` does."""
+        return None if self.is_empty else await self.tenant_in(settings, store)
+
     async def tenant_in(self, settings: Settings, store: Store) -> bytes:
         """The tenant. Raises `SidecarError` if the flags do not determine one."""
         if self.tenant is not None:

@@ -138,6 +138,92 @@ def test_one_is_shown(run, filled):
     assert run("conversations", "show", "g-9")[0] == 1
 
 
+#: Every command that takes a conversation by its name.
+NAMING = {
+    "show": ["conversations", "show"],
+    "delete": ["conversations", "delete", "--yes"],
+    "inspect": ["inspect"],
+    "export": ["export", "--conversation"],
+    "markdown": ["export", "--format", "markdown", "--conversation"],
+}
+
+
+def ids(run, *flags):
+    out = run("conversations", "list", "--format", "jsonl", *flags)[1]
+    return [json.loads(line)["id"] for line in out.splitlines()]
+
+
+@pytest.mark.parametrize("command", NAMING.values(), ids=NAMING)
+def test_a_name_that_two_users_gave_is_refused_by_every_command(run, filled, command):
+    code, out, err = run(*command, "same")
+    both = ", ".join(ids(run)[3:])
+
+    assert (code, out) == (1, "")
+    assert (
+        f"'same' is the key of several conversations; name one by its id: {both}; or say whose it is" in err
+    )
+    assert len(keys(run)) == 5
+
+
+@pytest.mark.parametrize("command", NAMING.values(), ids=NAMING)
+def test_it_means_one_by_its_id_or_where_it_is_said_whose_it_is(run, filled, command):
+    of_nobody = ids(run)[4]
+    told = run(*command, of_nobody)
+    whose = run(*command, "same", "--credential", "api-key: k-1")
+
+    assert (told[0], whose[0]) == (0, 0)
+    if "delete" in command:
+        assert keys(run) == ["a-1", "a-2", "g-1"]
+    else:
+        assert "One of nobody." in told[1]
+        assert "One harmless." not in told[1]
+        assert "One harmless." in whose[1]
+        assert "One of nobody." not in whose[1]
+
+
+@pytest.mark.parametrize("command", NAMING.values(), ids=NAMING)
+def test_nobody_gets_another_users_by_its_name_or_its_id(run, filled, command):
+    for name in ("g-1", ids(run)[2]):
+        code, out, err = run(*command, name, "--user", "ada", "--credential", "sk-shared")
+
+        assert (code, out) == (1, "")
+        assert f"there is no conversation {name!r} of this tenant in sqlite:///" in err
+    assert len(keys(run)) == 5
+
+
+def test_an_id_names_its_own_whatever_another_user_calls_his(run, filled, file):
+    id = ids(run)[2]
+    talk(file, (id, "A name as another's id.", BARE))
+
+    assert "Something harmless." in run("conversations", "show", id)[1]
+    assert "A name as another's id." in run("conversations", "show", id, "--credential", "api-key: k-1")[1]
+
+
+def test_a_name_that_many_gave_is_refused_in_a_line_of_bounded_length(run, file):
+    talk(file, *(("main", "hi", {"X-User-ID": f"user-{number}"}) for number in range(10)))
+    code, _, err = run("conversations", "show", "main")
+
+    assert code == 1
+    assert err.count("conv_") == 8
+    assert " and 2 more; or say whose" in err
+
+
+def test_a_user_is_given_what_is_kept_of_him_and_nobody_elses(run, filled):
+    flags = ("--user", "ada", "--credential", "sk-shared")
+    code, out, err = run("export", *flags)
+
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["conversation"]["key"] for line in out.splitlines()] == ["a-1", "a-2"]
+    assert run("export", "--format", "markdown", *flags)[1].startswith("# a-1\n\n## 1. user")
+
+
+def test_who_has_nothing_here_is_told_so_and_not_given_nothing(run, filled):
+    code, out, err = run("export", "--user", "ada", "--credential", "sk-mistyped")
+
+    assert (code, out) == (1, "")
+    assert "there is no conversation of this tenant; `sidecar conversations list` shows all" in err
+
+
 @pytest.mark.parametrize("flags", [[], ["--no-compact"]])
 def test_what_is_deleted_is_in_no_file_any_more(run, filled, file, flags):
     assert b"xyzzy" in left(file)

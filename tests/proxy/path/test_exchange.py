@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.commands.export import export
+from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.errors import StoreUnavailable
-from sidecar.export import write
 from sidecar.store.sqlite.store import SQLiteStore
 from tests.proxy.client import Sidecar, settled
 from tests.proxy.conftest import Start
@@ -53,7 +54,7 @@ class Out:
 async def kept(sidecar: Sidecar) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The messages and the exchanges of all conversations, as `sidecar export` tells them."""
     out = Out()
-    await write(sidecar.settings, conversation=None, format="jsonl", out=out)  # type: ignore[arg-type] # a text stream
+    await export(sidecar.settings, TenantSelector(), name=None, format="jsonl", out=out)  # type: ignore[arg-type] # a text stream
     told = [json.loads(line) for text in out.lines for line in text.splitlines()]
     messages = [each for line in told for each in line.get("messages", ())]
     return messages, [each for line in told for each in line["exchanges"]]
