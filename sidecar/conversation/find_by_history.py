@@ -88,10 +88,10 @@ def clues(path: Path, chain: Chain) -> Clues:
     """Where to look for the history of this request, if it is an echo."""
     end = path.last_answer
     fronts = path.hashes[max(0, end - 1 - _MAX_CLUES) : end - 1]
-    answers = [each.digest for each in path.messages[:end] if each.role == "assistant"]
-    said = [each for each in path.messages[:end] if each.role == "assistant"][: -_MAX_CLUES - 1 : -1]
-    texts = [hash_of_text(chain, each.fields) for each in said]
-    return Clues([*fronts[::-1], *texts], list(dict.fromkeys(reversed(answers)))[:_MAX_CLUES])
+    answers = [each for each in reversed(path.messages) if each.role == "assistant"]
+    texts = [hash_of_text(chain, each.fields) for each in answers[:_MAX_CLUES]]
+    digests = dict.fromkeys(each.digest for each in answers)
+    return Clues([*fronts[::-1], *texts], list(digests)[:_MAX_CLUES])
 
 
 def continues(tree: Tree, path: Path, effort: Effort | None = None) -> bool:

@@ -43,6 +43,14 @@ def test_exactly_what_json_holds_is_counted(value, is_ascii):
     assert bound >= pieces
 
 
+@pytest.mark.parametrize("value", [[], {}, [[1], "a", {"b": "c"}], {"a": ["b", "c", {}]}, "a"])
+def test_where_no_text_holds_a_bracket_or_a_quote_the_bound_is_exact(value):
+    text = json.dumps(value).encode()
+    assert most_pieces(text, 0, len(text)) == counted(value)
+    assert most_pieces(b"[" + text, 1, 1 + len(text)) == counted(value)
+    assert most_pieces(text + b'["', 0, len(text)) == counted(value)
+
+
 @given(VALUES, st.booleans(), st.integers(1, 9))
 def test_a_long_text_is_counted_in_slices_wherever_they_end(value, is_ascii, size):
     text = json.dumps(value, ensure_ascii=is_ascii).encode()

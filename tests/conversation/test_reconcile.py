@@ -46,6 +46,27 @@ def test_what_a_request_can_be_is_told_in_these_words():
     assert [each.value for each in Outcome] == said.split()
 
 
+@pytest.mark.parametrize(
+    ("newest", "about", "is_settled"),
+    [
+        (user("c"), {"message_id": "q1"}, False),
+        (user("c"), {"message_id": "q2"}, True),
+        (user("c"), {}, True),
+        (result("c"), {"message_id": "q1"}, True),
+        ({"role": "developer", "content": "c"}, {"message_id": "q1"}, True),
+    ],
+)
+def test_only_a_question_that_has_another_name_may_be_another(newest, about, is_settled):
+    nodes = line(*TALK)
+    nodes.append(node(newest, nodes[-1], **about))
+    asked = request(*TALK, newest)
+    place = Place(len(nodes), nodes[-1])
+    assert found_in(nodes, asked, {"q2"}) == (place if is_settled else None)
+    assert found_in(nodes, asked) == place
+    longer = request(*TALK, newest, user("d"))
+    assert found_in(nodes, longer, {"q2"}) == place
+
+
 class TestPlaces:
     @pytest.mark.parametrize(
         ("messages", "expected"),

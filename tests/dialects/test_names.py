@@ -200,6 +200,16 @@ class TestTooLong:
             assert told == (Overflow() if is_own else None)
         assert recognised(400, raw({"error": {"message": said}}), b"{}") == Overflow()
 
+    def test_a_long_text_in_escapes_hides_no_other(self):
+        packed = "\\\\u0061" * 4000
+        assert recognised(400, raw({"a": packed, "error": {"message": self.LONG}})) == Overflow()
+
+    def test_a_count_is_a_number_above_0(self):
+        error = {"code": "context_length_exceeded", "message": "no"}
+        for sent, told in ((1, None), (0, Overflow(4096)), (-1, Overflow(4096)), (True, Overflow(4096))):
+            counts = {**error, "n_ctx": 4096, "n_prompt_tokens": sent}
+            assert recognised(400, raw({"error": counts})) == (told or Overflow())
+
     @pytest.mark.parametrize("status", [200, 400, 599])
     def test_any_status_of_an_error_may_say_it(self, status):
         assert recognised(status, raw({"error": {"message": self.LONG}})) == Overflow()

@@ -11,7 +11,7 @@ from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.assembly import from_json
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.new_nodes import new_nodes
+from sidecar.exchange.new_nodes import client_nodes, new_nodes
 from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
 from sidecar.exchange.plan import Whole
 from sidecar.exchange.prompt import Heads, Prompt
@@ -190,6 +190,17 @@ def test_under_a_place_that_the_client_tells_otherwise_they_have_hashes_of_their
     (new,) = new_nodes(asked, plan, 7.0)
     assert new.parent == ANSWER.id
     assert new.hash == CHAIN.hash(ANSWER.hash, asked.chat.path.messages[2].digest)
+
+
+def test_messages_that_no_request_tells_are_the_nodes_that_it_would_make():
+    messages = request(user("hi"), says("hello"), user("and?")).path.messages
+    one, two, three = client_nodes(CHAIN, None, messages, 7.0)
+    asked = call(user("hi"), says("hello"), user("and?"))
+    assert [one, two, three] == new_nodes(
+        asked, Whole(Outcome.START, TALK, None, asked.chat.path.messages), 7.0
+    )
+    assert client_nodes(CHAIN, two, messages[2:], 7.0) == [three]
+    assert (one.source, one.state, one.created_at, one.parent) == ("client", "complete", 7.0, None)
 
 
 def test_at_a_root_they_have_no_parent_and_the_same_ids_each_time():

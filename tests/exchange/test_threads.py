@@ -16,6 +16,7 @@ from sidecar.exchange.call import ChatCall, brings_no_history
 from sidecar.exchange.plan import Thin, Unrecorded, Whole
 from sidecar.exchange.threads import (
     names_of_tools,
+    or_main_thread,
     prompt_text,
     same_prompt,
     system_of,
@@ -108,6 +109,14 @@ class TestAfter:
 
     def test_without_any_message_there_is_no_root(self):
         assert thread_after(call(says("hi")), Whole(Outcome.EXTEND, TALK), [], [], None, 5.0) is None
+
+
+def test_a_conversation_of_a_version_that_kept_no_threads_is_one_that_ends_at_its_tip():
+    talk = replace(TALK, tip=TOLD[3].id)
+    assert or_main_thread([], TALK) == []
+    assert or_main_thread([], talk) == [Thread(b"", TOLD[3].id, is_answered=True, is_thin=True)]
+    known = [Thread(TOLD[0].id)]
+    assert or_main_thread(known, talk) is known
 
 
 def test_the_words_of_a_prompt_are_read_whatever_it_is():

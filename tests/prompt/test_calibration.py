@@ -229,6 +229,36 @@ def test_a_count_that_is_certain_is_learned_however_far_it_is_from_what_was_expe
     assert state.refused == 0
 
 
+@pytest.mark.parametrize("name", Measure._fields)
+@pytest.mark.parametrize("tokens", [100, 1_000_000])
+def test_what_is_not_known_at_the_start_is_a_scale_each_weight_and_the_noise_of_a_count(name, tokens):
+    own = {"messages": 0.8, "images": 1.0, "tools": 0.5, "latin": 0.5, "pictograms": 0.5}.get(name, 0.25)
+    weight = NEUTRAL.values[Measure._fields.index(name)]
+    prompt = Measure(**{name: tokens / weight})
+    variance = 0.2**2 + own**2 + 0.012**2 + 1.0 / tokens
+    assert START.error(prompt) == pytest.approx(2 * variance**0.5, rel=1e-9)
+
+
+def test_of_two_weights_the_scale_is_one_and_what_they_are_apart_is_each_its_own():
+    lower, upper = (round(1000 / NEUTRAL.values[Measure._fields.index(name)]) for name in ("lower", "upper"))
+    variance = 0.2**2 + 2 * (0.25 / 2) ** 2 + 0.012**2 + 1 / 2000
+    found = START.error(Measure(lower=lower, upper=upper))
+    assert found == pytest.approx(2 * variance**0.5, rel=1e-9)
+
+
+def test_after_each_report_a_fiftieth_of_the_first_uncertainty_comes_back():
+    prompt, state = Measure(lower=8_000_000), START
+    for _ in range(2000):
+        state = learned(state, prompt, 1_000_000)
+    first = 0.2**2 + 0.25**2
+    noise = 0.012**2 + 1 / 1_000_000
+    left = first
+    for _ in range(2000):
+        left = 0.98 * (left - left * left / (left + noise)) + 0.02 * first
+    assert state.error(prompt) == pytest.approx(2 * (left + noise) ** 0.5, rel=1e-6)
+    assert state.reports == 2000
+
+
 def test_the_error_of_an_estimate_shrinks_with_what_is_reported():
     prompt = measure(raw(user("the river carried old letters " * 200)))
     state, errors = START, [START.error(prompt)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -121,6 +122,16 @@ class TestPieces:
         whole = split(chat(2, "word"), room=1000)[0].text
         assert len(split(chat(2, "word"), room=measure(whole))) == 1
         assert len(split(chat(2, "word"), room=measure(whole) - 1)) == 2
+
+    def test_a_very_long_turn_is_cut_in_a_few_steps(self):
+        begun = time.process_time()
+        (piece,) = split([user("q"), says("word " * 300_000)], room=100_000)
+        assert measure(piece.text) <= 100_000
+        (piece,) = split(
+            [user("q"), *[each for at in range(2000) for each in (calls(f"{at}"), result(f"{at}"))]], room=9
+        )
+        assert measure(piece.text) <= 9
+        assert time.process_time() - begun < 3
 
     def test_of_a_turn_as_much_is_told_as_has_room(self):
         for room in range(8, 120):

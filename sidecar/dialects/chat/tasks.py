@@ -78,12 +78,10 @@ class _Chat(NamedTuple):
 def _chat(content: object) -> _Chat | None:
     if not isinstance(content, str):
         return None
-    begin, end = content.find(_OPEN), content.rfind(_CLOSE)
-    if begin < 0 or end < begin:
-        return None
-    begin += len(_OPEN)
-    lines = content[begin:end].split("\n")
-    return _Chat(content[:begin], lines, content[end:]) if len(lines) > 1 else None
+    before, opened, rest = content.partition(_OPEN)
+    chat, closed, after = rest.rpartition(_CLOSE)
+    lines = chat.split("\n")
+    return _Chat(before + opened, lines, closed + after) if closed and len(lines) > 1 else None
 
 
 def _shorter(fields: Fields, chat: _Chat, room: int, size: Callable[[bytes], int]) -> bytes:
