@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from bisect import bisect
 
 import msgspec
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.conversation.measure import total
 from sidecar.dialects.chat.request import parse
 from sidecar.errors import BadRequest
-from tests.conversation.build import CHAIN, calls, request, result, says, user
+from tests.conversation.build import CHAIN, calls, raw, request, result, says, user
 
 SYSTEM = {"role": "system", "content": "be kind"}
 DEVELOPER = {"role": "developer", "content": "be brief"}
@@ -288,3 +289,41 @@ class TestRecognising:
 def test_whom_it_names_as_its_user_is_known(more, user):
     body = json.dumps({"messages": [], **more}).encode()
     assert parse(body, CHAIN).user == user
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [user("a" * 9), says("b")] * 2000,
+        [user("word " * 100_000)],
+        [user([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}] * 2000)],
+        [user("q " * 300), says("a " * 1000)] * 200,
+    ],
+    ids=["many", "long", "in parts", "usual"],
+)
+def test_it_weighs_about_what_it_takes_of_memory_and_rather_more(messages):
+    sent = raw({"messages": messages})
+    parse(sent, CHAIN)
+    tracemalloc.start()
+    try:
+        asked = parse(bytes(bytearray(sent)), CHAIN)
+        assert [each.fields for each in asked.sent] == messages
+        read = [each.fields for each in asked.sent]
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert read
+    assert 0.98 * taken <= asked.weight <= 2.5 * taken
+
+
+@pytest.mark.parametrize(
+    ("body", "is_large"),
+    [
+        (b'{"messages":[]%b}' % (b" " * ((1 << 20) - 15)), False),
+        (b'{"messages":[]%b}' % (b" " * ((1 << 20) - 14)), True),
+        (b'{"messages":[%b]}' % b",".join([b"{}"] * 2000), False),
+        (b'{"messages":[%b]}' % b",".join([b"{}"] * 2001), True),
+    ],
+)
+def test_a_mebibyte_or_two_thousand_messages_are_looked_through_at_once(body, is_large):
+    assert parse(body, CHAIN).is_large is is_large

@@ -359,6 +359,15 @@ class TestThin:
         assert [(each.id, each.exact) for each in plan.line] == [(each.id, each.exact) for each in stored]
         assert plan.moved == plan.line[2:]
 
+    def test_that_the_first_was_gone_on_from_meanwhile_is_no_answer_to_it(self):
+        one, two = at_once()
+        early = replace(node(user("please"), one[0]), created_at=1.5)
+        plan = decided(call(user("Thanks")), [one[0], early, one[1], *two], [thread(two), thread(one)])
+        assert (plan.outcome, plan.root, len(plan.moved)) == (Outcome.APPEND, one[0].id, 2)
+        answered = [replace(each, created_at=each.created_at + 2.0) for each in two]
+        plan = decided(call(user("Thanks")), [*one, *answered], [thread(answered), thread(one)])
+        assert plan.outcome is Outcome.ALONE
+
     def test_so_is_one_of_them_that_was_not_answered(self):
         one, two = at_once()
         threads = [thread(two), thread(one[:1], updated_at=5.0, is_answered=False)]
@@ -536,6 +545,13 @@ class TestWholeByEvidence:
         assert decided(asked, TOLD, needs=needs).parent == TOLD[-1]
         assert needs == [NeedPath]
         assert decided(call(MALTA, says("V"), mode="full"), TOLD, needs=needs).parent == TOLD[0]
+
+    def test_said_to_be_whole_a_lone_question_is_a_whole_history(self):
+        needs: list[type] = []
+        plan = decided(call(ROME, mode="full"), TOLD, [thread(TOLD, is_thin=True)], needs=needs)
+        assert (type(plan), plan.outcome, plan.parent) == (Whole, Outcome.UNANCHORED, None)
+        assert NeedThreads not in needs
+        assert decided(call(ROME), TOLD, [thread(TOLD, is_thin=True)]).outcome is Outcome.APPEND
 
     @pytest.mark.parametrize("about", [{}, {"sends_history": True}, {"by_agent": True}])
     def test_behind_a_summary_it_goes_on_where_its_last_turn_is_stored(self, about):

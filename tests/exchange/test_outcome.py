@@ -190,6 +190,7 @@ def test_under_a_place_that_the_client_tells_otherwise_they_have_hashes_of_their
     (new,) = new_nodes(asked, plan, 7.0)
     assert new.parent == ANSWER.id
     assert new.hash == CHAIN.hash(ANSWER.hash, asked.chat.path.messages[2].digest)
+    assert new.exact == ANSWER.exact != asked.chat.path.exacts[2]
 
 
 def test_messages_that_no_request_tells_are_the_nodes_that_it_would_make():

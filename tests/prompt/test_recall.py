@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import replace
+from itertools import pairwise
+
+import pytest
 
 from sidecar.prompt.fit import Full, Weighing, fit
 from sidecar.prompt.rebuild import Outgoing
@@ -321,3 +324,127 @@ def test_how_long_the_neighbours_of_the_last_passage_are_does_not_hang_on_what_c
         question = {f"number{until - 1}": 1.0}
         assert longer.search(question, until).scores == shorter.search(question, until).scores
     assert exact.search({"number19": 1.0}, 20).scores == longer.search({"number19": 1.0}, 20).scores
+
+
+class TestWhatIsAskedFor:
+    @pytest.mark.parametrize(
+        ("newest", "refers"),
+        [
+            ("one two ten", False),
+            ("one two ten six", True),
+            ("a b c d e f g h i j k", True),
+            ("a b c d e f g h i j k l", False),
+        ],
+    )
+    def test_a_question_of_four_to_eleven_words_refers_to_the_one_before(self, newest, refers):
+        asked = asked_for(outgoing(user("zoo"), says("Yes?"), user(newest)))
+        assert asked.get("zoo") == (0.3 if refers else None)
+        assert asked["a" if "a" in asked else "one"] == 1.0
+        assert "zoo" not in asked_for(outgoing(user("other"), user("zoo"), user("x")))
+
+    def test_of_the_three_questions_before_two_make_a_word_usual(self):
+        def counts(*having):
+            before = [user("zoo" if at in having else "x") for at in range(4)]
+            return asked_for(outgoing(*before, user("zoo")))["zoo"]
+
+        assert [counts(), counts(3), counts(1), counts(0, 3), counts(0, 1)] == [1.0] * 5
+        assert [counts(2, 3), counts(1, 2), counts(1, 3), counts(0, 1, 2, 3)] == [0.3] * 4
+
+    def test_four_thousand_characters_tell_what_it_asks_for(self):
+        asked = asked_for(outgoing(user("x" * 3995 + " zoo whale")))
+        assert ("zoo" in asked, "whale" in asked) == (True, False)
+
+    def test_what_calls_say_counts_where_they_name_a_function(self):
+        made = [{"function": {"name": "f", "arguments": "{}"}}, {"function": "g"}, "h", {}]
+        for content, text in (("so", "so\nf {}"), ("", "f {}"), (None, "f {}")):
+            assert told(outgoing(says(content, tool_calls=made))[0]) == text
+        assert told(outgoing({"role": "user", "content": "so", "tool_calls": made})[0]) == "so"
+
+
+class TestRoom:
+    QUESTION = user("What do you know of Dora, Bela, Gina, Ada, Carl, Emil, Fred, Hugo and Ivan?")
+
+    def quoting(self, recall, most=1200):
+        full, fitted, _ = ask(self.QUESTION, recall=recall)
+        index, asked = index_of(full.line), asked_for(full.line)
+        found = recalled(full, fitted, most, index, asked)
+        return full, fitted, found
+
+    def test_what_is_quoted_takes_no_more_than_what_is_free_less_the_error(self):
+        for most in range(700, 3000, 37):
+            full, fitted, found = self.quoting(300, most)
+            kept = fitted.trimmed.kept
+            free = max(0, most - fitted.trimmed.reserved - sum(map(size, kept)))
+            error = int(most * 0.04)
+            room = min(4000, 300 + min(int(free * 0.9), free - error))
+            assert found.tokens == sum(map(size, found.turn)) <= room + 2
+            assert full.line
+
+    def test_more_room_quotes_more_and_never_more_than_four_thousand_tokens(self):
+        said = [
+            each
+            for at in range(400)
+            for each in (user(f"key{at % 12}x " + "opens a door " * 20), says("I see."))
+        ]
+        line = outgoing(*said, user(" ".join(f"key{at}x" for at in range(12))))
+        full = Full(line, recall=300)
+        fitted = fit(full, Budget(max_input_tokens=3000), Weighing(DEFAULT_WEIGHTS))
+        index, asked = index_of(line), asked_for(line)
+        told = [recalled(full, fitted, most, index, asked) for most in range(3000, 12000, 500)]
+        tokens = [found.tokens if found is not None else 0 for found in told]
+        assert tokens == sorted(tokens)
+        assert 3500 < tokens[-1] <= 4000
+        assert tokens[-2] == tokens[-1]
+
+    def test_with_its_neighbours_where_there_is_room_and_by_itself_where_there_is_not(self):
+        before = [
+            *facts()[:4],
+            user("Zoe?"),
+            user("The treasure of Zoe is gold."),
+            says("A " + "neighbour " * 30),
+            *facts()[4:],
+        ]
+        texts = [
+            quoted(ask(user("Where is the treasure of Zoe?"), before=before, recall=recall)[2])
+            for recall in (150, 400)
+        ]
+        assert all("treasure of Zoe is gold" in each for each in texts)
+        assert "neighbour" in texts[1]
+
+    def test_a_text_that_is_shown_and_stands_once_more_has_two_hundred_characters(self):
+        for length in (200, 201):
+            shown = "Bela paints " + "x" * (length - 12)
+            facts_of_bela = [user("Bela told me of his cellar and his wooden garage."), says("I see.")]
+            _, _, found = ask(
+                user(shown),
+                says("Oh."),
+                user("What of the cellar, garage and Bela?"),
+                before=[*facts()[:4], *facts_of_bela, *facts()[4:]],
+            )
+            (later,) = [each for each in quoted(found).splitlines() if each.startswith("later: ")]
+            assert later == f"later: {shown[:200]}" + ("\u2026" if length > 200 else "")
+
+
+class TestQuotations:
+    def test_between_passages_of_messages_that_do_not_follow_each_other_stands_a_mark(self):
+        _, _, found = ask(user("What do you know of Dora and Gina?"), recall=350)
+        blocks = quoted(found).removeprefix(f"{HEADING}\n\n").split("\n\u2026\n")
+        assert len(blocks) > 1
+        at = [next(n for n, name in enumerate(NAMES) if f" {name} " in block) for block in blocks]
+        assert at == sorted(at)
+        assert found.messages == tuple(sorted(found.messages))
+        parts = [each for each in quoted(found).splitlines()[2:] if each != "\u2026"]
+        roles = [each.partition(":")[0] for each in parts]
+        assert roles == ["user" if at % 2 == 0 else "assistant" for at in found.messages]
+        jumps = sum(b > a + 1 for a, b in pairwise(found.messages))
+        assert quoted(found).count("\n\u2026\n") == jumps
+
+    def test_of_a_long_message_marks_tell_what_is_left_out(self):
+        parts = [f"{'abcdefghij'[at]}{'x' * 780}." for at in range(10)]
+        text = " ".join(parts[:4]) + " The oak hides the treasure. " + " ".join(parts[4:])
+        before = [user(text), says("Read."), *facts()]
+        _, _, found = ask(user("Where is the treasure that an oak hides?"), before=before, recall=900)
+        said = quoted(found)
+        assert said.startswith(f"{HEADING}\n\nuser: \u2026\n")
+        assert "The oak hides the treasure." in said
+        assert "\u2026" in said.splitlines()[-1] or "\nassistant: Read." in said

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.prompt.recall_evidence import Evidence
-from sidecar.prompt.words import words
+from sidecar.prompt.words import beginning, likely_share, words
 
 
 def evidence(question, passages=100, counts=1.0, **places):
@@ -92,3 +96,46 @@ def test_the_less_of_a_question_is_there_the_rarer_its_rarest_word_has_to_be():
 def test_nothing_is_no_evidence():
     assert not evidence("").is_beyond_chance(0)
     assert not evidence("plumber").is_beyond_chance(0)
+
+
+WORDS = ["plumbers", "plum*", "monday", "mond*", "who", "4711", "\u94a2\u7434", "lighthouses", "ligh*"]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(WORDS), st.tuples(st.sampled_from((0.3, 1.0)), st.integers(0, 60)), min_size=1
+    ),
+    st.integers(60, 300),
+    st.permutations(WORDS),
+    st.integers(0, 2 ** len(WORDS) - 1),
+)
+def test_what_words_tell_and_whether_it_is_beyond_chance_is_worked_out_so(asked, passages, order, bits):
+    """In nats, of a talk's passages and five of any talk: it takes seven tenths of what tells one from all
+    others, and one word that stands out by itself, the more the less of the question is there."""
+    counts = {word: each for word, (each, _) in asked.items()}
+    places = {word: each for word, (_, each) in asked.items()}
+    held = [word for word in order if word in asked][: len(asked) // 2 + 1]
+    evidence = Evidence(counts, places, passages, held)
+    has = {word for at, word in enumerate(held) if bits >> at & 1}
+    number = passages + 5
+    tells = {
+        word: counts[word] * math.log(number / (places[word] + 5 * likely_share(word))) for word in asked
+    }
+    told = strongest = whole = 0.0
+    for word in asked:
+        if word.endswith("*"):
+            continue
+        whole += tells[word]
+        here = tells[word] if word in has else 0.0
+        ever = counts[word] * -math.log(likely_share(word)) if word in has else 0.0
+        if word not in has and beginning(word) in has:
+            here = min(tells[word], tells[beginning(word)])
+        told += here
+        strongest = max(strongest, here, ever)
+    assert evidence.whole == pytest.approx(whole)
+    assert evidence.of(bits) == evidence.of(bits) == pytest.approx(told)
+    assert evidence.strongest(bits) == pytest.approx(strongest)
+    stands_out = strongest / min(math.log(number), 4.2)
+    margins = (told - 0.7 * math.log(number), stands_out - 0.72, stands_out + told / (whole or 1) / 2 - 0.9)
+    if all(abs(each) > 1e-9 for each in margins):
+        assert evidence.is_beyond_chance(bits) is (told > 0 and all(each > 0 for each in margins))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from sidecar.prompt.recall_evidence import Evidence
 from sidecar.prompt.recall_newer import newer, superseded
 
@@ -67,3 +70,61 @@ class TestNewer:
     def test_without_passages_or_words_in_common_nothing_is(self):
         assert newer({1: DENTIST}, [], evidence(), told()) == []
         assert newer({1: WHO}, [DENTIST | NAME], evidence(), told()) == []
+
+
+HELD = st.dictionaries(st.integers(0, 15), st.integers(0, 31), max_size=10)
+TEXTS = st.lists(
+    st.sampled_from(["So.", "So? ", "\u61c2\uff1f", "\u0646\u0639\u0645\u061f", "Ti\u037e"]), max_size=16
+)
+ASKED = st.lists(st.tuples(st.sampled_from((0.3, 1.0)), st.integers(0, 50)), min_size=5, max_size=5)
+
+
+def evidence_of(asked):
+    words = ("dentist", "name", "who", "4711", "plumbers")
+    counts = {word: each for word, (each, _) in zip(words, asked, strict=True)}
+    places = {word: each for word, (_, each) in zip(words, asked, strict=True)}
+    return Evidence(counts, places, 60, words)
+
+
+def asks(text):
+    return text.strip()[-1] in "?\uff1f\u061f\u037e"
+
+
+class TestAtRandom:
+    @given(HELD, st.integers(0, 10), ASKED, TEXTS)
+    def test_each_is_superseded_by_a_later_one_further_on_that_has_nine_tenths_of_it(
+        self, held, until, asked, texts
+    ):
+        found, text = evidence_of(asked), told(*texts)
+        telling = [at for at in held if found.of(held[at]) >= 0.4 * found.whole and not asks(text(at))]
+        gone = {
+            at
+            for at in telling
+            if at < until
+            and any(
+                later > at + 1 and found.of(held[at] & held[later]) >= 0.9 * found.of(held[at])
+                for later in telling
+            )
+        }
+        assert superseded(held, range(until), found, text) == gone
+
+    @given(HELD, st.lists(st.integers(0, 31), max_size=4), ASKED, TEXTS)
+    def test_the_two_are_taken_that_have_most_of_half_or_of_the_word_that_tells_most(
+        self, shown, own, asked, texts
+    ):
+        found, text = evidence_of(asked), told(*texts)
+        shares = {}
+        for at, words in shown.items():
+            common = [each & words for each in own]
+            is_same = [
+                (found.of(both) >= 0.5 * found.of(each) > 0)
+                or (found.strongest(both) >= found.strongest(each) > 0)
+                for both, each in zip(common, own, strict=True)
+            ]
+            share = max(
+                (found.of(both) for both, is_it in zip(common, is_same, strict=True) if is_it), default=0
+            )
+            if share > 0 and not asks(text(at)):
+                shares[at] = share
+        best = sorted(shares, key=lambda at: (shares[at], at))[-2:]
+        assert newer(shown, own, found, text) == sorted(best)

@@ -50,6 +50,32 @@ def test_the_shorter_a_word_the_more_common_it_is_likely_to_be():
     assert likely_share("été") == likely_share("who")
 
 
+@pytest.mark.parametrize(
+    ("letters", "share"),
+    [(1, 0.5), (2, 0.5), (3, 0.2), (4, 0.1), (5, 0.05), (6, 0.03), (7, 0.02), (8, 0.02), (40, 0.02)],
+)
+def test_how_likely_a_word_is_its_letters_tell(letters, share):
+    assert likely_share("x" * letters) == share
+    assert likely_share("x" * (letters - 1) + "1") == 0.01
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("met", ["met"]),
+        ("meet", ["meet", "meet*"]),
+        ("meet1", ["meet1"]),
+        ("x" * 41, ["x" * 40, "xxxx*"]),
+        ("\u6771\u4eac\u90fd", ["\u6771\u4eac", "\u4eac\u90fd"]),
+        ("\u6771", ["\u6771"]),
+        ("a_b-c", ["a", "b", "c"]),
+        ("", []),
+    ],
+)
+def test_a_text_is_looked_for_by_these(text, found):
+    assert list(words(text)) == found
+
+
 def test_the_beginning_of_a_word_is_its_own():
     assert beginning("plumbers") == beginning("plum*") == "plum*"
     assert beginning("who") not in list(words("who"))
