@@ -40,14 +40,14 @@ def is_stream(head: bytes) -> bool | None:
 class Decoder:
     """Events out of chunks. Bytes stay bytes, so a character may be split over any number of chunks."""
 
-    __slots__ = ("_after_cr", "_at_start", "_bare", "_data", "_line", "_name", "_name_of_next")
+    __slots__ = ("_after_cr", "_at_start", "_bare", "_data", "_is_error", "_is_of_next", "_line")
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
         self._data: list[bytes] = []
         self._bare: list[bytes] = []
-        self._name = b""
-        self._name_of_next = False  # for it came behind data, and more data may follow
+        self._is_error = False  # by its name
+        self._is_of_next = False  # that name, for it came behind data, and more data may follow
         self._after_cr = False
         self._at_start = True
 
@@ -94,7 +94,7 @@ class Decoder:
         if line == b"data":
             return self._take_data(b"")
         if line.startswith(b"event:"):
-            self._name, self._name_of_next = line[6:].strip(), bool(self._data)
+            self._is_error, self._is_of_next = line[6:].strip() == b"error", bool(self._data)
         elif line.startswith(b"error:"):
             return (*self._end(), _as_error(line[6:]))
         elif self._bare or line.startswith((b"{", b"[")):
@@ -106,12 +106,10 @@ class Decoder:
         if self._bare or (
             value.startswith((b"{", b"[DONE]")) and self._data and self._data[-1].endswith(b"}")
         ):
-            name, of_next = self._name, self._name_of_next
-            if of_next:
-                self._name = b""
+            is_next = self._is_error and self._is_of_next
+            self._is_error = self._is_error and not is_next
             ended = self._end()
-            if of_next:
-                self._name = name
+            self._is_error = is_next
         self._data.append(value)
         return ended
 
@@ -126,13 +124,13 @@ class Decoder:
 
     def _end(self) -> Iterable[bytes]:
         """The event that ends here, if one had begun."""
-        lines, name = self._data or self._bare, self._name
+        lines, is_error = self._data or self._bare, self._is_error
         if not lines:
             return ()
         self._data, self._bare = [], []
-        self._name, self._name_of_next = b"", False
+        self._is_error = self._is_of_next = False
         event = b"\n".join(lines)
-        return (_as_error(event) if name == b"error" else event,)
+        return (_as_error(event) if is_error else event,)
 
 
 def _as_error(told: bytes) -> bytes:

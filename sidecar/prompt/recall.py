@@ -246,7 +246,7 @@ class _Quoting:
         return text
 
     def _tokens(self, text: str) -> int:
-        return self._weights.tokens(measured({"role": "user", "content": text}))
+        return self._weights.tokens(measured({"content": text}))
 
 
 def _shortened(text: str) -> str:

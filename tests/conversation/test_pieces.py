@@ -54,10 +54,12 @@ def test_where_no_text_holds_a_bracket_or_a_quote_the_bound_is_exact(value):
 @given(VALUES, st.booleans(), st.integers(1, 9))
 def test_a_long_text_is_counted_in_slices_wherever_they_end(value, is_ascii, size):
     text = json.dumps(value, ensure_ascii=is_ascii).encode()
+    at_once = most_pieces(text, 0, len(text))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pieces_module, "_SPLIT", size)
         patch.setattr(pieces_module, "SLICE", size)
         pieces, bound = counted(value), most_pieces(text, 0, len(text))
+        assert bound == at_once
         assert has_more_pieces(text, pieces - 1, bound) or not pieces
         assert not has_more_pieces(text, pieces, bound)
         assert count(text, b'"', 1) == text.count(b'"', 1)

@@ -21,6 +21,8 @@ def test_events_that_differ_in_a_word_become_few_and_say_the_same():
     stream = event(role="assistant") + WORDS + event(reasoning="why") + WORDS
     fewer = compacted(stream)
     assert len(fewer) < len(stream) / 2
+    assert [each[:6] for each in fewer.split(b"\n\n")] == [b"data: "] * fewer.count(b"\n\n") + [b""]
+    assert fewer.count(b"\n") == 2 * fewer.count(b"\n\n")
     assert from_stream(fewer) == from_stream(stream)
 
 

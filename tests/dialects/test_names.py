@@ -198,11 +198,31 @@ class TestTooLong:
         for request in (raw(user(said)), json.dumps(user(said)).encode()):
             told = recognised(400, raw({"error": {"message": said}}), request)
             assert told == (Overflow() if is_own else None)
-        assert recognised(400, raw({"error": {"message": said}}), b"{}") == Overflow()
+        for other in ("{}", said[3:-1], said[5:], f"a{said[5:]}"):
+            assert recognised(400, raw({"error": {"message": said}}), raw(user(other))) == Overflow()
 
     def test_a_long_text_in_escapes_hides_no_other(self):
         packed = "\\\\u0061" * 4000
         assert recognised(400, raw({"a": packed, "error": {"message": self.LONG}})) == Overflow()
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "Your input exceeds the context window of this model",
+            "Context size has been exceeded",
+            "The input length exceeds the context length",
+            "input length exceeds maximum context length",
+            "prompt too long; exceeded context length",
+            "prompt too long; exceeded max context length",
+            "The request exceeds the available context size",
+            "input is larger than the max context size",
+        ],
+    )
+    def test_a_wording_that_has_no_numbers_is_known_for_that(self, said):
+        behind = "; of at most 4096 tokens it has 5000"
+        assert recognised(400, raw({"error": {"message": f"{said}{behind}"}})) == Overflow()
+        other = recognised(400, raw({"error": {"message": f"The context limit is exceeded{behind}"}}))
+        assert other == Overflow(4096, 5000)
 
     def test_a_count_is_a_number_above_0(self):
         error = {"code": "context_length_exceeded", "message": "no"}
@@ -302,6 +322,8 @@ class TestForm:
         packed = json.dumps({"message": "Unknown parameter: 'x'"})
         found = form_refusal(400, raw({"error": f"Unknown parameter: 'y' {packed} and so on"}))
         assert found == FormRefusal(None, frozenset("xy"))
+        packed = json.dumps({"rate limit": {"message": "Unknown parameter: 'x'"}})
+        assert form_refusal(400, raw({"error": f"no: {packed}"})) == FormRefusal(None, frozenset("x"))
         found = form_refusal(400, raw({"error": "Unknown parameter: 'y' {and so on}"}))
         assert found == FormRefusal(None, frozenset("y"))
 

@@ -260,6 +260,11 @@ class TestCalls:
                 id="two of one id",
             ),
             pytest.param(
+                [piece(0, "1", "f", "{}"), piece(1, "1", "g", "{}"), piece(0, "1", arguments='{"a":1}')],
+                [("1", "f", '{"a":1}'), ("call_000102030405060708090001", "g", "{}")],
+                id="two of one id, of which the first goes on",
+            ),
+            pytest.param(
                 [piece(0, "1", "f", "{}"), piece(0, "1", "g", "{}"), piece(0, "1", "g", '{"a":1}')],
                 [("call_000102030405060708090001", "g", '{"a":1}'), ("1", "f", "{}")],
                 id="two of one id and one index",

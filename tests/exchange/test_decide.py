@@ -572,6 +572,32 @@ class TestWholeByEvidence:
         assert decided(call(ROME, sends_history=True, parent_id="else"), nodes).parent is None
 
 
+class TestBranches:
+    """Of a chat without a name: who goes on from an inner message by other words may have another session."""
+
+    @pytest.mark.parametrize(
+        ("sent", "is_branch"),
+        [
+            ([MALTA, VALLETTA, user("And of Spain?")], True),
+            ([MALTA, VALLETTA, user("And of Italy?")], False),
+            ([MALTA, VALLETTA, user("And of Italy?"), user("x")], False),
+            ([MALTA, says("Mdina.")], False),
+            ([MALTA, says("Mdina."), user("x")], False),
+            ([MALTA, VALLETTA], False),
+        ],
+    )
+    @pytest.mark.parametrize("key", [None, "a"])
+    def test_one_is_where_a_question_goes_on_from_what_was_gone_on_from(self, sent, is_branch, key):
+        nodes = line(MALTA, VALLETTA, user("And of Italy?"))
+        plan = decided(call(*sent, key=key, sends_history=True), nodes)
+        assert plan.is_branch is (is_branch and key is None)
+        assert plan.outcome is (Outcome.BRANCH if is_branch else plan.outcome)
+
+    def test_none_is_at_the_tip_or_where_nothing_is_stored(self):
+        assert not decided(call(MALTA, VALLETTA, user("x"), key=None), TOLD).is_branch
+        assert not decided(call(ROME, key=None), TOLD).is_branch
+
+
 class TestSaidThin:
     def test_it_goes_to_the_thread_of_its_prompt(self):
         one, two = line(MALTA, VALLETTA), line(ROME, says("Done."))

@@ -11,12 +11,12 @@ from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.assembly import from_json
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.new_nodes import client_nodes, new_nodes
+from sidecar.exchange.new_nodes import client_nodes, new_nodes, other_ends
 from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
 from sidecar.exchange.plan import Whole
 from sidecar.exchange.prompt import Heads, Prompt
 from sidecar.exchange.usage import Tokens
-from tests.conversation.build import CHAIN, TENANT, node, request, says, user
+from tests.conversation.build import CHAIN, TENANT, node, raw, request, says, user
 
 TALK = Conversation("conv_1", TENANT, "a", created_at=1.0, updated_at=1.0)
 
@@ -215,3 +215,40 @@ def test_messages_that_the_plan_took_from_elsewhere_are_hashed_anew():
     other = request(user("hi")).path.messages
     (new,) = new_nodes(asked, Whole(Outcome.APPEND, TALK, None, other), 7.0)
     assert new.id == ASK.id
+
+
+LATER = {"role": "system", "content": "Be brief."}
+
+
+class TestOtherEnds:
+    """By which hashes a client may go on that leaves out, or keeps, system messages behind the first."""
+
+    def ends(self, *messages, new):
+        asked = call(*messages)
+        path = asked.chat.path.messages
+        return other_ends(asked, Whole(Outcome.CONTINUE, TALK, ANSWER, path[len(path) - new :]))
+
+    def end_of(self, *messages):
+        hash = None
+        for each in messages:
+            hash = CHAIN.hash(hash, CHAIN.message(raw(each)).digest)
+        return hash
+
+    def test_without_a_later_system_message_there_is_none(self):
+        assert self.ends(user("hi"), says("hello"), user("and?"), new=1) == []
+        assert self.ends(LATER, user("hi"), says("hello"), user("and?"), new=3) == []
+
+    @pytest.mark.parametrize("role", ["system", "developer"])
+    def test_one_amid_what_is_new_may_be_left_out(self, role):
+        told = [user("hi"), says("hello"), {**LATER, "role": role}, user("and?")]
+        assert self.ends(*told, new=2) == [self.end_of(told[0], told[1], told[3])]
+        assert self.ends(*told, new=1) == []
+        assert self.ends(*told[:1], *told[2:], new=3) == [self.end_of(told[0], told[3])]
+
+    def test_those_behind_the_newest_question_may_be_kept(self):
+        told = [user("hi"), says("hello"), user("and?"), LATER, {**LATER, "role": "developer"}]
+        assert self.ends(*told, new=1) == [self.end_of(*told)]
+        assert self.ends(*told[:1], LATER, *told[2:], new=3) == [
+            self.end_of(told[0], LATER, *told[2:]),
+            self.end_of(told[0], told[2]),
+        ]

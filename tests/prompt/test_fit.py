@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from sidecar.conversation.measure import total
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.rebuild import Outgoing
+from sidecar.prompt.summary import PLACE
 from sidecar.prompt.trim import Budget, trim
 from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
 from tests.conversation.build import calls, raw, result, says, user
@@ -133,6 +134,38 @@ def test_room_for_a_summary_is_kept_free_unless_nothing_fits_beside_it():
     assert [each.reserved for each in cuts] == [0, 400, 0]
     assert cuts[0].dropped < cuts[1].dropped
     assert cuts[2] == cuts[0]
+
+
+TOOLS = b'[{"type":"function","function":{"name":"look"}}]'
+SYSTEM = told({"role": "system", "content": "be kind " * 30})
+
+
+@pytest.mark.parametrize("system", [[], SYSTEM])
+@pytest.mark.parametrize("tools", [b"", TOOLS])
+@pytest.mark.parametrize("weights", [scaled(1), scaled(1.3)])
+def test_room_is_kept_free_beside_all_that_goes_along_by_the_weights_of_the_day(system, tools, weights):
+    line = chat(60)
+    for summary, recall in ((400, 0), (0, 300), (400, 300)):
+        done = fit(Full(line, system, tools, summary, recall), BUDGET, Weighing(weights, "m"))
+        place = system or ([PLACE] if summary else [])
+        reserved = summary + recall
+        plain = trim(line, BUDGET, system=place, tools=tools, weights=weights, reserved=reserved)
+        assert done.trimmed == replace(plain, recall=recall)
+        assert done.weights is weights
+
+
+def test_nothing_is_recalled_where_all_of_it_fits_and_the_summary_goes_before_it_where_not_both_do():
+    line = chat(20)
+    size = sum(each.tokens(scaled(1)) for each in line)
+    for most, recall in ((size, 0), (size - 1, 300)):
+        budget = Budget(max_input_tokens=most)
+        assert fit(Full(line, recall=300), budget, Weighing(scaled(1))).trimmed.recall == recall
+        assert fit(Full(line, summary=1, recall=300), budget, Weighing(scaled(1))).trimmed.recall == 300
+    rooms = [
+        fit(Full(line, summary=summary, recall=recall), BUDGET, Weighing(scaled(1))).trimmed
+        for summary, recall in ((2399, 300), (300, 2399), (2399, 2399))
+    ]
+    assert [(each.reserved, each.recall) for each in rooms] == [(300, 300), (300, 0), (0, 0)]
 
 
 def test_without_a_limit_in_tokens_no_weights_are_kept():

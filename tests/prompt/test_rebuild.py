@@ -200,6 +200,19 @@ class TestFlattenedAnswers:
     def test_they_come_back_in_pairs_or_not_at_all(self, answer):
         assert self.flat("Done.", *answer) == [says("Done.", x=1)]
 
+    def test_what_was_spoken_beside_a_call_goes_by_its_id_until_that_expires(self):
+        spoken = {**calls("c"), "audio": {"id": "a", "data": "AA", "expires_at": 10, "transcript": "Look."}}
+        root, *nodes = by("m", line(user("hi"), spoken, result("c"), says("Done.")))
+        sent = [user("hi"), says("Done.", x=1)]
+        for now, made in (
+            (9.0, {**calls("c"), "audio": {"id": "a"}}),
+            (10.0, calls("c", content="Look.")),
+        ):
+            out = rebuilt(sent_as(*sent), [(root,), tuple(nodes)], Restore(), Reader("m", TOOLS, now))
+            assert told(out)[1] == made
+            assert [each.node for each in out] == [None, nodes[0].id, nodes[1].id, None]
+            assert [each.restored for each in out] == [False, True, True, False]
+
     def test_a_call_without_its_result_stays_out(self):
         answer = [calls("c", "d"), result("d"), result("d", "new"), says("Done.")]
         assert self.flat("Done.", *answer) == [calls("d"), result("d", "new"), says("Done.", x=1)]

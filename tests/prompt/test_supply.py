@@ -138,6 +138,13 @@ class TestCalls:
         out = told({CALL}, known, user("hi"), result("c"), user("and?"))
         assert out == [user("hi"), calls("c", content="Look."), result("c"), user("and?")]
 
+    def test_it_is_marked_as_put_in_and_names_its_node(self):
+        known = stored(calls("c"))
+        question, made, found = supplied(sent(user("hi"), result("c")), frozenset({CALL}), known, "m")
+        assert (made.restored, made.node, made.role) == (True, known.by_id["c"].id, "assistant")
+        assert not question.restored
+        assert not found.restored
+
     def test_results_of_one_answer_get_one_call_message(self):
         known = stored(calls("c", "d"))
         out = told({CALL}, known, user("hi"), result("d"), result("c"))
