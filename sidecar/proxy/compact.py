@@ -10,6 +10,7 @@ from multidict import CIMultiDict
 from sidecar.aiohttp_internals.inner import InnerWriter, inner_request
 from sidecar.dialects.responses.compaction import compacted, request_for_summary
 from sidecar.dialects.responses.dialect import Responses
+from sidecar.dialects.responses.frames import told_by
 from sidecar.errors import UpstreamUnreachable
 from sidecar.proxy.body import body_of
 from sidecar.proxy.handle import handle, handle_tracked
@@ -43,9 +44,10 @@ async def compact(services: Services, dialect: Responses, request: web.BaseReque
     response = await (handle_tracked if services.is_tracked else handle)(services, dialect, asking)
     await response.prepare(asking)  # if it has not begun
     await response.write_eof()
+    said = {"Content-Type": "application/json", **told_by(writer.headers)}
     if writer.status != _OK:
-        return web.Response(status=writer.status, body=bytes(answer), content_type="application/json")
+        return web.Response(status=writer.status, body=bytes(answer), headers=said)
     told = compacted(items, bytes(answer), token(10).hex(), int(time.time()))
     if told is None:
         raise UpstreamUnreachable("the model gave no summary", code="no_summary")
-    return web.Response(body=told, content_type="application/json")
+    return web.Response(body=told, headers=said)

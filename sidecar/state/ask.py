@@ -16,6 +16,7 @@ from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.dialect import belongs
 from sidecar.dialects.responses.ids import reference_of
+from sidecar.dialects.responses.translation import untranslated
 from sidecar.errors import BadRequest, StoreUnavailable
 from sidecar.proxy.body import body_of
 from sidecar.proxy.follow import follow
@@ -44,6 +45,7 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
         return None
     identity = identify(services, dialect, request)
     work: Awaitable[Told] | None = None
+    conversations = Conversations(services, identity.tenant)
     if request.method == "POST" and _TOKENS.search(request.path):
         work = input_tokens(services, dialect, identity, await _body(services, request))
     elif (response := _RESPONSE.search(request.path)) is not None:
@@ -52,10 +54,13 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
         work = _of_response(services, request, identity.tenant, response)
     elif (conversation := _CONVERSATION.search(request.path)) is not None:
         body = await _body(services, request) if request.method == "POST" else {}
-        work = _of_conversation(Conversations(services, identity.tenant), request, conversation, body)
+        work = _of_conversation(conversations, request, conversation, body)
     if work is None:
         return None
-    return web.Response(body=encode(await _in_time(services, work)), content_type="application/json")
+    told = encode(await _in_time(services, work))
+    return web.Response(
+        body=told, headers={"Content-Type": "application/json", **untranslated(conversations.tools)}
+    )
 
 
 async def _in_time(services: Services, work: Awaitable[Told]) -> Told:

@@ -26,6 +26,7 @@ from sidecar.dialects.responses.as_items import Item
 from sidecar.dialects.responses.items import messages_to_keep
 from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.refusal import list_of_objects
+from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest, NotFound
 from sidecar.exchange.new_nodes import client_nodes
 from sidecar.proxy.again import all_exchanges, items_in, unknown_conversation
@@ -46,10 +47,12 @@ Told = dict[str, Any]
 
 
 class Conversations:
-    """Those of one tenant. Every method may raise `NotFound`, and `BadRequest` for what its body says."""
+    """Those of one tenant, for one request. Every method may raise `NotFound`, and `BadRequest` for what its
+    body says. `tools`: know what of the items that it brings is kept nowhere."""
 
     def __init__(self, services: Services, tenant: bytes) -> None:
         self._services, self._store, self._tenant = services, services.store, tenant
+        self.tools = Tools()
 
     async def create(self, body: Told) -> Told:
         """A new one, with these items and this metadata."""
@@ -57,7 +60,7 @@ class Conversations:
         key, now = "conv_" + token(16).hex(), int(time.time() * 1000) / 1000
         id = conversation_id(self._store.secret, self._tenant, key)
         conversation, notes = Conversation(id, self._tenant, key, now, now), Notes(metadata)
-        new = _nodes(Chain(self._tenant), [], items)
+        new = _nodes(Chain(self._tenant), [], items, self.tools)
         await keep_notes(self._store, conversation, notes)
         if new:
             await self._add(conversation, new)
@@ -108,7 +111,7 @@ class Conversations:
         async with AsyncExitStack() as waits:
             conversation, line = await self._in_line(name, waits)
             left = await left_in(self._store, conversation, line)
-            new = _nodes(Chain(self._tenant), line, items, left.lost)
+            new = _nodes(Chain(self._tenant), line, items, self.tools, left.lost)
             await self._add(conversation, new)
         added = {node.id for node in new}
         told = [item for node, item in items_in([*line, *new], []) if node.id in added]
@@ -191,11 +194,11 @@ def _items_in(body: Told) -> list[Item]:
 
 
 def _nodes(
-    chain: Chain, line: Sequence[Node], items: list[Item], lost: frozenset[str] = frozenset()
+    chain: Chain, line: Sequence[Node], items: list[Item], tools: Tools, lost: frozenset[str] = frozenset()
 ) -> list[Node]:
     """These items as messages behind that line. `lost`: the ids of the calls that were taken out of it."""
     try:
-        messages = [chain.new_message(encode(each)) for each in messages_to_keep(items, "items")]
+        messages = [chain.new_message(encode(each)) for each in messages_to_keep(items, "items", tools)]
     except ValueError as error:  # nested beyond reason
         raise BadRequest("`items` cannot be kept", code="invalid_value", param="items") from error
     refuse_orphans(messages, calls_made(line) - lost)

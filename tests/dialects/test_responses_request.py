@@ -600,12 +600,12 @@ class TestItemsThatAreKept:
     def test_they_are_the_same_messages_and_their_calls_stay_open(self):
         items = [said("user", "a"), call("c1"), call("c2"), output("c1")]
         roles = ["user", "assistant", "tool"]
-        assert [each["role"] for each in messages_to_keep(items, "items")] == roles
+        assert [each["role"] for each in messages_to_keep(items, "items", Tools())] == roles
         assert messages(*items)[-1]["content"] == ABORTED
 
     def test_system_items_that_they_begin_with_stay_apart(self):
         items = [said("developer", "a"), said("system", "b", "c"), said("user", "d"), said("system", "e")]
-        assert messages_to_keep(items, "items") == [
+        assert messages_to_keep(items, "items", Tools()) == [
             {"role": "developer", "content": "a"},
             {"role": "system", "content": "b\n\nc"},
             user("d"),
@@ -613,10 +613,10 @@ class TestItemsThatAreKept:
         ]
 
     def test_a_result_may_be_that_of_a_call_that_was_made_before(self):
-        assert messages_to_keep([output("c1")], "items") == [result("c1", "found")]
+        assert messages_to_keep([output("c1")], "items", Tools()) == [result("c1", "found")]
 
     def test_a_result_whose_call_has_no_name_is_refused(self):
         item = {**output("c1"), "call_id": []}
         with pytest.raises(BadRequest) as caught:
-            messages_to_keep([item], "items")
+            messages_to_keep([item], "items", Tools())
         assert caught.value.param == "items[0].call_id"

@@ -146,7 +146,7 @@ def conversation_in(body: dict[str, Any]) -> str | None:
         raise refused("`conversation` has to be an id, or an object with one", "conversation", "invalid_type")
     if body.get("previous_response_id") is not None:
         raise refused(
-            "`conversation` and `previous_response_id` both say what stands before: send one of them",
+            "`conversation` and `previous_response_id` are mutually exclusive: both say what stands before",
             "conversation",
         )
     return id

@@ -112,7 +112,7 @@ class Responses(Chat):
     def refuse(self, path: str) -> None:
         if belongs(path):
             raise BadRequest(
-                f"{path}: of Responses only POST {PATH} is served here, as JSON and as events",
+                f"{path}: Responses and Conversations are served here, but no such call of theirs",
                 code="unsupported_endpoint",
             )
 

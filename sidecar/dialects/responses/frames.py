@@ -33,6 +33,7 @@ __all__ = [
     "held_after",
     "messages_in",
     "not_found",
+    "told_by",
     "with_headers",
 ]
 
@@ -40,7 +41,7 @@ _CREATE = "response.create"
 _NOT_SENT_ON = frozenset(("type", "generate", "stream", "input"))
 _ENDED = frozenset(("completed", "incomplete"))
 _DATA, _LAST = b"data: ", b"[DONE]"
-# How the names of the headers begin that say what was done, and when to come again.
+# How their names begin.
 _SAYING = ("x-sidecar-", "x-conversation-id", "x-request-id", "retry-after")
 
 
@@ -125,9 +126,14 @@ def messages_in(piece: bytes) -> list[bytes]:
     return [line for line in lines if line != _LAST]
 
 
+def told_by(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of the headers of an answer that tell what was done, and when to come again."""
+    return {name: value for name, value in headers.items() if name.lower().startswith(_SAYING)}
+
+
 def with_headers(message: bytes, headers: Mapping[str, str]) -> bytes:
     """The message, which is a JSON object with members, and what these headers tell of what was done."""
-    said = {name: value for name, value in headers.items() if name.lower().startswith(_SAYING)}
+    said = told_by(headers)
     return b'%b,"headers":%b}' % (message[:-1], encode(said)) if said else message
 
 

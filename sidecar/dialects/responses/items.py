@@ -66,14 +66,15 @@ def leading_of(items: list[dict[str, Any]], where: str) -> tuple[Leading, ...]:
     return tuple(told)
 
 
-def messages_to_keep(items: list[dict[str, Any]], where: str) -> list[Message]:
-    """The messages that these items are which are kept as they come. Raises `BadRequest`.
+def messages_to_keep(items: list[dict[str, Any]], where: str, tools: Tools) -> list[Message]:
+    """The messages that these items are which are kept as they come. The tools that they bring are added, and
+    what is left out. Raises `BadRequest`.
 
     What they leave open stays so: results may come later, of calls that were made before. System items that
     they begin with are a message each.
     """
     leading = [{"role": role, "content": text} for role, text in leading_of(items, where)]
-    messages = messages_of("", items, Tools(), where, goes_on=True)
+    messages = messages_of("", items, tools, where, goes_on=True)
     told = {item["call_id"] for item in items if str(item.get("type")).endswith("_output")}
     if leading:
         messages[:1] = leading

@@ -32,6 +32,7 @@ from sidecar.dialects.responses.errors import ErrorBody, LateError
 from sidecar.dialects.responses.ids import stem_of
 from sidecar.dialects.responses.kept import Said, told_of, unfinished
 from sidecar.dialects.responses.response import error_of, response_of, usage_of
+from sidecar.dialects.responses.tools import Tools
 
 __all__ = [
     "BEGUN",
@@ -43,6 +44,7 @@ __all__ = [
     "Whole",
     "error_event",
     "headers_of",
+    "untranslated",
     "written",
 ]
 
@@ -319,9 +321,13 @@ class Whole:
 
 def headers_of(asked: Asked, content_type: str) -> dict[str, str]:
     """The headers that say what the body is, and what is missing of what was asked for."""
-    left_out = [each for each in asked.tools.left_out if _NAME.fullmatch(each)][:_MAX_NAMES]
-    about = {UNTRANSLATED: ", ".join(left_out)} if left_out else {}
-    return {"Content-Type": content_type, **about}
+    return {"Content-Type": content_type, **untranslated(asked.tools)}
+
+
+def untranslated(tools: Tools) -> dict[str, str]:
+    """The header that names what was left out, if anything was."""
+    left_out = [each for each in tools.left_out if _NAME.fullmatch(each)][:_MAX_NAMES]
+    return {UNTRANSLATED: ", ".join(left_out)} if left_out else {}
 
 
 def written(event: Event, number: int) -> bytes:

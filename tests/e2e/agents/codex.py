@@ -30,6 +30,7 @@ check_for_update_on_startup = false
 _BEHIND = """
 request_max_retries = 0
 stream_max_retries = 0
+stream_idle_timeout_ms = {patience_ms}
 """
 
 
@@ -43,6 +44,8 @@ class Codex:
     model: str = "m"
     #: The tokens beyond which it has its history summed up.
     compacts_at: int = 1_000_000
+    #: Seconds of silence after which it takes an answer for lost; by itself it waits for 300.
+    patience: float = 300
 
     async def say(self, text: str) -> str:
         """Begin a chat; returns the last thing that it answers."""
@@ -88,7 +91,8 @@ class Codex:
         told = only("codex", "toml", self.url, self.model)
         if not self.websocket:
             told = told.replace("supports_websockets = true\n", "")
-        return _BEFORE.format(compacts_at=self.compacts_at) + told + _BEHIND
+        behind = _BEHIND.format(patience_ms=int(1000 * self.patience))
+        return _BEFORE.format(compacts_at=self.compacts_at) + told + behind
 
 
 def _program() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.dialects.responses.translation import PATIENCE
 from tests.e2e.agents.codex import Codex
 from tests.e2e.stored import exported
-from tests.proxy.mock_upstream import Answer, Exchange, Upstream, event, says, streams
+from tests.proxy.mock_upstream import Answer, Exchange, Upstream, event, says, streams, told
 from tests.proxy.process import Process, serving
 
 PATCH = "*** Begin Patch\n*** Add File: b.txt\n+forty-two\n*** End Patch"
@@ -45,6 +47,16 @@ def model() -> Answer:
             await calls("apply_patch", input=PATCH)(exchange)
         else:
             await says("You are welcome.")(exchange)
+
+    return answer
+
+
+def waits_for(seconds: float, then: Answer) -> Answer:
+    """Silence for so long, headers and all."""
+
+    async def answer(exchange: Exchange) -> None:
+        await asyncio.sleep(seconds)
+        await then(exchange)
 
     return answer
 
@@ -124,6 +136,23 @@ async def test_it_has_its_history_summed_up_and_stays_in_its_chat(house: House, 
     assert "SUMMARY: he said hello." not in [
         each["message"]["content"] for each in stored["messages"] if each["message"]["role"] == "assistant"
     ]
+
+
+@over_both
+async def test_it_waits_for_a_model_that_says_nothing_for_longer_than_it_is_patient(
+    house: House, websocket: bool
+):
+    """Before the first word, and in the middle: over HTTP it begins to count with the head of the answer."""
+    patience, words = PATIENCE + 4, told("It took a while.")
+    house.upstream.will(streams(*words[:2], patience + 4, *words[2:]))
+    if websocket:
+        house.upstream.will(waits_for(patience + 4, says("You are welcome.")))
+    async with house.sidecar() as process:
+        codex = house.codex(process, websocket, patience=patience)
+        assert await codex.say("Good day.") == "It took a while."
+        if websocket:
+            assert await codex.go_on("Thank you.") == "You are welcome."
+    assert len(house.upstream.requests) == (2 if websocket else 1)
 
 
 @over_both

@@ -151,6 +151,17 @@ class TestItsItems:
         assert ([text_of(each) for each in page["data"]], page["has_more"]) == (["1"], False)
         assert_error(await do(sidecar, "GET", f"/{id}/items/msg_1"), 404, "item_not_found")
 
+    async def test_what_is_kept_of_them_nowhere_is_named(self, sidecar: Sidecar):
+        """As the session class of the Agents SDK writes them."""
+        phased = {**said("assistant", "Let me see."), "phase": "commentary"}
+        told = [said("user", "1"), {"type": "web_search_call", "id": "ws_1", "status": "completed"}, phased]
+        reply = await do(sidecar, "POST", items=told)
+        assert reply.headers["X-Sidecar-Untranslated"] == "web_search_call, phase"
+        path = f"/{reply.json['id']}/items"
+        more = await do(sidecar, "POST", path, items=[said("user", "2"), {"type": "mcp_list_tools"}])
+        assert more.headers["X-Sidecar-Untranslated"] == "mcp_list_tools"
+        assert "X-Sidecar-Untranslated" not in (await do(sidecar, "GET", path)).headers
+
     async def test_a_call_may_come_before_its_result(self, sidecar: Sidecar, upstream: Upstream):
         id = await made(sidecar, said("user", "1"), call("c1"))
         await do(sidecar, "POST", f"/{id}/items", items=[output("c1", "found")])
@@ -296,6 +307,13 @@ class TestGoingOnInOne:
             await ask(sidecar, question, conversation=id, instructions="Be brief.")
             assert upstream.last.said[0] == "Be brief.\n\nYou are Ada."
         assert upstream.last.said[1:] == ["1", "ok", "2", "ok", "3"]
+
+    async def test_one_that_is_not_to_be_stored_is_in_it_since_it_names_it(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        id = await made(sidecar)
+        reply = await ask(sidecar, "1", conversation=id, store=False)
+        assert (reply.json["store"], await texts(sidecar, id)) == (False, ["1", "ok"])
 
     @pytest.mark.parametrize(
         "begins",

@@ -131,12 +131,13 @@ class TestOverHttp:
 
     async def test_compact_response(self, sidecar: Sidecar, upstream: Upstream):
         upstream.will(says("We launch on Tuesday."))
-        talk = [said("user", "Launch on Tuesday?"), said("assistant", "Yes.")]
+        talk = [said("user", "Launch on Tuesday?"), {"type": "web_search_call"}, said("assistant", "Yes.")]
         data = json.dumps({"model": "m", "input": talk, "prompt_cache_key": "k"}).encode()
         reply = await sidecar.send("POST", COMPACT, data=data, headers={"X-Conversation-ID": "a"})
         assert (reply.status, reply.json["object"]) == (200, "response.compaction")
         assert [each["type"] for each in reply.json["output"]] == ["message", "compaction"]
         assert reply.json["output"][0]["content"] == talk[0]["content"]
+        assert reply.headers["X-Sidecar-Untranslated"] == "web_search_call"
         assert upstream.last.said[:2] == ["Launch on Tuesday?", "Yes."]
         assert upstream.last.json["prompt_cache_key"] == "k"
         assert await sidecar.stored() == []
@@ -158,10 +159,13 @@ class TestOverHttp:
         assert upstream.requests == []
 
     async def test_a_compaction_that_comes_to_nothing_is_an_error(self, sidecar: Sidecar, upstream: Upstream):
-        upstream.will(sends(b'{"error":{"message":"busy"}}', status=429), says(""))
+        upstream.will(
+            sends(b'{"error":{"message":"busy"}}', status=429, headers={"Retry-After": "7"}), says("")
+        )
         data = json.dumps({"model": "m", "input": "hi"}).encode()
         refused = await sidecar.send("POST", COMPACT, data=data)
         assert (refused.status, refused.json) == (429, {"error": {"message": "busy"}})
+        assert refused.headers["Retry-After"] == "7"
         assert_error(await sidecar.send("POST", COMPACT, data=data), 502, "no_summary")
 
 
