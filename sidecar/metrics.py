@@ -52,6 +52,7 @@ class OfTargets(NamedTuple):
     requests: Counter
     fail_overs: Counter
     up: Gauge
+    member_up: Gauge
 
 
 def _is_never(_model: str) -> bool:
@@ -256,6 +257,13 @@ class Metrics:
                 "1 if a member of the target is in use, 0 if all are out; where there are several workers, as"
                 " the last one saw it",
                 "target",
+            ),
+            self._gauge(
+                "target_member_up",
+                "1 if this URL of a target with several is in use, 0 if it is out; where there are several"
+                " workers, as the last one saw it",
+                "target",
+                "member",
             ),
         )
 

@@ -2,8 +2,9 @@
 
 Live: the process answers. Ready: a reply could be recorded now (200, else 503), and the process is not about
 to end. Whether the upstream is reachable is reported but not required: a model that is being restarted is no
-reason to stop the sidecar. With `targets` each is reported, and one of them has to be reachable.
-`/-/ready` reports only the state of both; the reason is in the log.
+reason to stop the sidecar. With `targets` each is reported, and one of them has to be reachable; the members
+of one with several are reported by their places in its `url`, for addresses are not for everybody.
+`/-/ready` reports only the states; reasons and addresses are in the log, addresses in the two others as well.
 
 Anybody who reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token`
 restricts `/-/metrics` and `/-/doctor`. So none of them names a tenant, a conversation, a user or a
@@ -25,9 +26,10 @@ from sidecar.admin.other_workers import ask
 from sidecar.doctor.outages import Outage, joined
 from sidecar.doctor.report import report
 from sidecar.doctor.samples import Shared
+from sidecar.doctor.targets import NOT_REACHABLE, OUT, REACHABLE, TargetState
 from sidecar.errors import BadRequest, SidecarError, StoreUnavailable
 from sidecar.proxy.services import Services
-from sidecar.upstream.pool import Pool
+from sidecar.upstream.pool import Member, Pool
 from sidecar.upstream.router import Router
 from sidecar.upstream.target import Target
 
@@ -36,6 +38,7 @@ __all__ = ["asked", "doctor", "examined", "live", "metrics", "outages_of_all", "
 log = logging.getLogger("sidecar.proxy")
 T = TypeVar("T")
 
+_STATES = (REACHABLE, NOT_REACHABLE, OUT)  # of a target's members the first of these counts
 _PROBE_TIMEOUT = 2.0  # seconds: probes of orchestrators give up after a few
 
 
@@ -58,12 +61,18 @@ async def ready(services: Services, _request: web.BaseRequest) -> web.StreamResp
 
 async def _ready_for_several(services: Services, router: Router) -> web.StreamResponse:
     """With the state of each target. Where none can be reached, another sidecar may have one that can."""
-    pools = router.pools
-    store, *states = await asyncio.gather(_store(services), *(_pool(services, pool) for pool in pools))
-    targets = dict(zip((pool.name for pool in pools), states, strict=True))
-    is_ready = store == "writable" and "reachable" in states
+    store, found = await asyncio.gather(_store(services), _targets(services, router))
+    targets = {each.name: each.state for each in found}
+    members = {
+        each.name: {str(place): state for place, (_, state) in enumerate(each.members, 1)}
+        for each in found
+        if len(each.members) > 1
+    }
+    is_ready = store == "writable" and REACHABLE in targets.values()
     said = {"ready": is_ready, "store": store, "upstream": targets["default"], "targets": targets}
-    return web.json_response(said, status=200 if is_ready else 503)
+    return web.json_response(
+        said | ({"members": members} if members else {}), status=200 if is_ready else 503
+    )
 
 
 async def metrics(services: Services, _request: web.BaseRequest) -> web.StreamResponse:
@@ -90,14 +99,16 @@ async def examined(services: Services, last: int | None = None) -> dict[str, Any
     answers = await asked(services, "doctor", Shared)
     others = [each for each in answers if each is not None]
     samples = services.requests.samples
-    store, upstream = await asyncio.gather(_store(services), _upstream(services))
+    store, upstream, targets = await asyncio.gather(
+        _store(services), _upstream(services), _targets(services, services.router)
+    )
     outages = await outages_of_all(services)
     files = services.background.slot_files
     slots = files.of_no_use if files is not None else []
 
     def made() -> dict[str, Any]:
         of_all = samples.joined(services.settings, others) if others else samples
-        return report(services.settings, of_all, last, store, upstream, outages, slots)
+        return report(services.settings, of_all, last, store, upstream, outages, slots, targets)
 
     # Counting thousands of requests takes a while, in which others are served.
     about = {"workers": 1 + len(answers), "silent": len(answers) - len(others)}
@@ -130,16 +141,32 @@ async def _store(services: Services) -> str:
 
 async def _upstream(services: Services) -> str:
     reason = await _unreachable(services.targets.default)
-    return _told(services, "upstream", "not reachable" if reason else "reachable", reason)
+    return _told(services, "upstream", NOT_REACHABLE if reason else REACHABLE, reason)
 
 
-async def _pool(services: Services, pool: Pool) -> str:
+async def _targets(services: Services, router: Router | None) -> list[TargetState]:
+    """How each of several targets is; none where all go to one."""
+    pools = router.pools if router is not None else ()
+    return list(await asyncio.gather(*(_pool(services, pool) for pool in pools)))
+
+
+async def _pool(services: Services, pool: Pool) -> TargetState:
     """The state of a target: one of its members is enough, if that is not out of health."""
-    if all(member.health.is_out for member in pool.members):
-        return _told(services, f"target {pool.name}", "out", "its last answers were failures")
-    reasons = await asyncio.gather(*(_unreachable(member.target) for member in pool.members))
-    reason = "" if "" in reasons else reasons[0]
-    return _told(services, f"target {pool.name}", "not reachable" if reason else "reachable", reason)
+    found = await asyncio.gather(*(_member(member) for member in pool.members))
+    state, reason = min(((each, why) for _, each, why in found), key=lambda each: _STATES.index(each[0]))
+    _told(services, f"target {pool.name}", state, reason)
+    if len(found) > 1:
+        for key, each, why in found:
+            _told(services, f"member {key} of the target {pool.name}", each, why)
+    return TargetState(pool.name, state, tuple((key, each) for key, each, _ in found))
+
+
+async def _member(member: Member) -> tuple[str, str, str]:
+    """Its key, its state, and why it is not reachable."""
+    if member.health.is_out:
+        return member.key, OUT, "its last answers were failures"
+    reason = await _unreachable(member.target)
+    return member.key, NOT_REACHABLE if reason else REACHABLE, reason
 
 
 async def _unreachable(target: Target) -> str:

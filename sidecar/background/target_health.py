@@ -17,15 +17,13 @@ from multidict import CIMultiDict
 from sidecar.background.tasks import Spawn
 from sidecar.errors import SidecarError
 from sidecar.metrics import Metrics
-from sidecar.upstream.pool import Member
+from sidecar.upstream.pool import AWAY, Member
 from sidecar.upstream.router import Router
 
-__all__ = ["AWAY", "TargetHealth"]
+__all__ = ["TargetHealth"]
 
 log = logging.getLogger("sidecar.proxy")
 
-#: Answers that say that who should answer is away.
-AWAY = frozenset((502, 503, 504))
 _TIMEOUT = 5.0  # seconds for an answer to a probe
 
 
@@ -38,7 +36,10 @@ class TargetHealth:
         self._requests = cache(self._told.requests.labels)
         self._probes: dict[Member, asyncio.Task[None]] = {}
         for pool in router.pools:
+            pool.unreachable = self.unreachable
             self._told.up.labels(pool.name).set(1)
+            for member in pool.members:
+                self._set_member_up(member)
 
     def answered(self, member: Member, status: int) -> None:
         """It has answered a request."""
@@ -57,6 +58,10 @@ class TargetHealth:
     def failed(self, member: Member) -> None:
         """It could not be reached, or broke off before its answer began."""
         self._requests(member.pool.name, "failed").inc()
+        self._note_failure(member)
+
+    def unreachable(self, member: Member) -> None:
+        """No connection came about for something that is none of a client's requests, such as a list."""
         self._note_failure(member)
 
     def passed_over(self, member: Member) -> None:
@@ -89,6 +94,12 @@ class TargetHealth:
     def _set_up(self, member: Member) -> None:
         is_up = any(not each.health.is_out for each in member.pool.members)
         self._told.up.labels(member.pool.name).set(int(is_up))
+        self._set_member_up(member)
+
+    def _set_member_up(self, member: Member) -> None:
+        # Addresses of a name come and go, and a label would stay.
+        if len(member.pool.members) > 1 and member.pool.made_at is None:
+            self._told.member_up.labels(member.pool.name, member.key).set(int(not member.health.is_out))
 
 
 async def _is_well(member: Member) -> bool:

@@ -4,6 +4,7 @@ The map, each module above those that use it:
 
     backends    what a backend is by what it says of itself, and what it is known to demand
     samples     what is remembered of each request: how it named itself, never what it said
+    targets     how each of several targets is, and each of its members
     evidence    the remembered requests under the settings in force, counted
     outages     when the store failed, and how many requests are not recorded
     finding     one thing to know, its cause and its cure

@@ -17,6 +17,7 @@ from sidecar.doctor.samples import (
     RequestSample,
     id_headers,
 )
+from sidecar.doctor.targets import TargetState
 from sidecar.settings import Settings
 
 __all__ = ["Evidence", "many"]
@@ -38,6 +39,8 @@ class Evidence:
     outages: Sequence[str] = ()
     #: What is wrong with engines whose slots are not saved though they should be, and its cure.
     slots: Sequence[tuple[str, str]] = ()
+    #: How each target is where there are several, the default one first.
+    targets: Sequence[TargetState] = ()
 
     @cached_property
     def chats(self) -> list[RequestSample]:

@@ -13,6 +13,7 @@ from sidecar.doctor.evidence import Evidence
 from sidecar.doctor.findings import findings, fine
 from sidecar.doctor.outages import Outage, told
 from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSamples
+from sidecar.doctor.targets import TargetState
 from sidecar.settings import Settings
 
 __all__ = ["report"]
@@ -26,11 +27,13 @@ def report(
     upstream: str,
     outages: Sequence[Outage] = (),
     slots: Sequence[tuple[str, str]] = (),
+    targets: Sequence[TargetState] = (),
 ) -> dict[str, Any]:
     """What was seen of the last requests (all that are remembered where `last` is None), and what to do.
-    `outages`: when the store failed; `slots`: why slots are not saved, and the cure."""
+    `outages`: when the store failed; `slots`: why slots are not saved, the cure; `targets`: how they are."""
+    said = [*map(told, outages)]
     seen = Evidence(
-        settings, samples.last(last), samples.models_listed, store, upstream, [*map(told, outages)], slots
+        settings, samples.last(last), samples.models_listed, store, upstream, said, slots, targets
     )
     found = findings(seen)
     return {
@@ -47,6 +50,7 @@ def report(
         "answers": dict(Counter(str(each.status) for each in seen.chats if each.status)),
         "store": store,
         "upstream": upstream,
+        "targets": {each.name: {"state": each.state, "members": dict(each.members)} for each in targets},
         "store_outages": [
             {"since": each.since, "until": each.until, "requests_lost": each.lost} for each in outages
         ],

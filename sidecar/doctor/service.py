@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
+from sidecar.doctor.targets import REACHABLE, TargetState
 
 __all__ = ["arrival", "service"]
 
@@ -23,6 +24,7 @@ _CURES = {
     "upstream_timeout": "The backend stayed silent for longer than timeouts.idle.",
 }
 _OUTAGES = 3  # that are told, the last ones
+_NAMED = 5  # URLs that are named
 _API_CURES = {
     "/responses": "In Open WebUI, set the API type of the connection to Chat Completions; or have the sidecar"
     " read this API too: responses.upstream = translate (SIDECAR_RESPONSES__UPSTREAM).",
@@ -69,13 +71,7 @@ def service(seen: Evidence) -> Iterator[Finding]:
             f"{many(number, 'request')} could not be kept, since the store failed then; it works now.",
             "Nothing to do now; the reason is in the sidecar's log.",
         )
-    if seen.upstream != "reachable":
-        yield change(
-            "upstream_unreachable",
-            "The upstream cannot be reached.",
-            "Start it, or correct `upstream` (SIDECAR_UPSTREAM). In a container 127.0.0.1 is the container"
-            " itself: another container has its name, the machine is host.docker.internal.",
-        )
+    yield from _reach(seen)
     if seen.settings.history.mode == "off":
         yield hint("history_off", "Nothing is kept (history.mode = off).", "Set it to auto to keep chats.")
     yield from _refusals(seen)
@@ -88,6 +84,48 @@ def service(seen: Evidence) -> Iterator[Finding]:
             f"{cure[0].upper()}{cure[1:]}. An hour later it is tried again, or after a restart.",
         )
     yield from _forgotten(seen)
+
+
+def _reach(seen: Evidence) -> Iterator[Finding]:
+    """Who cannot be reached, and what that concerns."""
+    default, *others = seen.targets or (TargetState("default", seen.upstream, ()),)
+    if not any(each.state == REACHABLE for each in (default, *others)):
+        yield change(
+            "upstream_unreachable",
+            "No target can be reached." if others else "The upstream cannot be reached.",
+            "Start it, or correct `upstream` (SIDECAR_UPSTREAM). In a container 127.0.0.1 is the container"
+            " itself: another container has its name, the machine is host.docker.internal.",
+        )
+        return
+    if default.state != REACHABLE:
+        serves_all = any("*" in each.models for each in seen.settings.targets)
+        kind, whom = (hint, "") if serves_all else (change, "models that no target names, and ")
+        yield kind(
+            "upstream_unreachable",
+            f"`upstream` cannot be reached. That concerns {whom}what names no model, such as /health, /props"
+            " and files; models of the other targets are served.",
+            "Start it, or give `upstream` (SIDECAR_UPSTREAM) the URL of another machine.",
+        )
+    for each in others:
+        if each.state != REACHABLE:
+            yield change(
+                "target_unreachable",
+                f"The target {each.name} cannot be reached: its models are served where another target has"
+                " them as well.",
+                "Start it, or correct its `url`; the log says why it cannot be reached.",
+            )
+        elif missing := each.missing:
+            yield hint(
+                "member_unreachable",
+                f"{len(missing)} of {many(len(each.members), 'URL')} of the target {each.name} cannot be"
+                f" reached: {_some(missing)}. The others answer its chats.",
+                "Start it, and its chats return by themselves; or take it out of `url`.",
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _nothing(seen: Evidence) -> Finding:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sidecar.doctor.evidence import many
+from sidecar.doctor.targets import REACHABLE
 
 __all__ = ["text"]
 
@@ -73,6 +74,13 @@ def _overview(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "workers", f"{workers}; {silent} of them did not answer" if silent else str(workers)
     yield "store", report["store"]
     yield "upstream", report["upstream"]
+    for name, told in report.get("targets", {}).items():
+        members = told["members"].values()
+        if len(members) > 1:
+            well = sum(state == REACHABLE for state in members)
+            yield f"{name}"[: _LABEL - 3], f"{told['state']}: {well} of {many(len(members), 'URL')}"
+        elif name != "default":
+            yield f"{name}"[: _LABEL - 3], told["state"]
 
 
 def _chat_id(chat: Mapping[str, Any]) -> str:

@@ -2,8 +2,9 @@
 
 Rules: the targets are asked side by side, each for at most `_TIMEOUT`. Each adds the models that requests
 would go to it for, under the names that clients use; what else an entry says stays. Of one name the first
-entry counts, in the order of priority. A target that does not tell is left out, and a header says so; where
-none tells, the answer is the default target's own.
+entry counts, in the order of priority. A target of which no member tells is left out, and a header says so;
+where that leaves nothing, the answer is the default target's own if that was silent too, else an error: an
+empty list would say that there are no models.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
-from sidecar.errors import SidecarError
+from sidecar.errors import SidecarError, UpstreamUnreachable
 from sidecar.proxy.journey import TARGET
 from sidecar.proxy.services import Services
 from sidecar.upstream.pool import Pool
@@ -56,13 +57,17 @@ async def _all(router: Router, headers: CIMultiDict[str], query: str) -> web.Str
     told = await asyncio.gather(*(_asked(pool, headers, query) for pool in router.pools))
     lists = dict(zip(router.pools, told, strict=True))
     missing = [pool.name for pool, found in lists.items() if found is None]
-    if len(missing) == len(lists):
-        return None
     entries: dict[str, dict[str, Any]] = {}
     for pool in (*router.pools[1:], router.default):
         for entry in _offered(router, pool, lists[pool] or []):
             entries.setdefault(entry["id"], entry)
     said = {LEFT_OUT: ", ".join(missing)} if missing else {}
+    if missing and not entries:
+        if lists[router.default] is None:
+            return None
+        raise UpstreamUnreachable(
+            f"there is no model but those of targets that do not tell: {said[LEFT_OUT]}"
+        )
     return _json({"object": "list", "data": list(entries.values())}, said)
 
 

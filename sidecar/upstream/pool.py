@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 from multidict import CIMultiDict
 from yarl import URL
 
+from sidecar.errors import SidecarError
 from sidecar.settings import RoutedTarget
 from sidecar.upstream.choice import in_order
 from sidecar.upstream.health import Health
@@ -16,7 +19,13 @@ from sidecar.upstream.response import HeldResponse, UpstreamResponse
 from sidecar.upstream.slots import Slots
 from sidecar.upstream.target import Fetched, Target
 
-__all__ = ["Member", "Pool"]
+__all__ = ["AWAY", "Member", "Pool"]
+
+#: Answers that say that who should answer is away.
+AWAY = frozenset((502, 503, 504))
+_NO_HELP = AWAY | {429}
+# Seconds after which the next member is asked as well for what any of them can tell.
+_PATIENCE = 1.0
 
 
 class Member:
@@ -76,6 +85,8 @@ class Pool:
         #: Its URL, and what makes a member for one of the addresses of its name, where those are watched.
         self.base = URL()
         self.made_at: Callable[[str], Member] | None = None
+        #: Told of a member to which no connection came about.
+        self.unreachable: Callable[[Member], None] = _nobody_is_told
         self._known: Sequence[Member] = ()
         self._by_key: dict[str, Member] = {}
         self._begun = 0
@@ -111,8 +122,8 @@ class Pool:
 
     @property
     def takes(self) -> frozenset[str]:
-        """The credential headers of clients (lower case) that go there."""
-        return self._well().target.takes
+        """The credential headers of clients (lower case) that go there: to each member the same."""
+        return self.members[0].target.takes
 
     async def fetch(
         self,
@@ -125,19 +136,32 @@ class Pool:
         limit: int,
         attempts: int | None = None,
     ) -> Fetched:
-        """As `Target.fetch`, from a member that works."""
-        target = self._well().target
-        return await target.fetch(
-            method, path, headers, body, timeout=timeout, limit=limit, attempts=attempts
-        )
+        """As `Target.fetch`, for what any member can tell and nobody has to work for; `timeout` is for all.
+
+        Those that are in use are asked first; the next one where there is no answer, or one that says that it
+        cannot serve now, and beside it where it is silent for `_PATIENCE`: without power nothing is refused.
+        """
+        end = time.monotonic() + timeout
+        members = sorted(self.members, key=lambda each: each.health.is_out)
+
+        async def ask(member: Member) -> Fetched:
+            left = max(0.0, end - time.monotonic())
+            most = attempts if len(members) == 1 else 1
+            try:
+                return await member.target.fetch(
+                    method, path, headers, body, timeout=left, limit=limit, attempts=most
+                )
+            except SidecarError as error:
+                if error.nothing_sent:
+                    self.unreachable(member)
+                raise
+
+        return await _first_answer(members, ask)
 
     def learn(self, models: Fetched) -> None:
         """As `Target.learn`, for each member: they are of one kind."""
         for member in self.members:
             member.target.learn(models)
-
-    def _well(self) -> Member:
-        return next((each for each in self.members if not each.health.is_out), self.members[0])
 
     def count(self) -> None:
         """A request more has begun."""
@@ -154,3 +178,36 @@ class Pool:
     def wait(self, waiting: asyncio.Future[None]) -> None:
         """Have this done once a request has ended."""
         self._waiting.append(waiting)
+
+
+def _nobody_is_told(_member: Member) -> None:
+    pass
+
+
+async def _first_answer(
+    members: Sequence[Member], ask: Callable[[Member], Coroutine[Any, Any, Fetched]]
+) -> Fetched:
+    """The first answer that helps; else any answer, else why there is none."""
+    to_ask = deque(members)
+    under_way = {asyncio.create_task(ask(to_ask.popleft()))}
+    answer: Fetched | None = None
+    failure: BaseException | None = None
+    try:
+        while under_way and (answer is None or answer.status in _NO_HELP):
+            done, under_way = await asyncio.wait(
+                under_way, timeout=_PATIENCE if to_ask else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for each in done:
+                if (error := each.exception()) is not None:
+                    failure = failure or error
+                elif answer is None or answer.status in _NO_HELP:
+                    answer = each.result()
+            if to_ask and (answer is None or answer.status in _NO_HELP):
+                under_way.add(asyncio.create_task(ask(to_ask.popleft())))
+    finally:
+        for each in under_way:
+            each.cancel()
+    if answer is not None:
+        return answer
+    assert failure is not None
+    raise failure

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.metrics import Metrics
 from tests.docs import ROOT
-from tests.proxy.client import Sidecar
+from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import DONE, Upstream, event, streams
 
 ALERTS = (ROOT / "config" / "alerts.yml").read_text("utf-8")
@@ -54,7 +54,9 @@ def labels_in(expression: str) -> set[str]:
 
 
 @pytest.fixture
-async def page(sidecar: Sidecar, upstream: Upstream) -> str:
+async def page(start: Start, upstream: Upstream) -> str:
+    urls = ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]  # which nobody asks
+    sidecar = await start(targets=[{"name": "pool", "url": urls, "models": ["none"]}])
     upstream.will(streams(event({"content": "hi"}, finish="stop", usage=USAGE), DONE))
     await sidecar.ask("hi", id="a", stream=True)
     await sidecar.ask("and?", id="a")
