@@ -129,6 +129,7 @@ class TestJson:
                 "replies": [answered],
                 "answered_by": "demo-2",
                 "target": "cloud",
+                "member": "http://10.0.0.3:8080/v1",
                 "api": "responses",
                 "finish": "stop",
                 "received_ms": 1,

@@ -93,6 +93,7 @@ class Detail(
         "replies": "r",
         "answered_by": "m",
         "target": "t",
+        "member": "M",
         "api": "a",
         "finish": "f",
         "head_ms": "h",
@@ -151,6 +152,8 @@ class Detail(
     answered_by: str | None = None
     #: The configured name of the upstream.
     target: str = "default"
+    #: Which of its URLs, or of the addresses of its name, where there are several.
+    member: str | None = None
     api: str = "chat"
     finish: str | None = None
     received_ms: int | None = None

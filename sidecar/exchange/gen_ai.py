@@ -105,6 +105,7 @@ def of_request(progress: Progress, exchange: Exchange) -> dict[str, Any]:
         "sidecar.request.id": progress.tracked.request_id if progress.tracked is not None else None,
         "sidecar.outcome": exchange.outcome or None,
         "sidecar.target": detail.target,
+        "sidecar.target.member": detail.member,
         "sidecar.error": exchange.error,
         "sidecar.restored": detail.restored or None,
         "sidecar.trimmed": detail.dropped or None,

@@ -118,6 +118,8 @@ class Progress(msgspec.Struct, eq=False):
     form_retries: int = 0
     #: The configured name of the upstream that it went to.
     target: str = "default"
+    #: The name of its member that it went to, where it has several.
+    member: str | None = None
     status: int | None = None
     streamed: bool = False
     answer: Arriving | None = None
@@ -170,6 +172,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             replies=tuple(answered.replies),
             answered_by=model if answered.model == model else name_of(answered.model),  # as mostly
             target=progress.target,
+            member=progress.member,
             api=call.dialect.name if call is not None else "chat",
             finish=code_of(answered.finish),
             received_ms=int((progress.received - began) * 1000) if progress.received else None,

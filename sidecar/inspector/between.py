@@ -1,4 +1,4 @@
-"""What passed between two exchanges of a conversation: time, and other chats at the same target.
+"""What passed between two exchanges of a conversation: time, and other chats at the same machine.
 
 Rule: it is looked up for a moment at most; what is not found out until then is not guessed.
 """
@@ -11,7 +11,7 @@ from contextlib import aclosing
 import msgspec
 
 from sidecar.conversation.records import Exchange
-from sidecar.inspector.shown import count, seconds
+from sidecar.inspector.shown import count, seconds, told
 from sidecar.store import Store
 
 __all__ = ["Between", "between", "told_of"]
@@ -24,17 +24,23 @@ _LONG = 300_000
 
 class Between(msgspec.Struct, frozen=True):
     """`pause`: milliseconds from the end of the one to the beginning of the other. Meanwhile `requests` of
-    `chats` other conversations came to the same target; None: it is not known. `is_more`: or more of both."""
+    `chats` other conversations came to the same target, and there to the same of its URLs; None: it is not
+    known. `is_more`: or more of both. `moved`: from which URL to which, where those are not the same."""
 
     pause: int
     requests: int | None = None
     chats: int | None = None
     is_more: bool = False
+    moved: tuple[str, str] | None = None
 
 
 async def between(store: Store, before: Exchange, now: Exchange) -> Between:
     """What passed between these two."""
     pause = max(0, now.when - before.when - (before.duration_ms or 0))
+    there, here = (each.detail.member for each in (before, now))
+    if there and here and there != here:
+        return Between(pause, moved=(there, here))
+    place = (now.detail.target, here)
     if now.when - before.when > _LONGEST:
         return Between(pause)
     requests, chats, end = 0, set[str](), time.monotonic() + _SECONDS
@@ -42,7 +48,8 @@ async def between(store: Store, before: Exchange, now: Exchange) -> Between:
         async for some in steps:
             for each in some:
                 one = each.exchange
-                if one.conversation != now.conversation and one.detail.target == now.detail.target:
+                at = (one.detail.target, one.detail.member)
+                if one.conversation != now.conversation and at == place:
                     requests += 1
                     chats.add(one.conversation)
             if time.monotonic() > end:
@@ -53,6 +60,8 @@ async def between(store: Store, before: Exchange, now: Exchange) -> Between:
 def told_of(what: Between) -> str:
     """It in a sentence, as what a cache was lost by."""
     said = f"{seconds(what.pause)} had passed since the exchange before"
+    if what.moved is not None:
+        return f"{said}, which {told(what.moved[0])} answered, and this one {told(what.moved[1])}."
     if what.requests is None or what.chats is None:
         return f"{said}: after so long few keep a cache."
     if not what.requests:

@@ -99,6 +99,8 @@ class ExchangePage(msgspec.Struct, frozen=True):
     asked_model: str
     answered_by: str
     target: str
+    #: Its URL that answered, where it has several; else empty.
+    member: str
     api: str
     finish: str
     time: Split
@@ -255,6 +257,7 @@ def exchange_page_of(
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
         target=told(detail.target),
+        member=told(detail.member),
         api=told(detail.api),
         finish=told(detail.finish),
         time=split_of(exchange, around.kept_ms),

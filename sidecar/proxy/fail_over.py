@@ -91,7 +91,7 @@ async def once(
     journey = Journey(services, model, session, compose_for, send, _too_long(call))
     member = router_of(services).candidates(model, session)[0]
     arrived = await journey.run(member, await compose_for(member))
-    progress.target = arrived.member.pool.name  # it may not be the last that was tried
+    _note(progress, arrived.member)  # it may not be the last that was tried
     return arrived.answer
 
 
@@ -148,11 +148,15 @@ def _sender(
     call: Call, request: web.BaseRequest, progress: Progress
 ) -> Callable[[Member, _Parcel, bool], Awaitable[UpstreamResponse]]:
     def send(member: Member, parcel: _Parcel, elsewhere: bool) -> Awaitable[UpstreamResponse]:
-        progress.target = member.pool.name
+        _note(progress, member)
         services, composed = parcel
         return _sent(member, call, composed, request, services, elsewhere=elsewhere)
 
     return send
+
+
+def _note(progress: Progress, member: Member) -> None:
+    progress.target, progress.member = member.pool.name, member.told
 
 
 def _too_long(call: Call) -> Callable[[UpstreamResponse, _Parcel], Awaitable[bool]]:

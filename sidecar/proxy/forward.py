@@ -115,9 +115,9 @@ async def _begun(
     composed: UpstreamRequest,
 ) -> tuple[UpstreamResponse, UpstreamRequest]:
     """The upstream has begun to answer this: note what is known of that."""
-    if composed.revision.member is not None:
-        services = services.at(composed.revision.member.pool)
     progress.target = (composed.target or services.targets.default).name
+    if (member := composed.revision.member) is not None:
+        services, progress.member = services.at(member.pool), member.told
     progress.status, progress.answer = upstream.status, upstream
     progress.streamed = upstream.content_type == "text/event-stream"
     progress.prompt = prompt = composed.prompt

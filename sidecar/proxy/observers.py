@@ -168,6 +168,7 @@ def _log_line(progress: Progress, exchange: Exchange) -> None:
         "model": exchange.model,
         "answered_by": detail.answered_by if detail.answered_by != exchange.model else None,
         "target": detail.target,
+        "member": detail.member,
         "status": exchange.status,
         "error": exchange.error,
         "finish": detail.finish,

@@ -40,6 +40,12 @@ class Member:
         self.under_way = 0
 
     @property
+    def told(self) -> str | None:
+        """Its name for records and the log; None where the target has no other."""
+        pool = self.pool
+        return self.key if len(pool.members) > 1 or pool.made_at is not None else None
+
+    @property
     def has_room(self) -> bool:
         return self.pool.parallel is None or self.under_way < self.pool.parallel
 

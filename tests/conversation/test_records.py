@@ -72,7 +72,7 @@ class TestDetail:
         assert len(set(letters.values())) == len(letters)
         assert {len(letter) for letter in letters.values()} == {1}
         assert " ".join(f"{name}={letter}" for name, letter in letters.items()) == (
-            "replies=r answered_by=m target=t api=a finish=f received_ms=E sent_ms=G head_ms=h"
+            "replies=r answered_by=m target=t member=M api=a finish=f received_ms=E sent_ms=G head_ms=h"
             " first_token_ms=k cached_tokens=c reasoning_tokens=g estimated_tokens=e restored=R"
             " dropped=D shortened=S recalled=q summary=s overflow_retries=o form_retries=O degraded=d"
             " silent_cut=C system=p tools=T difference=x sent=u budget=b saved=v quoted=Q"

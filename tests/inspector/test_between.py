@@ -13,9 +13,9 @@ from sidecar.store import MemoryStore
 from tests.store.trees import chat, exchange, talk, update
 
 
-async def kept(store, id, at, *, target="default", **detail):
+async def kept(store, id, at, *, target="default", member=None, **detail):
     nodes = chat(f"hi {id}", "hello")
-    about = Detail(replies=(nodes[1].id,), target=target, **detail)
+    about = Detail(replies=(nodes[1].id,), target=target, member=member, **detail)
     done = exchange(id, nodes[0], at=at, duration_ms=1000, input_tokens=900, detail=about)
     await store.record(update(talk(id, at=at / 1000, tip=nodes[1].id), *nodes, exchange=done))
     return done
@@ -43,9 +43,25 @@ async def test_other_chats_at_the_same_target_are_counted_and_told_on_the_page(m
     assert await between(store, before, later) == Between(89_989_000)
 
 
+async def test_of_a_target_with_several_urls_the_chats_at_the_same_one_count():
+    store, one, two = MemoryStore(), "http://10.0.0.1/v1", "http://10.0.0.2/v1"
+    before = await kept(store, "conv_1", 10_000, target="llama", member=one)
+    await kept(store, "conv_2", 20_000, target="llama", member=one)
+    await kept(store, "conv_3", 20_000, target="llama", member=two)
+    await kept(store, "conv_4", 20_000, target="other", member=one)
+    now = await kept(store, "conv_1", 71_000, target="llama", member=one)
+    assert await between(store, before, now) == Between(60_000, 1, 1)
+    moved = await kept(store, "conv_1", 71_000, target="llama", member=two)
+    assert await between(store, before, moved) == Between(60_000, moved=(one, two))
+
+
 @pytest.mark.parametrize(
     ("what", "told"),
     [
+        (
+            Between(900, moved=("http://10.0.0.1/v1", "http://10.0.0.2/v1")),
+            "the exchange before, which http://10.0.0.1/v1 answered, and this one http://10.0.0.2/v1.",
+        ),
         (Between(90_000_000), "1,500 min 0 s had passed since the exchange before: after so long few keep"),
         (Between(900_000, 0, 0), "no other chat asked this target meanwhile: it was too long for its cache"),
         (

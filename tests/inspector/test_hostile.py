@@ -146,6 +146,7 @@ def exchange(text, id, parent, reply):
         replies=(reply,),
         answered_by=text,
         target=text,
+        member=text,
         api=text,
         finish=text,
         summary=parent[:16],

@@ -128,6 +128,7 @@ def with_everything(id: str, ask: Node, answer: Node) -> Exchange:
     done = exchange(id, ask, answer)
     detail = replace(
         done.detail,
+        member="http://10.0.0.3:8080/v1",
         received_ms=1,
         sent_ms=2,
         recalled=4,

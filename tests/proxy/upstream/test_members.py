@@ -9,12 +9,20 @@ from typing import Any
 
 import pytest
 
+from sidecar import cli
 from tests.proxy.client import Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.engine import turns
 from tests.proxy.front import doctor
 from tests.proxy.mock_upstream import Answer, Exchange, Upstream, says, sends
+from tests.proxy.path.test_exchange import rows
 from tests.proxy.several import chats, target, upstreams
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is none that is off."""
+    monkeypatch.setattr("sidecar.admin.health._PROBE_TIMEOUT", 20.0)
 
 
 @asynccontextmanager
@@ -142,6 +150,60 @@ class TestWhatNamesNoModel:
             await servers[0].stop()
             assert_error(await sidecar.send("GET", "/health"), 502, "upstream_unreachable")
             assert (await sidecar.ask("hi", model="qwen")).status == 200
+
+
+class TestWhoAnswered:
+    async def test_the_record_and_the_log_name_the_machine_and_no_header_does(
+        self, start: Start, caplog: pytest.LogCaptureFixture
+    ):
+        async with engines("a", "b") as servers:
+            caplog.set_level("INFO", "sidecar.exchange")
+            sidecar = await start(targets=[target("llama", *servers)], logs={"requests": True})
+            for number in range(6):
+                reply = await sidecar.ask("hi", id=f"chat {number}")
+                assert "127.0.0.1" not in " ".join(reply.headers.values())
+            kept = [each["member"] for each in await rows(sidecar, 6)]
+            for each in servers:
+                assert kept.count(each.url) == len(chats(each))
+            logged = [vars(each)["member"] for each in caplog.records if each.message == "exchange"]
+            assert sorted(logged) == sorted(kept)
+
+    async def test_where_one_is_off_it_is_the_one_that_answered_instead(self, start: Start):
+        async with engines("a", "b") as servers:
+            sidecar = await start(targets=[target("llama", *servers)])
+            await servers[0].stop()
+            for number in range(6):
+                assert (await sidecar.ask("hi", id=f"chat {number}", stream=True)).status == 200
+            assert {each["member"] for each in await rows(sidecar, 6)} == {servers[1].url}
+
+    async def test_of_a_task_the_log_names_it_as_well(self, start: Start, caplog: pytest.LogCaptureFixture):
+        async with engines("a", "b") as servers:
+            caplog.set_level("INFO", "sidecar.exchange")
+            sidecar = await start(targets=[target("llama", *servers)], logs={"requests": True})
+            await sidecar.ask("a title?", headers={"X-Task": "title"})
+            (line,) = (vars(each) for each in caplog.records if each.message == "exchange")
+            (at,) = (each for each in servers if each.requests)
+            assert (line["target"], line["member"]) == ("llama", at.url)
+
+    async def test_a_target_with_one_url_is_named_by_its_name_alone(self, start: Start):
+        async with engines("a") as servers:
+            sidecar = await start(targets=[target("one", *servers)])
+            await sidecar.ask("hi", id="a")
+            await sidecar.ask("hi", id="b", model="other")
+            told = [(each["target"], each["member"]) for each in await rows(sidecar, 2)]
+            assert sorted(told) == [("default", None), ("one", None)]
+
+    async def test_the_page_of_an_exchange_and_the_terminal_name_it(
+        self, start: Start, capsys: pytest.CaptureFixture[str]
+    ):
+        async with engines("a", "b") as servers:
+            sidecar = await start(targets=[target("llama", *servers)])
+            await sidecar.ask("hi", id="a")
+            (at,) = (each for each in servers if each.requests)
+            (row,) = await rows(sidecar, 1)
+            shown = ["inspect", "a", "--exchange", row["id"], "--store", sidecar.settings.store]
+            assert await asyncio.to_thread(cli.main, shown) == 0
+            assert f"machine:        {at.url}" in capsys.readouterr().out
 
 
 class TestReady:
