@@ -47,8 +47,7 @@ OF_CONVERSATION = "conversation"
 #: Bytes of an exchange's id that tell its time, and what a count may be at most (32 bits in PostgreSQL).
 _TIME_SIZE = 6
 _MAX_COUNT = (1 << 31) - 1
-_MAX_NAME = 200
-_MAX_TOOLS, _MAX_TOOL_NAME = 64, 64
+_MAX_NAME, _MAX_TOOLS, _MAX_TOOL_NAME = 200, 64, 64
 _CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
 
@@ -77,8 +76,7 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Refusal(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an upstream said of a prompt that it found too long, in tokens: the model's window, and the prompt
-    as it counts. None: it did not say."""
+    """What an upstream said of a prompt that it found too long, in tokens as it counts; None: nothing."""
 
     window: int | None = None
     prompt: int | None = None
@@ -150,9 +148,8 @@ class Detail(
     replies: tuple[bytes, ...] = ()
     #: The model's name in the reply.
     answered_by: str | None = None
-    #: The configured name of the upstream.
+    #: The configured name of the upstream, and which of its URLs or addresses it was, where it has several.
     target: str = "default"
-    #: Which of its URLs, or of the addresses of its name, where there are several.
     member: str | None = None
     api: str = "chat"
     finish: str | None = None

@@ -98,9 +98,8 @@ class ExchangePage(msgspec.Struct, frozen=True):
     why_difference: str
     asked_model: str
     answered_by: str
+    #: Its name, and which of its URLs it was, where it has several.
     target: str
-    #: Its URL that answered, where it has several; else empty.
-    member: str
     api: str
     finish: str
     time: Split
@@ -256,8 +255,7 @@ def exchange_page_of(
         why_difference=why + _unused(exchange, before, around.between),
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
-        target=told(detail.target),
-        member=told(detail.member),
+        target=told(f"{detail.target} ({detail.member})" if detail.member else detail.target),
         api=told(detail.api),
         finish=told(detail.finish),
         time=split_of(exchange, around.kept_ms),

@@ -103,7 +103,6 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "might have": f"{page.limit or '-'}; left out {count(page.saved)} tokens, by estimate",
         **({"why so much": page.cut} if page.cut else {}),
         "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
-        **({"machine": page.member} if page.member else {}),
         **({"client's key": line.client_key} if line.client_key else {}),
         "time": page.time.said or seconds(line.duration_ms),
         "system prompt": page.system,
