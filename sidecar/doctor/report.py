@@ -52,7 +52,13 @@ def report(
         "upstream": upstream,
         "targets": {each.name: {"state": each.state, "members": dict(each.members)} for each in targets},
         "store_outages": [
-            {"since": each.since, "until": each.until, "requests_lost": each.lost} for each in outages
+            {
+                "since": each.since,
+                "until": each.until,
+                "requests_lost": each.lost,
+                "requests_refused": each.refused,
+            }
+            for each in outages
         ],
         "findings": [each.as_json() for each in found],
         "connection_headers": connection_headers(settings),

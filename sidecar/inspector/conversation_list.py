@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
+from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
 
 from sidecar.conversation.overview import Overview, Overviews
+from sidecar.doctor.outages import Missing
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.marks import Mark, marks_of
 from sidecar.inspector.shown import size, title, told
 
-__all__ = ["PAGE", "ConversationList", "ConversationRow", "before_of", "list_of", "version_of"]
+__all__ = [
+    "PAGE",
+    "ConversationList",
+    "ConversationRow",
+    "LostRow",
+    "before_of",
+    "list_of",
+    "lost_row",
+    "version_of",
+]
 
 #: Conversations on a page.
 PAGE = 50
+_NONE_MISSING: Mapping[str, Missing] = {}
+
+
+class LostRow(msgspec.Struct, frozen=True):
+    """A conversation of which something is missing; `name`: by which people know it; `refused`: how many of
+    its requests ended with an error; `is_kept`: the store has something of it."""
+
+    id: str
+    name: str
+    unrecorded: int
+    refused: int
+    is_kept: bool
 
 
 class ConversationRow(msgspec.Struct, frozen=True):
-    """One conversation; `words`: how it begins, or what there is instead. Times in Unix seconds. `marks`:
-    what happened in its newest exchanges, of which `looked` were looked at."""
+    """One conversation; `words`: how it begins, or what there is instead. Times in Unix seconds. `errors`:
+    with those that are kept nowhere, since the store failed. `marks`: what happened in its newest exchanges,
+    of which `looked` were looked at."""
 
     id: str
     key: str
@@ -41,7 +64,7 @@ class ConversationRow(msgspec.Struct, frozen=True):
 class ConversationList(msgspec.Struct, frozen=True):
     """A page of them; `next`: from where the page after it begins, None where this is the last. `version`: on
     the first page what becomes another one when something is used, begun or deleted. `outages`: when
-    the store failed, and what is missing since; `lost_of`: the ids of conversations of which something is."""
+    the store failed, and what is missing since; `lost_of`: the conversations of which something is."""
 
     total: int
     rows: tuple[ConversationRow, ...]
@@ -49,7 +72,7 @@ class ConversationList(msgspec.Struct, frozen=True):
     is_first: bool
     version: str = ""
     outages: tuple[str, ...] = ()
-    lost_of: tuple[str, ...] = ()
+    lost_of: tuple[LostRow, ...] = ()
 
 
 def before_of(text: str) -> tuple[float, str] | None:
@@ -64,15 +87,14 @@ def before_of(text: str) -> tuple[float, str] | None:
 
 
 def list_of(
-    found: Overviews, before: tuple[float, str] | None, lost: Container[str] = ()
+    found: Overviews, before: tuple[float, str] | None, lost: Mapping[str, Missing] = _NONE_MISSING
 ) -> ConversationList:
-    """The page that stands behind this place; `lost`: the ids of conversations of which the store lost
-    something."""
+    """The page that stands behind this place; `lost`: what is missing of which conversations."""
     last = found.conversations[-1] if found.conversations else None
     is_full = len(found.conversations) == PAGE
     return ConversationList(
         total=found.total,
-        rows=tuple(_row(each, is_lost=each.id in lost) for each in found.conversations),
+        rows=tuple(_row(each, lost.get(each.id)) for each in found.conversations),
         next=f"{last.updated_at!r}~{last.id}" if last and is_full else None,
         is_first=before is None,
         version=version_of(found) if before is None else "",
@@ -86,7 +108,13 @@ def version_of(found: Overviews) -> str:
     return sha256(repr((found.total, *about)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _row(each: Overview, *, is_lost: bool) -> ConversationRow:
+def lost_row(missing: Missing, id: str | None) -> LostRow:
+    """What is told of it in a line; `id`: under which the store has it, None if it has nothing of it."""
+    name = told(missing.key, 80) or missing.id
+    return LostRow(id or missing.id, name, missing.unrecorded, missing.refused, id is not None)
+
+
+def _row(each: Overview, lost: Missing | None) -> ConversationRow:
     recent = [each.last, *each.earlier] if each.last else []
     return ConversationRow(
         id=each.id,
@@ -98,9 +126,9 @@ def _row(each: Overview, *, is_lost: bool) -> ConversationRow:
         messages=each.messages,
         branches=each.branches,
         exchanges=each.exchanges,
-        errors=each.errors,
+        errors=each.errors + (lost.refused if lost is not None else 0),
         last=line_of(each.last) if each.last else None,
-        marks=marks_of(recent, is_lost=is_lost),
+        marks=marks_of(recent, lost=lost.unrecorded + lost.refused if lost is not None else 0),
         looked=len(recent),
     )
 

@@ -25,8 +25,7 @@ _Holds = Callable[[Exchange, tuple[str, ...]], bool]
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """`name`: what happened, `times`: in how many exchanges (0: it is not known); `is_bad`: it should not
-    have."""
+    """`name`: what happened, `times`: in how many exchanges; `is_bad`: it should not have."""
 
     name: str
     times: int
@@ -78,7 +77,8 @@ RULES: tuple[Rule, ...] = (
         "store failed",
         True,
         lambda now, _: now.detail.degraded,
-        "what is stored could not be read, so the request went as it came; or an answer could not be kept",
+        "what is stored could not be read, so that the request went as it came, or was refused; or an answer"
+        " could not be kept",
     ),
     Rule(
         "compact",
@@ -149,18 +149,18 @@ RULES: tuple[Rule, ...] = (
 #: The name, the word to look for and the meaning of each mark; and of what else can be looked for.
 LEGEND: tuple[tuple[str, str, str], ...] = (
     *((each.name, f"has:{each.word}", each.meaning) for each in RULES),
-    ("errors", "has:error", "exchanges that did not end well"),
+    ("errors", "has:error", "exchanges that did not end well, and requests refused for want of the store"),
     ("branches", "has:branch", "it has more than one end"),
 )
 
 
-def marks_of(exchanges: Iterable[Exchange], *, is_lost: bool = False) -> tuple[Mark, ...]:
+def marks_of(exchanges: Iterable[Exchange], *, lost: int = 0) -> tuple[Mark, ...]:
     """Of these exchanges, the newest first; the gravest mark first, and those that none has are left out.
-    `is_lost`: the store failed for one that is not among them."""
+    `lost`: for how many that are not among them the store failed."""
     looked = noted(exchanges)
     marks = []
     for rule in RULES:
-        times = sum(rule.holds(*each) for each in looked)
-        if times or (is_lost and rule.word == STORE):
+        times = sum(rule.holds(*each) for each in looked) + (lost if rule.word == STORE else 0)
+        if times:
             marks.append(Mark(rule.name, times, rule.is_bad))
     return tuple(marks)

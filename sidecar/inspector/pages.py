@@ -27,6 +27,7 @@ from sidecar.inspector.diff_page import diff_page
 from sidecar.inspector.door import PLACE, Door
 from sidecar.inspector.fork import fork, fork_page
 from sidecar.inspector.live import Told, live_page_of, told_of
+from sidecar.inspector.query import asks_for_failures, query_of
 from sidecar.inspector.render import as_html, as_json, asset
 from sidecar.inspector.responses import LIVE_CSP, response
 from sidecar.inspector.search import find
@@ -89,7 +90,7 @@ class Inspector:
         return response(body, status=failure.status)
 
     async def _page(self, request: web.BaseRequest, parts: list[str], root: str) -> web.Response:
-        store, query = self._services.store, request.query
+        query = request.query
         page: Any
         if request.method == "POST":
             return await self._done(request, parts, root)
@@ -107,10 +108,7 @@ class Inspector:
                 page = live_page_of([own, *await asked(self._services, "live", Told)])
                 return await _shown(request, "live.html", root, page, every=_number(query.get("every")))
             case ["search"]:
-                by_index, before = self._services.settings.search.index, query.get("before", "")
-                lost = lost_by_chat(await outages_of_all(self._services))
-                page = await find(store, query.get("q", ""), before, by_index=by_index, lost=lost)
-                return await _shown(request, "search.html", root, page)
+                return await self._search(request, root)
             case ["usage"]:
                 return await self._usage(request, root)
             case ["settings"]:
@@ -130,14 +128,29 @@ class Inspector:
         if held and held == f'"{await reading.list_version(store)}{self._mark}"':
             return response(b"", status=304, headers={"ETag": held})
         outages = await outages_of_all(self._services)
-        lost_of = lost_by_chat(outages)
-        page = await reading.conversation_list_page(store, before, lost_of)
-        if page.is_first:
-            page = replace(page, outages=tuple(map(told, outages)), lost_of=tuple(lost_of))
+        lost = lost_by_chat(outages)
+        page = await reading.conversation_list_page(store, before, lost)
+        if page.is_first and outages:
+            page = replace(
+                page, outages=tuple(map(told, outages)), lost_of=await reading.lost_rows(store, lost)
+            )
         shown = await _shown(request, "conversations.html", root, page)
         if page.version:
             shown.headers["ETag"] = f'"{page.version}{self._mark}"'
         return shown
+
+    async def _search(self, request: web.BaseRequest, root: str) -> web.Response:
+        """What is found; where that may be missing since the store failed, it says when that was."""
+        store, by_index = self._services.store, self._services.settings.search.index
+        text, before = request.query.get("q", ""), request.query.get("before", "")
+        outages = await outages_of_all(self._services)
+        lost = lost_by_chat(outages)
+        page = await find(store, text, before, by_index=by_index, lost=lost)
+        if outages and not before and (not page.hits or asks_for_failures(query_of(text))):
+            page = replace(
+                page, outages=tuple(map(told, outages)), lost_of=await reading.lost_rows(store, lost)
+            )
+        return await _shown(request, "search.html", root, page)
 
     async def _doctor(self, request: web.BaseRequest, root: str) -> web.Response:
         report = await examined(self._services)
@@ -161,7 +174,7 @@ class Inspector:
                 at = _name(query["at"]) if "at" in query else None
                 page = await reading.conversation_page(store, id, at, _number(query.get("from")))
                 lost = lost_by_chat(await outages_of_all(self._services))
-                page = replace(page, lost=lost.get(page.id, ()))
+                page = replace(page, lost=lost[page.id].said if page.id in lost else ())
                 return await _shown(request, "conversation.html", root, page, is_new="forked" in query)
             case ["m", name]:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)

@@ -17,7 +17,7 @@ from sidecar.conversation.records import Exchange
 from sidecar.inspector.marks import RULES, STORE
 from sidecar.inspector.noticed import noted
 
-__all__ = ["FILTERS", "Query", "holds", "of_exchanges", "passes", "query_of"]
+__all__ = ["FILTERS", "Query", "asks_for_failures", "holds", "of_exchanges", "passes", "query_of"]
 
 #: As a person types them.
 FILTERS = "has:error, has:trim, has:slow …, model:NAME, since:7d, since:2026-11-01, user:TENANT, key:ID"
@@ -75,17 +75,22 @@ def _moment(text: str, now: float) -> float | None:
     return None
 
 
-def passes(query: Query, each: Overview) -> bool:
-    """Is all true of it that its overview tells?"""
+def passes(query: Query, each: Overview, *, is_refused: bool = False) -> bool:
+    """Is all true of it that its overview tells? `is_refused`: one of its requests was, and is not kept."""
     for rule in query.filters:
         name, _, value = rule.partition(":")
-        if rule == "has:error" and not each.errors:
+        if rule == "has:error" and not (each.errors or is_refused):
             return False
         if rule == "has:branch" and each.branches < 2:
             return False
         if name in ("user", "tenant") and not each.tenant.hex().startswith(value):
             return False
     return True
+
+
+def asks_for_failures(query: Query) -> bool:
+    """Does it look for what did not end well, or for what the store lost?"""
+    return not {"has:error", f"has:{STORE}"}.isdisjoint(query.filters)
 
 
 def of_exchanges(query: Query, *, is_lost: bool = False) -> list[Holds]:

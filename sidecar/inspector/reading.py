@@ -7,18 +7,19 @@ else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Node
+from sidecar.doctor.outages import Missing
 from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.exchange.client_request import body_of, request_of
 from sidecar.inspector import conversation_list
 from sidecar.inspector.between import between
 from sidecar.inspector.client_view import ClientView, client_view_of, why_not_kept
-from sidecar.inspector.conversation_list import ConversationList, list_of, version_of
+from sidecar.inspector.conversation_list import ConversationList, LostRow, list_of, lost_row, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
 from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled
 from sidecar.inspector.marks import RECENT
@@ -37,6 +38,7 @@ __all__ = [
     "conversation_page",
     "exchange_page",
     "list_version",
+    "lost_rows",
     "message_page",
 ]
 
@@ -45,16 +47,29 @@ _EXCHANGES = 400
 #: Exchanges before one that are looked at, and milliseconds after it in which the next one is looked for.
 _EARLIER, _SPANS = 20, (60_000, 600_000, 3_600_000, 86_400_000, 0)
 _DAMAGED = "It is kept, and cannot be read: it is damaged, or was encrypted with another key."
+#: Conversations that are named of those of which something is missing.
+_LOST = 20
 #: Bytes of a message that is told in a few words, and of one that is shown whole.
 _FEW, _WHOLE = 256 << 10, 16 << 20
 
 
 async def conversation_list_page(
-    store: Store, before: tuple[float, str] | None, lost: Container[str] = ()
+    store: Store, before: tuple[float, str] | None, lost: Mapping[str, Missing]
 ) -> ConversationList:
     """The conversations used last, or those before that place; `lost`: as for `list_of`."""
     found = await store.overviews(limit=conversation_list.PAGE, before=before, recent=RECENT)
     return await asyncio.to_thread(list_of, found, before, lost)
+
+
+async def lost_rows(store: Store, lost: Mapping[str, Missing]) -> tuple[LostRow, ...]:
+    """The conversations of which something is missing, the first of them, each with where it is, if it is."""
+    rows = []
+    for each in list({one.id: one for one in lost.values()}.values())[:_LOST]:
+        names = [each.id, each.key] if each.key else [each.id]
+        found = [await store.overview(name) for name in names]
+        is_at = next((name for name, one in zip(names, found, strict=True) if one and one.id == name), None)
+        rows.append(lost_row(each, is_at))
+    return tuple(rows)
 
 
 async def list_version(store: Store) -> str:

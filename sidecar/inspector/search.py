@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -18,8 +18,9 @@ from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Overview, Overviews
 from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
+from sidecar.doctor.outages import Missing
 from sidecar.errors import StoreUnavailable
-from sidecar.inspector.conversation_list import ConversationRow, before_of, list_of
+from sidecar.inspector.conversation_list import ConversationRow, LostRow, before_of, list_of
 from sidecar.inspector.marks import RECENT
 from sidecar.inspector.query import Query, holds, of_exchanges, passes, query_of
 from sidecar.inspector.shown import told
@@ -36,7 +37,7 @@ _LARGE, _ROOM = 1 << 20, 8 << 20
 #: Exchanges of one conversation that are looked at.
 _EXCHANGES = 2000
 _AROUND = 60
-Lost = Mapping[str, Sequence[str]]
+Lost = Mapping[str, Missing]
 _NONE_LOST: Lost = {}
 
 
@@ -54,7 +55,7 @@ class SearchPage(msgspec.Struct, frozen=True):
     """`looked`: how many conversations were looked through on this page, of `total`; `next`: where to go on;
     `since`: as far back as that, `limit`: no further back than that (Unix seconds). `partly`: of how many the
     newest exchanges alone were looked at. `index`: by what it was found, if there is one; then `looked` and
-    `since` say nothing."""
+    `since` say nothing. `outages`, `lost_of`: as in the list, where what is looked for may be missing."""
 
     query: str
     unknown: tuple[str, ...]
@@ -67,6 +68,8 @@ class SearchPage(msgspec.Struct, frozen=True):
     next: str | None
     hits: tuple[Hit, ...]
     index: Indexed | None = None
+    outages: tuple[str, ...] = ()
+    lost_of: tuple[LostRow, ...] = ()
 
 
 class _InPart(Exception):
@@ -92,7 +95,7 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None,
     partly = unreadable = 0
     named = await store.overview(query.words[0]) if before is None and len(query.words) == 1 else None
     if named is not None:
-        hits[named.id] = Hit(await _row(store, named, lost), "", "", tuple(lost.get(named.id, ())))
+        hits[named.id] = Hit(await _row(store, named, lost), "", "", _said_of(lost, named.id))
     at, is_over = before, False
     while not is_over and (wanted := _HITS - sum(map(bool, hits.values()))) > 0:
         if (left := end - time.monotonic()) <= 0:
@@ -104,14 +107,14 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None,
                 continue
             each = await store.overview(id)
             try:
-                is_it = each is not None and _is_since(query, each) and passes(query, each)
+                is_it = each is not None and _is_since(query, each) and _passes(query, each, lost)
                 is_it = is_it and each is not None and await _has_exchanges(store, query, each, lost)
             except _InPart:
                 partly, is_it = partly + 1, False
             row = await _row(store, each, lost) if is_it and each is not None else None
             # Where it stands takes milliseconds to find in a long message.
             place = await asyncio.to_thread(sought.place_in, said) if row else 0
-            hits[id] = Hit(row, message.hex(), _around(said, place), tuple(lost.get(id, ()))) if row else None
+            hits[id] = Hit(row, message.hex(), _around(said, place), _said_of(lost, id)) if row else None
         at, is_over = looked.before, looked.before is None
     return SearchPage(
         query=told(text, 500),
@@ -126,6 +129,14 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None,
         hits=tuple(each for each in hits.values() if each is not None),
         index=await store.indexed(sized=False),
     )
+
+
+def _said_of(lost: Lost, id: str) -> tuple[str, ...]:
+    return lost[id].said if id in lost else ()
+
+
+def _passes(query: Query, each: Overview, lost: Lost) -> bool:
+    return passes(query, each, is_refused=each.id in lost and lost[each.id].refused > 0)
 
 
 def _is_since(query: Query, each: Overview) -> bool:
@@ -188,12 +199,12 @@ async def _row(store: Store, each: Overview, lost: Lost) -> ConversationRow:
 
 
 async def _look(store: Store, query: Query, each: Overview, lost: Lost) -> Hit | None:
-    if not passes(query, each) or not await _has_exchanges(store, query, each, lost):
+    if not _passes(query, each, lost) or not await _has_exchanges(store, query, each, lost):
         return None
     found = await _said(store, query, each)
     if found is None:
         return None
-    return Hit(await _row(store, each, lost), *found, tuple(lost.get(each.id, ())))
+    return Hit(await _row(store, each, lost), *found, _said_of(lost, each.id))
 
 
 async def _said(store: Store, query: Query, each: Overview) -> tuple[str, str] | None:

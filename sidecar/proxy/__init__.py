@@ -45,6 +45,7 @@ fail_over      to which target a chat goes, and to which next
 model_list     the models of all targets
 retries        a refused request is sent again, before the client has seen a byte
 silent_cut     an upstream that cuts prompts without saying so
+echoes         under which hashes a turn is found again
 record         the copy into the store
 ends           what of a reply is held back until it is stored
 relay          the reply on its way to the client, with a copy kept

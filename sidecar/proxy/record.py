@@ -16,20 +16,22 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.aiohttp_internals.relayed import RelayedResponse
 from sidecar.background.large_work import is_large
-from sidecar.conversation.find_by_history import hash_of_text, hash_of_user, key_of_branch
 from sidecar.conversation.message import read
 from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import UNSEEN, Conversation, Message, Node, State
 from sidecar.dialects.base import Assembled, Reply, Translation
+from sidecar.doctor.outages import Lost
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.new_nodes import new_nodes, other_ends
+from sidecar.exchange.new_nodes import new_nodes
 from sidecar.exchange.outcome import CONTENT_FILTER, Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
 from sidecar.exchange.threads import system_of, talks_apart, thread_after
 from sidecar.exchange.usage import tokens_of
 from sidecar.proxy.build import UpstreamRequest
+from sidecar.proxy.echoes import echoes_of
 from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.named_later import echo_of_name
 from sidecar.proxy.observers import tell
@@ -70,6 +72,8 @@ class Recording(msgspec.Struct, eq=False):
     translation: Translation | None = None
     #: Its client has left before the end.
     is_unseen: bool = False
+    #: What its client gets; None where nobody waits for it.
+    response: RelayedResponse | None = None
 
     @property
     def is_relied_on(self) -> bool:
@@ -78,6 +82,12 @@ class Recording(msgspec.Struct, eq=False):
             return True
         begins = isinstance(self.plan, Whole) and self.plan.parent is None
         return isinstance(self.plan, Thin) or (begins and self.call.brings_no_history)
+
+    @property
+    def is_refused_if_lost(self) -> bool:
+        """Does its client get an error if it cannot be stored?"""
+        is_late = self.services.settings.history.commit == "after_end"
+        return self.is_relied_on and not self.is_unseen and not is_late
 
     @property
     def may_be_late(self) -> bool:
@@ -138,12 +148,28 @@ class Recording(msgspec.Struct, eq=False):
                 save_later(self.services, self.call, self.composed, self.plan.conversation.id, end, has_grown)
         except StoreUnavailable as error:
             # No row is left of it, for that is part of what could not be written; the log line says why.
-            exchange = replace(exchange, error=exchange.error or error.code)
+            if self.is_refused_if_lost and self.response is not None and not self.response.prepared:
+                self.progress.status = error.status
+            exchange = self._as_seen(exchange, error.code, now)
             raise
         finally:
             ended_at = time.monotonic()
             self.services.background.store_health.commits.append((exchange.id, ended_at - now))
+            if exchange.status != self.progress.status:  # its client was told that the store took too long
+                exchange = self._as_seen(exchange, self.progress.error, now)
             tell(self.services.metrics, self.progress, exchange, ended_at)
+
+    def _as_seen(self, exchange: Exchange, error: str | None, began: float) -> Exchange:
+        """What was not stored, or not in time, as its client saw the end of it; `began`: when it began to
+        wait for the store."""
+        ended, limit = time.monotonic(), self.services.settings.timeouts.store
+        waited = 0.0 if self.may_be_late else min(ended - began, limit)
+        return replace(
+            exchange,
+            status=self.progress.status,
+            error=exchange.error or error,
+            duration_ms=int((began + waited - self.progress.arrived) * 1000),
+        )
 
     @property
     def _is_large(self) -> bool:
@@ -160,7 +186,8 @@ class Recording(msgspec.Struct, eq=False):
         try:
             await self.services.store.record(update)
         except StoreUnavailable as error:
-            self.services.background.store_health.could_not_write(error, lost_of=self.conversation.id)
+            lost = Lost(self.conversation.id, self.conversation.key, self.is_refused_if_lost)
+            self.services.background.store_health.could_not_write(error, lost=lost)
             raise
         self.services.background.store_health.wrote()
         if self.progress.tracked is not None and update.exchange is not None:
@@ -275,7 +302,7 @@ class Recording(msgspec.Struct, eq=False):
         return ConversationUpdate(
             conversation=conversation,
             nodes=(*self.plan.moved, *asked_nodes, *replies),
-            echoes=(*self._echoes(asked_nodes, replies), *name),
+            echoes=(*echoes_of(self.call, self.plan, asked_nodes, replies), *name),
             system=system,
             thread=thread,
             is_found_by_echo=bool(name),
@@ -323,44 +350,6 @@ class Recording(msgspec.Struct, eq=False):
     def _maker(self, assembled: Assembled) -> str | None:
         there, model = self.services.there, self.call.chat.model or assembled.model
         return model if there is None else there.maker(model)
-
-    def _echoes(self, asked_nodes: list[Node], replies: list[Node]) -> tuple[tuple[bytes, bytes], ...]:
-        """Under which hashes the client will name these nodes, where its own chain has left ours."""
-        path, chain = self.call.chat.path, self.call.chain
-        if isinstance(self.plan, Thin) or not path.hashes:
-            return ()
-        nodes = [self.plan.parent, *asked_nodes] if self.plan.parent else asked_nodes
-        echoes: list[tuple[bytes, bytes]] = []
-        if nodes and nodes[-1].hash != path.hashes[-1]:  # the last hash covers all those above
-            known = zip(reversed(path.hashes), reversed(nodes), strict=False)
-            echoes = [(hash, node.id) for hash, node in known if hash != node.hash]
-            echoes += [(chain.hash(path.hashes[-1], reply.digest), reply.id) for reply in replies]
-        for end in other_ends(self.call, self.plan):
-            echoes += [(chain.hash(end, reply.digest), reply.id) for reply in replies]
-        if self.call.chat.user is not None and self.call.identity.key is None:
-            named = [(node.hash, node.id) for node in (*asked_nodes, *replies)]
-            echoes += self._by_user(self.call.chat.user, [*echoes, *named])
-        return tuple(echoes + self._by_session(asked_nodes, replies) + self._by_text(replies))
-
-    def _by_user(self, user: str, told: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """By what alone a chat without an id is found whose requests name a user."""
-        chain, last = self.call.chain, [id for _hash, id in told[-1:]]
-        marks = [(hash_of_user(chain, each), id) for each in (user, None) for id in last]
-        return [(hash_of_user(chain, user, hash), id) for hash, id in told] + marks
-
-    def _by_text(self, replies: list[Node]) -> list[tuple[bytes, bytes]]:
-        """A chat that names itself by nothing may be known by its answers alone, however they are spelled."""
-        if self.call.identity.key is not None:
-            return []
-        return [(hash_of_text(self.call.chain, node.fields), node.id) for node in replies]
-
-    def _by_session(self, asked_nodes: list[Node], replies: list[Node]) -> list[tuple[bytes, bytes]]:
-        """By what is found in which branch with a session of its own a message stands."""
-        branch = self.plan.branch if isinstance(self.plan, Whole) else None
-        if branch is None:
-            return []
-        stands = [b"", *(node.id for node in (*asked_nodes, *replies))]
-        return [(key_of_branch(self.call.chain, each), branch) for each in stands]
 
 
 def recording_of(

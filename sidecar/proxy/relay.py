@@ -130,6 +130,7 @@ async def relay_recorded(
     """Pass a reply on and keep it. Returns when the client has its end, and the store too."""
     # Where the first piece is at hand, the head goes with it.
     response = _response(upstream, extra, recording.translation, translated, at_once=not upstream.head)
+    recording.response = response
     relaying = _Relay(request, upstream, response, recording)
     keeping: asyncio.Future[None] | None = None
     try:

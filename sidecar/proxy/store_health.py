@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from sidecar.doctor.outages import Outages
+from sidecar.doctor.outages import Lost, Outages
 from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.store import Store
@@ -44,11 +44,11 @@ class StoreHealth:
         if self.is_failing:
             self._works()
 
-    def could_not_write(self, error: StoreUnavailable, *, lost_of: str | None = None) -> None:
-        """A write failed: the circuit opens. `lost_of`: so a request of this conversation is not recorded."""
+    def could_not_write(self, error: StoreUnavailable, *, lost: Lost | None = None) -> None:
+        """A write failed: the circuit opens. `lost`: the request that is not recorded so."""
         self._fails()
-        if lost_of is not None:
-            self.outages.lost(lost_of)
+        if lost is not None:
+            self.outages.lost(lost)
         self.report("write", error)
 
     def timed_out(self) -> None:

@@ -4,6 +4,7 @@ Rules: it is counted in any case. Where its conversation is in the store, it is 
 background: no client waits for that, a store that fails is left alone, and if many wait to be written, those
 that come are dropped and counted. A conversation is in the store once it has a message: what failed before
 that is counted and logged alone, or a client that is always refused would fill the store with empty chats.
+What is lost while the store fails is remembered with its outage, whatever became of it.
 
 A question, or the results of calls, to which no answer began, since the upstream failed or the client left,
 are kept where their client sends only what is new: they will not come again with the next request, and the
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import ConversationUpdate, Exchange
 from sidecar.conversation.tree import Conversation
+from sidecar.doctor.outages import Lost
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
@@ -45,16 +47,32 @@ def finish(services: Services, progress: Progress) -> None:
     parent = _parent(progress)
     exchange = exchange_of(progress, now, Answered(parent))
     tell(services.metrics, progress, exchange, now)
+    health = services.background.store_health
+    if (lost := _lost(services, progress)) is not None:
+        health.outages.lost(lost, progress.when / 1000)
     conversation = progress.plan.conversation if progress.plan is not None else None
     # A request that begins at another root has no parent; its conversation is known by its tip.
     if conversation is None or (beside := parent or conversation.tip) is None:
         return
-    if services.background.store_health.is_failing or services.store.waiting()[1] >= _MAX_PENDING_WRITES:
+    if health.is_failing or services.store.waiting()[1] >= _MAX_PENDING_WRITES:
         services.metrics.exchanges_dropped.inc()
-        if services.background.store_health.is_failing:
-            services.background.store_health.outages.lost(conversation.id)
+        if health.is_failing and lost is None:
+            health.outages.lost(Lost(conversation.id, conversation.key))
         return
     services.background.tasks.spawn(_keep(services, progress.tracked, conversation, exchange, beside))
+
+
+def _lost(services: Services, progress: Progress) -> Lost | None:
+    """What is lost since the store could not be read: the request was refused for that, or it went on as it
+    came."""
+    call, plan = progress.call, progress.plan
+    is_refused = progress.error == StoreUnavailable.code
+    is_passed = isinstance(plan, Unrecorded) and plan.degraded
+    if not isinstance(call, ChatCall) or not (is_refused or is_passed):
+        return None
+    if call.conversation_id is None and services.settings.identity.fallback == "none":
+        return None  # nothing of it would have been kept
+    return Lost(call.conversation_id, call.identity.key, is_refused)
 
 
 def is_failure(status: int, progress: Progress) -> bool:
@@ -104,17 +122,17 @@ async def _keep(
     # What is known of the conversation as a whole stays as it is; a name takes it over with what it brings.
     about = replace(conversation, key=None, tip=None, weights=None)
     update = ConversationUpdate(about, (), exchange=exchange, beside=beside)
-    if await _write(services, update) and tracked is not None:
+    if await _write(services, update, conversation) and tracked is not None:
         services.background.kept_requests.keep(tracked, exchange)
 
 
-async def _write(services: Services, update: ConversationUpdate) -> bool:
+async def _write(services: Services, update: ConversationUpdate, of: Conversation | None = None) -> bool:
+    """`of`: the conversation of which an exchange is lost if this fails."""
     try:
         await services.store.record(update)
     except StoreUnavailable as error:
-        services.background.store_health.could_not_write(
-            error, lost_of=update.conversation.id if update.exchange is not None else None
-        )
+        lost = Lost(of.id, of.key) if of is not None else None
+        services.background.store_health.could_not_write(error, lost=lost)
         return False
     services.background.store_health.wrote()
     return True

@@ -36,7 +36,7 @@ def test_each_is_counted_and_the_gravest_stands_first():
     assert told(
         made(dropped=2), made(shortened=1, silent_cut=True), made(error="client_left"), made(summary=b"s")
     ) == [("cut by the upstream?", 1), ("trimmed", 2), ("summary", 1), ("the client hung up", 1)]
-    assert [each.name for each in marks_of([], is_lost=True)] == ["store failed"]
+    assert [each.name for each in marks_of([], lost=1)] == ["store failed"]
     assert told(made(degraded=True), made(overflow_retries=1), made(form_retries=1)) == [
         ("store failed", 1),
         ("sent again", 2),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
-from sidecar.doctor.outages import Outage, Outages, joined, told
+import pytest
+from aiohttp import ClientError
+from markupsafe import escape
+
+from sidecar.doctor.outages import Lost, LostOf, Outage, Outages, joined, lost_by_chat, told
 from tests.inspector.conftest import Visitor
 from tests.proxy.faults.test_store_errors import broken
 from tests.proxy.mock_upstream import Upstream, says, sends
@@ -45,19 +50,32 @@ async def test_what_was_answered_meanwhile_is_said_to_be_missing(visitor: Visito
     assert "3 requests are not recorded." in said
     page = await visitor.get()
     assert said in page.text
-    # Those are named; what a chat has of them came with its next request, from its client.
-    assert len(value["lost_of"]) == 3
-    assert all(f'href="./c/{each}/">{each}</a>' in page.text for each in value["lost_of"])
-    assert (await visitor.value("search?q=has:store"))["hits"] == []  # nothing of these came again
+    # Those are named, and not linked: nothing of them is kept, nor came again.
+    assert [(each["name"], each["unrecorded"], each["is_kept"]) for each in value["lost_of"]] == [
+        (each, 1, False) for each in ("one", "two", "three")
+    ]
+    assert page.text.count("nothing of it is kept") == 3
+    assert not any(f"c/{each['id']}/" in page.text for each in value["lost_of"])
+    found = await visitor.value("search?q=has:store")
+    assert (found["hits"], found["outages"], len(found["lost_of"])) == ([], [said], 3)
+    assert said in (await visitor.get("search?q=batteries")).text  # it may have been among what is lost
+    assert (await visitor.value("search?q=ho"))["outages"] == []
 
     await ask(visitor, upstream, "two")
     row = next(each for each in (await visitor.value())["rows"] if each["key"] == "two")
-    assert row["marks"] == [{"name": "store failed", "times": 0, "is_bad": True}]
+    assert (row["marks"], row["errors"]) == ([{"name": "store failed", "times": 1, "is_bad": True}], 0)
     (hit,) = (await visitor.value("search?q=has:store"))["hits"]
-    assert (hit["row"]["key"], hit["lost"]) == ("two", [said])
-    assert said in (await visitor.get("search?q=has:store")).text
-    assert (await visitor.value(f"c/{row['id']}/"))["lost"] == [said]
-    assert said in (await visitor.get(f"c/{row['id']}/")).text
+    (own,) = hit["lost"]
+    assert hit["row"]["key"] == "two"
+    assert "1 request of this chat was answered and is not recorded" in own
+    assert "came later" in own
+    assert str(escape(own)) in (await visitor.get("search?q=has:store")).text
+    assert (await visitor.value(f"c/{row['id']}/"))["lost"] == [own]
+    assert str(escape(own)) in (await visitor.get(f"c/{row['id']}/")).text
+    page = await visitor.get()
+    assert f'<a href="./c/{row["id"]}/" title="{row["id"]}">two</a>' in page.text
+    assert page.text.count("nothing of it is kept") == 2
+    assert (await visitor.value("search?q=has:error"))["hits"] == []  # its client saw none
     assert "Remembered until the sidecar is started anew" in page.text
     assert "3 requests are not recorded." in " ".join((await visitor.get("doctor")).text.split())
     upstream.will(sends(b"{}"))
@@ -74,23 +92,27 @@ async def test_while_all_works_nothing_is_said(visitor: Visitor, upstream: Upstr
 
 
 def test_what_several_processes_saw_at_a_time_is_one():
-    one, two = Outage(1.0, 5.0, 2, ("a", "b")), Outage(3.0, 9.0, 1, ("b", "c"))
+    a, b = LostOf("a", None, 0, 1), LostOf("b", None, 1)
+    one, two = Outage(1.0, 5.0, 2, 1, (a, b)), Outage(3.0, 9.0, 2, 1, (LostOf("b", "key", 0, 1), LostOf("c")))
     late = Outage(20.0, 21.0, 4)
-    assert joined([late, two, one]) == [Outage(1.0, 9.0, 3, ("a", "b", "c")), late]
-    assert joined([one, Outage(2.0, None, 1), late]) == [Outage(1.0, None, 7, ("a", "b"))]
+    assert joined([late, two, one]) == [
+        Outage(1.0, 9.0, 4, 2, (a, LostOf("b", "key", 1, 1), LostOf("c"))),
+        late,
+    ]
+    assert joined([one, Outage(2.0, None, 1), late]) == [Outage(1.0, None, 7, 1, (a, b))]
     assert joined([]) == []
-    assert one == Outage(1.0, 5.0, 2, ("a", "b")), "as it was"
+    assert one == Outage(1.0, 5.0, 2, 1, (a, b)), "as it was"
 
 
 def test_only_the_last_ones_are_remembered():
     outages = Outages()
-    outages.lost("a")
+    outages.lost(Lost("a"))
     outages.end()
     assert not outages.last
     for at in range(50):
         outages.begin()
         for chat in range(at):
-            outages.lost(f"{chat}")
+            outages.lost(Lost(f"{chat}"))
         outages.end()
     assert len(outages.last) == 20
     assert (outages.last[-1].lost, len(outages.last[-1].chats)) == (49, 20)
@@ -102,3 +124,83 @@ def test_an_outage_without_a_loss_says_so():
     )
     assert told(Outage(0.0, 0.5)).startswith("At 1970-01-01 00:00:00 (UTC) the store failed")
     assert told(Outage(0.0, None, 1)).endswith("the store failed: 1 request is not recorded.")
+
+
+def test_it_is_said_whether_what_is_lost_was_answered_or_refused():
+    said = told(Outage(0.0, None, 1, 1))
+    assert "1 request is not recorded, and ended with an error (503 store_unavailable, or a" in said
+    said = "3 requests are not recorded: 1 was answered all the same, 2 ended with an error"
+    assert said in told(Outage(0.0, None, 3, 2))
+    assert "2 were answered" in told(Outage(0.0, None, 3, 1))
+    old = Outage(0.0, 1.0, 1, 1, (LostOf("a", None, 0, 1),))
+    new = Outage(9.0, 9.0, 2, 0, (LostOf("b", "conv_told", 1), LostOf("a", "name", 2, 1)))
+    found = lost_by_chat([old, new])
+    assert found["conv_told"] is found["b"], "by which its client may name it"
+    assert (found["a"].key, found["a"].unrecorded, found["a"].refused) == ("name", 2, 2)
+    newer, older = found["a"].said
+    assert newer.startswith(
+        "At 1970-01-01 00:00:09 (UTC) the store failed. 1 request of this chat ended with an"
+    )
+    assert "2 requests of this chat were answered and are not recorded" in newer
+    assert "came later" not in older
+
+
+def test_what_ended_before_or_after_an_outage_is_not_lost_in_it():
+    outages = Outages()
+    outages.begin()
+    outages.end()
+    outages.lost(Lost("a", is_refused=True), time.time() + 60)
+    assert outages.last[-1].lost == 0
+    outages.lost(Lost(None), time.time() - 60)
+    assert (outages.last[-1].lost, outages.last[-1].chats) == (1, ())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_was_refused_in_an_outage_is_counted_named_and_found(
+    visitor: Visitor, upstream: Upstream, stream: bool
+):
+    sidecar = visitor.sidecar
+    await sidecar.ask("hi", id="kitchen")
+    with broken(sidecar, reading=False):
+        if stream:  # its client sees it break off, or nothing of it
+            with pytest.raises(ClientError):
+                await sidecar.ask("batteries", id="kitchen", stream=True)
+        else:
+            assert (await sidecar.ask("batteries", id="kitchen")).status == 503
+        assert (await sidecar.ask("oat milk", id="kitchen")).status == 503  # it is not even asked for
+        assert (await sidecar.ask("hi", "ho", "and?", headers={"X-OpenWebUI-Chat-Id": "held"})).status == 200
+        await only_outage(visitor, "3 requests are not recorded: 1 was answered all the same, 2 ended with")
+    await ask(visitor, upstream, "after")  # by which it is known to work again
+    value = await visitor.value()
+    row = next(each for each in value["rows"] if each["key"] == "kitchen")
+    assert row["errors"] == 2
+    assert ("store failed", 2) in [(each["name"], each["times"]) for each in row["marks"]]
+    assert [(each["name"], each["refused"], each["is_kept"]) for each in value["lost_of"]] == [
+        ("kitchen", 2, True),
+        ("held", 0, False),
+    ]
+    for word in ("store", "error"):
+        (hit,) = (await visitor.value(f"search?q=has:{word}"))["hits"]
+        assert hit["row"]["key"] == "kitchen"
+    (said,) = (await visitor.value(f"c/{row['id']}/"))["lost"]
+    assert "2 requests of this chat ended with an error" in said
+    assert "came later" not in said
+    doctor = await visitor.value("doctor")
+    (outage,) = doctor["store_outages"]
+    assert (outage["requests_lost"], outage["requests_refused"]) == (3, 2)
+    assert doctor["refused"].get("store_unavailable", 0) == (1 if stream else 2)
+
+
+async def test_what_could_not_be_read_and_went_on_is_counted_as_well(visitor: Visitor, upstream: Upstream):
+    headers = {"X-OpenWebUI-Chat-Id": "held"}
+    await visitor.sidecar.ask("hi", headers=headers)
+    with broken(visitor.sidecar, reading=True):
+        await visitor.sidecar.ask("hi", "ok", "and?", headers=headers)  # at hand, and not written
+        assert (await visitor.sidecar.ask("hi", "ok", "no?", headers=headers)).outcome == "bypass"
+    value = await visitor.value()
+    assert value["outages"][0].endswith("2 requests are not recorded.")
+    assert [(each["name"], each["unrecorded"], each["is_kept"]) for each in value["lost_of"]] == [
+        ("held", 2, True)
+    ]
+    (row,) = value["rows"]
+    assert row["errors"] == 0

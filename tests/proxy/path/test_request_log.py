@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+import aiohttp
 import pytest
 from multidict import CIMultiDict
 from yarl import URL
@@ -15,7 +16,9 @@ from yarl import URL
 from sidecar import logs
 from tests.proxy.client import CHAT, Sidecar, assert_error
 from tests.proxy.conftest import Start
+from tests.proxy.faults.test_store_errors import broken
 from tests.proxy.mock_upstream import CUT, DONE, Upstream, cuts, event, says, sends, streams
+from tests.proxy.store_lock import writing
 
 MADE = re.compile(r"req_[0-9a-f]{24}")
 NAMED = {"X-Request-ID": "my-request-1"}
@@ -236,3 +239,43 @@ async def test_other_paths_are_left_alone(sidecar: Sidecar, upstream: Upstream, 
     await sidecar.send("GET", "/v1/models", headers=NAMED)
     assert upstream.requests[1].headers["X-Request-ID"] == "my-request-1"
     assert told() == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_turn_that_is_not_stored_has_the_status_that_its_client_got(
+    sidecar: Sidecar, told: Any, stream: bool
+):
+    await sidecar.ask("hi", id="thin")
+    told()
+    with broken(sidecar, reading=False):
+        if stream:  # of which something has gone before
+            with pytest.raises(aiohttp.ClientError):
+                await sidecar.ask("and?", id="thin", stream=True)
+        else:
+            assert_error(await sidecar.ask("and?", id="thin"), 503, "store_unavailable")
+        # Who holds the history has the answer.
+        assert (await sidecar.ask("hi", "ok", "and?", headers={"X-OpenWebUI-Chat-Id": "a"})).status == 200
+        lines = await of_all(told, 2)
+    assert [(each["status"], each["error"]) for each in lines] == [
+        (200 if stream else 503, "store_unavailable"),
+        (200, "store_unavailable"),
+    ]
+
+
+async def test_the_time_that_a_client_waited_for_the_store_in_vain_is_in_the_line(start: Start, told: Any):
+    sidecar = await start(logs={"requests": True}, timeouts={"store": 0.3, "shutdown": 0.2})
+    with writing(sidecar):
+        assert_error(await sidecar.ask("hi", id="thin"), 503, "store_unavailable")
+        assert told() == []  # it may still be stored
+    (line,) = await of_all(told, 1)
+    assert (line["status"], line["error"]) == (503, "store_unavailable")
+    assert 300 <= line["duration_ms"] < 5000
+
+
+async def of_all(told: Any, number: int) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = told()
+    async with asyncio.timeout(10):
+        while len(lines) < number:
+            await asyncio.sleep(0.01)
+            lines += told()
+    return lines
