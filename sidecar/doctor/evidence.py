@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sidecar.doctor.samples import (
@@ -15,6 +15,7 @@ from sidecar.doctor.samples import (
     OPEN_WEBUI,
     UNFILLED,
     RequestSample,
+    SilentCuts,
     id_headers,
 )
 from sidecar.doctor.targets import TargetState
@@ -41,6 +42,8 @@ class Evidence:
     slots: Sequence[tuple[str, str]] = ()
     #: How each target is where there are several, the default one first.
     targets: Sequence[TargetState] = ()
+    #: Of which models the upstream seems to cut long prompts silently.
+    cuts: Mapping[str, SilentCuts] = field(default_factory=dict)
 
     @cached_property
     def chats(self) -> list[RequestSample]:

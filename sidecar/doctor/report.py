@@ -33,7 +33,15 @@ def report(
     `outages`: when the store failed; `slots`: why slots are not saved, the cure; `targets`: how they are."""
     said = [*map(told, outages)]
     seen = Evidence(
-        settings, samples.last(last), samples.models_listed, store, upstream, said, slots, targets
+        settings,
+        samples.last(last),
+        samples.models_listed,
+        store,
+        upstream,
+        said,
+        slots,
+        targets,
+        samples.cuts,
     )
     found = findings(seen)
     return {
@@ -60,6 +68,10 @@ def report(
             }
             for each in outages
         ],
+        "silently_cut": {
+            name: {"counted": each.tokens, "estimated": each.estimated, "requests": each.times}
+            for name, each in samples.cuts.items()
+        },
         "findings": [each.as_json() for each in found],
         "connection_headers": connection_headers(settings),
     }

@@ -15,9 +15,11 @@ from functools import lru_cache
 from types import TracebackType
 
 import msgspec
+from msgspec.structs import replace
 from multidict import istr
 
 from sidecar.conversation.identity import is_named
+from sidecar.conversation.records import name_of
 from sidecar.dialects import chat, responses
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings
@@ -33,6 +35,7 @@ __all__ = [
     "RequestSample",
     "RequestSamples",
     "Shared",
+    "SilentCuts",
     "id_headers",
     "product",
 ]
@@ -59,6 +62,7 @@ _PRODUCT = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z_-]{0,23})(?=[/\s]|$)")
 _COMMENT = re.compile(r"\([^)]*\)?")
 _MAX_PRODUCTS, _MAX_PRODUCT_LENGTH = 3, 60
 _MAX_USER_AGENT = 200  # characters of a User-Agent
+_MOST_CUTS = 20  # models
 _MANY, _LONG = 100, 4000  # headers of a request, and the characters of their names: more are not remembered
 
 
@@ -105,12 +109,23 @@ class RequestSample(msgspec.Struct):
             self.status, self.refusal = error.status, error.code
 
 
+class SilentCuts(msgspec.Struct, frozen=True):
+    """That an upstream seems to cut long prompts of a model silently: what it counted of the last one, by
+    estimate of how many tokens, and how often it was seen."""
+
+    tokens: int
+    estimated: int | None
+    times: int
+    at: float
+
+
 class Shared(msgspec.Struct, frozen=True):
     """What one worker remembers, for another to join."""
 
     since: float
     models_listed: int
     samples: tuple[RequestSample, ...]
+    cuts: Mapping[str, SilentCuts] = {}
 
 
 class RequestSamples:
@@ -120,6 +135,8 @@ class RequestSamples:
         self.since = time.time()
         #: How often the list of models was asked for, which a front end does before any chat.
         self.models_listed = 0
+        #: Of which models the upstream seems to cut long prompts silently.
+        self.cuts: dict[str, SilentCuts] = {}
         self._ids = frozenset(name.lower() for name in id_headers(settings))
         self._no_id = frozenset(("", *settings.identity.no_id))
         self._watched = watched(settings)
@@ -134,7 +151,7 @@ class RequestSamples:
 
     def shared(self) -> Shared:
         """All that is remembered."""
-        return Shared(self.since, self.models_listed, tuple(self._samples))
+        return Shared(self.since, self.models_listed, tuple(self._samples), dict(self.cuts))
 
     def joined(self, settings: Settings, others: Iterable[Shared]) -> RequestSamples:
         """What this and other workers remember; all of them began with one seed, so that hashes agree."""
@@ -143,7 +160,20 @@ class RequestSamples:
         made._samples = deque(samples)
         made.since = min(part.since for part in parts)
         made.models_listed = sum(part.models_listed for part in parts)
+        for name, cuts in (each for part in parts for each in part.cuts.items()):
+            before = made.cuts.get(name, cuts)
+            times = cuts.times if before is cuts else before.times + cuts.times
+            made.cuts[name] = replace(max(before, cuts, key=lambda each: each.at), times=times)
         return made
+
+    def cut_silently(self, model: str | None, tokens: int | None, estimated: int | None) -> None:
+        """The upstream seems to have cut a prompt for this model to so many tokens; None: no more."""
+        name = name_of(model) or ""
+        before = self.cuts.pop(name, None)
+        if tokens is not None:  # the newest stand last
+            self.cuts[name] = SilentCuts(tokens, estimated, before.times + 1 if before else 1, time.time())
+        while len(self.cuts) > _MOST_CUTS:
+            del self.cuts[next(iter(self.cuts))]
 
     def see(self, api: str, headers: Mapping[str, str]) -> RequestSample:
         """Remember a request; what becomes of it is written into the sample that this gives."""

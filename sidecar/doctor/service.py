@@ -25,6 +25,7 @@ _CURES = {
 }
 _OUTAGES = 3  # that are told, the last ones
 _NAMED = 5  # URLs that are named
+_MODELS = 5  # that are named
 _API_CURES = {
     "/responses": "In Open WebUI, set the API type of the connection to Chat Completions; or have the sidecar"
     " read this API too: responses.upstream = translate (SIDECAR_RESPONSES__UPSTREAM).",
@@ -77,6 +78,7 @@ def service(seen: Evidence) -> Iterator[Finding]:
     yield from _refusals(seen)
     yield from _upstream_says(seen)
     yield from _forms(seen)
+    yield from _cuts(seen)
     for why, cure in seen.slots:
         yield hint(
             "slots_not_saved",
@@ -180,6 +182,40 @@ def _upstream_says(seen: Evidence) -> Iterator[Finding]:
             "The backend answered 404: it does not know the path, or the model.",
             "`upstream` (SIDECAR_UPSTREAM) is the base URL as you would give it to an SDK, most often"
             " ending in /v1.",
+        )
+
+
+def _cuts(seen: Evidence) -> Iterator[Finding]:
+    """Engines that drop what is too long for them, and say nothing."""
+    models = sorted(seen.cuts.items(), key=lambda each: -each[1].at)
+    if not models:
+        return
+    told = []
+    for name, each in models[:_MODELS]:
+        of = f" of some {each.estimated:,}" if each.estimated else ""
+        told.append(f"{name or '(no name)'} ({each.tokens:,} tokens counted{of}; {many(each.times, 'time')})")
+    more = f" and {len(models) - _MODELS} more" if len(models) > _MODELS else ""
+    found = (
+        f"The upstream seems to cut long prompts without a word, for {', '.join(told)}{more}. What such"
+        " engines drop is the beginning of a chat, so the model forgets it, and no error says so."
+    )
+    longer = (
+        "Give the model a longer context there (Ollama: OLLAMA_CONTEXT_LENGTH, or `num_ctx` of the model;"
+        " others: the length that they were started with)"
+    )
+    if seen.settings.trim.on_silent_cut == "trim":
+        yield hint(
+            "upstream_cuts_silently",
+            found,
+            "The next prompts are fitted to what was counted (trim.on_silent_cut = trim). If that is too"
+            f" little: {longer[0].lower()}{longer[1:]}.",
+        )
+    else:
+        yield change(
+            "upstream_cuts_silently",
+            found,
+            f"{longer}, or set trim.on_silent_cut = trim (SIDECAR_TRIM__ON_SILENT_CUT): then the sidecar"
+            " leaves out whole turns itself, and says which.",
         )
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Answered",
     "Arriving",
     "Begun",
+    "Counted",
     "Progress",
     "Trace",
     "Tracked",
@@ -92,6 +93,14 @@ class Arriving(Protocol):
         ...
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """The tokens that a prompt had at least, by the count of this model at this target."""
+
+    target: str
+    model: str | None
+    tokens: int
+
+
 class Progress(msgspec.Struct, eq=False):
     """What is known by now. `when`: its arrival, in Unix milliseconds; `random`: 4 bytes for its id."""
 
@@ -115,6 +124,11 @@ class Progress(msgspec.Struct, eq=False):
     refusal: Refusal | None = None
     #: What to say of an upstream that seems to cut such prompts silently; empty if it does not.
     silent_cut: str = ""
+    #: It was cut silently, which the estimate alone does not show.
+    is_cut_beyond_calibration: bool = False
+    #: What was counted of the prompt before it, if it goes on from that; what was counted of its own.
+    counted_before: Counted | None = None
+    counted: Counted | None = None
     form_retries: int = 0
     #: The configured name of the upstream that it went to.
     target: str = "default"

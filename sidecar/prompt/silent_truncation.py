@@ -1,7 +1,8 @@
 """Was a prompt cut silently? Some engines drop what is too long for them and say nothing.
 
-Two signs in what they count: far less than was sent, by an estimate that has been learned; or the same
-count again while the prompts grow. Neither is ever learned from.
+Three signs in what they count: far less than was sent, by an estimate that has been learned; the same count
+again while the prompts grow; or less than a prompt had that this one goes on from. Once an upstream has been
+found to do so, less is enough. Nothing that bears a sign is ever learned from.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from sidecar.conversation.measure import Measure
 from sidecar.prompt.calibration import Learning
 from sidecar.prompt.weights import NEUTRAL
 
-__all__ = ["NO_CEILING", "SilentCeiling", "is_far_too_small"]
+__all__ = ["NO_CEILING", "SilentCeiling", "has_shrunk", "is_cut_again", "is_far_too_small"]
 
 _MIN_PROMPT = 1000  # tokens; in less, an image or a template can make any difference
 _FAR = 0.6
+_AGAIN = 0.8  # where another prompt was cut
+_SHRUNK = (0.5, 0.95)  # of the prompt before: less is another way to count, more a template's
 _LEARNED = 3  # reports
 _ALIKE = 0.005
 _GROWN = 1.02
@@ -57,3 +60,19 @@ def is_far_too_small(state: Learning, measure: Measure, tokens: int) -> bool:
         return False
     estimate = state.weights.tokens(measure)
     return estimate > _MIN_PROMPT and 0 < tokens < _FAR * estimate
+
+
+def is_cut_again(found: int, estimate: int, tokens: int) -> bool:
+    """Has an upstream that cut another prompt to `found` tokens cut this one as well?
+
+    What it drops are whole messages, mostly, so that it may count a few more than before.
+    """
+    return estimate > found and (0 < tokens <= found or 0 < tokens < _AGAIN * estimate)
+
+
+def has_shrunk(before: int, tokens: int) -> bool:
+    """Is it clearly fewer than a prompt had that this one goes on from?
+
+    A count of a fraction is no sign: there are upstreams that count only what they had not cached.
+    """
+    return before > _MIN_PROMPT and _SHRUNK[0] * before <= tokens < _SHRUNK[1] * before

@@ -124,11 +124,13 @@ async def _begun(
     progress.silent_cut = foreseen(services, call, prompt)
     if plan.conversation is not None:
         if plan.outcome is not Outcome.START:
-            before = services.requests.cache.prompt(plan.conversation.id)
+            cache = services.requests.cache
+            before, of_before = cache.prompt(plan.conversation.id), cache.counted(plan.conversation.id)
             progress.difference = (
                 await services.background.large_work.do("build", partial(difference, before, prompt))
                 if is_large(call, plan)
                 else difference(before, prompt)
             )
+            progress.counted_before = of_before if progress.difference.cause == "grown" else None
         services.requests.cache.went(plan.conversation.id, call.chat, prompt)
     return upstream, composed

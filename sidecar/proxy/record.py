@@ -195,7 +195,8 @@ class Recording(msgspec.Struct, eq=False):
         new = update.nodes[len(self.plan.moved) :]
         self.progress.recorded = [node.state for node in new if node.source == "upstream"]
         sent, exchange = self.composed.prompt.sent, update.exchange
-        if sent and exchange and exchange.input_tokens and "complete" in self.progress.recorded:
+        is_whole = "complete" in self.progress.recorded and not self.progress.is_cut_beyond_calibration
+        if sent and exchange and exchange.input_tokens and is_whole:
             chat = self.call.chat
             size = len(self.composed.body)
             self.services.background.calibration.report(
@@ -206,15 +207,15 @@ class Recording(msgspec.Struct, eq=False):
         self, update: ConversationUpdate, assembled: Assembled, ended: State, now: float
     ) -> Exchange:
         """What happened, in one value; `now` is when the reply had come."""
-        progress, prompt = self.progress, self.composed.prompt
+        progress = self.progress
         nodes = update.nodes[len(self.plan.moved) :]
         replies = [node.id for node in nodes if node.source == "upstream"]
         asked = nodes[: len(nodes) - len(replies)]  # which stand before them
         plan, tokens = self.plan, tokens_of(assembled.usage)
         can_be_read = self.coding in READABLE
         progress.error = reason(ended, assembled, self.kept.cut_by, can_be_read=can_be_read)
-        estimated, is_cut = self.services.background.calibration.look(self.call.chat, prompt, tokens.input)
-        counted(self.services, self.call, tokens.input, is_cut=is_cut)
+        estimated, is_cut = counted(self.services, self.call, progress, tokens.input, assembled.model)
+        self.services.requests.cache.count(plan.conversation.id, progress.prompt, progress.counted)
         return exchange_of(
             progress,
             now,

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from sidecar.dialects.base import Request
+from sidecar.exchange.outcome import Counted
 from sidecar.exchange.prompt import Prompt
 
 __all__ = ["RequestCache"]
@@ -43,6 +44,17 @@ class RequestCache:
         held = self._held.get(conversation)
         return held.prompt if held else None
 
+    def counted(self, conversation: str) -> Counted | None:
+        """How that was counted, if it has been."""
+        held = self._held.get(conversation)
+        return held.counted if held else None
+
+    def count(self, conversation: str, prompt: Prompt, counted: Counted | None) -> None:
+        """This prompt was counted so; held if that is."""
+        held = self._held.get(conversation)
+        if held is not None and held.prompt is prompt:
+            held.counted = counted
+
     def keep(self, conversation: str | None, request: Request) -> None:
         """Hold this request in place of the one before it."""
         if conversation is None:
@@ -54,7 +66,7 @@ class RequestCache:
     def went(self, conversation: str, request: Request, prompt: Prompt) -> None:
         """This prompt went upstream for that request: hold it in place of the one before it."""
         held = self._held.get(conversation) or _Held()
-        held.prompt = prompt
+        held.prompt, held.counted = prompt, None
         if prompt.form is None or prompt.form.rule != "client":
             weight = sum([len(each.raw) + _MEMORY_PER_MESSAGE for each in prompt.sent])
         else:  # its messages are those of the request
@@ -96,11 +108,12 @@ class RequestCache:
 class _Held:
     """What is held of one conversation, and the memory that each of the two takes."""
 
-    __slots__ = ("at", "prompt", "prompt_weight", "request", "request_weight")
+    __slots__ = ("at", "counted", "prompt", "prompt_weight", "request", "request_weight")
 
     def __init__(self) -> None:
         self.request: Request | None = None
         self.prompt: Prompt | None = None
+        self.counted: Counted | None = None
         self.request_weight = self.prompt_weight = 0
         #: When it was last asked for, in seconds.
         self.at = 0.0

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.conversation.measure import Measure
 from sidecar.prompt.calibration import START, learned
-from sidecar.prompt.silent_truncation import NO_CEILING, is_far_too_small
+from sidecar.prompt.silent_truncation import NO_CEILING, has_shrunk, is_cut_again, is_far_too_small
 
 PROMPT = Measure(messages=20, lower=16_000)
 SMALL = Measure(messages=2, lower=1600)
@@ -98,3 +98,20 @@ def test_a_hit_is_a_prompt_larger_by_two_hundredths_that_counts_the_same_but_for
     assert NO_CEILING.hits == 0
     assert ceiling(*reports).hits == hits
     assert ceiling(*reports).is_certain is (hits >= 2)
+
+
+def test_where_another_prompt_was_cut_a_fifth_too_few_is_enough():
+    assert is_cut_again(3000, 5000, 3999), "a few more than before"
+    assert not is_cut_again(3000, 5000, 4000), "near enough: it holds more by now"
+    assert is_cut_again(3000, 3001, 3000), "no more than before, and more was sent"
+    assert not is_cut_again(3000, 3000, 2000), "no more was sent than it held"
+    assert not is_cut_again(3000, 5000, 0)
+
+
+def test_a_prompt_that_goes_on_from_another_has_no_fewer_tokens():
+    assert has_shrunk(2000, 1899)
+    assert not has_shrunk(2000, 1900), "a template may make so much of a difference"
+    assert has_shrunk(2000, 1000)
+    assert not has_shrunk(2000, 999), "it counts what it had not cached"
+    assert not has_shrunk(1000, 900)
+    assert has_shrunk(1001, 900)

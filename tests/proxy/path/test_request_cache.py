@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.chat.request import ChatRequest, parse
+from sidecar.exchange.outcome import Counted
 from sidecar.exchange.prompt import Prompt
 from sidecar.proxy.request_cache import RequestCache
 from tests.proxy.client import Sidecar
@@ -114,3 +115,18 @@ def test_a_request_for_a_model_that_cannot_be_is_not_held():
     recent = RequestCache(10_000_000)
     recent.keep("a", parse(b'{"model":"%b","messages":[]}' % (b"m" * 100_000), Chain(b"tenant")))
     assert recent.last("a") is None
+
+
+def test_what_was_counted_is_held_with_its_prompt_and_with_no_other():
+    recent, one, two = RequestCache(1 << 20), Prompt(model="m"), Prompt(model="m")
+    request = parse(b'{"model":"m","messages":[]}', Chain(b"tenant"))
+    assert recent.counted("a") is None
+    recent.count("a", one, Counted("default", "m", 7))
+    assert recent.counted("a") is None, "nothing of it is held"
+    recent.went("a", request, one)
+    recent.count("a", two, Counted("default", "m", 8))
+    assert recent.counted("a") is None
+    recent.count("a", one, Counted("default", "m", 9))
+    assert recent.counted("a") == Counted("default", "m", 9)
+    recent.went("a", request, two)
+    assert recent.counted("a") is None

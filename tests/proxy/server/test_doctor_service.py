@@ -11,6 +11,8 @@ import pytest
 
 from sidecar import __version__, cli
 from sidecar.doctor.ask import CannotAsk, address
+from sidecar.doctor.report import report
+from sidecar.doctor.samples import RequestSamples
 from sidecar.settings import Settings
 from tests.proxy.client import Sidecar, assert_error, eventually
 from tests.proxy.conftest import Start
@@ -303,3 +305,25 @@ async def test_the_doctor_asks_no_proxy(
 ):
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert await doctor(sidecar) == 1
+
+
+def test_which_models_cut_silently_is_told_of_all_workers_the_newest_first():
+    about = {"upstream": "http://127.0.0.1:1/v1", "trim": {"on_silent_cut": "trim"}}
+    settings = Settings.model_validate(about)
+    one, two = RequestSamples(settings), RequestSamples(settings)
+    for at in range(30):
+        one.cut_silently(f"m{at}", 2000, 4000)
+    two.cut_silently("m29", 2048, None)
+    two.cut_silently(None, 900, 1800)
+    two.cut_silently("gone", 900, 1800)
+    two.cut_silently("gone", None, None)
+    made = report(settings, one.joined(settings, [two.shared()]), None, "writable", "reachable")
+    assert list(one.cuts) == [f"m{at}" for at in range(10, 30)], "those that were seen longest ago go first"
+    assert made["silently_cut"]["m29"] == {"counted": 2048, "estimated": None, "requests": 2}
+    assert "gone" not in made["silently_cut"]
+    (found,) = [each for each in made["findings"] if each["code"] == "upstream_cuts_silently"]
+    assert found["level"] == "hint", "the sidecar cures it"
+    assert "for (no name) (900 tokens counted of some 1,800; 1 time), m29 (2,048 tokens" in found["found"]
+    assert "and 16 more" in found["found"]
+    assert "trim.on_silent_cut = trim" in found["cure"]
+    assert RequestSamples(settings).cuts == {}
