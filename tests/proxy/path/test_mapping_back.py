@@ -14,6 +14,7 @@ from tests.conversation.build import calls, says, user
 from tests.dialects.responses import chunk, completion, output, piece, said, streamed
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
+from tests.proxy.engine import Engine, groq
 from tests.proxy.mock_upstream import Answer, Exchange, Upstream, sends, streams
 from tests.proxy.ways import RESPONSES, Told, asked, in_each_way
 
@@ -341,6 +342,14 @@ class TestItsEnd:
             error = told.events[-2]
             assert {name: error[name] for name in about} == about
             assert error["error"].items() >= about.items()
+
+    async def test_that_is_a_refusal_for_length_is_told_in_the_word_that_clients_know(
+        self, sidecar: Sidecar, upstream: Upstream, way: str
+    ):
+        upstream.otherwise = Engine(100, groq)
+        told = await asked(sidecar, way, input="word " * 500, truncation="disabled")
+        assert (told.status, told.response["code"]) == (400, "context_length_exceeded")
+        assert told.response["type"] == "invalid_request_error"
 
     async def test_tokens_have_their_names_here(self, sidecar: Sidecar, upstream: Upstream, way: str):
         usage = {
