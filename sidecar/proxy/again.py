@@ -1,7 +1,8 @@
 """Responses and items, made again of what is kept.
 
 Rules: an answer that was told over this API is the same here, byte for byte, under the same ids; any other
-message has ids of its own. Another tenant's is not there, like one that never was.
+message has ids of its own, and its calls are of the kinds that the tools of the conversation's requests have.
+Another tenant's is not there, like one that never was.
 """
 
 from __future__ import annotations
@@ -11,9 +12,16 @@ from typing import Any, NamedTuple
 
 from sidecar.conversation.records import Exchange, Reference
 from sidecar.conversation.tree import Node
-from sidecar.dialects.responses.as_items import Item, items_of, kinds_of
+from sidecar.dialects.responses.as_items import Item, items_of, kinds_of, of_their_kinds
 from sidecar.dialects.responses.ids import item_id, reference_of, stem_of
-from sidecar.dialects.responses.kept import Said, leading_in, output_again, response_again
+from sidecar.dialects.responses.kept import (
+    Said,
+    leading_in,
+    other_tools_in,
+    output_again,
+    response_again,
+)
+from sidecar.dialects.responses.tools import Tool
 from sidecar.errors import NotFound
 from sidecar.store import Store
 
@@ -91,14 +99,35 @@ async def all_exchanges(store: Store, tenant: bytes, conversation: str) -> list[
 
 def items_in(nodes: Sequence[Node], exchanges: Iterable[Exchange]) -> list[tuple[Node, Item]]:
     """The items of these messages, each with its message."""
-    told = {each.detail.replies[0]: each for each in exchanges if each.detail.replies}
+    known = list(exchanges)
+    told = {each.detail.replies[0]: each for each in known if each.detail.replies}
     kinds: dict[str, str] = {}
+    brought = _Brought(known)
     found: list[tuple[Node, Item]] = []
     for node in nodes:
         items = _items(node, told, kinds)
         kinds.update(kinds_of(items))
-        found += [(node, item) for item in items]
+        found += [(node, item) for item in (items if node.id in told else brought.told(items))]
     return found
+
+
+class _Brought:
+    """What no response of these tells, by the tools that they were asked with; a newer one counts more."""
+
+    def __init__(self, exchanges: Sequence[Exchange]) -> None:
+        self._exchanges = exchanges
+        self._tools: dict[str, Tool] | None = None
+        self._made: dict[str, str] = {}
+
+    def told(self, items: list[Item]) -> list[Item]:
+        """These items of a message."""
+        if not any("call_id" in item for item in items):
+            return items
+        if self._tools is None:
+            self._tools = {}
+            for told in (each.detail.told for each in reversed(self._exchanges)):
+                self._tools |= other_tools_in(told) if told is not None else {}
+        return of_their_kinds(items, self._tools, self._made)
 
 
 def unknown_conversation(id: str) -> NotFound:

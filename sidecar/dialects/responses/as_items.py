@@ -6,17 +6,18 @@ of a part stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.answer import Answer
 from sidecar.dialects.responses.asked import Asked
+from sidecar.dialects.responses.drafts import call_of, input_of
 from sidecar.dialects.responses.ids import Prefix, item_id
-from sidecar.dialects.responses.tools import Tools
+from sidecar.dialects.responses.tools import Tool, Tools
 
-__all__ = ["Item", "items_of", "kinds_of"]
+__all__ = ["Item", "items_of", "items_with", "kinds_of", "of_their_kinds"]
 
 Item = dict[str, Any]
 
@@ -56,6 +57,30 @@ def items_with(ids: Collection[str], message: Mapping[str, Any], stem: bytes) ->
 def kinds_of(items: list[Item]) -> dict[str, str]:
     """The types of the calls among these items, by their ids."""
     return {item["call_id"]: item["type"] for item in items if item.get("type") in _OUTPUTS}
+
+
+def of_their_kinds(items: Sequence[Item], tools: Mapping[str, Tool], made: dict[str, str]) -> list[Item]:
+    """The same items, under the same ids: what was told as calls of functions as what these tools make of
+    them, and their results too. `made`: the types of such calls by their ids, which is added to."""
+    return [_of_its_kind(item, tools, made) for item in items]
+
+
+def _of_its_kind(item: Item, tools: Mapping[str, Tool], made: dict[str, str]) -> Item:
+    tool = tools.get(item["name"]) if item["type"] == "function_call" else None
+    if tool is not None:
+        said = item["arguments"]
+        about = {name: item[name] for name in ("id", "call_id", "status")}
+        item = call_of(tool, about, input_of(said) if tool.kind == "custom" else said)
+        made[item["call_id"]] = item["type"]
+        return item
+    kind = made.get(str(item.get("call_id"))) if item["type"] == "function_call_output" else None
+    if kind == "custom_tool_call":
+        return {**item, "type": "custom_tool_call_output"}
+    if kind == "tool_search_call":
+        found = _tools(item["output"])
+        about = {name: item[name] for name in ("id", "call_id", "status")}
+        return {**about, "type": "tool_search_output", "execution": "client", "tools": found}
+    return item
 
 
 def _output(message: Mapping[str, Any], stem: bytes, kinds: Mapping[str, str]) -> Item:

@@ -12,9 +12,9 @@ from sidecar.dialects.chat.brackets import Brackets
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.ids import Prefix, call_id, item_id
-from sidecar.dialects.responses.tools import Kind, Tools
+from sidecar.dialects.responses.tools import Kind, Tool, Tools
 
-__all__ = ["CallDraft", "Draft", "Event", "MessageDraft", "ReasoningDraft"]
+__all__ = ["CallDraft", "Draft", "Event", "MessageDraft", "ReasoningDraft", "call_of", "input_of"]
 
 Event = dict[str, Any]
 Ended = Literal["completed", "incomplete"]
@@ -239,7 +239,7 @@ class CallDraft(Draft):
             about = {"name": self._tool.name, "arguments": arguments}
             events.append(self._event("function_call_arguments.done", **about))
         elif self._tool.kind == "custom":
-            arguments = _input_of(arguments)
+            arguments = input_of(arguments)
             events.append(self._event("custom_tool_call_input.delta", delta=arguments))
             events.append(self._event("custom_tool_call_input.done", input=arguments))
         item = self._whole(ended, arguments)
@@ -247,14 +247,20 @@ class CallDraft(Draft):
 
     def _whole(self, status: str, arguments: str) -> dict[str, Any]:
         about: dict[str, Any] = {"id": self.id, "call_id": self.call_id, "status": status}
-        kind, name, namespace = self._tool
-        if kind == "tool_search":
-            told = {"execution": "client", "arguments": _object_of(arguments)}
-            return {**about, "type": "tool_search_call", **told}
-        about |= {"type": "custom_tool_call" if kind == "custom" else "function_call", "name": name}
-        if namespace is not None:
-            about["namespace"] = namespace
-        return {**about, "input" if kind == "custom" else "arguments": arguments}
+        return call_of(self._tool, about, arguments)
+
+
+def call_of(tool: Tool, about: dict[str, Any], said: str) -> dict[str, Any]:
+    """The item of a call of this tool. `about`: its id, and what all have; `said`: its arguments, or the text
+    for a tool that takes that."""
+    kind, name, namespace = tool
+    if kind == "tool_search":
+        told = {"execution": "client", "arguments": _object_of(said)}
+        return {**about, "type": "tool_search_call", **told}
+    item = {**about, "type": "custom_tool_call" if kind == "custom" else "function_call", "name": name}
+    if namespace is not None:
+        item["namespace"] = namespace
+    return {**item, "input" if kind == "custom" else "arguments": said}
 
 
 def _summary(text: str) -> dict[str, str]:
@@ -269,7 +275,7 @@ def _object_of(arguments: str) -> dict[str, Any]:
     return told if isinstance(told, dict) else {}
 
 
-def _input_of(arguments: str) -> str:
+def input_of(arguments: str) -> str:
     """The text for a tool that takes free text; what is no such object is that text itself."""
     told = _object_of(arguments).get("input")
     return told if isinstance(told, str) else arguments

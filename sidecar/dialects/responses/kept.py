@@ -22,9 +22,9 @@ from sidecar.dialects.responses.asked import Asked, echo_of
 from sidecar.dialects.responses.ids import stem_of
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.response import response_of, usage_of
-from sidecar.dialects.responses.tools import Tools
+from sidecar.dialects.responses.tools import Tool, Tools
 
-__all__ = ["Said", "leading_in", "output_again", "response_again", "told_of", "unfinished"]
+__all__ = ["Said", "leading_in", "other_tools_in", "output_again", "response_again", "told_of", "unfinished"]
 
 # What its items are made with, too.
 _USUAL: dict[str, Any] = {"status": "completed", "tools": []}
@@ -77,6 +77,13 @@ def output_again(told: bytes, said: Said, exchange: Reference) -> list[dict[str,
 def leading_in(told: bytes) -> tuple[Leading, ...]:
     """The system items that stand before all else, for whoever goes on from it."""
     return tuple((role, text) for role, text in loads(told).get("leading", ()))
+
+
+def other_tools_in(told: bytes) -> dict[str, Tool]:
+    """Its tools that are not simply functions (see `Tools.others`): none of what is no response."""
+    tools = Tools()
+    tools.add(loads(told).get("response", {}).get("tools"), "tools")
+    return tools.others
 
 
 def unfinished(

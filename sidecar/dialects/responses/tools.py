@@ -45,6 +45,11 @@ class Tools:
         """The types of all others, and what else is named as missing."""
         return list(self._left_out)
 
+    @property
+    def others(self) -> dict[str, Tool]:
+        """Those that are not simply functions of their names, by the names of the functions."""
+        return {name: tool for name, tool in self._known.items() if tool != Tool("function", name)}
+
     def of(self, function: str) -> Tool:
         """What a function stands for; one that nobody offered for itself."""
         return self._known.get(function) or Tool("function", function)

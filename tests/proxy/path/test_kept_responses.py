@@ -297,6 +297,43 @@ class TestItsInput:
         assert items[1:3] == first["output"]
         assert [each["output"] for each in items[3:]] == ["x", "y"]
 
+    async def test_so_do_those_that_the_client_brought(self, sidecar: Sidecar, upstream: Upstream):
+        brought = [
+            {"type": "custom_tool_call", "call_id": "c1", "name": "patch", "input": "+a"},
+            output("c1", "done", "custom_tool_call_output"),
+            call("c2", "spawn", "{}", namespace="agents"),
+            output("c2"),
+            {"type": "tool_search_call", "call_id": "c3", "execution": "client", "arguments": {"q": "a"}},
+            {"type": "tool_search_output", "call_id": "c3", "execution": "client", "tools": [SHELL]},
+            call("c4", "shell", "{}"),
+            output("c4"),
+        ]
+        space = {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "spawn"}]}
+        search = {"type": "tool_search", "execution": "client"}
+        tools = [SHELL, PATCH, space, search]
+        first = await ask(sidecar, [said("user", "a"), *brought, said("user", "b")], tools=tools)
+        before = await inputs(sidecar, first.json["id"])
+        told = [{name: value for name, value in each.items() if name != "id"} for each in before[1:-1]]
+        assert told == [{**each, "status": "completed"} for each in brought]
+        # Without their response they are what a chat says, under the same ids.
+        second = await ask(sidecar, "c", previous_response_id=first.json["id"])
+        await sidecar.send("DELETE", f"/v1/responses/{first.json['id']}")
+        after = await inputs(sidecar, second.json["id"])
+        assert [each["id"] for each in after[:-2]] == [each["id"] for each in before]
+        assert {each["type"] for each in after[1:9]} == {"function_call", "function_call_output"}
+
+    async def test_a_call_of_an_answer_stays_as_it_was_told_whatever_is_offered_later(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        upstream.will(streams(*parts(piece(0, "c1", "patch", '{"input":"a"}'))))
+        function = {"type": "function", "name": "patch"}
+        first = last(await ask(sidecar, "Go.", tools=[function], stream=True))
+        about = {"tools": [PATCH], "previous_response_id": first["id"]}
+        second = (await ask(sidecar, [output("c1", "x"), said("user", "b")], **about)).json
+        told = await inputs(sidecar, second["id"])
+        assert told[1:2] == first["output"]
+        assert [each["type"] for each in told[1:3]] == ["function_call", "function_call_output"]
+
     async def test_it_comes_page_by_page_and_the_newest_first(self, sidecar: Sidecar):
         history = [said("user" if at % 2 == 0 else "assistant", str(at)) for at in range(25)]
         id = (await ask(sidecar, history)).json["id"]
