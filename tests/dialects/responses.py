@@ -87,6 +87,7 @@ def events_in(data):
         name, line = block.split("\n")
         event = json.loads(line.removeprefix("data: "))
         assert name == f"event: {event['type']}"
+        assert list(event)[:2] == ["type", "sequence_number"]
         events.append(event)
     assert [each["sequence_number"] for each in events] == list(range(len(events)))
     return events

@@ -216,12 +216,15 @@ class TestTooLong:
             "prompt too long; exceeded max context length",
             "The request exceeds the available context size",
             "input is larger than the max context size",
+            "prompt is too long",
+            "Input is too long for requested model.",
+            "the prompt is too long for the requested model",
         ],
     )
     def test_a_wording_that_has_no_numbers_is_known_for_that(self, said):
-        behind = "; of at most 4096 tokens it has 5000"
-        assert recognised(400, raw({"error": {"message": f"{said}{behind}"}})) == Overflow()
-        other = recognised(400, raw({"error": {"message": f"The context limit is exceeded{behind}"}}))
+        before = "Of at most 4096 tokens it has 5000; "
+        assert recognised(400, raw({"error": {"message": f"{before}{said}"}})) == Overflow()
+        other = recognised(400, raw({"error": {"message": f"{before}the context limit is exceeded"}}))
         assert other == Overflow(4096, 5000)
 
     def test_a_count_is_a_number_above_0(self):

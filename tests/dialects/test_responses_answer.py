@@ -95,6 +95,7 @@ class TestText:
         assert events[2]["item"] == {**message, "status": "in_progress", "content": []}
         assert events[3]["part"] == {**part, "text": ""}
         where = {"item_id": id, "output_index": 0, "content_index": 0}
+        assert set(events[4]) == {"type", "sequence_number", *where, "delta", "logprobs"}
         assert events[4].items() >= {**where, "delta": "Hel", "logprobs": []}.items()
         assert events[6].items() >= {**where, "text": "Hello"}.items()
         assert events[7].items() >= {**where, "part": part}.items()
@@ -446,6 +447,7 @@ class TestTheEnd:
         events = told(chunk({"content": "a"}), json.dumps({"error": error}).encode(), STOP)
         about = {"code": code, "message": message}
         told_error = events[-2]
+        assert set(told_error) == {"type", "sequence_number", "code", "message", "param", "error"}
         assert told_error.items() >= {"type": "error", **about, "param": None}.items()
         assert told_error["error"] == {"type": code, **about, "param": None}
         assert (kinds(events)[-1], events[-1]["response"]["error"]) == ("failed", about)

@@ -113,7 +113,7 @@ class TestWithoutLooking:
 
     def test_nor_does_a_first_question_that_was_not_answered_and_another_behind_it(self):
         plan = decided(call(MALTA, user("please")), TOLD[:1], [thread(TOLD[:1])])
-        assert (type(plan), plan.parent) == (Whole, TOLD[0])
+        assert (type(plan), plan.parent, plan.brought) == (Whole, TOLD[0], None)
 
     @pytest.mark.parametrize("about", [{"sends_history": True}, {"by_agent": True}, {"kind": Kind.CHANNEL}])
     def test_a_client_that_is_known_to_send_all_is_taken_at_its_word(self, about):

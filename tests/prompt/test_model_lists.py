@@ -131,6 +131,61 @@ def test_what_tells_no_window_gives_none(body):
     assert windows(body) == {}
 
 
+@pytest.mark.parametrize("key", ["id", "model_name", "name", "model"])
+def test_a_model_may_go_by_each_of_its_names(key):
+    told = json.dumps(
+        {"data": [{key: "a", "context_length": 4096}, {key: "b" * 257, "context_length": 4096}]}
+    )
+    assert windows(told.encode()) == {"a": (4096, False)}
+    assert names(told.encode()) == {"a"}
+    assert names(json.dumps({"models": [{key: "b" * 256}, {f"{key}s": "c"}]}).encode()) == {"b" * 256}
+
+
+FIELDS = ["loaded_context_length", "max_model_len", "context_length", "context_window"]
+FIELDS += ["max_context_length", "max_input_tokens"]
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_of_the_fields_that_tell_a_window_the_first_counts(at):
+    told = {field: 1000 + place for place, field in enumerate(FIELDS) if place >= at}
+    for body in ({"id": "a", **told}, {"id": "a", "model_info": told}, {"id": "a", "top_provider": told}):
+        (window,) = windows(json.dumps({"data": [body]}).encode()).values()
+        assert window == (1000 + at, at < 2 and "max_model_len" in body)
+    less = {
+        "id": "a",
+        "context_length": 3000,
+        "model_info": {"context_length": 2000},
+        "meta": {"n_ctx_train": 1000},
+    }
+    assert windows(json.dumps({"data": [less]}).encode())["a"] == (1000, False)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_window"), [(255, False), (256, True), (2**31 - 1, True), (2**31, False)]
+)
+def test_a_window_is_a_number_of_some_size(size, is_window):
+    for field in ("max_model_len", "context_length"):
+        found = windows(json.dumps({"data": [{"id": "a", field: size}]}).encode())
+        assert [each.tokens for each in found.values()] == ([size] if is_window else [])
+    if size < 2**30:
+        assert shown(json.dumps({"parameters": f"num_ctx {size}"}).encode()) == (size if is_window else None)
+
+
+def test_of_a_list_twenty_thousand_models_are_read():
+    many = json.dumps({"data": [{"id": f"{at}", "context_length": 4096} for at in range(20_001)]}).encode()
+    assert len(windows(many)) == len(names(many)) == 20_000
+
+
+def test_the_only_model_of_an_engine_goes_by_any_name():
+    told = {"meta": {"n_ctx": 2048}}
+    for key in ("data", "models"):
+        assert windows(json.dumps({key: [told]}).encode()) == {ANY: (2048, True)}
+        assert windows(json.dumps({key: [told, told]}).encode()) == {}
+        assert windows(json.dumps({key: [{"id": "a", "context_length": 4096}]}).encode()) == {
+            "a": (4096, False)
+        }
+
+
 def test_ollama_shows_what_is_set_and_not_what_the_model_was_trained_with():
     info = {"model_info": {"gemma3.context_length": 131072}}
     assert shown(json.dumps({"parameters": 'stop  "x"\nnum_ctx     8192\n', **info}).encode()) == 8192

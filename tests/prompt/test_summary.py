@@ -145,6 +145,11 @@ class TestRoom:
     def test_where_there_is_no_room_there_is_no_summary(self):
         assert fitting("They met.", room(400, 160)) == ""
 
+    @pytest.mark.parametrize(("tokens", "fits"), [(15, ""), (16, "They met.")])
+    def test_of_less_than_sixteen_tokens_there_is_none(self, tokens, fits):
+        assert fitting("They met.", room(tokens, None)) == fits
+        assert fitting("word " * 100, room(tokens, None)) == (clipped("word " * 100, 16) if fits else "")
+
     @given(st.text(), st.integers(16, 500))
     def test_no_summary_takes_more_than_its_room(self, text, tokens):
         free = room(tokens, None)

@@ -65,7 +65,7 @@ def error_of(told: Any) -> dict[str, Any]:
     message = told.get("message") if isinstance(told, dict) else told
     if not isinstance(message, str) or not message:
         message = "the upstream failed"
-    is_too_long = recognised(200, encode({"error": told})) is not None
+    is_too_long = recognised(200, encode(told)) is not None
     return {"code": TOO_LONG if is_too_long else FAILED, "message": message}
 
 
