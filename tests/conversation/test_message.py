@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sidecar.conversation import message as message_module
 from sidecar.conversation import pieces
 from sidecar.conversation.message import (
+    are_respelled,
     both_forms,
     call_form,
     call_forms,
@@ -28,6 +29,11 @@ from sidecar.conversation.message import (
 )
 from sidecar.conversation.reasoning import has_reasoning
 from tests.conversation.build import calls, message, raw, result, says, user
+
+
+def call_of(id="c", name="look", arguments='{"a": 2}'):
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
 
 IMAGE = base64.b64encode(bytes(range(60))).decode()
 BLOCK = '<details type="reasoning" done="true" duration="1">\n<summary>Thought</summary>\n> so\n</details>'
@@ -297,6 +303,62 @@ class TestCalls:
         run, look = ({"id": "a", "custom": {"name": name, "input": "x"}} for name in ("run", "look"))
         assert call_form(run) != call_form(look)
         assert call_form("odd") != call_form({"id": "a", "function": "odd"})
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (call_of(), call_of(name="find")),
+            (call_of(), call_of(arguments='{"a": 3}')),
+            (call_of(), call_of("d")),
+            (call_of(), call_of(None)),
+            ("odd", "else"),
+            (
+                {"id": "c", "custom": {"name": "run", "input": "a"}},
+                {"id": "c", "custom": {"name": "run", "input": "b"}},
+            ),
+        ],
+    )
+    def test_two_that_differ_in_one_of_these_are_two(self, one, other):
+        assert call_form(one) != call_form(other)
+
+    def test_arguments_that_are_not_there_are_none(self):
+        bare = {"id": "c", "function": {"name": "look"}}
+        assert call_form(bare) == call_form(call_of(arguments="")) == call_form(call_of(arguments=None))
+        assert call_form(bare) == call_form(call_of(arguments=" {} ")) != call_form(call_of())
+
+    @pytest.mark.parametrize(
+        ("ids", "others", "are"),
+        [
+            (["call_1"], ["call1"], True),
+            (["call_AbC"], ["abc"], True),
+            (["abc"], ["call_AbC"], True),
+            (["abc"], [None], True),
+            ([""], ["abc"], True),
+            (["abc"], ["abd"], False),
+            (["a", "b"], ["a", "b"], True),
+            (["a", "b"], ["b", "a"], False),
+            (["a", "b"], ["a"], False),
+            ([7], ["call_7"], True),
+        ],
+    )
+    def test_the_same_calls_may_go_by_ids_that_are_spelled_otherwise_or_missing(self, ids, others, are):
+        one, other = (says(None, tool_calls=[call_of(id) for id in each]) for each in (ids, others))
+        assert are_respelled(one, other) is are
+        assert are_respelled(other, one) is are
+
+    @pytest.mark.parametrize("change", [{"name": "find"}, {"arguments": '{"a": 3}'}])
+    def test_other_calls_are_no_other_spelling(self, change):
+        assert not are_respelled(
+            says(None, tool_calls=[call_of()]), says(None, tool_calls=[call_of(**change)])
+        )
+        assert are_respelled(calls("c"), says(None, tool_calls=[call_of(arguments='{"a":2.0}')]))
+
+    def test_calls_of_no_list_or_of_no_object_are_the_same_where_they_are_equal(self):
+        for odd in (None, "c", {"a": 1}):
+            assert not are_respelled(says(None, tool_calls=odd), calls("c"))
+            assert not are_respelled(calls("c"), says(None, tool_calls=odd))
+        for one, other, are in ((["x"], ["x"], True), (["x"], ["y"], False), (["x"], [call_of()], False)):
+            assert are_respelled(says(None, tool_calls=one), says(None, tool_calls=other)) is are
 
 
 class TestDepth:
