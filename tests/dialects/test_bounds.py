@@ -195,8 +195,8 @@ class TestStreams:
 
         assert whole(2, 1, 0) == "0;1;2;"
         assert whole(127, 3) == "3;127;"
-        assert whole(3, 128) == "128;3;"
-        assert whole(3, -1) == "-1;3;"
+        assert whole(1, 128) == "128;1;"
+        assert whole(1, -1) == "-1;1;"
 
     @pytest.mark.parametrize(
         ("index", "place"),
@@ -225,9 +225,11 @@ class TestStreams:
 
 class TestRefusals:
     def test_four_thousand_bytes_of_an_error_are_looked_through(self):
-        for before, is_one in ((3970, True), (4000, False)):
-            words = "x " * (before // 2 - 10)
-            told = from_json(raw({"error": {"message": f"{words}moderation", "code": 503}}))
+        for end, is_one in ((4000, True), (4001, False)):
+            words = '{"message":"' + "x " * 2000
+            words = f"{words[: end - 11]} moderation"
+            assert len(words) == end
+            told = of_chunk(f'"error":{words}","code":503}}')
             assert is_refused(told, b"") is is_one
 
     @pytest.mark.parametrize(

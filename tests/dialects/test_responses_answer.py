@@ -107,6 +107,13 @@ class TestText:
         ready = events.close()
         assert [each["type"] for each in output_of(events_in(ready + events.held))] == ["message"]
 
+    def test_one_that_came_whole_may_have_blank_lines_in_it(self):
+        body = (
+            json.dumps(json.loads(completion({"content": "Hello"})), indent=1).replace("\n", "\n\n").encode()
+        )
+        assert answered(body[:30], body[30:])["output"][0]["content"][0]["text"] == "Hello"
+        assert answered(*(body[at : at + 1] for at in range(len(body))))["status"] == "completed"
+
     def test_a_stream_is_put_together_for_whoever_asked_for_none(self):
         data = streamed(chunk({"content": "Hel"}), chunk({"content": "lo"}), STOP)
         assert answered(data[:40], data[40:])["output"][0]["content"][0]["text"] == "Hello"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -17,6 +18,11 @@ from tests.conversation.build import user
 from tests.dialects.responses import asked, call, chat, messages, output, said
 
 IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}
+
+
+def is_said_plainly(error):
+    """Words, and nothing behind them: it ends in a word, a name, or what was sent."""
+    return re.search(r"[a-z0-9`')\].]$", error.message) is not None
 
 
 def refusal(**body):
@@ -149,6 +155,7 @@ def refusal(**body):
 def test_each_has_its_code_and_its_place(body, code, param):
     told = refusal(**body)
     assert (told.code, told.param) == (code, param)
+    assert is_said_plainly(told)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +182,7 @@ def test_what_is_no_json_object_has_one_code(data, read):
     with pytest.raises(BadRequest) as caught:
         read(data)
     assert (caught.value.code, caught.value.param) == ("invalid_json", None)
+    assert is_said_plainly(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +204,7 @@ def test_so_has_what_cannot_be_summed_up(body, code, param):
     with pytest.raises(BadRequest) as caught:
         request_for_summary(json.dumps(body).encode())
     assert (caught.value.code, caught.value.param) == (code, param)
+    assert is_said_plainly(caught.value)
 
 
 @pytest.mark.parametrize("sealed", ["", "c3VtbWFyeS4=", "summary.YQ", "summary.Y Q==", "summary.gA=="])
@@ -203,6 +212,7 @@ def test_what_is_not_the_summary_of_this_server_is_refused(sealed):
     with pytest.raises(BadRequest) as caught:
         message_of({"encrypted_content": sealed}, "input[3]")
     assert (caught.value.code, caught.value.param) == ("unsupported_value", "input[3].encrypted_content")
+    assert is_said_plainly(caught.value)
 
 
 def test_what_is_to_be_made_in_the_background_is_handed_on_where_it_may_be():
@@ -214,6 +224,7 @@ def test_what_is_to_be_made_in_the_background_is_handed_on_where_it_may_be():
         "unsupported_value",
         "background",
     )
+    assert is_said_plainly(caught.value)
     assert translated(body, "max_tokens", apart=True)[1].in_background
 
 

@@ -230,6 +230,13 @@ class TestThin:
         nodes = line(MALTA, says(None, tool_calls=nameless * 2), result("made up"), says("done"))
         for id, outcome in (("made up", Outcome.ALONE), ("another", Outcome.APPEND)):
             assert decided(call(result(id, "new")), nodes, [thread(nodes)]).outcome is outcome
+        named = calls("c1")["tool_calls"]
+        nodes = line(
+            MALTA, says(None, tool_calls=[*named, *nameless]), result("c1"), result("x"), says("done")
+        )
+        assert decided(call(result("another")), nodes, [thread(nodes)]).outcome is Outcome.ALONE
+        nodes = line(MALTA, says(None, tool_calls=[*named, *nameless]), result("c1"), says("done"))
+        assert decided(call(result("another")), nodes, [thread(nodes)]).outcome is Outcome.APPEND
         nodes = line(MALTA, says(None, tool_calls=nameless), result("made up"), says("done"))
         assert decided(call(result("another")), nodes, [thread(nodes)]).outcome is Outcome.ALONE
 

@@ -64,6 +64,24 @@ def test_a_question_finds_a_text_or_not(question, text, expected):
         assert set(sought.keys) <= keys_of(text) | {"model"[:4]}
 
 
+@pytest.mark.parametrize(
+    ("question", "keys"),
+    [
+        ("model3x", ("model3x",)),
+        ("harbours", ("harbour",)),
+        ("harb", ("harb",)),
+        ("har", ("har",)),
+        ("1" * 50, ("1" * 40,)),
+        ("x" * 50, ("x" * 7,)),
+        ("a1b2", ("a1b2",)),
+        ("harb2ours", ("harb2ours",)),
+        ("東京都", ("京都", "東京")),
+    ],
+)
+def test_a_word_is_looked_up_by_the_key_that_tells_most(question, keys):
+    assert Sought(question).keys == keys
+
+
 def test_of_the_keys_the_longest_come_first():
     assert Sought("so harbours 東京都 猫").keys == ("harbour", "so", "京都", "東京", "猫")
 

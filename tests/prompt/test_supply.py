@@ -9,7 +9,10 @@ import pytest
 from sidecar.conversation.reasoning import REASONING_FIELDS
 from sidecar.prompt.form import (
     CALL,
+    EMPTY_ALONE,
     EVERY_ANSWER,
+    OF_ANSWERS,
+    OF_LIBRARIES,
     REMOVABLE,
     SIGNATURE,
     SUPPLIED,
@@ -175,6 +178,13 @@ def test_the_table_of_what_can_be_learned_is_closed():
     of_answers = {"extra_content", "name", "refusal", "annotations", "audio", "function_call"}
     assert of_answers | REASONING_FIELDS == REMOVABLE
     assert {"content", "tool_calls"}.isdisjoint(REMOVABLE)
+    of_libraries = {"annotations", "provider_specific_fields", "index", "parsed", "citations", "context"}
+    assert of_libraries | {"end_turn", "executed_tools"} == OF_LIBRARIES
+    assert {"refusal", "audio", "function_call"} == EMPTY_ALONE
+    assert OF_LIBRARIES | EMPTY_ALONE | REASONING_FIELDS | {"extra_content"} == OF_ANSWERS
+    words = {CALL, SIGNATURE, VALID_SIGNATURE, EVERY_ANSWER, SYSTEM_FIRST}
+    assert words == {"call", "signature", "valid_signature", "every_answer", "system_first"}
+    assert words | REASONING_FIELDS == SUPPLIED
     assert Form().left_out == ()
     assert Form(without=frozenset({"name", "audio"})).left_out == ("audio", "name")
     assert Form(as_sent=True).left_out == ("all",)

@@ -87,6 +87,21 @@ class TestLimits:
         budget = Budget(max_input_tokens=size + 9, step=0.01)
         assert [trim(chat(3), budget, reserved=tokens).dropped for tokens in (0, 9, 10)] == [0, 0, 2]
 
+    @pytest.mark.parametrize("tools", [b"", TOOLS])
+    def test_of_a_request_without_turns_it_is_said_what_is_exceeded(self, tools):
+        size = size_of(SYSTEM) + (estimate(tools) if tools else 0)
+        for most, reserved, over in (
+            (size, 0, ()),
+            (size - 1, 0, ("max_input_tokens",)),
+            (size + 8, 9, ("max_input_tokens",)),
+        ):
+            found = trim([], Budget(max_input_tokens=most), system=SYSTEM, tools=tools, reserved=reserved)
+            assert found == Trimmed((), over=over, reserved=reserved)
+        assert trim([], Budget(max_messages=1), system=SYSTEM).over == ()
+        assert trim([], Budget(max_messages=1), system=SYSTEM * 2).over == ("max_messages",)
+        both = trim([], Budget(max_messages=1, max_input_tokens=1), system=SYSTEM * 2)
+        assert both.over == ("max_messages", "max_input_tokens")
+
     def test_the_strictest_limit_decides(self):
         assert trim(chat(5), Budget(max_messages=8, max_turns=2, max_input_tokens=999, step=0.5)).dropped == 6
 
