@@ -216,6 +216,7 @@ class TestTooLong:
             "prompt too long; exceeded max context length",
             "The request exceeds the available context size",
             "input is larger than the max context size",
+            "The number of tokens to keep from the initial prompt is greater than the context length",
             "prompt is too long",
             "Input is too long for requested model.",
             "the prompt is too long for the requested model",

@@ -261,7 +261,9 @@ class TestWithout:
 def test_a_system_message_behind_others_is_told_by_the_user():
     parts = {"role": "developer", "content": [{"type": "text", "text": "b"}]}
     line = sent(user("q"), {"role": "system", "content": "a"}, says("ok"), parts)
+    line[3] = Outgoing("developer", line[3].raw, restored=True, node=b"n")
     told = system_first(line)
+    assert [each.node for each in told] == [None, None, None, b"n"]
     assert [each.fields["content"] for each in told] == [
         "q",
         "[A message of the system]\n\na",
