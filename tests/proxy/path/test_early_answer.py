@@ -406,7 +406,7 @@ class TestInLine:
         assert await again(sidecar, events[-1]["response"]["id"]) == events[-1]["response"]
 
     async def test_one_that_waits_for_too_long_fails(self, start: Start, upstream: Upstream, gate):
-        sidecar = await start(responses=TRANSLATED, history={"append_wait": 0.3})
+        sidecar = await start(responses=TRANSLATED, history={"append_wait": 0.8})
         await self.behind(sidecar, upstream, gate)
         response = last(await asked(sidecar, asyncio.Event(), self.APPEND, input="2"))
         assert (response["status"], response["error"]["code"]) == ("failed", "conversation_busy")
@@ -440,7 +440,7 @@ class TestInLine:
         async with asyncio.timeout(20), sidecar.http.post(url, data=asks) as response:
             async for piece in response.content.iter_any():
                 data += piece
-                if data.count(SIGN) >= 3 and not first.done():
+                if data.count(SIGN) >= 3 and not first.cancelling() and not first.done():
                     await sidecar.send("DELETE", f"/v1/conversations/{made}")
                     first.cancel()
         told = last(Reply(response.status, response.headers, data))
@@ -463,7 +463,7 @@ class TestInLine:
         async with asyncio.timeout(20), sidecar.http.post(url, data=asks, headers=self.APPEND) as response:
             async for piece in response.content.iter_any():
                 data += piece
-                if data.count(SIGN) >= 3 and not third.done():
+                if data.count(SIGN) >= 3 and not third.cancelling() and not third.done():
                     assert (await sidecar.send("DELETE", f"/v1/conversations/{id}")).status == 200
                     third.cancel()
         told = last(Reply(response.status, response.headers, data))
