@@ -80,9 +80,15 @@ def test_a_file_names_them_as_an_array_of_tables(tmp_path: Path):
     assert (there.priority, there.parallel, there.serves("")) == (1, None, True)
 
 
-def test_they_are_never_shown_and_a_file_with_their_keys_is_to_be_ones_own(tmp_path: Path):
+def test_of_them_name_and_number_of_urls_are_shown():
+    two = {"name": "two", "url": ["http://a/v1", "http://b/v1"], "models": ["*"]}
+    pods = {"name": "pods", "url": "http://pods/v1", "models": ["*"], "resolve": True}
+    shown = "targets = here (1 URL), two (2 URLs), pods (the addresses of one name)\n"
+    assert shown in summary(loaded(HERE, two, pods))
+
+
+def test_their_keys_are_never_shown_and_a_file_with_them_is_to_be_ones_own(tmp_path: Path):
     assert "hush" not in summary(loaded(HERE))
-    assert "targets = (set)" in summary(loaded(HERE))
     file = tmp_path / "sidecar.toml"
     file.write_text('[[targets]]\nname = "a"\nurl = "http://a/v1"\nmodels = ["*"]\n')
     file.chmod(0o644)

@@ -12,6 +12,7 @@ delete               `delete`: everything of a tenant, or everything
 conversation_delete  `conversations delete`
 key_add              `keys add`
 key_list             `keys list`
+key_set              `keys set`
 key_rotate           `keys rotate`
 key_revoke           `keys revoke`
 inspect              `inspect`: a conversation as the inspector shows it

@@ -6,7 +6,8 @@ import re
 import sys
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 from sidecar.access.client_keys import ClientKey, changed_row, client_key_of
 from sidecar.errors import SidecarError
@@ -14,7 +15,18 @@ from sidecar.printable import printable
 from sidecar.store import Store
 from sidecar.store.client_keys import KeyRow
 
-__all__ = ["all_keys", "change", "duration", "find_any_key", "find_key", "hand_over"]
+__all__ = [
+    "all_keys",
+    "change",
+    "day_of",
+    "duration",
+    "find_any_key",
+    "find_key",
+    "hand_over",
+    "limit",
+    "limits_of",
+    "models_of",
+]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -27,6 +39,42 @@ def duration(text: str) -> float:
     if found is None:
         raise ArgumentTypeError(f"{text!r} is no time; write a number and s, m, h, d or w, such as 90d")
     return float(int(found[1]) * _UNITS[found[2]])
+
+
+def limit(most: int) -> Callable[[str], int]:
+    """What reads a number from 1 to this."""
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+            raise ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
+        return int(text)
+
+    return number
+
+
+def models_of(given: Sequence[str]) -> tuple[str, ...]:
+    """The patterns of texts that may have several with commas; none where they are for all. Raises
+    `SidecarError` for texts that hold none."""
+    found = tuple(each.strip() for text in given for each in text.split(",") if each.strip())
+    if not found and given:
+        raise SidecarError("--models names no model; '*' stands for all")
+    return () if "*" in found else found
+
+
+def limits_of(key: ClientKey) -> str:
+    """What it may, for people."""
+    return (
+        f"models {', '.join(key.models) or 'all'}, parallel {key.parallel or 'any'}, rpm {key.rpm or 'any'},"
+        f" expires {day_of(key.expires_at) if key.expires_at is not None else 'never'}"
+    )
+
+
+def day_of(seconds: float) -> str:
+    """The day of a time, in UTC."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError, OSError):  # beyond what the calendar can show
+        return "-"
 
 
 async def all_keys(store: Store) -> list[tuple[KeyRow, ClientKey]]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable
 
 from sidecar.access.client_keys import changed_row, made
 from sidecar.access.slots import MOST_AT_ONCE, MOST_IN_A_MINUTE
-from sidecar.commands.client_keys import all_keys, duration, hand_over
+from sidecar.commands.client_keys import all_keys, duration, hand_over, limit, models_of
 from sidecar.errors import SidecarError
 from sidecar.printable import printable
 from sidecar.settings import Settings
@@ -31,10 +30,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     most = (MOST_AT_ONCE, MOST_IN_A_MINUTE)
     parser.add_argument(
-        "--parallel", metavar="N", type=_number(most[0]), help="at most so many requests at once"
+        "--parallel", metavar="N", type=limit(most[0]), help="at most so many requests at once"
     )
     parser.add_argument(
-        "--rpm", metavar="N", type=_number(most[1]), help="at most so many requests in a minute"
+        "--rpm", metavar="N", type=limit(most[1]), help="at most so many requests in a minute"
     )
     parser.add_argument("--expires", metavar="TIME", type=duration, help="valid for so long, such as 90d")
 
@@ -43,13 +42,14 @@ async def run(settings: Settings, args: Namespace) -> int:
     """Make it. There may be no store yet: keys come before the first client."""
     if settings.store_path is None:
         raise SidecarError("the store is `memory:`, which keeps nothing once its process ends; set --store")
-    models = tuple(each.strip() for given in args.models for each in given.split(",") if each.strip())
+    models = models_of(args.models)
     store = store_of(settings)
     await store.open()
     try:
         if any(key.name == args.name and key.revoked_at is None for _, key in await all_keys(store)):
             raise SidecarError(
-                f"there is a key {printable(args.name)} already: `sidecar keys rotate` gives another secret"
+                f"there is a key {printable(args.name)} already: `sidecar keys set` changes its limits,"
+                " `sidecar keys rotate` gives another secret"
             )
         now = time.time()
         expires = now + args.expires if args.expires is not None else None
@@ -67,12 +67,3 @@ def _name(text: str) -> str:
     if not text.strip() or len(text) > _LONGEST_NAME or not text.isprintable():
         raise ArgumentTypeError(f"a name has 1 to {_LONGEST_NAME} printable characters")
     return text
-
-
-def _number(most: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
-            raise ArgumentTypeError(f"{text!r} is not a number from 1 to {most}")
-        return int(text)
-
-    return number

@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 import msgspec
 
 from sidecar.access.client_keys import ClientKey, state_of
-from sidecar.commands.client_keys import all_keys
+from sidecar.commands.client_keys import all_keys, day_of
 from sidecar.printable import in_json, printable
 from sidecar.settings import Settings
 from sidecar.store.client_keys import KeyRow
@@ -44,8 +44,8 @@ def _as_text(row: KeyRow, key: ClientKey, state: str) -> str:
         printable(key.name),
         key.id,
         state,
-        _day_of(key.created_at),
-        _day_of(key.expires_at) if key.expires_at is not None else "never",
+        day_of(key.created_at),
+        day_of(key.expires_at) if key.expires_at is not None else "never",
         _day(row.used) or "never",
         key.parallel or "-",
         key.rpm or "-",
@@ -68,13 +68,6 @@ def _as_json(row: KeyRow, key: ClientKey, state: str) -> str:
         "old_secret_until": max((each.until for each in key.secrets if each.until is not None), default=None),
     }
     return in_json(msgspec.json.encode(line).decode()) + "\n"
-
-
-def _day_of(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
-    except (ValueError, OverflowError, OSError):  # beyond what the calendar can show
-        return "-"
 
 
 def _day(number: int | None) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from sidecar.settings.model import DECLARED, SECTIONS, Setting, Settings
+from sidecar.settings.routing import RoutedTarget
 from sidecar.settings.values import without_password
 
 _WIDTH = 100
@@ -66,7 +67,14 @@ def in_force(settings: Settings) -> Iterator[tuple[Setting, str, bool]]:
         value = _value(settings, setting.name)
         is_default = value == setting.field.default
         is_hidden = setting.is_secret and not is_default
-        yield setting, "(set)" if is_hidden else without_password(_toml(value)), is_default
+        yield setting, _hidden(value) if is_hidden else without_password(_toml(value)), is_default
+
+
+def _hidden(value: Any) -> str:
+    """What of a secret may be shown: of targets, beside whose keys much else stands, what they are."""
+    if isinstance(value, tuple) and value and all(isinstance(each, RoutedTarget) for each in value):
+        return ", ".join(each.shown for each in value)
+    return "(set)"
 
 
 def _value(settings: Settings, name: str) -> Any:

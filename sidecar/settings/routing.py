@@ -75,6 +75,13 @@ class RoutedTarget(Section):
     client_cert: File = ""
     client_key: File = ""
 
+    @property
+    def shown(self) -> str:
+        """What it is, without what is secret: its name, and how many URLs it has."""
+        if self.resolve:
+            return f"{self.name} (the addresses of one name)"
+        return f"{self.name} ({len(self.url)} URL{'s' if len(self.url) > 1 else ''})"
+
     def serves(self, model: str) -> bool:
         """Is it for this model, by the name that clients use?"""
         return model in self.rename or any(fnmatchcase(model, each) for each in self.models)

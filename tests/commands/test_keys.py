@@ -106,6 +106,43 @@ def test_one_that_has_expired_is_renewed_with_another_secret(run):
     assert listed(run)[0]["state"] == "valid"
 
 
+def test_its_limits_are_changed_and_nothing_else_of_it(run, file):
+    key, id = added(run, "ada", "--models", "d*", "--parallel", "4", "--rpm", "60", "--expires", "90d")
+    talk(file, ("a", "hi", {"Authorization": f"Bearer {key}"}), **REQUIRED)
+    (before,) = listed(run)
+    code, out, err = run("keys", "set", "ada", "--parallel", "8", "--models", "demo, gpt*")
+    assert (code, out) == (0, "")
+    assert f"ada ({id}), within 5 seconds: models demo, gpt*, parallel 8, rpm 60, expires 20" in err
+    assert listed(run) == [before | {"parallel": 8, "models": ["demo", "gpt*"]}]
+    talk(file, ("a", "and?", {"Authorization": f"Bearer {key}"}), **REQUIRED)
+    assert len(run("conversations", "list", "--key", "ada")[1].splitlines()) == 2
+
+    every = ("--parallel", "none", "--rpm", "none", "--models", "*", "--expires", "none")
+    assert run("keys", "set", id, *every)[2].endswith("models all, parallel any, rpm any, expires never\n")
+    assert listed(run) == [before | {"parallel": None, "rpm": None, "models": [], "expires_at": None}]
+    run("keys", "set", id, "--expires", "0s")
+    assert listed(run)[0]["state"] == "expired"
+    run("keys", "set", id, "--expires", "1d", "--rpm", "5")
+    assert (listed(run)[0]["state"], listed(run)[0]["rpm"]) == ("valid", 5)
+
+
+def test_what_of_it_is_to_change_has_to_be_said_of_a_key_that_there_is(run):
+    added(run, "ada")
+    assert "say what to change" in run("keys", "set", "ada")[2]
+    assert "names no model" in run("keys", "set", "ada", "--models", " ,")[2]
+    assert "there is no key grace" in run("keys", "set", "grace", "--rpm", "1")[2]
+    run("keys", "revoke", "ada")
+    assert "is revoked" in run("keys", "set", "ada", "--rpm", "1")[2]
+
+
+@pytest.mark.parametrize("arguments", [("--parallel", "0"), ("--rpm", "None"), ("--expires", "ever")])
+def test_a_limit_that_is_none_is_refused(run, arguments, capsys):
+    added(run, "ada")
+    with pytest.raises(SystemExit) as caught:
+        run("keys", "set", "ada", *arguments)
+    assert caught.value.code == 2
+
+
 def test_a_name_is_one_key_s_as_long_as_that_is_valid(run):
     first, _ = added(run, "ada")
     assert "there is a key ada already" in run("keys", "add", "ada")[2]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, TCPConnector
+from msgspec.structs import replace
 
 from sidecar.access import known_keys
 from sidecar.access.client_keys import id_in
@@ -16,7 +17,7 @@ from sidecar.conversation.identity import tenant_of
 from sidecar.settings import Settings
 from tests.proxy import several
 from tests.proxy.client import CHAT, Sidecar, assert_error, chat, eventually
-from tests.proxy.client_keys import bearer, new_key, opened, revoke
+from tests.proxy.client_keys import bearer, change, new_key, opened, revoke
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Exchange, Upstream, says, sends, streams, told
 from tests.proxy.path.test_background import ask as in_background
@@ -222,6 +223,28 @@ class TestLimits:
         ):
             assert await all_asked(counted, http, process.url, key) == [200] * 4 + [429] * 56
         assert counted.most == 4
+
+    async def test_others_count_within_five_seconds_and_what_is_under_way_goes_on(
+        self, sidecar: Sidecar, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr(known_keys, "_FRESH", 0.05)
+        text = await new_key(sidecar.settings, parallel=1)
+        key, counted = bearer(text), Counted()
+        upstream.otherwise = counted
+        first = asyncio.create_task(asked(sidecar.http, sidecar.url, key))
+        await eventually(lambda: counted.now == 1)
+        assert_error(await sidecar.ask("hi", headers=key), 429, "rate_limit_exceeded")
+        await change(sidecar.settings, text, lambda one: replace(one, parallel=2))
+        second = asyncio.create_task(until_admitted(sidecar, key))
+        await eventually(lambda: counted.now == 2)
+        counted.gate.set()
+        assert (await first, await second) == (200, 200)
+
+
+async def until_admitted(sidecar: Sidecar, key: dict[str, str]) -> int:
+    while (status := await asked(sidecar.http, sidecar.url, key)) == 429:
+        await asyncio.sleep(0.01)
+    return status
 
 
 class TestOverAWebSocket:
