@@ -162,6 +162,7 @@ class TestJson:
                 "brought": 3,
                 "told": {"id": "resp_1"},
                 "client_key": "ada0000000",
+                "system_put_in": True,
                 "began_at": 1_700_000_000.0,
             }
         ]

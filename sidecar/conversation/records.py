@@ -45,8 +45,7 @@ __all__ = [
 #: The outcome of what made a conversation by itself, with nothing asked: no upstream was part of it.
 OF_CONVERSATION = "conversation"
 #: Bytes of an exchange's id that tell its time, and what a count may be at most (32 bits in PostgreSQL).
-_TIME_SIZE = 6
-_MAX_COUNT = (1 << 31) - 1
+_TIME_SIZE, _MAX_COUNT = 6, (1 << 31) - 1
 _MAX_NAME, _MAX_TOOLS, _MAX_TOOL_NAME = 200, 64, 64
 _CODE = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
@@ -124,6 +123,7 @@ class Detail(
         "received_ms": "E",
         "sent_ms": "G",
         "client_key": "K",
+        "system_put_in": "P",
         "encrypted": "z",
     },
 ):
@@ -132,16 +132,15 @@ class Detail(
     Times are in milliseconds from the request's arrival until its body had come, it went upstream (first),
     the head of the answer came (of the last one), and a first piece. Tokens are counted as the upstream
     reported them, but for the estimate of the prompt. `summary`: the hash that names the front a summary
-    stood for. `system` and `tools`: hashes of the leading system messages and of the tools, keyed by the
-    tenant. `restored`, `dropped`, `shortened` and `recalled` count messages. `budget`: the tokens that the
-    prompt might have, and `saved`: those of what was left out of it, both by estimate. `quoted`: the messages
-    of which something stands again; each is a node, or its hash; `recall_score`: how well the best of it fits
-    the question (BM25). `refusal`: the last one for its length, before it was taken or given up. `supplied`,
-    `left_out`: names of fields that the upstream demands, or refuses. `brought`: how many messages the client
-    sent, without the leading system messages, where the stored front is not among them: it has left that out,
-    or put a summary in its place. `told`: what its client may ask for again over the Responses API and that
-    no message holds, JSON. `client_key`: the id of the key by which its client was let in.
-    `encrypted` is all of the rest, encrypted: within an encrypted store, and nowhere else.
+    stood for. `system` and `tools`: hashes, keyed by the tenant, of the leading system messages
+    (`system_put_in`: of the store's) and of the tools. `restored`, `dropped`, `shortened` and `recalled`
+    count messages. `budget`: the tokens that the prompt might have, `saved`: those left out of it, both by
+    estimate. `quoted`: the messages of which something stands again; each is a node, or its hash;
+    `recall_score`: how well the best of it fits the question (BM25). `refusal`: the last one for its length.
+    `supplied`, `left_out`: names of fields that the upstream demands, or refuses. `brought`: how many
+    messages the client sent, without the leading ones, where the stored front is not among them: it has left
+    that out, or put a summary in its place. `told`: what its client may ask for again over the Responses API
+    and that no message holds, JSON. `client_key`: its id. `encrypted`: all the rest, in an encrypted store.
     """
 
     #: The nodes that the reply became, one for each choice.
@@ -183,6 +182,7 @@ class Detail(
     brought: int | None = None
     told: bytes | None = None
     client_key: str | None = None
+    system_put_in: bool = False
     encrypted: bytes | None = None
 
 

@@ -207,7 +207,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             form_retries=progress.form_retries,
             degraded=plan is not None and plan.degraded,
             silent_cut=answered.silent_cut,
-            system=prompt.heads.system_hash,
+            system=prompt.system_put_in or prompt.heads.system_hash,
             tools=prompt.heads.tools_hash,
             difference=progress.difference,
             sent=prompt.form,
@@ -220,6 +220,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             left_out=prompt.left_out,
             brought=plan.brought if plan is not None else None,
             client_key=call.identity.client if call is not None else None,
+            system_put_in=prompt.system_put_in is not None,
         ),
     )
 

@@ -19,7 +19,17 @@ from sidecar.conversation.tree import Chain, Message, Node, Path
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed
 
-__all__ = ["AS_IT_CAME", "Heads", "Prompt", "Sendable", "difference", "heads", "names_of", "sent_of"]
+__all__ = [
+    "AS_IT_CAME",
+    "Heads",
+    "Prompt",
+    "Sendable",
+    "difference",
+    "heads",
+    "names_of",
+    "sent_of",
+    "steps_left_out",
+]
 
 #: At most so many nodes are named as exceptions: more would be no exception.
 _MAX_EXCEPTIONS = 32
@@ -83,6 +93,10 @@ class Prompt(msgspec.Struct, frozen=True):
     quoted: tuple[bytes, ...] = ()
     recall_score: float = 0.0
     quoted_at: int | None = None
+    #: The hash of the leading system messages that the store had and the client did not send.
+    system_put_in: bytes | None = None
+    #: How many results of tools, with their calls, stayed out since the request has no tools.
+    steps_left_out: int = 0
     #: Have its messages been measured, so that an estimate costs nothing more?
     is_measured: bool = False
 
@@ -180,6 +194,12 @@ def sent_of(
         exceptions.append((names[ends[1]], "short"))
     first = names.get(trimmed.first) if trimmed.first else None
     return Sent(rule, first, tuple(exceptions[-_MAX_EXCEPTIONS:]))
+
+
+def steps_left_out(line: Sequence[Outgoing], before: Sequence[Node]) -> int:
+    """How many results of the stored path `before` are not in the line of a request without tools."""
+    there = {each.node for each in line}
+    return sum(node.role == "tool" and node.id not in there for node in before)
 
 
 def names_of(

@@ -52,7 +52,7 @@ class ConversationPage(msgspec.Struct, frozen=True):
     """The page. `points`: where this path has others beside it. `start`, `end`: which of its messages are
     shown, from 0, the last one not included; `at`: the message that was asked for, or the last. `system`: the
     leading system messages, as last sent. `words`: how it begins. `lost`: when the store failed for it, and
-    something of it is missing since."""
+    something of it is missing since. `is_opaque`: the upstream knows it by `id` alone (`session.opaque`)."""
 
     id: str
     key: str
@@ -74,6 +74,7 @@ class ConversationPage(msgspec.Struct, frozen=True):
     system: Clip | None
     entries: tuple[Entry, ...]
     lost: tuple[str, ...] = ()
+    is_opaque: bool = False
 
 
 def window_of(outline: Outline, at: bytes | None, start: int | None) -> Window:

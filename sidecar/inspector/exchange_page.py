@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Exchange, Summary
+from sidecar.conversation.records import Detail, Exchange, Summary
 from sidecar.conversation.tree import Node
 from sidecar.inspector import wording
 from sidecar.inspector.between import Between, told_of
@@ -24,11 +25,11 @@ from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
 from sidecar.inspector.slow import Split, split_of
 from sidecar.inspector.system_diff import SystemDiff
-from sidecar.inspector.went import Groups, Verdict, left_behind, missing, number_of, quoted_of
+from sidecar.inspector.went import Groups, Verdict, left_behind, listed, missing, number_of, quoted_of
 from sidecar.inspector.words import Change
 from sidecar.settings.trimming import Trim
 
-__all__ = ["Around", "ExchangePage", "Group", "Sample", "exchange_page_of", "sampled"]
+__all__ = ["Around", "ExchangePage", "Group", "Sample", "exchange_page_of", "sampled", "with_stray"]
 
 #: Messages of one group that are told in words, and groups on a page.
 _SAMPLES, MAX_GROUPS = 3, 60
@@ -47,6 +48,14 @@ _SILENT_CUT = (
     "It counted{}: it seems to cut long prompts without a word. What such engines drop is the beginning, so"
     " that the oldest messages were not read. Give the model a longer context there (Ollama:"
     " OLLAMA_CONTEXT_LENGTH), or see `trim.on_silent_cut`."
+)
+_PUT_IN = (
+    "put in as stored, where the client sent none, or with `restore.system_prompt = pin` one that is nearly"
+    " the same; "
+)
+_STRAY = (
+    "{}: a result that answers no call of this chat, for the ids of its calls are others. What a client sends"
+    " goes as it came, and upstreams that look at ids refuse it. Calls without a result are not sent."
 )
 #: What changes in front of all messages.
 _IN_FRONT = ("model", "tools", "system", "summary")
@@ -82,8 +91,9 @@ class ExchangePage(msgspec.Struct, frozen=True):
     so much was left out; `refusal_…`: what the upstream said of a prompt that it found too long; `client`:
     the request as its client sent it, or in `no_client` why it is not kept; `missing`: the numbers of the
     messages that did not go as they are; `unstored`: what is missing here of a question that failed;
+    `system_put_in`: the system prompt where it was the sidecar that put it in, as far as it is kept;
     `system_changes`: in which words the system prompt differs, as far as they are kept, `system_note`: what
-    to know of them."""
+    to know of them. `stray`: that results which the client sent answer no call."""
 
     conversation: str
     line: ExchangeLine
@@ -119,6 +129,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     quoted: tuple[Sample, ...]
     recall_score: float
     system: str
+    system_put_in: Clip | None
     system_note: str
     system_changes: tuple[Change, ...]
     tools: str
@@ -132,6 +143,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     parent: str
     client: ClientView | None
     no_client: str
+    stray: str = ""
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -140,7 +152,7 @@ class Around(msgspec.Struct, frozen=True):
     stood in front of its prompt, if that is known; `trim`: the settings that are in force; `client`,
     `no_client`: as in the page; `kept_ms`: how long the store took to keep it, if that is known; `between`:
     what passed since the exchange before, where that matters; `system`: in which words the two system prompts
-    differ."""
+    differ; `put_in`: the system prompt that was put in."""
 
     earlier: Sequence[Exchange] = ()
     after: bytes | None = None
@@ -151,6 +163,7 @@ class Around(msgspec.Struct, frozen=True):
     kept_ms: int | None = None
     between: Between | None = None
     system: SystemDiff | None = None
+    put_in: str = ""
 
 
 _NOTHING = Around()
@@ -239,8 +252,7 @@ def exchange_page_of(
     around: Around = _NOTHING,
 ) -> ExchangePage:
     """The page. `nodes`: the messages that are told in words, as far as they could be read."""
-    detail, reported, estimated = exchange.detail, exchange.input_tokens, exchange.detail.estimated_tokens
-    cause, why = _cause(exchange, before, path)
+    detail, (cause, why) = exchange.detail, _cause(exchange, before, path)
     return ExchangePage(
         conversation=exchange.conversation,
         line=line_of(exchange),
@@ -259,8 +271,8 @@ def exchange_page_of(
         api=told(detail.api),
         finish=told(detail.finish),
         time=split_of(exchange, around.kept_ms),
-        estimated_tokens=estimated,
-        estimate=round(100 * estimated / reported) if estimated is not None and reported else None,
+        estimated_tokens=detail.estimated_tokens,
+        estimate=_estimate(exchange),
         reasoning_tokens=detail.reasoning_tokens,
         overflow_retries=detail.overflow_retries,
         form_retries=detail.form_retries,
@@ -274,7 +286,8 @@ def exchange_page_of(
         left_out=tuple(map(told, detail.left_out)),
         quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
         recall_score=detail.recall_score,
-        system=_compared(detail.system, before.detail.system if before else None, before is not None),
+        system=_system(detail, before),
+        system_put_in=clip(around.put_in) if around.put_in else None,
         system_note=around.system.note if around.system else "",
         system_changes=around.system.changes if around.system else (),
         tools=_compared(detail.tools, before.detail.tools if before else None, before is not None),
@@ -289,6 +302,19 @@ def exchange_page_of(
         client=around.client,
         no_client=around.no_client,
     )
+
+
+def with_stray(page: ExchangePage, places: Sequence[int]) -> ExchangePage:
+    """The page, where the results at these places answer no call."""
+    if not places:
+        return page
+    return replace(page, stray=_STRAY.format(f"Message{'s' if len(places) > 1 else ''} {listed(places)}"))
+
+
+def _estimate(exchange: Exchange) -> int | None:
+    """In per cent of what the upstream counted."""
+    reported, estimated = exchange.input_tokens, exchange.detail.estimated_tokens
+    return round(100 * estimated / reported) if estimated is not None and reported else None
 
 
 def _group(
@@ -316,6 +342,11 @@ def _words(node: Node | None) -> str:
         return words_of(node.fields) or "(no text)"
     except ValueError:
         return "(not a message)"
+
+
+def _system(detail: Detail, before: Exchange | None) -> str:
+    told = _compared(detail.system, before.detail.system if before else None, before is not None)
+    return _PUT_IN + told if detail.system_put_in else told
 
 
 def _compared(now: bytes | None, before: bytes | None, has_before: bool) -> str:

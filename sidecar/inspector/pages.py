@@ -174,7 +174,8 @@ class Inspector:
                 at = _name(query["at"]) if "at" in query else None
                 page = await reading.conversation_page(store, id, at, _number(query.get("from")))
                 lost = lost_by_chat(await outages_of_all(self._services))
-                page = replace(page, lost=lost[page.id].said if page.id in lost else ())
+                said = lost[page.id].said if page.id in lost else ()
+                page = replace(page, lost=said, is_opaque=self._services.settings.session.opaque)
                 return await _shown(request, "conversation.html", root, page, is_new="forked" in query)
             case ["m", name]:
                 page = await reading.message_page(store, id, _name(name), _number(query.get("part")) or 1)

@@ -7,7 +7,7 @@ else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from sidecar.conversation.overview import Outline, Stem
@@ -16,15 +16,17 @@ from sidecar.conversation.tree import Node
 from sidecar.doctor.outages import Missing
 from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.exchange.client_request import body_of, request_of
+from sidecar.exchange.threads import prompt_text
 from sidecar.inspector import conversation_list
 from sidecar.inspector.between import between
 from sidecar.inspector.client_view import ClientView, client_view_of, why_not_kept
 from sidecar.inspector.conversation_list import ConversationList, LostRow, list_of, lost_row, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
-from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled
+from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled, with_stray
 from sidecar.inspector.marks import RECENT
 from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.noticed import is_cache_lost
+from sidecar.inspector.stray_results import stray_results
 from sidecar.inspector.system_diff import system_diff
 from sidecar.inspector.system_prompts import kept_prompts, leading_of
 from sidecar.inspector.tree_shape import Shape
@@ -132,22 +134,32 @@ async def exchange_page(
     nodes, _problems = await _messages(store, id, wanted)
     summary = exchange.detail.summary
     found = await store.find_summary(id, [summary]) if summary is not None else None
-    leading = leading_of(exchange, await kept_prompts(store, id, tenant))
+    prompts = await kept_prompts(store, id, tenant)
+    put_in = prompts.get(exchange.detail.system) if exchange.detail.system_put_in else None
+
+    async def read(stems: Sequence[Stem]) -> dict[bytes, Node]:
+        try:
+            return (await _messages(store, id, [each.id for each in stems]))[0]
+        except StoreUnavailable:  # damaged, as is said where they stand
+            return {}
+
     before = earlier[0] if earlier else None
     is_lost = before is not None and is_cache_lost(exchange, before)
     differs = await system_diff(store, tenant, before, exchange) if before is not None else None
     around = Around(
         earlier,
         await _after(store, exchange, tenant),
-        leading,
+        leading_of(exchange, prompts),
         settings.trim if settings else None,
         *await _client(store, exchange, tenant, settings),
         next((int(1000 * took) for each, took in commits if each == name), None),
         await between(store, before, exchange) if before is not None and is_lost else None,
         differs.short() if differs is not None else None,
+        prompt_text(put_in),
     )
     make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)
-    return await asyncio.to_thread(make)
+    stray = await stray_results(path, read) if exchange.detail.api == "chat" else ()
+    return with_stray(await asyncio.to_thread(make), stray)
 
 
 async def client_bytes(store: Store, id: str, name: bytes) -> bytes:

@@ -88,6 +88,11 @@ def exchange_text(page: ExchangePage) -> str:
     return "\n".join(_exchange(page)) + "\n"
 
 
+def _limit(page: ExchangePage) -> str:
+    left = f"; {count(page.saved)} tokens were left out, by estimate" if page.saved else ""
+    return f"{page.limit}{left}"
+
+
 def _exchange(page: ExchangePage) -> Iterator[str]:
     line = page.line
     yield f"exchange {line.id} of {printable(page.conversation)}, {moment(line.when)} (UTC)"
@@ -100,13 +105,14 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "upstream": page.rule,
         "prompt before": f"{page.cause}: {page.why_difference}" if page.cause else "not kept",
         "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
-        "might have": f"{page.limit or '-'}; left out {count(page.saved)} tokens, by estimate",
+        **({"might have": _limit(page)} if page.limit else {}),
         **({"why so much": page.cut} if page.cut else {}),
         "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
         **({"client's key": line.client_key} if line.client_key else {}),
         "time": page.time.said or seconds(line.duration_ms),
         "system prompt": page.system,
         "tools": page.tools,
+        **({"results": page.stray} if page.stray else {}),
     }
     for name, told in facts.items():
         yield from textwrap.wrap(f"  {name + ':':<15} {told}", _WIDTH, subsequent_indent=" " * 18)
@@ -124,9 +130,14 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
     if page.unstored:
         yield f"  not stored:     {page.unstored}"
     yield from _client(page)
+    if page.system_put_in is not None:
+        yield ""
+        yield "system prompt: client not sent as it went; upstream put in as stored"
+        yield from _clip(page.system_put_in)
     for group in page.groups:
         yield ""
-        yield f"{group.first} to {group.last}: client {group.client}; upstream {group.upstream}"
+        last = f" to {group.last}" if group.last > group.first else ""
+        yield f"{group.first}{last}: client {group.client}; upstream {group.upstream}"
         if group.why:
             yield from textwrap.wrap(group.why, _WIDTH, initial_indent="  why: ", subsequent_indent="       ")
         yield from (f"  {one.number}. {one.role}: {one.words}" for one in group.samples)

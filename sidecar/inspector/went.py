@@ -18,9 +18,19 @@ from sidecar.conversation.records import Detail, Exchange, Sent
 from sidecar.conversation.tree import HASH_SIZE
 from sidecar.inspector.shown import count
 
-__all__ = ["Groups", "Verdict", "groups_of", "left_behind", "missing", "number_of", "quoted_of"]
+__all__ = ["Groups", "Verdict", "groups_of", "left_behind", "listed", "missing", "number_of", "quoted_of"]
 
 _TO_FIT = "the prompt was cut to what it might have"
+_NO_TOOLS = (
+    "the request has no `tools`: without them an upstream takes no calls and no results, so of earlier turns"
+    " it gets the words of the answers, and steps without such an answer as text"
+)
+_FAILED = "its upstream broke off, and what it said is never sent again"
+_EMPTY = "it says nothing, or nothing but calls that have no result here"
+_WITHIN = "not as a message of its own"
+_IN_QUESTION = "its words stand in the question before it"
+_IN_ANSWER = "its words stand in the answer before it, or it says nothing"
+_NO_CALL = "its call does not go, or a later result stands in its place"
 #: So many of the messages that a client sent may be its own words for those that it left out (the most that
 #: are looked behind, `conversation/reconcile.py`): how many these were is not kept.
 _REPLACED = 2
@@ -62,14 +72,18 @@ def groups_of(exchange: Exchange, path: Sequence[Stem]) -> list[tuple[Verdict, l
 def missing(groups: Groups) -> str:
     """The numbers of the messages that are known not to have gone as they are: `3 to 10, 12`."""
     gone = [places for each, places in groups if each.upstream in ("left out", "a summary in its place")]
+    return listed([at for places in gone for at in places])
+
+
+def listed(places: Sequence[int]) -> str:
+    """The numbers of the messages at these places (in their order): `3 to 10, 12`."""
     runs: list[list[int]] = []
-    for places in gone:
-        if runs and places[0] == runs[-1][1] + 1:
-            runs[-1][1] = places[-1]
+    for at in places:
+        if runs and at == runs[-1][1] + 1:
+            runs[-1][1] = at
         else:
-            runs.append([places[0], places[-1]])
-    told = [count(a + 1) + (f" to {count(b + 1)}" if b > a else "") for a, b in runs]
-    return ", ".join(told)
+            runs.append([at, at])
+    return ", ".join(count(a + 1) + (f" to {count(b + 1)}" if b > a else "") for a, b in runs)
 
 
 def left_behind(detail: Detail, path: Sequence[Stem]) -> int:
@@ -101,21 +115,49 @@ def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]
     answered = max((at for at, each in enumerate(path) if each.source == "upstream"), default=-1)
     left = left_behind(detail, path)
     stayed = _stayed(sent, detail, path, first)
+    has_no_tools = sent.rule == "whole" and detail.tools is None
+    results, calls = _steps_of_earlier_turns(path) if has_no_tools else (set(), set())
+    is_hidden = len(sent.exceptions) >= _MANY
+    before = ""
     told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
     for at, stem in enumerate(path[left:], left):
         client = "sent" if sent.rule != "whole" or at > answered else "not sent"
         if left and at < min(left + _REPLACED, len(path) - 1):
             client = _OR_REPLACED
-        if at in out:
-            told.append(Verdict(client, "left out", "no upstream may see it again", "out"))
-        elif stayed is not None and at in stayed:
+        if at in out or (is_hidden and at in results):
+            told.append(_not_in_line(client, stem, before, is_step=at in results or at in calls))
+            continue
+        before = stem.role
+        if stayed is not None and at in stayed:
             went = _went(client, sent.rule, stem, is_short=False)
             told.append(replace(went, why=stayed[at]))
         elif at < first:
             told.append(_left_out(client, at < summed, first, detail, is_exact=stayed is not None))
+        elif at in results or at in calls:
+            shorter = "as text" if at in results else "its words, without its calls"
+            told.append(Verdict(client, shorter, _NO_TOOLS, "short"))
         else:
             told.append(_went(client, sent.rule, stem, is_short=at <= until))
     return told
+
+
+def _not_in_line(client: str, stem: Stem, before: str, *, is_step: bool) -> Verdict:
+    """What became of one that did not go as it is; `before`: the role of the last one that went."""
+    if stem.state == "failed":
+        return Verdict(client, "left out", _FAILED, "out")
+    if stem.role == "user":
+        return Verdict(client, _WITHIN, _IN_QUESTION, "short")
+    if stem.role == "assistant" and before == "assistant":
+        return Verdict(client, _WITHIN, _IN_ANSWER, "short")
+    why = _NO_TOOLS if is_step else _EMPTY if stem.role == "assistant" else _NO_CALL
+    return Verdict(client, "left out", why, "out")
+
+
+def _steps_of_earlier_turns(path: Sequence[Stem]) -> tuple[set[int], set[int]]:
+    """The places of the results before the newest question, and of the answers that made their calls."""
+    newest = max((at for at, each in enumerate(path) if each.role == "user"), default=0)
+    results = {at for at in range(newest) if path[at].role == "tool"}
+    return results, {at - 1 for at in results if at and path[at - 1].role == "assistant"}
 
 
 def _out(sent: Sent, path: Sequence[Stem]) -> set[int]:

@@ -18,7 +18,7 @@ from sidecar.conversation.records import Sent
 from sidecar.dialects.base import Request
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
-from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of
+from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of, steps_left_out
 from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, SYSTEM_FIRST, Form
 from sidecar.prompt.plain import plain, stripped, without
@@ -223,7 +223,21 @@ def _put_together(
         quoted_at=len(summed.system) + again.place if again else None,
         supplied=tuple(sorted(form.supplied)),
         left_out=form.left_out,
+        system_put_in=_system_put_in(call, plan, cut.full),
+        steps_left_out=_steps_left_out(call, plan, cut.full),
     )
+
+
+def _system_put_in(call: ChatCall, plan: Plan, full: Full) -> bytes | None:
+    """The hash of the leading system messages, where they are not the client's."""
+    if isinstance(plan, Unrecorded) or plan.system is None or not any(each.restored for each in full.system):
+        return None
+    return call.chain.hash(None, plan.system)
+
+
+def _steps_left_out(call: ChatCall, plan: Plan, full: Full) -> int:
+    """Of what its client cannot know: a request without tools gets no steps of earlier turns."""
+    return steps_left_out(full.line, plan.line) if isinstance(plan, Thin) and not call.chat.tools else 0
 
 
 def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:

@@ -92,6 +92,8 @@ def _add_counts(said: dict[str, str], prompt: Prompt, overflow_retries: int) -> 
         said["X-Sidecar-Recalled"] = str(prompt.recalled)
     if prompt.summed:
         said["X-Sidecar-Summary"] = str(prompt.summed)
+    if prompt.steps_left_out:
+        said["X-Sidecar-Steps-Left-Out"] = str(prompt.steps_left_out)
     if overflow_retries:
         said["X-Sidecar-Healed"] = str(overflow_retries)
 

@@ -9,10 +9,10 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Difference, Sent
 from sidecar.conversation.tree import Conversation
 from sidecar.exchange.plan import Thin, Unrecorded, own_path
-from sidecar.exchange.prompt import Heads, Prompt, difference, heads, names_of, sent_of
+from sidecar.exchange.prompt import Heads, Prompt, difference, heads, names_of, sent_of, steps_left_out
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed
-from tests.conversation.build import CHAIN, TENANT, message, node, request, says, user
+from tests.conversation.build import CHAIN, TENANT, calls, message, node, request, result, says, user
 
 SYSTEM = message({"role": "system", "content": "Be brief."})
 
@@ -115,6 +115,13 @@ def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
     line = [stored(ASK), own(asked.path.messages[0])]
     expected = Sent("whole", None, ((ANSWER.id, "out"),))
     assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == expected
+
+
+def test_results_that_do_not_go_are_counted_and_nothing_else():
+    made = node(calls("c1", "c2"), ASK, nonce=1)
+    before = [ASK, made, *(node(result(id), made) for id in ("c1", "c2")), ANSWER]
+    assert steps_left_out([stored(each) for each in before], before) == 0
+    assert steps_left_out([stored(ASK), stored(before[3])], before) == 1
 
 
 def test_a_client_of_which_answers_are_restored_has_the_rest_as_it_sent_it():

@@ -7,6 +7,7 @@ import base64
 import json
 from contextlib import suppress
 
+import pytest
 from aiohttp import ClientError
 
 from sidecar.conversation.overview import Outline
@@ -216,6 +217,24 @@ def outline(many):
         stems.append(stem(f"n{at}", parent))
         parent = f"n{at}"
     return Outline(Conversation("a", b"t", None, 1.0, 2.0), tuple(stems))
+
+
+@pytest.mark.parametrize("opaque", [False, True])
+async def test_it_says_by_which_name_the_upstream_knows_the_chat(visit, upstream: Upstream, opaque: bool):
+    visitor: Visitor = await visit(session={"opaque": opaque})
+    await visitor.sidecar.ask("hi", id="mine")
+    await visitor.sidecar.ask("hi", headers={"X-OpenWebUI-Chat-Id": "theirs"})
+    named, added = (each.headers for each in upstream.requests)
+    by_key = {each["key"]: each["id"] for each in (await visitor.value())["rows"]}
+
+    for key, got in (("mine", named["X-Conversation-ID"]), ("theirs", added["X-OpenWebUI-Chat-Id"])):
+        html = (await visitor.get(f"c/{by_key[key]}/")).text
+        assert got == (by_key[key] if opaque else key)
+        one = f"session upstream <b>{got}</b>"
+        assert (
+            f"id, and {one}" if opaque else f"{one} in the header in which the client named the chat"
+        ) in html
+    assert added["X-Conversation-ID"] == by_key["theirs"], "the id in any other"
 
 
 def test_a_long_path_is_shown_in_windows_that_lead_to_each_other():

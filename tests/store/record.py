@@ -142,6 +142,7 @@ def with_everything(id: str, ask: Node, answer: Node) -> Exchange:
         brought=3,
         told=b'{"id":"resp_1"}',
         client_key="ada0000000",
+        system_put_in=True,
     )
     return replace(done, detail=detail)
 
