@@ -240,6 +240,15 @@ class TestThin:
         nodes = line(MALTA, says(None, tool_calls=nameless), result("made up"), says("done"))
         assert decided(call(result("another")), nodes, [thread(nodes)]).outcome is Outcome.ALONE
 
+    @pytest.mark.parametrize("id", ["", None, 1.5, ["c"]])
+    def test_an_id_that_names_nothing_is_none(self, id):
+        made = {"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+        nodes = line(MALTA, says(None, tool_calls=[made]))
+        assert decided(call(result("made up")), nodes, [thread(nodes)]).outcome is Outcome.APPEND
+        named = line(MALTA, says(None, tool_calls=[{**made, "id": 7}]))
+        assert decided(call(result("7")), named, [thread(named)]).outcome is Outcome.APPEND
+        assert decided(call(result("made up")), named, [thread(named)]).outcome is Outcome.ALONE
+
     def test_results_that_are_there_already_open_nothing(self):
         nodes = line(MALTA, calls("c1"), result("c1"), says("done"))
         plan = decided(call(result("c1", "other")), nodes, [thread(nodes)])
