@@ -228,6 +228,42 @@ class TestTooLong:
         other = recognised(400, raw({"error": {"message": f"{before}the context limit is exceeded"}}))
         assert other == Overflow(4096, 5000)
 
+    @pytest.mark.parametrize(
+        ("limit", "sent", "answer", "told"),
+        [
+            (4096, 5000, 100, Overflow(4096, 5000)),
+            (4096, 1, 4096, Overflow(4096, 1)),
+            (4096, 1, 4095, Overflow(4096, 1)),
+            (4096, 1, 4094, None),
+            (4096, 0, 5000, Overflow(4096)),
+            (256, 300, 1, Overflow(256, 300)),
+            (255, 300, 1, Overflow()),
+        ],
+    )
+    def test_what_contradicts_itself_is_none_and_what_cannot_be_is_not_told(self, limit, sent, answer, told):
+        said = f"Input validation error: `inputs` tokens + `max_new_tokens` must be <= {limit}. "
+        said += f"Given: {sent} `inputs` tokens and {answer} `max_new_tokens`"
+        assert recognised(422, raw({"error": said})) == told
+
+    @pytest.mark.parametrize(
+        ("said", "told"),
+        [
+            ("Context limit exceeded: at most 4096 tokens", Overflow(4096)),
+            ("Context limit exceeded: at most 4096 tokens, of 5000", Overflow(4096, 5000)),
+            ("5000 tokens exceed the context limit of 4096", Overflow(4096, 5000)),
+            ("5,000 tokens exceed the context limit of 4,096", Overflow(4096, 5000)),
+            ("5000 tokens, or 9999, exceed the context limit of 4096", Overflow(4096)),
+            ("Context limit exceeded: 4000 + 1000 tokens", Overflow()),
+            ("Context limit exceeded by 4096 tokens", Overflow()),
+            ("Error code: 400. Context limit exceeded: at most 4096 tokens", Overflow(4096)),
+            ("Context limit exceeded: at most 4096 words", Overflow()),
+            ("Context limit exceeded, gpt-4096, v4096x and 4096-5000 tokens", Overflow()),
+            ("Context limit exceeded: 99 tokens of 98", Overflow()),
+        ],
+    )
+    def test_numbers_in_words_that_nobody_has_listed_are_told_where_they_are_clear(self, said, told):
+        assert recognised(400, raw({"error": {"message": said}})) == told
+
     def test_a_count_is_a_number_above_0(self):
         error = {"code": "context_length_exceeded", "message": "no"}
         for sent, told in ((1, None), (0, Overflow(4096)), (-1, Overflow(4096)), (True, Overflow(4096))):
