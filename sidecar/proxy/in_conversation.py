@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
+from sidecar.conversation.find_by_history import key_of_name
 from sidecar.conversation.message import SYSTEM_ROLES, visible_text
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.tree import Conversation, Node
+from sidecar.conversation.tree import Chain, Conversation, Node
 from sidecar.dialects.responses.ids import item_id
 from sidecar.dialects.responses.items import Leading
 from sidecar.dialects.responses.kept import leading_in
@@ -32,9 +33,15 @@ __all__ = ["carried_in", "found_by_name", "in_conversation", "refuse_unheld"]
 async def found_by_name(
     store: Store, tenant: bytes, conversation_id: str | None, name: str
 ) -> Conversation | None:
-    """The tenant's conversation of this name: its client's id, or the one that it was told."""
+    """The tenant's conversation of this name: its client's id, also one that came later (`named_later`), or
+    the one that it was told."""
     ids = [name] if conversation_id is None else [conversation_id, name]
-    return (await store.find(tenant, ids, [])).conversation
+    found = (await store.find(tenant, ids, [])).conversation
+    if found is not None:
+        return found
+    known = await store.find_by_history(tenant, [key_of_name(Chain(tenant), name)])
+    later = (await store.find(tenant, [known], [])).conversation if known is not None else None
+    return later if later is not None and later.key == name else None
 
 
 async def in_conversation(store: Store, call: ChatCall, name: str) -> Plan:

@@ -288,6 +288,25 @@ class TestGoingOnInOne:
         await ask(sidecar, "2", conversation=id)
         assert upstream.last.said == ["1", "ok", "2"]
 
+    async def test_a_chat_that_was_named_later_is_one_by_that_name(
+        self, sidecar: Sidecar, upstream: Upstream
+    ):
+        """LibreChat's has no name in its first turn."""
+        await sidecar.ask("1")
+        await sidecar.ask("1", "ok", "2", id="a")
+        reply = await ask(sidecar, "3", conversation="a")
+        assert reply.json["conversation"] == {"id": "a"}
+        assert await texts(sidecar, "a") == ["1", "ok", "2", "ok", "3", "ok"]
+        over_chat = await sidecar.ask("1", "ok", "2", "ok", "3", "ok", "4", id="a")
+        assert over_chat.outcome == "continue"
+        assert (await sidecar.only()).branches == [["1", "ok", "2", "ok", "3", "ok", "4", "ok"]]
+        assert_error(await ask(sidecar, "x", conversation="b"), 404, "conversation_not_found")
+        bob = {"Authorization": "Bearer bob"}
+        assert_error(await ask(sidecar, "x", bob, conversation="a"), 404, "conversation_not_found")
+        assert (await do(sidecar, "DELETE", "/a")).json["deleted"]
+        assert await sidecar.stored() == []
+        assert_error(await ask(sidecar, "x", conversation="a"), 404, "conversation_not_found")
+
     async def test_system_items_that_it_begins_with_stand_before_every_request(
         self, sidecar: Sidecar, upstream: Upstream
     ):
