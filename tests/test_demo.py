@@ -12,9 +12,19 @@ import struct
 import pytest
 from aiohttp import ClientSession
 
-from sidecar.server.demo import answer, start_demo
+from sidecar.server.demo import answer, called, start_demo
 
 HELLO = [{"role": "user", "content": "Hello"}]
+WARM = [{"role": "user", "content": "What is the Temperature in Rome?"}]
+TEMPERATURE = {
+    "name": "temperature",
+    "parameters": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}, "unit": {"type": "string"}},
+        "required": ["city", "days"],
+    },
+}
+TOOLS = [{"type": "function", "function": {"name": "look"}}, {"type": "function", "function": TEMPERATURE}]
 
 
 @pytest.fixture
@@ -102,6 +112,68 @@ class TestTheSentence:
     )
     def test_says_something_about_any_message(self, message, quoted):
         assert answer([message]) == f"I see 1 message; it says “{quoted}”."
+
+
+class TestATool:
+    def test_is_called_where_the_question_says_its_name(self):
+        call = called(WARM, TOOLS)
+        assert call is not None
+        assert call["function"] == {"name": "temperature", "arguments": '{"city": "Rome"}'}
+        assert call["id"].startswith("call_")
+        without = called([{"role": "user", "content": "look!"}], TOOLS)
+        assert without is not None
+        assert without["function"]["arguments"] == "{}"
+
+    def test_is_not_called_again_with_its_result_at_hand(self):
+        result = {"role": "tool", "tool_call_id": "call_1", "content": "temperature: 21"}
+        assert called([*WARM, result], TOOLS) is None
+
+    @pytest.mark.parametrize("said", ["Hello", "temperatures", "", None, [{"type": "image_url"}]])
+    def test_is_not_called_where_it_is_not_asked_for(self, said):
+        assert called([{"role": "user", "content": said}], TOOLS) is None
+
+    @pytest.mark.parametrize(
+        "tools",
+        [None, {}, [1], [{}], [{"function": 1}], [{"function": {}}], [{"function": {"name": 1}}]],
+    )
+    def test_that_is_none_is_not_called(self, tools):
+        assert called(WARM, tools) is None
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            None,
+            1,
+            {},
+            {"required": ["a"]},
+            {"required": 1, "properties": {}},
+            {"required": [[]], "properties": {}},
+        ],
+    )
+    def test_that_is_described_in_another_way_is_called_without_arguments(self, parameters):
+        call = called(WARM, [{"function": {"name": "temperature", "parameters": parameters}}])
+        assert call is not None
+        assert call["function"]["arguments"] == "{}"
+
+    async def test_goes_and_comes_back_in_one_piece(self, http, base):
+        body = await ask(http, base, {"messages": WARM, "tools": TOOLS})
+        (choice,) = body["choices"]
+        assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+        (call,) = choice["message"]["tool_calls"]
+        result = {"role": "tool", "tool_call_id": call["id"], "content": "21 degrees"}
+        body = await ask(http, base, {"messages": [*WARM, choice["message"], result], "tools": TOOLS})
+        assert body["choices"][0]["message"]["content"] == (
+            "I see 3 messages; the first says “What is the Temperature in Rome?”, the last says “21 degrees”."
+        )
+
+    async def test_is_called_in_a_stream(self, http, base):
+        *chunks, done = await events(http, base, messages=WARM, tools=TOOLS)
+        first, made, last = (json.loads(each)["choices"][0] for each in chunks)
+        assert done == "[DONE]"
+        assert first["delta"] == {"role": "assistant", "content": None}
+        (call,) = made["delta"]["tool_calls"]
+        assert (call["index"], call["function"]["name"]) == (0, "temperature")
+        assert last["finish_reason"] == "tool_calls"
 
 
 class TestChatCompletions:

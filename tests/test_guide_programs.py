@@ -30,29 +30,43 @@ _CALL = {
 }
 
 
-async def test_the_thin_agent_gets_its_history(sidecar: Sidecar, upstream: Upstream, tmp_path: Path):
+async def agent(folder: Path, url: str, *arguments: str) -> list[str]:
+    """What the program of the guide prints."""
     (program,) = (each for each in blocks("clients", "python") if "def send" in each)
-    (tmp_path / "agent.py").write_text(program.replace(SIDECAR, sidecar.url))
-    upstream.will(
-        says(None, finish="tool_calls", tool_calls=[_CALL]), says("It is warm."), says("About Rome.")
-    )
+    (folder / "agent.py").write_text(program.replace(SIDECAR, url))
     done = await asyncio.to_thread(
         subprocess.run,
-        (sys.executable, "agent.py"),
-        cwd=tmp_path,
+        (sys.executable, "agent.py", *arguments),
+        cwd=folder,
         env=clean_environment(),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    assert done.stdout.splitlines() == ["It is warm.", "About Rome."], done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+async def test_the_thin_agent_gets_its_history(sidecar: Sidecar, upstream: Upstream, tmp_path: Path):
+    upstream.will(
+        says(None, finish="tool_calls", tool_calls=[_CALL]), says("It is warm."), says("About Rome.")
+    )
+    assert await agent(tmp_path, sidecar.url, "ada", "sk-ada", "run-1") == ["It is warm.", "About Rome."]
     system, *history = upstream.last.json["messages"]
     assert system["role"] == "system"
     assert [each.get("content") for each in history] == [
-        *("How warm is it in Rome?", None, "21 degrees in Rome", "It is warm.", "What did I ask?")
+        *("What is the temperature in Rome?", None, "21 degrees in Rome", "It is warm.", "What did I ask?")
     ]
     assert history[1]["tool_calls"] == [_CALL]
+
+
+async def test_in_front_of_the_demo_it_prints_what_the_guide_says_for_each_user(tmp_path: Path):
+    (shown,) = re.findall(r"<!-- agent: .*-->\n```\n(.*?)```", text_of("clients"), re.DOTALL)
+    settings = Settings(listen="127.0.0.1:0", store=f"sqlite:///{tmp_path}/sidecar.db")
+    async with running(settings) as address:
+        for user in ("ada", "grace"):
+            assert await agent(tmp_path, address, user, f"sk-{user}", "run-1") == shown.splitlines()
 
 
 @pytest.mark.usefixtures("undisturbed")

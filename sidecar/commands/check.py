@@ -37,6 +37,11 @@ _SLOTS = {
     True: "it saves them. A model with sliding windows (Gemma, gpt-oss) needs --swa-full as well; if chats"
     " come back in vain, `sidecar doctor` says so",
 }
+_ONLY_DEMO = """\
+No upstream is set in the settings that this command reads (flags, environment, --config), but for the
+built-in demo, which needs no session and has no window. A running sidecar was not asked.
+Next: give the URL that it was started with, `sidecar check --upstream URL`.
+"""
 
 
 class Findings(NamedTuple):
@@ -53,7 +58,7 @@ class Findings(NamedTuple):
 async def run(settings: Settings) -> int:
     """Print it; returns the exit code: 0 if the list of models could be read. Raises `SidecarError`."""
     if settings.upstream == DEMO:
-        sys.stdout.write("The upstream is the built-in demo: it needs no session, and has no window.\n")
+        sys.stdout.write(_ONLY_DEMO)
         return 0
     targets = targets_of(settings, Metrics())
     try:

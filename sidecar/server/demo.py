@@ -1,6 +1,8 @@
 """A small OpenAI-compatible upstream, to see the sidecar work without a model.
 
-Rule: the answer shows what arrived here, so that a person sees which history the sidecar sent.
+Rules: the answer shows what arrived here, so that a person sees which history the sidecar sent. A question
+that says the name of one of the request's tools has that called first, so that a tool loop can be tried: with
+the question's last word for each argument that has to be given and is a text.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-__all__ = ["answer", "demo_app", "start_demo"]
+__all__ = ["answer", "called", "demo_app", "start_demo"]
 
 MODEL = "demo"
 _SHOWN = 60  # characters of a message that the answer repeats
@@ -66,6 +68,34 @@ def answer(messages: list[Any]) -> str:
     elif others:
         says = f"; the first says {_quoted(others[0])}, the last says {_quoted(others[-1])}"
     return f"I see {' and '.join(seen)}{says}."
+
+
+def called(messages: list[Any], tools: Any) -> dict[str, Any] | None:
+    """The call of the tool that a question at the end asks for by its name; None if it asks for none."""
+    if _role(messages[-1]) != "user" or not isinstance(tools, list):
+        return None
+    words = re.findall(r"[\w-]+", _text(messages[-1]))
+    for tool in tools:
+        function = tool.get("function") if isinstance(tool, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if isinstance(name, str) and name.lower() in map(str.lower, words):
+            arguments = dict.fromkeys(_texts_of(function), words[-1])
+            return {
+                "id": f"call_{uuid.uuid4().hex[:24]}",
+                "type": "function",
+                "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
+            }
+    return None
+
+
+def _texts_of(function: Any) -> list[str]:
+    """The names of the arguments that it has to be given and that are texts."""
+    schema = function.get("parameters")
+    try:
+        properties = schema["properties"]
+        return [name for name in schema["required"] if properties[name]["type"] == "string"]
+    except (TypeError, KeyError):  # it has none, or they are described in another way
+        return []
 
 
 def _role(message: Any) -> Any:
@@ -115,8 +145,10 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _BadRequest("'messages' must be a list with at least one message", "messages")
-    text = answer(messages)
-    usage = _usage(sum(len(json.dumps(each, ensure_ascii=False)) for each in messages), len(text))
+    call = called(messages, body.get("tools"))
+    text = answer(messages) if call is None else None
+    said = len(text if text is not None else json.dumps(call))
+    usage = _usage(sum(len(json.dumps(each, ensure_ascii=False)) for each in messages), said)
     reply = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
         "created": int(time.time()),
@@ -125,19 +157,24 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
     if body.get("stream") is True:
         options = body.get("stream_options")
         counted = isinstance(options, dict) and options.get("include_usage") is True
-        return await _streamed(request, reply, text, usage if counted else None)
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return await _streamed(request, reply, _chunks(text, call, usage if counted else None))
+    message = {"role": "assistant", "content": text, **({"tool_calls": [call]} if call else {})}
+    choice = {"index": 0, "message": message, "finish_reason": _finish(call)}
     return _json({**reply, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
+def _finish(call: dict[str, Any] | None) -> str:
+    return "stop" if call is None else "tool_calls"
+
+
 async def _streamed(
-    request: web.Request, reply: dict[str, Any], text: str, usage: dict[str, int] | None
+    request: web.Request, reply: dict[str, Any], chunks: Iterator[dict[str, Any]]
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     # A client that leaves needs no more of the answer, and no word about it in the log.
     with contextlib.suppress(ConnectionError):
         await response.prepare(request)
-        for number, chunk in enumerate(_chunks(text, usage)):
+        for number, chunk in enumerate(chunks):
             if number:
                 await asyncio.sleep(request.app[_PAUSE])
             event = _encoded({**reply, "object": "chat.completion.chunk", **chunk})
@@ -146,17 +183,21 @@ async def _streamed(
     return response
 
 
-def _chunks(text: str, usage: dict[str, int] | None) -> Iterator[dict[str, Any]]:
+def _chunks(
+    text: str | None, call: dict[str, Any] | None, usage: dict[str, int] | None
+) -> Iterator[dict[str, Any]]:
     # As OpenAI does: where usage was asked for, every chunk has the member and only the last one the numbers.
     pending: dict[str, Any] = {} if usage is None else {"usage": None}
 
     def choice(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **pending}
 
-    yield choice({"role": "assistant", "content": ""})
-    for word in re.findall(r"\S+\s*", text):
+    yield choice({"role": "assistant", "content": "" if text is not None else None})
+    for word in re.findall(r"\S+\s*", text or ""):
         yield choice({"content": word})
-    yield choice({}, "stop")
+    if call is not None:
+        yield choice({"tool_calls": [{"index": 0, **call}]})
+    yield choice({}, _finish(call))
     if usage is not None:
         yield {"choices": [], "usage": usage}
 

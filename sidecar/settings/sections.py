@@ -308,7 +308,8 @@ class Declaration(Section):
     upstream: Upstream = Field(
         DEMO,
         description="The OpenAI base URL (what stands before `/chat/completions`; without a path `/v1` is"
-        " meant), or `demo`, a small server inside that shows what it was sent.",
+        " meant), or `demo`, a small server inside that shows what it was sent, and calls a tool that the"
+        " question names.",
     )
     upstream_agent: bool = Field(
         False, description="`upstream` is an agent that runs tools: no refused request is sent to it again."

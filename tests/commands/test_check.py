@@ -131,7 +131,10 @@ async def test_one_that_is_not_there_is_an_error_and_the_demo_is_told(capsys):
     with pytest.raises(SidecarError, match="it refuses connections"):
         await check.run(Settings.model_validate({"upstream": str(HERE), "store": "memory:"}))
     assert await check.run(Settings()) == 0
-    assert "built-in demo" in capsys.readouterr().out
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.startswith("No upstream is set in the settings that this command reads")
+    assert "A running sidecar was not asked." in told
+    assert told.endswith("`sidecar check --upstream URL`.")
 
 
 @pytest.mark.parametrize(
