@@ -5,7 +5,7 @@
 --
 --   sqlite3 -bail sidecar.db < config/sqlite-schema-12.sql
 --
--- A newer sidecar brings it to schema 13 again when it opens it.
+-- It prints 1, which is right. A newer sidecar brings it to schema 13 again when it starts.
 
 PRAGMA secure_delete = ON;
 BEGIN IMMEDIATE;

@@ -1,11 +1,11 @@
 -- Takes a store in a file back from schema 7 to schema 6, for a sidecar of before: nothing of it is lost. From
--- schema 8 `sqlite_schema_7.py` goes first.
+-- schema 8 `sqlite_schema_7.py` goes first; from here `sqlite-schema-5.sql` goes on to schema 5.
 --
 -- Stop every sidecar on the file, make a copy of it (`sidecar backup FILE`), then
 --
 --   sqlite3 -bail sidecar.db < config/sqlite-schema-6.sql
 --
--- A newer sidecar brings it to schema 7 again when it opens it. Needs SQLite 3.37 or newer, and room in the file's
+-- A newer sidecar brings it to schema 7 again when it starts. Needs SQLite 3.37 or newer, and room in the file's
 -- folder for a fifth of the file.
 
 BEGIN IMMEDIATE;

@@ -5,7 +5,7 @@
 --
 --   sqlite3 -bail sidecar.db < config/sqlite-schema-9.sql
 --
--- A newer sidecar brings it to schema 10 again when it opens it, and makes the index anew.
+-- It prints 1, which is right. A newer sidecar brings it to schema 10 again when it starts, and makes the index anew.
 
 PRAGMA secure_delete = ON;
 BEGIN IMMEDIATE;

@@ -6,7 +6,7 @@ newer sidecar is installed,
     python config/sqlite_schema_7.py sidecar.db
 
 From there `sqlite-schema-6.sql` goes on to schema 6. A newer sidecar brings it to schema 8 again when it
-opens it. Needs room in the file's folder for all large messages, as they were before they were packed, twice.
+starts. Needs room in the file's folder for all large messages, as they were before they were packed, twice.
 """
 
 from __future__ import annotations

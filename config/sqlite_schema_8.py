@@ -6,7 +6,7 @@ newer sidecar is installed,
     python config/sqlite_schema_8.py sidecar.db
 
 From a newer schema `sqlite-schema-12.sql` and those down to `sqlite-schema-9.sql` go first; from here
-`sqlite_schema_7.py` goes on to schema 7. A newer sidecar brings it to its own schema again when it opens it.
+`sqlite_schema_7.py` goes on to schema 7. A newer sidecar brings it to its own schema again when it starts.
 Needs room in the folder for all large parts of messages, such as images, as often as they were sent, twice.
 """
 

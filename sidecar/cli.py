@@ -24,6 +24,7 @@ from sidecar.errors import SidecarError
 from sidecar.printable import in_json, printable
 from sidecar.server.metrics_folder import metrics_folder
 from sidecar.settings import Settings, SettingsError, exposed_files, load, origins, summary
+from sidecar.store.migrations import newest_schema
 
 __all__ = ["main"]
 
@@ -111,7 +112,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_NEXT["sidecar"],
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
+    parser.add_argument(
+        "--version", action=_Version, help="print the version, and the schemas that it keeps stores in"
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", parents=[serving], help="serve until stopped", allow_abbrev=False)
     serve.set_defaults(run=_serve)
@@ -140,6 +143,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, each in commands.choices.items():
         each.epilog = _NEXT.get(name)
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints it. Not argparse's own, for which the migrations would be read at every command."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        schemas = newest_schema(), newest_schema("postgres")
+        print("sidecar {} (store schemas: SQLite {}, PostgreSQL {})".format(__version__, *schemas))
+        parser.exit()
 
 
 def _number(text: str) -> int:

@@ -1,6 +1,7 @@
 """The store that the settings mean, for the server and for the commands.
 
-Rule: a command that looks for something never makes a store in which there is nothing.
+Rules: a command that looks for something never makes a store in which there is nothing, and only the
+server and `sidecar upgrade` bring one to a newer schema.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from sidecar.store import Store, make_store
 __all__ = ["open_existing", "store_of"]
 
 
-def store_of(settings: Settings, *, accept_plaintext: bool = False) -> Store:
-    """The store of these settings. It still has to be opened. `accept_plaintext`: see `make_store`."""
+def store_of(settings: Settings, *, accept_plaintext: bool = False, upgrades: bool = False) -> Store:
+    """The store of these settings. It still has to be opened. `accept_plaintext`, `upgrades`: see
+    `make_store`."""
     secret = settings.secret.get_secret_value()
     shared = settings.workers > 1
     return make_store(
@@ -27,14 +29,17 @@ def store_of(settings: Settings, *, accept_plaintext: bool = False) -> Store:
         keys=_keys(settings),
         shared=shared,
         accept_plaintext=accept_plaintext,
+        upgrades=upgrades,
     )
 
 
 @asynccontextmanager
-async def open_existing(settings: Settings, *, accept_plaintext: bool = False) -> AsyncIterator[Store]:
+async def open_existing(
+    settings: Settings, *, accept_plaintext: bool = False, upgrades: bool = False
+) -> AsyncIterator[Store]:
     """The store of these settings, which has to be there, open while the body runs."""
     _check_that_it_is_there(settings.store_path)
-    store = store_of(settings, accept_plaintext=accept_plaintext)
+    store = store_of(settings, accept_plaintext=accept_plaintext, upgrades=upgrades)
     await store.open()
     try:
         yield store

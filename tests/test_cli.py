@@ -14,6 +14,7 @@ import sidecar
 from sidecar import cli
 from sidecar.commands.tenant_selector import TenantSelector
 from sidecar.errors import StoreUnavailable
+from sidecar.store.migrations import migrations
 from tests.proxy.process import clean_environment
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
@@ -60,7 +61,11 @@ def run(*arguments, out=subprocess.PIPE, **environment):
 
 def test_the_module_runs_as_a_program():
     done = run("--version")
-    assert (done.returncode, done.stdout) == (0, f"sidecar {sidecar.__version__}\n")
+    schemas = f"SQLite {len(migrations())}, PostgreSQL {len(migrations('postgres'))}"
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"sidecar {sidecar.__version__} (store schemas: {schemas})\n",
+    )
 
 
 def test_what_only_some_settings_need_is_not_loaded_by_all():

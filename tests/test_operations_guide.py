@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import runpy
 import shlex
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from yarl import URL
 
 from sidecar import cli
+from sidecar.store.migrations import newest_schema
 from tests import docs
 from tests.guides import blocks
 from tests.proxy.client import Sidecar
@@ -78,13 +83,41 @@ async def test_a_dump_of_a_database_is_restored_and_the_chat_goes_on_from_it(
     await goes_on(await start(store=server.url(restored)), upstream)
 
 
+@pytest.mark.usefixtures("undisturbed")
+async def test_a_file_is_taken_back_as_the_example_does_it(
+    start: Start, upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    upstream.will(says("Hello Ada."))
+    await (await start(store=f"sqlite:///{tmp_path}/in-use.db")).ask("My name is Ada.", headers=_APPEND)
+    copy, asks, *steps = told("cp sidecar-")
+    assert (copy[0], asks[:2]) == ("cp", ["sqlite3", copy[2]])
+    backup = ["backup", copy[1], "--store", f"sqlite:///{tmp_path}/in-use.db"]
+    assert await asyncio.to_thread(cli.main, backup) == 0
+    shutil.copy(copy[1], copy[2])
+    with closing(sqlite3.connect(copy[2], isolation_level=None)) as connection:
+        assert connection.execute(asks[2]).fetchone() == (newest_schema(),)
+        for program, *words in steps:
+            if program == "sqlite3":  # with the text of a script on its standard input
+                assert words[:3] == ["-bail", copy[2], "<"]
+                connection.executescript((docs.ROOT / words[3]).read_text("utf-8"))
+            else:
+                assert (Path(program).name, words[1]) == ("python", copy[2])
+                await asyncio.to_thread(runpy.run_path(str(docs.ROOT / words[0]))["main"], copy[2])
+        assert connection.execute(asks[2]).fetchone() == (8,)
+    await goes_on(await start(store=f"sqlite:///{tmp_path}/{copy[2]}"), upstream)
+
+
+def test_what_is_typed_to_upgrade_is_what_installed_it():
+    installed, upgraded = told("python3 -m venv"), told("systemctl stop")
+    assert [each for each in upgraded if each[0].endswith("/pip")] == installed[1:3]
+    assert upgraded[0] == ["systemctl", "stop", "conversation-sidecar"]
+    assert upgraded[-1] == ["systemctl", "start", "conversation-sidecar"]
+
+
 def test_every_step_back_is_there_and_leads_to_the_next():
     text = (docs.GUIDES / "operations.md").read_text("utf-8")
-    rows = [
-        line.split(" | ")
-        for line in text.splitlines()
-        if "sqlite-schema-" in line or "sqlite_schema_" in line
-    ]
+    rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| \d+ \| \d+ \|", line)]
     steps = [
         (int(row[0].removeprefix("| ")), int(row[1]), row[2].partition("(../")[2].rstrip(")")) for row in rows
     ]

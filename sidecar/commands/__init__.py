@@ -19,6 +19,7 @@ inspect              `inspect`: a conversation as the inspector shows it
 prune                `prune`, by the rules in the settings
 verify               `verify`
 backup               `backup`
+upgrade              `upgrade`: the store to this version's schema, without serving
 rekey                `rekey`: re-encrypt the store with the first key
 migrate              `migrate`, from one store to another
 openwebui            `import openwebui`

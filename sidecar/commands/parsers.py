@@ -24,6 +24,7 @@ from sidecar.commands import (
     migrate,
     prune,
     rekey,
+    upgrade,
     verify,
 )
 from sidecar.commands.openwebui import bring
@@ -73,6 +74,7 @@ _COMMANDS: dict[str, tuple[str, Command]] = {
     "prune": ("delete what [retention] no longer keeps", prune),
     "verify": ("recompute every hash and report each mismatch", verify),
     "backup": ("copy the store while it is in use", backup),
+    "upgrade": ("bring the store to this version's schema without serving", upgrade),
     "rekey": ("re-encrypt the whole store with the first key", rekey),
     "migrate": ("copy everything from one store into another", migrate),
     "import openwebui": ("import the chats of an Open WebUI", bring),

@@ -143,7 +143,7 @@ async def running(
             demo, url = await start_demo()
             stack.push_async_callback(demo.cleanup)
             settings = settings.with_upstream(url)
-        store = store_of(settings)
+        store = store_of(settings, upgrades=True)
         await store.open()
         stack.push_async_callback(store.close)
         metrics = Metrics(shared=settings.workers > 1)

@@ -203,6 +203,6 @@ def _without_pruning(settings: Settings) -> Settings:
 
 async def _prepared(settings: Settings) -> None:
     """Make the store, or bring it up to date, before there are many; what is wrong with it is said once."""
-    store = store_of(settings)
+    store = store_of(settings, upgrades=True)
     await store.open()
     await store.close()

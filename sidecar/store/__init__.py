@@ -8,7 +8,7 @@ kept_requests  which requests are kept as their clients sent them
 exchanges   an exchange as a row, in the same columns everywhere
 threads     a thread as a row, likewise
 parts       large parts of messages, which a conversation keeps once
-migrations  numbered migrations, applied in order; a newer database is refused
+migrations  numbered migrations, applied in order; which schemas are refused
 url         what a store's path or URL says, and how it is shown without its password
 encrypted   a store in which what is said is encrypted, around any other
 running_responses  those that are made in the background, in memory
@@ -42,17 +42,21 @@ def make_store(
     keys: Sequence[bytes] = (),
     shared: bool = False,
     accept_plaintext: bool = False,
+    upgrades: bool = False,
 ) -> Store:
     """The store for `Settings.store_path`: the path of a file, the URL of a PostgreSQL database, or None for
     memory. With `keys` (32 bytes each) what is said is encrypted. `shared`: by processes on this machine that
-    all write much. `accept_plaintext`: with keys, also one that is not encrypted yet, for `re_encrypt`. It
-    still has to be opened."""
+    all write much. `accept_plaintext`: with keys, also one that is not encrypted yet, for `re_encrypt`.
+    `upgrades`: one of an older schema is brought to the newest, not refused. It still has to be opened."""
     if keys:
         # Imported here, for the same reason as the driver below.
         from sidecar.store.encrypted.store import EncryptedStore
 
         return EncryptedStore(
-            make_store(path, shared=shared), keys, secret=secret, accept_plaintext=accept_plaintext
+            make_store(path, shared=shared, upgrades=upgrades),
+            keys,
+            secret=secret,
+            accept_plaintext=accept_plaintext,
         )
     if path is None:
         return MemoryStore(secret=secret)
@@ -60,5 +64,5 @@ def make_store(
         # Imported here: its driver takes memory that users of a file need not spend.
         from sidecar.store.postgres.store import PostgresStore
 
-        return PostgresStore(address_of(path), secret=secret)
-    return SQLiteStore(path, secret=secret, shared=shared)
+        return PostgresStore(address_of(path), secret=secret, upgrades=upgrades)
+    return SQLiteStore(path, secret=secret, shared=shared, upgrades=upgrades)

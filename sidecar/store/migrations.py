@@ -4,9 +4,9 @@ One transaction: broken off, by a full disk or a kill, the database is what it w
 anew. It takes a few megabytes of memory, and room on the disk, without which it does not begin (`_room`).
 None rewrites what was said; `config/sqlite-schema-12.sql` and those that it names go back.
 
-The number of the last one applied is SQLite's `user_version`. An older database is migrated when it is
-opened; a newer one is refused, since this version cannot know what its data means, and so is one that
-another program made.
+The number of the last one applied is SQLite's `user_version`. An older database is migrated by whoever opens
+it to upgrade it, and refused to everybody else (`OlderSchema`). A newer one is refused, since this version
+cannot know what its data means, and so is one that another program made.
 """
 
 from __future__ import annotations
@@ -20,12 +20,44 @@ from importlib.resources import files
 
 from sidecar.errors import StoreUnavailable
 
-__all__ = ["migrate", "migrations"]
+__all__ = [
+    "OlderSchema",
+    "migrate",
+    "migrations",
+    "newest_schema",
+    "refuse_older",
+    "upgrade_begins",
+    "upgrade_ended",
+]
 
 log = logging.getLogger("sidecar.store")
 
 _FIRST_WITHOUT_WORK = 7  # from this schema on nothing is done but to make a table
+# Bytes, measured from every schema, with chats of 2 to 60 messages, with and without ids.
+_BASE = 1 << 18
+_LISTED = 85  # for each row that is listed as a tip, or as what a chat without an id is known by
+_INDEXED = 100  # for each message, where a first schema's index is made anew
+_COUNTED = """
+    SELECT (SELECT count(*) FROM message),
+        (SELECT count(*) FROM (SELECT DISTINCT conversation, parent FROM message INDEXED BY message_by_parent
+            WHERE parent IS NOT NULL)),
+        (SELECT count(*) FROM conversation c CROSS JOIN message m ON m.conversation = c.number
+            WHERE c."key" IS NULL),
+        (SELECT count(*) FROM conversation c CROSS JOIN echo e ON e.conversation = c.number
+            WHERE c."key" IS NULL)"""
 _LONG = 600_000  # milliseconds; a million messages take some seconds
+
+
+class OlderSchema(StoreUnavailable):
+    """The store of this name has this schema, which only an upgrade may change."""
+
+    def __init__(self, name: str, schema: int, newest: int) -> None:
+        super().__init__(
+            f"{name} has schema {schema}, and this version needs {newest}. Nothing has been changed:"
+            " make a backup, then start `sidecar serve` once or run `sidecar upgrade`, or use the version"
+            " that wrote it"
+        )
+        self.schema, self.newest = schema, newest
 
 
 def migrations(database: str = "sqlite") -> list[tuple[int, str]]:
@@ -35,13 +67,36 @@ def migrations(database: str = "sqlite") -> list[tuple[int, str]]:
     return sorted((int(entry.name.split("_")[0]), entry.read_text("utf-8")) for entry in found)
 
 
-def migrate(connection: sqlite3.Connection, name: str) -> None:
-    """Bring the database to the newest schema. `name` is what the message of an error calls it.
+def newest_schema(database: str = "sqlite") -> int:
+    """The schema that this version needs in this kind of database."""
+    return migrations(database)[-1][0]
+
+
+def refuse_older(name: str, current: int, newest: int) -> None:
+    """Raise `OlderSchema` unless the database is new, or of the newest schema."""
+    if 0 < current < newest:
+        raise OlderSchema(name, current, newest)
+
+
+def upgrade_begins(current: int, newest: int) -> None:
+    """Log it."""
+    log.warning("bringing the store to a newer schema", extra={"from": current, "to": newest})
+
+
+def upgrade_ended(current: int, newest: int, seconds: float) -> None:
+    """Log it: whoever waits for a large store wants to know that it is done."""
+    about = {"from": current, "to": newest, "seconds": round(seconds, 3)}
+    log.warning("the store has the newer schema", extra=about)
+
+
+def migrate(connection: sqlite3.Connection, name: str, *, upgrades: bool = True) -> None:
+    """Bring the database to the newest schema; an older one only if this `upgrades`. `name` is what the
+    message of an error calls it.
 
     Raises `StoreUnavailable` for a database that is newer, another program's, or too large for the disk.
     """
-    if not 0 < _version(connection) < migrations()[-1][0]:
-        _migrate(connection, name)
+    if not upgrades or not 0 < _version(connection) < migrations()[-1][0]:
+        _migrate(connection, name, upgrades=upgrades)
         return
     (before,) = connection.execute("PRAGMA busy_timeout").fetchone()
     (stored,) = connection.execute("PRAGMA temp_store").fetchone()
@@ -49,7 +104,7 @@ def migrate(connection: sqlite3.Connection, name: str) -> None:
     connection.execute(f"PRAGMA busy_timeout = {_LONG}")
     try:
         with _sorting_beside(connection):
-            _migrate(connection, name)
+            _migrate(connection, name, upgrades=True)
     finally:
         connection.execute(f"PRAGMA temp_store = {stored}")
         connection.execute(f"PRAGMA busy_timeout = {before}")
@@ -68,13 +123,13 @@ def _sorting_beside(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("PRAGMA temp_store_directory = ''")
 
 
-def _migrate(connection: sqlite3.Connection, name: str) -> None:
+def _migrate(connection: sqlite3.Connection, name: str, *, upgrades: bool) -> None:
     # Freed pages hold hashes and no words, and are overwritten only where that takes no writing of its own.
     connection.execute("PRAGMA secure_delete = FAST").fetchall()
     # Locked before the version is read again: of two that start at once, one finds the work done.
     connection.execute("BEGIN IMMEDIATE")
     with connection:
-        _apply(connection, name)
+        _apply(connection, name, upgrades=upgrades)
 
 
 def _file(connection: sqlite3.Connection) -> str:
@@ -82,7 +137,7 @@ def _file(connection: sqlite3.Connection) -> str:
     return file
 
 
-def _apply(connection: sqlite3.Connection, name: str) -> None:
+def _apply(connection: sqlite3.Connection, name: str, *, upgrades: bool) -> None:
     known, current = migrations(), _version(connection)
     newest = known[-1][0]
     if current > newest:
@@ -92,9 +147,11 @@ def _apply(connection: sqlite3.Connection, name: str) -> None:
         )
     if not current and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
         raise StoreUnavailable(f"{name} is a database of another program: set `store` to another file")
+    if not upgrades:
+        refuse_older(name, current, newest)
     if 0 < current < newest:
         _refuse_full_disk(connection, current, name)
-        log.warning("bringing the store to a newer schema", extra={"from": current, "to": newest})
+        upgrade_begins(current, newest)
     for number, sql in known:
         if number > current:
             for statement in _statements(sql):
@@ -116,15 +173,17 @@ def _refuse_full_disk(connection: sqlite3.Connection, current: int, name: str) -
 
 
 def _room(connection: sqlite3.Connection, current: int) -> int:
-    """Bytes that it takes at most, in the log and for sorting, as measured with messages of 200 bytes."""
+    """Bytes that it takes at most: what is new, in the log and in the file, and what is sorted for it.
+
+    By rows, since messages themselves, however large, are not touched.
+    """
     if current >= _FIRST_WITHOUT_WORK:
         return 0
-    size: int = connection.execute("PRAGMA page_count").fetchone()[0]
-    size *= connection.execute("PRAGMA page_size").fetchone()[0]
-    if current == 1:
-        return size // 2
-    is_known_by = connection.execute('SELECT 1 FROM conversation WHERE "key" IS NULL LIMIT 1').fetchone()
-    return size // 3 if is_known_by else size // 20
+    messages, followed, nameless, echoes = connection.execute(_COUNTED).fetchone()
+    tips = messages - followed
+    # A reply is listed twice, by its path and by itself.
+    needed = _BASE + _LISTED * (2 * nameless + echoes + tips)
+    return int(needed + _INDEXED * messages if current == 1 else needed)
 
 
 def _mb(size: int) -> str:

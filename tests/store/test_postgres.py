@@ -80,7 +80,7 @@ class TestTheStart:
         )
         monkeypatch.setattr(schema, "migrations", lambda _: [*known, another])
 
-        store = await opened(url)
+        store = await opened(url, upgrades=True)
 
         assert await store.tree("conv_1") == [question("hi")]
         await store.close()

@@ -99,7 +99,7 @@ async def opened(url):
     made = []
 
     async def open():
-        made.append(make_store(url))
+        made.append(make_store(url, upgrades=True))
         await made[-1].open()
         return made[-1]
 

@@ -84,6 +84,29 @@ def test_the_export_is_the_same_before_and_after_each_migration(file, number, mo
             assert export_of_that_time(connection) == before
 
 
+async def test_a_file_of_schema_6_goes_back_to_5_with_all_that_was_said_and_comes_forward_again(file):
+    restore(file, 6)
+    script = FOLDER.parents[2] / "config" / "sqlite-schema-5.sql"
+    with closing(sqlite3.connect(file)) as connection, closing(sqlite3.connect(":memory:")) as made:
+        before = export_of_that_time(connection)
+        connection.executescript(script.read_text("utf-8"))
+        made.executescript("".join(sql for at, sql in migrations() if at <= 5))
+        query = "SELECT type, name, sql FROM sqlite_schema ORDER BY type, name"
+        assert connection.execute(query).fetchall() == made.execute(query).fetchall()
+        assert connection.execute("PRAGMA user_version").fetchone() == (5,)
+        assert export_of_that_time(connection) == before
+    store = SQLiteStore(str(file), upgrades=True)
+    await store.open()
+    try:
+        assert await export(store) == before
+        async for held in store.conversation_stats():
+            whole = await store.snapshot(held.id)
+            assert whole is not None
+            assert (list(wrongs(whole, store.secret)), whole.threads) == ([], ())
+    finally:
+        await store.close()
+
+
 async def check_tips(store, tenant, id):
     """Nothing follows the messages that nothing follows, and the same once one is gone on from."""
     for _ in range(2):
@@ -117,7 +140,7 @@ async def test_a_recording_is_opened_exported_and_goes_on(file, number):
     restore(file, number)
     with closing(sqlite3.connect(file)) as connection:
         before = export_of_that_time(connection)
-    store = SQLiteStore(str(file))
+    store = SQLiteStore(str(file), upgrades=True)
     await store.open()
     try:
         assert await export(store) == before

@@ -1,17 +1,18 @@
 """Migrations of PostgreSQL: `sql/postgres/NNNN_what.sql`, all that are missing in one transaction.
 
 Of two replicas that start together one migrates, and the other waits and finds the work done. A newer schema
-is refused, and so are tables of another program. An older sidecar may still run against a newer schema until
-it is replaced, so a migration only adds, and what an older one could not read is written only into a database
-that none has opened.
+is refused, so are tables of another program, and so is an older schema unless it is opened to upgrade it. An
+older sidecar may still run against a newer schema until it is replaced, so a migration only adds, and what an
+older one could not read is written only into a database that none has opened.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 
 from sidecar.errors import StoreUnavailable
-from sidecar.store.migrations import migrations
+from sidecar.store.migrations import migrations, refuse_older, upgrade_begins, upgrade_ended
 from sidecar.store.postgres.database import LONG, Connection
 
 __all__ = ["migrate"]
@@ -29,23 +30,32 @@ _SHARES_PARTS = "SELECT coalesce((to_jsonb(s) ->> 'shares_parts')::boolean, fals
 _NO_SCHEMA = "{} has no schema to make tables in: CREATE SCHEMA, or name another as `search_path`"
 
 
-async def migrate(connection: Connection, name: str) -> tuple[bytes, bool]:
-    """Bring the database to the newest schema: the secret kept there, and whether messages share large parts.
-    `name` is for people."""
+async def migrate(connection: Connection, name: str, *, upgrades: bool) -> tuple[bytes, bool]:
+    """Bring the database to the newest schema, an older one only if this `upgrades`: the secret kept there,
+    and whether messages share large parts. `name` is for people."""
+    known, begun = migrations("postgres"), time.monotonic()
+    newest = known[-1][0]
     async with connection.transaction(isolation="read_committed"):
         await connection.execute(_LOCK, timeout=LONG)
         if await connection.fetchval("SELECT current_schema()") is None:
             raise StoreUnavailable(_NO_SCHEMA.format(name))
-        current = await _version(connection, name)
-        for number, sql in migrations("postgres"):
+        current = await _version(connection, name, newest)
+        is_older = 0 < current < newest
+        if not upgrades:
+            refuse_older(name, current, newest)
+        if is_older:
+            upgrade_begins(current, newest)
+        for number, sql in known:
             if number > current:
                 await connection.execute(sql, timeout=LONG)
                 await connection.execute(f"UPDATE sidecar_schema SET version = {number}")
-        return await _secret(connection), await connection.fetchval(_SHARES_PARTS)
+        found = await _secret(connection), await connection.fetchval(_SHARES_PARTS)
+    if is_older:
+        upgrade_ended(current, newest, time.monotonic() - begun)
+    return found
 
 
-async def _version(connection: Connection, name: str) -> int:
-    newest = migrations("postgres")[-1][0]
+async def _version(connection: Connection, name: str, newest: int) -> int:
     if not await connection.fetchval(_IS_OURS):
         other = await connection.fetchval(_OTHERS)
         if other is not None:

@@ -60,10 +60,12 @@ _LOAD_LEARNED = "SELECT name, value FROM learned ORDER BY number"
 
 
 class PostgresStore(Maintenance):
-    """A store in the database at `address`; missing tables are created."""
+    """A store in the database at `address`; missing tables are created. `upgrades`: an older schema too is
+    brought to the newest, not refused."""
 
-    def __init__(self, address: Address, *, secret: str = "") -> None:
+    def __init__(self, address: Address, *, secret: str = "", upgrades: bool = False) -> None:
         super().__init__()
+        self._upgrades = upgrades
         self.secret = secret.encode()
         self._database = Database(address)
         self._leases = Leases(self._database)
@@ -193,9 +195,10 @@ class PostgresStore(Maintenance):
         return dict(await self._fetch(_LOAD_LEARNED))
 
     async def _prepare(self, connection: Connection) -> None:
-        kept, self.shares_parts = await migrate(connection, f"the store {self._database.address.shown}")
+        name = f"the store {self._database.address.shown}"
+        kept, self.shares_parts = await migrate(connection, name, upgrades=self._upgrades)
         if not self.may_be_encrypted:
-            refuse_encrypted(kept, f"the store {self._database.address.shown}")
+            refuse_encrypted(kept, name)
         self.secret = self.secret or kept
         if await connection.fetchval("SHOW synchronous_commit") == "off":
             log.warning(

@@ -2,6 +2,7 @@
 
 file_locks   the append lock among processes that share a file
 worker       a thread with a connection of its own: group commit for writing, a queue for reading
+upgrade      an older file before it is opened: upgraded with nobody else on it, or refused
 reopen       reopens a file whose reads fail
 tip_cache    the newest message of each conversation that this process recorded last, in memory
 bodies       the body of a message, a large one smaller

@@ -170,7 +170,7 @@ class Maintenance(RunningResponses, KeepingClientKeys):
     async def backup(self, file: str, progress: Callable[[float], None]) -> None:
         part = f"{file}.part"
         with _new_file(file), _new_file(part):
-            size = await self._reader.do(_size)
+            size = await self._beside(_size)
             copying = asyncio.ensure_future(self._beside(partial(_copy, to=part)))
             try:
                 while not (await asyncio.wait([copying], timeout=_POLL_INTERVAL))[0]:

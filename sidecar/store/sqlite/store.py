@@ -30,6 +30,7 @@ from sidecar.store.sqlite.record import alike, record
 from sidecar.store.sqlite.reopen import Reopener, ReopeningWorker
 from sidecar.store.sqlite.threads import find_threads
 from sidecar.store.sqlite.tip_cache import TipCache
+from sidecar.store.sqlite.upgrade import refuse, upgrade
 
 __all__ = ["SQLiteStore"]
 
@@ -88,10 +89,11 @@ _LOCK_TIMEOUT = 5.0  # seconds to wait for another process's lock
 
 class SQLiteStore(Maintenance):
     """A store in the SQLite file `file`, which is created if missing (its folder must exist). `shared`:
-    other processes write to it as often as this one."""
+    other processes write to it as often as this one. `upgrades`: an older one is upgraded, not refused."""
 
-    def __init__(self, file: str, *, secret: str = "", shared: bool = False) -> None:
+    def __init__(self, file: str, *, secret: str = "", shared: bool = False, upgrades: bool = False) -> None:
         self._file = file
+        self._upgrades = upgrades
         self.secret = secret.encode()
         self._given = self.secret
         self._reopener = Reopener()
@@ -241,16 +243,18 @@ class SQLiteStore(Maintenance):
     def _connect_to_write(self) -> sqlite3.Connection:
         self._tips.opened()
         _make_private(self._file)
+        name = f"the store {self._file}"
+        (upgrade if self._upgrades else refuse)(self._file, name)
         connection = self._connect()
         try:
             # First, so that a file of another program is left unchanged.
-            migrate(connection, f"the store {self._file}")
+            migrate(connection, name, upgrades=False)
             _use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             kept = _kept_secret(connection)
             if not self.may_be_encrypted:
-                refuse_encrypted(kept, f"the store {self._file}")
+                refuse_encrypted(kept, name)
             self.secret = self._given or kept
             with connection:
                 connection.execute("BEGIN IMMEDIATE")
