@@ -261,7 +261,7 @@ def exchange_page_of(
         failure=wording.failure(exchange),
         silent_cut=_silent_cut(exchange, around.earlier),
         outcome=wording.outcome(exchange, path),
-        rule=wording.form(detail, path),
+        rule=_rule(detail, path, groups),
         cause=told(cause),
         difference=_difference(exchange, before, cause, path, around.leading),
         why_difference=why + _unused(exchange, before, around.between),
@@ -342,6 +342,13 @@ def _words(node: Node | None) -> str:
         return words_of(node.fields) or "(no text)"
     except ValueError:
         return "(not a message)"
+
+
+def _rule(detail: Detail, path: Sequence[Stem], groups: Groups) -> str:
+    """What went, and where it was not cut, what of it did not."""
+    told, left = wording.form(detail, path), missing(groups)
+    is_all = detail.dropped or detail.sent is None or detail.sent.rule != "whole" or not left
+    return told if is_all else f"{told} Not among it: {left}."
 
 
 def _system(detail: Detail, before: Exchange | None) -> str:

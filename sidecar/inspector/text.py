@@ -72,8 +72,10 @@ def _client(page: ExchangePage) -> Iterator[str]:
 
 def _line(each: ExchangeLine) -> str:
     cached = f" ({each.cached} % cached)" if each.cached is not None else ""
-    told = [each.outcome, each.error and f"error {each.error}", f"in {count(each.input_tokens)}{cached}"]
-    told += [f"out {count(each.output_tokens)}", f"{seconds(each.duration_ms)} in all"]
+    told = [each.outcome, each.error and f"error {each.error}"]
+    told += [f"in {count(each.input_tokens)}{cached}"] if each.input_tokens is not None else []
+    told += [f"out {count(each.output_tokens)}"] if each.output_tokens is not None else []
+    told += [f"{seconds(each.duration_ms)} in all"]
     if each.first_token_ms is not None:
         told.append(f"{seconds(each.first_token_ms)} to its first piece")
     done = {"restored": each.restored, "trimmed": each.dropped, "shortened": each.shortened}
@@ -88,6 +90,14 @@ def exchange_text(page: ExchangePage) -> str:
     return "\n".join(_exchange(page)) + "\n"
 
 
+def _tokens(page: ExchangePage) -> str:
+    line, counted = page.line, "the upstream reported none"
+    if line.input_tokens is not None:
+        counted = f"counted {count(line.input_tokens)}"
+        counted += f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
+    return f"{counted}; estimated {count(page.estimated_tokens)}"
+
+
 def _limit(page: ExchangePage) -> str:
     left = f"; {count(page.saved)} tokens were left out, by estimate" if page.saved else ""
     return f"{page.limit}{left}"
@@ -97,17 +107,17 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
     line = page.line
     yield f"exchange {line.id} of {printable(page.conversation)}, {moment(line.when)} (UTC)"
     yield _line(line)
-    cached = f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
     words = page.client.refusal if page.client else ""
     ends = {"went wrong": page.failure, "its words": words, "cut?": page.silent_cut}
     facts = {name: told for name, told in ends.items() if told} | {
         "request": page.outcome or line.outcome,
         "upstream": page.rule,
         "prompt before": f"{page.cause}: {page.why_difference}" if page.cause else "not kept",
-        "tokens": f"counted {count(line.input_tokens)}{cached}; estimated {count(page.estimated_tokens)}",
+        "tokens": _tokens(page),
         **({"might have": _limit(page)} if page.limit else {}),
         **({"why so much": page.cut} if page.cut else {}),
-        "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; {page.target}",
+        "model": f"{page.asked_model or '-'} asked for, {page.answered_by or '-'} answered; target"
+        f" {page.target}",
         **({"client's key": line.client_key} if line.client_key else {}),
         "time": page.time.said or seconds(line.duration_ms),
         "system prompt": page.system,
@@ -132,7 +142,7 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
     yield from _client(page)
     if page.system_put_in is not None:
         yield ""
-        yield "system prompt: client not sent as it went; upstream put in as stored"
+        yield "system prompt: client not sent; upstream put in as stored"
         yield from _clip(page.system_put_in)
     for group in page.groups:
         yield ""

@@ -129,7 +129,8 @@ async def test_the_terminal_shows_the_same(visitor: Visitor, chat: str, tmp_path
     shown = await asyncio.to_thread(told, capsys, "a", *store)
     assert "1. user" in shown
     assert "    The word is mellon." in shown
-    assert "start · in" in shown
+    assert "    -- start · " in shown
+    assert " in all  --exchange " in shown
     assert json.loads(await asyncio.to_thread(told, capsys, "a", *store, "--format", "json")) == page
 
     exchange = page["entries"][1]["exchange"]["id"]

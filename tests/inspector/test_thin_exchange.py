@@ -123,6 +123,7 @@ async def test_that_a_request_has_no_tools_is_seen_on_its_page_and_by_its_client
     asked = (await visitor.value(path))["entries"][-3]["exchange"]["id"]
     page = await visitor.value(f"{path}x/{asked}")
     assert page["missing"] == "2 to 4"
+    assert page["rule"].endswith("what the client sent went upstream. Not among it: 2 to 4.")
     assert page["groups"][1]["why"].startswith("the request has no `tools`")
 
 
@@ -183,13 +184,30 @@ def page_of(**around):
 
 def test_what_was_put_in_and_what_answers_nothing_is_in_the_terminal_too():
     text = exchange_text(with_stray(page_of(put_in="Be kind."), [4]))
-    assert "system prompt: client not sent as it went; upstream put in as stored\n    Be kind.\n" in text
+    assert "system prompt: client not sent; upstream put in as stored\n    Be kind.\n" in text
     assert "  results:        Message 5: a result that answers no call" in text
     assert "results:" not in exchange_text(page_of())
 
 
 def test_where_no_limit_is_set_the_terminal_says_nothing_of_one():
     assert "might have" not in exchange_text(page_of())
+    limited = replace(page_of(), limit="900 tokens, the operator's", saved=21)
+    assert "  might have:     900 tokens, the operator's; 21 tokens were left out, by" in exchange_text(
+        limited
+    )
+    assert "left out" not in exchange_text(replace(limited, saved=0))
+
+
+def test_the_terminal_says_no_number_that_nobody_counted():
+    page = page_of()
+    unknown = replace(page.line, input_tokens=None, output_tokens=None, cached_tokens=None)
+    text = exchange_text(replace(page, line=unknown, estimated_tokens=34))
+    assert "tokens:         the upstream reported none; estimated 34\n" in text
+    assert "in -" not in text
+    counted = replace(unknown, input_tokens=40, cached_tokens=30)
+    assert "counted 40, 30 from its cache; estimated 34" in exchange_text(
+        replace(page, line=counted, estimated_tokens=34)
+    )
 
 
 ASK = node(user("Rome?"))
