@@ -14,6 +14,8 @@ __all__ = ["chats"]
 
 # So often one conversation has to begin anew before it looks like several chats under one id.
 _MIN_RESTARTS = 4
+# So often the system prompt of one chat has to be another before there seems to be a clock in it.
+_MIN_CHANGES = 2
 
 
 def chats(seen: Evidence) -> Iterator[Finding]:
@@ -27,6 +29,7 @@ def chats(seen: Evidence) -> Iterator[Finding]:
         yield _some(seen, known)
     yield from _one_for_all(seen)
     yield from _compacts(seen)
+    yield from _clocks(seen)
 
 
 def _is_unfilled(seen: Evidence, sample: RequestSample) -> bool:
@@ -215,4 +218,34 @@ def _compacts(seen: Evidence) -> Iterator[Finding]:
         " stored path where it holds a turn of it, and nothing is put in.",
         "Nothing has to change. If the sidecar is to do it instead (trim.max_input_tokens, summary.model),"
         f" switch it off in the client{where if any(map(seen.is_open_webui, (*joined, *asked))) else ''}.",
+    )
+
+
+def _clocks(seen: Evidence) -> Iterator[Finding]:
+    """Whose system prompts are others with each request, though nobody sums up his history in them."""
+    if seen.settings.restore.system_prompt == "pin":
+        return
+    by_chat: dict[int, list[RequestSample]] = {}
+    for each in seen.understood:
+        if each.compared and each.conversation:
+            by_chat.setdefault(each.conversation, []).append(each)
+    sums_up = {each.conversation for each in seen.understood if each.joined or each.compacts}
+    changing = [
+        kept
+        for chat, kept in by_chat.items()
+        if chat not in sums_up
+        and (number := sum(each.other_system for each in kept)) >= _MIN_CHANGES
+        and number * 2 > len(kept)
+    ]
+    if not changing:
+        return
+    whose = [each for kept in changing for each in kept]
+    number = sum(each.other_system for each in whose)
+    yield hint(
+        "system_prompt_changes",
+        f"In {many(len(changing), 'chat')} ({_names(seen, whose)}) the system prompt was another one with"
+        f" {many(number, 'request')}: mostly there is a clock or a date in it. The upstream's prefix cache"
+        " begins anew with each of them, so that it reads the whole chat again.",
+        "Take the clock out of the system prompt in the client, or set restore.system_prompt = pin"
+        " (SIDECAR_RESTORE__SYSTEM_PROMPT): then the first one stays where only clocks, dates or ids differ.",
     )

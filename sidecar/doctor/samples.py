@@ -95,6 +95,9 @@ class RequestSample(msgspec.Struct):
     degraded: bool = False
     #: Turns of it were left out.
     is_cut: bool = False
+    #: Its prompt was compared with the one before in its chat, and had another system prompt.
+    compared: bool = False
+    other_system: bool = False
     #: What the upstream demands back, and what it refuses of what we add, by their names.
     supplied: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()

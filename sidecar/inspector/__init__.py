@@ -22,6 +22,7 @@ words              two texts word by word
 system_diff        in which words two of them differ
 slow               where the time of an exchange went
 client_view        a request as its client sent it, and as a command
+called             which tools were called in these messages
 stray_results      results that answer no call
 exchange_page      what the client sent, what the upstream got, and why
 restored           what clients make of what is stored

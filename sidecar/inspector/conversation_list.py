@@ -23,6 +23,7 @@ __all__ = [
     "list_of",
     "lost_row",
     "version_of",
+    "words_of",
 ]
 
 #: Conversations on a page.
@@ -120,7 +121,7 @@ def _row(each: Overview, lost: Missing | None) -> ConversationRow:
         id=each.id,
         key=told(each.key, 80),
         tenant=each.tenant.hex(),
-        words=_words(each),
+        words=words_of(each),
         created_at=each.created_at,
         updated_at=each.updated_at,
         messages=each.messages,
@@ -133,7 +134,8 @@ def _row(each: Overview, lost: Missing | None) -> ConversationRow:
     )
 
 
-def _words(each: Overview) -> str:
+def words_of(each: Overview) -> str:
+    """How it begins, or what there is instead."""
     if each.problem:
         return f"(not readable: {told(each.problem)})"
     if each.first is None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import OF_CONVERSATION, Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
+from sidecar.inspector.marks import marks_under
 from sidecar.inspector.message_view import Budget, MessageView, view_of
 from sidecar.inspector.noticed import noted
 from sidecar.inspector.shown import Clip, title, told
@@ -24,22 +26,31 @@ __all__ = ["ConversationPage", "Entry", "Window", "page_of", "window_of"]
 PAGE = 40
 #: Bytes of one message, and of all messages of a page, that are read.
 _LARGE, _ALL = 1 << 20, 8 << 20
+#: Runs that are told by how they begin.
+_TOLD = 40
 
 
 class Window(msgspec.Struct, frozen=True):
     """A part of a path, from its message number `start` (from 0). `readable`: the ids of those of its
-    messages that are read."""
+    messages that are read; `runs`: those between branches, of `total_runs`."""
 
     shape: Shape
     path: tuple[Stem, ...]
     start: int
     shown: tuple[Stem, ...]
     readable: tuple[bytes, ...]
+    runs: tuple[Run, ...]
+    total_runs: int
+
+    @property
+    def beginnings(self) -> list[bytes]:
+        """The first messages of the runs that are told in words."""
+        return [bytes.fromhex(each.first) for each in self.runs[:_TOLD]] if len(self.runs) > 1 else []
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A message of the path. `exchange`: that of which it is the reply; `notes`: what is other in that than
-    in the one before; `failed`: those that ended with this message and brought none."""
+    """A message of the path. `exchange`: that of which it is the reply; `notes`: by what the list marks that,
+    beside what its line tells; `failed`: those that ended with this message and brought none."""
 
     message: MessageView
     beside: Beside | None
@@ -93,7 +104,7 @@ def window_of(outline: Outline, at: bytes | None, start: int | None) -> Window:
         start = min(place - PAGE // 4, len(path) - PAGE) if at is not None else len(path) - PAGE
     start = max(0, min(start, len(path) - 1))
     shown = path[start : start + PAGE]
-    return Window(shape, tuple(path), start, tuple(shown), _readable(shown))
+    return Window(shape, tuple(path), start, tuple(shown), _readable(shown), *shape.runs(path))
 
 
 def _readable(stems: Sequence[Stem]) -> tuple[bytes, ...]:
@@ -116,7 +127,9 @@ def page_of(
     """The page of this window. `problems`: why a message could not be read, by its id."""
     budget = Budget()
     by_reply = {
-        reply: (line_of(each), notes) for each, notes in noted(exchanges) for reply in each.detail.replies
+        reply: (line_of(each), marks_under(each, notes))
+        for each, notes in noted(exchanges)
+        for reply in each.detail.replies
     }
     failed: dict[bytes | None, list[ExchangeLine]] = {}
     for each in reversed(exchanges):
@@ -138,7 +151,6 @@ def page_of(
                 failed=tuple(failed.get(stem.id, ())),
             )
         )
-    runs, total = window.shape.runs(window.path)
     points, all_points = window.shape.branch_points(window.path)
     end = window.start + len(window.shown)
     return ConversationPage(
@@ -155,8 +167,8 @@ def page_of(
         earlier=max(0, window.start - PAGE) if window.start else None,
         later=end if end < len(window.path) else None,
         at=window.path[-1].id.hex() if window.path else "",
-        runs=runs,
-        total_runs=total,
+        runs=tuple(replace(each, words=_words(nodes.get(bytes.fromhex(each.first)))) for each in window.runs),
+        total_runs=window.total_runs,
         points=points,
         total_points=all_points,
         system=head,

@@ -21,7 +21,7 @@ from sidecar.inspector.restored import copies_of, pair_of
 from sidecar.inspector.shown import told
 from sidecar.inspector.system_diff import system_diff
 from sidecar.inspector.tree_shape import Shape
-from sidecar.inspector.wording import CAUSES
+from sidecar.inspector.wording import CAUSES, edited
 from sidecar.inspector.words import Change, Compared, compared
 from sidecar.printable import printable
 from sidecar.settings.trimming import Trim
@@ -80,6 +80,8 @@ async def diff_page(store: Store, id: str, name: bytes, trim: Trim | None = None
         parts += await _messages(store, id, shape, before, exchange)
     difference = exchange.detail.difference
     cause = difference.cause if difference else ""
+    if cause == "edited" and earlier:
+        cause = edited(exchange, earlier[0], shape.path(_at(shape, exchange)))
     return DiffPage(
         conversation=id,
         exchange=exchange.id.hex(),

@@ -15,7 +15,7 @@ from sidecar.conversation.overview import Stem
 from sidecar.conversation.records import Detail, Exchange, Summary
 from sidecar.conversation.tree import Node
 from sidecar.inspector import wording
-from sidecar.inspector.between import Between, told_of
+from sidecar.inspector.between import Between, ChatLink, told_of
 from sidecar.inspector.cause import cause_by_what_is_kept
 from sidecar.inspector.client_view import ClientView
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
@@ -25,7 +25,16 @@ from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
 from sidecar.inspector.slow import Split, split_of
 from sidecar.inspector.system_diff import SystemDiff
-from sidecar.inspector.went import Groups, Verdict, left_behind, listed, missing, number_of, quoted_of
+from sidecar.inspector.went import (
+    Groups,
+    Verdict,
+    is_first_out,
+    left_behind,
+    listed,
+    missing,
+    number_of,
+    quoted_of,
+)
 from sidecar.inspector.words import Change
 from sidecar.settings.trimming import Trim
 
@@ -39,11 +48,12 @@ _BY_WHAT_IS_KEPT = (
     " what is kept of both."
 )
 _NOT_ANSWERED = "This prompt is the one before, and something behind it; it got no answer."
-_UNUSED = " It used {} of the {} tokens that it had read for the prompt before: it no longer held the others."
-_CUT_BEFORE = (
-    " It used {} of the {} tokens that it had read for the prompt before: what it cuts from the beginning is"
-    " another part with each prompt, and no cache is of use then."
+_UNUSED = (
+    "Nothing broke the prefix: this prompt is the one before, and something behind it. And yet the upstream"
+    " used only {} of the {} tokens that it had read for that one: "
 )
+_NOT_HELD = "it no longer held the others."
+_CUT_BEFORE = "what it cuts from the beginning is another part with each prompt, and no cache is of use then."
 _SILENT_CUT = (
     "It counted{}: it seems to cut long prompts without a word. What such engines drop is the beginning, so"
     " that the oldest messages were not read. Give the model a longer context there (Ollama:"
@@ -86,7 +96,8 @@ class Group(msgspec.Struct, frozen=True):
 class ExchangePage(msgspec.Struct, frozen=True):
     """The page. `before`, `after`: the exchanges before and behind it in this conversation; `failure`: who
     ended it, and how, where it did not end well; `difference`: the number of the first message at which its
-    prompt differs from the one before, 0 where that is in front of all messages, None where it is not known.
+    prompt differs from the one before, 0 where that is in front of all messages, None where it is not known;
+    `others`: chats that came meanwhile, where the upstream's cache was lost.
     `budget`, `saved`, `quoted`, …: as in `records.Detail`; `limit`: where the budget comes from, `cut`: why
     so much was left out; `refusal_…`: what the upstream said of a prompt that it found too long; `client`:
     the request as its client sent it, or in `no_client` why it is not kept; `missing`: the numbers of the
@@ -144,6 +155,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     client: ClientView | None
     no_client: str
     stray: str = ""
+    others: tuple[ChatLink, ...] = ()
 
 
 class Around(msgspec.Struct, frozen=True):
@@ -152,7 +164,8 @@ class Around(msgspec.Struct, frozen=True):
     stood in front of its prompt, if that is known; `trim`: the settings that are in force; `client`,
     `no_client`: as in the page; `kept_ms`: how long the store took to keep it, if that is known; `between`:
     what passed since the exchange before, where that matters; `system`: in which words the two system prompts
-    differ; `put_in`: the system prompt that was put in."""
+    differ; `put_in`: the system prompt that was put in; `called`: tools that were called in
+    this chat, as far as that is looked up."""
 
     earlier: Sequence[Exchange] = ()
     after: bytes | None = None
@@ -164,6 +177,7 @@ class Around(msgspec.Struct, frozen=True):
     between: Between | None = None
     system: SystemDiff | None = None
     put_in: str = ""
+    called: tuple[str, ...] = ()
 
 
 _NOTHING = Around()
@@ -180,8 +194,12 @@ def _of_group(places: Sequence[int]) -> list[int]:
     return [*places[: _SAMPLES - 1], places[-1]]
 
 
-def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) -> tuple[str, str]:
+def _cause(
+    exchange: Exchange, before: Exchange | None, path: Sequence[Stem], around: Around
+) -> tuple[str, str]:
     """The cause of the first difference, and what it means; empty where neither is known."""
+    if unused := _unused(exchange, before, around.between):
+        return "grown", unused
     difference = exchange.detail.difference
     cause = difference.cause if difference else ""
     if cause == "grown" and wording.failure(exchange) and not exchange.detail.replies:
@@ -191,16 +209,20 @@ def _cause(exchange: Exchange, before: Exchange | None, path: Sequence[Stem]) ->
         cause, by = cause_by_what_is_kept(before, exchange, path), f"{_BY_WHAT_IS_KEPT} "
     if cause == "edited" and left_behind(exchange.detail, path):
         cause = "replaced"
-    return cause, by + wording.CAUSES.get(cause, "")
+    elif cause == "edited":
+        cause = wording.edited(exchange, before, path)
+    first = wording.first_words(cause, exchange, before, around.called)
+    return cause, by + (first or wording.CAUSES.get(cause, ""))
 
 
 def _unused(exchange: Exchange, before: Exchange | None, between: Between | None) -> str:
     """That the upstream should have had the prompt before in its cache, and had most of it no more."""
     if before is None or not is_cache_lost(exchange, before):
         return ""
-    said = _CUT_BEFORE if exchange.detail.silent_cut else _UNUSED
-    said = said.format(count(exchange.detail.cached_tokens), count(before.input_tokens))
-    return f"{said} {told_of(between)}" if between is not None and not exchange.detail.silent_cut else said
+    said = _UNUSED.format(count(exchange.detail.cached_tokens), count(before.input_tokens))
+    if exchange.detail.silent_cut:
+        return said + _CUT_BEFORE
+    return f"{said}{_NOT_HELD} {told_of(between)}" if between is not None else said + _NOT_HELD
 
 
 def _difference(
@@ -252,7 +274,7 @@ def exchange_page_of(
     around: Around = _NOTHING,
 ) -> ExchangePage:
     """The page. `nodes`: the messages that are told in words, as far as they could be read."""
-    detail, (cause, why) = exchange.detail, _cause(exchange, before, path)
+    detail, (cause, why) = exchange.detail, _cause(exchange, before, path, around)
     return ExchangePage(
         conversation=exchange.conversation,
         line=line_of(exchange),
@@ -264,7 +286,7 @@ def exchange_page_of(
         rule=_rule(detail, path, groups),
         cause=told(cause),
         difference=_difference(exchange, before, cause, path, around.leading),
-        why_difference=why + _unused(exchange, before, around.between),
+        why_difference=why,
         asked_model=told(exchange.model),
         answered_by=told(detail.answered_by),
         target=told(f"{detail.target} ({detail.member})" if detail.member else detail.target),
@@ -278,7 +300,7 @@ def exchange_page_of(
         form_retries=detail.form_retries,
         budget=detail.budget,
         limit=limit_of(exchange, around.trim),
-        cut=cut_of(exchange, around.trim),
+        cut=cut_of(exchange, around.trim, is_first_turn_out=is_first_out(groups)),
         saved=detail.saved,
         refusal_window=detail.refusal.window if detail.refusal else None,
         refusal_prompt=detail.refusal.prompt if detail.refusal else None,
@@ -290,7 +312,7 @@ def exchange_page_of(
         system_put_in=clip(around.put_in) if around.put_in else None,
         system_note=around.system.note if around.system else "",
         system_changes=around.system.changes if around.system else (),
-        tools=_compared(detail.tools, before.detail.tools if before else None, before is not None),
+        tools=_tools(detail, before, around.called),
         path=len(path),
         groups=tuple(_group(verdict, places, path, nodes) for verdict, places in groups[:MAX_GROUPS]),
         total_groups=len(groups),
@@ -354,6 +376,11 @@ def _rule(detail: Detail, path: Sequence[Stem], groups: Groups) -> str:
 def _system(detail: Detail, before: Exchange | None) -> str:
     told = _compared(detail.system, before.detail.system if before else None, before is not None)
     return _PUT_IN + told if detail.system_put_in else told
+
+
+def _tools(detail: Detail, before: Exchange | None, called: Sequence[str]) -> str:
+    told = _compared(detail.tools, before.detail.tools if before else None, before is not None)
+    return told + wording.of_called(called)
 
 
 def _compared(now: bytes | None, before: bytes | None, has_before: bool) -> str:

@@ -53,8 +53,27 @@ def _counted(exchange: Exchange, trim: Trim) -> list[str]:
     return found
 
 
-def cut_of(exchange: Exchange, trim: Trim | None) -> str:
-    """Why so much was left out as was, in a sentence; empty where nothing was."""
+def cut_of(exchange: Exchange, trim: Trim | None, *, is_first_turn_out: bool = False) -> str:
+    """Why so much was left out as was, in a sentence, and why the first turn went as well, if it did; empty
+    where nothing was."""
+    said = _cut(exchange, trim)
+    return said + _first_turn(trim) if said and is_first_turn_out and trim is not None else said
+
+
+def _first_turn(trim: Trim) -> str:
+    """Why it did not stay."""
+    if trim.keep_first_turn is True:
+        return ""
+    if trim.keep_first_turn is False:
+        return " The first turn went with the others, since `trim.keep_first_turn` is false."
+    return (
+        " The first turn went with the others: it stays only where it takes no more than"
+        f" {100 * trim.first_turn_share:g} % of the limit (`trim.first_turn_share`), and the newest turn fits"
+        " beside it (`trim.keep_first_turn`)."
+    )
+
+
+def _cut(exchange: Exchange, trim: Trim | None) -> str:
     detail = exchange.detail
     if not detail.dropped:
         return ""

@@ -12,7 +12,7 @@ import msgspec
 from sidecar.conversation.records import Exchange
 from sidecar.inspector.noticed import noted
 
-__all__ = ["LEGEND", "RECENT", "RULES", "SLOW", "STORE", "Mark", "Rule", "marks_of"]
+__all__ = ["LEGEND", "RECENT", "RULES", "SLOW", "STORE", "Mark", "Rule", "marks_of", "marks_under"]
 
 #: So many of the newest exchanges of a chat are looked at for a list.
 RECENT = 30
@@ -20,6 +20,8 @@ RECENT = 30
 SLOW = 10_000
 #: By which those are found of which the store lost something.
 STORE = "store"
+#: What the line of an exchange tells by itself, with numbers.
+_IN_LINE = frozenset(("cut", STORE, "trim", "summary", "again", "left"))
 
 _Holds = Callable[[Exchange, tuple[str, ...]], bool]
 
@@ -51,7 +53,9 @@ def _is_slow(now: Exchange, _notes: tuple[str, ...]) -> bool:
 def _is_edited(now: Exchange, _notes: tuple[str, ...]) -> bool:
     difference = now.detail.difference
     is_other = difference is not None and difference.cause == "edited"
-    return now.outcome == "branch" or (is_other and now.detail.brought is None)
+    # Who sends only what is new has changed nothing: what the prompt before went on with is not stored.
+    is_by_client = now.detail.brought is None and now.outcome != "append"
+    return now.outcome == "branch" or (is_other and is_by_client)
 
 
 def _is_noticed(note: str) -> _Holds:
@@ -164,3 +168,8 @@ def marks_of(exchanges: Iterable[Exchange], *, lost: int = 0) -> tuple[Mark, ...
         if times:
             marks.append(Mark(rule.name, times, rule.is_bad))
     return tuple(marks)
+
+
+def marks_under(now: Exchange, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of those of one exchange, `notes`: what is noticed of it; without what its line tells."""
+    return tuple(each.name for each in RULES if each.word not in _IN_LINE and each.holds(now, notes))

@@ -17,7 +17,7 @@ from sidecar.conversation.records import Exchange
 from sidecar.inspector.marks import RULES, STORE
 from sidecar.inspector.noticed import noted
 
-__all__ = ["FILTERS", "Query", "asks_for_failures", "holds", "of_exchanges", "passes", "query_of"]
+__all__ = ["FILTERS", "Query", "asks_for_failures", "holds", "is_said", "of_exchanges", "passes", "query_of"]
 
 #: As a person types them.
 FILTERS = "has:error, has:trim, has:slow …, model:NAME, since:7d, since:2026-11-01, user:TENANT, key:ID"
@@ -28,26 +28,47 @@ _NAMES = frozenset(("has", "model", "since", "user", "tenant", "key"))
 _AGO = re.compile(r"(\d{1,6})([mhdw])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _TENANT = re.compile(r"[0-9a-f]{4,32}")
+#: A phrase in quotes, as people and their keyboards type them, or a word.
+_WORD = re.compile(r'"([^"]+)"|[“„]([^“”„]+)[”“]|\S+')
+_QUOTES = '"“”„'
 _KEY = re.compile(r"[0-9a-z]{4,32}")
 
 
 class Query(msgspec.Struct, frozen=True):
-    """All of `words` (in one message, an id, or a key), and of `filters`, such as `has:error`; used after
-    `since` (Unix seconds)."""
+    """All of `words` (in one message, an id, or a key; some in quotes, with the spaces between them), and of
+    `filters`, such as `has:error`; used after `since` (Unix seconds)."""
 
     words: tuple[str, ...]
     filters: tuple[str, ...]
     unknown: tuple[str, ...]
     since: float | None = None
 
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Those of the words that are more than one."""
+        return tuple(each for each in self.words if " " in each)
+
+
+def is_said(words: Iterable[str], text: str) -> bool:
+    """Does all of it stand in this text, whatever the white space between the words of a phrase?"""
+    folded = text.casefold()
+    if all(word in folded for word in words):
+        return True
+    plain = " ".join(folded.split())
+    return all(word in (plain if " " in word else folded) for word in words)
+
 
 def query_of(text: str, now: float | None = None) -> Query:
     """What is looked for; `now`: in Unix seconds."""
     words, filters, unknown = [], [], []
     since: float | None = None
-    for word in text[:500].casefold().split():
+    for found in _WORD.finditer(text[:500].casefold()):
+        quoted = next(filter(None, found.groups()), "")
+        word = " ".join(quoted.split()) or found[0].strip(_QUOTES)
         name, colon, value = word.partition(":")
-        if not colon or name not in _NAMES:
+        if not word:
+            continue
+        if quoted or not colon or name not in _NAMES:
             words.append(word)
         elif name == "since" and (at := _moment(value, time.time() if now is None else now)) is not None:
             since = at if since is None else max(at, since)

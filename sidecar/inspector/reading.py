@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Node
@@ -18,7 +20,8 @@ from sidecar.errors import NotFound, StoreUnavailable
 from sidecar.exchange.client_request import body_of, request_of
 from sidecar.exchange.threads import prompt_text
 from sidecar.inspector import conversation_list
-from sidecar.inspector.between import between
+from sidecar.inspector.between import between, chat_links
+from sidecar.inspector.called import called_in
 from sidecar.inspector.client_view import ClientView, client_view_of, why_not_kept
 from sidecar.inspector.conversation_list import ConversationList, LostRow, list_of, lost_row, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
@@ -47,6 +50,7 @@ __all__ = [
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
 #: Exchanges before one that are looked at, and milliseconds after it in which the next one is looked for.
+_CALLS = 5  # messages with calls of tools that are looked at
 _EARLIER, _SPANS = 20, (60_000, 600_000, 3_600_000, 86_400_000, 0)
 _DAMAGED = "It is kept, and cannot be read: it is damaged, or was encrypted with another key."
 #: Conversations that are named of those of which something is missing.
@@ -89,7 +93,9 @@ async def conversation_page(
     except KeyError as error:
         raise NotFound("there is no such message in this conversation; it may have been deleted") from error
     first = [stem.id for stem in window.path[:1] if stem.size <= _FEW]  # of which the title is made
-    nodes, problems = await _messages(store, id, dict.fromkeys((*window.readable, *first)))
+    sizes = {stem.id: stem.size for stem in outline.stems}
+    begins = [each for each in window.beginnings if sizes[each] <= _FEW]
+    nodes, problems = await _messages(store, id, dict.fromkeys((*window.readable, *first, *begins)))
     exchanges = await _exchanges(store, outline, window.shown)
     system = await store.system(id)
     return await asyncio.to_thread(
@@ -129,7 +135,9 @@ async def exchange_page(
         raise NotFound("there is no such exchange in this conversation; it may have been deleted")
     earlier = await store.exchanges(tenant, id, limit=_EARLIER, before=name)
     path, groups = await asyncio.to_thread(_grouped, outline, exchange)
-    places = dict.fromkeys((*sampled(groups), *quoted_of(exchange, path)))
+    before = earlier[0] if earlier else None
+    calls = _calls(path) if before is not None and before.detail.tools != exchange.detail.tools else []
+    places = dict.fromkeys((*sampled(groups), *quoted_of(exchange, path), *calls))
     wanted = [path[at].id for at in places if path[at].size <= _FEW]
     nodes, _problems = await _messages(store, id, wanted)
     summary = exchange.detail.summary
@@ -143,8 +151,8 @@ async def exchange_page(
         except StoreUnavailable:  # damaged, as is said where they stand
             return {}
 
-    before = earlier[0] if earlier else None
     is_lost = before is not None and is_cache_lost(exchange, before)
+    meanwhile = await between(store, before, exchange) if before is not None and is_lost else None
     differs = await system_diff(store, tenant, before, exchange) if before is not None else None
     around = Around(
         earlier,
@@ -153,13 +161,15 @@ async def exchange_page(
         settings.trim if settings else None,
         *await _client(store, exchange, tenant, settings),
         next((int(1000 * took) for each, took in commits if each == name), None),
-        await between(store, before, exchange) if before is not None and is_lost else None,
+        meanwhile,
         differs.short() if differs is not None else None,
         prompt_text(put_in),
+        called_in([nodes[path[at].id] for at in calls if path[at].id in nodes]),
     )
     make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)
     stray = await stray_results(path, read) if exchange.detail.api == "chat" else ()
-    return with_stray(await asyncio.to_thread(make), stray)
+    page = with_stray(await asyncio.to_thread(make), stray)
+    return replace(page, others=await chat_links(store, meanwhile)) if meanwhile is not None else page
 
 
 async def client_bytes(store: Store, id: str, name: bytes) -> bytes:
@@ -202,6 +212,13 @@ async def _after(store: Store, exchange: Exchange, tenant: bytes) -> bytes | Non
         if at := ids.index(exchange.id):
             return ids[at - 1]
     return None
+
+
+def _calls(path: Sequence[Stem]) -> list[int]:
+    """Where the last calls of tools stand: before their results."""
+    results = ("tool", "function")
+    ends = [at for at, each in enumerate(path) if at and each.role in results]
+    return [at - 1 for at in ends if path[at - 1].role not in results][-_CALLS:]
 
 
 def _grouped(outline: Outline, exchange: Exchange) -> tuple[list[Stem], list[tuple[Verdict, list[int]]]]:

@@ -22,7 +22,7 @@ from sidecar.doctor.outages import Missing
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector.conversation_list import ConversationRow, LostRow, before_of, list_of
 from sidecar.inspector.marks import RECENT
-from sidecar.inspector.query import Query, holds, of_exchanges, passes, query_of
+from sidecar.inspector.query import Query, holds, is_said, of_exchanges, passes, query_of
 from sidecar.inspector.shown import told
 from sidecar.prompt.search_words import Sought
 from sidecar.store import Store
@@ -103,7 +103,7 @@ async def _by_index(store: Store, text: str, sought: Sought, before: int | None,
         looked = await store.look_for(sought, Where(before=at, limit=wanted, seconds=left))
         unreadable += looked.unreadable
         for id, message, said in looked.found:
-            if id in hits:
+            if id in hits or (query.phrases and not is_said(query.phrases, said)):
                 continue
             each = await store.overview(id)
             try:
@@ -254,9 +254,8 @@ def _first(words: tuple[str, ...], nodes: Iterable[Node]) -> tuple[str, str] | N
             text = text_of(node.fields)
         except ValueError:  # it is no message, and says nothing
             continue
-        folded = text.casefold()
-        if all(word in folded for word in words):
-            return node.id.hex(), _around(text, _place(text, folded, words[0]))
+        if is_said(words, text):
+            return node.id.hex(), _around(text, max(0, _place(text, text.casefold(), words[0])))
     return None
 
 

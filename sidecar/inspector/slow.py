@@ -14,11 +14,13 @@ __all__ = ["Part", "Split", "split_of"]
 
 #: Milliseconds below which nobody asks why.
 _FAST = 300
+#: Milliseconds that a slow engine takes to read a token.
+_SLOWEST = 100
 _MEANINGS = {
     "client": "the client sent its request",
     "sidecar": "the sidecar recognised the chat and made the prompt, or waited for a request before it",
-    "head": "the upstream waited, loaded the model or read the prompt, until its answer began",
-    "first": "the upstream read the prompt, until the first piece of its answer came",
+    "head": "the upstream took until its answer began",
+    "first": "the upstream took from there to the first piece of its answer",
     "answer": "the upstream wrote its answer, as fast as the client took it",
     "rest": "the upstream answered",
     "kept": "the answer was brought into the store, for which its end waits",
@@ -112,11 +114,11 @@ def _sidecar(exchange: Exchange, _part: Part) -> str:
 def _head(exchange: Exchange, part: Part) -> str:
     if part.whose != "upstream":
         return "passed before the upstream began to answer; how much of that was the sidecar's is not kept."
-    return "the upstream took to begin its answer" + _again(exchange) + _prompt(exchange)
+    return "the upstream took to begin its answer" + _again(exchange) + _prompt(exchange, part)
 
 
-def _first(exchange: Exchange, _part: Part) -> str:
-    return "the upstream took from its head to the first piece of its answer" + _prompt(exchange)
+def _first(exchange: Exchange, part: Part) -> str:
+    return "the upstream took from its head to the first piece of its answer" + _prompt(exchange, part)
 
 
 def _again(exchange: Exchange) -> str:
@@ -124,12 +126,23 @@ def _again(exchange: Exchange) -> str:
     return f", asked {count(1 + tries)} times, since it refused what went before" if tries else ""
 
 
-def _prompt(exchange: Exchange) -> str:
+def _prompt(exchange: Exchange, part: Part) -> str:
+    """What it may have done, less what its count of cached tokens excludes: what was cached is held by a
+    model that is loaded, and the few tokens that were not are read at once."""
     tokens, cached = exchange.input_tokens, exchange.detail.cached_tokens
     if tokens is None:
         return ": it waited, loaded the model, or read the prompt."
-    read = f" of {count(tokens)} tokens" + (f", {count(cached)} of them from its cache" if cached else "")
-    return f": it waited, loaded the model, or read the prompt{read}."
+    if not cached:
+        return f": it waited, loaded the model, or read the prompt of {count(tokens)} tokens."
+    left = max(tokens - cached, 0)
+    if part.ms > _SLOWEST * left:
+        return (
+            f": it waited, such as for other requests. It had {count(cached)} of the prompt's {count(tokens)}"
+            f" tokens in its cache, so the model was loaded, and to read {count(left)} takes no such time."
+        )
+    return (
+        f": it waited, or read the prompt of {count(tokens)} tokens, {count(cached)} of them from its cache."
+    )
 
 
 def _answer(exchange: Exchange, part: Part) -> str:

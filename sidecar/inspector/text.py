@@ -31,7 +31,8 @@ def _conversation(page: ConversationPage) -> Iterator[str]:
         for run in page.runs:
             mark = "*" if run.is_shown else " "
             end = f"to {run.role}, {moment(run.ended)}" if run.is_end else "then branches"
-            yield f"  {mark} {'  ' * min(run.depth, 9)}{count(run.messages)}, {end}  --at {run.at}"
+            words = f": {run.words}" if run.words else ""
+            yield f"  {mark} {'  ' * min(run.depth, 9)}{count(run.messages)}, {end}{words}  --at {run.at}"
     yield f"messages {count(page.start + 1)} to {count(page.end)} of {count(page.length)} on this branch"
     for entry in page.entries:
         yield ""
@@ -124,6 +125,8 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "tools": page.tools,
         **({"results": page.stray} if page.stray else {}),
     }
+    if page.others:
+        facts["meanwhile"] = "; ".join(f"{each.words} ({each.id})" for each in page.others)
     for name, told in facts.items():
         yield from textwrap.wrap(f"  {name + ':':<15} {told}", _WIDTH, subsequent_indent=" " * 18)
     for part in page.time.parts:

@@ -21,9 +21,11 @@ MAX_POINTS = 50
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Messages of which each is followed by one alone. `at`: the last of them, `depth`: how many branches lie
-    above; `is_shown`: they are part of the path that is shown. Times in Unix seconds."""
+    """Messages of which each is followed by one alone. `first`, `at`: the ids of the first and of the last of
+    them, `words`: how they begin; `depth`: how many branches lie above; `is_shown`: they are part of the path
+    that is shown. Times in Unix seconds."""
 
+    first: str
     at: str
     depth: int
     messages: int
@@ -33,6 +35,7 @@ class Run(msgspec.Struct, frozen=True):
     state: str
     is_shown: bool
     is_end: bool
+    words: str = ""
 
 
 class Beside(msgspec.Struct, frozen=True):
@@ -134,6 +137,7 @@ class Shape:
 
 def _run(first: Stem, last: Stem, depth: int, messages: int, is_shown: bool, is_end: bool) -> Run:
     return Run(
+        first=first.id.hex(),
         at=last.id.hex(),
         depth=depth,
         messages=messages,

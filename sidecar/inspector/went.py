@@ -18,7 +18,17 @@ from sidecar.conversation.records import Detail, Exchange, Sent
 from sidecar.conversation.tree import HASH_SIZE
 from sidecar.inspector.shown import count
 
-__all__ = ["Groups", "Verdict", "groups_of", "left_behind", "listed", "missing", "number_of", "quoted_of"]
+__all__ = [
+    "Groups",
+    "Verdict",
+    "groups_of",
+    "is_first_out",
+    "left_behind",
+    "listed",
+    "missing",
+    "number_of",
+    "quoted_of",
+]
 
 _TO_FIT = "the prompt was cut to what it might have"
 _NO_TOOLS = (
@@ -84,6 +94,11 @@ def listed(places: Sequence[int]) -> str:
         else:
             runs.append([at, at])
     return ", ".join(count(a + 1) + (f" to {count(b + 1)}" if b > a else "") for a, b in runs)
+
+
+def is_first_out(groups: Groups) -> bool:
+    """Is it known that the first message was left out, to make room?"""
+    return bool(groups) and groups[0][0].upstream == "left out" and groups[0][0].why == _TO_FIT
 
 
 def left_behind(detail: Detail, path: Sequence[Stem]) -> int:

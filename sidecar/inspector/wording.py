@@ -12,7 +12,18 @@ from sidecar.conversation.records import Detail, Exchange
 from sidecar.inspector.shown import count, seconds, told
 from sidecar.inspector.went import left_behind
 
-__all__ = ["CAUSES", "OUTCOMES", "SHORT", "failure", "form", "outcome", "unstored"]
+__all__ = [
+    "CAUSES",
+    "OUTCOMES",
+    "SHORT",
+    "edited",
+    "failure",
+    "first_words",
+    "form",
+    "of_called",
+    "outcome",
+    "unstored",
+]
 
 OUTCOMES = {
     "start": "The client began a conversation: none of its messages was known.",
@@ -36,7 +47,7 @@ _OF_THE_END = {
 #: An outcome in a few words, to be read beside its name.
 SHORT = {
     "start": "a new conversation",
-    "continue": "the stored history, and something new behind it",
+    "continue": "goes on where the stored history ends",
     "branch": "another way from an earlier message on",
     "retry": "the same question once more",
     "extend": "goes on with an answer that broke off",
@@ -49,16 +60,21 @@ SHORT = {
 CAUSES = {
     "grown": "Nothing broke the prefix: this prompt is the one before, and something behind it. An upstream"
     " that caches prefixes could use all of it.",
-    "model": "The model is another one: its cache begins anew.",
+    "model": "The client asked for another model, whose cache begins anew.",
     "tools": "The client's tools differ from those of the prompt before, and they stand before all messages.",
     "system": "The leading system messages differ: a clock, a date or a memory in them changes every prompt,"
-    " and so does a summary that the client puts there.",
+    " and so does a summary that the client puts there. Where only a clock, a date or an id differs: take it"
+    " out of the client's prompt, or set `restore.system_prompt` to pin.",
     "summary": "A summary stands in for other messages than before, in front of all that follow.",
     "trimmed": "Other messages than before were left out or shortened, to fit what the prompt might have.",
     "recalled": "Other words than before are quoted in front of the newest question, of what was left out, or"
     " none are any more: `trim.recall`.",
     "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
     "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
+    "another branch": "The client went to another branch of this chat, and goes on there: what the exchange"
+    " before asked is stored as well, and is no part of this prompt.",
+    "unstored": "The prompt before went on with a turn that is not stored (it failed, or the store did), or"
+    " that stands in another branch: the client sent only what is new, and this one went without that turn.",
     "replaced": "The client has left out the beginning of its history, or put other words in its place, such"
     " as a summary of its own. Its request, where that is kept, has them.",
     "unknown": "The prompt before is not held: it was another worker's or too long ago, or there was none.",
@@ -92,6 +108,41 @@ _NO_HEAD = {
 }
 
 
+def first_words(cause: str, now: Exchange, before: Exchange | None, called: Sequence[str]) -> str:
+    """What the cause is, where more is known of it than its name; else nothing."""
+    if before is None:
+        return ""
+    if cause == "model":
+        asked, asked_before = told(now.model) or "no model", told(before.model) or "no model"
+        return (
+            f"The client asked for {asked}, and for {asked_before} before: the cache of a model is its own."
+        )
+    if cause != "tools":
+        return ""
+    if now.detail.tools is None:
+        what = f"The client sent no tools any more; the prompt before had some{of_called(called)}."
+    elif before.detail.tools is None:
+        what = f"The client sent tools, and had sent none before{of_called(called)}."
+    else:
+        what = f"The client sent other tools than before{of_called(called)}."
+    return f"{what} Tools stand before all messages."
+
+
+def edited(now: Exchange, before: Exchange | None, path: Sequence[Stem]) -> str:
+    """The cause where a message reads otherwise than in the prompt before."""
+    if now.outcome == "append":
+        return "unstored"
+    if now.outcome not in ("continue", "retry") or before is None or not before.detail.replies:
+        return "edited"
+    is_beside = before.parent is not None and all(each.id != before.parent for each in path)
+    return "another branch" if is_beside else "edited"
+
+
+def of_called(names: Sequence[str]) -> str:
+    """Which tools a chat has called: those that it had are not kept by name."""
+    return f" (in this chat it has called {', '.join(names)})" if names else ""
+
+
 def outcome(exchange: Exchange, path: Sequence[Stem]) -> str:
     """What the client sent, in a sentence."""
     usual = OUTCOMES.get(exchange.outcome, "")
@@ -106,7 +157,7 @@ def form(detail: Detail, path: Sequence[Stem]) -> str:
     cut = _cut(detail)
     if not words:
         return cut
-    said = f"{cut} What went is {words}." if cut else f"{words[0].upper()}{words[1:]} went upstream."
+    said = f"{cut} The rest went as {words}." if cut else f"{words[0].upper()}{words[1:]} went upstream."
     return said + _COMPACTED.format(count(detail.brought), count(len(path))) if left else said
 
 

@@ -223,6 +223,8 @@ def answered(sample: RequestSample, progress: Progress) -> None:
     sample.status = progress.status or 0
     sample.degraded = plan.degraded
     sample.is_cut = progress.prompt.dropped > 0
+    if progress.difference is not None and progress.difference.cause not in ("unknown", "model", "tools"):
+        sample.compared, sample.other_system = True, progress.difference.cause == "system"
     sample.supplied, sample.left_out = progress.prompt.supplied, progress.prompt.left_out
     if plan.conversation is not None:
         sample.joined = plan.outcome is Outcome.UNANCHORED and plan.parent is not None

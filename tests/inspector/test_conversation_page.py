@@ -103,6 +103,8 @@ async def test_branches_are_counted_and_lead_to_each_other(visitor: Visitor, ups
         (1, 1, False),
         (3, 1, True),
     ]
+    assert [each["words"] for each in page["runs"]] == ["A colour?", "Red.", "Blue."]
+    assert '<span class="about" dir="auto">Red.</span>' in (await visitor.get(path)).text
     other = await visitor.value(f"{path}?at={beside['before']}")
     assert texts(other) == ["A colour?", "Red."]
     assert f'href="?at={beside["before"]}"' in (await visitor.get(path)).text

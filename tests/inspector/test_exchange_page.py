@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Detail, Difference, Refusal, Sent, Summary
+from sidecar.inspector.called import called_in
 from sidecar.inspector.exchange_page import MAX_GROUPS, Around, exchange_page_of, sampled
 from sidecar.inspector.render import as_html
 from sidecar.inspector.system_prompts import leading_of
 from sidecar.inspector.text import exchange_text
 from sidecar.inspector.went import groups_of, missing, number_of, quoted_of
 from sidecar.inspector.wording import OUTCOMES, SHORT
+from sidecar.settings.trimming import Trim
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened
 from tests.inspector.test_tree_shape import stem
 from tests.proxy.mock_upstream import Upstream, says, sends
-from tests.store.trees import chat, exchange, question
+from tests.store.trees import chat, exchange, message, question
 
 #: Questions and answers in turn, the last one a question.
 PATH = [
@@ -202,8 +206,87 @@ def test_every_cause_of_a_difference_is_explained_and_has_the_number_that_messag
     assert (page.cause, page.difference) == (cause, number)
     assert page.why_difference
     html = as_html("exchange.html", "../", page=page).decode()
-    assert ("the two differ in front of message 1," in html) is (number == 0)
-    assert ("the two differ from message 2 on" in html) is (number == 2)
+    assert ("The two differ in front of message 1," in html) is (number == 0)
+    assert ("The two differ from message 2 on" in html) is (number == 2)
+
+
+def test_another_model_is_named_in_the_first_words():
+    now = replace(done(None, difference=Difference(0, "model")), model="llama3")
+    page = exchange_page_of(now, replace(now, model="qwen3"), PATH, [], {}, None)
+    assert page.why_difference.startswith("The client asked for llama3, and for qwen3 before:")
+    nameless = exchange_page_of(now, replace(now, model=None), PATH, [], {}, None)
+    assert "and for no model before" in nameless.why_difference
+
+
+@pytest.mark.parametrize(
+    ("tools", "before", "said"),
+    [
+        (None, b"t", "The client sent no tools any more; the prompt before had some (in this chat"),
+        (b"t", None, "The client sent tools, and had sent none before ("),
+        (b"t", b"u", "The client sent other tools than before ("),
+    ],
+)
+def test_tools_that_went_or_came_are_said_in_the_first_words(tools, before, said):
+    now = done(None, difference=Difference(0, "tools"), tools=tools)
+    called = Around(called=("look", "find"))
+    page = exchange_page_of(now, done(None, tools=before), PATH, [], {}, None, called)
+    assert page.why_difference.startswith(said)
+    assert "(in this chat it has called look, find)" in page.tools
+
+
+async def test_tools_are_named_by_what_was_called(visitor: Visitor, upstream: Upstream):
+    calls = [
+        {"id": "1", "type": "function", "function": {"name": "track_parcel", "arguments": "{}"}},
+        {"id": "2", "type": "function", "function": {"name": "track_parcel", "arguments": "{}"}},
+    ]
+    said: list[dict[str, Any]] = [
+        {"role": "user", "content": "Where is it?"},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        *({"role": "tool", "tool_call_id": each, "content": "there"} for each in "12"),
+    ]
+    tools = [{"type": "function", "function": {"name": "track_parcel"}}]
+    upstream.will(says("There."), says("No idea."))
+    await visitor.sidecar.ask(*said, id="a", tools=tools)
+    more = [{"role": "assistant", "content": "There."}, {"role": "user", "content": "And the other?"}]
+    await visitor.sidecar.ask(*said, *more, id="a")
+    path = await opened(visitor, "a")
+    last = (await visitor.value(path))["entries"][-1]["exchange"]["id"]
+    page = await visitor.value(f"{path}x/{last}")
+    assert page["cause"] == "tools"
+    assert (
+        "no tools any more; the prompt before had some (in this chat it has called track_parcel)"
+        in (page["why_difference"])
+    )
+    assert page["tools"].startswith("none; the exchange before had some (in this chat it has called track_p")
+
+
+def test_what_is_no_call_has_no_name():
+    odd = message({"role": "assistant", "tool_calls": [1, {"function": 2}, {"function": {"name": 3}}]})
+    old = message({"role": "assistant", "function_call": {"name": "old"}})
+    broken = msgspec.structs.replace(question("hi"), body=b"no JSON")
+    assert called_in([odd, old, broken, old]) == ("old",)
+
+
+def test_of_a_client_that_sends_only_what_is_new_no_message_was_edited():
+    now = replace(done(Sent("whole"), difference=Difference(2, "edited")), outcome="append")
+    page = exchange_page_of(now, None, PATH, [], {}, None)
+    assert page.cause == "unstored"
+    assert "a turn that is not stored" in page.why_difference
+
+
+def test_the_remedy_for_a_clock_in_the_system_prompt_is_named():
+    page = exchange_page_of(done(None, difference=Difference(0, "system")), None, PATH, [], {}, None)
+    assert "set `restore.system_prompt` to pin" in page.why_difference
+
+
+def test_that_the_first_turn_was_left_out_as_well_is_said():
+    each = done(Sent("client", PATH[4].id), dropped=4)
+    about = Around(trim=Trim(keep_first_turn="auto"))
+    page = exchange_page_of(each, None, PATH, groups_of(each, PATH), {}, None, about)
+    assert "The first turn went with the others" in page.cut
+    kept = done(Sent("client", PATH[4].id), dropped=2)
+    page = exchange_page_of(kept, None, PATH, groups_of(kept, PATH), {}, None, about)
+    assert "The first turn" not in page.cut
 
 
 def test_without_the_number_of_system_messages_no_number_is_told():

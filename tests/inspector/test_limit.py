@@ -88,3 +88,22 @@ def test_why_so_much_was_left_out_is_told_in_a_sentence(trim, about, begins, ste
     assert told.startswith(begins)
     assert step in told
     assert cut_of(exchange("conv_1", None, detail=Detail(budget=500)), given) == ""
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ("auto", "it stays only where it takes no more than 25 % of the limit (`trim.first_turn_share`)"),
+        (False, "The first turn went with the others, since `trim.keep_first_turn` is false."),
+        (True, ""),
+    ],
+)
+def test_why_the_first_turn_went_as_well_is_said_where_it_did(keep, said):
+    each, trim = exchange("conv_1", None, detail=Detail(dropped=4, budget=400)), Trim(keep_first_turn=keep)
+    told = cut_of(each, trim, is_first_turn_out=True)
+    assert ("The first turn" in told) is bool(said)
+    assert said in told
+    assert told.startswith(cut_of(each, trim))
+    assert "The first turn" not in cut_of(each, trim)
+    assert cut_of(each, None, is_first_turn_out=True) == cut_of(each, None)
+    assert cut_of(exchange("conv_1", None), trim, is_first_turn_out=True) == ""

@@ -12,7 +12,7 @@ from sidecar.conversation.overview import Overview, Overviews
 from sidecar.conversation.records import Detail, Difference, exchange_id
 from sidecar.inspector import search as searching
 from sidecar.inspector.conversation_list import list_of
-from sidecar.inspector.marks import LEGEND, RECENT, SLOW, marks_of
+from sidecar.inspector.marks import LEGEND, RECENT, SLOW, marks_of, marks_under
 from sidecar.inspector.query import holds, of_exchanges, query_of
 from sidecar.inspector.render import as_html
 from sidecar.inspector.search import search
@@ -186,3 +186,21 @@ async def test_an_earlier_exchange_that_cannot_be_read_hides_no_other(tmp_path):
             assert (len(found.earlier), found.problem) == (RECENT - 2, "")
         finally:
             await store.close()
+
+
+@pytest.mark.parametrize(
+    ("each", "names"),
+    [
+        (made(), ()),
+        (made(took=SLOW), ("slow",)),
+        (made(brought=3), ("history cut by the client",)),
+        (replace(made(), outcome="branch"), ("edited, or another branch",)),
+        (made(difference=Difference(2, "edited")), ("edited, or another branch",)),
+        (replace(made(difference=Difference(2, "edited")), outcome="append"), ()),
+        # What the line of an exchange tells by itself, and with numbers, is not said twice.
+        (made(dropped=2, silent_cut=True, degraded=True, overflow_retries=1, error="client_left"), ()),
+    ],
+)
+def test_the_marks_of_the_list_stand_under_the_answers(each, names):
+    assert marks_under(each, ()) == names
+    assert marks_under(each, ("cache lost",))[-1 if "slow" not in names else -2] == "cache lost"

@@ -57,6 +57,6 @@ async def test_marks_stand_beside_the_answers_of_a_chat_that_is_called_by_its_op
     assert "<title>Is &lt;b&gt;it&lt;/b&gt; open? - sidecar</title>" in html
     assert '<h1 dir="auto">Is &lt;b&gt;it&lt;/b&gt; open?</h1>' in html
     assert '<span class="did">another model</span>' in html
-    assert 'title="the stored history, and something new behind it"' in html
+    assert 'title="goes on where the stored history ends"' in html
     for outcome in Outcome:
         assert f"<dt>{outcome.value}</dt>" in html

@@ -50,6 +50,10 @@ async def found(store, text, before=None):
         ("since:1970-02 tenant:abcd", Query((), ("tenant:abcd",), (), 31 * 86_400.0)),
         ("since:7d since:2h", Query((), (), (), 1e6 - 7200)),
         ("key:0aF3 key:?", Query((), ("key:0af3",), ("key:?",))),
+        ('"no  Milk" x', Query(("no milk", "x"), (), ())),
+        ("„no milk“ “not so” ”", Query(("no milk", "not so"), (), ())),
+        ('"has:error" "', Query(("has:error",), (), ())),
+        ('half "open', Query(("half", "open"), (), ())),
         ("http://x 12:30", Query(("http://x", "12:30"), (), ())),
     ],
 )
@@ -62,6 +66,19 @@ async def test_words_are_found_whatever_their_case(store):
     assert await found(store, "strasse") == [("conv_c", "und Straße")]
     assert await found(store, "ХЛЕБ") == [("conv_c", "Хлеб")]
     assert await found(store, "cats harbour") == []
+
+
+@pytest.mark.parametrize("by_index", [False, True])
+async def test_words_in_quotes_are_found_one_behind_the_other(store, by_index):
+    await store.record(update(talk("conv_d", at=9.0), *chat("The deep\n  harbour", "How")))
+
+    async def ids(text):
+        return [each.row.id for each in (await find(store, text, "", by_index=by_index)).hits]
+
+    assert await ids("deep harbour") == ["conv_d", "conv_a"]
+    assert await ids('"deep harbour"') == ["conv_d"]
+    assert await ids('"the harbour" deep') == ["conv_a"]
+    assert await ids('"harbour deep"') == []
 
 
 async def test_the_newest_message_with_the_words_is_told(store):

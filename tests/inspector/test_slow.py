@@ -53,7 +53,19 @@ def test_each_part_is_somebodys_and_all_of_them_are_the_whole_time():
             2100,
             None,
             {},
-            "answer: it waited, loaded the model",
+            "answer: it waited, or read the prompt of 1,200 tokens, 90 of them from its cache.",
+        ),
+        (
+            {"head_ms": 2000, "first_token_ms": None, "cached_tokens": 0},
+            *(2100, None, {}, "answer: it waited, loaded the model, or read the prompt of 1,200 tokens."),
+        ),
+        (
+            {"head_ms": 19_000, "first_token_ms": None, "cached_tokens": 1100},
+            *(19_100, None, {}, "answer: it waited, such as for other requests. It had 1,100 of the"),
+        ),
+        (
+            {"head_ms": 10_008, "first_token_ms": None, "cached_tokens": 1100},
+            *(10_100, None, {}, "answer: it waited, or read the prompt of 1,200 tokens, 1,100 of them from"),
         ),
         (
             {"head_ms": 2000, "first_token_ms": None, "overflow_retries": 1, "form_retries": 1},

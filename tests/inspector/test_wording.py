@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.conversation.records import Detail, Sent
 from sidecar.inspector.exchange_page import Around, exchange_page_of
-from sidecar.inspector.wording import failure, form, outcome, unstored
+from sidecar.inspector.wording import CAUSES, edited, failure, form, outcome, unstored
 from tests.inspector.test_exchange_page import PATH
 from tests.store.trees import exchange
 
@@ -20,11 +21,11 @@ def test_what_was_cut_is_not_said_to_have_gone():
     cut = Detail(sent=Sent("client"), dropped=8, overflow_retries=1)
     assert form(cut, PATH) == (
         "Not all of it went upstream, after the upstream had refused it as too long: 8 messages were left"
-        " out. What went is the client's own bytes."
+        " out. The rest went as the client's own bytes."
     )
     both = Detail(sent=Sent("whole"), dropped=1, shortened=2)
     assert form(both, PATH).startswith(
-        "Not all of it went upstream: 1 message was left out and 2 messages were shortened. What went is the"
+        "Not all of it went upstream: 1 message was left out and 2 messages were shortened. The rest"
     )
     assert form(Detail(sent=Sent("new")), PATH) == ""
 
@@ -69,3 +70,15 @@ def test_a_count_that_repeats_tells_of_a_silent_cut():
     assert told(2048, 2048, 1900, 2048).startswith("It counted 2,048 tokens at each of the last 3 exchanges,")
     assert told(1900).startswith("It counted 2,048 tokens, far fewer than were sent:")
     assert told(cut=False) == ""
+
+
+def test_who_went_back_to_another_branch_is_not_said_to_have_changed_a_message():
+    asked = Detail(replies=(b"r",))
+    before = replace(made(asked), parent=b"elsewhere")
+    assert edited(made(outcome="continue"), before, PATH) == "another branch"
+    assert edited(made(outcome="branch"), before, PATH) == "edited", "it did"
+    assert edited(made(outcome="continue"), replace(before, parent=PATH[2].id), PATH) == "edited"
+    assert edited(made(outcome="continue"), replace(before, detail=Detail()), PATH) == "edited", "not kept"
+    assert edited(made(outcome="continue"), None, PATH) == "edited"
+    assert edited(made(outcome="append"), before, PATH) == "unstored"
+    assert {"another branch", "unstored"} <= CAUSES.keys()

@@ -273,6 +273,30 @@ async def test_who_compacts_by_himself_is_told(sidecar: Sidecar, examine: Examin
     assert "ENABLE_CONTEXT_COMPACTION=False" in said.text
 
 
+@pytest.mark.parametrize(
+    ("prompts", "is_told"),
+    [
+        (("It is 10:01.", "It is 10:02.", "It is 10:03.", "It is 10:04."), True),
+        (("It is 10:01.", "It is 10:02.", "It is 10:03.", "It is 10:03.", "It is 10:03."), False),
+        (("It is 10:01.", "It is 10:02."), False),
+    ],
+)
+async def test_a_system_prompt_that_is_another_each_time_is_told_with_its_remedy(
+    start: Start, examine: Examine, prompts: tuple[str, ...], is_told: bool
+):
+    for setting in ("client", "pin"):
+        sidecar = await start(restore={"system_prompt": setting})
+        said: list[dict[str, str]] = []
+        for prompt in prompts:
+            said.append({"role": "user", "content": "hi"})
+            system = {"role": "system", "content": prompt}
+            await sidecar.ask(system, *said, id=setting, headers={"Authorization": "k"})
+            said.append({"role": "assistant", "content": "ok"})
+        found = await examine(sidecar)
+        assert ("system_prompt_changes" in found.found) is (is_told and setting == "client")
+        assert ("restore.system_prompt = pin" in found.text) is (is_told and setting == "client")
+
+
 async def test_an_agents_own_header_names_its_chat(sidecar: Sidecar, examine: Examine):
     for at in range(6):  # it may name a login that has many
         await sidecar.ask(f"{at}?", headers={"Authorization": "k", "X-Session-Affinity": "ses_1"})
