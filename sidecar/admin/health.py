@@ -8,8 +8,8 @@ of one with several are reported by their places in its `url`, for addresses are
 
 Anybody who reaches the port may read them, chat clients included, unless `admin.listen` or `admin.token`
 restricts `/-/metrics` and `/-/doctor`. So none of them names a tenant, a conversation, a user or a
-credential, or repeats content: they give counts, names of settings, and names of headers and programs. Web
-pages of other sites cannot read them: no response allows another origin.
+credential, or repeats content: they give counts, names of settings, and names of headers, programs and
+models. Web pages of other sites cannot read them: no response allows another origin.
 """
 
 from __future__ import annotations

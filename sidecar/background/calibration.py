@@ -111,11 +111,14 @@ class TokenCalibration:
         estimate = known.state.weights.tokens(measure)
         return estimate, bool(tokens and is_odd) and _is_cut(known, measure, tokens or 0)
 
-    def estimate(self, chat: Request, prompt: Prompt, name: str | None = None) -> int:
-        """The tokens of a prompt; 0 for one that nobody has to know."""
+    def estimate(self, chat: Request, prompt: Prompt, name: str | None = None) -> tuple[int, int]:
+        """The tokens of a prompt, and those that it has at least, however far off the estimate may be; 0 for
+        one that nobody has to know."""
         if not prompt.sent:
-            return 0
-        return self._model_of(name or chat.model).state.weights.tokens(_measure(chat, prompt))
+            return 0, 0
+        state, measure = self._model_of(name or chat.model).state, _measure(chat, prompt)
+        tokens = state.weights.tokens(measure)
+        return tokens, int(tokens * max(0.0, 1 - state.error(measure)))
 
     def _model_of(self, model: str | None) -> _Model:
         model = model if len(model or "") <= _MAX_NAME_LENGTH else None
@@ -254,7 +257,7 @@ class CalibrationThere:
     def look(self, chat: Request, prompt: Prompt, tokens: int | None) -> tuple[int | None, bool]:
         return self._all.look(chat, prompt, tokens, self._maker(chat.model))
 
-    def estimate(self, chat: Request, prompt: Prompt) -> int:
+    def estimate(self, chat: Request, prompt: Prompt) -> tuple[int, int]:
         return self._all.estimate(chat, prompt, self._maker(chat.model))
 
     def report(

@@ -43,9 +43,10 @@ class Window(msgspec.Struct, frozen=True):
     total_runs: int
 
     @property
-    def beginnings(self) -> list[bytes]:
+    def beginnings(self) -> list[Stem]:
         """The first messages of the runs that are told in words."""
-        return [bytes.fromhex(each.first) for each in self.runs[:_TOLD]] if len(self.runs) > 1 else []
+        told = self.runs[:_TOLD] if len(self.runs) > 1 else ()
+        return [stem for each in told if (stem := self.shape.find(bytes.fromhex(each.first))) is not None]
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -57,6 +57,8 @@ _DAMAGED = "It is kept, and cannot be read: it is damaged, or was encrypted with
 _LOST = 20
 #: Bytes of a message that is told in a few words, and of one that is shown whole.
 _FEW, _WHOLE = 256 << 10, 16 << 20
+#: The same of those with which branches begin, of which there may be many.
+_BEGINNING = 64 << 10
 
 
 async def conversation_list_page(
@@ -93,8 +95,7 @@ async def conversation_page(
     except KeyError as error:
         raise NotFound("there is no such message in this conversation; it may have been deleted") from error
     first = [stem.id for stem in window.path[:1] if stem.size <= _FEW]  # of which the title is made
-    sizes = {stem.id: stem.size for stem in outline.stems}
-    begins = [each for each in window.beginnings if sizes[each] <= _FEW]
+    begins = [stem.id for stem in window.beginnings if stem.size <= _BEGINNING]
     nodes, problems = await _messages(store, id, dict.fromkeys((*window.readable, *first, *begins)))
     exchanges = await _exchanges(store, outline, window.shown)
     system = await store.system(id)

@@ -62,12 +62,13 @@ def is_far_too_small(state: Learning, measure: Measure, tokens: int) -> bool:
     return estimate > _MIN_PROMPT and 0 < tokens < _FAR * estimate
 
 
-def is_cut_again(found: int, estimate: int, tokens: int) -> bool:
-    """Has an upstream that cut another prompt to `found` tokens cut this one as well?
+def is_cut_again(found: int, estimate: int, least: int, tokens: int) -> bool:
+    """Has an upstream that cut another prompt to `found` tokens cut this one as well, which has at least
+    `least` if the estimate is off as far as it may be?
 
     What it drops are whole messages, mostly, so that it may count a few more than before.
     """
-    return estimate > found and (0 < tokens <= found or 0 < tokens < _AGAIN * estimate)
+    return least > found and 0 < tokens < least and (tokens <= found or tokens < _AGAIN * estimate)
 
 
 def has_shrunk(before: int, tokens: int) -> bool:

@@ -36,10 +36,11 @@ def counted(
         return estimated, is_cut
     found = windows.silent_cut(chat.model, credential)
     least = _least(progress, answered_by)
+    by_estimate = calibration.estimate(chat, prompt) if found is not None else (0, 0)
     if found is not None and estimated is None:
-        estimated = calibration.estimate(chat, prompt)
+        estimated = by_estimate[0]
     if not is_cut and (
-        (found is not None and is_cut_again(found, estimated or 0, tokens))
+        (found is not None and is_cut_again(found, *by_estimate, tokens))
         or (has_shrunk(least, tokens) and not chat.tools and all(map(_is_plain, prompt.sent)))
     ):
         is_cut = progress.is_cut_beyond_calibration = True
@@ -77,8 +78,8 @@ def foreseen(services: Services, call: ChatCall, prompt: Prompt) -> str:
     known = services.background.windows.silent_cut(call.chat.model, call.identity.credential)
     if known is None:
         return ""
-    estimated = services.background.calibration.estimate(call.chat, prompt)
-    if estimated <= known:
+    estimated, least = services.background.calibration.estimate(call.chat, prompt)
+    if least <= known:
         return ""
     return (
         f"the upstream counted {known} of some {estimated} tokens; give it a longer context (Ollama:"

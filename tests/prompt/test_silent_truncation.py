@@ -101,11 +101,12 @@ def test_a_hit_is_a_prompt_larger_by_two_hundredths_that_counts_the_same_but_for
 
 
 def test_where_another_prompt_was_cut_a_fifth_too_few_is_enough():
-    assert is_cut_again(3000, 5000, 3999), "a few more than before"
-    assert not is_cut_again(3000, 5000, 4000), "near enough: it holds more by now"
-    assert is_cut_again(3000, 3001, 3000), "no more than before, and more was sent"
-    assert not is_cut_again(3000, 3000, 2000), "no more was sent than it held"
-    assert not is_cut_again(3000, 5000, 0)
+    assert is_cut_again(3000, 5000, 4800, 3999), "a few more than before"
+    assert not is_cut_again(3000, 5000, 4800, 4000), "near enough: it holds more by now"
+    assert is_cut_again(3000, 3100, 3001, 3000), "no more than before, and more was sent"
+    assert not is_cut_again(3000, 3100, 3000, 2000), "no more may have been sent than it held"
+    assert not is_cut_again(3000, 5000, 3500, 3500), "as few may have been sent, so unsure is the estimate"
+    assert not is_cut_again(3000, 5000, 4800, 0)
 
 
 def test_a_prompt_that_goes_on_from_another_has_no_fewer_tokens():
