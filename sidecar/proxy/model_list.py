@@ -26,7 +26,7 @@ from sidecar.upstream.pool import Pool
 from sidecar.upstream.router import Router
 from sidecar.upstream.target import Fetched
 
-__all__ = ["LEFT_OUT", "models"]
+__all__ = ["LEFT_OUT", "models", "nothing_but"]
 
 log = logging.getLogger("sidecar.proxy")
 
@@ -65,10 +65,13 @@ async def _all(router: Router, headers: CIMultiDict[str], query: str) -> web.Str
     if missing and not entries:
         if lists[router.default] is None:
             return None
-        raise UpstreamUnreachable(
-            f"there is no model but those of targets that do not tell: {said[LEFT_OUT]}"
-        )
+        raise nothing_but(said[LEFT_OUT])
     return _json({"object": "list", "data": list(entries.values())}, said)
+
+
+def nothing_but(missing: str) -> UpstreamUnreachable:
+    """What is said in place of a list that would be empty."""
+    return UpstreamUnreachable(f"there is no model but those of targets that do not tell: {missing}")
 
 
 async def _one(router: Router, model: str, headers: CIMultiDict[str]) -> web.StreamResponse | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.access.models import allowed_list, is_list
 from sidecar.aiohttp_internals.inner import InnerWriter, inner_request
 from sidecar.errors import UpstreamUnreachable
+from sidecar.proxy.model_list import LEFT_OUT, nothing_but
 from sidecar.proxy.services import Services
 
 __all__ = ["answer_with_list", "is_asked_for_list"]
@@ -47,7 +49,18 @@ async def answer_with_list(
         listed = allowed_list(patterns, bytes(told))
     except (ValueError, RecursionError) as error:
         raise _unreadable() from error
-    return web.Response(body=listed, content_type="application/json")
+    return web.Response(body=listed, headers=_missing(response, listed), content_type="application/json")
+
+
+def _missing(response: web.StreamResponse, listed: bytes) -> dict[str, str]:
+    """Whose models are not in the list since they do not tell. Raises `UpstreamUnreachable` where none is
+    left: an empty list would say that this key has no models."""
+    missing = response.headers.get(LEFT_OUT)
+    if missing is None:
+        return {}
+    if not msgspec.json.decode(listed)["data"]:
+        raise nothing_but(missing)
+    return {LEFT_OUT: missing}
 
 
 def _unreadable() -> UpstreamUnreachable:

@@ -132,6 +132,25 @@ class TestModels:
             assert_error(await sidecar.send("GET", "/v1/models/llama", headers=key), 404, "model_not_found")
             assert not [each for each in other.requests if "Authorization" in each.headers]
 
+    async def test_a_list_without_those_of_a_target_that_is_away_says_so_and_is_never_empty(
+        self, start: Start, upstream: Upstream
+    ):
+        upstream.otherwise = sends(b'{"object":"list","data":[{"id":"gpt"}]}')
+        async with several.upstreams("away") as (away,):
+            sidecar = await start(
+                keys={"enforcement": "required"}, targets=[several.target("away", away, models=["qwen*"])]
+            )
+            await away.stop()
+            wide = bearer(await new_key(sidecar.settings, models=("qwen*", "gpt")))
+            listed = await sidecar.send("GET", "/v1/models", headers=wide)
+            assert [each["id"] for each in listed.json["data"]] == ["gpt"]
+            assert listed.headers["X-Sidecar-Targets-Missing"] == "away"
+            narrow = bearer(await new_key(sidecar.settings, "grace", models=("qwen*",)))
+            error = assert_error(
+                await sidecar.send("GET", "/v1/models", headers=narrow), 502, "upstream_unreachable"
+            )
+            assert error["message"].endswith("do not tell: away")
+
     async def test_a_websocket_says_it_in_its_address(self, sidecar: Sidecar, upstream: Upstream):
         key = bearer(await new_key(sidecar.settings, models=("qwen*",)))
         for query, status in (("?model=gpt", 404), ("", 400), ("?model=qwen&model=gpt", 404)):

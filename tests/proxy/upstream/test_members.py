@@ -203,7 +203,7 @@ class TestWhoAnswered:
             (row,) = await rows(sidecar, 1)
             shown = ["inspect", "a", "--exchange", row["id"], "--store", sidecar.settings.store]
             assert await asyncio.to_thread(cli.main, shown) == 0
-            assert f"answered; llama ({at.url})" in " ".join(capsys.readouterr().out.split())
+            assert f"answered; target llama ({at.url})" in " ".join(capsys.readouterr().out.split())
 
 
 class TestReady:
