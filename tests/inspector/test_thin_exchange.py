@@ -127,6 +127,21 @@ async def test_that_a_request_has_no_tools_is_seen_on_its_page_and_by_its_client
     assert page["groups"][1]["why"].startswith("the request has no `tools`")
 
 
+async def test_a_result_in_whose_place_a_later_one_stands_is_not_said_to_lack_tools(
+    visit, upstream: Upstream
+):
+    visitor: Visitor = await visit(history={"mode": "append"})
+    upstream.will(will_say(None, tool_calls=[CALL], finish="tool_calls"), will_say("Warm."))
+    await visitor.sidecar.ask("Rome?", id="a", tools=TOOLS)
+    await visitor.sidecar.ask({"role": "tool", "tool_call_id": "c60", "content": "21"}, id="a", tools=TOOLS)
+    reply = await visitor.sidecar.ask(
+        {"role": "tool", "tool_call_id": "c60", "content": "22"}, id="a", tools=TOOLS
+    )
+
+    assert [each.get("content") for each in upstream.last.json["messages"]] == ["Rome?", "Warm.", "22"]
+    assert "X-Sidecar-Steps-Left-Out" not in reply.headers
+
+
 async def test_a_system_prompt_that_was_put_in_is_said_and_listed(visit, upstream: Upstream):
     visitor: Visitor = await visit(history={"mode": "append"})
     await visitor.sidecar.ask(PERSONA, user("I am Ada."), id="a")
