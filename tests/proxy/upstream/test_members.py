@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -141,6 +142,47 @@ class TestTheListOfModels:
                     await sidecar.ask(*said, model="qwen")
                     if len(chats(servers[1])[-1]["messages"]) < len(said):
                         break
+
+
+@pytest.fixture
+def without_power():
+    """The URL of what neither takes connections nor refuses them."""
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(full.getsockname())
+        yield f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        for each in waiting:
+            each.close()
+
+
+class TestAMachineWithoutPower:
+    async def test_its_chats_go_elsewhere_after_a_moment_each_until_three_have_taken_it_out(
+        self, start: Start, without_power: str
+    ):
+        async with engines("a") as (works,):
+            urls = {"name": "llama", "url": [without_power, works.url], "models": ["*"]}
+            sidecar = await start(targets=[urls], timeouts={"connect": 0.2})
+            asked = await asyncio.gather(*(sidecar.ask("hi", id=f"chat {at}") for at in range(24)))
+            assert [each.status for each in asked] == [200] * 24
+            ready = (await sidecar.send("GET", "/-/ready")).json
+            assert ready["members"] == {"llama": {"1": "out", "2": "reachable"}}
+            passed_over = await sidecar.metric("sidecar_target_fail_overs_total")
+            for at in range(24):
+                assert (await sidecar.ask("hi", "ok", "and?", id=f"chat {at}")).status == 200
+            assert await sidecar.metric("sidecar_target_fail_overs_total") == passed_over >= 3
+
+    async def test_the_list_of_models_comes_from_the_next(
+        self, start: Start, without_power: str, monkeypatch: pytest.MonkeyPatch
+    ):
+        monkeypatch.setattr("sidecar.upstream.pool._PATIENCE", 0.05)
+        async with engines("a") as (works,):
+            urls = {"name": "llama", "url": [without_power, works.url], "models": ["*"]}
+            sidecar = await start(upstream=works.url, targets=[urls])
+            assert await models(sidecar) == (["qwen"], None)
 
 
 class TestWhatNamesNoModel:

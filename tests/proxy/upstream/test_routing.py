@@ -389,6 +389,8 @@ class TestANameWithSeveralAddresses:
             f"pool.example:{one.port}"
         }
         assert len(chats(one)) + len(chats(two)) == 10
+        assert {each["member"] for each in await rows(sidecar, 10)} == {"127.0.0.1", "127.0.0.2"}
+        assert b"sidecar_target_member_up{" not in (await sidecar.send("GET", "/-/metrics")).body
         assert chats(one)
         assert chats(two)
         there.remove("127.0.0.1")
