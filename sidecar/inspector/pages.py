@@ -71,7 +71,9 @@ class Inspector:
             self._services.requests.visitors.admit(request, at_admin=True, by_token=False)
             parts = self._door.parts(request.rel_url.raw_path)
             if parts is None:
-                raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
+                raise NotFound(
+                    "the inspector is at the address that `sidecar serve` prints, a new one at each start"
+                )
             root = "../" * (len(parts) - 1) or "./"
             async with self._making:
                 with self._courtesy.shown():

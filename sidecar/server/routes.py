@@ -95,7 +95,7 @@ async def own(services: Services, request: web.BaseRequest, *, at_admin: bool) -
     """A page of the sidecar's own; None if it is none."""
     if f"{PLACE}/" in request.path.lower():
         # Somebody has the wrong port, or has written the address otherwise: no upstream must see the token.
-        raise NotFound("the inspector is at the address that `sidecar serve` prints at its start")
+        raise NotFound("the inspector is at the address that `sidecar serve` prints, a new one at each start")
     if request.method not in ("GET", "HEAD"):
         return None
     if (page := _OPEN.get(request.path)) is not None:
