@@ -225,3 +225,14 @@ async def test_another_model_that_answers_under_one_name_counts_otherwise(
     upstream.will(answers("one", 1500), answers(second, 1200))
     await grows(sidecar, "a", 750, 20)
     assert await marks(sidecar, "a") == [False, is_cut]
+
+
+async def test_the_most_that_was_counted_of_a_cut_prompt_is_what_it_is_known_to_hold(
+    start: Start, upstream: Upstream
+):
+    sidecar = await start()
+    await taught(sidecar, upstream)
+    upstream.otherwise = tells(drops)
+    await grows(sidecar, "a", 100, 250, 400, 150, 50)  # the last one counts fewest
+    assert await grows(sidecar, "b", 400) == [False]
+    assert await marks(sidecar, "a") == [False, False, True, True, True]
