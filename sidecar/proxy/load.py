@@ -65,6 +65,7 @@ async def load(services: Services, call: ChatCall, *, is_unseen: bool = False) -
         plan = await _in_time(services, call, degraded, is_unseen)
     except StoreUnavailable as error:
         services.background.store_health.report("read", error)
+        await services.background.store_health.doubt(_TIMEOUT_WITH_HISTORY)
         if must_keep:
             raise
         return Unrecorded(Outcome.BYPASS, degraded=True)

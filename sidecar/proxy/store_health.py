@@ -1,7 +1,8 @@
 """Does the store work? A circuit breaker: once it failed, requests probe it before they rely on it again.
 
-Rules: a failure opens the circuit, the next write or probe that succeeds closes it. One probe runs at a
-time, for on a locked file each would wait. Every failure is counted and logged here.
+Rules: a failure opens the circuit, the next write or probe that succeeds closes it. A read that fails may
+have found damage in one place, so that a probe has to tell. One probe runs at a time, for on a locked file
+each would wait. Every failure is counted and logged here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from sidecar.doctor.outages import Lost, Outages
@@ -59,6 +61,12 @@ class StoreHealth:
         """Count and log that the store could not be used; the circuit stays as it is."""
         self._metrics.store_failures.labels(step).inc()
         log.error("the store failed", extra={"step": step, "error": str(error)})
+
+    async def doubt(self, timeout: float) -> None:
+        """A read failed: find out whether that is damage in one place, or the circuit has to open."""
+        if not self.is_failing:
+            with suppress(StoreUnavailable):
+                await self.probe(timeout)
 
     async def probe(self, timeout: float) -> None:
         """Return if something could be recorded now. Raises `StoreUnavailable` after `timeout` (seconds)."""

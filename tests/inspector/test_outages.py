@@ -10,6 +10,8 @@ from aiohttp import ClientError
 from markupsafe import escape
 
 from sidecar.doctor.outages import Lost, LostOf, Outage, Outages, joined, lost_by_chat, told
+from sidecar.errors import StoreUnavailable
+from sidecar.store import SQLiteStore
 from tests.inspector.conftest import Visitor
 from tests.proxy.faults.test_store_errors import broken
 from tests.proxy.mock_upstream import Upstream, says, sends
@@ -204,3 +206,29 @@ async def test_what_could_not_be_read_and_went_on_is_counted_as_well(visitor: Vi
     ]
     (row,) = value["rows"]
     assert row["errors"] == 0
+
+
+@pytest.mark.parametrize("append", [False, True])
+async def test_a_store_that_can_only_not_be_read_any_more_fails_as_well(visitor: Visitor, append: bool):
+    await visitor.sidecar.ask("hi", id="a")
+    with broken(visitor.sidecar, reading=True):
+        if append:
+            assert (await visitor.sidecar.ask("and?", id="a")).status == 503
+        else:
+            reply = await visitor.sidecar.ask("x", "y", "z", headers={"X-OpenWebUI-Chat-Id": "a"})
+            assert reply.outcome == "bypass"
+    (outage,) = (await visitor.value("doctor"))["store_outages"]
+    assert (outage["requests_lost"], outage["requests_refused"]) == (1, int(append))
+
+
+async def test_what_is_damaged_in_one_place_is_no_outage(visitor: Visitor, monkeypatch: pytest.MonkeyPatch):
+    await visitor.sidecar.ask("hi", id="a")
+
+    async def find(*_: object) -> None:
+        raise StoreUnavailable("this conversation is damaged")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SQLiteStore, "find", find)
+        assert (await visitor.sidecar.ask("and?", id="a")).status == 503
+    assert (await visitor.value())["outages"] == []
+    assert (await visitor.value("doctor"))["refused"] == {"store_unavailable": 1}
