@@ -250,14 +250,16 @@ def test_only_a_file_of_the_schema_before_is_taken_back_by_one(tmp_path, connect
     assert version(connection) == back + by
 
 
-def old_file(connection, monkeypatch, number, key, body=""):
+def old_file(connection, monkeypatch, number, key, body="", messages=2000):
     """A file of this schema with a conversation of many messages, nothing after any of them."""
     first = migrations()[:number]
     with monkeypatch.context() as patched:
         patched.setattr(schema, "migrations", lambda: first)
         migrate(connection, "the store")
     connection.execute("BEGIN")
-    record_as_the_first_version(connection, [question(f"{at} {body}", at=float(at)) for at in range(2000)])
+    record_as_the_first_version(
+        connection, [question(f"{at} {body}", at=float(at)) for at in range(messages)]
+    )
     connection.execute("COMMIT")
     connection.execute('UPDATE conversation SET "key" = ?', (key,))
 
@@ -268,7 +270,7 @@ def test_no_less_room_is_asked_for_than_a_migration_takes_and_not_much_more(
     tmp_path, connection, monkeypatch, number, key, body
 ):
     file = tmp_path / "sidecar.db"
-    old_file(connection, monkeypatch, number, key, body)
+    old_file(connection, monkeypatch, number, key, body, messages=10_000)
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     before, asked = file.stat().st_size, schema._room(connection, number)
 
