@@ -50,8 +50,9 @@ class Store(ABC):
 
     #: Keys the hashes of tenants and conversations; made once, and kept with the data. At least 16 bytes.
     secret: bytes
-    #: Set by whoever can open what is encrypted in it (see `encrypted`); others refuse a store that is.
-    may_be_encrypted = False
+    #: Raises `StoreUnavailable` for the secret, as it is kept, of a store that it cannot open. Set by whoever
+    #: can open what is encrypted (see `encrypted`); others refuse a store that is.
+    check_secret: Callable[[bytes], object] | None = None
     #: Does it keep a large part of messages (see `parts`) once in each conversation? Known once it is open.
     shares_parts = True
     #: May there be an index of what was said?

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import logging
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from sidecar.cli import main
 from sidecar.commands import parsers
+from sidecar.errors import StoreUnavailable
 from sidecar.server.serve import running
 from sidecar.settings import Settings
 from sidecar.store import make_store
@@ -47,6 +49,10 @@ COMMANDS = {
     "import openwebui": ("{folder}/webui.db", "--no-credential"),
 }
 DO_THEIR_WORK = {"backup", "upgrade"}
+WHAT_IS_WRONG = {
+    True: "is none of encryption.key",
+    False: "is encrypted: set encryption.key",
+}
 REFUSED = (
     "has schema {0}, and this version needs {1}. Nothing has been changed: make a backup, then start `sidecar"
     " serve` once or run `sidecar upgrade`, or use the version that wrote it\n"
@@ -82,20 +88,29 @@ def older(request, file, monkeypatch):
 
 
 @pytest.fixture
-def database(server: Server, monkeypatch):
-    """The URL of a database that a sidecar of schema 6 has made."""
-    url = server.url(asyncio.run(server.database()))
+def database_of(server: Server, monkeypatch):
+    """Makes a database as a sidecar of schema 7 did, with these keys; gives its URL."""
 
-    async def make() -> None:
-        store = make_store(url)
-        await store.open()
-        await store.close()
+    def made(keys: Sequence[bytes] = ()) -> str:
+        url = server.url(asyncio.run(server.database()))
 
-    first = migrations("postgres")[:6]
-    with monkeypatch.context() as patched:
-        patched.setattr(schema, "migrations", lambda _: first)
-        asyncio.run(make())
-    return url
+        async def make() -> None:
+            store = make_store(url, keys=keys)
+            await store.open()
+            await store.close()
+
+        first = migrations("postgres")[:7]
+        with monkeypatch.context() as patched:
+            patched.setattr(schema, "migrations", lambda _: first)
+            asyncio.run(make())
+        return url
+
+    return made
+
+
+@pytest.fixture
+def database(database_of):
+    return database_of()
 
 
 def what_is_in(database: str) -> list[tuple[object, ...]]:
@@ -151,7 +166,7 @@ def test_a_database_of_an_older_schema_is_refused_and_stays(database, tmp_path, 
 
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert err.endswith(REFUSED.format(6, newest_schema("postgres")))
+    assert err.endswith(REFUSED.format(7, newest_schema("postgres")))
     assert what_is_in(database) == before
 
 
@@ -236,15 +251,40 @@ def test_a_database_is_upgraded_without_serving(database, capsys):
     before = what_is_in(database)
 
     assert main(["upgrade", "--dry-run", "--store", database]) == 0
-    dry = f"sidecar: the store has schema 6, and this version needs {newest}\n"
+    dry = f"sidecar: the store has schema 7, and this version needs {newest}\n"
     assert capsys.readouterr().err == dry
     assert what_is_in(database) == before
     assert main(["upgrade", "--store", database]) == 0
-    assert f"sidecar: the store was brought from schema 6 to {newest} in 0." in capsys.readouterr().err
+    assert f"sidecar: the store was brought from schema 7 to {newest} in 0." in capsys.readouterr().err
     assert main(["verify", "--store", database]) == 0
     assert main(["upgrade", "--store", database]) == 0
     told = f"sidecar: the store has schema {newest} already, which is this version's\n"
     assert capsys.readouterr().err.endswith(told)
+
+
+@pytest.mark.parametrize("key", ["", base64.b64encode(bytes(32)).decode()])
+def test_a_store_that_could_not_be_opened_is_not_upgraded(run, file, monkeypatch, key):
+    sealed(file)
+    monkeypatch.setenv("SIDECAR_ENCRYPTION__KEY", key)
+    before = file.read_bytes()
+    code, out, err = run("upgrade")
+
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert WHAT_IS_WRONG[bool(key)] in err
+    with pytest.raises(StoreUnavailable):
+        serve_for_a_moment(f"sqlite:///{file}", encryption={"key": key})
+    assert (schema_of(file), file.read_bytes()) == (12, before)
+
+
+@pytest.mark.parametrize("key", ["", base64.b64encode(bytes(32)).decode()])
+def test_a_database_that_could_not_be_opened_is_not_upgraded(database_of, capsys, monkeypatch, key):
+    database = database_of(keys=[bytes(range(32))])
+    before = what_is_in(database)
+    monkeypatch.setenv("SIDECAR_ENCRYPTION__KEY", key)
+
+    assert main(["upgrade", "--store", database]) == 1
+    assert WHAT_IS_WRONG[bool(key)] in capsys.readouterr().err
+    assert what_is_in(database) == before
 
 
 def serve_for_a_moment(store: str, **settings: object) -> None:
@@ -279,8 +319,8 @@ def test_the_server_upgrades_a_database_and_says_when_it_begins_and_has_ended(da
     newest = newest_schema("postgres")
     assert what_is_in(database)[0][0] == newest
     assert upgrades_told(caplog.records) == [
-        ("bringing the store to a newer schema", 6, newest),
-        ("the store has the newer schema", 6, newest),
+        ("bringing the store to a newer schema", 7, newest),
+        ("the store has the newer schema", 7, newest),
     ]
 
 

@@ -766,7 +766,7 @@ async def test_a_postgresql_store_gets_a_key_and_another_one(server):
         assert whole.conversation.tenant == TENANT
         await store.close()
     raw = make_store(url)
-    raw.may_be_encrypted = True
+    raw.check_secret = len  # whatever it is
     await raw.open()
     try:
         whole = await raw.snapshot("conv_1")

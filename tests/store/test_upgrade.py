@@ -112,7 +112,7 @@ def test_one_that_starts_while_another_upgrades_waits_for_it_and_finds_it_done(f
 
         finishing = threading.Timer(1.0, finish)  # five times as long as others are waited for
         finishing.start()
-        upgrade(file, "the store")
+        upgrade(file, "the store", bytes)
         assert not finishing.is_alive() or schema_of(file) == NEWEST
         finishing.join()
     assert schema_of(file) == NEWEST
@@ -120,7 +120,7 @@ def test_one_that_starts_while_another_upgrades_waits_for_it_and_finds_it_done(f
 
 def test_of_many_that_start_at_once_one_upgrades_and_all_find_it_done(file, monkeypatch, caplog):
     monkeypatch.setattr(upgrading, "_PATIENCE", 5.0)
-    threads = [threading.Thread(target=upgrade, args=(file, "the store")) for _ in range(8)]
+    threads = [threading.Thread(target=upgrade, args=(file, "the store", bytes)) for _ in range(8)]
     for each in threads:
         each.start()
     for each in threads:
@@ -137,8 +137,8 @@ def test_what_cannot_be_read_is_left_to_whoever_opens_it(tmp_path):
         if text is not None:
             file.write_text(text)
         Path(f"{file}-wal").write_text("no log")
-        for work in (refuse, upgrade):
-            work(str(file), "the store")
+        refuse(str(file), "the store")
+        upgrade(str(file), "the store", bytes)
         assert file.exists() == (text is not None)
         assert text is None or file.read_text() == text
 

@@ -69,7 +69,8 @@ class EncryptedStore(RunningResponses, KeepingClientKeys):
         self, inner: Store, keys: Sequence[bytes], *, secret: str = "", accept_plaintext: bool = False
     ) -> None:
         self._inner = inner
-        self._inner.may_be_encrypted = True
+        # Before anything is changed in it, such as its schema.
+        self._inner.check_secret = lambda kept: is_encrypted(kept) and self._secret_in(kept)
         self._cipher = ContentCipher(keys)
         self._content = Content(self._cipher)
         self._given = self.secret = secret.encode()
@@ -104,17 +105,18 @@ class EncryptedStore(RunningResponses, KeepingClientKeys):
         self.secret = self._given or self._kept
 
     def _decrypt_secret(self, encrypted: bytes) -> None:
-        try:
-            told = self._cipher.decrypt(encrypted, _OF_SECRET, _BY_PSEUDONYM)
-            self._pseudonym_type = TenantPseudonym
-        except StoreUnavailable:
-            told = self._cipher.decrypt(encrypted, _OF_SECRET)
-            self._pseudonym_type = BlockPseudonym
+        told, self._pseudonym_type = self._secret_in(encrypted)
         self._content.is_mixed, self._kept = told[:1] == _MIXED, told[1:]
         if self._content.is_mixed and self._pseudonym_type is TenantPseudonym and not self._accept_plaintext:
             raise StoreUnavailable(
                 "the store is encrypted in part, since `sidecar rekey` was broken off: run it again"
             )
+
+    def _secret_in(self, encrypted: bytes) -> tuple[bytes, type[TenantPseudonym | BlockPseudonym]]:
+        try:
+            return self._cipher.decrypt(encrypted, _OF_SECRET, _BY_PSEUDONYM), TenantPseudonym
+        except StoreUnavailable:
+            return self._cipher.decrypt(encrypted, _OF_SECRET), BlockPseudonym
 
     def _check_clear(self, is_clear: bool) -> None:
         """Raise `StoreUnavailable` unless a store whose secret is not encrypted may be taken."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 
 from sidecar.errors import StoreUnavailable
 from sidecar.store.migrations import migrations, refuse_older, upgrade_begins, upgrade_ended
@@ -30,9 +31,12 @@ _SHARES_PARTS = "SELECT coalesce((to_jsonb(s) ->> 'shares_parts')::boolean, fals
 _NO_SCHEMA = "{} has no schema to make tables in: CREATE SCHEMA, or name another as `search_path`"
 
 
-async def migrate(connection: Connection, name: str, *, upgrades: bool) -> tuple[bytes, bool]:
+async def migrate(
+    connection: Connection, name: str, check: Callable[[bytes], object], *, upgrades: bool
+) -> tuple[bytes, bool]:
     """Bring the database to the newest schema, an older one only if this `upgrades`: the secret kept there,
-    and whether messages share large parts. `name` is for people."""
+    and whether messages share large parts. `name` is for people; `check` raises for the secret of a store
+    that cannot be opened, which then stays as it is."""
     known, begun = migrations("postgres"), time.monotonic()
     newest = known[-1][0]
     async with connection.transaction(isolation="read_committed"):
@@ -50,6 +54,7 @@ async def migrate(connection: Connection, name: str, *, upgrades: bool) -> tuple
                 await connection.execute(sql, timeout=LONG)
                 await connection.execute(f"UPDATE sidecar_schema SET version = {number}")
         found = await _secret(connection), await connection.fetchval(_SHARES_PARTS)
+        check(found[0])
     if is_older:
         upgrade_ended(current, newest, time.monotonic() - begun)
     return found

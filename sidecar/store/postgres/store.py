@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -196,9 +197,8 @@ class PostgresStore(Maintenance):
 
     async def _prepare(self, connection: Connection) -> None:
         name = f"the store {self._database.address.shown}"
-        kept, self.shares_parts = await migrate(connection, name, upgrades=self._upgrades)
-        if not self.may_be_encrypted:
-            refuse_encrypted(kept, name)
+        check = self.check_secret or partial(refuse_encrypted, name=name)
+        kept, self.shares_parts = await migrate(connection, name, check, upgrades=self._upgrades)
         self.secret = self.secret or kept
         if await connection.fetchval("SHOW synchronous_commit") == "off":
             log.warning(

@@ -244,7 +244,8 @@ class SQLiteStore(Maintenance):
         self._tips.opened()
         _make_private(self._file)
         name = f"the store {self._file}"
-        (upgrade if self._upgrades else refuse)(self._file, name)
+        check = self.check_secret or partial(refuse_encrypted, name=name)
+        upgrade(self._file, name, check) if self._upgrades else refuse(self._file, name)
         connection = self._connect()
         try:
             # First, so that a file of another program is left unchanged.
@@ -253,8 +254,7 @@ class SQLiteStore(Maintenance):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA secure_delete = ON")
             kept = _kept_secret(connection)
-            if not self.may_be_encrypted:
-                refuse_encrypted(kept, name)
+            check(kept)
             self.secret = self._given or kept
             with connection:
                 connection.execute("BEGIN IMMEDIATE")

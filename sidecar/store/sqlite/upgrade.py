@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -26,13 +27,14 @@ def refuse(file: str, name: str) -> None:
     refuse_older(name, _schema(file, _PATIENCE), newest_schema())
 
 
-def upgrade(file: str, name: str) -> None:
-    """Bring a file of an older schema to the newest; anything else is left alone.
+def upgrade(file: str, name: str, check: Callable[[bytes], object]) -> None:
+    """Bring a file of an older schema to the newest; anything else is left alone, and so is one for whose
+    secret `check` raises, since it could not be opened afterwards.
 
     Raises `StoreUnavailable` if another process has it open, and as `migrate` does.
     """
     current, newest = _schema(file, _LONG), newest_schema()
-    if not 0 < current < newest or _upgraded(file, name):
+    if not 0 < current < newest or _upgraded(file, name, check):
         return
     # Whoever upgrades it lets nobody read it until that is done.
     if _asked(file, "mode=ro", _LONG) < newest:
@@ -43,7 +45,7 @@ def upgrade(file: str, name: str) -> None:
         )
 
 
-def _upgraded(file: str, name: str) -> bool:
+def _upgraded(file: str, name: str, check: Callable[[bytes], object]) -> bool:
     """Upgrade it, unless that has just been done; False if somebody else has it open."""
     connection = sqlite3.connect(file, isolation_level=None, timeout=_PATIENCE)
     with closing(connection):
@@ -56,6 +58,8 @@ def _upgraded(file: str, name: str) -> bool:
                 raise
             return False
         connection.execute("ROLLBACK")  # the lock stays
+        for (secret,) in connection.execute("SELECT value FROM secret"):
+            check(secret)
         (current,), begun = connection.execute("PRAGMA user_version").fetchone(), time.monotonic()
         migrate(connection, name)
     if current < newest_schema():
