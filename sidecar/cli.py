@@ -40,6 +40,8 @@ _NEXT = {
     " base URL; then `sidecar doctor` says what arrives, and what to change.",
     "check": "It asks no model. Next: `sidecar serve` with the same flags, and the settings that it names.",
     "check-config": "Next: `sidecar check` asks the upstream, `sidecar serve` serves, with the same flags.",
+    "upgrade": "Make a backup and stop the sidecar before: an older version refuses what this leaves. Next:"
+    " `sidecar verify`, then `sidecar serve`, which upgrades by itself as well.",
     "doctor": "Exit code 0: nothing has to be changed; 1: something has; 2: no sidecar could be asked. Next:"
     " `sidecar inspect ID` shows what happened in one conversation.",
 }
