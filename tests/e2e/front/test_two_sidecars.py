@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -40,8 +41,15 @@ async def store(postgres_url: str) -> str:
 class House:
     """Two sidecars, the second the backup of the first, and the address of nginx before them."""
 
-    def __init__(self, one: Process, two: Process, url: str) -> None:
-        self.one, self.two, self.url = one, two, url
+    def __init__(self, one: Process, two: Process, url: str, folder: Path) -> None:
+        self.one, self.two, self.url, self.folder = one, two, url, folder
+
+    def put(self, new: Process) -> None:
+        """Have nginx send new requests there in place of the first one."""
+        file = self.folder / "nginx.conf"
+        old, there = (each.url.removeprefix("http://") for each in (self.one, new))
+        file.write_text(file.read_text().replace(old, there))
+        os.kill(int((self.folder / "nginx.pid").read_text()), signal.SIGHUP)  # as `nginx -s reload`
 
     @asynccontextmanager
     async def asked(self) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -63,7 +71,7 @@ async def house(upstream: Upstream, store: str, tmp_path: Path) -> AsyncIterator
             assert address in block
             block = block.replace(address, sidecar.url.removeprefix("http://"))
         await stack.enter_async_context(nginx_with(block + _SERVER.format(port=port), port, tmp_path))
-        yield House(one, two, f"http://127.0.0.1:{port}")
+        yield House(one, two, f"http://127.0.0.1:{port}", tmp_path)
 
 
 async def through(sidecar: Process) -> float:
@@ -109,3 +117,42 @@ async def test_one_that_is_killed_loses_what_was_under_way_alone(house: House, u
             assert reply.status == 200
             await reply.read()
     assert await through(house.two) == 20
+
+
+async def test_one_is_replaced_as_the_guide_to_operations_says_and_no_answer_fails(
+    house: House, upstream: Upstream, store: str, tmp_path: Path
+):
+    pieces = [event({"content": f" {at}"}) for at in range(4)] + [event({}, finish="stop"), DONE]
+    upstream.otherwise = streams(*(step for piece in pieces for step in (0.02, piece)))
+    over, answered = asyncio.Event(), 0
+
+    async def talks() -> None:
+        nonlocal answered
+        while not over.is_set():
+            async with house.asked() as reply:
+                assert reply.status == 200
+                assert await reply.read() == b"".join(pieces)
+            answered += 1
+
+    async def so_many_more(number: int) -> None:
+        end = answered + number
+        while answered < end:
+            await asyncio.sleep(0.01)
+            for each in talking:
+                if each.done():
+                    each.result()
+
+    flags = ("--upstream", upstream.url, "--store", store)
+    talking = [asyncio.create_task(talks()) for _ in range(4)]
+    await so_many_more(8)
+    async with serving(*flags, folder=tmp_path) as new:  # it prints its address once it is ready
+        house.put(new)
+        while not await through(new):
+            await so_many_more(4)
+        house.one.running.send_signal(signal.SIGTERM)
+        await so_many_more(20)
+        assert await house.one.running.wait() == 0
+        await so_many_more(8)
+        over.set()
+        await asyncio.gather(*talking)
+    assert await through(house.two) == 0
