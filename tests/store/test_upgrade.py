@@ -17,8 +17,11 @@ from sidecar.store.migrations import migrate, newest_schema
 from sidecar.store.sqlite import upgrade as upgrading
 from sidecar.store.sqlite.upgrade import refuse, upgrade
 from tests.store.record import FOLDER
+from tests.store.test_sqlite import open_to_all as open_to_all
+from tests.store.test_sqlite import without_privileges as without_privileges
 
 NEWEST = newest_schema()
+OLDER = (FOLDER / "0005.sql").read_text("utf-8")
 #: As a sidecar does: with a log, open as long as it runs, and writing when it is told to.
 OTHER = """
 import sqlite3, sys
@@ -35,7 +38,7 @@ def file(tmp_path):
     """One of schema 5."""
     file = tmp_path / "sidecar.db"
     with closing(sqlite3.connect(file)) as connection:
-        connection.executescript((FOLDER / "0005.sql").read_text("utf-8"))
+        connection.executescript(OLDER)
     return str(file)
 
 
@@ -141,6 +144,20 @@ def test_what_cannot_be_read_is_left_to_whoever_opens_it(tmp_path):
         upgrade(str(file), "the store", bytes)
         assert file.exists() == (text is not None)
         assert text is None or file.read_text() == text
+
+
+@pytest.mark.usefixtures("without_privileges")
+async def test_a_file_that_cannot_be_written_is_not_upgraded_and_the_start_says_why(open_to_all):
+    file = open_to_all / "sidecar.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(OLDER)
+    file.chmod(0o400)
+    store = make_store(str(file), upgrades=True)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.open()
+
+    assert "attempt to write a readonly database" in caught.value.message
+    assert f"({file} is not writable for this user)" in caught.value.message
 
 
 async def test_a_command_does_not_wait_for_an_upgrade_under_way(file):
