@@ -163,6 +163,8 @@ class TestJson:
                 "told": {"id": "resp_1"},
                 "client_key": "ada0000000",
                 "system_put_in": True,
+                "system_tokens": 11,
+                "tools_tokens": 222,
                 "began_at": 1_700_000_000.0,
             }
         ]

@@ -124,6 +124,8 @@ class Detail(
         "sent_ms": "G",
         "client_key": "K",
         "system_put_in": "P",
+        "system_tokens": "Y",
+        "tools_tokens": "L",
         "encrypted": "z",
     },
 ):
@@ -134,18 +136,17 @@ class Detail(
     reported them, but for the estimate of the prompt. `summary`: the hash that names the front a summary
     stood for. `system` and `tools`: hashes, keyed by the tenant, of the leading system messages
     (`system_put_in`: of the store's) and of the tools. `restored`, `dropped`, `shortened` and `recalled`
-    count messages. `budget`: the tokens that the prompt might have, `saved`: those left out of it, both by
-    estimate. `quoted`: the messages of which something stands again; each is a node, or its hash;
-    `recall_score`: how well the best of it fits the question (BM25). `refusal`: the last one for its length.
-    `supplied`, `left_out`: names of fields that the upstream demands, or refuses. `brought`: how many
-    messages the client sent, without the leading ones, where the stored front is not among them: it has left
-    that out, or put a summary in its place. `told`: what its client may ask for again over the Responses API
-    and that no message holds, JSON. `client_key`: its id. `encrypted`: all the rest, in an encrypted store.
+    count messages. `budget`: the tokens that the prompt might have, `saved`: those left out of it, and with
+    a budget `system_tokens` and `tools_tokens`: those that they took; all by estimate. `quoted`: the messages
+    of which something stands again; each is a node, or its hash; `recall_score`: how well the best of it fits
+    the question (BM25). `refusal`: the last for its length. `supplied`, `left_out`: names of fields that the
+    upstream demands, or refuses. `brought`: how many messages the client sent, without the leading ones,
+    where it left the stored front out, or put a summary in its place. `told`: what its client may ask for
+    again over the Responses API and no message holds, JSON. `client_key`: its id. `encrypted`: all the rest.
     """
 
-    #: The nodes that the reply became, one for each choice.
+    #: The nodes that the reply became, one for each choice, and the model's name in it.
     replies: tuple[bytes, ...] = ()
-    #: The model's name in the reply.
     answered_by: str | None = None
     #: The configured name of the upstream, and which of its URLs or addresses it was, where it has several.
     target: str = "default"
@@ -183,6 +184,8 @@ class Detail(
     told: bytes | None = None
     client_key: str | None = None
     system_put_in: bool = False
+    system_tokens: int = 0
+    tools_tokens: int = 0
     encrypted: bytes | None = None
 
 
@@ -191,20 +194,18 @@ class Exchange(msgspec.Struct, frozen=True):
 
     `id` is unique in its conversation and is made by `exchange_id`: in the order of ids, exchanges are in the
     order of their beginning. `parent`: the newest stored message that the request ended with, or None.
-    `model` as it was asked for. `error`: ours or the upstream's code.
+    `outcome`: one word (start, continue, branch, …). `model` as it was asked for. `status`: the client's.
+    `duration_ms`: from its arrival to the end of the response. `error`: ours or the upstream's code.
     """
 
     id: bytes
     conversation: str
     parent: bytes | None = None
-    #: One word: start, continue, branch, retry, ...
     outcome: str = ""
     model: str | None = None
-    #: The HTTP status that the client got.
     status: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
-    #: Milliseconds from the request's arrival to the end of the response.
     duration_ms: int | None = None
     error: str | None = None
     detail: Detail = Detail()
@@ -300,9 +301,8 @@ class Thread(msgspec.Struct, frozen=True):
     head: bytes | None = None
     #: The leading system messages (a JSON array), as last sent; None: none were sent.
     system: bytes | None = None
-    #: As last asked for.
+    #: As last asked for, and the names of the tools last sent; see `tools_of`.
     model: str | None = None
-    #: The names of the tools last sent; see `tools_of`.
     tools: tuple[str, ...] = ()
     #: It has a reply with a word or a finished call.
     is_answered: bool = False

@@ -95,6 +95,10 @@ class RequestSample(msgspec.Struct):
     degraded: bool = False
     #: Turns of it were left out.
     is_cut: bool = False
+    #: The tokens that it might have, and those that the system prompt and the tools took, by estimate.
+    budget: int = 0
+    system_tokens: int = 0
+    tools_tokens: int = 0
     #: Its prompt was compared with the one before in its chat, and had another system prompt.
     compared: bool = False
     other_system: bool = False

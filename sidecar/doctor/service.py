@@ -26,6 +26,7 @@ _CURES = {
 _OUTAGES = 3  # that are told, the last ones
 _NAMED = 5  # URLs that are named
 _MODELS = 5  # that are named
+_FEW_OF = 4  # in one of so many requests it may be chance
 _API_CURES = {
     "/responses": "In Open WebUI, set the API type of the connection to Chat Completions; or have the sidecar"
     " read this API too: responses.upstream = translate (SIDECAR_RESPONSES__UPSTREAM).",
@@ -85,6 +86,7 @@ def service(seen: Evidence) -> Iterator[Finding]:
             f"Chats do not come back from slot files: {why}.",
             f"{cure[0].upper()}{cure[1:]}. An hour later it is tried again, or after a restart.",
         )
+    yield from _crowded(seen)
     yield from _forgotten(seen)
 
 
@@ -234,6 +236,27 @@ def _forgotten(seen: Evidence) -> Iterator[Finding]:
             " question asks for it. It needs no model; but what is quoted is never in the upstream's prefix"
             " cache, and a small model may take an old word for one that was corrected since.",
         )
+
+
+def _crowded(seen: Evidence) -> Iterator[Finding]:
+    """Prompts that tools and system prompt fill, so that little is left for what was said."""
+    limited = [each for each in seen.understood if each.budget and not each.task]
+    full = [each for each in limited if 2 * (each.system_tokens + each.tools_tokens) > each.budget]
+    if not full or len(full) * _FEW_OF < len(limited):
+        return
+    last, in_open_webui = full[-1], any(map(seen.is_open_webui, full))
+    where = (
+        " Open WebUI sends its built-in tools with every chat: switch the capability Builtin Tools of the"
+        " model off (Admin Panel > Settings > Models), or single ones of them."
+    )
+    yield hint(
+        "little_room_for_turns",
+        f"In {len(full)} of {many(len(limited), 'request')} tools and system prompt take more than half of"
+        f" what a prompt may have: in the newest {last.tools_tokens:,} and {last.system_tokens:,} of"
+        f" {last.budget:,} tokens, by estimate. The rest holds a few turns: chats soon lose their beginning.",
+        "Let the client send fewer tools, or give the model a larger window: in the engine, and in"
+        f" trim.models if it is set there.{where if in_open_webui else ''}",
+    )
 
 
 def _forms(seen: Evidence) -> Iterator[Finding]:

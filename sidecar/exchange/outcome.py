@@ -221,6 +221,8 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             brought=plan.brought if plan is not None else None,
             client_key=call.identity.client if call is not None else None,
             system_put_in=prompt.system_put_in is not None,
+            system_tokens=prompt.around[0],
+            tools_tokens=prompt.around[1],
         ),
     )
 

@@ -88,6 +88,8 @@ class Prompt(msgspec.Struct, frozen=True):
     #: The tokens that it might have, and those of what was left out, by estimate.
     budget: int | None = None
     saved: int = 0
+    #: Those of the leading system messages, and of the tools, by estimate; none where there is no budget.
+    around: tuple[int, int] = (0, 0)
     #: The messages that are quoted, each a node or its hash; how well the best of them fits; where in `sent`
     #: that stands.
     quoted: tuple[bytes, ...] = ()

@@ -19,7 +19,7 @@ from sidecar.inspector.between import Between, ChatLink, told_of
 from sidecar.inspector.cause import cause_by_what_is_kept
 from sidecar.inspector.client_view import ClientView
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
-from sidecar.inspector.limit import cut_of, limit_of
+from sidecar.inspector.limit import cut_of, limit_of, taken_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.shown import Clip, clip, count, told
@@ -130,6 +130,8 @@ class ExchangePage(msgspec.Struct, frozen=True):
     overflow_retries: int
     form_retries: int
     budget: int | None
+    system_tokens: int
+    tools_tokens: int
     limit: str
     cut: str
     saved: int
@@ -181,6 +183,18 @@ class Around(msgspec.Struct, frozen=True):
 
 
 _NOTHING = Around()
+#: Of a detail what the page tells as it is stored.
+_AS_STORED = (
+    "estimated_tokens",
+    "reasoning_tokens",
+    "overflow_retries",
+    "form_retries",
+    "budget",
+    "system_tokens",
+    "tools_tokens",
+    "saved",
+    "recall_score",
+)
 
 
 def sampled(groups: Groups) -> list[int]:
@@ -293,21 +307,15 @@ def exchange_page_of(
         api=told(detail.api),
         finish=told(detail.finish),
         time=split_of(exchange, around.kept_ms),
-        estimated_tokens=detail.estimated_tokens,
+        **{name: getattr(detail, name) for name in _AS_STORED},
         estimate=_estimate(exchange),
-        reasoning_tokens=detail.reasoning_tokens,
-        overflow_retries=detail.overflow_retries,
-        form_retries=detail.form_retries,
-        budget=detail.budget,
         limit=limit_of(exchange, around.trim),
         cut=cut_of(exchange, around.trim, is_first_turn_out=is_first_out(groups)),
-        saved=detail.saved,
         refusal_window=detail.refusal.window if detail.refusal else None,
         refusal_prompt=detail.refusal.prompt if detail.refusal else None,
         supplied=tuple(map(told, detail.supplied)),
         left_out=tuple(map(told, detail.left_out)),
         quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
-        recall_score=detail.recall_score,
         system=_system(detail, before),
         system_put_in=clip(around.put_in) if around.put_in else None,
         system_note=around.system.note if around.system else "",
@@ -375,12 +383,12 @@ def _rule(detail: Detail, path: Sequence[Stem], groups: Groups) -> str:
 
 def _system(detail: Detail, before: Exchange | None) -> str:
     told = _compared(detail.system, before.detail.system if before else None, before is not None)
-    return _PUT_IN + told if detail.system_put_in else told
+    return (_PUT_IN + told if detail.system_put_in else told) + taken_of(detail, detail.system_tokens)
 
 
 def _tools(detail: Detail, before: Exchange | None, called: Sequence[str]) -> str:
     told = _compared(detail.tools, before.detail.tools if before else None, before is not None)
-    return told + wording.of_called(called)
+    return told + taken_of(detail, detail.tools_tokens) + wording.of_called(called)
 
 
 def _compared(now: bytes | None, before: bytes | None, has_before: bool) -> str:

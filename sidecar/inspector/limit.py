@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.records import Detail, Exchange
 from sidecar.inspector.shown import count, told
 from sidecar.settings.trimming import Trim
 
-__all__ = ["cut_of", "limit_of"]
+__all__ = ["cut_of", "limit_of", "taken_of"]
 
 
 def limit_of(exchange: Exchange, trim: Trim | None) -> str:
@@ -21,10 +21,30 @@ def limit_of(exchange: Exchange, trim: Trim | None) -> str:
     detail = exchange.detail
     counted = _counted(exchange, trim) if trim is not None and detail.dropped else []
     if detail.budget is not None:
-        return " or ".join([f"{count(detail.budget)} tokens, {_of_tokens(exchange, trim)}", *counted])
+        limits = [f"{count(detail.budget)} tokens, {_of_tokens(exchange, trim)}", *counted]
+        return " or ".join(limits) + _taken(detail.budget, detail)
     if not detail.dropped and not detail.shortened:
         return ""
     return " or ".join(counted) or "a limit of messages or turns that is no longer set"
+
+
+def taken_of(detail: Detail, tokens: int) -> str:
+    """How much of the limit the tools, or the system prompt, took; empty where that is not known."""
+    if not tokens or not detail.budget:
+        return ""
+    return f"; by estimate {count(tokens)} tokens, {round(100 * tokens / detail.budget)} % of the limit"
+
+
+def _taken(budget: int, detail: Detail) -> str:
+    """What was left of the limit for what was said, where tools and system prompt took most of it."""
+    taken = detail.system_tokens + detail.tools_tokens
+    if 2 * taken <= budget:
+        return ""
+    return (
+        f"; of these the tools took {count(detail.tools_tokens)} and the system prompt"
+        f" {count(detail.system_tokens)}, by estimate, and left {count(max(0, budget - taken))} for what was"
+        " said: fewer tools, or a larger window, leave more"
+    )
 
 
 def _of_tokens(exchange: Exchange, trim: Trim | None) -> str:
@@ -83,7 +103,10 @@ def _cut(exchange: Exchange, trim: Trim | None) -> str:
         had = f"The whole had {count(whole)} tokens by estimate, and" if whole is not None else "Of the whole"
         left = f"{count(detail.saved)} tokens were left out"
         stayed = f"the {count(went)} that went" if went is not None else "what went"
-        return f"{had} {count(budget)} were the limit: {left}, {_by_steps(budget, 'tokens', trim, stayed)}"
+        taken = min(budget, detail.system_tokens + detail.tools_tokens)
+        of = "what tools and system prompt leave of the limit" if taken else "the limit"
+        steps = _by_steps(budget - taken, "tokens", trim, stayed, of)
+        return f"{had} {count(budget)} were the limit: {left}, {steps}"
     for name in ("max_messages", "max_turns") if trim is not None else ():
         rule = trim.rule(exchange.model) if trim is not None else None
         own = rule is not None and name in rule.model_fields_set
@@ -94,11 +117,11 @@ def _cut(exchange: Exchange, trim: Trim | None) -> str:
     return f"{count(detail.dropped)} messages were left out, {_by_steps(None, '', trim, 'what went')}"
 
 
-def _by_steps(limit: int | None, unit: str, trim: Trim | None, stayed: str) -> str:
+def _by_steps(limit: int | None, unit: str, trim: Trim | None, stayed: str, of: str = "the limit") -> str:
     share = ""
     if trim is not None:
         about = math.ceil(limit * Fraction(str(trim.step))) if limit is not None else None
-        share = f" of {100 * trim.step:g} % of the limit"
+        share = f" of {100 * trim.step:g} % of {of}"
         share += f" ({count(about)} {unit} at most)" if about is not None else ""
     return (
         f"since a cut goes by whole steps{share}, so that {stayed} can grow behind one beginning, which the"

@@ -13,20 +13,20 @@ beside it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from msgspec.structs import replace as change
 
-from sidecar.conversation.measure import Measure, measure_of_tools
+from sidecar.conversation.measure import Measure, Measured, measure_of_tools
 from sidecar.conversation.message import encode, read
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.summary import PLACE
 from sidecar.prompt.trim import Budget, Trimmed, trim
 from sidecar.prompt.weights import Weights
 
-__all__ = ["Fitted", "Full", "Weighing", "fit", "surely_fits"]
+__all__ = ["Fitted", "Full", "Weighing", "around", "fit", "surely_fits"]
 
 #: Two or three models side by side are usual; of more the latest are kept.
 _MODELS = 4
@@ -107,8 +107,14 @@ def surely_fits(measure: Measure, tools: bytes, budget: Budget, weights: Weights
     """
     if budget.max_messages is not None or budget.max_turns is not None or budget.max_input_tokens is None:
         return budget.unlimited
-    around = weights.tokens(measure_of_tools(tools)) if tools else 0
-    return weights.most(measure) + around <= max(budget.max_input_tokens, budget.beyond or 0)
+    of_tools = weights.tokens(measure_of_tools(tools)) if tools else 0
+    return weights.most(measure) + of_tools <= max(budget.max_input_tokens, budget.beyond or 0)
+
+
+def around(system: Iterable[Measured], tools: bytes, weights: Weights) -> tuple[int, int]:
+    """The tokens of the leading system messages, and of the tools: they go along whatever is cut."""
+    of_tools = weights.tokens(measure_of_tools(tools)) if tools else 0
+    return sum(weights.tokens(each.measure) for each in system), of_tools
 
 
 def _trimmed(full: Full, line: Sequence[Outgoing], budget: Budget, weights: Weights) -> Trimmed:
@@ -131,8 +137,7 @@ def _trimmed(full: Full, line: Sequence[Outgoing], budget: Budget, weights: Weig
 
 
 def _tokens(full: Full, line: Sequence[Outgoing], weights: Weights) -> int:
-    around = weights.tokens(measure_of_tools(full.tools)) if full.tools else 0
-    return around + sum(each.tokens(weights) for each in (*full.system, *line))
+    return sum(around(full.system, full.tools, weights)) + sum(each.tokens(weights) for each in line)
 
 
 def _is_cut(trimmed: Trimmed) -> bool:

@@ -19,7 +19,7 @@ from sidecar.dialects.base import Request
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of, steps_left_out
-from sidecar.prompt.fit import Fitted, Full, Weighing, fit, surely_fits
+from sidecar.prompt.fit import Fitted, Full, Weighing, around, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, SYSTEM_FIRST, Form
 from sidecar.prompt.plain import plain, stripped, without
 from sidecar.prompt.rebuild import Outgoing, Reader, as_before, rebuilt
@@ -156,6 +156,12 @@ class _Cut(msgspec.Struct, frozen=True):
     budget: int | None
 
     @property
+    def around(self) -> tuple[int, int]:
+        """The tokens of the system prompt and of the tools, by that estimate; none where none are counted."""
+        full = self.full
+        return around(full.system, full.tools, self.fitted.weights) if self.budget is not None else (0, 0)
+
+    @property
     def saved(self) -> int:
         """The tokens of what was left out, by the estimate that it was cut by."""
         trimmed, weights = self.fitted.trimmed, self.fitted.weights
@@ -218,6 +224,7 @@ def _put_together(
         is_measured=cut.budget is not None,
         budget=cut.budget,
         saved=cut.saved,
+        around=cut.around,
         quoted=_quoted(call, plan, cut.full.line, again),
         recall_score=round(again.score, 1) if again else 0.0,
         quoted_at=len(summed.system) + again.place if again else None,
@@ -263,13 +270,18 @@ def _as_it_came(
 ) -> tuple[bytes, Prompt]:
     """The body, and what is in it, where nothing of the store is."""
     chat = call.chat
+    limit = budget.max_input_tokens
+    taken = (0, 0)
+    if limit is not None:
+        taken = around(chat.system, chat.tools, services.background.calibration.weights(chat.model))
     return renamed(services, chat, session, _with(call, extra)), replace(
         _prompt(services, call, plan),
         sent=chat.sent,
         leading=len(chat.system),
         form=AS_IT_CAME if plan.conversation else None,
         is_measured=not budget.unlimited,
-        budget=budget.max_input_tokens,
+        budget=limit,
+        around=taken,
         left_out=form.left_out if form is not AS_USUAL else (),
     )
 

@@ -54,6 +54,7 @@ def test_of_one_that_was_answered_all_is_known():
         form=Sent("client"),
         budget=700,
         saved=21,
+        around=(11, 222),
         quoted=(b"old",),
         supplied=("signature",),
         left_out=("reasoning",),
@@ -124,6 +125,8 @@ def test_of_one_that_was_answered_all_is_known():
             supplied=("signature",),
             left_out=("reasoning",),
             brought=3,
+            system_tokens=11,
+            tools_tokens=222,
         ),
     )
     progress.streamed = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.conversation.records import Detail
-from sidecar.inspector.limit import cut_of, limit_of
+from sidecar.inspector.limit import cut_of, limit_of, taken_of
 from sidecar.settings.trimming import Trim
 from tests.store.trees import exchange
 
@@ -107,3 +107,24 @@ def test_why_the_first_turn_went_as_well_is_said_where_it_did(keep, said):
     assert "The first turn" not in cut_of(each, trim)
     assert cut_of(each, None, is_first_turn_out=True) == cut_of(each, None)
     assert cut_of(exchange("conv_1", None), trim, is_first_turn_out=True) == ""
+
+
+def test_what_tools_and_system_prompt_took_is_told_and_what_they_left_where_that_is_less_than_half():
+    had = Detail(
+        budget=5840, tools_tokens=4930, system_tokens=57, dropped=4, saved=300, estimated_tokens=5800
+    )
+    assert limit_of(exchange("conv_1", None, detail=had), Trim()).endswith(
+        "; of these the tools took 4,930 and the system prompt 57, by estimate, and left 853 for what was"
+        " said: fewer tools, or a larger window, leave more"
+    )
+    assert "took" not in limit({}, budget=5840, tools_tokens=2920)
+    assert "left 0 for" in limit({}, budget=500, tools_tokens=600)
+    each = exchange("conv_1", None, detail=had)
+    assert "of 60 % of what tools and system prompt leave of the limit (512 tokens at most)" in cut_of(
+        each, Trim()
+    )
+
+
+def test_the_share_of_the_limit_that_something_took_is_told_where_it_is_known():
+    assert taken_of(Detail(budget=5840), 4930) == "; by estimate 4,930 tokens, 84 % of the limit"
+    assert taken_of(Detail(budget=5840), 0) == taken_of(Detail(), 4930) == ""

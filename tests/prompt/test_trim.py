@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import assume, given, settings
@@ -237,6 +237,24 @@ class TestSteps:
 
     def test_where_a_step_is_too_far_all_old_turns_go(self):
         assert texts(trim(chat(3), Budget(max_messages=5, step=1))) == ["q2", "a2"]
+
+    @pytest.mark.parametrize("keep_first_turn", [True, False])
+    def test_where_tools_take_most_of_the_budget_the_step_is_one_of_what_they_leave(self, keep_first_turn):
+        """A step of the whole budget would be more than can be taken away: the cut would move each turn."""
+        budget = Budget(max_input_tokens=5840, keep_first_turn=keep_first_turn, first_turn_share=0.25)
+        tools = b"[" + b",".join([TOOLS[1:-1]] * 306) + b"]"
+        assert 0.84 * 5840 < estimate(tools) < 0.86 * 5840
+        cuts, line = [], []
+        for at in range(60):
+            line += told(user(f"Question {at}: what is that, and why?"))
+            trimmed = trim(line, budget, tools=tools)
+            assert not trimmed.over
+            cuts.append(trimmed.cut)
+            line += told(says(f"Answer {at}: that is so because of what was said of it before, and no more."))
+        first = next(at for at, cut in enumerate(cuts) if cut)
+        moves = [at for at in range(first, len(cuts)) if cuts[at] != cuts[at - 1]]
+        assert len(moves) > 3
+        assert all(later - earlier >= 3 for earlier, later in pairwise(moves))
 
     def test_it_stops_in_front_of_a_question_that_is_larger_than_a_step(self):
         """Else its turn goes with the very next question, and nearly nothing is left."""

@@ -143,6 +143,8 @@ def with_everything(id: str, ask: Node, answer: Node) -> Exchange:
         told=b'{"id":"resp_1"}',
         client_key="ada0000000",
         system_put_in=True,
+        system_tokens=11,
+        tools_tokens=222,
     )
     return replace(done, detail=detail)
 
