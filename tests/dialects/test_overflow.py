@@ -189,6 +189,11 @@ def test_a_number_that_cannot_be_true_is_not_learned(n_ctx, n_prompt_tokens):
     assert recognised(400, json.dumps({"error": error}).encode()) == Overflow()
 
 
+def test_of_two_numbers_the_larger_one_is_no_window_whatever_words_it_stands_by():
+    said = "Context limit exceeded: 5000 tokens of 4096"
+    assert recognised(400, json.dumps(openai(said)).encode()) == Overflow()
+
+
 def test_a_window_below_the_least_is_recognised_and_not_learned():
     assert recognised(400, json.dumps(plain("prompt is too long: 300 tokens > 100 maximum")).encode()) == (
         Overflow()
