@@ -52,7 +52,7 @@ def _guessed(text: str, own: Own) -> Overflow:
     limits = [number for number, is_limit in numbers.items() if is_limit]
     if len(numbers) == 2 and (not limits or min(numbers) in limits):
         return _sound(min(numbers), max(numbers), None, None) or Overflow()
-    # Of two, the larger one may stand by such a word ("limit exceeded: 5000 tokens of 4096"), and is no window.
+    # Of two the larger one may stand by such a word ("limit exceeded: 5000 tokens of 4096"): it is no window.
     is_told = len(limits) == 1 and len(numbers) != 2 and _COUNTS_TOKENS.search(text)
     return (_sound(limits[0], None, None, None) if is_told else None) or Overflow()
 
