@@ -19,6 +19,12 @@ __all__ = ["add_arguments", "run"]
 
 _COLUMNS = "{:<37}  {:<36}  {:<32}  {:<16}  {:>8}  {:>10}\n"
 
+# A user's name in the place of the id is another tenant, of which there is nothing.
+_NONE = (
+    "No conversation is kept of this tenant. --user takes the id that the client sends, not a name (Open WebUI"
+    " sends a UUID, `id` in the table `user` of webui.db), and --credential the key that came with it.\n"
+)
+
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Whose conversations, and how to print them."""
@@ -34,8 +40,12 @@ async def run(settings: Settings, args: Namespace) -> int:
         tenant = await selector.tenant_or_none(settings, store)
         if args.format == "text":
             out.write(_COLUMNS.format("id", "key", "tenant", "used last (UTC)", "messages", "bytes"))
+        found = 0
         async for each in store.conversation_stats(tenant=tenant):
             out.write(_as_json(each) if args.format == "jsonl" else _as_text(each))
+            found += 1
+    if tenant is not None and not found:
+        sys.stderr.write(_NONE)
     return 0
 
 

@@ -72,6 +72,20 @@ def test_a_user_is_whoever_a_request_with_these_headers_would_be(run, filled, fl
     assert [json.loads(line)["key"] for line in out.splitlines()] == found
 
 
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_of_a_tenant_that_has_nothing_it_is_said_what_names_a_user(run, filled, format):
+    flags = ("--format", format, "--credential", "sk-shared", "--user")
+    code, out, err = run("conversations", "list", *flags, "Ada")
+    assert (code, len(out.splitlines())) == (0, format == "text")
+    assert "No conversation is kept of this tenant. --user takes the id that the client sends" in err
+    assert run("conversations", "list", *flags, "ada")[2] == ""
+
+
+def test_an_empty_store_needs_no_such_hint(run, file):
+    talk(file)
+    assert run("conversations", "list")[2] == ""
+
+
 def test_a_credential_can_be_read_from_the_input(run, filled, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("sk-shared\n"))
     _, out, _ = run("conversations", "list", "--format", "jsonl", "--user", "grace", "--credential", "-")
