@@ -58,3 +58,5 @@ def test_open_webui_is_told_what_its_guide_and_the_tests_with_it_tell():
     connections = json.loads(variables["OPENAI_API_CONFIGS"])
     assert connections == json.loads(settings_of(RESPONSES)["OPENAI_API_CONFIGS"])
     assert json.dumps(connections["0"]["headers"], separators=(",", ":")) in docs.OPENWEBUI.read_text("utf-8")
+    (pasted,) = blocks("openwebui", "json")
+    assert json.loads(pasted) == connections["0"]["headers"]

@@ -10,10 +10,13 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from yarl import URL
 
 from sidecar import cli
@@ -106,6 +109,54 @@ async def test_a_file_is_taken_back_as_the_example_does_it(
                 await asyncio.to_thread(runpy.run_path(str(docs.ROOT / words[0]))["main"], copy[2])
         assert connection.execute(asks[2]).fetchone() == (8,)
     await goes_on(await start(store=f"sqlite:///{tmp_path}/{copy[2]}"), upstream)
+
+
+async def test_every_night_a_copy_is_made_and_verified_and_the_oldest_go(
+    start: Start, upstream: Upstream, tmp_path: Path
+):
+    upstream.will(says("Hello Ada."))
+    sidecar = await start(store=f"sqlite:///{tmp_path}/in-use.db")
+    await sidecar.ask("My name is Ada.", headers=_APPEND)
+    (script,) = (each for each in blocks("operations", "sh") if each.startswith("#!/bin/sh"))
+    folder = tmp_path / "backups"
+    for named, here in (
+        ("/opt/conversation-sidecar/bin/sidecar", f"{sys.executable} -m sidecar"),
+        ("/var/lib/conversation-sidecar/sidecar.db", f"{tmp_path}/in-use.db"),
+        ("/var/backups/conversation-sidecar", str(folder)),
+    ):
+        assert named in script
+        script = script.replace(named, here)
+    folder.mkdir()
+    old, young = folder / "sidecar-2026-01-01.db", folder / "sidecar-2026-01-14.db"
+    for file, days in ((old, 20), (young, 7)):
+        file.write_bytes(b"")
+        os.utime(file, (time.time() - days * 86_400,) * 2)
+    environment = {**os.environ, "PYTHONPATH": str(docs.ROOT)}
+
+    def run() -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, timeout=60)
+
+    assert (await asyncio.to_thread(run)).returncode == 0
+    left = sorted(folder.glob("*.db"))
+    assert (young in left, old in left, len(left)) == (True, False, 2)
+    (copy,) = (each for each in left if each != young)
+    before = copy.read_bytes()
+    again = await asyncio.to_thread(run)  # on the same day: it overwrites nothing, and says so
+    assert again.returncode != 0
+    assert copy.name.encode() in again.stderr
+    assert copy.read_bytes() == before
+    await goes_on(await start(store=f"sqlite:///{copy}"), upstream)
+
+
+async def test_prometheus_finds_the_metrics_under_the_name_that_the_alerts_expect(start: Start):
+    (text,) = blocks("operations", "yaml")
+    (job,) = yaml.safe_load(text)["scrape_configs"]
+    assert f'job="{job["job_name"]}"' in (docs.CONFIG / "alerts.yml").read_text("utf-8")
+    assert job["authorization"] == {"credentials": "TOKEN"}  # as a bearer token, Prometheus' default
+    sidecar = await start(admin={"token": "prometheus-token"})
+    assert (await sidecar.send("GET", job["metrics_path"])).status == 401
+    headers = {"Authorization": "Bearer prometheus-token"}
+    assert (await sidecar.send("GET", job["metrics_path"], headers=headers)).status == 200
 
 
 def test_what_is_typed_to_upgrade_is_what_installed_it():

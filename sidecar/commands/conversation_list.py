@@ -21,8 +21,8 @@ _COLUMNS = "{:<37}  {:<36}  {:<32}  {:<16}  {:>8}  {:>10}\n"
 
 # A user's name in the place of the id is another tenant, of which there is nothing.
 _NONE = (
-    "No conversation is kept of this tenant. --user takes the id that the client sends, not a name (Open WebUI"
-    " sends a UUID, `id` in the table `user` of webui.db), and --credential the key that came with it.\n"
+    "No conversation is kept of this tenant. --user takes the id that the client sends, not a name (of Open"
+    " WebUI a UUID: `id` in the table `user` of webui.db), and --credential the key that came with it.\n"
 )
 
 

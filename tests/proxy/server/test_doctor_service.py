@@ -22,6 +22,7 @@ from tests.proxy.mock_upstream import Upstream, sends, waits
 
 DOCTOR = "/-/doctor"
 KEY = {"Authorization": "Bearer k"}
+SECRET = "0123456789abcdef0123456789abcdef"
 
 
 async def codes(sidecar: Sidecar, query: str = "") -> list[str]:
@@ -36,6 +37,21 @@ async def test_nothing_received_yet(sidecar: Sidecar, capsys: pytest.CaptureFixt
     assert "[nothing_received]" in said
     assert "Send one message in Open WebUI and ask again" in said
     assert "OPENAI_API_BASE_URLS" in said
+
+
+async def test_a_signed_user_is_the_same_as_the_unsigned_one_was_and_nothing_else_names_a_user(
+    start: Start, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    """As the guide to Open WebUI has it for one machine: headers of the connection, and the token."""
+    file = f"sqlite:///{tmp_path}/sidecar.db"
+    await Front(await start(store=file), TEMPLATES).chats("a", user="u-1")
+    sidecar = await start(store=file, tenant={"user_jwt_secret": SECRET})
+    await Front(sidecar, TEMPLATES, forward=True, jwt_secret=SECRET).chats("b", user="u-1")
+    await Front(sidecar, TEMPLATES).chats("c", user="u-1")  # any other program of the machine
+    tenant = {each.conversation["key"]: each.conversation["tenant"] for each in await sidecar.stored()}
+    assert tenant["a"] == tenant["b"] != tenant["c"]
+    await doctor(sidecar)
+    assert "(signed)" in capsys.readouterr().out
 
 
 async def test_models_that_were_listed_and_no_chat(sidecar: Sidecar):
