@@ -148,6 +148,15 @@ def test_the_service_is_started_as_the_command_line_wants_it_and_may_write_to_it
     assert float(settings["TimeoutStopSec"]) > Timeouts().shutdown + Timeouts().store
 
 
+def test_the_service_and_the_guide_install_it_with_the_same_commands():
+    unit = (ROOT / "config" / "conversation-sidecar.service").read_text()
+    guide = (ROOT / "config" / "guides" / "operations.md").read_text().splitlines()
+    told = [line.removeprefix("#   ").split("    # ")[0] for line in unit.splitlines() if line[:4] == "#   "]
+    assert len(told) > 8
+    given = {line.split("    # ")[0].rstrip() for line in guide}
+    assert [line for line in told if line.rstrip() not in given] == []
+
+
 def test_what_is_built_is_the_same_from_another_folder_by_another_user(built, tmp_path):
     before = os.umask(0o077)
     try:

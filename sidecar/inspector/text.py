@@ -96,6 +96,8 @@ def _tokens(page: ExchangePage) -> str:
     if line.input_tokens is not None:
         counted = f"counted {count(line.input_tokens)}"
         counted += f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
+    elif line.first_token_ms is not None and not page.failure:
+        counted += " (a stream tells them if its client asks: stream_options.include_usage)"
     return f"{counted}; estimated {count(page.estimated_tokens)}"
 
 

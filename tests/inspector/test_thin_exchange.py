@@ -287,3 +287,11 @@ class TestStrayResults:
 
     async def test_nor_does_a_path_with_too_many_answers(self):
         assert await self.found(ASK, *[MADE] * 129, node(result("x"), MADE)) == []
+
+
+def test_in_the_terminal_a_stream_without_counts_says_how_a_client_asks_for_them():
+    streamed = replace(page_of(), line=replace(page_of().line, input_tokens=None, first_token_ms=9))
+    how = "a stream tells them if its client asks: stream_options.include_usage"
+    assert how in " ".join(exchange_text(streamed).split())
+    assert how not in " ".join(exchange_text(replace(streamed, failure="It broke off.")).split())
+    assert how not in " ".join(exchange_text(page_of()).split())
