@@ -118,6 +118,7 @@ def _exchange(exchange: Exchange) -> dict[str, Any]:
         "parent": _name(exchange.parent) if exchange.parent else None,
         "replies": [_name(node) for node in exchange.detail.replies],
         "quoted": [_name(node) for node in exchange.detail.quoted],
+        "phases": {_name(node): phase for node, phase in exchange.detail.phases},
         "refusal": refusal and {"window": refusal.window, "prompt": refusal.prompt},
         "difference": difference and {"index": difference.index, "cause": difference.cause},
         "sent": sent

@@ -165,6 +165,7 @@ class TestJson:
                 "system_put_in": True,
                 "system_tokens": 11,
                 "tools_tokens": 222,
+                "phases": {answered: "commentary"},
                 "began_at": 1_700_000_000.0,
             }
         ]

@@ -126,6 +126,7 @@ class Detail(
         "system_put_in": "P",
         "system_tokens": "Y",
         "tools_tokens": "L",
+        "phases": "H",
         "encrypted": "z",
     },
 ):
@@ -142,10 +143,10 @@ class Detail(
     the question (BM25). `refusal`: the last for its length. `supplied`, `left_out`: names of fields that the
     upstream demands, or refuses. `brought`: how many messages the client sent, without the leading ones,
     where it left the stored front out, or put a summary in its place. `told`: what its client may ask for
-    again over the Responses API and no message holds, JSON. `client_key`: its id. `encrypted`: all the rest.
+    again over the Responses API and no message holds, JSON; `phases`: the same of messages that it brought,
+    by node. `client_key`: its id. `encrypted`: all the rest. `replies`: one node for each choice.
     """
 
-    #: The nodes that the reply became, one for each choice, and the model's name in it.
     replies: tuple[bytes, ...] = ()
     answered_by: str | None = None
     #: The configured name of the upstream, and which of its URLs or addresses it was, where it has several.
@@ -186,6 +187,7 @@ class Detail(
     system_put_in: bool = False
     system_tokens: int = 0
     tools_tokens: int = 0
+    phases: tuple[tuple[bytes, str], ...] = ()
     encrypted: bytes | None = None
 
 
@@ -310,8 +312,7 @@ class Thread(msgspec.Struct, frozen=True):
     is_thin: bool = False
     #: A request held it, its final answer and a later question.
     is_whole: bool = False
-    #: Unix seconds.
-    updated_at: float = 0.0
+    updated_at: float = 0.0  # Unix seconds
 
 
 def joined(old: Thread | None, new: Thread) -> Thread:
@@ -339,10 +340,9 @@ class ConversationUpdate(msgspec.Struct, frozen=True):
     `nodes`: parents before children. `echoes`: hashes under which the client will name a node, where
     they are not the node's own. `system`: the request's leading messages, a JSON array, or None. A
     conversation whose `tip` or `weights` is None keeps what it has, as does one that has a `key` where this
-    has none, and its `updated_at` never goes back.
-    `exchange` and `thread` are kept with them, the latter as `joined` says. `beside`: where an exchange comes
-    without messages, one of its conversation, which may have been deleted meanwhile. `is_found_by_echo`: the
-    conversation has a key, or takes it with this, and `find_by_history` finds it by these echoes alone.
+    has none, and its `updated_at` never goes back. `exchange` and `thread` are kept with them, the latter as
+    `joined` says. `beside`: where an exchange comes without messages, one of its conversation, which may be
+    deleted by now. `is_found_by_echo`: it has a key, or takes one, and `find_by_history` finds it by these.
     """
 
     conversation: Conversation

@@ -114,6 +114,11 @@ class Request(Protocol):
         ...
 
     @property
+    def phases(self) -> Mapping[int, str]:
+        """What its messages of the assistant are said to be, by their places among all that came."""
+        ...
+
+    @property
     def behind(self) -> Reference | None:
         """The exchange that it says it goes on from, be it the last one of its chat or not."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from operator import is_
 
 from sidecar.conversation.message import SYSTEM_ROLES
@@ -10,7 +10,7 @@ from sidecar.conversation.tree import Chain, Message, Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import RecordedPlan
 
-__all__ = ["client_nodes", "new_nodes", "other_ends"]
+__all__ = ["client_nodes", "new_nodes", "other_ends", "phases_of"]
 
 
 def new_nodes(call: ChatCall, plan: RecordedPlan, arrived: float) -> list[Node]:
@@ -61,6 +61,17 @@ def client_nodes(
         )
         nodes.append(parent)
     return nodes
+
+
+def phases_of(call: ChatCall, plan: RecordedPlan, nodes: Sequence[Node]) -> tuple[tuple[bytes, str], ...]:
+    """The phases of those of the request's new messages that have one, by what they became."""
+    chat = call.chat
+    if not chat.phases:
+        return ()
+    at = len(chat.system) + len(chat.path) - len(plan.new)
+    return tuple(
+        (node.id, phase) for place, node in enumerate(nodes, at) if (phase := chat.phases.get(place))
+    )
 
 
 def _told(call: ChatCall, plan: RecordedPlan, at: int) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:

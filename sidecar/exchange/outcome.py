@@ -152,7 +152,8 @@ Begun = Callable[[Progress], Awaitable[None]]
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What a reply said of itself, and what became of it. `estimated`: the tokens of the prompt."""
+    """What a reply said of itself, and what became of it. `estimated`: the tokens of the prompt.
+    `phases`: of what the client brought, by node."""
 
     parent: bytes | None = None
     replies: Sequence[bytes] = ()
@@ -161,6 +162,7 @@ class Answered(msgspec.Struct, frozen=True):
     tokens: Tokens = NO_TOKENS
     estimated: int | None = None
     silent_cut: bool = False
+    phases: tuple[tuple[bytes, str], ...] = ()
 
 
 NOTHING = Answered()
@@ -223,6 +225,7 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
             system_put_in=prompt.system_put_in is not None,
             system_tokens=prompt.around[0],
             tools_tokens=prompt.around[1],
+            phases=answered.phases,
         ),
     )
 

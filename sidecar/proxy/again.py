@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sidecar.conversation.records import Exchange, Reference
 from sidecar.conversation.tree import Node
-from sidecar.dialects.responses.as_items import Item, items_of, kinds_of, of_their_kinds
+from sidecar.dialects.responses.as_items import Item, in_phase, items_of, kinds_of, of_their_kinds
 from sidecar.dialects.responses.ids import item_id, reference_of, stem_of
 from sidecar.dialects.responses.kept import (
     Said,
@@ -86,12 +86,12 @@ def leading_items(exchange: Exchange) -> list[Item]:
 
 
 async def all_exchanges(store: Store, tenant: bytes, conversation: str) -> list[Exchange]:
-    """Those of this conversation that hold a response."""
+    """Those of this conversation that hold a response, or a phase."""
     found: list[Exchange] = []
     before: bytes | None = None
     while True:
         some = await store.exchanges(tenant, conversation, limit=_PAGE, before=before)
-        found += [each for each in some if each.detail.told is not None]
+        found += [each for each in some if each.detail.told is not None or each.detail.phases]
         if len(some) < _PAGE:
             return found
         before = some[-1].id
@@ -100,13 +100,16 @@ async def all_exchanges(store: Store, tenant: bytes, conversation: str) -> list[
 def items_in(nodes: Sequence[Node], exchanges: Iterable[Exchange]) -> list[tuple[Node, Item]]:
     """The items of these messages, each with its message."""
     known = list(exchanges)
-    told = {each.detail.replies[0]: each for each in known if each.detail.replies}
+    told = {each.detail.replies[0]: each for each in known if each.detail.replies and each.detail.told}
+    phases = dict(phase for each in known for phase in each.detail.phases)
     kinds: dict[str, str] = {}
     brought = _Brought(known)
     found: list[tuple[Node, Item]] = []
     for node in nodes:
         items = _items(node, told, kinds)
         kinds.update(kinds_of(items))
+        if (phase := phases.get(node.id)) is not None:
+            items = in_phase(items, phase)
         found += [(node, item) for item in (items if node.id in told else brought.told(items))]
     return found
 

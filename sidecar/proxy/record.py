@@ -25,7 +25,7 @@ from sidecar.dialects.base import Assembled, Reply, Translation
 from sidecar.doctor.outages import Lost
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.new_nodes import new_nodes
+from sidecar.exchange.new_nodes import new_nodes, phases_of
 from sidecar.exchange.outcome import CONTENT_FILTER, Answered, Progress, exchange_of, reason
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
 from sidecar.exchange.threads import system_of, talks_apart, thread_after
@@ -227,6 +227,7 @@ class Recording(msgspec.Struct, eq=False):
                 tokens,
                 estimated,
                 is_cut,
+                phases_of(self.call, plan, asked),
             ),
         )
 

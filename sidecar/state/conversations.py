@@ -20,7 +20,13 @@ from msgspec.structs import replace
 from sidecar.background.large_work import are_large
 from sidecar.conversation.identity import can_be_key, conversation_id
 from sidecar.conversation.message import encode
-from sidecar.conversation.records import ConversationUpdate
+from sidecar.conversation.records import (
+    OF_CONVERSATION,
+    ConversationUpdate,
+    Detail,
+    Exchange,
+    exchange_id,
+)
 from sidecar.conversation.tree import Chain, Conversation, Node
 from sidecar.dialects.responses.as_items import Item
 from sidecar.dialects.responses.items import messages_to_keep
@@ -44,6 +50,7 @@ __all__ = ["Conversations"]
 _MOST = 20  # items that are added at once, as at OpenAI
 
 Told = dict[str, Any]
+_Phases = tuple[tuple[bytes, str], ...]
 
 
 class Conversations:
@@ -60,10 +67,10 @@ class Conversations:
         key, now = "conv_" + token(16).hex(), int(time.time() * 1000) / 1000
         id = conversation_id(self._store.secret, self._tenant, key)
         conversation, notes = Conversation(id, self._tenant, key, now, now), Notes(metadata)
-        new = _nodes(Chain(self._tenant), [], items, self.tools)
+        new, phases = _nodes(Chain(self._tenant), [], items, self.tools)
         await keep_notes(self._store, conversation, notes)
         if new:
-            await self._add(conversation, new)
+            await self._add(conversation, new, phases)
         return _told(key, conversation, notes)
 
     async def get(self, name: str) -> Told:
@@ -111,10 +118,10 @@ class Conversations:
         async with AsyncExitStack() as waits:
             conversation, line = await self._in_line(name, waits)
             left = await left_in(self._store, conversation, line)
-            new = _nodes(Chain(self._tenant), line, items, self.tools, left.lost)
-            await self._add(conversation, new)
+            new, phases = _nodes(Chain(self._tenant), line, items, self.tools, left.lost)
+            exchange = await self._add(conversation, new, phases)
         added = {node.id for node in new}
-        told = [item for node, item in items_in([*line, *new], []) if node.id in added]
+        told = [item for node, item in items_in([*line, *new], exchange) if node.id in added]
         return paged(told, Page(len(told) or 1, newest_first=False))
 
     async def remove(self, name: str, id: str) -> Told:
@@ -170,11 +177,25 @@ class Conversations:
         work = partial(items_left, line, exchanges, gone)
         return await asyncio.to_thread(work) if are_large(line) else work()
 
-    async def _add(self, conversation: Conversation, new: Sequence[Node]) -> None:
+    async def _add(self, conversation: Conversation, new: Sequence[Node], phases: _Phases) -> list[Exchange]:
+        """Gives what is kept beside them, if anything is."""
         about = replace(
             conversation, updated_at=time.time(), tip=new[-1].id, system=None, weights=None, full=False
         )
-        await self._store.record(ConversationUpdate(about, tuple(new)))
+        beside = [_beside(about, new[-1], phases)] if phases else []
+        await self._store.record(ConversationUpdate(about, tuple(new), exchange=next(iter(beside), None)))
+        return beside
+
+
+def _beside(conversation: Conversation, newest: Node, phases: _Phases) -> Exchange:
+    return Exchange(
+        exchange_id(int(conversation.updated_at * 1000), token(4)),
+        conversation.id,
+        newest.id,
+        OF_CONVERSATION,
+        status=200,
+        detail=Detail(api="conversations", phases=phases),
+    )
 
 
 def _told(name: str, conversation: Conversation, notes: Notes) -> Told:
@@ -195,10 +216,12 @@ def _items_in(body: Told) -> list[Item]:
 
 def _nodes(
     chain: Chain, line: Sequence[Node], items: list[Item], tools: Tools, lost: frozenset[str] = frozenset()
-) -> list[Node]:
-    """These items as messages behind that line. `lost`: the ids of the calls that were taken out of it."""
+) -> tuple[list[Node], _Phases]:
+    """These items as messages behind that line, and their phases. `lost`: the ids of the calls that
+    were taken out of it."""
     try:
-        messages = [chain.new_message(encode(each)) for each in messages_to_keep(items, "items", tools)]
+        told = messages_to_keep(items, "items", tools)
+        messages = [chain.new_message(encode(each)) for each, _ in told]
     except ValueError as error:  # nested beyond reason
         raise BadRequest("`items` cannot be kept", code="invalid_value", param="items") from error
     refuse_orphans(messages, calls_made(line) - lost)
@@ -209,7 +232,8 @@ def _nodes(
             code="invalid_value",
             param="items",
         )
-    return nodes
+    phases = tuple((node.id, phase) for node, (_, phase) in zip(nodes, told, strict=True) if phase)
+    return nodes, phases
 
 
 def _unknown_item(name: str, id: str) -> NotFound:

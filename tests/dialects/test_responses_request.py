@@ -152,12 +152,36 @@ class TestMessages:
         assert sent["messages"] == [user("a"), says("b"), user("c")]
         assert about.tools.left_out == ["web_search_call"]
 
-    def test_that_a_text_was_no_answer_yet_is_left_out_and_said(self):
-        """What models of OpenAI's own make of it: other upstreams may refuse a message with it."""
-        told = [{**said("assistant", "Let me see."), "phase": "commentary"}, said("user", "b")]
-        sent, about = chat([said("user", "a"), *told])
-        assert sent["messages"] == [user("a"), says("Let me see."), user("b")]
-        assert about.tools.left_out == ["phase"]
+    def test_that_a_text_was_no_answer_yet_stands_beside_the_messages(self):
+        """An upstream may refuse a message that says so."""
+        told = [{**said("assistant", "Let me see."), "phase": "commentary"}, call("c1"), output("c1")]
+        done = {**said("assistant", "Done."), "phase": "final_answer"}
+        items = [said("user", "a"), *told, done, said("user", "b")]
+        sent, about = chat(items, instructions="Be brief.")
+        see, called = says("Let me see."), calls("c1")
+        said_first = {**called, "content": see["content"]}
+        assert sent["messages"][1:] == [
+            user("a"),
+            said_first,
+            result("c1", "found"),
+            says("Done."),
+            user("b"),
+        ]
+        assert about.phases == {2: "commentary", 4: "final_answer"}
+        assert about.tools.left_out == []
+
+    @pytest.mark.parametrize(
+        "phases", [("commentary", "final_answer"), ("commentary", None), ("a sentence",), (5,), ([],)]
+    )
+    def test_what_is_no_phase_of_one_message_is_left_out_and_said(self, phases):
+        told = [{**said("assistant", "a"), "phase": each} for each in phases]
+        _, about = chat([said("user", "a"), *told, said("user", "b")])
+        assert (about.phases, about.tools.left_out) == ({}, ["phase"])
+
+    def test_a_text_that_says_nothing_leaves_no_phase(self):
+        told = [said("user", "a"), {**said("assistant", ""), "phase": "commentary"}, said("user", "b")]
+        sent, about = chat(told)
+        assert (sent["messages"], about.phases) == ([user("a"), user("b")], {})
 
 
 class TestTurnsOfTheAssistant:
@@ -600,20 +624,31 @@ class TestItemsThatAreKept:
     def test_they_are_the_same_messages_and_their_calls_stay_open(self):
         items = [said("user", "a"), call("c1"), call("c2"), output("c1")]
         roles = ["user", "assistant", "tool"]
-        assert [each["role"] for each in messages_to_keep(items, "items", Tools())] == roles
+        assert [each["role"] for each, _ in messages_to_keep(items, "items", Tools())] == roles
         assert messages(*items)[-1]["content"] == ABORTED
 
     def test_system_items_that_they_begin_with_stay_apart(self):
         items = [said("developer", "a"), said("system", "b", "c"), said("user", "d"), said("system", "e")]
-        assert messages_to_keep(items, "items", Tools()) == [
+        assert [each for each, _ in messages_to_keep(items, "items", Tools())] == [
             {"role": "developer", "content": "a"},
             {"role": "system", "content": "b\n\nc"},
             user("d"),
             {"role": "system", "content": "e"},
         ]
 
+    def test_each_has_its_own_phase(self):
+        told = [("a", "commentary"), ("b", None), ("c", "final_answer")]
+        items = [said("system", "Be brief."), said("developer", "Or not."), call("c1")]
+        for text, phase in told:
+            items += [said("user", "?"), {**said("assistant", text), **({"phase": phase} if phase else {})}]
+        tools = Tools()
+        kept = [(each["content"], phase) for each, phase in messages_to_keep(items, "items", tools)]
+        assert [each for each in kept if each in told] == told
+        assert {each[1] for each in kept if each not in told} == {None}
+        assert tools.left_out == []
+
     def test_a_result_may_be_that_of_a_call_that_was_made_before(self):
-        assert messages_to_keep([output("c1")], "items", Tools()) == [result("c1", "found")]
+        assert messages_to_keep([output("c1")], "items", Tools()) == [(result("c1", "found"), None)]
 
     def test_a_result_whose_call_has_no_name_is_refused(self):
         item = {**output("c1"), "call_id": []}

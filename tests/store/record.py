@@ -145,6 +145,7 @@ def with_everything(id: str, ask: Node, answer: Node) -> Exchange:
         system_put_in=True,
         system_tokens=11,
         tools_tokens=222,
+        phases=((answer.id, "commentary"),),
     )
     return replace(done, detail=detail)
 

@@ -112,5 +112,6 @@ _MESSAGE: Rules = {
     "function_call": _function_call,
     "reasoning_details": details,
     "reasoning_opaque": once,
+    "phase": once,
     "thinking_blocks": blocks,
 }

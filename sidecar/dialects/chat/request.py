@@ -8,7 +8,7 @@ What an upstream might understand is not refused here; only a body in which no m
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from itertools import chain as in_turn
 from itertools import repeat
 from operator import attrgetter, eq, is_
@@ -97,6 +97,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     #: What it says that it goes on from, beside its history; over Chat Completions nothing can say it.
     behind: Reference | None = None
     conversation: str | None = None
+    phases: Mapping[int, str] = {}
 
     @property
     def is_private(self) -> bool:

@@ -3,7 +3,8 @@
 Rules:
 
 - Reasoning, text and calls are items of their own, in the order in which they begin; what comes after another
-  kind is a new item. Calls stay open to the end, since their pieces may come in turns.
+  kind, or is said in another phase, is a new item. Calls stay open to the end, since their pieces may come in
+  turns.
 - Which call a piece belongs to says its id, if that is known; else its index, unless it brings another id and
   a name; else it begins one if it has a name, and goes on with the last one if it has none.
 - Some give two calls one id: a piece with a name begins another one where the call of its id is whole, and it
@@ -36,6 +37,7 @@ class Answer:
         self._items: dict[int, dict[str, Any]] = {}
         self._places = 0
         self._said: MessageDraft | ReasoningDraft | None = None  # what is open of these two
+        self._phase = ""
         self._blank = ""
         self._half = ""
         self._calls: list[CallDraft] = []
@@ -51,6 +53,8 @@ class Answer:
 
     def take(self, delta: dict[str, Any], logprobs: Any = None) -> list[Event]:
         """A delta, or a message that came whole."""
+        if isinstance(phase := delta.get("phase"), str):
+            self._phase = phase
         self._think(next((told for name in REASONING_FIELDS if isinstance(told := delta.get(name), str)), ""))
         for kind, text in _texts(delta.get("content")):
             if kind == "thinking":
@@ -124,9 +128,9 @@ class Answer:
 
     def _message(self) -> MessageDraft:
         """The message that is open; a new one where none is."""
-        if not isinstance(self._said, MessageDraft):
+        if not isinstance(self._said, MessageDraft) or self._said.phase != self._phase:
             self._close_said("completed")
-            self._said = MessageDraft(self._exchange, self._place())
+            self._said = MessageDraft(self._exchange, self._place(), self._phase)
             self._events += self._said.open()
         return self._said
 

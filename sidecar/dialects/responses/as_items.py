@@ -17,7 +17,7 @@ from sidecar.dialects.responses.drafts import call_of, input_of
 from sidecar.dialects.responses.ids import Prefix, item_id
 from sidecar.dialects.responses.tools import Tool, Tools
 
-__all__ = ["Item", "items_of", "items_with", "kinds_of", "of_their_kinds"]
+__all__ = ["Item", "in_phase", "items_of", "items_with", "kinds_of", "of_their_kinds"]
 
 Item = dict[str, Any]
 
@@ -52,6 +52,11 @@ def items_with(ids: Collection[str], message: Mapping[str, Any], stem: bytes) ->
     kinds = [_KINDS[prefix] for id in ids if (prefix := id.partition("_")[0]) in _KINDS]
     told = {str(message.get("tool_call_id")): kind for kind in kinds}
     return [item for item in items_of(message, stem, told) if item["id"] in ids]
+
+
+def in_phase(items: Sequence[Item], phase: str) -> list[Item]:
+    """The items of a message of the assistant that said so of it."""
+    return [{**item, "phase": phase} if item["type"] == "message" else item for item in items]
 
 
 def kinds_of(items: list[Item]) -> dict[str, str]:

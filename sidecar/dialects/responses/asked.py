@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import msgspec
@@ -79,7 +80,8 @@ class Asked(msgspec.Struct, frozen=True):
     `is_private`: nothing is to be kept. `behind`: it goes on from a response. `conversation`: it goes on in
     that of this name. `in_background`: it is made whether its client stays or not, told by events, and
     `is_followed` where the client wants to be told them at once. `leading`: the system items that it begins
-    with (role and text). `truncation`: may it be cut?
+    with (role and text). `truncation`: may it be cut? `phases`: of its messages of the assistant, by their
+    places among all of them.
     """
 
     echo: dict[str, Any]
@@ -92,6 +94,7 @@ class Asked(msgspec.Struct, frozen=True):
     conversation: str | None = None
     leading: tuple[tuple[str, str], ...] = ()
     truncation: Truncation | None = None
+    phases: Mapping[int, str] = {}
     in_background: bool = False
     is_followed: bool = False
 

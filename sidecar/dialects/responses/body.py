@@ -26,7 +26,7 @@ from sidecar.dialects.responses.asked import (
     truncation_in,
 )
 from sidecar.dialects.responses.ids import reference_of
-from sidecar.dialects.responses.items import leading_of, messages_of
+from sidecar.dialects.responses.items import Phases, leading_of, messages_of
 from sidecar.dialects.responses.metadata import metadata_in
 from sidecar.dialects.responses.references import refuse_references
 from sidecar.dialects.responses.refusal import (
@@ -69,7 +69,8 @@ def translated(
     goes_on = goes_on or behind is not None or conversation is not None
     items = _items(body)
     refuse_references(items, behind, conversation)
-    messages = messages_of(instructions, items, tools, "input", goes_on=goes_on)
+    phases: Phases = {}
+    messages = messages_of(instructions, items, tools, "input", goes_on=goes_on, phases=phases)
     fields = fields_for_upstream(body, tools, max_tokens)
     metadata_in(body)
     object_in(body, "reasoning")
@@ -85,6 +86,7 @@ def translated(
         conversation=conversation,
         leading=leading_of(items, "input"),
         truncation=truncation_in(body),
+        phases=phases,
         in_background=in_background,
         is_followed=bool(body.get("stream")),
     )

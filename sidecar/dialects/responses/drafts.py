@@ -41,10 +41,12 @@ class Draft:
 
 
 class MessageDraft(Draft):
-    """What the assistant says, or that it refuses to."""
+    """What the assistant says, or that it refuses to. `phase`: is that its answer, or said on the
+    way to it? Where an upstream tells."""
 
-    def __init__(self, exchange: bytes, at: int) -> None:
+    def __init__(self, exchange: bytes, at: int, phase: str = "") -> None:
         super().__init__(item_id("msg", exchange, at), at)
+        self.phase = phase
         self._parts: list[dict[str, Any]] = []
         self._kind = ""
         self._pieces: list[str] = []
@@ -88,6 +90,7 @@ class MessageDraft(Draft):
             "status": status,
             "role": "assistant",
             "content": list(self._parts),
+            **({"phase": self.phase} if self.phase else {}),
         }
 
     def _told(self, kind: str, **about: Any) -> Event:

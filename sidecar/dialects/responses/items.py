@@ -10,6 +10,8 @@ Rules:
 - A result follows its call at once, whatever stood between them. A call without a result was not carried out,
   and has to be answered all the same; a result without its call is an error, as it is at OpenAI.
 - Images among a tool's results come behind all results of that step, for a result can hold nothing but text.
+- Whether a text is the answer or was said on the way to it (its `phase`) has no place in a message, which a
+  strict upstream would refuse for it: it is told beside the messages.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sidecar.conversation.records import code_of
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.compaction import message_of
 from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of
@@ -24,7 +27,7 @@ from sidecar.dialects.responses.refusal import UnknownCall, list_of_objects, ref
 from sidecar.dialects.responses.tools import TOOL_SEARCH, Tools, flat_name
 from sidecar.errors import BadRequest
 
-__all__ = ["ABORTED", "Leading", "leading_of", "messages_of", "messages_to_keep"]
+__all__ = ["ABORTED", "Leading", "Phases", "leading_of", "messages_of", "messages_to_keep"]
 
 #: The result of a call that has none.
 ABORTED = "aborted"
@@ -39,19 +42,28 @@ _RECEIPTS = {
 Message = dict[str, Any]
 #: A system message that stands before all else: its role, and what it says.
 Leading = tuple[str, str]
+#: The phases of answers, by the places of their messages.
+Phases = dict[int, str]
 
 
 def messages_of(
-    instructions: str, items: list[dict[str, Any]], tools: Tools, where: str, *, goes_on: bool = False
+    instructions: str,
+    items: list[dict[str, Any]],
+    tools: Tools,
+    where: str,
+    *,
+    goes_on: bool = False,
+    phases: Phases | None = None,
 ) -> list[Message]:
-    """The messages that these items are. The tools that they bring are added. Raises `BadRequest`.
+    """The messages that these items are. The tools that they bring are added, and their phases. Raises
+    `BadRequest`.
 
     `goes_on`: something is said before them, where a call may be whose result they bring.
     """
     reader = _Reader(instructions, tools, goes_on)
     for at, item in enumerate(items):
         reader.take(item, f"{where}[{at}]")
-    return reader.messages()
+    return reader.messages({} if phases is None else phases)
 
 
 def leading_of(items: list[dict[str, Any]], where: str) -> tuple[Leading, ...]:
@@ -66,19 +78,23 @@ def leading_of(items: list[dict[str, Any]], where: str) -> tuple[Leading, ...]:
     return tuple(told)
 
 
-def messages_to_keep(items: list[dict[str, Any]], where: str, tools: Tools) -> list[Message]:
-    """The messages that these items are which are kept as they come. The tools that they bring are added, and
-    what is left out. Raises `BadRequest`.
+def messages_to_keep(
+    items: list[dict[str, Any]], where: str, tools: Tools
+) -> list[tuple[Message, str | None]]:
+    """The messages that these items are which are kept as they come, each with its phase. The tools that they
+    bring are added, and what is left out. Raises `BadRequest`.
 
     What they leave open stays so: results may come later, of calls that were made before. System items that
     they begin with are a message each.
     """
     leading = [{"role": role, "content": text} for role, text in leading_of(items, where)]
-    messages = messages_of("", items, tools, where, goes_on=True)
+    phases: Phases = {}
+    told_of = messages_of("", items, tools, where, goes_on=True, phases=phases)
+    messages = [(each, phases.get(at)) for at, each in enumerate(told_of)]
     told = {item["call_id"] for item in items if str(item.get("type")).endswith("_output")}
     if leading:
-        messages[:1] = leading
-    return [each for each in messages if each["role"] != "tool" or each["tool_call_id"] in told]
+        messages[:1] = [(each, None) for each in leading]
+    return [each for each in messages if each[0]["role"] != "tool" or each[0]["tool_call_id"] in told]
 
 
 class _Turn:
@@ -86,6 +102,7 @@ class _Turn:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.phases: set[str | None] = set()
         self.calls: dict[str, Message] = {}
         self.results: dict[str, str] = {}
         self.images: list[Part] = []
@@ -98,7 +115,8 @@ class _Turn:
         """Are all of its calls answered? What comes next is a further step."""
         return bool(self.calls or self.before) and self.results.keys() >= self.calls.keys()
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, phase: str | None) -> None:
+        self.phases.add(phase)
         if self.is_beside and self.texts:
             text = _BLANK_LINE + text
         self.texts.append(text)
@@ -141,10 +159,12 @@ class _Reader:
         self._messages: list[Message] = []
         self._turn = _Turn()
         self._tools = tools
+        self._phases: Phases = {}
 
-    def messages(self) -> list[Message]:
+    def messages(self, phases: Phases) -> list[Message]:
         self._end_turn()
         system = [{"role": "system", "content": _BLANK_LINE.join(self._system)}] if self._system else []
+        phases |= {at + len(system): phase for at, phase in self._phases.items()}
         return system + self._messages
 
     def take(self, item: dict[str, Any], where: str) -> None:
@@ -175,11 +195,9 @@ class _Reader:
     def _take_message(self, item: dict[str, Any], where: str) -> None:
         role, here = text_in(item, "role", where), f"{where}.content"
         if role == "assistant":
-            if item.get("phase") is not None:
-                self._tools.leave_out("phase")
             if self._turn.is_over:
                 self._end_turn()
-            self._turn.say(text_of(item.get("content"), here))
+            self._turn.say(text_of(item.get("content"), here), self._phase_in(item))
         elif role in _SYSTEM:
             self._end_turn()
             text = text_of(item.get("content"), here, _BLANK_LINE)
@@ -194,6 +212,13 @@ class _Reader:
             )
         else:
             raise refused(f"nobody has the role `{role}`", f"{where}.role")
+
+    def _phase_in(self, item: dict[str, Any]) -> str | None:
+        told = item.get("phase")
+        phase = code_of(told) if isinstance(told, str) else None
+        if phase is None and told is not None:
+            self._tools.leave_out("phase")
+        return phase
 
     def _take_reasoning(self, item: dict[str, Any], where: str) -> None:
         if self._turn.is_over:
@@ -242,5 +267,11 @@ class _Reader:
         self._turn.images += [each for each in parts if each["type"] != "text"]
 
     def _end_turn(self) -> None:
-        self._messages += self._turn.messages()
+        messages, phases = self._turn.messages(), self._turn.phases
+        phase = next(iter(phases)) if len(phases) == 1 and messages else None
+        if phase is not None:
+            self._phases[len(self._messages)] = phase
+        elif any(phases):  # they are one message, of which there is no one phase
+            self._tools.leave_out("phase")
+        self._messages += messages
         self._turn = _Turn()

@@ -52,5 +52,5 @@ def parse_in_steps_translated(
             error.param = "input"
         raise
     fields = {name: getattr(read, name) for name in read.__struct_fields__}
-    fields |= {"behind": asked.behind, "conversation": asked.conversation}
+    fields |= {"behind": asked.behind, "conversation": asked.conversation, "phases": asked.phases}
     return ResponsesRequest(**fields, asked=asked)

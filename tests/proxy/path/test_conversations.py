@@ -153,7 +153,7 @@ class TestItsItems:
 
     async def test_what_is_kept_of_them_nowhere_is_named(self, sidecar: Sidecar):
         """As the session class of the Agents SDK writes them."""
-        phased = {**said("assistant", "Let me see."), "phase": "commentary"}
+        phased = {**said("assistant", "Let me see."), "phase": ["odd"]}
         told = [said("user", "1"), {"type": "web_search_call", "id": "ws_1", "status": "completed"}, phased]
         reply = await do(sidecar, "POST", items=told)
         assert reply.headers["X-Sidecar-Untranslated"] == "web_search_call, phase"

@@ -471,7 +471,7 @@ class TestWhatIsSent:
                     "input": [
                         said("user", "a"),
                         {"type": "web_search_call", "id": "ws_1"},
-                        {**said("assistant", "b"), "phase": "commentary"},
+                        {**said("assistant", "b"), "phase": "no word"},
                         said("user", "c"),
                     ]
                 },

@@ -81,7 +81,7 @@ class TestOverHttp:
         assert texts(completed(reply.json)) == ["Hello to you"]
 
     async def test_assistant_phase(self, sidecar: Sidecar, upstream: Upstream):
-        """An answer, and what was said on the way to it: both are taken, and what is left out is named."""
+        """An answer, and what was said on the way to it: both are one message, which has no phase."""
         phases = [("commentary", "I remember."), ("final_answer", "Four.")]
         told = [{**said("assistant", text), "phase": phase} for phase, text in phases]
         reply = await ask(sidecar, [*told, said("user", "Once more.")])
