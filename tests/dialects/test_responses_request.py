@@ -93,6 +93,7 @@ class TestMessages:
             {"type": "input_image", "file_id": "file-1"},
             {"type": "input_file", "file_url": "http://127.0.0.1/a.pdf"},
             {"type": "input_file"},
+            {"type": "input_file", "file_id": "", "file_data": None, "filename": "a.pdf"},
             {"type": "computer_screenshot"},
         ],
     )
@@ -107,6 +108,10 @@ class TestMessages:
             ({"role": "user", "content": 5}, "input[0].content"),
             ({"role": "user", "content": ["x"]}, "input[0].content"),
             ({"role": "user", "content": [{"type": "input_text"}]}, "input[0].content[0].text"),
+            (
+                {"role": "user", "content": [{"type": "input_file", "file_data": "AA==", "file_id": 5}]},
+                "input[0].content[0].file_id",
+            ),
             (
                 {"role": "system", "content": [{"type": "input_image", "image_url": PIXEL}]},
                 "input[0].content",

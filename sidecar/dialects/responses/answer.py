@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sidecar.conversation.records import code_of
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.drafts import CallDraft, Ended, Event, MessageDraft, ReasoningDraft
 
@@ -53,9 +54,9 @@ class Answer:
 
     def take(self, delta: dict[str, Any], logprobs: Any = None) -> list[Event]:
         """A delta, or a message that came whole."""
-        if isinstance(phase := delta.get("phase"), str):
+        if isinstance(told := delta.get("phase"), str) and (phase := code_of(told)):
             self._phase = phase
-        self._think(next((told for name in REASONING_FIELDS if isinstance(told := delta.get(name), str)), ""))
+        self._think(next((text for name in REASONING_FIELDS if isinstance(text := delta.get(name), str)), ""))
         for kind, text in _texts(delta.get("content")):
             if kind == "thinking":
                 self._think(text)

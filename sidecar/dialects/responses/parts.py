@@ -1,7 +1,8 @@
 """The parts of a content: of a message, of a tool's output.
 
 Rules: one text is a plain string, as templates like it best. What has no form in Chat Completions is refused,
-and never left out.
+and never left out. Files are kept by nobody here: which ids there are knows the upstream alone, which is sent
+each, and refuses what it does not know.
 """
 
 from __future__ import annotations
@@ -68,9 +69,8 @@ def _image(part: Part, where: str) -> Part:
 def _file(part: Part, where: str) -> Part:
     if part.get("file_url"):
         raise refused("a file cannot be given by its URL: send `file_data`", f"{where}.file_url")
-    file = {
-        name: part[name] for name in ("file_data", "file_id", "filename") if isinstance(part.get(name), str)
-    }
+    told = {name: part[name] for name in ("file_data", "file_id", "filename") if part.get(name) is not None}
+    file = {name: text for name in told if (text := text_in(told, name, where))}
     if "file_data" not in file and "file_id" not in file:
         raise refused("a file needs `file_data` or a `file_id`", where)
     return {"type": "file", "file": file}

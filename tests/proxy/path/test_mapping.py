@@ -544,3 +544,17 @@ async def test_the_length_of_an_answer_has_the_name_that_is_set(start: Start, up
     sidecar = await start(responses={"upstream": "translate", "max_tokens": "max_tokens"})
     await asked(sidecar, way, input="a", max_output_tokens=20)
     assert body_at(upstream, way) == {"messages": [user("a")], "max_tokens": 20}
+
+
+@in_each_way
+async def test_a_file_that_the_upstream_does_not_know_is_the_clients_mistake(
+    sidecar: Sidecar, upstream: Upstream, way: str
+):
+    """Files are kept by nobody but the upstream: what it says of an id stands, and no answer goes without."""
+    error = {"message": "No file with id file-9.", "type": "invalid_request_error", "param": None}
+    body = json.dumps({"error": {**error, "code": "file_not_found"}}).encode()
+    upstream.otherwise = sends(body, status=400)
+    told = await asked(sidecar, way, input=[parts({"type": "input_file", "file_id": "file-9"})])
+    assert (told.status, told.response["code"]) == (400, "file_not_found")
+    sent = upstream.last.json["messages"][0]["content"]
+    assert sent == [{"type": "file", "file": {"file_id": "file-9"}}]

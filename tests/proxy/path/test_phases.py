@@ -152,3 +152,13 @@ async def test_each_phase_of_one_answer_is_an_item(sidecar: Sidecar, upstream: U
     next = await asked(sidecar, "JSON", input="b", previous_response_id=told.response["id"])
     items = await listed(sidecar, f"responses/{next.response['id']}/input_items")
     assert phases_in(items) == PHASES
+
+
+@pytest.mark.parametrize("odd", [5, ["final_answer"], "", "p" * 65, "no word"])
+async def test_what_is_no_phase_is_not_told(sidecar: Sidecar, upstream: Upstream, odd: Any):
+    deltas = [{"role": "assistant", "content": "Found", "phase": odd}, {"content": " it."}]
+    upstream.will(streams(*map(event, deltas), event({}, finish="stop"), DONE))
+    told = await asked(sidecar, "events", input="a")
+    (item,) = told.response["output"]
+    assert (item["content"][0]["text"], item.get("phase")) == ("Found it.", None)
+    assert (await sidecar.send("GET", f"/v1/responses/{told.response['id']}")).json == told.response
