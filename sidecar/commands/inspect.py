@@ -50,7 +50,10 @@ def _id(text: str) -> bytes:
     try:
         return bytes.fromhex(text.removeprefix("b2:"))
     except ValueError as error:
-        raise ArgumentTypeError(f"{text!r} is no id") from error
+        raise ArgumentTypeError(
+            f"{text!r} is no such id: `sidecar inspect NAME` lists those of a conversation, and with"
+            " `logs.requests` the line of each exchange in the log has its own as `exchange`"
+        ) from error
 
 
 def _number(text: str) -> int:

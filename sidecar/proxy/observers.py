@@ -167,6 +167,7 @@ def _log_line(progress: Progress, exchange: Exchange) -> None:
         "key": progress.call.identity.client if progress.call is not None else None,
         "outcome": exchange.outcome or _REFUSED,
         "conversation": exchange.conversation or None,
+        "exchange": exchange.id.hex() if exchange.conversation else None,
         "model": exchange.model,
         "answered_by": detail.answered_by if detail.answered_by != exchange.model else None,
         "target": detail.target,

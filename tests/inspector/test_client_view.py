@@ -195,6 +195,12 @@ async def test_a_terminal_shows_it_as_well(visit, upstream: Upstream, capsys, tm
     assert '-H "authorization: Bearer $API_KEY"' in told
 
 
+def test_the_id_of_a_request_is_none_of_an_exchange_and_it_is_said_where_that_stands(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["inspect", "a", "--exchange", "req_1f"])
+    assert "the line of each exchange in the log has its own as `exchange`" in capsys.readouterr().err
+
+
 def viewed(body: bytes, head: ClientRequest | None = None, most: int = 1 << 20) -> Any:
     head = head or ClientRequest("/v1/chat/completions")
     return client_view_of(request_of(packed_request(head, body, most)), "00ff" * 5, "http://127.0.0.1:8790")

@@ -18,6 +18,7 @@ from tests.proxy.client import CHAT, Sidecar, assert_error
 from tests.proxy.conftest import Start
 from tests.proxy.faults.test_store_errors import broken
 from tests.proxy.mock_upstream import CUT, DONE, Upstream, cuts, event, says, sends, streams
+from tests.proxy.path.test_exchange import rows
 from tests.proxy.store_lock import writing
 
 MADE = re.compile(r"req_[0-9a-f]{24}")
@@ -67,6 +68,7 @@ async def test_an_exchange_is_one_line_with_its_numbers(sidecar: Sidecar, upstre
     assert {name: line[name] for name in expected} == expected
     assert 0 <= line["head_ms"] <= line["first_piece_ms"] <= line["duration_ms"] < 5000
     assert line["conversation"] == (await sidecar.only()).conversation["id"]
+    assert [line["exchange"]] == [each["id"] for each in await rows(sidecar, 1)]
     assert not {"error", "trimmed", "restored", "degraded"} & set(line)
 
 
