@@ -59,7 +59,7 @@ class TestWhatAClientSends:
     async def test_comes_back_among_the_items_that_a_response_answered(
         self, sidecar: Sidecar, upstream: Upstream, way: str
     ):
-        told = await asked(sidecar, way, input=STEPS)
+        told = await asked(sidecar, way, input=[said("system", "Be kind."), *STEPS], instructions="Be brief.")
         assert (told.status, told.untranslated) == (200, None)
         assert phases_in(await listed(sidecar, f"responses/{told.response['id']}/input_items")) == PHASES
         assert b"phase" not in upstream.last.body
@@ -136,6 +136,14 @@ class TestOfAConversation:
         assert phases_in(items) == PHASES
         gone = await sidecar.send("GET", f"/v1/responses/{reply.json['id']}")
         assert gone.status == 404
+
+
+async def test_of_a_private_answer_its_chat_keeps_it(sidecar: Sidecar, upstream: Upstream):
+    upstream.otherwise = tells
+    body = json.dumps({"model": "m", "input": "a", "store": False, "stream": True}).encode()
+    reply = await sidecar.send("POST", "/v1/responses", data=body, headers={"thread-id": "t1"})
+    assert reply.status == 200
+    assert phases_in(await listed(sidecar, "conversations/t1/items")) == [("Found it.", "final_answer")]
 
 
 async def test_each_phase_of_one_answer_is_an_item(sidecar: Sidecar, upstream: Upstream):
