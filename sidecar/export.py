@@ -25,8 +25,9 @@ from typing import Any, TextIO
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.message import text_of
-from sidecar.conversation.records import Exchange, Snapshot, Thread
+from sidecar.conversation.records import Snapshot, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.printable import in_json, printable

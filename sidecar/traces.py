@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from yarl import URL
 
 from sidecar import __version__
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.gen_ai import of_inference, of_request, span_name

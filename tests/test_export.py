@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from sidecar.cli import main
 from sidecar.commands.export import export
 from sidecar.commands.tenant_selector import TenantSelector
-from sidecar.conversation.records import Exchange, Thread, exchange_id
+from sidecar.conversation.exchange_record import Exchange, exchange_id
+from sidecar.conversation.records import Thread
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.export import _indented, as_json, as_markdown
 from sidecar.server.serve import running

@@ -7,7 +7,7 @@ import pytest
 from sidecar.background import old_responses
 from sidecar.background.old_responses import OldResponses
 from sidecar.background.tasks import BackgroundTasks
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from sidecar.access.places import places_of
 from sidecar.background.tasks import Spawn
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.client_request import ClientRequest, head_of, packed_request
 from sidecar.exchange.outcome import Tracked

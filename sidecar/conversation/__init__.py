@@ -7,7 +7,8 @@
     measure          what an estimate of its tokens counts in it
     likeness         when are two prompts nearly the same, and two questions?
     tree             the tree of a conversation: nodes, chain hashes, ids
-    records          the values that stores keep of a conversation, besides its messages
+    exchange_record  one request with its reply, and what was done to it, as stores keep it
+    records          the values that stores keep of a conversation, besides messages and exchanges
     running_response a response that is made in the background
     overview         what is told of conversations to whoever looks at them
     identity         which tenant, which conversation, which message ids

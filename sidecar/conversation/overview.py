@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.tree import Conversation, Node, Source, State
 
 __all__ = ["MAX_FIRST", "Outline", "Overview", "Overviews", "Spent", "Stem"]

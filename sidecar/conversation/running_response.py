@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 
 __all__ = ["KeptEvents", "RunningResponse"]
 

@@ -15,8 +15,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.measure import Measure
-from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain, Message, Path, State
 
 __all__ = [

@@ -18,8 +18,8 @@ import msgspec
 from msgspec.structs import replace
 from multidict import istr
 
+from sidecar.conversation.exchange_record import name_of
 from sidecar.conversation.identity import is_named
-from sidecar.conversation.records import name_of
 from sidecar.dialects import chat, responses
 from sidecar.errors import SidecarError
 from sidecar.settings import Settings

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.exchange.outcome import (
     CLIENT_LEFT,
     CONTENT_FILTER,

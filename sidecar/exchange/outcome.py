@@ -11,7 +11,15 @@ from typing import Any, Protocol
 
 import msgspec
 
-from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, code_of, exchange_id, name_of
+from sidecar.conversation.exchange_record import (
+    Detail,
+    Difference,
+    Exchange,
+    Refusal,
+    code_of,
+    exchange_id,
+    name_of,
+)
 from sidecar.conversation.tree import State
 from sidecar.dialects.base import Assembled
 from sidecar.exchange.call import Call

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Difference, Sent
 from sidecar.conversation.measure import Measure
-from sidecar.conversation.records import Difference, Sent
 from sidecar.conversation.tree import Chain, Message, Node, Path
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed

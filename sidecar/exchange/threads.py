@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from sidecar.conversation.exchange_record import name_of, tools_of
 from sidecar.conversation.likeness import are_near_prompts
 from sidecar.conversation.message import call_ids, visible_text
-from sidecar.conversation.records import Thread, name_of, tools_of
+from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Conversation, Message, Node
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import RecordedPlan, Thin

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.conversation.records import count_of
+from sidecar.conversation.exchange_record import count_of
 
 __all__ = ["NO_TOKENS", "Tokens", "tokens_of"]
 

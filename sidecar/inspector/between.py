@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.inspector.conversation_list import words_of
 from sidecar.inspector.shown import count, seconds, told
 from sidecar.store import Store

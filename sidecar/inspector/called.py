@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sidecar.conversation.records import tools_of
+from sidecar.conversation.exchange_record import tools_of
 from sidecar.conversation.tree import Node
 
 __all__ = ["called_in"]

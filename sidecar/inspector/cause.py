@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Exchange
 
 __all__ = ["cause_by_what_is_kept"]
 

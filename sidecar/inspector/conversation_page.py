@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import OF_CONVERSATION, Exchange
 from sidecar.conversation.overview import Outline, Stem
-from sidecar.conversation.records import OF_CONVERSATION, Exchange
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.inspector.exchange_line import ExchangeLine, line_of
 from sidecar.inspector.marks import marks_under

@@ -10,9 +10,9 @@ import asyncio
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
 from sidecar.errors import NotFound
 from sidecar.exchange.client_request import body_of, request_of

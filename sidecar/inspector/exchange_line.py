@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.inspector.shown import told
 
 __all__ = ["ExchangeLine", "line_of"]

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Detail, Exchange, Summary
+from sidecar.conversation.records import Summary
 from sidecar.conversation.tree import Node
 from sidecar.inspector import wording
 from sidecar.inspector.between import Between, ChatLink, told_of

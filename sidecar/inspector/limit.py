@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from sidecar.conversation.records import Detail, Exchange
+from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.inspector.shown import count, told
 from sidecar.settings.trimming import Trim
 

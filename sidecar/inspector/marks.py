@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.inspector.noticed import noted
 
 __all__ = ["LEGEND", "RECENT", "RULES", "SLOW", "STORE", "Mark", "Rule", "marks_of", "marks_under"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import pairwise
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 
 __all__ = ["is_cache_lost", "noted", "noticed"]
 

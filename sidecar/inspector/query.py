@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.overview import Overview
-from sidecar.conversation.records import Exchange
 from sidecar.inspector.marks import RULES, STORE
 from sidecar.inspector.noticed import noted
 

@@ -12,8 +12,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Exchange, exchange_id
 from sidecar.conversation.overview import Outline, Stem
-from sidecar.conversation.records import Exchange, exchange_id
 from sidecar.conversation.tree import Node
 from sidecar.doctor.outages import Missing
 from sidecar.errors import NotFound, StoreUnavailable

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
 
 __all__ = ["Copy", "copies_of", "pair_of"]

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.message import text_of
 from sidecar.conversation.overview import Overview, Overviews
-from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Node
 from sidecar.doctor.outages import Missing
 from sidecar.errors import StoreUnavailable

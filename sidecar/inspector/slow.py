@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.inspector.shown import count, seconds
 
 __all__ = ["Part", "Split", "split_of"]

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.tree import Chain
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.client_request import body_of, request_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.tree import Chain
 from sidecar.store import Store
 

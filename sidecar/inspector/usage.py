@@ -17,8 +17,8 @@ from datetime import UTC, date, datetime, timedelta
 import msgspec
 
 from sidecar.access.client_keys import client_key_of
+from sidecar.conversation.exchange_record import OF_CONVERSATION
 from sidecar.conversation.overview import Spent
-from sidecar.conversation.records import OF_CONVERSATION
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector.shown import told
 from sidecar.store import Store

@@ -13,8 +13,8 @@ from itertools import groupby
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Exchange, Sent
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Detail, Exchange, Sent
 from sidecar.conversation.tree import HASH_SIZE
 from sidecar.inspector.shown import count
 

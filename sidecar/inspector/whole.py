@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.conversation.records import Exchange
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.tree import Node
 from sidecar.errors import BadRequest, NotFound
 from sidecar.export import as_json, as_markdown

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.conversation.overview import Stem
-from sidecar.conversation.records import Detail, Exchange
 from sidecar.inspector.shown import count, seconds, told
 from sidecar.inspector.went import left_behind
 

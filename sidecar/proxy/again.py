@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sidecar.conversation.records import Exchange, Reference
+from sidecar.conversation.exchange_record import Exchange, Reference
 from sidecar.conversation.tree import Node
 from sidecar.dialects.responses.as_items import Item, in_phase, items_of, kinds_of, of_their_kinds
 from sidecar.dialects.responses.ids import item_id, reference_of, stem_of

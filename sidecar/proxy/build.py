@@ -12,9 +12,9 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from sidecar.background.large_work import is_large
+from sidecar.conversation.exchange_record import Sent
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.message import encode
-from sidecar.conversation.records import Sent
 from sidecar.dialects.base import Request
 from sidecar.exchange.call import ChatCall, UnrecordedCall
 from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of

@@ -15,7 +15,7 @@ from functools import partial
 
 from aiohttp import web
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.in_background import (

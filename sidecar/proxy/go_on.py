@@ -16,9 +16,9 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.message import call_ids, encode, visible_text
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain, Conversation, Message, Node, Tree
 from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.items import ABORTED, Leading

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from sidecar.aiohttp_internals.inner import InnerWriter, detached_request
-from sidecar.conversation.records import Reference, exchange_id
+from sidecar.conversation.exchange_record import Reference, exchange_id
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.responses.errors import refusal_in

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.conversation.records import OF_CONVERSATION, ConversationUpdate, Detail, Exchange, exchange_id
+from sidecar.conversation.exchange_record import OF_CONVERSATION, Detail, Exchange, exchange_id
+from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import Conversation
 from sidecar.errors import StoreUnavailable
 from sidecar.store import Store

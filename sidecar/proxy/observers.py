@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Exchange
 from sidecar.doctor import RequestSample
 from sidecar.doctor.samples import CHAT, FILLED
 from sidecar.exchange.call import Call, TaskCall

@@ -18,8 +18,9 @@ from msgspec.structs import replace
 
 from sidecar.aiohttp_internals.relayed import RelayedResponse
 from sidecar.background.large_work import is_large
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.message import read
-from sidecar.conversation.records import ConversationUpdate, Exchange
+from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import UNSEEN, Conversation, Message, Node, State
 from sidecar.dialects.base import Assembled, Reply, Translation
 from sidecar.doctor.outages import Lost

@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.identity import Identity, conversation_id
-from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Node
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.as_items import Item, items_with

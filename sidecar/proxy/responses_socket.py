@@ -21,8 +21,8 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.aiohttp_internals.inner import InnerWriter, inner_request
+from sidecar.conversation.exchange_record import exchange_id
 from sidecar.conversation.pieces import LARGE
-from sidecar.conversation.records import exchange_id
 from sidecar.dialects.responses import PATH
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.responses.frames import (

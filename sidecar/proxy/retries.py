@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 from aiohttp import web
 
-from sidecar.conversation.records import Refusal, count_of
+from sidecar.conversation.exchange_record import Refusal, count_of
 from sidecar.dialects.base import FormRefusal, Overflow
 from sidecar.errors import SidecarError
 from sidecar.exchange.call import ChatCall

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from sidecar.background.old_responses import OldResponses
 from sidecar.background.tasks import Spawn
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.in_background import events_in, is_end, packed

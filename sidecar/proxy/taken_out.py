@@ -13,9 +13,9 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from sidecar.conversation.echo import Step
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.message import encode
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Exchange
 from sidecar.conversation.tree import Conversation, Message, Node
 from sidecar.dialects.responses.as_items import Item
 from sidecar.dialects.responses.taken_out import without

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from sidecar.aiohttp_internals.requests import with_headers
-from sidecar.conversation.records import name_of
+from sidecar.conversation.exchange_record import name_of
 from sidecar.exchange.client_request import words_of
 from sidecar.exchange.outcome import Tracked
 from sidecar.proxy.services import Services

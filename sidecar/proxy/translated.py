@@ -20,7 +20,7 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from sidecar.aiohttp_internals.relayed import RelayedResponse
-from sidecar.conversation.records import Reference, exchange_id
+from sidecar.conversation.exchange_record import Reference, exchange_id
 from sidecar.dialects.base import Translation
 from sidecar.dialects.chat.joining import encode
 from sidecar.errors import SidecarError

@@ -18,8 +18,9 @@ import time
 
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import ConversationUpdate, Exchange
+from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import Conversation
 from sidecar.doctor.outages import Lost
 from sidecar.errors import StoreUnavailable

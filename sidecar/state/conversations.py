@@ -18,15 +18,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from sidecar.background.large_work import are_large
+from sidecar.conversation.exchange_record import OF_CONVERSATION, Detail, Exchange, exchange_id
 from sidecar.conversation.identity import can_be_key, conversation_id
 from sidecar.conversation.message import encode
-from sidecar.conversation.records import (
-    OF_CONVERSATION,
-    ConversationUpdate,
-    Detail,
-    Exchange,
-    exchange_id,
-)
+from sidecar.conversation.records import ConversationUpdate
 from sidecar.conversation.tree import Chain, Conversation, Node
 from sidecar.dialects.responses.as_items import Item
 from sidecar.dialects.responses.items import messages_to_keep

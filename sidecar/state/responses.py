@@ -16,7 +16,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.responses.ids import reference_of
 from sidecar.dialects.responses.in_background import as_it_stands
 from sidecar.errors import BadRequest, NotFound

@@ -16,13 +16,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from sidecar.conversation.exchange_record import Exchange, Reference
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
-    Exchange,
     Found,
-    Reference,
     Snapshot,
     Summary,
     Thread,

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from sidecar.conversation.exchange_record import Detail, Exchange, detail_of, packed
 from sidecar.conversation.overview import Spent
-from sidecar.conversation.records import Detail, Exchange, detail_of, packed
 from sidecar.errors import StoreUnavailable
 
 __all__ = ["EXCHANGE", "LAST_EXCHANGE", "columns_of", "exchange_from_row", "readable", "row_of", "spent_of"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from heapq import nlargest
 
+from sidecar.conversation.exchange_record import Exchange, packed
 from sidecar.conversation.overview import MAX_FIRST, Overview
-from sidecar.conversation.records import Exchange, Snapshot, Summary, Thread, packed
+from sidecar.conversation.records import Snapshot, Summary, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.threads import size_of
 

@@ -10,11 +10,11 @@ from heapq import nlargest
 
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent, Stem
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
-    Exchange,
     Found,
     Snapshot,
     Summary,

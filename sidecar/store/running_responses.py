@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.store.base import Store
 

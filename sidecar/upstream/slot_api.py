@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 from multidict import CIMultiDict
 
-from sidecar.conversation.records import count_of
+from sidecar.conversation.exchange_record import count_of
 from sidecar.errors import SidecarError
 from sidecar.upstream.target import Fetched, Target
 

@@ -21,7 +21,7 @@ from statistics import median, quantiles
 
 import aiohttp
 
-from sidecar.conversation.records import exchange_id
+from sidecar.conversation.exchange_record import exchange_id
 from sidecar.store import Store, make_store
 from tests.bench.filled import fill
 from tests.bench.scenes import table

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from sidecar.conversation.records import Detail
+from sidecar.conversation.exchange_record import Detail
 from sidecar.exchange.outcome import Progress
 from sidecar.metrics import Metrics
 from sidecar.proxy.observers import tell

@@ -16,15 +16,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import (
-    ConversationUpdate,
-    Detail,
-    Difference,
-    Exchange,
-    Sent,
-    Thread,
-    exchange_id,
-)
+from sidecar.conversation.exchange_record import Detail, Difference, Exchange, Sent, exchange_id
+from sidecar.conversation.records import ConversationUpdate, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store import SQLiteStore
 from tests.bench.scenes import table

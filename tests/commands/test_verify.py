@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.records import Detail, Exchange, Sent, Snapshot, Thread, exchange_id
+from sidecar.conversation.exchange_record import Detail, Exchange, Sent, exchange_id
+from sidecar.conversation.records import Snapshot, Thread
 from tests.commands.conftest import talk
 from tests.store.trees import chat, reply
 from tests.store.trees import talk as conversation

@@ -8,22 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields
 
-from sidecar.conversation.records import (
-    ConversationUpdate,
+from sidecar.conversation.exchange_record import (
     Detail,
     Difference,
     Exchange,
     Sent,
-    Thread,
     code_of,
     count_of,
     detail_of,
     exchange_id,
-    joined,
     name_of,
     packed,
     tools_of,
 )
+from sidecar.conversation.records import ConversationUpdate, Thread, joined
 from tests.store.record import with_everything
 from tests.store.trees import chat, question, talk
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.translation import About, Events, Whole
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.dialect import Responses

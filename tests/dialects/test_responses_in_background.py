@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.responses.body import translated
 from sidecar.dialects.responses.errors import refusal_in
 from sidecar.dialects.responses.in_background import (

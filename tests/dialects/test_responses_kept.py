@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.base import Translation
 from sidecar.dialects.responses.as_items import items_of, items_with, kinds_of
 from sidecar.dialects.responses.errors import ErrorBody

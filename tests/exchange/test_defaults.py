@@ -9,21 +9,12 @@ import msgspec
 import pytest
 
 from sidecar.conversation.effort import DEFAULT_LIMITS, EffortLimits
+from sidecar.conversation.exchange_record import Detail, Exchange, Refusal, Sent
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.measure import Measure
 from sidecar.conversation.overview import Overview, Spent
 from sidecar.conversation.reconcile import Match, Place
-from sidecar.conversation.records import (
-    ConversationStats,
-    ConversationUpdate,
-    Detail,
-    Exchange,
-    Found,
-    Refusal,
-    Sent,
-    Snapshot,
-    Thread,
-)
+from sidecar.conversation.records import ConversationStats, ConversationUpdate, Found, Snapshot, Thread
 from sidecar.conversation.running_response import RunningResponse
 from sidecar.conversation.tree import Conversation, Message, Node
 from sidecar.dialects.base import Assembled, FormRefusal, Overflow, Reply

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.conversation.exchange_record import Detail, Difference, Exchange
 from sidecar.conversation.identity import Identity
-from sidecar.conversation.records import Detail, Difference, Exchange
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.gen_ai import (

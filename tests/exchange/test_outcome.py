@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.conversation.exchange_record import Detail, Difference, Exchange, Refusal, Sent, exchange_id
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, Sent, exchange_id
 from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.assembly import from_json
 from sidecar.dialects.chat.dialect import CHAT

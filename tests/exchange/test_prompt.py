@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Difference, Sent
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Difference, Sent
 from sidecar.conversation.tree import Conversation
 from sidecar.exchange.plan import Thin, Unrecorded, own_path
 from sidecar.exchange.prompt import Heads, Prompt, difference, heads, names_of, sent_of, steps_left_out

@@ -7,9 +7,10 @@ import json
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.identity import Identity, Kind
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Reference, Thread
+from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall, brings_no_history

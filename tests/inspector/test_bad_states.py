@@ -13,7 +13,8 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationUpdate, Detail, exchange_id, packed
+from sidecar.conversation.exchange_record import Detail, exchange_id, packed
+from sidecar.conversation.records import ConversationUpdate
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector import reading
 from sidecar.store import make_store

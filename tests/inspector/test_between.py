@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Difference
+from sidecar.conversation.exchange_record import Detail, Difference
 from sidecar.inspector import between as looking
 from sidecar.inspector.between import Between, between, told_of
 from sidecar.inspector.reading import exchange_page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sidecar.conversation.records import OF_CONVERSATION
+from sidecar.conversation.exchange_record import OF_CONVERSATION
 from sidecar.inspector.usage import usage
 from sidecar.store import MemoryStore
 from tests.inspector.test_conversation_page import opened

@@ -8,7 +8,7 @@ import json
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Sent
+from sidecar.conversation.exchange_record import Detail, Sent
 from sidecar.exchange.client_request import ClientRequest, packed_request
 from sidecar.inspector import diff_page as differing
 from sidecar.inspector.diff_page import diff_page

@@ -9,8 +9,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Difference, Refusal, Sent
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Detail, Difference, Refusal, Sent, Summary
+from sidecar.conversation.records import Summary
 from sidecar.inspector.called import called_in
 from sidecar.inspector.exchange_page import MAX_GROUPS, Around, exchange_page_of, sampled
 from sidecar.inspector.render import as_html

@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 import sidecar.inspector
+from sidecar.conversation.exchange_record import Detail, Difference, Exchange, Refusal, Sent
 from sidecar.conversation.overview import Outline, Overview, Overviews, Stem
-from sidecar.conversation.records import Detail, Difference, Exchange, Refusal, Sent, Summary
+from sidecar.conversation.records import Summary
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.client_request import ClientRequest, packed_request, request_of

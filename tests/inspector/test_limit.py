@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.conversation.records import Detail
+from sidecar.conversation.exchange_record import Detail
 from sidecar.inspector.limit import cut_of, limit_of, taken_of
 from sidecar.settings.trimming import Trim
 from tests.store.trees import exchange

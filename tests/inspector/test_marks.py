@@ -8,8 +8,8 @@ import pytest
 from markupsafe import escape
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Difference, exchange_id
 from sidecar.conversation.overview import Overview, Overviews
-from sidecar.conversation.records import Detail, Difference, exchange_id
 from sidecar.inspector import search as searching
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.marks import LEGEND, RECENT, SLOW, marks_of, marks_under

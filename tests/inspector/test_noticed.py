@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Difference
 from sidecar.conversation.reconcile import Outcome
-from sidecar.conversation.records import Detail, Difference
 from sidecar.inspector.noticed import noticed
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened

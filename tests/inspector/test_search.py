@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.background import search_index
-from sidecar.conversation.records import Detail
+from sidecar.conversation.exchange_record import Detail
 from sidecar.errors import StoreUnavailable
 from sidecar.inspector import search as searching
 from sidecar.inspector.query import Query, query_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail
+from sidecar.conversation.exchange_record import Detail
 from sidecar.inspector.slow import Split, split_of
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_client_view import ids

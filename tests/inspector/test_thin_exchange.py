@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Sent
+from sidecar.conversation.exchange_record import Sent
 from sidecar.inspector.exchange_page import Around, exchange_page_of, with_stray
 from sidecar.inspector.stray_results import stray_results
 from sidecar.inspector.text import exchange_text

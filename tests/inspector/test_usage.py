@@ -9,7 +9,7 @@ import json
 import pytest
 
 from sidecar.access.client_keys import changed_row, made
-from sidecar.conversation.records import Detail
+from sidecar.conversation.exchange_record import Detail
 from sidecar.inspector import usage as counting
 from sidecar.inspector.usage import MOST_DAYS, UsageLine, UsagePage, UsageRow, as_csv, usage
 from sidecar.store import MemoryStore

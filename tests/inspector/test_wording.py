@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Sent
+from sidecar.conversation.exchange_record import Detail, Sent
 from sidecar.inspector.exchange_page import Around, exchange_page_of
 from sidecar.inspector.wording import CAUSES, edited, failure, form, outcome, unstored
 from tests.inspector.test_exchange_page import PATH

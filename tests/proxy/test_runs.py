@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.background.tasks import BackgroundTasks
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.dialects.responses.in_background import joined_after
 from sidecar.errors import StoreUnavailable

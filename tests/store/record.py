@@ -15,17 +15,17 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sidecar.conversation.identity import conversation_id, tenant_of
-from sidecar.conversation.records import (
+from sidecar.conversation.exchange_record import (
     Detail,
     Difference,
     Exchange,
     Reference,
     Refusal,
     Sent,
-    Summary,
     exchange_id,
 )
+from sidecar.conversation.identity import conversation_id, tenant_of
+from sidecar.conversation.records import Summary
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.conversation.tree import Chain, Node
 from sidecar.exchange.client_request import ClientRequest, packed_request

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Exchange, Snapshot, exchange_id
+from sidecar.conversation.exchange_record import Detail, Exchange, exchange_id
+from sidecar.conversation.records import Snapshot
 from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import columns_of, exchange_from_row, row_of
 from tests.store.record import with_everything

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationStats, Detail, Snapshot, Summary, packed
+from sidecar.conversation.exchange_record import Detail, packed
+from sidecar.conversation.records import ConversationStats, Snapshot, Summary
 from sidecar.store import MemoryStore
 from sidecar.store.encrypted.store import EncryptedStore
 from tests.store.trees import OTHER_TENANT, TENANT, chat, exchange, question, reply, talk, thread, update

@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail
 from sidecar.conversation.overview import MAX_FIRST, Overview, Overviews, Spent
-from sidecar.conversation.records import Detail
 from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
 from sidecar.store.encrypted.store import EncryptedStore

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.store import make_store
 from sidecar.store.encrypted.store import EncryptedStore

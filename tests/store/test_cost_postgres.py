@@ -9,7 +9,8 @@ import json
 
 import pytest
 
-from sidecar.conversation.records import Exchange, Snapshot, exchange_id
+from sidecar.conversation.exchange_record import Exchange, exchange_id
+from sidecar.conversation.records import Snapshot
 from sidecar.store import make_store
 from sidecar.store.encrypted.store import EncryptedStore
 from sidecar.store.postgres import statements

@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Sent, Snapshot, Summary, Thread, packed
+from sidecar.conversation.exchange_record import Detail, Sent, packed
+from sidecar.conversation.records import Snapshot, Summary, Thread
 from sidecar.errors import StoreUnavailable
 from sidecar.store import MemoryStore, make_store
 from sidecar.store.encrypted.cipher import (

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Detail, Sent, Snapshot
+from sidecar.conversation.exchange_record import Detail, Sent
+from sidecar.conversation.records import Snapshot
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore
 from sidecar.store.sqlite import deletion

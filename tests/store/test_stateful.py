@@ -26,7 +26,8 @@ from msgspec.structs import replace
 from sidecar.commands.migrate import copied
 from sidecar.commands.progress import Progress
 from sidecar.commands.verify import wrongs
-from sidecar.conversation.records import Detail, Snapshot, Summary, Thread
+from sidecar.conversation.exchange_record import Detail
+from sidecar.conversation.records import Snapshot, Summary, Thread
 from sidecar.export import as_json
 from sidecar.retention import prune
 from sidecar.settings import Retention

@@ -8,7 +8,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationUpdate, Detail, Exchange, Sent, Thread, exchange_id
+from sidecar.conversation.exchange_record import Detail, Exchange, Sent, exchange_id
+from sidecar.conversation.records import ConversationUpdate, Thread
 from sidecar.conversation.tree import Chain, Conversation, Node
 
 TENANT = b"tenant".ljust(16, b".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import End, Request, Translation, Truncation
 from sidecar.dialects.chat import PATH

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import force_setattr, replace
 
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.measure import NOTHING, Measure, total
 from sidecar.conversation.message import SYSTEM_ROLES
 from sidecar.conversation.pieces import LARGE, MANY, begins_alike, has_more_pieces, most_pieces
-from sidecar.conversation.records import Reference
 from sidecar.conversation.tree import Chain, Message, Path
 from sidecar.dialects.chat.body import (
     MAX_VALUES_PER_MESSAGE,

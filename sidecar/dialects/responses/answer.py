@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.conversation.records import code_of
+from sidecar.conversation.exchange_record import code_of
 from sidecar.dialects.responses.asked import Asked
 from sidecar.dialects.responses.drafts import CallDraft, Ended, Event, MessageDraft, ReasoningDraft
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.base import Truncation
 from sidecar.dialects.responses.refusal import list_in, object_in, refused
 from sidecar.dialects.responses.tools import Tools

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.chat.body import object_of
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads

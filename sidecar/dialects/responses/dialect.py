@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.tree import Chain
 from sidecar.dialects.base import Assembled, Request, Translation, Truncation
 from sidecar.dialects.chat import PATH as CHAT_PATH

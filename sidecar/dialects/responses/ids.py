@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 
 __all__ = [
     "Prefix",

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sidecar.conversation.records import code_of
+from sidecar.conversation.exchange_record import code_of
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.responses.compaction import message_of
 from sidecar.dialects.responses.parts import Part, content_of, parts_of, text_of

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.tree import State
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.reading import loads
 from sidecar.dialects.responses.refusal import refused, shown, text_in

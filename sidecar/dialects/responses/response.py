@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.chat.joining import encode
 from sidecar.dialects.chat.overflow import recognised
 from sidecar.dialects.responses.asked import Asked

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.tree import State
 from sidecar.dialects import sse
 from sidecar.dialects.base import Carried, Translation

@@ -13,17 +13,9 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Exchange, Reference, detail_of, packed
 from sidecar.conversation.overview import Overview
-from sidecar.conversation.records import (
-    Detail,
-    Exchange,
-    Reference,
-    Snapshot,
-    Summary,
-    Thread,
-    detail_of,
-    packed,
-)
+from sidecar.conversation.records import Snapshot, Summary, Thread
 from sidecar.conversation.running_response import KeptEvents
 from sidecar.conversation.tree import HASH_SIZE, Chain, Conversation, Node
 from sidecar.errors import StoreUnavailable

@@ -20,12 +20,11 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
 from sidecar.conversation.records import (
     ConversationStats,
     ConversationUpdate,
-    Detail,
-    Exchange,
     Found,
     Snapshot,
     Summary,

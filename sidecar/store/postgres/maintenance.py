@@ -11,15 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+from sidecar.conversation.exchange_record import Exchange, exchange_id, packed
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
-from sidecar.conversation.records import (
-    ConversationStats,
-    Exchange,
-    Snapshot,
-    Summary,
-    exchange_id,
-    packed,
-)
+from sidecar.conversation.records import ConversationStats, Snapshot, Summary
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row
 from sidecar.store.postgres.client_keys import KeepingClientKeys

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import Exchange, Thread
+from sidecar.conversation.exchange_record import Exchange
+from sidecar.conversation.records import Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store import exchanges, threads

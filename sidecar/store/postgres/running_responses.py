@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.store.postgres.database import LONG, Database
 from sidecar.store.postgres.kept_requests import KeepingRequests

@@ -16,7 +16,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sidecar.conversation.records import ConversationUpdate, Exchange, Found, Summary, Thread
+from sidecar.conversation.exchange_record import Exchange
+from sidecar.conversation.records import ConversationUpdate, Found, Summary, Thread
 from sidecar.conversation.tree import Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_LEARNED

@@ -19,8 +19,9 @@ from typing import Any, TypeVar
 
 from msgspec.structs import astuple, replace
 
+from sidecar.conversation.exchange_record import Exchange, packed
 from sidecar.conversation.overview import Outline, Overview, Overviews, Spent
-from sidecar.conversation.records import ConversationStats, Exchange, Snapshot, Summary, packed
+from sidecar.conversation.records import ConversationStats, Snapshot, Summary
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import SidecarError
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, row_of

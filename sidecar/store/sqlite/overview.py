@@ -8,8 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from functools import partial
 from typing import Any
 
+from sidecar.conversation.exchange_record import exchange_id
 from sidecar.conversation.overview import MAX_FIRST, Outline, Overview, Overviews, Spent, Stem
-from sidecar.conversation.records import exchange_id
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.exchanges import EXCHANGE, exchange_from_row, readable, spent_of

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from sidecar.conversation.records import Reference
+from sidecar.conversation.exchange_record import Reference
 from sidecar.conversation.running_response import KeptEvents, RunningResponse
 from sidecar.store.sqlite.kept_requests import KeepingRequests
 from sidecar.store.sqlite.worker import Worker

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sidecar.conversation.records import ConversationUpdate, Exchange, Found, Summary, Thread
+from sidecar.conversation.exchange_record import Exchange
+from sidecar.conversation.records import ConversationUpdate, Found, Summary, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
 from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED

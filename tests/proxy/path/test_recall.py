@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.conversation.records import Difference, Exchange
+from sidecar.conversation.exchange_record import Difference, Exchange
 from sidecar.conversation.tree import Node
 from sidecar.prompt.recall import ANSWER, HEADING
 from sidecar.store import make_store
