@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from sidecar.conversation.records import Snapshot
 from sidecar.store import SQLiteStore
+from sidecar.store.sqlite import find as finding
 from sidecar.store.sqlite import nodes as node_rows
 from sidecar.store.sqlite import parts as part_rows
 from sidecar.store.sqlite import record as recording
@@ -32,7 +33,7 @@ async def store(tmp_path):
 
 STATEMENTS = {
     name: value
-    for module in (sqlite, recording, node_rows, part_rows, thread_rows)
+    for module in (sqlite, finding, recording, node_rows, part_rows, thread_rows)
     for name, value in vars(module).items()
     if name.lstrip("_").startswith(
         ("FIND", "ADD", "DROP_TIP", "DROP_KNOWN", "COUNT", "PATH", "TREE", "SYSTEM")
@@ -40,7 +41,7 @@ STATEMENTS = {
     and isinstance(value, str)
 }
 HOT = (
-    "_FIND_CONVERSATION",
+    "FIND_CONVERSATION",
     "_FIND_NODES",
     "_FIND_NODE",
     "FIND_PARENT",

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.store import make_store
 from sidecar.store.migrations import migrate, newest_schema
 from sidecar.store.sqlite import upgrade as upgrading
-from sidecar.store.sqlite.upgrade import refuse, upgrade
+from sidecar.store.sqlite.upgrade import upgrade_or_refuse
 from tests.store.record import FOLDER
 from tests.store.test_sqlite import open_to_all as open_to_all
 from tests.store.test_sqlite import without_privileges as without_privileges
@@ -115,7 +116,7 @@ def test_one_that_starts_while_another_upgrades_waits_for_it_and_finds_it_done(f
 
         finishing = threading.Timer(1.0, finish)  # five times as long as others are waited for
         finishing.start()
-        upgrade(file, "the store", bytes)
+        upgrade_or_refuse(file, "the store", bytes, upgrades=True)
         assert not finishing.is_alive() or schema_of(file) == NEWEST
         finishing.join()
     assert schema_of(file) == NEWEST
@@ -123,7 +124,8 @@ def test_one_that_starts_while_another_upgrades_waits_for_it_and_finds_it_done(f
 
 def test_of_many_that_start_at_once_one_upgrades_and_all_find_it_done(file, monkeypatch, caplog):
     monkeypatch.setattr(upgrading, "_PATIENCE", 5.0)
-    threads = [threading.Thread(target=upgrade, args=(file, "the store", bytes)) for _ in range(8)]
+    upgrading_it = partial(upgrade_or_refuse, file, "the store", bytes, upgrades=True)
+    threads = [threading.Thread(target=upgrading_it) for _ in range(8)]
     for each in threads:
         each.start()
     for each in threads:
@@ -140,8 +142,8 @@ def test_what_cannot_be_read_is_left_to_whoever_opens_it(tmp_path):
         if text is not None:
             file.write_text(text)
         Path(f"{file}-wal").write_text("no log")
-        refuse(str(file), "the store")
-        upgrade(str(file), "the store", bytes)
+        upgrade_or_refuse(str(file), "the store", bytes, upgrades=False)
+        upgrade_or_refuse(str(file), "the store", bytes, upgrades=True)
         assert file.exists() == (text is not None)
         assert text is None or file.read_text() == text
 

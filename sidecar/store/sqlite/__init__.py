@@ -18,5 +18,6 @@ running_responses  responses that are made in the background
 deletion     a conversation, in steps
 maintenance  listing, deleting, copying and re-encrypting
 record       one exchange into the file's tables
+find         which conversation a request belongs to
 store        the contract, on all of these
 """

@@ -10,7 +10,7 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,29 +20,22 @@ from sidecar.conversation.exchange_record import Exchange
 from sidecar.conversation.records import ConversationUpdate, Found, Summary, Thread
 from sidecar.conversation.tree import Conversation, Node
 from sidecar.errors import StoreUnavailable
-from sidecar.store.base import MAX_ALIKE, MAX_CANDIDATES, MAX_LEARNED
+from sidecar.store.base import MAX_LEARNED
 from sidecar.store.encrypted.cipher import refuse_encrypted
 from sidecar.store.exchanges import EXCHANGE, LAST_EXCHANGE, exchange_from_row
 from sidecar.store.migrations import migrate
 from sidecar.store.sqlite.file_locks import FileLocks
-from sidecar.store.sqlite.maintenance import CONVERSATION, Maintenance, at_one_moment, conversation_of
-from sidecar.store.sqlite.nodes import NODE, is_tip, node_of
-from sidecar.store.sqlite.record import alike, record
+from sidecar.store.sqlite.find import FIND_CONVERSATION, candidates, find, find_by_history, one
+from sidecar.store.sqlite.maintenance import Maintenance, at_one_moment, conversation_of
+from sidecar.store.sqlite.nodes import NODE, node_of
+from sidecar.store.sqlite.record import record
 from sidecar.store.sqlite.reopen import Reopener, ReopeningWorker
 from sidecar.store.sqlite.threads import find_threads
 from sidecar.store.sqlite.tip_cache import TipCache
-from sidecar.store.sqlite.upgrade import refuse, upgrade
+from sidecar.store.sqlite.upgrade import upgrade_or_refuse
 
 __all__ = ["SQLiteStore"]
 
-_FIND_CONVERSATION = f"SELECT number, {CONVERSATION}, newest FROM conversation WHERE id = ?"
-_FIND_NODES = f"SELECT {NODE} FROM message WHERE conversation = ? AND id BETWEEN ? AND ? ORDER BY number"
-_FIND_NODE = f"SELECT {NODE} FROM message WHERE conversation = ? AND id = ?"
-_FIND_ECHO = "SELECT message FROM echo WHERE conversation = ? AND hash = ?"
-_FIND_NUMBERED = "SELECT id, tenant, updated_at, newest FROM conversation WHERE number = ?"
-# The newest conversation, older than a given one, that is known by a hash.
-_FIND_HOLDER = "SELECT max(conversation) FROM known_by WHERE hash = ? AND conversation < ?"
-_FIND_SIZE = "SELECT count(*) FROM message WHERE conversation = ?"
 _PATH = f"""
     WITH RECURSIVE line (number, parent, depth) AS (
         SELECT number, parent, 0 FROM message WHERE conversation = :conversation AND id = :id
@@ -84,7 +77,6 @@ _HINTS = {
 }
 T = TypeVar("T")
 
-_NEWER_THAN_ALL = 1 << 62
 _LOCK_TIMEOUT = 5.0  # seconds to wait for another process's lock
 
 
@@ -135,22 +127,22 @@ class SQLiteStore(Maintenance):
         await self._writer.do(_touch)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:
-        return await self._read(lambda connection: _find(connection, tenant, ids, hashes))
+        return await self._read(lambda connection: find(connection, tenant, ids, hashes))
 
     def find_cached(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found | None:
         return self._tips.find(tenant, ids, hashes)
 
     async def find_by_history(self, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
-        return await self._read(lambda connection: _find_by_history(connection, tenant, hashes))
+        return await self._read(lambda connection: find_by_history(connection, tenant, hashes))
 
     async def candidates(
         self, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
     ) -> dict[str, int]:
-        return await self._reader.do(lambda connection: _candidates(connection, tenant, hashes, digests))
+        return await self._reader.do(lambda connection: candidates(connection, tenant, hashes, digests))
 
     async def path(self, conversation: str, node: bytes) -> list[Node]:
         def read(connection: sqlite3.Connection) -> list[Node]:
-            found = connection.execute(_FIND_CONVERSATION, (conversation,)).fetchone()
+            found = connection.execute(FIND_CONVERSATION, (conversation,)).fetchone()
             if not found:
                 return []
             values = {"conversation": found[0], "id": node}
@@ -160,7 +152,7 @@ class SQLiteStore(Maintenance):
 
     async def tree(self, conversation: str) -> list[Node]:
         def read(connection: sqlite3.Connection) -> list[Node]:
-            found = connection.execute(_FIND_CONVERSATION, (conversation,)).fetchone()
+            found = connection.execute(FIND_CONVERSATION, (conversation,)).fetchone()
             rows = connection.execute(_TREE, found[:1]) if found else ()
             return [node_of(connection, found[0], row) for row in rows]
 
@@ -217,7 +209,7 @@ class SQLiteStore(Maintenance):
         query = f"SELECT id FROM conversation WHERE tenant != x'' {where} ORDER BY number"
         ids = await self._reader.do(lambda connection: connection.execute(query, values).fetchall())
         for (each,) in ids:
-            row = await self._reader.do(partial(_one, _FIND_CONVERSATION, each))
+            row = await self._reader.do(partial(one, FIND_CONVERSATION, each))
             if row is not None:  # deleted meanwhile
                 yield conversation_of(row[:-1])
 
@@ -246,7 +238,7 @@ class SQLiteStore(Maintenance):
         _make_private(self._file)
         name = f"the store {self._file}"
         check = self.check_secret or partial(refuse_encrypted, name=name)
-        upgrade(self._file, name, check) if self._upgrades else refuse(self._file, name)
+        upgrade_or_refuse(self._file, name, check, upgrades=self._upgrades)
         connection = self._connect()
         try:
             # First, so that a file of another program is left unchanged.
@@ -308,78 +300,6 @@ def _touch(connection: sqlite3.Connection) -> None:
 
 def _one(query: str, value: object, connection: sqlite3.Connection) -> Any:
     return connection.execute(query, (value,)).fetchone()
-
-
-def _find(
-    connection: sqlite3.Connection, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]
-) -> Found:
-    for each in ids:
-        row = connection.execute(_FIND_CONVERSATION, (each,)).fetchone()
-        if row is not None and row[2] == tenant:
-            break
-    else:
-        return Found()
-    number, newest, conversation = row[0], row[-1], conversation_of(row[:-1])
-    for hash in hashes:
-        nodes = _named(connection, number, hash)
-        if nodes:
-            return Found(conversation, {hash: nodes}, is_tip(connection, number, newest, nodes[-1].id))
-    return Found(conversation)
-
-
-def _named(connection: sqlite3.Connection, conversation: int, hash: bytes) -> list[Node]:
-    nodes = [
-        node_of(connection, conversation, row)
-        for row in connection.execute(_FIND_NODES, (conversation, *alike(hash)))
-    ]
-    if not nodes:
-        echo = connection.execute(_FIND_ECHO, (conversation, hash)).fetchone()
-        if echo is not None:
-            nodes = [
-                node_of(connection, conversation, row)
-                for row in connection.execute(_FIND_NODE, (conversation, echo[0]))
-            ]
-    return nodes
-
-
-def _holders(connection: sqlite3.Connection, hash: bytes, most: int) -> Iterator[int]:
-    """The row numbers of the newest `most` conversations that are known by this hash or digest."""
-    below = _NEWER_THAN_ALL
-    for _ in range(most):
-        below = connection.execute(_FIND_HOLDER, (hash, below)).fetchone()[0]
-        if below is None:
-            return
-        yield below
-
-
-def _find_by_history(connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes]) -> str | None:
-    for hash in hashes:
-        found = []
-        for number in _holders(connection, hash, MAX_ALIKE):
-            id, owner, updated_at, newest = _one(_FIND_NUMBERED, number, connection)
-            answers = _named(connection, number, hashes[-1])
-            if owner == tenant and any(each.source == "upstream" for each in answers):
-                last = _named(connection, number, hash)[-1].id
-                found.append((is_tip(connection, number, newest, last), updated_at, number, str(id)))
-        if found:
-            return max(found)[-1]
-    return None
-
-
-def _candidates(
-    connection: sqlite3.Connection, tenant: bytes, hashes: Sequence[bytes], digests: Sequence[bytes]
-) -> dict[str, int]:
-    numbers: set[int] = set()
-    for each in (*hashes, *digests):
-        holders = list(_holders(connection, each, MAX_CANDIDATES + 1))
-        if len(holders) <= MAX_CANDIDATES:
-            numbers.update(holders)
-    found: dict[str, int] = {}
-    for number in sorted(numbers, reverse=True):
-        id, owner, _updated_at, _newest = _one(_FIND_NUMBERED, number, connection)
-        if owner == tenant:
-            found[id] = _one(_FIND_SIZE, number, connection)[0]
-    return found
 
 
 def _summary(connection: sqlite3.Connection, conversation: str, hashes: Sequence[bytes]) -> Summary | None:

@@ -16,24 +16,23 @@ from pathlib import Path
 from sidecar.errors import StoreUnavailable
 from sidecar.store.migrations import migrate, newest_schema, refuse_older, upgrade_ended
 
-__all__ = ["refuse", "upgrade"]
+__all__ = ["upgrade_or_refuse"]
 
 _PATIENCE = 5.0  # seconds for which whoever else has the file open may take to let go of it
 _LONG = 600.0  # seconds that the upgrade of another process may take
 
 
-def refuse(file: str, name: str) -> None:
-    """Raise `OlderSchema` for a file of an older schema. `name` is what the message of an error calls it."""
-    refuse_older(name, _schema(file, _PATIENCE), newest_schema())
+def upgrade_or_refuse(file: str, name: str, check: Callable[[bytes], object], *, upgrades: bool) -> None:
+    """Bring a file of an older schema to the newest, if this `upgrades`; anything else is left alone, and so
+    is one for whose secret `check` raises, since it could not be opened afterwards.
 
-
-def upgrade(file: str, name: str, check: Callable[[bytes], object]) -> None:
-    """Bring a file of an older schema to the newest; anything else is left alone, and so is one for whose
-    secret `check` raises, since it could not be opened afterwards.
-
-    Raises `StoreUnavailable` if another process has it open, and as `migrate` does.
+    `name` is what the message of an error calls it. Raises `OlderSchema` for one that is not to be upgraded,
+    `StoreUnavailable` if another process has it open, and as `migrate` does.
     """
-    current, newest = _schema(file, _LONG), newest_schema()
+    current, newest = _schema(file, _LONG if upgrades else _PATIENCE), newest_schema()
+    if not upgrades:
+        refuse_older(name, current, newest)
+        return
     if not 0 < current < newest or _upgraded(file, name, check):
         return
     # Whoever upgrades it lets nobody read it until that is done.

@@ -1,6 +1,6 @@
 -- One request and its reply: what was done to it, and never a word of what was said. `id` begins with the time
 -- (6 bytes, Unix milliseconds), so the one index serves a look-up as well as the newest first. `detail`: the
--- rest as MessagePack, by letters that are listed in `sidecar/conversation/records.py`.
+-- rest as MessagePack, by letters that are listed in `sidecar/conversation/exchange_record.py`.
 -- A plain table with a unique index: cheaper to fill than WITHOUT ROWID, no larger, and rows that are not moved
 -- leave no copies that a deletion would miss.
 CREATE TABLE exchange (
