@@ -24,6 +24,7 @@ slow               where the time of an exchange went
 client_view        a request as its client sent it, and as a command
 called             which tools were called in these messages
 stray_results      results that answer no call
+exchange_facts     what the page of an exchange tells, and what is known around the exchange
 exchange_page      what the client sent, what the upstream got, and why
 restored           what clients make of what is stored
 diff_page          in which words a prompt differs from the one before it

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-from msgspec.structs import replace
-
 from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.conversation.overview import Stem
 from sidecar.conversation.records import Summary
 from sidecar.conversation.tree import Node
 from sidecar.inspector import wording
-from sidecar.inspector.between import Between, ChatLink, told_of
+from sidecar.inspector.between import Between, told_of
 from sidecar.inspector.cause import cause_by_what_is_kept
-from sidecar.inspector.client_view import ClientView
-from sidecar.inspector.exchange_line import ExchangeLine, line_of
+from sidecar.inspector.exchange_facts import Around, ExchangePage, Group, Numbers, Sample
+from sidecar.inspector.exchange_line import line_of
 from sidecar.inspector.limit import cut_of, limit_of, taken_of
 from sidecar.inspector.message_view import words_of
 from sidecar.inspector.noticed import is_cache_lost
-from sidecar.inspector.shown import Clip, clip, count, told
-from sidecar.inspector.slow import Split, split_of
-from sidecar.inspector.system_diff import SystemDiff
+from sidecar.inspector.shown import clip, count, told
+from sidecar.inspector.slow import split_of
 from sidecar.inspector.went import (
     Groups,
     Verdict,
@@ -36,10 +32,8 @@ from sidecar.inspector.went import (
     number_of,
     quoted_of,
 )
-from sidecar.inspector.words import Change
-from sidecar.settings.trimming import Trim
 
-__all__ = ["Around", "ExchangePage", "Group", "Sample", "exchange_page_of", "sampled", "with_stray"]
+__all__ = ["MAX_GROUPS", "exchange_page_of", "sampled"]
 
 #: Messages of one group that are told in words, and groups on a page.
 _SAMPLES, MAX_GROUPS = 3, 60
@@ -72,130 +66,7 @@ _STRAY = (
 _IN_FRONT = ("model", "tools", "system", "summary")
 
 
-class Sample(msgspec.Struct, frozen=True):
-    """A message in a group; `number` on its path, from 1."""
-
-    id: str
-    number: int
-    role: str
-    words: str
-
-
-class Group(msgspec.Struct, frozen=True):
-    """Neighbouring messages with which the same was done; `verdict`: one word for it. `samples`: the first
-    and the last of them."""
-
-    first: int
-    last: int
-    client: str
-    upstream: str
-    why: str
-    verdict: str
-    samples: tuple[Sample, ...]
-
-
-class ExchangePage(msgspec.Struct, frozen=True):
-    """The page. `before`, `after`: the exchanges before and behind it in this conversation; `failure`: who
-    ended it, and how, where it did not end well; `difference`: the number of the first message at which its
-    prompt differs from the one before, 0 where that is in front of all messages, None where it is not known;
-    `others`: chats that came meanwhile, where the upstream's cache was lost.
-    `budget`, `saved`, `quoted`, …: as in `records.Detail`; `limit`: where the budget comes from, `cut`: why
-    so much was left out; `refusal_…`: what the upstream said of a prompt that it found too long; `client`:
-    the request as its client sent it, or in `no_client` why it is not kept; `missing`: the numbers of the
-    messages that did not go as they are; `unstored`: what is missing here of a question that failed;
-    `system_put_in`: the system prompt where it was the sidecar that put it in, as far as it is kept;
-    `system_changes`: in which words the system prompt differs, as far as they are kept, `system_note`: what
-    to know of them. `stray`: that results which the client sent answer no call."""
-
-    conversation: str
-    line: ExchangeLine
-    before: ExchangeLine | None
-    after: str
-    failure: str
-    silent_cut: str
-    outcome: str
-    rule: str
-    cause: str
-    difference: int | None
-    why_difference: str
-    asked_model: str
-    answered_by: str
-    #: Its name, and which of its URLs it was, where it has several.
-    target: str
-    api: str
-    finish: str
-    time: Split
-    estimated_tokens: int | None
-    estimate: int | None
-    reasoning_tokens: int | None
-    overflow_retries: int
-    form_retries: int
-    budget: int | None
-    system_tokens: int
-    tools_tokens: int
-    limit: str
-    cut: str
-    saved: int
-    refusal_window: int | None
-    refusal_prompt: int | None
-    supplied: tuple[str, ...]
-    left_out: tuple[str, ...]
-    quoted: tuple[Sample, ...]
-    recall_score: float
-    system: str
-    system_put_in: Clip | None
-    system_note: str
-    system_changes: tuple[Change, ...]
-    tools: str
-    path: int
-    groups: tuple[Group, ...]
-    total_groups: int
-    missing: str
-    unstored: str
-    summary: Clip | None
-    replies: tuple[str, ...]
-    parent: str
-    client: ClientView | None
-    no_client: str
-    stray: str = ""
-    others: tuple[ChatLink, ...] = ()
-
-
-class Around(msgspec.Struct, frozen=True):
-    """What is known around an exchange. `earlier`: some of those that began before it in its conversation,
-    the newest first; `after`: the id of the next one, if it was found; `leading`: how many system messages
-    stood in front of its prompt, if that is known; `trim`: the settings that are in force; `client`,
-    `no_client`: as in the page; `kept_ms`: how long the store took to keep it, if that is known; `between`:
-    what passed since the exchange before, where that matters; `system`: in which words the two system prompts
-    differ; `put_in`: the system prompt that was put in; `called`: tools that were called in
-    this chat, as far as that is looked up."""
-
-    earlier: Sequence[Exchange] = ()
-    after: bytes | None = None
-    leading: int | None = None
-    trim: Trim | None = None
-    client: ClientView | None = None
-    no_client: str = ""
-    kept_ms: int | None = None
-    between: Between | None = None
-    system: SystemDiff | None = None
-    put_in: str = ""
-    called: tuple[str, ...] = ()
-
-
 _NOTHING = Around()
-#: Of a detail what the page tells as it is stored.
-_AS_STORED = (
-    "estimated_tokens",
-    "reasoning_tokens",
-    "overflow_retries",
-    "form_retries",
-    "budget",
-    "system_tokens",
-    "tools_tokens",
-    "saved",
-    "recall_score",
-)
 
 
 def sampled(groups: Groups) -> list[int]:
@@ -308,12 +179,10 @@ def exchange_page_of(
         api=told(detail.api),
         finish=told(detail.finish),
         time=split_of(exchange, around.kept_ms),
-        **{name: getattr(detail, name) for name in _AS_STORED},
+        numbers=_numbers(detail),
         estimate=_estimate(exchange),
         limit=limit_of(exchange, around.trim),
         cut=cut_of(exchange, around.trim, is_first_turn_out=is_first_out(groups)),
-        refusal_window=detail.refusal.window if detail.refusal else None,
-        refusal_prompt=detail.refusal.prompt if detail.refusal else None,
         supplied=tuple(map(told, detail.supplied)),
         left_out=tuple(map(told, detail.left_out)),
         quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
@@ -332,14 +201,30 @@ def exchange_page_of(
         parent=exchange.parent.hex() if exchange.parent else "",
         client=around.client,
         no_client=around.no_client,
+        stray=_stray(around.stray),
+        others=around.others,
     )
 
 
-def with_stray(page: ExchangePage, places: Sequence[int]) -> ExchangePage:
-    """The page, where the results at these places answer no call."""
-    if not places:
-        return page
-    return replace(page, stray=_STRAY.format(f"Message{'s' if len(places) > 1 else ''} {listed(places)}"))
+def _stray(places: Sequence[int]) -> str:
+    """That the results at these places answer no call."""
+    return _STRAY.format(f"Message{'s' if len(places) > 1 else ''} {listed(places)}") if places else ""
+
+
+def _numbers(detail: Detail) -> Numbers:
+    return Numbers(
+        estimated_tokens=detail.estimated_tokens,
+        reasoning_tokens=detail.reasoning_tokens,
+        overflow_retries=detail.overflow_retries,
+        form_retries=detail.form_retries,
+        budget=detail.budget,
+        system_tokens=detail.system_tokens,
+        tools_tokens=detail.tools_tokens,
+        saved=detail.saved,
+        refusal_window=detail.refusal.window if detail.refusal else None,
+        refusal_prompt=detail.refusal.prompt if detail.refusal else None,
+        recall_score=detail.recall_score,
+    )
 
 
 def _estimate(exchange: Exchange) -> int | None:

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from msgspec.structs import replace
-
 from sidecar.conversation.exchange_record import Exchange, exchange_id
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.tree import Node
@@ -25,7 +23,8 @@ from sidecar.inspector.called import called_in
 from sidecar.inspector.client_view import ClientView, client_view_of, why_not_kept
 from sidecar.inspector.conversation_list import ConversationList, LostRow, list_of, lost_row, version_of
 from sidecar.inspector.conversation_page import ConversationPage, page_of, window_of
-from sidecar.inspector.exchange_page import Around, ExchangePage, exchange_page_of, sampled, with_stray
+from sidecar.inspector.exchange_facts import Around, ExchangePage
+from sidecar.inspector.exchange_page import exchange_page_of, sampled
 from sidecar.inspector.marks import RECENT
 from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.noticed import is_cache_lost
@@ -50,8 +49,9 @@ __all__ = [
 #: Exchanges of one page of messages: more than one for each message are retries and errors.
 _EXCHANGES = 400
 #: Exchanges before one that are looked at, and milliseconds after it in which the next one is looked for.
-_CALLS = 5  # messages with calls of tools that are looked at
 _EARLIER, _SPANS = 20, (60_000, 600_000, 3_600_000, 86_400_000, 0)
+#: Messages with calls of tools that are looked at.
+_CALLS = 5
 _DAMAGED = "It is kept, and cannot be read: it is damaged, or was encrypted with another key."
 #: Conversations that are named of those of which something is missing.
 _LOST = 20
@@ -166,11 +166,11 @@ async def exchange_page(
         differs.short() if differs is not None else None,
         prompt_text(put_in),
         called_in([nodes[path[at].id] for at in calls if path[at].id in nodes]),
+        await chat_links(store, meanwhile) if meanwhile is not None else (),
+        await stray_results(path, read) if exchange.detail.api == "chat" else (),
     )
     make = partial(exchange_page_of, exchange, before, path, groups, nodes, found, around)
-    stray = await stray_results(path, read) if exchange.detail.api == "chat" else ()
-    page = with_stray(await asyncio.to_thread(make), stray)
-    return replace(page, others=await chat_links(store, meanwhile)) if meanwhile is not None else page
+    return await asyncio.to_thread(make)
 
 
 async def client_bytes(store: Store, id: str, name: bytes) -> bytes:

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator
 
 from sidecar.inspector.conversation_page import ConversationPage, Entry
+from sidecar.inspector.exchange_facts import ExchangePage
 from sidecar.inspector.exchange_line import ExchangeLine
-from sidecar.inspector.exchange_page import ExchangePage
 from sidecar.inspector.shown import Clip, count, moment, seconds, size
 from sidecar.printable import printable
 
@@ -98,11 +98,11 @@ def _tokens(page: ExchangePage) -> str:
         counted += f", {count(line.cached_tokens)} from its cache" if line.cached_tokens is not None else ""
     elif line.first_token_ms is not None and not page.failure:
         counted += " (a stream tells them if its client asks: stream_options.include_usage)"
-    return f"{counted}; estimated {count(page.estimated_tokens)}"
+    return f"{counted}; estimated {count(page.numbers.estimated_tokens)}"
 
 
 def _limit(page: ExchangePage) -> str:
-    left = f"; {count(page.saved)} tokens were left out, by estimate" if page.saved else ""
+    left = f"; {count(page.numbers.saved)} tokens were left out, by estimate" if page.numbers.saved else ""
     return f"{page.limit}{left}"
 
 
@@ -133,11 +133,11 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         yield from textwrap.wrap(f"  {name + ':':<15} {told}", _WIDTH, subsequent_indent=" " * 18)
     for part in page.time.parts:
         yield f"  {seconds(part.ms):>14}  {part.meaning}"
-    if page.refusal_window is not None or page.refusal_prompt is not None:
-        window, prompt = count(page.refusal_window), count(page.refusal_prompt)
+    if page.numbers.refusal_window is not None or page.numbers.refusal_prompt is not None:
+        window, prompt = count(page.numbers.refusal_window), count(page.numbers.refusal_prompt)
         yield f"  refusal:        the upstream said: window {window}, prompt {prompt} tokens"
-    if page.recall_score:
-        yield f"  quoted by:      words of the newest question, the best scores {page.recall_score:g}"
+    if page.numbers.recall_score:
+        yield f"  quoted by:      words of the newest question, the best scores {page.numbers.recall_score:g}"
     for each in page.quoted:
         yield f"  quoted:         {each.number}. {each.role}: {each.words}"
     if page.missing:

@@ -1,8 +1,8 @@
 """What was done to each message of a prompt, as far as that is kept.
 
-Rule: nothing is guessed. What is kept of a prompt is its rule and its exceptions (`records.Sent`), so a row
-says what follows from these and from the cut's own rule (`prompt/trim.py`), and where they leave something
-open, that.
+Rule: nothing is guessed. What is kept of a prompt is its rule and its exceptions (`exchange_record.Sent`), so
+a row says what follows from these and from the cut's own rule (`prompt/trim.py`), and where they leave
+something open, that.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from sidecar.conversation.exchange_record import Detail, Difference, Refusal, Se
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Summary
 from sidecar.inspector.called import called_in
-from sidecar.inspector.exchange_page import MAX_GROUPS, Around, exchange_page_of, sampled
+from sidecar.inspector.exchange_facts import Around
+from sidecar.inspector.exchange_page import MAX_GROUPS, exchange_page_of, sampled
 from sidecar.inspector.render import as_html
 from sidecar.inspector.system_prompts import leading_of
 from sidecar.inspector.text import exchange_text

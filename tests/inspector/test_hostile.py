@@ -24,7 +24,8 @@ from sidecar.inspector.client_view import client_view_of
 from sidecar.inspector.conversation_list import list_of
 from sidecar.inspector.conversation_page import page_of, window_of
 from sidecar.inspector.diff_page import DiffPage, DiffPart
-from sidecar.inspector.exchange_page import Around, exchange_page_of
+from sidecar.inspector.exchange_facts import Around
+from sidecar.inspector.exchange_page import exchange_page_of
 from sidecar.inspector.fork import ForkPage
 from sidecar.inspector.live import OpenRequest, Told, live_page_of
 from sidecar.inspector.message_page import message_page_of

@@ -8,7 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.exchange_record import Sent
-from sidecar.inspector.exchange_page import Around, exchange_page_of, with_stray
+from sidecar.inspector.exchange_facts import Around
+from sidecar.inspector.exchange_page import exchange_page_of
 from sidecar.inspector.stray_results import stray_results
 from sidecar.inspector.text import exchange_text
 from sidecar.inspector.went import groups_of, missing
@@ -198,7 +199,7 @@ def page_of(**around):
 
 
 def test_what_was_put_in_and_what_answers_nothing_is_in_the_terminal_too():
-    text = exchange_text(with_stray(page_of(put_in="Be kind."), [4]))
+    text = exchange_text(page_of(put_in="Be kind.", stray=[4]))
     assert "system prompt: client not sent; upstream put in as stored\n    Be kind.\n" in text
     assert "  results:        Message 5: a result that answers no call" in text
     assert "results:" not in exchange_text(page_of())

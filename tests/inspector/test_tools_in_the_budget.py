@@ -58,14 +58,14 @@ async def test_an_exchange_says_how_much_of_its_limit_tools_and_system_prompt_to
     for each in (first, last):  # the first went as it came, of the last its first turn was left out
         assert await asyncio.to_thread(cli.main, [*arguments, each, "--format", "json"]) == 0
         page = json.loads(capsys.readouterr().out)
-        assert page["budget"] == 2920
-        assert 2000 < page["tools_tokens"] < 2700
-        assert 5 < page["system_tokens"] < 20
-        left = page["budget"] - page["tools_tokens"] - page["system_tokens"]
+        assert page["numbers"]["budget"] == 2920
+        assert 2000 < page["numbers"]["tools_tokens"] < 2700
+        assert 5 < page["numbers"]["system_tokens"] < 20
+        left = page["numbers"]["budget"] - page["numbers"]["tools_tokens"] - page["numbers"]["system_tokens"]
         assert f"left {left} for what was said: fewer tools, or a larger window, leave more" in page["limit"]
-        share = round(100 * page["tools_tokens"] / 2920)
+        share = round(100 * page["numbers"]["tools_tokens"] / 2920)
         assert page["tools"].endswith(
-            f"; by estimate {page['tools_tokens']:,} tokens, {share} % of the limit"
+            f"; by estimate {page['numbers']['tools_tokens']:,} tokens, {share} % of the limit"
         )
         assert "% of the limit" in page["system"]
     assert "of what tools and system prompt leave of the limit" in page["cut"]
@@ -80,7 +80,7 @@ async def test_without_a_limit_nothing_is_said_of_what_they_took(visitor, upstre
     await chat(visitor.sidecar, MANY)
     (only,) = await ids(visitor)
     page = await visitor.value(f"{await opened(visitor, 'a')}x/{only}")
-    assert (page["budget"], page["tools_tokens"], page["tools"]) == (None, 0, "sent")
+    assert (page["numbers"]["budget"], page["numbers"]["tools_tokens"], page["tools"]) == (None, 0, "sent")
     assert CODE not in await hints(visitor)
 
 

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.exchange_record import Detail, Sent
-from sidecar.inspector.exchange_page import Around, exchange_page_of
+from sidecar.inspector.exchange_facts import Around
+from sidecar.inspector.exchange_page import exchange_page_of
 from sidecar.inspector.wording import CAUSES, edited, failure, form, outcome, unstored
 from tests.inspector.test_exchange_page import PATH
 from tests.store.trees import exchange
