@@ -116,7 +116,8 @@ def trim(
         return Trimmed(tuple(line), reserved=reserved)
     if not line:
         return _only_fixed(budget, system, tools, weights, reserved)
-    fixed = _fixed(system, tools, weights, reserved)
+    # Counting tools costs something, and only a limit of tokens asks for it.
+    fixed = _fixed(system, tools, weights, reserved) if budget.max_input_tokens is not None else 0
     first = _kept_first(line, budget, weights)
     found = _trimmed(line, budget, first, system, fixed, weights)
     if first and found.over and budget.first_turn_share is not None:  # then it has to go as well
@@ -174,8 +175,8 @@ def _only_fixed(
     over = []
     if budget.max_messages is not None and len(system) > budget.max_messages:
         over.append("max_messages")
-    fixed = _fixed(system, tools, weights, reserved)
-    if budget.max_input_tokens is not None and fixed > budget.max_input_tokens:
+    most = budget.max_input_tokens
+    if most is not None and _fixed(system, tools, weights, reserved) > most:
         over.append("max_input_tokens")
     return Trimmed((), over=tuple(over), reserved=reserved)
 
