@@ -200,8 +200,11 @@ def sent_of(
 
 def steps_left_out(line: Sequence[Outgoing], before: Sequence[Node]) -> int:
     """How many results of the stored path `before` are not in the line of a request without tools."""
+    results = [node.id for node in before if node.role == "tool"]
+    if not results:
+        return 0
     there = {each.node for each in line}
-    return sum(node.role == "tool" and node.id not in there for node in before)
+    return sum(each not in there for each in results)
 
 
 def names_of(

@@ -224,10 +224,8 @@ def answered(sample: RequestSample, progress: Progress) -> None:
     sample.status = progress.status or 0
     sample.degraded = plan.degraded
     sample.is_cut = progress.prompt.dropped > 0
-    sample.budget, (sample.system_tokens, sample.tools_tokens) = (
-        progress.prompt.budget or 0,
-        progress.prompt.around,
-    )
+    sample.budget = progress.prompt.budget or 0
+    sample.system_tokens, sample.tools_tokens = progress.prompt.around
     if progress.difference is not None and progress.difference.cause not in ("unknown", "model", "tools"):
         sample.compared, sample.other_system = True, progress.difference.cause == "system"
     sample.supplied, sample.left_out = progress.prompt.supplied, progress.prompt.left_out

@@ -213,6 +213,7 @@ async def _first_answer(
     finally:
         for each in under_way:
             each.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
     if answer is not None:
         return answer
     assert failure is not None

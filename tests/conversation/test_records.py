@@ -48,7 +48,7 @@ class TestExchange:
 
     def test_it_names_all_messages_that_have_to_be_there(self):
         done = with_everything("conv_1", ASK, ANSWER)
-        assert done.nodes == [ASK.id, ANSWER.id, ASK.hash, ASK.id, ANSWER.id]
+        assert done.nodes == [ASK.id, ANSWER.id, ASK.hash, ANSWER.id, ASK.id, ANSWER.id]
         assert Exchange(b"id", "conv_1").nodes == []
         assert Exchange(b"id", "conv_1", detail=Detail(sent=Sent("client"))).nodes == []
 
