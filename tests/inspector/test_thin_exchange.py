@@ -205,25 +205,28 @@ def test_what_was_put_in_and_what_answers_nothing_is_in_the_terminal_too():
     assert "results:" not in exchange_text(page_of())
 
 
+def counted(page, **numbers):
+    """The page with these of its stored numbers."""
+    return replace(page, numbers=replace(page.numbers, **numbers))
+
+
 def test_where_no_limit_is_set_the_terminal_says_nothing_of_one():
     assert "might have" not in exchange_text(page_of())
-    limited = replace(page_of(), limit="900 tokens, the operator's", saved=21)
+    limited = counted(replace(page_of(), limit="900 tokens, the operator's"), saved=21)
     assert "  might have:     900 tokens, the operator's; 21 tokens were left out, by" in exchange_text(
         limited
     )
-    assert "left out" not in exchange_text(replace(limited, saved=0))
+    assert "left out" not in exchange_text(counted(limited, saved=0))
 
 
 def test_the_terminal_says_no_number_that_nobody_counted():
-    page = page_of()
+    page = counted(page_of(), estimated_tokens=34)
     unknown = replace(page.line, input_tokens=None, output_tokens=None, cached_tokens=None)
-    text = exchange_text(replace(page, line=unknown, estimated_tokens=34))
+    text = exchange_text(replace(page, line=unknown))
     assert "tokens:         the upstream reported none; estimated 34\n" in text
     assert "in -" not in text
-    counted = replace(unknown, input_tokens=40, cached_tokens=30)
-    assert "counted 40, 30 from its cache; estimated 34" in exchange_text(
-        replace(page, line=counted, estimated_tokens=34)
-    )
+    known = replace(unknown, input_tokens=40, cached_tokens=30)
+    assert "counted 40, 30 from its cache; estimated 34" in exchange_text(replace(page, line=known))
 
 
 ASK = node(user("Rome?"))
