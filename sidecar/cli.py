@@ -138,7 +138,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     doctor.add_argument("--url", metavar="URL", help="the running sidecar (default: where `listen` says)")
-    doctor.add_argument("--last", metavar="N", type=_number, help="only look at the newest N requests")
+    doctor.add_argument(
+        "--last", metavar="N", type=_number, help="only look at the newest N messages and their tasks"
+    )
     doctor.add_argument("--json", action="store_true", help="print the report as JSON")
     doctor.set_defaults(run=_doctor)
     parsers.add(commands, config, store, _load)

@@ -85,16 +85,16 @@ async def metrics(services: Services, _request: web.BaseRequest) -> web.StreamRe
 
 
 async def doctor(services: Services, request: web.BaseRequest) -> web.StreamResponse:
-    """What the last clients sent, and what to change; `?last=N` looks at the last N requests alone."""
+    """What the last clients sent, and what to change; `?last=N`: of the last N messages and their tasks."""
     last = request.query.get("last")
     if last is not None and not (last.isascii() and last.isdigit() and int(last[:9]) > 0):
-        raise BadRequest("`last` has to be a number of requests, 1 or more", param="last")
+        raise BadRequest("`last` has to be a number of messages, 1 or more", param="last")
     return web.json_response(await examined(services, None if last is None else int(last[:9])))
 
 
 async def examined(services: Services, last: int | None = None) -> dict[str, Any]:
-    """The doctor's report on the last requests, on all that are remembered where `last` is None, by whichever
-    worker; with it how many these are, and how many of them did not tell.
+    """The doctor's report on the last messages and their tasks, on all that are remembered where `last` is
+    None, by whichever worker; with it how many these are, and how many of them did not tell.
     """
     answers = await asked(services, "doctor", Shared)
     others = [each for each in answers if each is not None]

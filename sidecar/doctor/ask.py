@@ -12,7 +12,7 @@ from sidecar.errors import SidecarError
 from sidecar.settings import Settings
 from sidecar.settings.values import EVERY_INTERFACE, listen_address
 
-__all__ = ["CannotAsk", "address", "ask", "base"]
+__all__ = ["CannotAsk", "address", "ask", "base", "command"]
 
 _TIMEOUT = 15.0  # seconds; the sidecar itself waits for its upstream for two
 
@@ -23,15 +23,24 @@ class CannotAsk(SidecarError):
     code = "cannot_ask"
 
 
-def address(settings: Settings) -> str:
-    """Where the sidecar with these settings can be asked from its own machine."""
+def address(settings: Settings, port: int | None = None) -> str:
+    """Where the sidecar with these settings can be asked from its own machine; `port`: the one that it took,
+    if that is known."""
     name = "admin.listen" if settings.admin.listen else "listen"
-    host, port = listen_address(settings.admin.listen or settings.listen)
+    host, told = listen_address(settings.admin.listen or settings.listen)
+    port = port or told
     if not port:
         raise CannotAsk(f"`{name}` has port 0, so the port is known to the sidecar alone; give --url")
     if host in EVERY_INTERFACE:
         host = "::1" if ":" in host else "127.0.0.1"
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def command(settings: Settings, port: int | None) -> str:
+    """What a user types to ask that sidecar: with its URL where `sidecar doctor` would look elsewhere."""
+    where = address(settings, port)
+    is_usual = where == f"http://{Settings.model_fields['listen'].default}"
+    return "sidecar doctor" if is_usual else f"sidecar doctor --url {where}"
 
 
 def ask(url: str, last: int | None = None, token: str = "") -> dict[str, Any]:

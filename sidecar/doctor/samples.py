@@ -152,9 +152,16 @@ class RequestSamples:
         self._telling = lru_cache(maxsize=256)(self._told_by)
 
     def last(self, number: int | None = None) -> list[RequestSample]:
-        """The newest requests, oldest first; all that are remembered without a number."""
+        """The newest requests, oldest first; all that are remembered without a number.
+
+        Only messages of a chat count, and the tasks behind them come along: a front end sends several after
+        each message, and alone they tell nothing of how a chat is named.
+        """
         samples = list(self._samples)
-        return samples if number is None else samples[-number:]
+        if number is None:
+            return samples
+        messages = [at for at, each in enumerate(samples) if not each.task]
+        return samples[messages[-number] :] if number <= len(messages) else samples
 
     def shared(self) -> Shared:
         """All that is remembered."""

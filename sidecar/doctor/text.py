@@ -40,7 +40,7 @@ def _lines(report: Mapping[str, Any], url: str) -> Iterator[str]:
     if findings and report["requests"]["chats"]:
         yield ""
         yield from _wrapped(
-            "After a change send one message and ask for the newest requests alone: sidecar doctor --last 3"
+            "After a change send one message and look at that alone, with its tasks: sidecar doctor --last 1"
         )
 
 

@@ -22,11 +22,13 @@ from functools import partial
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
 from sidecar import __version__
 from sidecar.access.client_keys import hidden
 from sidecar.aiohttp_internals.server import Server, SpecialRequest
 from sidecar.background.memory import give_back_large_blocks
+from sidecar.doctor.ask import command as doctor_command
 from sidecar.errors import NotFound, SidecarError
 from sidecar.inspector.door import Door, is_served
 from sidecar.inspector.responses import ALWAYS
@@ -101,6 +103,8 @@ def _tell(settings: Settings, address: str, door: Door) -> None:
     print(_ready_line(settings, address), flush=True)
     if (inspector := door.address(settings)) is not None:
         print(f"see what happens in the chats, all of them: {inspector}", flush=True)
+    port = door.port if settings.admin.listen else URL(address).port
+    print(f"ask it whether all is well: {doctor_command(settings, port)}", flush=True)
 
 
 def _say(said: str) -> None:

@@ -71,7 +71,7 @@ def assistant(text, **more):
     return {"role": "assistant", "content": text, **more}
 
 
-def test_a_chat_comes_in_with_its_branches(run, bring, webui):
+def test_a_chat_comes_in_with_its_branches(run, bring, webui, file):
     webui.add(
         "chat-1",
         said("u1", None, "First?"),
@@ -86,7 +86,11 @@ def test_a_chat_comes_in_with_its_branches(run, bring, webui):
 
     code, out, err = bring()
 
-    assert (code, out, err) == (0, "", "sidecar: 1 chats; new: 1 conversations, 7 messages\n")
+    assert (code, out) == (0, "")
+    assert err == (
+        f"sidecar: the chats go into a new store, {file}\n"
+        "sidecar: 1 chats; new: 1 conversations, 7 messages\n"
+    )
     (chat,) = conversations(run)
     assert chat["conversation"]["key"] == "chat-1"
     assert chat["conversation"]["created_at"] == START
@@ -111,7 +115,7 @@ def test_a_chat_comes_in_with_its_branches(run, bring, webui):
     ]
     assert [each["model"] for each in chat["messages"]] == [None, "demo", None, "demo", "other", None, "demo"]
     assert run("verify")[0] == 0
-    assert bring()[2] == "sidecar: 1 chats; new: 0 conversations, 0 messages\n"
+    assert bring()[2].endswith("\nsidecar: 1 chats; new: 0 conversations, 0 messages\n")
 
 
 HISTORY = [user("First?"), assistant("One."), user("Second?")]
@@ -126,6 +130,15 @@ def two_turns(webui):
         said("u2", "a1", "Second?"),
         told("a2", "u2", "Two."),
     )
+
+
+def test_it_says_into_which_store_and_whether_that_is_new(run, two_turns, webui, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bring = ("import", "openwebui", str(webui.file), "--credential", KEY, "--store", "sqlite:///other.db")
+
+    for which in ("a new store, ", "the store "):
+        said = run(*bring, store=None)[2]
+        assert said.startswith(f"sidecar: the chats go into {which}{tmp_path / 'other.db'}\n")
 
 
 @pytest.mark.parametrize("ids", [True, False])
@@ -173,7 +186,7 @@ def test_after_the_chat_went_on_another_import_brings_nothing_twice(run, bring, 
         told("a3", "u3", answer),
     )
 
-    assert bring()[2] == "sidecar: 1 chats; new: 0 conversations, 0 messages\n"
+    assert bring()[2].endswith("\nsidecar: 1 chats; new: 0 conversations, 0 messages\n")
     assert len(conversations(run)[0]["messages"]) == 6
 
 
@@ -195,7 +208,7 @@ def test_a_chat_that_the_sidecar_knows_without_ids_is_found_again(run, bring, we
         told("a2b", "u2", second),
     )
 
-    assert bring()[2] == "sidecar: 1 chats; new: 0 conversations, 0 messages\n"
+    assert bring()[2].endswith("\nsidecar: 1 chats; new: 0 conversations, 0 messages\n")
     assert conversations(run) == before
 
 
@@ -203,7 +216,7 @@ def test_an_answer_that_the_user_has_edited_is_another(run, bring, webui, file):
     ask(file, [user("First?")], says(message="a1", question="u1"))
     webui.add("chat-1", said("u1", None, "First?"), told("a1", "u1", "The user knows better."))
 
-    assert bring()[2] == "sidecar: 1 chats; new: 0 conversations, 1 messages\n"
+    assert bring()[2].endswith("sidecar: 1 chats; new: 0 conversations, 1 messages\n")
     assert ask(file, [user("First?"), assistant("The user knows better."), user("So?")], says()) == "continue"
 
 
@@ -245,8 +258,8 @@ def test_each_user_gets_his_own(run, bring, webui, file):
     webui.add("chat-1", said("u", None, "hi"), told("a", "u", "ho"))
     webui.add("chat-2", said("u", None, "hi"), told("a", "u", "ho"), user="grace")
 
-    assert bring("--user", "grace")[2] == "sidecar: 1 chats; new: 1 conversations, 2 messages\n"
-    assert bring()[2] == "sidecar: 2 chats; new: 1 conversations, 2 messages\n"
+    assert bring("--user", "grace")[2].endswith("sidecar: 1 chats; new: 1 conversations, 2 messages\n")
+    assert bring()[2].endswith("sidecar: 2 chats; new: 1 conversations, 2 messages\n")
     more = [user("hi"), assistant("ho"), user("and?")]
     assert ask(file, more, says("chat-2", "grace")) == "continue"
     assert ask(file, more, says("chat-1", "grace")) == "start"
@@ -294,7 +307,7 @@ def test_older_chats_that_are_kept_as_one_come_in_as_well(run, webui, tmp_path, 
     webui.add("chat-2", said("u1", None, "First?"), told("a1", "u1", "One."), rows=False)
     for each in (old, webui):
         done = run("import", "openwebui", str(each.file), "--credential", KEY)
-        assert done[2] == "sidecar: 1 chats; new: 1 conversations, 2 messages\n"
+        assert done[2].endswith("sidecar: 1 chats; new: 1 conversations, 2 messages\n")
 
     assert ask(file, [user("First?"), assistant("One."), user("So?")], says("chat-1")) == "continue"
 
@@ -317,7 +330,7 @@ def test_what_cannot_be_a_conversation_is_left_out_and_counted(bring, webui):
     webui.execute("INSERT INTO chat (id, chat, created_at, updated_at) VALUES ('odd', 'no JSON', NULL, NULL)")
     webui.execute("INSERT INTO chat (id, chat) VALUES ('list', '[1]'), ('none', '{\"history\": null}')")
 
-    assert bring()[2] == (
+    assert bring()[2].endswith(
         "sidecar: 7 chats, left out 2 that are temporary or of channels,"
         " left out 1 that have no usable id, left out 4 that have no messages;"
         " new: 0 conversations, 0 messages\n"

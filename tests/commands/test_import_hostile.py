@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -35,7 +36,7 @@ def bring(run, webui):
         assert time.process_time() - begun < MOST
         assert out == ""
         assert "a fault of its own" not in err
-        return code, err
+        return code, re.sub(r"\Asidecar: the chats go into [^\n]+\n", "", err)
 
     return bring
 

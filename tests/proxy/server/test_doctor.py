@@ -18,7 +18,7 @@ from sidecar.settings import Settings
 from tests.docs import OPENWEBUI
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import Start
-from tests.proxy.front import OLDEST, TEMPLATES, TOOLS, V0_9, Front, doctor
+from tests.proxy.front import FOLLOW_UP, OLDEST, TEMPLATES, TOOLS, V0_9, Front, doctor
 
 GUIDE = OPENWEBUI.read_text("utf-8")
 PARENT = '"X-User-Message-Parent-ID": "{{USER_MESSAGE_PARENT_ID}}"'
@@ -318,9 +318,20 @@ async def test_after_a_change_the_newest_requests_are_looked_at_alone(sidecar: S
     await Front(sidecar).chats("a")
     await Front(sidecar, TEMPLATES).chats("b", turns=1)
     assert (await examine(sidecar)).found == ["some_without_chat_id", "some_without_user"]
-    said = await examine(sidecar, "--last", "3")
+    said = await examine(sidecar, "--last", "1")
     assert (said.code, said.found) == (0, [])
-    assert "the last 3 chat requests" in said.text
+    assert "the last 2 chat requests" in said.text
+    assert "taken for start 1, task 1" in said.text
+
+
+async def test_tasks_do_not_hide_the_message_that_they_came_with(sidecar: Sidecar, examine: Examine):
+    front = Front(sidecar, TEMPLATES)
+    await front.chats("a", turns=1)
+    for _ in range(2):  # the newest three requests are tasks
+        about = {"CHAT_ID": "a", "USER_ID": "user-1", "TASK": "follow_up_generation"}
+        await front.ask([FOLLOW_UP], about)
+    assert "taken for start 1, task 3" in (await examine(sidecar, "--last", "1")).text
+    assert "the last 5 chat requests" in (await examine(sidecar, "--last", "3")).text
 
 
 async def test_a_plain_client_is_not_taken_for_open_webui(sidecar: Sidecar, examine: Examine):

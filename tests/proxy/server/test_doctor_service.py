@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar import __version__, cli
-from sidecar.doctor.ask import CannotAsk, address
+from sidecar.doctor.ask import CannotAsk, address, command
 from sidecar.doctor.report import report
 from sidecar.doctor.samples import RequestSamples
 from sidecar.settings import Settings
@@ -19,6 +19,7 @@ from tests.proxy.conftest import Start
 from tests.proxy.faults.test_store_errors import broken
 from tests.proxy.front import FOLLOW_UP, TEMPLATES, Front, doctor
 from tests.proxy.mock_upstream import Upstream, sends, waits
+from tests.proxy.process import serving
 
 DOCTOR = "/-/doctor"
 KEY = {"Authorization": "Bearer k"}
@@ -29,6 +30,28 @@ async def codes(sidecar: Sidecar, query: str = "") -> list[str]:
     reply = await sidecar.send("GET", DOCTOR + query)
     assert reply.status == 200
     return [each["code"] for each in reply.json["findings"]]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("admin", [{}, {"SIDECAR_ADMIN__LISTEN": "127.0.0.1:0"}])
+async def test_the_command_that_the_start_prints_asks_that_sidecar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: str, admin: dict[str, str]
+):
+    async with serving("--workers", workers, folder=tmp_path, **admin) as process:
+        assert process.running.stdout is not None
+        while b"all is well" not in (line := await process.running.stdout.readline()):
+            assert line
+        arguments = line.decode().partition("sidecar doctor")[2].split()
+        assert await asyncio.to_thread(cli.main, ["doctor", *arguments]) == 1
+        assert "[nothing_received]" in capsys.readouterr().out
+
+
+def test_the_command_names_an_address_only_where_that_is_not_the_usual_one():
+    assert command(Settings(), None) == "sidecar doctor"
+    assert command(Settings(listen="0.0.0.0:8790"), None) == "sidecar doctor"
+    assert command(Settings(listen="[::]:8790"), 8790) == "sidecar doctor --url http://[::1]:8790"
+    elsewhere = Settings.model_validate({"admin": {"listen": "0.0.0.0:0"}})
+    assert command(elsewhere, 8791) == "sidecar doctor --url http://127.0.0.1:8791"
 
 
 async def test_nothing_received_yet(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
