@@ -79,6 +79,8 @@ class ModelWindows:
         self._known = KnownWindows()
         self._names: frozenset[str] = frozenset()
         self._asking: asyncio.Task[None] | None = None
+        #: The list that the log tells of.
+        self._logged: dict[str, Window] = {}
 
     def of(self, model: str | None, credential: bytes) -> int | None:
         """The model's window in tokens, as far as this credential (a hash) was told; None if it was not."""
@@ -156,8 +158,9 @@ class ModelWindows:
 
     async def _ask(self, model: str, credential: bytes, headers: CIMultiDict[str]) -> None:
         found = await self.asked(model, headers)
-        if found != self._known.listed(credential):
+        if found and found != self._logged:  # each credential asks, and most are told the same
             log.info("the upstream lists context windows", extra={"models": len(found)})
+            self._logged = found
         self._known.hold(credential, found)
 
     async def asked(self, model: str, headers: CIMultiDict[str]) -> dict[str, Window]:

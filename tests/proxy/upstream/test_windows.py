@@ -60,3 +60,27 @@ async def test_a_list_of_models_tells_the_window():
 )
 async def test_any_other_answer_tells_nothing(answer):
     assert await window(**answer) is None
+
+
+async def test_that_windows_are_listed_is_said_once_for_all_credentials_that_are_told_the_same(caplog):
+    caplog.set_level("INFO", "sidecar")
+    targets = targets_of(Settings(upstream="http://backend.test/v1"), Metrics())
+    asked: list[asyncio.Task[None]] = []
+
+    def spawn(work):
+        asked.append(asyncio.create_task(work))
+        return asked[-1]
+
+    known = windows.ModelWindows(Settings(), targets.default, spawn)
+    with aioresponses() as backend:
+        for credential, told in (
+            (b"a", TOLD),
+            (b"b", TOLD),
+            (b"c", {"data": [{"id": "m", "max_model_len": 9000}]}),
+        ):
+            backend.get("http://backend.test/v1/models", payload=told)
+            known.look("m", credential, {})
+            await asked[-1]
+    await targets.close()
+    assert [known.of("m", each) for each in (b"a", b"b", b"c")] == [8000, 8000, 9000]
+    assert caplog.messages.count("the upstream lists context windows") == 2
