@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
+import sidecar
 from sidecar import cli
 from sidecar.settings import load
 from tests import docs
@@ -17,6 +20,9 @@ from tests.guides import FOLDER, GUIDES, blocks, commands, text_of
 pytestmark = pytest.mark.usefixtures("undisturbed")
 
 _SCREEN = 60  # lines
+_CODE = re.compile(r"`([a-z_]+)`")
+#: Errors that no client gets: a command says their messages.
+_OF_COMMANDS = {"cannot_ask", "invalid_settings"}
 _PROGRAMS = {"sidecar", "llama-server", "codex", "npm", "open-webui"}
 each_guide = pytest.mark.parametrize("guide", GUIDES)
 
@@ -60,3 +66,25 @@ def test_open_webui_is_told_what_its_guide_and_the_tests_with_it_tell():
     assert json.dumps(connections["0"]["headers"], separators=(",", ":")) in docs.OPENWEBUI.read_text("utf-8")
     (pasted,) = blocks("openwebui", "json")
     assert json.loads(pasted) == connections["0"]["headers"]
+
+
+def codes_of_errors() -> set[str]:
+    """What the sidecar's errors may have for a code: of their classes, and where they are raised."""
+    found = set()
+    for file in Path(sidecar.__file__).parent.rglob("*.py"):
+        for each in ast.walk(ast.parse(file.read_text("utf-8"))):
+            match each:
+                case ast.keyword("code", ast.Constant(str(code))) | ast.Assign(
+                    [ast.Name("code")], ast.Constant(str(code))
+                ):
+                    found.add(code)
+                case _:
+                    pass
+    return found
+
+
+def test_every_code_of_an_error_is_explained_by_symptom():
+    guide = (FOLDER / "troubleshooting.md").read_text("utf-8")
+    told = {code for line in guide.splitlines() if line.startswith("| ") for code in _CODE.findall(line)}
+    assert {"invalid_user_token", "internal_error", "store_unavailable"} <= codes_of_errors()
+    assert codes_of_errors() - told == _OF_COMMANDS
