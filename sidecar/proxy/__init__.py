@@ -34,7 +34,9 @@ session        under which name the upstream knows the conversation
 budget         how much of the history it may take along
 summary        what stands for the turns that are left out
 recall         what of those comes back, since the newest question asks for it
-build          the request as it goes upstream
+upstream_request a request as it goes upstream, and how it was composed
+line           the messages that may go upstream: the request's, with what of the store belongs to them
+build          the request as it goes upstream, put together
 tasks          titles and the like: shortened, and done elsewhere if so set
 translated     a chat over another API than its upstream speaks
 overflow_retry a request that is refused for its length, cut

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,63 +14,27 @@ from sidecar.background.large_work import is_large
 from sidecar.conversation.exchange_record import Sent
 from sidecar.conversation.identity import Kind
 from sidecar.conversation.message import encode
-from sidecar.dialects.base import Request
 from sidecar.exchange.call import ChatCall, UnrecordedCall
-from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole, own_path, session_of
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, own_path, session_of
 from sidecar.exchange.prompt import AS_IT_CAME, Prompt, heads, names_of, sent_of, steps_left_out
 from sidecar.prompt.fit import Fitted, Full, Weighing, around, fit, surely_fits
 from sidecar.prompt.form import AS_USUAL, SYSTEM_FIRST, Form
-from sidecar.prompt.plain import plain, stripped, without
-from sidecar.prompt.rebuild import Outgoing, Reader, as_before, rebuilt
+from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.recall import Recalled
-from sidecar.prompt.summary import Missing
-from sidecar.prompt.supply import NOTHING_HELD, Held, supplied, system_first
-from sidecar.prompt.thin_history import remembered
+from sidecar.prompt.supply import system_first
 from sidecar.prompt.trim import Budget, Trimmed
 from sidecar.proxy.budget import budget_of
+from sidecar.proxy.line import line_of, may_restore, reader_of, system_of, with_nothing_added, with_supplied
 from sidecar.proxy.recall import recall, room_for_recall
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import add_session, rename, renamed
 from sidecar.proxy.summary import Summed, is_wanted, room_for_summary, summed_up
+from sidecar.proxy.upstream_request import FIRST, Revision, UpstreamRequest, addressed
 from sidecar.upstream.content_encoding import READABLE
 from sidecar.upstream.headers import to_upstream
 from sidecar.upstream.pool import Member
-from sidecar.upstream.target import Target
 
-__all__ = ["UpstreamRequest", "addressed", "as_it_came", "compose"]
-
-
-class Revision(msgspec.Struct, frozen=True):
-    """How a request is composed, after what was learned or refused.
-
-    `ceiling`: what it may hold at most, in tokens as they are estimated by the weights of the day. `held`:
-    what there is to supply. `member`: for whom, where there are several.
-    """
-
-    ceiling: int | None = None
-    form: Form = AS_USUAL
-    held: Held = NOTHING_HELD
-    member: Member | None = None
-
-
-FIRST = Revision()
-
-
-class UpstreamRequest(msgspec.Struct, frozen=True):
-    """Body and headers for the upstream, and what is in them."""
-
-    body: bytes
-    headers: CIMultiDict[str]
-    prompt: Prompt
-    #: Where it goes, if not to the default target.
-    target: Target | None = None
-    #: What has yet to be summed up.
-    missing: Missing | None = None
-    #: What the conversation is to keep of the weights that it was cut by, if it has not got it yet.
-    weights: bytes | None = None
-    revision: Revision = FIRST
-    #: The id of the chat that it is a turn of, for an upstream that takes that as a hint.
-    session: str | None = None
+__all__ = ["as_it_came", "compose"]
 
 
 def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseRequest) -> UpstreamRequest:
@@ -79,15 +42,6 @@ def as_it_came(services: Services, call: UnrecordedCall, request: web.BaseReques
     headers = to_upstream(request.headers, without=services.requests.kept_back_of_chats)
     rename(services, request, headers, call.conversation_id)
     return UpstreamRequest(renamed(services, call.chat, call.conversation_id), headers, Prompt())
-
-
-def addressed(composed: UpstreamRequest, chat: Request, member: Member, model: str | None) -> UpstreamRequest:
-    """The request for this member, with the name that `model` has there."""
-    there, body = member.pool.named(model), composed.body
-    if there != model:
-        body = chat.with_body(body).with_values({"model": encode(there)})
-    revision = replace(composed.revision, member=member)
-    return replace(composed, body=body, target=member.target, revision=revision)
 
 
 async def compose(
@@ -98,7 +52,7 @@ async def compose(
     _readable_only(headers)
     form = revision.form
     if form.as_sent:
-        plan = _with_nothing_added(plan)
+        plan = with_nothing_added(plan)
     budget = budget_of(services, call, revision.ceiling)
     session = session_of(plan) or call.conversation_id
     hint = session if call.identity.kind is Kind.CHAT else None
@@ -107,7 +61,7 @@ async def compose(
     member = revision.member
     if member is not None and session is not None and "id_slot" in extra:
         extra["id_slot"] = encode(member.slots.of(session))
-    if not (_may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
+    if not (may_restore(plan) or form.supplied or form.stripped) and _surely_fits(
         services, call, plan, budget
     ):
         # Most requests: nothing can be restored or cut, so nobody looks at what may be hundreds of messages.
@@ -174,15 +128,15 @@ class _Cut(msgspec.Struct, frozen=True):
 
 def _cut(services: Services, call: ChatCall, plan: Plan, budget: Budget, revision: Revision) -> _Cut:
     full = Full(
-        _line(services, plan, call, revision),
-        _system(plan, call),
+        line_of(services, plan, call, revision),
+        system_of(plan, call),
         call.chat.tools,
         summary=room_for_summary(services, call, budget),
         recall=0 if revision.form.as_sent else room_for_recall(services, budget),
     )
     weights = services.background.calibration.weights(call.chat.model)
     kept = plan.conversation.weights if plan.conversation else None
-    weighing = Weighing(weights, _reader(services, call), kept, fresh=revision.ceiling is not None)
+    weighing = Weighing(weights, reader_of(services, call), kept, fresh=revision.ceiling is not None)
     return _Cut(full, fit(full, budget, weighing), budget.max_input_tokens)
 
 
@@ -201,7 +155,7 @@ def _put_together(
     trimmed, form = cut.fitted.trimmed, revision.form
     # Shortened messages may have lost what was supplied.
     left = trimmed.kept if again is None else again.within(trimmed.kept)
-    told = _supplied(services, left, call, revision)
+    told = with_supplied(services, left, call, revision)
     sent = (*summed.system, *(system_first(told) if SYSTEM_FIRST in form.supplied else told))
     restored = sum(each.restored for each in sent)
     if restored or trimmed.dropped or trimmed.shortened:
@@ -250,11 +204,11 @@ def _steps_left_out(call: ChatCall, plan: Plan, full: Full) -> int:
 def _prompt(services: Services, call: ChatCall, plan: Plan) -> Prompt:
     """What is told of a prompt whatever is in it; no hashes where nothing is kept."""
     if plan.conversation is None:
-        return Prompt(_reader(services, call))
+        return Prompt(reader_of(services, call))
     before = services.requests.cache.prompt(plan.conversation.id)
     chat = call.chat
     return Prompt(
-        _reader(services, call),
+        reader_of(services, call),
         heads=heads(call.chain, chat.system, chat.tools, before.heads if before else None),
     )
 
@@ -304,17 +258,6 @@ def _quoted(
     return names_of(line, again.messages, call.chain, own_path(plan, call.chat.path), before)
 
 
-def _may_restore(plan: Plan) -> bool:
-    """May something of the store stand in what goes upstream?"""
-    match plan:
-        case Unrecorded():
-            return False
-        case Whole():
-            return bool(plan.steps) or plan.system is not None
-        case Thin():
-            return True
-
-
 def _surely_fits(services: Services, call: ChatCall, plan: Plan, budget: Budget) -> bool:
     """Can it be told without looking at each message that nothing is cut? False proves nothing."""
     if budget.unlimited:
@@ -330,66 +273,10 @@ def _with(call: ChatCall, extra: dict[str, bytes]) -> bytes:
     return call.chat.with_fields(extra) if extra else call.chat.body
 
 
-def _system(plan: Plan, call: ChatCall) -> list[Outgoing]:
-    """The leading system messages: the client's, or the conversation's own where those stand in for them."""
-    own = [Outgoing(each.role, each.raw) for each in call.chat.system]
-    if isinstance(plan, Unrecorded) or plan.system is None:
-        return own
-    stored = [bytes(raw) for raw in msgspec.json.decode(plan.system, type=list[msgspec.Raw])]
-    if stored == [each.raw for each in own]:
-        return own
-    return [Outgoing("system", raw, restored=True) for raw in stored]
-
-
-def _with_nothing_added(plan: Plan) -> Plan:
-    """The plan with nothing to restore. A client that sends only what is new still needs its history."""
-    return replace(plan, steps=(), system=None) if isinstance(plan, Whole) else plan
-
-
 def _wanted(extra: dict[str, bytes], form: Form) -> dict[str, bytes]:
     if form is AS_USUAL or not extra:
         return extra
     return {} if form.as_sent else {name: extra[name] for name in extra if name not in form.without}
-
-
-def _line(services: Services, plan: Plan, call: ChatCall, revision: Revision) -> Sequence[Outgoing]:
-    """Everything after the leading system messages."""
-    line, form = _restored(services, plan, call, revision.form), revision.form
-    if form.without:
-        line = without(line, form.without)
-    if form.stripped:
-        line = stripped(line, form.stripped)
-    return _supplied(services, line, call, revision)
-
-
-def _supplied(
-    services: Services, line: Sequence[Outgoing], call: ChatCall, revision: Revision
-) -> Sequence[Outgoing]:
-    wanted = revision.form.supplied
-    return supplied(line, wanted, revision.held, _reader(services, call)) if wanted else line
-
-
-def _reader(services: Services, call: ChatCall) -> str | None:
-    """The model that reads it, by the name under which what only that understands is stored."""
-    there, model = services.there, call.chat.model
-    return model if there is None else there.maker(model)
-
-
-def _restored(services: Services, plan: Plan, call: ChatCall, form: Form) -> list[Outgoing]:
-    chat, rules = call.chat, services.requests.restore
-    sent = chat.sent[len(chat.system) :]
-    reader = Reader(_reader(services, call), chat.tools, time.time())
-    match plan:
-        case Thin() if form.as_sent:
-            return plain(plan.line, sent[plan.again :])
-        case Thin():
-            line = remembered(plan.line, sent[plan.again :], rules, reader)
-            before = services.requests.cache.prompt(plan.conversation.id)
-            return as_before(line, before.sent) if before else line
-        case Whole():
-            return rebuilt(sent, plan.steps, rules, reader)
-        case Unrecorded():
-            return rebuilt(sent, (), rules, reader)
 
 
 def _readable_only(headers: CIMultiDict[str]) -> None:

@@ -17,12 +17,13 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.exchange.call import Call, ChatCall, TaskCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan, session_of
-from sidecar.proxy.build import FIRST, Revision, UpstreamRequest, addressed, compose
+from sidecar.proxy.build import compose
 from sidecar.proxy.form_retry import learned
 from sidecar.proxy.journey import Journey, router_of
 from sidecar.proxy.services import Services
 from sidecar.proxy.slot_files import bring_back
 from sidecar.proxy.translated import path_of
+from sidecar.proxy.upstream_request import FIRST, Revision, UpstreamRequest, addressed
 from sidecar.upstream.error_probe import error_of
 from sidecar.upstream.pool import Member
 from sidecar.upstream.response import UpstreamResponse

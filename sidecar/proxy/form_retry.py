@@ -35,8 +35,9 @@ from sidecar.prompt.form import (
     Form,
 )
 from sidecar.prompt.supply import NOTHING_HELD, Held, held, needs_what_is_held
-from sidecar.proxy.build import FIRST, Revision, UpstreamRequest, compose
+from sidecar.proxy.build import compose
 from sidecar.proxy.services import Services
+from sidecar.proxy.upstream_request import FIRST, Revision, UpstreamRequest
 
 __all__ = ["ended", "in_another_form", "learned"]
 

@@ -14,7 +14,6 @@ from sidecar.exchange.call import Call, ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.exchange.prompt import difference
-from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.fail_over import once
 from sidecar.proxy.record import recording_of
 from sidecar.proxy.relay import read_on
@@ -23,6 +22,7 @@ from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import foreseen
 from sidecar.proxy.stopped import is_stopped
 from sidecar.proxy.translated import Translated, path_of
+from sidecar.proxy.upstream_request import UpstreamRequest
 from sidecar.upstream.response import UpstreamResponse
 
 __all__ = ["forward", "send_once"]

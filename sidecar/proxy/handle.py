@@ -19,7 +19,7 @@ from sidecar.exchange.call import Call, ChatCall, TaskCall, UnrecordedCall
 from sidecar.exchange.outcome import CLIENT_LEFT, Begun, Progress, Tracked
 from sidecar.exchange.plan import Plan, Thin, Unrecorded
 from sidecar.proxy.append_lock import line_of
-from sidecar.proxy.build import FIRST, UpstreamRequest, as_it_came, compose
+from sidecar.proxy.build import as_it_came, compose
 from sidecar.proxy.fail_over import begun
 from sidecar.proxy.form_retry import learned
 from sidecar.proxy.forward import forward, send_once
@@ -34,6 +34,7 @@ from sidecar.proxy.tasks import task
 from sidecar.proxy.tracked import track
 from sidecar.proxy.translated import Translated, has_begun, instead_of, patiently, translated_answer
 from sidecar.proxy.unrecorded import finish, is_failure, keep_question
+from sidecar.proxy.upstream_request import FIRST, UpstreamRequest
 from sidecar.random_ids import token
 from sidecar.upstream.response import UpstreamResponse
 

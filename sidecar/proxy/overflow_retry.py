@@ -18,8 +18,9 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.plan import Plan
 from sidecar.prompt.model_lists import SMALLEST_WINDOW
 from sidecar.proxy.budget import answer_room
-from sidecar.proxy.build import UpstreamRequest, compose
+from sidecar.proxy.build import compose
 from sidecar.proxy.services import Services
+from sidecar.proxy.upstream_request import UpstreamRequest
 
 __all__ = ["MAX_RETRIES", "heals", "shorter", "took"]
 

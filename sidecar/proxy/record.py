@@ -31,7 +31,6 @@ from sidecar.exchange.outcome import CONTENT_FILTER, Answered, Progress, exchang
 from sidecar.exchange.plan import Plan, RecordedPlan, Thin, Unrecorded, Whole
 from sidecar.exchange.threads import system_of, talks_apart, thread_after
 from sidecar.exchange.usage import tokens_of
-from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.echoes import echoes_of
 from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.named_later import echo_of_name
@@ -41,6 +40,7 @@ from sidecar.proxy.silent_cut import counted
 from sidecar.proxy.slot_files import save_later
 from sidecar.proxy.translated import Translated, is_late, translation_of
 from sidecar.proxy.unrecorded import finish
+from sidecar.proxy.upstream_request import UpstreamRequest
 from sidecar.random_ids import token
 from sidecar.upstream.content_encoding import COMPRESSED, READABLE, coding_of, decompressed
 from sidecar.upstream.response import UpstreamResponse

@@ -23,13 +23,13 @@ from sidecar.exchange.call import ChatCall
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
 from sidecar.proxy import form_retry, overflow_retry
-from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.fail_over import sent_again, sent_to_any
 from sidecar.proxy.journey import MAX_REQUESTS
 from sidecar.proxy.services import Services
 from sidecar.proxy.slot_files import bring_back
 from sidecar.proxy.tracked import keep_words
 from sidecar.proxy.translated import path_of
+from sidecar.proxy.upstream_request import UpstreamRequest
 from sidecar.upstream.error_probe import PROBE_TIMEOUT, PROBES_TIMEOUT, error_of
 from sidecar.upstream.response import UpstreamResponse
 

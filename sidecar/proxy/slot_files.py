@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from sidecar.background.slot_files import Answered
 from sidecar.exchange.call import ChatCall
-from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
+from sidecar.proxy.upstream_request import UpstreamRequest
 from sidecar.upstream.slot_api import left_in_slot
 from sidecar.upstream.target import Target
 

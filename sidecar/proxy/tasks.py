@@ -14,9 +14,9 @@ from sidecar.conversation.message import encode
 from sidecar.exchange.call import TaskCall
 from sidecar.exchange.prompt import Prompt
 from sidecar.prompt.weights import estimate
-from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.services import Services
 from sidecar.proxy.session import rename, renamed
+from sidecar.proxy.upstream_request import UpstreamRequest
 from sidecar.settings import Settings
 from sidecar.upstream.headers import to_upstream
 from sidecar.upstream.target import Target

@@ -27,9 +27,9 @@ from sidecar.errors import SidecarError
 from sidecar.exchange.call import Call
 from sidecar.exchange.outcome import Progress
 from sidecar.exchange.plan import Plan
-from sidecar.proxy.build import UpstreamRequest
 from sidecar.proxy.observers import headers_in_line, response_headers
 from sidecar.proxy.unrecorded import is_failure
+from sidecar.proxy.upstream_request import UpstreamRequest
 from sidecar.upstream.response import OwnResponse, UpstreamResponse
 from sidecar.upstream.target import Target
 
