@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 
 from sidecar.access.client_keys import client_key_of
 from sidecar.commands.progress import Progress
-from sidecar.conversation.identity import conversation_id
+from sidecar.conversation.find_by_history import key_of_name
+from sidecar.conversation.identity import conversation_id, id_of_its_own
 from sidecar.conversation.records import Snapshot
 from sidecar.conversation.tree import HASH_SIZE, Chain, Node
 from sidecar.errors import StoreUnavailable
@@ -74,7 +75,7 @@ def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:
     """Every mismatch, one sentence each."""
     about = whole.conversation
     chain = Chain(about.tenant)
-    if about.key is not None and about.id != conversation_id(secret, about.tenant, about.key):
+    if about.key is not None and not _is_called(whole, about.key, secret, chain):
         yield "its id does not match its key and tenant under the store's secret"
     known: dict[bytes, Node] = {}
     for node in whole.nodes:
@@ -93,6 +94,19 @@ def wrongs(whole: Snapshot, secret: bytes) -> Iterator[str]:
     yield from _wrong_threads(whole, known)
     if whole.system is not None and about.system not in (None, chain.hash(None, whole.system[1])):
         yield "its system message does not match its digest"
+
+
+def _is_called(whole: Snapshot, key: str, secret: bytes, chain: Chain) -> bool:
+    """Is this the id of a conversation with this key: by the key alone, with its first message beside it, or
+    since it began without a key and an echo tells that it got this one later?"""
+    about = whole.conversation
+    if about.id == conversation_id(secret, about.tenant, key):
+        return True
+    roots = (node.hash for node in whole.nodes if node.parent is None)
+    if any(about.id == id_of_its_own(secret, about.tenant, key, root) for root in roots):
+        return True
+    name = key_of_name(chain, key)
+    return any(hash == name for hash, _ in whole.echoes)
 
 
 def _wrong_threads(whole: Snapshot, known: dict[bytes, Node]) -> Iterator[str]:

@@ -31,6 +31,7 @@ __all__ = [
     "can_be_key",
     "conversation_id",
     "first_value",
+    "id_of_its_own",
     "is_named",
     "key_of",
     "key_of_agent",
@@ -137,6 +138,15 @@ def tenant_of(secret: bytes, credential: str | None, user: str | None) -> bytes:
 def conversation_id(secret: bytes, tenant: bytes, key: str) -> str:
     """The id of the conversation that a client calls `key`: the same on every replica, with no look-up."""
     return "conv_" + _hash(secret, b"conversation", tenant, key.encode()).hex()
+
+
+def id_of_its_own(secret: bytes, tenant: bytes, key: str, root: bytes) -> str:
+    """The id of a chat that is not the first that a client calls `key`.
+
+    `root`: the hash of its first message.
+    No key has a line end in it, so that this is no other chat's.
+    """
+    return conversation_id(secret, tenant, f"{key}\n{root.hex()}")
 
 
 def slot_of(session: str, slots: int) -> int:

@@ -87,12 +87,21 @@ def _settled_whole(
         onward(case, place, is_tip),
         steps=steps if call.is_named else (),
         is_given_up=is_given_up,
-        root=steps[0][0].id if steps and place.anchored else None,
+        root=_root_of(place, steps),
         brought=_brought(call, place, steps),
     )
     if not (case.rules.pins and call.is_named and call.chat.system):
         return plan
     return NeedSystem(partial(pinned, case, plan))
+
+
+def _root_of(place: Place, steps: tuple[Step, ...]) -> bytes | None:
+    """The stored root with which the request begins; None if it was not looked for, or the client has cut off
+    its front: an echo of what is left of it leads to its place as well."""
+    if not steps or not place.anchored:
+        return None
+    first = steps[0][0]
+    return first.id if first.parent is None else None
 
 
 def _brought(call: ChatCall, place: Place, steps: tuple[Step, ...]) -> int | None:

@@ -17,6 +17,7 @@ from sidecar.conversation.echo import echoed_questions
 from sidecar.conversation.effort import Effort, TooMuch
 from sidecar.conversation.find_by_history import key_of_branch
 from sidecar.conversation.identity import conversation_id as named_id
+from sidecar.conversation.identity import id_of_its_own
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.records import Found
 from sidecar.conversation.tree import Conversation, Node, Tree
@@ -235,7 +236,7 @@ async def _ids(services: Services, call: ChatCall) -> list[str] | None:
     if key is not None and call.conversation_id is not None:
         # A client may also call a conversation that began without an id by the id that it was told.
         names = [call.conversation_id, key]
-        return [_of_its_own(services, call), *names] if call.identity.by_agent else names
+        return [_of_its_own(services, call, key), *names] if call.identity.by_agent else names
     chat, fallback = call.chat, services.settings.identity.fallback
     if fallback == "none":
         return None
@@ -247,11 +248,11 @@ async def _ids(services: Services, call: ChatCall) -> list[str] | None:
     return [known] if known else []
 
 
-def _of_its_own(services: Services, call: ChatCall) -> str:
+def _of_its_own(services: Services, call: ChatCall, key: str) -> str:
     """The id of a chat that is not the first under an agent's header, which may name a login that has many:
     told apart by their first messages, they must not become one session upstream."""
     root = call.chat.path.hashes[0] if call.chat.path.hashes else b""
-    return named_id(services.store.secret, call.identity.tenant, f"{call.identity.key}\n{root.hex()}")
+    return id_of_its_own(services.store.secret, call.identity.tenant, key, root)
 
 
 def _fresh(call: ChatCall, id: str) -> Conversation:

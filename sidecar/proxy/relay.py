@@ -257,6 +257,8 @@ class _Relay:
                 await self._write(last)
                 return await self._send(self._translation, self._response.write_eof)
             await self._response.begin(self._request)
+            if self._end.held:  # what came is the client's, and its connection tells that it is not all
+                await self._send(self._end, self._response.write)
             _break_off(self._request, error)
 
     async def _send(self, end: End, send: Callable[[bytes], Awaitable[None]]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from aiohttp import ClientSession
@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 from sidecar.cli import main
 from sidecar.server.serve import running
 from sidecar.settings import Settings
+from tests.proxy.client import chat
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +37,17 @@ def run(file, capsys):
     return run
 
 
-def talk(file, *said: tuple[str | None, str, Mapping[str, str]], **settings):
-    """Ask a sidecar with the demo upstream all of this: (conversation, question, headers)."""
+def talk(file, *said: tuple[str | None, str | Sequence[str], Mapping[str, str]], **settings):
+    """Ask a sidecar with the demo upstream all of this: (conversation, question, headers). In place of a
+    question there may be a history, of user and assistant in turn."""
 
     async def ask():
         given = Settings.model_validate({"store": f"sqlite:///{file}", "listen": "127.0.0.1:0", **settings})
         async with running(given) as url, ClientSession() as http:
             for id, text, headers in said:
                 named = {"X-Conversation-ID": id, **headers} if id else headers
-                body = {"model": "demo", "messages": [{"role": "user", "content": text}]}
+                told = [text] if isinstance(text, str) else text
+                body = {"model": "demo", "messages": chat(*told)}
                 path = f"{url}/v1/chat/completions"
                 async with http.post(path, json=body, headers=named) as response:
                     assert response.status == 200, await response.text()

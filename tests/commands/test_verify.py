@@ -33,6 +33,24 @@ def test_what_was_recorded_is_right(run, filled):
     assert run("verify") == (0, "", "sidecar: 3 conversations with 8 messages: all as it was recorded\n")
 
 
+def test_nothing_is_wrong_with_a_chat_that_got_its_name_later_or_shares_it(run, file):
+    agent = {"X-Session-ID": "login"}
+    talk(
+        file,
+        (None, "hi", {}),
+        ("named later", ["hi", "I see 1 message; it says “hi”.", "and?"], {}),
+        (None, "the first chat under its name", agent),
+        (None, "another one", agent),
+    )
+    assert run("verify") == (0, "", "sidecar: 3 conversations with 8 messages: all as it was recorded\n")
+
+    change(file, "UPDATE conversation SET key = 'c' WHERE key = 'named later'")
+    assert "its id does not match its key" in run("verify")[1]
+    change(file, "UPDATE conversation SET key = 'named later' WHERE key = 'c'")
+    change(file, "UPDATE conversation SET key = 'logout' WHERE key = 'login'")
+    assert run("verify")[1].count("its id does not match its key") == 2
+
+
 @pytest.mark.parametrize(
     ("sql", "said"),
     [

@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import ClientSession
 from multidict import CIMultiDictProxy
 
+from sidecar.commands.verify import wrongs
 from sidecar.export import as_json
 from sidecar.settings import Settings
 from sidecar.store import make_store
@@ -104,13 +105,16 @@ class Sidecar:
             return Reply(response.status, response.headers, await response.read())
 
     async def stored(self) -> list[Stored]:
-        """All conversations in the store's file."""
+        """All conversations in the store's file, in which `sidecar verify` finds nothing wrong."""
         store = make_store(self.settings.store_path)
         await store.open()
+        found = []
         try:
-            found = [
-                json.loads(as_json(each, await store.tree(each.id))) async for each in store.conversations()
-            ]
+            async for each in store.conversations():
+                whole = await store.snapshot(each.id)
+                assert whole is not None
+                assert list(wrongs(whole, store.secret)) == []
+                found.append(json.loads(as_json(each, await store.tree(each.id))))
         finally:
             await store.close()
         return [Stored(**each) for each in found]

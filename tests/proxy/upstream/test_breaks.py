@@ -287,6 +287,19 @@ async def test_a_client_sees_that_the_upstream_broke_off(sidecar: Sidecar, upstr
     assert (await sidecar.ask("hi", "never", "and?", id="a")).status == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_all_that_came_before_it_broke_off_is_passed_on(
+    sidecar: Sidecar, upstream: Upstream, stream: bool
+):
+    """Some servers tell a wrong length, and their clients read what there is."""
+    body = HALF + REST[:7] if stream else completion("an answer")
+    upstream.will(sends(body, 0.01, CUT, b"x" * 50, headers=EVENTS if stream else JSON))
+    async with sidecar.http.post(sidecar.url + CHAT, data=body_of("hi", stream=stream)) as response:
+        assert await response.content.readexactly(len(body)) == body
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.content.read()
+
+
 async def test_a_failed_reply_is_never_sent_upstream_again(sidecar: Sidecar, upstream: Upstream):
     upstream.will(streams(HALF, 0.01, CUT))
     with pytest.raises(aiohttp.ClientPayloadError):
