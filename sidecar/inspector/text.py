@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from sidecar.inspector.conversation_page import ConversationPage, Entry
-from sidecar.inspector.exchange_facts import ExchangePage
+from sidecar.inspector.exchange_facts import ExchangePage, Group
 from sidecar.inspector.exchange_line import ExchangeLine
 from sidecar.inspector.shown import Clip, count, moment, seconds, size
 from sidecar.printable import printable
@@ -151,8 +151,17 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         yield from _clip(page.system_put_in)
     for group in page.groups:
         yield ""
-        last = f" to {group.last}" if group.last > group.first else ""
-        yield f"{group.first}{last}: client {group.client}; upstream {group.upstream}"
-        if group.why:
-            yield from textwrap.wrap(group.why, _WIDTH, initial_indent="  why: ", subsequent_indent="       ")
-        yield from (f"  {one.number}. {one.role}: {one.words}" for one in group.samples)
+        yield from _group(group)
+
+
+def _group(group: Group) -> Iterator[str]:
+    last = f" to {group.last}" if group.last > group.first else ""
+    yield f"{group.first}{last}: client {group.client}; upstream {group.upstream}"
+    if group.why:
+        yield from textwrap.wrap(group.why, _WIDTH, initial_indent="  why: ", subsequent_indent="       ")
+    number = group.first
+    for one in group.samples:
+        if one.number > number:
+            yield f"  … {count(one.number - number)} more"
+        yield f"  {one.number}. {one.role}: {one.words}"
+        number = one.number + 1

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from sidecar.conversation.exchange_record import Sent
-from sidecar.inspector.exchange_facts import Around
+from sidecar.inspector.exchange_facts import Around, Group, Sample
 from sidecar.inspector.exchange_page import exchange_page_of
 from sidecar.inspector.stray_results import stray_results
 from sidecar.inspector.text import exchange_text
@@ -299,3 +299,12 @@ def test_in_the_terminal_a_stream_without_counts_says_how_a_client_asks_for_them
     assert how in " ".join(exchange_text(streamed).split())
     assert how not in " ".join(exchange_text(replace(streamed, failure="It broke off.")).split())
     assert how not in " ".join(exchange_text(page_of()).split())
+
+
+def test_in_the_terminal_a_long_group_says_that_there_are_others_between():
+    group = Group(1, 12, "sent", "as it came", "", "same", ())
+    samples = tuple(Sample("id", number, "user", "Hi!") for number in (1, 2, 12))
+    text = exchange_text(replace(page_of(), groups=(replace(group, samples=samples),)))
+    assert text.endswith("  1. user: Hi!\n  2. user: Hi!\n  … 9 more\n  12. user: Hi!\n")
+    short = replace(group, last=2, samples=samples[:2])
+    assert "more" not in exchange_text(replace(page_of(), groups=(short,)))
