@@ -148,6 +148,8 @@ class Progress(msgspec.Struct, eq=False):
     error: str | None = None
     #: The upstream refused what was asked, for its form or its length; it did not fail.
     is_refused: bool = False
+    #: Its question is being kept without an answer: the id under which it is, or None if that failed.
+    question: Awaitable[bytes | None] | None = None
     #: Whoever records its reply tells of it.
     is_recorded: bool = False
     #: The states of the replies that are stored now.

@@ -27,6 +27,7 @@ __all__ = [
     "difference",
     "heads",
     "names_of",
+    "of_stored",
     "sent_of",
     "steps_left_out",
 ]
@@ -196,6 +197,13 @@ def sent_of(
         exceptions.append((names[ends[1]], "short"))
     first = names.get(trimmed.first) if trimmed.first else None
     return Sent(rule, first, tuple(exceptions[-_MAX_EXCEPTIONS:]))
+
+
+def of_stored(sent: Sent, new: Iterable[Node]) -> Sent:
+    """The same, where these messages are not stored after all: none of them is named."""
+    gone = {name for node in new for name in (node.id, node.hash)}
+    first = None if sent.first in gone else sent.first
+    return Sent(sent.rule, first, tuple(each for each in sent.exceptions if each[0] not in gone))
 
 
 def steps_left_out(line: Sequence[Outgoing], before: Sequence[Node]) -> int:

@@ -51,13 +51,15 @@ class Window(msgspec.Struct, frozen=True):
 
 class Entry(msgspec.Struct, frozen=True):
     """A message of the path. `exchange`: that of which it is the reply; `notes`: by what the list marks that,
-    beside what its line tells; `failed`: those that ended with this message and brought none."""
+    beside what its line tells; `failed`: those that ended with this message and brought none;
+    `asked_more`: and they asked something behind it, which is not stored with them."""
 
     message: MessageView
     beside: Beside | None
     exchange: ExchangeLine | None
     notes: tuple[str, ...]
     failed: tuple[ExchangeLine, ...]
+    asked_more: bool
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
@@ -150,6 +152,7 @@ def page_of(
                 exchange=line,
                 notes=notes,
                 failed=tuple(failed.get(stem.id, ())),
+                asked_more=stem.id in failed and stem.role == "assistant",
             )
         )
     points, all_points = window.shape.branch_points(window.path)

@@ -51,8 +51,12 @@ def _entry(entry: Entry) -> Iterator[str]:
         if piece.kind != "text" or piece.title:
             yield f"    [{' '.join(filter(None, (piece.kind, piece.title)))}]"
         yield from _clip(piece.text)
-    for each in (*([entry.exchange] if entry.exchange else []), *entry.failed):
-        yield f"    -- {_line(each)}  --exchange {each.id}"
+    if entry.exchange:
+        yield f"    -- {_line(entry.exchange)}  --exchange {entry.exchange.id}"
+    if entry.asked_more:
+        yield from ("", f"asked after message {count(message.number)}:")
+    for each in entry.failed:
+        yield f"    -- no answer{'' if each.error else ' is kept'}: {_line(each)}  --exchange {each.id}"
 
 
 def _clip(clip: Clip) -> Iterator[str]:

@@ -197,4 +197,7 @@ def unstored(exchange: Exchange, path: Sequence[Stem]) -> str:
         return ""
     if path and path[-1].role != "assistant":
         return ""
-    return "The question that failed came behind these. It is not stored: a question is, once it is answered."
+    return (
+        "The question that failed came behind these. It is not stored: one that was refused never is, and one"
+        " of a client that sends its whole history is once it is answered."
+    )

@@ -252,7 +252,7 @@ async def _answer(
         upstream, composed = await patiently(translated, sending)
     except (SidecarError, asyncio.CancelledError) as error:
         if (instead := instead_of(translated, error)) is None:
-            keep_question(services, call, plan)
+            keep_question(services, call, plan, progress)
             raise
         upstream = instead
     if composed.revision.member is not None:
@@ -264,7 +264,7 @@ async def _answer(
     recording = recording_of(services, call, plan, upstream, composed, progress, translated)
     if recording is None:
         if is_failure(upstream.status, progress):
-            keep_question(services, call, plan)
+            keep_question(services, call, plan, progress)
         return await relay(request, upstream, said, progress, translated)
     response = await relay_recorded(request, upstream, said, recording, translated)  # assemble and record
     if composed.missing is not None and not services.background.store_health.is_failing:

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.threads import Running, running
@@ -28,7 +29,7 @@ class RunningRequests:
         self._unseen: OrderedDict[str, Running] = OrderedDict()
         #: What is on its way into the store while its client waits for it no more, by conversation; of a chat
         #: that names itself by nothing, by tenant.
-        self.unwritten: dict[str | bytes, list[asyncio.Task[None]]] = {}
+        self.unwritten: dict[str | bytes, list[asyncio.Task[Any]]] = {}
         self._left: dict[str, list[asyncio.Event]] = {}
         self._named: OrderedDict[str, str] = OrderedDict()
 
@@ -65,7 +66,7 @@ class RunningRequests:
             there.remove(mine)
         return tuple(there)
 
-    def is_being_written(self, name: str | bytes, commit: asyncio.Task[None]) -> None:
+    def is_being_written(self, name: str | bytes, commit: asyncio.Task[Any]) -> None:
         """Its client has seen the end of a turn, or left it, that is still on its way into the store."""
         there = self.unwritten.setdefault(name, [])
         if commit not in there:
@@ -108,7 +109,7 @@ class RunningRequests:
             self._named.popitem(last=False)
         return first == key
 
-    def _written(self, name: str | bytes, commit: asyncio.Task[None]) -> None:
+    def _written(self, name: str | bytes, commit: asyncio.Task[Any]) -> None:
         there = self.unwritten[name]
         there.remove(commit)
         if not there:

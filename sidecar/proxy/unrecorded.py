@@ -26,8 +26,9 @@ from sidecar.doctor.outages import Lost
 from sidecar.errors import StoreUnavailable
 from sidecar.exchange.call import ChatCall
 from sidecar.exchange.new_nodes import new_nodes
-from sidecar.exchange.outcome import Answered, Progress, Tracked, exchange_of
-from sidecar.exchange.plan import Plan, Thin, Unrecorded
+from sidecar.exchange.outcome import Answered, Progress, exchange_of
+from sidecar.exchange.plan import Plan, Thin, Unrecorded, Whole
+from sidecar.exchange.prompt import of_stored
 from sidecar.exchange.threads import thread_after
 from sidecar.proxy.observers import tell
 from sidecar.proxy.services import Services
@@ -60,7 +61,7 @@ def finish(services: Services, progress: Progress) -> None:
         if health.is_failing and lost is None:
             health.outages.lost(Lost(conversation.id, conversation.key))
         return
-    services.background.tasks.spawn(_keep(services, progress.tracked, conversation, exchange, beside))
+    services.background.tasks.spawn(_keep(services, progress, conversation, exchange, beside))
 
 
 def _lost(services: Services, progress: Progress) -> Lost | None:
@@ -81,24 +82,25 @@ def is_failure(status: int, progress: Progress) -> bool:
     return (status >= 500 or status in _FAILURES) and not progress.is_refused
 
 
-def keep_question(services: Services, call: ChatCall, plan: Plan) -> None:
+def keep_question(services: Services, call: ChatCall, plan: Plan, progress: Progress) -> None:
     """Begin to keep a question, or results, without an answer; the next request waits for that."""
     if not isinstance(plan, Thin) or plan.outcome is not Outcome.APPEND or not plan.new:
         return
     if any(each.role not in _OF_THE_CLIENT for each in plan.new):
         return
     if not services.background.store_health.is_failing:
-        writing = services.background.tasks.spawn(_keep_question(services, call, plan))
+        progress.question = writing = services.background.tasks.spawn(_keep_question(services, call, plan))
         services.requests.running.is_being_written(plan.conversation.id, writing)
 
 
-async def _keep_question(services: Services, call: ChatCall, plan: Thin) -> None:
+async def _keep_question(services: Services, call: ChatCall, plan: Thin) -> bytes | None:
     now = time.time()
     asked = new_nodes(call, plan, now)
     head = asked[-1]
     conversation = replace(plan.conversation, tip=head.id, weights=None, updated_at=now)
     thread = thread_after(call, plan, asked, (), head, now)
-    await _write(services, ConversationUpdate(conversation, (*plan.moved, *asked), thread=thread))
+    update = ConversationUpdate(conversation, (*plan.moved, *asked), thread=thread)
+    return head.id if await _write(services, update) else None
 
 
 def _parent(progress: Progress) -> bytes | None:
@@ -113,18 +115,30 @@ def _parent(progress: Progress) -> bytes | None:
     return plan.parent.id if plan.parent is not None else None
 
 
+def _naming_stored(exchange: Exchange, progress: Progress) -> Exchange:
+    """The same, naming none of the request's new messages: they are not kept."""
+    sent, plan, call = exchange.detail.sent, progress.plan, progress.call
+    if sent is None or not (sent.first or sent.exceptions):
+        return exchange
+    if not isinstance(plan, Thin | Whole) or not isinstance(call, ChatCall) or plan.outcome is Outcome.RETRY:
+        return exchange
+    new = (*plan.moved, *new_nodes(call, plan, 0.0))
+    return replace(exchange, detail=replace(exchange.detail, sent=of_stored(sent, new)))
+
+
 async def _keep(
-    services: Services,
-    tracked: Tracked | None,
-    conversation: Conversation,
-    exchange: Exchange,
-    beside: bytes,
+    services: Services, progress: Progress, conversation: Conversation, exchange: Exchange, beside: bytes
 ) -> None:
+    question = await progress.question if progress.question is not None else None
+    if question is not None:
+        exchange = replace(exchange, parent=question)
+    else:
+        exchange = _naming_stored(exchange, progress)
     # What is known of the conversation as a whole stays as it is; a name takes it over with what it brings.
     about = replace(conversation, key=None, tip=None, weights=None)
     update = ConversationUpdate(about, (), exchange=exchange, beside=beside)
-    if await _write(services, update, conversation) and tracked is not None:
-        services.background.kept_requests.keep(tracked, exchange)
+    if await _write(services, update, conversation) and progress.tracked is not None:
+        services.background.kept_requests.keep(progress.tracked, exchange)
 
 
 async def _write(services: Services, update: ConversationUpdate, of: Conversation | None = None) -> bool:

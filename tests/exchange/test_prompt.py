@@ -9,7 +9,16 @@ from sidecar.conversation.exchange_record import Difference, Sent
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Conversation
 from sidecar.exchange.plan import Thin, Unrecorded, own_path
-from sidecar.exchange.prompt import Heads, Prompt, difference, heads, names_of, sent_of, steps_left_out
+from sidecar.exchange.prompt import (
+    Heads,
+    Prompt,
+    difference,
+    heads,
+    names_of,
+    of_stored,
+    sent_of,
+    steps_left_out,
+)
 from sidecar.prompt.rebuild import Outgoing
 from sidecar.prompt.trim import Trimmed
 from tests.conversation.build import CHAIN, TENANT, calls, message, node, request, result, says, user
@@ -115,6 +124,13 @@ def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
     line = [stored(ASK), own(asked.path.messages[0])]
     expected = Sent("whole", None, ((ANSWER.id, "out"),))
     assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == expected
+
+
+def test_of_messages_that_are_not_stored_none_is_named():
+    sent = Sent("whole", ASK.hash, ((ANSWER.id, "out"), (ASK.id, "out"), (ASK.id, "short")))
+    assert of_stored(sent, [ASK]) == Sent("whole", None, ((ANSWER.id, "out"),))
+    assert of_stored(sent, [ANSWER]) == Sent("whole", ASK.hash, sent.exceptions[1:])
+    assert of_stored(sent, []) == sent
 
 
 def test_results_that_do_not_go_are_counted_and_nothing_else():

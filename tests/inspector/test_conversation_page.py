@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from contextlib import suppress
 
 import pytest
@@ -14,6 +15,7 @@ from sidecar.conversation.overview import Outline
 from sidecar.conversation.tree import Conversation
 from sidecar.inspector.conversation_page import PAGE, page_of, window_of
 from sidecar.inspector.exchange_line import line_of
+from sidecar.inspector.text import conversation_text
 from tests.inspector.conftest import Visitor
 from tests.inspector.test_tree_shape import stem
 from tests.proxy.mock_upstream import CUT, Upstream, completion, event, says, sends, streams
@@ -178,6 +180,34 @@ async def test_what_failed_stands_where_it_was_asked(visitor: Visitor, upstream:
             break
         await asyncio.sleep(0.01)
     assert failed == ["rate_limit_exceeded"]
+    assert [each["asked_more"] for each in entries] == [False, True]
+    # It is none of the answer before it.
+    html = (await visitor.get(path)).text
+    assert html.index("</article>") < html.index("asked after message 2:") < html.index("no answer:")
+
+
+def test_in_the_terminal_what_failed_stands_with_its_question_or_alone():
+    stems = [stem("a"), stem("b", "a", role="assistant", source="upstream"), stem("c", "b")]
+    store_of = Conversation("conv_1", b"t" * 16, "a", 1.0, 1.0)
+    behind, in_vain, unread = (
+        exchange("conv_1", None, parent=stems[number].id, error=error)
+        for number, error in [(1, "refused"), (2, "upstream_error"), (2, None)]
+    )
+    window = window_of(Outline(store_of, tuple(stems)), None, None)
+    page = page_of(store_of, window, {}, {}, [unread, in_vain, behind], None)
+    lines = [re.sub(" · in 3 .*--exchange.*", "", line) for line in conversation_text(page).split("\n")]
+    alone = lines.index("asked after message 2:")
+    assert lines[alone - 1 : alone + 4] == [
+        "",
+        "asked after message 2:",
+        "    -- no answer: continue · error refused",
+        "",
+        "3. user, 1970-01-01 00:00:01",
+    ]
+    assert lines[-3:-1] == [
+        "    -- no answer: continue · error upstream_error",
+        "    -- no answer is kept: continue",
+    ]
 
 
 async def test_a_conversation_that_is_gone_says_so(visitor: Visitor):
