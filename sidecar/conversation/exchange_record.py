@@ -57,8 +57,8 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     path up to the exchange's parent), `restored` (the same, but answers and tools' results in the stored form
     where the client's copy says something else), `whole` (that path from its root, in the stored form, and
     then what the client sent). Of what stands before `first` only went what is never cut; it is a node, or
-    its hash where nobody had to look the node up. `exceptions`: nodes that did not go (`out`), and the one up
-    to which old messages went in a shorter form (`short`).
+    its hash where nobody had to look the node up. `exceptions`: nodes, or their hashes, that did not go as
+    messages of their own (`out`), and the one up to which old messages went in a shorter form (`short`).
     Its size grows with what is new in a request, not with the history.
     """
 

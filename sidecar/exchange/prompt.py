@@ -6,7 +6,7 @@ them. What stands in the way of an upstream's prefix cache has one name: the cau
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import is_
 from typing import Protocol
@@ -133,7 +133,8 @@ def difference(before: Prompt | None, now: Prompt) -> Difference:
 
     The cause is one word: `grown` (at no message: it is only longer), `model`, `tools`, `system`, `summary`,
     `trimmed`, `recalled` (in front of one question of the two other words are quoted than stand there in the
-    other prompt), `restored`, `edited`; `unknown` where the prompt before is not held.
+    other prompt), `joined` (two questions are one message in one of the two), `restored` (a message goes in
+    another form), `edited` (another message stands there); `unknown` where the prompt before is not held.
     """
     if before is None:
         return Difference(0, "unknown")
@@ -154,12 +155,17 @@ def _cause(before: Prompt, now: Prompt, at: int) -> str:
         return "trimmed"
     if at in (before.quoted_at, now.quoted_at):
         return "recalled"
-    return "restored" if _is_restored(before, at) or _is_restored(now, at) else "edited"
+    old, new = _outgoing(before, at), _outgoing(now, at)
+    if any(each is not None and each.is_joined for each in (old, new)):
+        return "joined"
+    if old and new and old.node != new.node and None not in (old.node, new.node):
+        return "edited"
+    return "restored" if any(each is not None and each.restored for each in (old, new)) else "edited"
 
 
-def _is_restored(prompt: Prompt, at: int) -> bool:
+def _outgoing(prompt: Prompt, at: int) -> Outgoing | None:
     each = prompt.sent[at] if at < len(prompt.sent) else None
-    return isinstance(each, Outgoing) and each.restored
+    return each if isinstance(each, Outgoing) else None
 
 
 def _first_difference(before: tuple[Sendable, ...], now: tuple[Sendable, ...]) -> int:
@@ -193,6 +199,7 @@ def sent_of(
     if before:
         there = {each.node for each in line}
         exceptions = [(node.id, "out") for node in before if node.id not in there]
+        exceptions += [(hash, "out") for hash in _own_left_out(line, chain, path, before)]
     if trimmed.shortened and ends[1] in names:
         exceptions.append((names[ends[1]], "short"))
     first = names.get(trimmed.first) if trimmed.first else None
@@ -204,6 +211,18 @@ def of_stored(sent: Sent, new: Iterable[Node]) -> Sent:
     gone = {name for node in new for name in (node.id, node.hash)}
     first = None if sent.first in gone else sent.first
     return Sent(sent.rule, first, tuple(each for each in sent.exceptions if each[0] not in gone))
+
+
+def _own_left_out(line: Sequence[Outgoing], chain: Chain, path: Path, before: Sequence[Node]) -> list[bytes]:
+    """The hashes of the client's own messages that do not go as messages of their own: questions that are
+    joined to the one before them, results of calls that do not go. Its own answers always go."""
+    left = {id(each) for each in path.messages if each.role != "assistant"}
+    for each in reversed(line):
+        if not left:
+            return []
+        if not each.is_joined:
+            left.discard(id(each.message))
+    return [hash for message, hash in _hashes(chain, path, before) if id(message) in left]
 
 
 def steps_left_out(line: Sequence[Outgoing], before: Sequence[Node]) -> int:
@@ -232,11 +251,17 @@ def _names(
     wanted = {at: line[at] for at in places if at < len(line)}
     names = {at: each.node for at, each in wanted.items() if each.node is not None}
     left = {id(each.message): at for at, each in wanted.items() if at not in names}
-    hash = before[-1].hash if before else None
-    for message, told in zip(path.messages, path.hashes, strict=True):
-        if not left:
-            break
-        hash = chain.hash(hash, message.digest) if before else told
+    for message, hash in _hashes(chain, path, before) if left else ():
         if (at := left.pop(id(message), None)) is not None:
             names[at] = hash
+        if not left:
+            break
     return names
+
+
+def _hashes(chain: Chain, path: Path, before: Sequence[Node] | None) -> Iterator[tuple[Message, bytes]]:
+    """The messages of this path with their hashes, each covering all before it."""
+    hash = before[-1].hash if before else None
+    for message, told in zip(path.messages, path.hashes, strict=True):
+        hash = chain.hash(hash, message.digest) if before else told
+        yield message, hash

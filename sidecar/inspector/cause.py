@@ -30,5 +30,14 @@ def cause_by_what_is_kept(before: Exchange, now: Exchange, path: Sequence[Stem])
         return "trimmed"
     if before.parent is not None and all(each.id != before.parent for each in path):
         return "edited"
+    if _ends_joined(now, path) and before.parent != now.parent:
+        return "joined"
     rules = {each.sent.rule for each in (old, new) if each.sent is not None}
     return "restored" if len(rules) == 2 and "restored" in rules else "grown"
+
+
+def _ends_joined(now: Exchange, path: Sequence[Stem]) -> bool:
+    """Is its newest question no message of its own?"""
+    if not path or path[-1].role != "user" or now.detail.sent is None:
+        return False
+    return any(form == "out" and path[-1].id.startswith(name) for name, form in now.detail.sent.exceptions)

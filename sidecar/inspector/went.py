@@ -40,11 +40,16 @@ _EMPTY = "it says nothing, or nothing but calls that have no result here"
 _WITHIN = "not as a message of its own"
 _IN_QUESTION = "its words stand in the question before it"
 _IN_ANSWER = "its words stand in the answer before it, or it says nothing"
-_NO_CALL = "its call does not go, or a later result stands in its place"
+_NO_CALL = (
+    "its call does not go, a later result stands in its place, or it was never answered and the answer"
+    " before it tells it as text"
+)
 #: So many of the messages that a client sent may be its own words for those that it left out (the most that
 #: are looked behind, `conversation/reconcile.py`): how many these were is not kept.
 _REPLACED = 2
 _OR_REPLACED = "sent, or other words in its place"
+#: Whether its client has told it again is not kept.
+_BEFORE = "sent before, and not answered"
 #: As many exceptions as are kept: of more, some are not known.
 _MANY = 32
 
@@ -137,6 +142,8 @@ def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]
     told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
     for at, stem in enumerate(path[left:], left):
         client = "sent" if sent.rule != "whole" or at > answered else "not sent"
+        if sent.rule == "whole" and at > answered and stem.created_at != path[-1].created_at:
+            client = _BEFORE
         if left and at < min(left + _REPLACED, len(path) - 1):
             client = _OR_REPLACED
         if at in out or (is_hidden and at in results):

@@ -69,7 +69,11 @@ CAUSES = {
     "trimmed": "Other messages than before were left out or shortened, to fit what the prompt might have.",
     "recalled": "Other words than before are quoted in front of the newest question, of what was left out, or"
     " none are any more: `trim.recall`.",
-    "restored": "An answer went in another form than before: as it is stored, or as the client has it.",
+    "joined": "Two questions are one message here and were not in the prompt before, or the other way round:"
+    " nothing that was said between them goes upstream (an answer that failed, calls without results), and"
+    " chat templates want questions and answers in turn.",
+    "restored": "A message went in another form than before: as it is stored, as the client has it, or as the"
+    " upstream takes it.",
     "edited": "A message reads otherwise than before: the client changed it, or went to a branch.",
     "another branch": "The client went to another branch of this chat, and goes on there: what the exchange"
     " before asked is stored as well, and is no part of this prompt.",

@@ -70,7 +70,7 @@ class Outgoing:
     role: str
     raw: bytes
     restored: bool = False
-    #: The client's message that it is, if it is one.
+    #: The client's message that it is or, where it is restored, that it was made of, the last of several.
     message: Message | None = field(default=None, compare=False, repr=False)
     #: The stored message that it is, where that had to be looked up.
     node: bytes | None = field(default=None, compare=False, repr=False)
@@ -83,7 +83,7 @@ class Outgoing:
     @property
     def fields(self) -> Fields:
         """What is in it; read once, for one cut asks for it many times."""
-        if self.message is not None:
+        if self.message is not None and not self.restored:
             return self.message.fields
         if self._fields is None:
             object.__setattr__(self, "_fields", read(self.raw))
@@ -100,12 +100,17 @@ class Outgoing:
     @property
     def measure(self) -> Measure:
         """What an estimate of its tokens counts; a client's message is measured only once."""
-        if self.message is not None:
+        if self.message is not None and not self.restored:
             return self.message.measure
         if self._measure is None:
             object.__setattr__(self, "_measure", measure(self.raw))
         assert self._measure is not None
         return self._measure
+
+    @property
+    def is_joined(self) -> bool:
+        """Is it a stored question, with one that the client has sent just now behind it?"""
+        return self.message is not None and self.node is not None
 
 
 def as_before(line: Sequence[Outgoing], before: Iterable[object]) -> list[Outgoing]:

@@ -36,7 +36,7 @@ _BETWEEN = "\n\n"
 
 @dataclass(slots=True)
 class _Said:
-    """One message on its way upstream: a stored `node`, or a `message` of the client's as it came.
+    """One message on its way upstream: a stored `node`, a `message` of the client's, or both joined.
 
     `changed` stands for its body where something was changed. `digest`: of the last question in it.
     """
@@ -59,15 +59,15 @@ class _Said:
         return self.node.fields
 
     def put(self, fields: Fields) -> None:
-        """Another content; it is no longer what the client sent."""
-        self.changed, self.message = fields, None
+        """Another content; it is no longer what was said in one message."""
+        self.changed = fields
 
     def outgoing(self) -> Outgoing:
         """As it goes."""
-        if self.message is not None:
-            return Outgoing(self.role, self.body, message=self.message)
+        is_own = self.node is None and self.changed is None
         raw = self.body if self.changed is None else encode(self.changed)
-        return Outgoing(self.role, raw, restored=True, node=self.node.id if self.node else None)
+        node = self.node.id if self.node else None
+        return Outgoing(self.role, raw, restored=not is_own, node=node, message=self.message)
 
 
 def remembered(
@@ -240,14 +240,14 @@ def _joined(last: _Said, each: _Said) -> bool:
     if one.get("name") != other.get("name"):
         return False
     _join(last, one, {"content": other.get("content")})
-    last.digest = each.digest
+    last.digest, last.message = each.digest, each.message
     return True
 
 
 def _are_of_one_request(last: _Said, each: _Said) -> bool:
     """What one request brought is stored at one moment; it stays as its client has parted it."""
     if each.node is None or last.node is None:
-        return each.node is None and last.message is not None
+        return each.node is None and last.node is None
     return last.node.source == each.node.source and last.node.created_at == each.node.created_at
 
 

@@ -63,6 +63,24 @@ def test_a_message_that_is_restored_no_more_is_a_difference_of_that_kind():
     assert difference(before, prompt("a", "b")) == Difference(2, "restored")
 
 
+def test_another_message_in_its_place_is_no_other_form_of_it():
+    asked = [
+        Outgoing("user", b"x" * number, restored=True, node=node) for number, node in ((1, b"a"), (2, b"b"))
+    ]
+    short = Outgoing("user", b"x", restored=True, node=b"b")
+    before, now = (Prompt("m", (each,)) for each in asked)
+    assert difference(before, now) == Difference(0, "edited")
+    assert difference(Prompt("m", (short,)), now) == Difference(0, "restored")
+
+
+def test_two_questions_that_are_one_message_now_are_a_cause_of_their_own():
+    first = message(user("hi"))
+    joined = Outgoing("user", b"both", restored=True, message=message(user("and?")), node=ASK.id)
+    alone, together = (Prompt("m", (each,)) for each in (Outgoing("user", first.raw, message=first), joined))
+    assert difference(alone, together) == Difference(0, "joined")
+    assert difference(together, alone) == Difference(0, "joined")
+
+
 def test_where_the_prompt_before_is_not_held_nothing_is_known():
     assert difference(None, BEFORE) == Difference(0, "unknown")
 
@@ -124,6 +142,26 @@ def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
     line = [stored(ASK), own(asked.path.messages[0])]
     expected = Sent("whole", None, ((ANSWER.id, "out"),))
     assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == expected
+
+
+def test_what_the_client_sent_and_is_no_message_of_its_own_is_an_exception_too():
+    asked = request(result("c1"), says("so"), AGAIN)
+    given, said, newest = asked.path.messages
+    joined = Outgoing("user", b"{}", restored=True, message=newest, node=ASK.id)
+    hashes = [CHAIN.hash(ANSWER.hash, given.digest)]
+    hashes += [CHAIN.hash(CHAIN.hash(hashes[0], said.digest), newest.digest)]
+
+    def left_out(*line):
+        return [name for name, _ in sent_of(line, Trimmed(line), CHAIN, asked.path, (ASK, ANSWER)).exceptions]
+
+    front = stored(ASK), stored(ANSWER)
+    assert left_out(*front, own(given), own(said), own(newest)) == []
+    assert left_out(*front, own(given), own(said), joined) == [hashes[1]]
+    assert left_out(*front, own(said), own(newest)) == [hashes[0]]
+    # An answer of its own always goes, if in another form.
+    assert left_out(*front, own(given), own(newest)) == []
+    told = Outgoing("assistant", b"{}", restored=True, message=given)
+    assert left_out(*front, told, own(said), own(newest)) == []
 
 
 def test_of_messages_that_are_not_stored_none_is_named():

@@ -461,6 +461,9 @@ async def test_what_a_thin_client_did_not_send_is_seen(visit, upstream: Upstream
         ({"shortened": 1}, {}, "trimmed"),
         ({"parent": b"elsewhere"}, {}, "edited"),
         ({"parent": None}, {}, "grown"),
+        ({"parent": PATH[0].id}, {"sent": Sent("whole", None, ((PATH[2].id[:16], "out"),))}, "joined"),
+        ({}, {"sent": Sent("whole", None, ((PATH[2].id[:16], "out"),))}, "grown"),
+        ({"parent": PATH[0].id}, {"sent": Sent("whole", None, ((PATH[1].id, "out"),))}, "grown"),
         ({"sent": Sent("restored")}, {}, "restored"),
         ({"sent": Sent("restored")}, {"sent": Sent("restored")}, "grown"),
     ],
@@ -470,7 +473,7 @@ def test_where_the_prompt_before_was_not_at_hand_what_is_kept_of_both_tells(befo
         kept = Detail(**{"sent": Sent("client"), "difference": Difference(0, "unknown"), **detail})
         return exchange("conv_1", None, model=model, parent=parent, detail=kept)
 
-    page = exchange_page_of(made(**now), made(**before), PATH, [], {}, None)
+    page = exchange_page_of(made(**now), made(**before), PATH[:3], [], {}, None)
     in_front = cause in ("model", "tools", "system", "summary")
     assert (page.cause, page.difference) == (cause, 0 if in_front else None)
     assert page.why_difference.startswith("The prompt before was not at hand")

@@ -123,8 +123,10 @@ class TestQuestions:
     def test_an_unanswered_question_is_joined_with_the_next(self):
         out = outgoing(stored(user("one"), user("two")), user("three"))
         assert [json.loads(each.raw) for each in out] == [user("one\n\ntwo\n\nthree")]
-        assert out[0].restored
-        assert out[0].message is None
+        assert (out[0].restored, out[0].is_joined) == (True, True)
+        assert out[0].fields == user("one\n\ntwo\n\nthree")
+        assert out[0].measure == outgoing(stored(user("one\n\ntwo\n\nthree")))[0].measure
+        assert not outgoing(stored(user("one"), user("two")))[0].is_joined, "not just now"
 
     def test_it_reads_the_same_when_it_was_answered_later(self):
         before = outgoing(stored(user("one")), user("two"))
@@ -297,6 +299,13 @@ class TestWithoutTools:
     def test_steps_without_any_text_are_written_out(self):
         nodes = stored(user("hi"), calls("c"), result("c", "five"))
         assert told(nodes, user("new"), reader=WITHOUT)[1] == says('look({"a": 2}): five')
+
+    def test_a_result_of_the_request_that_is_written_out_is_still_known_for_it(self):
+        nodes, sent = stored(user("hi"), calls("c")), [message(result("c")), message(user("so?"))]
+        _, written, asked = remembered(nodes, sent, Restore(), WITHOUT)
+        assert (written.role, written.fields) == ("assistant", says('look({"a": 2}): found'))
+        assert (written.message, asked.message) == (sent[0], sent[1])
+        assert (written.restored, asked.restored, written.is_joined) == (True, False, False)
 
     @pytest.mark.parametrize(
         ("made", "words"),
