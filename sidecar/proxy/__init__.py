@@ -13,6 +13,7 @@ runs           responses that are made in the background by this process
 bodies         how much memory all bodies may take together
 body           a request's body, as it arrives, and unpacked
 gate           who is let in: keys of clients, and peers that may name users
+reply_state    whether a reply is whole, by how it ended
 kept           the bytes of a reply while it is relayed, up to a limit
 store_health   does the store work? a circuit breaker
 services       what all requests share: settings, store, targets and what is known of them

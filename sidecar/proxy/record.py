@@ -35,6 +35,7 @@ from sidecar.proxy.echoes import echoes_of
 from sidecar.proxy.kept import MAX_REPLY, Kept
 from sidecar.proxy.named_later import echo_of_name
 from sidecar.proxy.observers import tell
+from sidecar.proxy.reply_state import state_of
 from sidecar.proxy.services import Services
 from sidecar.proxy.silent_cut import counted
 from sidecar.proxy.slot_files import save_later
@@ -71,6 +72,8 @@ class Recording(msgspec.Struct, eq=False):
     coding: str = "identity"
     #: What its client gets in place of it.
     translation: Translation | None = None
+    #: It ends where its connection does, so that an end looks like a break.
+    is_unframed: bool = False
     #: Its client has left before the end.
     is_unseen: bool = False
     #: What its client gets; None where nobody waits for it.
@@ -270,9 +273,9 @@ class Recording(msgspec.Struct, eq=False):
         now = time.time()
         asked_nodes = new_nodes(self.call, self.plan, self.progress.when / 1000)
         parent = asked_nodes[-1] if asked_nodes else self.plan.parent
-        cut: State | None = "partial" if self.kept.cut_by else None  # more may have come than was kept
+        state = partial(self._state, assembled, ended)
         replies = [
-            self._reply_node(reply, message, parent, assembled, cut or _state(reply, assembled, ended), now)
+            self._reply_node(reply, message, parent, assembled, state(reply), now)
             for reply, message in readable
             if ended == "complete" or _says_something(reply)
         ]
@@ -350,6 +353,15 @@ class Recording(msgspec.Struct, eq=False):
             finish_reason=(reply.finish_reason or "") + UNSEEN if is_unseen else reply.finish_reason,
         )
 
+    def _state(self, assembled: Assembled, ended: State, reply: Reply) -> State:
+        if self.kept.cut_by:
+            return "partial"  # more may have come than was kept
+        there, ends = self.services.there, self.services.requests.ends_told
+        upstream = there.name if there is not None else "", self.call.chat.model or ""
+        ends.note(*upstream, assembled)
+        is_end_told = self.streamed and self.is_unframed and ends.would(*upstream)
+        return state_of(reply, assembled, ended, is_end_told=is_end_told)
+
     def _maker(self, assembled: Assembled) -> str | None:
         there, model = self.services.there, self.call.chat.model or assembled.model
         return model if there is None else there.maker(model)
@@ -372,19 +384,7 @@ def recording_of(
     kept = Kept(limits.max_reply, services.requests.replies, compact)
     progress.is_recorded = True
     about = services, call, plan, plan.conversation, composed, progress, kept, progress.streamed, coding
-    return Recording(*about, translation_of(translated, upstream.status))
-
-
-def _state(reply: Reply, assembled: Assembled, ended: State) -> State:
-    """A reply with its finish reason is whole, whatever became of the connection after that, unless the
-    upstream told of an error, or went on after the reason. Without one the end of the response decides; of a
-    stream that was not ended by its own rules and held what is no JSON, that was no clean end."""
-    if reply.failed or assembled.error is not None:
-        return "failed"
-    if reply.settled:
-        return "complete"
-    is_odd = assembled.ignored and not assembled.done and reply.finish_reason is None
-    return "failed" if is_odd and ended == "complete" else ended
+    return Recording(*about, translation_of(translated, upstream.status), upstream.is_unframed)
 
 
 def _says_something(reply: Reply) -> bool:

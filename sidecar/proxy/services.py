@@ -45,6 +45,7 @@ from sidecar.proxy.gate import Gate
 from sidecar.proxy.open_requests import OpenRequests
 from sidecar.proxy.own_responses import OwnResponses
 from sidecar.proxy.recall_cache import RecallCache
+from sidecar.proxy.reply_state import EndsTold
 from sidecar.proxy.request_cache import RequestCache
 from sidecar.proxy.room import Room
 from sidecar.proxy.running import RunningRequests
@@ -185,6 +186,7 @@ class Requests:
         #: What is known of the chat requests that are being answered, for whoever looks on.
         self.under_way: set[Progress] = set()
         self.cache = RequestCache(_REQUEST_CACHE_SIZE)
+        self.ends_told = EndsTold()
         self.long_messages = LongMessages()
         self.recall = RecallCache(_RECALL_CACHE_SIZE)
         self.slots = Slots(settings.session.slots)

@@ -40,6 +40,11 @@ class UpstreamResponse:
         return self._response.headers
 
     @property
+    def is_unframed(self) -> bool:
+        """Does its body end where the connection does (RFC 9112, 6.3), so that it may be a part?"""
+        return "Transfer-Encoding" not in self.headers and "Content-Length" not in self.headers
+
+    @property
     def is_over(self) -> bool:
         """Has all of it come, and been read?"""
         return not self.head and self._response.content.at_eof()

@@ -381,3 +381,50 @@ async def test_an_upstream_that_ends_early_and_cleanly_after_its_words_is_whole(
     reply = await sidecar.ask("hi", id="a", stream=True)
     assert reply.body == b"".join(told("one two"))
     await branches(sidecar, ["hi", "one two"])
+
+
+def closing(*pieces: bytes) -> Answer:
+    """A stream that ends where its connection does, as of HTTP/1.0."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+        )
+        for piece in pieces:
+            await exchange.send(piece)
+        exchange.writer.close()
+
+    return answer
+
+
+@pytest.mark.parametrize("end", [[REST], [event({"content": " answer"}), DONE]], ids=["reason", "DONE"])
+async def test_a_stream_that_its_connection_ends_is_a_part_where_the_upstream_tells_ends(
+    sidecar: Sidecar, upstream: Upstream, end: list[bytes]
+):
+    upstream.will(closing(HALF, *end), closing(HALF), says("a whole one"))
+    await sidecar.ask("one", id="a", stream=True)
+    for _ in range(2):
+        await sidecar.ask("two", id="a", stream=True, headers={"X-Sidecar-History": "append"})
+    (found,) = await sidecar.stored()
+    assert found.branches == [
+        ["one", "half an answer", "two", "half an (failed)"],
+        ["one", "half an answer", "two", "a whole one"],
+    ]
+
+
+async def test_a_stream_that_its_connection_ends_is_whole_where_the_upstream_never_tells_ends(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.will(closing(HALF), closing(HALF))
+    for question in ("one", "two"):
+        await sidecar.ask(question, id="a", stream=True, headers={"X-Sidecar-History": "append"})
+    (found,) = await sidecar.stored()
+    assert found.branches == [["one", "half an", "two", "half an"]]
+
+
+async def test_a_chunked_stream_says_its_end_by_its_chunks(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(streams(HALF, REST, DONE), streams(HALF))
+    for question in ("one", "two"):
+        await sidecar.ask(question, id="a", stream=True, headers={"X-Sidecar-History": "append"})
+    (found,) = await sidecar.stored()
+    assert found.branches == [["one", "half an answer", "two", "half an"]]
