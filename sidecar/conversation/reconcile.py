@@ -157,7 +157,7 @@ def joined_behind(tree: Tree, path: Path, named: frozenset[str], effort: Effort 
 def _tells(path: Path, first: int) -> bool:
     message = path.messages[first]
     if message.role == "user":
-        return path.last_answer > first + 1 and path.messages[first + 1].role == "assistant"
+        return path.messages[first + 1].role == "assistant"  # there is one: an answer follows
     return message.role == "assistant" and len(visible_text(message.fields)) >= _LONG_ANSWER
 
 

@@ -55,7 +55,7 @@ def _whole_by_content(case: Case, tree: Tree) -> Decision:
 def _whole_by_name(case: Case, parent_id: str, tree: Tree) -> Decision:
     """It brings no history, and says which answer it follows: its client has replaced all before it."""
     place = called_place(tree, case.call.chat.path, parent_id, case.named, Effort(case.rules.effort))
-    return _settled_whole(case, place, (), is_tip=not tree.children(place.node))
+    return matched(case, tree, Match(place, ()))
 
 
 def match_of(case: Case, tree: Tree) -> Match:

@@ -72,6 +72,7 @@ UNWANTED = [
         "prompt_cache_key",
     ),
     ("Additional properties are not allowed ('refusal' was unexpected) - 'messages.1'", "refusal"),
+    ("property 'messages.1.reasoning' is unsupported", "reasoning"),
     ("Unknown parameter: 'messages[1].annotations'.", "annotations"),
     ("Unrecognized request argument supplied: id_slot", "id_slot"),
 ]
@@ -114,6 +115,15 @@ def test_an_error_packed_into_an_error_is_read():
     assert found == FormRefusal("reasoning_content")
 
 
+@pytest.mark.parametrize("behind", ["", " Received Model Group=m"])
+@pytest.mark.parametrize("before", ["", "litellm.BadRequestError: OpenAIException - "])
+def test_of_an_error_within_a_text_the_names_of_its_members_tell_nothing(before: str, behind: str):
+    """Where the text is not read as what it is, `rate_limit` makes another error of it."""
+    inner = json.dumps({"message": DEMANDS[0][0], "rate_limit": None})
+    assert form_refusal(400, openai(before + inner + behind)) == FormRefusal("reasoning_content")
+    assert form_refusal(400, openai(f"{before}rate_limit{behind}")) is None
+
+
 @pytest.mark.parametrize("status", [400, 422, 200])
 @pytest.mark.parametrize(("told", "name"), UNWANTED)
 def test_the_field_that_is_unwanted_is_known(told: str, name: str, status: int):
@@ -129,6 +139,21 @@ def test_a_validators_list_of_forbidden_fields_is_read():
     found = form_refusal(422, json.dumps({"detail": detail}).encode())
     assert found == FormRefusal(None, frozenset(("reasoning",)))
     assert form_refusal(422, b'{"detail":"odd"}') == FormRefusal()
+    alone = {"type": "extra_forbidden", "loc": ["reasoning"]}
+    assert form_refusal(422, json.dumps({"detail": [alone]}).encode()) == found
+
+
+@pytest.mark.parametrize("name", ["code", "status", "type"])
+@pytest.mark.parametrize(
+    "value", [400, 422, "400", "422", "invalid_request_error", "INVALID_ARGUMENT", 500, "server_error", None]
+)
+@pytest.mark.parametrize("wrap", [lambda error: {"error": error}, lambda error: [{"error": error}, 5], dict])
+def test_an_error_inside_of_an_answer_is_one_of_form_if_it_says_that_the_client_erred(
+    name: str, value: Any, wrap: Any
+):
+    body = json.dumps(wrap({"message": "odd", name: value})).encode()
+    erred = value not in (500, "server_error", None)
+    assert form_refusal(200, body) == (FormRefusal() if erred else None)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +183,8 @@ def test_an_error_about_anything_else_is_none_of_form(status: int, body: bytes):
     ("status", "body"),
     [
         (400, b"what is this?"),
+        (400, b"\xff is no text"),
+        (500, openai("unsupported property")),
         (400, b'{"error":null}'),
         (422, b"[]"),
         (500, openai("Jinja Exception: roles must alternate")),

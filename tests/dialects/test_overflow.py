@@ -46,7 +46,7 @@ def test_words_nobody_has_listed_are_known_by_what_they_mean(said, wrap):
 
 
 @pytest.mark.parametrize("name", wordings.NAMES)
-@pytest.mark.parametrize("key", ["code", "type"])
+@pytest.mark.parametrize("key", ["code", "type", "status", "reason", "error_type", "error_code", "__type"])
 def test_a_name_is_enough(name, key):
     assert recognised(400, json.dumps({"error": {"message": "Bad request", key: name}}).encode()) is not None
 
@@ -156,6 +156,20 @@ def test_another_error_is_none(body, ascii):
     assert recognised(400, json.dumps(body).encode(), request.encode()) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("choices", "input", "messages", "prompt", "request", "body"),
+        *("content", "value", "param", "loc", "ctx"),
+    ],
+)
+def test_nothing_is_read_where_an_error_repeats_the_request(name):
+    """It may be cut or rewritten there, so that its words are not found in the request."""
+    error = {"message": "bad input", name: [{"said": f"… {QUOTED}"}]}
+    assert recognised(400, json.dumps({"error": error}).encode()) is None
+    assert recognised(400, json.dumps({"error": {**error, "hint": QUOTED}}).encode()) is not None
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"error":', b"[" * 100_000])
 def test_what_says_nothing_is_none(body):
     assert recognised(400, body) is None
@@ -233,6 +247,10 @@ def test_however_often_it_is_wrapped_it_is_the_same():
     for _ in range(30):
         deep = {"error": deep}
     assert recognised(400, json.dumps(deep).encode()) is None  # nobody wraps so often
+    listed: object = "prompt is too long"
+    for _ in range(30):
+        listed = [listed]
+    assert recognised(400, json.dumps(listed).encode()) is None
 
 
 def test_half_a_packed_error_is_none():

@@ -277,6 +277,27 @@ class TestRecognising:
 
 
 @pytest.mark.parametrize(
+    ("said", "most"),
+    [
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": 5, "max_completion_tokens": 7}, 7),
+        ({"max_tokens": 5, "max_completion_tokens": 0}, 5),
+        ({"max_tokens": 0, "max_completion_tokens": -1}, None),
+        ({"max_tokens": 1}, 1),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": "5"}, None),
+    ],
+)
+def test_an_answer_is_as_long_as_the_newer_of_its_two_names_says_and_none_says_no_limit(said, most):
+    assert request(user("hi"), **said).max_tokens == most
+
+
+@pytest.mark.parametrize(("said", "choices"), [({}, 1), ({"n": 3}, 3), ({"n": 0}, 1), ({"n": True}, 1)])
+def test_one_answer_is_asked_for_unless_more_are(said, choices):
+    assert request(user("hi"), **said).choices == choices
+
+
+@pytest.mark.parametrize(
     ("more", "user"),
     [
         ({}, None),

@@ -6,6 +6,8 @@ import json
 import time
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from sidecar.dialects.responses.answer import Answer
 from sidecar.dialects.responses.errors import ErrorBody
@@ -154,6 +156,16 @@ class TestText:
         )
         (item,) = output_of(told(first, second, STOP))
         assert item["content"][0]["text"] == "a\U0001f600"
+
+    @given(st.characters(min_codepoint=0x10000))
+    @example("\U00010000")
+    @example("\U0010ffff")
+    def test_whichever_character_it_is(self, character):
+        halves = json.dumps(character)[1:-1].encode()
+        pieces = [b'{"choices":[{"delta":{"content":"%b"}}]}' % each for each in (halves[:6], halves[6:])]
+        events = told(*pieces, STOP)
+        assert text_of(output_of(events)[0]) == character
+        assert [each["delta"] for each in events if "delta" in each] == [character]
 
     @pytest.mark.parametrize("half", [b"\\ud83d", b"\\ude00"])
     def test_half_a_character_alone_is_told_as_broken(self, half):
@@ -326,6 +338,11 @@ class TestCalls:
             pytest.param(
                 [piece(0, "", "f", "{}")], [("call_000102030405060708090000", "f", "{}")], id="no id"
             ),
+            pytest.param(
+                2 * [piece(None, "", "f", '{"a":1}')],
+                [(f"call_00010203040506070809000{at}", "f", '{"a":1}') for at in range(2)],
+                id="two of no id and no index",
+            ),
             pytest.param([piece(0, "1")], [], id="no name"),
             pytest.param([piece(None, arguments="{}")], [], id="nothing at all"),
             pytest.param([{"tool_calls": [{"index": 0, "id": "1"}, 5]}], [], id="no function"),
@@ -434,7 +451,8 @@ class TestTheEnd:
         """ollama #14600"""
         events = told(*payloads, done=False)
         assert kinds(events)[-2:] == ["error", "failed"]
-        assert events[-1]["response"]["error"]["code"] == "server_error"
+        error = events[-1]["response"]["error"]
+        assert (error["code"], "broke off" in error["message"]) == ("server_error", True)
         assert output_of(events) is not None
 
     @pytest.mark.parametrize(
@@ -475,6 +493,18 @@ class TestTheEnd:
     def test_what_nobody_can_read_is_passed_over(self):
         odd = [b"no json", b"5", b'{"choices":5}', b'{"choices":[5,{"delta":5}]}', b'[{"choices":[]},5]']
         assert text_of(output_of(told(*odd, chunk({"content": "a"}), STOP))[0]) == "a"
+
+    def test_what_stands_beside_something_odd_is_told_all_the_same(self):
+        choice = {"delta": {"content": "a"}, "finish_reason": "stop"}
+        both = json.dumps([5, {"choices": [5, choice]}]).encode()
+        assert text_of(output_of(told(both))[0]) == "a"
+
+    def test_tokens_that_were_counted_stay_where_a_later_piece_counts_none(self):
+        counted = chunk({"content": "a"}, usage={"prompt_tokens": 3, "completion_tokens": 4})
+        for nothing in ("null", "{}"):
+            end = chunk(finish="stop", usage=json.loads(nothing))
+            events = told(counted, end)
+            assert events[-1]["response"]["usage"]["total_tokens"] == 7
 
     def test_a_message_beside_each_delta_is_not_told_again(self):
         choice = {"delta": {"content": "a"}, "message": {"content": "a"}, "finish_reason": "null"}
@@ -560,6 +590,15 @@ class TestWhatIsTooLong:
             told[-1]["response"]["error"]["message"] == "the answer is longer than `limits.max_reply` = 100"
         )
         assert len(text_of(output_of(told)[0])) == 120
+
+    def test_one_of_as_many_characters_as_may_be_held_is_told(self):
+        for length, status in ((100, "completed"), (101, "failed")):
+            events = Events(about(100, stream=True))
+            data = b"".join(
+                events.feed(streamed(each, done=False)) for each in (chunk({"content": "x" * length}), STOP)
+            )
+            told = events_in(data + events.close() + events.held)
+            assert told[-1]["response"]["status"] == status
 
     @pytest.mark.parametrize("data", [b"data: {" + b"x" * 120, b"{" + b"x" * 120])
     def test_so_does_what_never_comes_to_an_end(self, data):

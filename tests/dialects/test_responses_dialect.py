@@ -12,12 +12,13 @@ from sidecar.dialects.responses.call_ids import ids_told
 from sidecar.dialects.responses.dialect import Responses
 from sidecar.dialects.responses.errors import ErrorBody
 from sidecar.dialects.responses.ids import reference_of, response_id
+from sidecar.dialects.responses.refusal import InBackground
 from sidecar.dialects.responses.request import ResponsesRequest
 from sidecar.dialects.responses.translation import Events, Whole
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, request, says, user
-from tests.dialects.responses import EXCHANGE, said
+from tests.dialects.responses import EXCHANGE, events_in, said
 from tests.dialects.test_dialect import whole
 
 HERE = Reference("conv_" + "5" * 32, EXCHANGE)
@@ -148,6 +149,47 @@ def test_codex_compaction_is_a_task_unless_a_mark_says_otherwise():
     assert not RESPONSES.is_task("", compaction, ())
     assert RESPONSES.is_task(None, read(input="### Task: name it"), ("### Task",))
     assert not RESPONSES.is_task(None, read(input="hi"), ())
+
+
+def test_only_what_may_be_answered_apart_is_read_as_a_request_for_the_background():
+    body = b'{"input":"hi","background":true}'
+    assert whole(RESPONSES.apart().parse(body, CHAIN, None, 100)).asked.in_background
+    with pytest.raises(InBackground) as caught:
+        whole(RESPONSES.parse(body, CHAIN, None, 100))
+    assert caught.value.asked == body
+
+
+def test_of_a_request_that_holds_a_response_already_that_is_not_looked_for():
+    id = response_id(EXCHANGE, HERE.conversation)
+    assert read(input="hi", previous_response_id=id).behind == HERE
+    body = json.dumps({"input": "hi", "previous_response_id": id}).encode()
+    assert whole(RESPONSES.holding(id).parse(body, CHAIN, None, 100)).behind is None
+    other = response_id(EXCHANGE[::-1], HERE.conversation)
+    assert whole(RESPONSES.holding(other).parse(body, CHAIN, None, 100)).behind == HERE
+
+
+def test_an_answer_without_an_upstream_is_told_by_events_and_says_nothing():
+    """A client that warms up a connection asks for one (`generate: false`)."""
+    body = b'{"input":"hi","model":"m","tools":[{"type":"web_search"}]}'
+    data, headers = RESPONSES.prepared(body, EXCHANGE, lambda: 100.9)
+    *events, last = events_in(data)
+    response = last["response"]
+    assert [each["type"].removeprefix("response.") for each in events] == ["created", "in_progress"]
+    assert (last["type"], response["output"], response["error"]) == ("response.completed", [], None)
+    assert (response["id"], response["created_at"], response["completed_at"]) == (
+        f"resp_{EXCHANGE.hex()}",
+        100,
+        100,
+    )
+    assert response["usage"]["total_tokens"] == 0
+    assert data.endswith(b"data: [DONE]\n\n")
+    assert headers == {"Content-Type": "text/event-stream", "X-Sidecar-Untranslated": "web_search"}
+
+
+def test_a_request_may_be_cut_only_where_it_says_so():
+    assert RESPONSES.truncation(read(input="hi", truncation="auto")) == "auto"
+    assert RESPONSES.truncation(read(input="hi", truncation="disabled")) == "disabled"
+    assert RESPONSES.truncation(read(input="hi")) is None
 
 
 def test_an_answer_is_told_as_it_was_asked_for():

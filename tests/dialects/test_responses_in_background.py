@@ -150,6 +150,7 @@ def test_of_one_that_came_to_nothing_it_is_told_why():
     assert kept == {"response": {"status": "failed", "background": True, "error": error}}
     behind = json.loads(error_behind("no", "events_not_kept", 9).partition(b"data: ")[2])
     assert (behind["type"], behind["code"], behind["sequence_number"]) == ("error", "events_not_kept", 9)
+    assert behind["message"] == behind["error"]["message"] == "no"
 
 
 @pytest.mark.parametrize(

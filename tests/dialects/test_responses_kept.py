@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.conversation.exchange_record import Reference
 from sidecar.dialects.base import Translation
-from sidecar.dialects.responses.as_items import items_of, items_with, kinds_of
+from sidecar.dialects.responses.as_items import in_phase, items_of, items_with, kinds_of, of_their_kinds
 from sidecar.dialects.responses.errors import ErrorBody
 from sidecar.dialects.responses.ids import (
     call_id,
@@ -27,12 +27,19 @@ from sidecar.dialects.responses.kept import (
     told_of,
     unfinished,
 )
+from sidecar.dialects.responses.tools import Tool
 from sidecar.dialects.responses.translation import Events, Whole
 from tests.dialects.responses import EXCHANGE, about, asked, chunk, said, streamed
 
 HERE = Reference("conv_" + "5" * 32, EXCHANGE)
 NODE = bytes(range(24))
 TOOLS = [{"type": "custom", "name": "patch"}, {"type": "function", "name": "look"}]
+# What functions stand for that are no plain ones.
+OTHERS = {
+    "patch": Tool("custom", "patch"),
+    "agents__spawn": Tool("function", "spawn", "agents"),
+    "tool_search": Tool("tool_search", "tool_search"),
+}
 
 
 def kept(message, state="complete", usage=None, **body):
@@ -208,7 +215,11 @@ class TestMessagesAsItems:
                 {"output": [{"type": "input_text", "text": "x"}]},
             ),
             ("custom_tool_call", "x", {"type": "custom_tool_call_output", "output": "x"}),
-            ("tool_search_call", '[{"a":1}]', {"type": "tool_search_output", "tools": [{"a": 1}]}),
+            (
+                "tool_search_call",
+                '[{"a":1}]',
+                {"type": "tool_search_output", "execution": "client", "tools": [{"a": 1}]},
+            ),
             ("tool_search_call", "{x", {"tools": []}),
             ("tool_search_call", "{}", {"tools": []}),
             ("tool_search_call", ["x"], {"tools": []}),
@@ -237,3 +248,57 @@ class TestMessagesAsItems:
         found = items_with({item_id("msg", NODE, 0), item_id("fc", NODE, 2)}, message, NODE)
         assert found == [each for at, each in enumerate(items_of(message, NODE, {})) if at != 1]
         assert items_with({item_id("msg", NODE, 9)}, message, NODE) == []
+
+
+class TestCallsOverAnotherApi:
+    """What was said over Chat Completions knows only functions; a response's tools tell what they were."""
+
+    def told(self, name, arguments, found):
+        """The items of a call and of its result, before and after."""
+        function = {"name": name, "arguments": arguments}
+        made = {"role": "assistant", "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+        plain = [
+            *items_of(made, NODE, {}),
+            *items_of({"role": "tool", "tool_call_id": "c1", "content": found}, NODE[::-1], {}),
+        ]
+        return plain, of_their_kinds(plain, OTHERS, {})
+
+    def test_one_of_a_tool_for_free_text_is_a_call_of_that_and_so_is_its_result(self):
+        (made, result), (call, output) = self.told("patch", '{"input":"*** Begin"}', "done")
+        about = {"id": made["id"], "call_id": "c1", "status": "completed"}
+        assert call == {**about, "type": "custom_tool_call", "name": "patch", "input": "*** Begin"}
+        assert output == {**result, "type": "custom_tool_call_output"}
+
+    def test_one_that_looked_for_tools_has_found_some(self):
+        (made, result), (call, output) = self.told("tool_search", '{"query":"x"}', '[{"type":"function"}]')
+        about = {"call_id": "c1", "status": "completed"}
+        searched = {"type": "tool_search_call", "execution": "client", "arguments": {"query": "x"}}
+        assert call == {"id": made["id"], **about, **searched}
+        found = {"type": "tool_search_output", "execution": "client", "tools": [{"type": "function"}]}
+        assert output == {"id": result["id"], **about, **found}
+
+    def test_one_of_a_namespace_is_named_within_it_and_its_result_is_the_same(self):
+        (made, result), (call, output) = self.told("agents__spawn", '{"input":"x"}', "done")
+        assert call == {**made, "name": "spawn", "namespace": "agents"}
+        assert output is result
+
+    def test_one_of_a_plain_function_is_the_same_and_so_is_all_that_is_no_call(self):
+        items, again = self.told("look", "{}", "found")
+        items += items_of({"role": "user", "content": "hi"}, NODE, {})
+        again = of_their_kinds(items, OTHERS, {})
+        assert all(told is item for told, item in zip(again, items, strict=True))
+
+    def test_a_result_may_stand_in_another_message_than_its_call(self):
+        (call, result), _ = self.told("patch", '{"input":"x"}', "done")
+        made: dict[str, str] = {}
+        assert of_their_kinds([call], OTHERS, made)[0]["type"] == "custom_tool_call"
+        (output,) = of_their_kinds([result], OTHERS, made)
+        assert output["type"] == "custom_tool_call_output"
+        (alone,) = of_their_kinds([result], OTHERS, {})
+        assert alone["type"] == "function_call_output"
+
+
+def test_what_was_said_on_the_way_says_so_again_and_nothing_else_does():
+    message = {"role": "assistant", "reasoning_content": "Hm.", "content": "I look."}
+    thought, said = items_of(message, NODE, {})
+    assert in_phase([thought, said], "commentary") == [thought, {**said, "phase": "commentary"}]

@@ -7,13 +7,14 @@ import json
 import pytest
 
 from sidecar.dialects.responses.body import translated
+from sidecar.dialects.responses.ids import response_id
 from sidecar.dialects.responses.items import ABORTED, messages_to_keep
 from sidecar.dialects.responses.references import UnknownItems, filled
 from sidecar.dialects.responses.refusal import UnknownCall
 from sidecar.dialects.responses.tools import Tools
 from sidecar.errors import BadRequest
 from tests.conversation.build import calls, result, says, user
-from tests.dialects.responses import asked, call, chat, messages, output, said, thought
+from tests.dialects.responses import EXCHANGE, asked, call, chat, messages, output, said, thought
 
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 PIXEL = "data:image/png;base64,AAAA"
@@ -492,6 +493,8 @@ class TestTheRest:
 
     def test_what_stands_in_one_may_be_asked_without_anything_new(self):
         assert chat(None, conversation="conv_1")[0]["messages"] == []
+        id = response_id(EXCHANGE, "conv_" + "5" * 32)
+        assert chat(None, previous_response_id=id)[0]["messages"] == []
 
     @pytest.mark.parametrize("told", [5, "", {}, {"id": None}])
     def test_one_that_names_nothing_is_refused(self, told):

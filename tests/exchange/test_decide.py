@@ -108,7 +108,7 @@ class TestWithoutLooking:
     def test_a_whole_history_that_is_stored_needs_nothing_more(self):
         needs: list[type] = []
         plan = decided(call(MALTA, VALLETTA, user("and of Italy?")), TOLD, needs=needs)
-        assert plan.brought is None
+        assert (plan.brought, plan.is_given_up) == (None, False)
         assert (plan.outcome, plan.parent, len(plan.new), needs) == (Outcome.CONTINUE, TOLD[-1], 1, [])
 
     def test_nor_does_a_first_question_that_was_not_answered_and_another_behind_it(self):
@@ -196,6 +196,7 @@ class TestThin:
     def test_the_beginning_of_the_newest_answer_is_gone_on_from(self):
         plan = decided(call(says("Vall"), mode="auto"), TOLD, [thread(TOLD, is_thin=True)])
         assert (plan.outcome, plan.parent) == (Outcome.EXTEND, TOLD[0])
+        assert texts(plan) == (["What is the capital of Malta?"], [])
 
     def test_messages_of_the_newest_turn_are_not_put_twice(self):
         nodes = line(MALTA, VALLETTA, user("look"), calls("c1"))
@@ -432,6 +433,15 @@ class TestThin:
         plan = decided(call(new), told + others, threads, conversation=tip)
         assert (plan.outcome, plan.parent) == (Outcome.APPEND, told[-1])
 
+    def test_what_is_read_of_the_store_is_one_path_where_the_tip_is_the_head_of_a_thread(self):
+        told, others = line(MALTA, VALLETTA), line(ROME, says("At nine."))
+        threads = [thread(told, is_thin=True), thread(others, system=BRIEF, is_thin=True)]
+        for tip in (told[-1].id, others[-1].id, None):
+            needs: list[type] = []
+            talk = replace(TALK, tip=tip)
+            plan = decided(call(user("More")), told + others, threads, conversation=talk, needs=needs)
+            assert (plan.parent, needs) == (told[-1], [NeedThreads, NeedPath])
+
     def test_questions_in_a_row_are_one_turn(self):
         nodes = line(MALTA, VALLETTA, user("look"), user("please"))
         plan = decided(call(user("look"), user("please")), nodes, [thread(nodes, is_thin=True)])
@@ -654,6 +664,12 @@ class TestSaidThin:
         nodes = line(MALTA, VALLETTA, ROME, says("At nine."), user("Since when?"), says("1571."))
         plan = decided(call(MALTA, VALLETTA, user("More"), mode="append"), nodes, [thread(nodes)])
         assert (plan.parent, len(plan.line), len(plan.new)) == (nodes[-1], 6, 3)
+
+    def test_results_of_calls_that_were_answered_are_said_anew(self):
+        told = line(MALTA, calls("c8"), result("c8"), VALLETTA)
+        sent = call(calls("c8"), result("c8", "found at 10:02"), mode="append")
+        plan = decided(sent, told, [thread(told)])
+        assert (plan.outcome, plan.parent, len(plan.new)) == (Outcome.APPEND, told[-1], 2)
 
     def test_what_goes_on_from_the_middle_of_the_newest_turn_is_said_anew(self):
         nodes = line(MALTA, VALLETTA, user("look"), calls("c1"), result("c1"), says("done"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.conversation.exchange_record import Detail, Difference, Exchange, Refusal, Sent, exchange_id
 from sidecar.conversation.identity import Identity, Kind
@@ -11,12 +12,12 @@ from sidecar.conversation.tree import Conversation
 from sidecar.dialects.chat.assembly import from_json
 from sidecar.dialects.chat.dialect import CHAT
 from sidecar.exchange.call import ChatCall
-from sidecar.exchange.new_nodes import client_nodes, new_nodes, other_ends
+from sidecar.exchange.new_nodes import client_nodes, new_nodes, other_ends, phases_of
 from sidecar.exchange.outcome import Answered, Progress, error_code, exchange_of, reason
 from sidecar.exchange.plan import Whole
 from sidecar.exchange.prompt import Heads, Prompt
 from sidecar.exchange.usage import Tokens
-from tests.conversation.build import CHAIN, TENANT, node, raw, request, says, user
+from tests.conversation.build import CHAIN, TENANT, node, raw, request, result, says, user
 
 TALK = Conversation("conv_1", TENANT, "a", created_at=1.0, updated_at=1.0)
 
@@ -177,6 +178,7 @@ def test_an_upstreams_error_gives_its_code_and_never_its_words(told, code):
 
 ASK = node(user("hi"))
 ANSWER = node(says("hello"), ASK, nonce=1)
+LATER = {"role": "system", "content": "Be brief."}
 
 
 def test_new_messages_follow_the_place_where_the_request_continues():
@@ -220,7 +222,26 @@ def test_messages_that_the_plan_took_from_elsewhere_are_hashed_anew():
     assert new.id == ASK.id
 
 
-LATER = {"role": "system", "content": "Be brief."}
+def test_a_root_that_the_plan_took_from_elsewhere_is_the_one_that_a_request_would_make():
+    other = request(result("c1")).path.messages
+    (new,) = new_nodes(call(user("and?")), Whole(Outcome.APPEND, TALK, None, other), 7.0)
+    assert [new] == client_nodes(CHAIN, None, other, 7.0)
+    assert (new.exact, new.message_id) == (request(result("c1")).path.exacts[0], None)
+
+
+@pytest.mark.parametrize("system", [(), (LATER,), (LATER, LATER)])
+def test_a_message_has_the_phase_that_its_request_tells_of_its_place(system):
+    asked = call(*system, user("hi"), says("I look."), says("Found."), user("and?"))
+    at = len(system)
+    told = replace(asked.chat, phases={at + 1: "commentary", at + 2: "final_answer"})
+    asked = replace(asked, chat=told)
+    nodes = client_nodes(CHAIN, None, told.path.messages, 7.0)
+    for stored, phases in ((0, ["commentary", "final_answer"]), (2, ["final_answer"]), (3, [])):
+        plan = Whole(Outcome.CONTINUE, TALK, None, told.path.messages[stored:])
+        found = phases_of(asked, plan, nodes[stored:])
+        assert found == tuple(zip([each.id for each in nodes[3 - len(phases) : 3]], phases, strict=True))
+    silent = replace(asked, chat=replace(told, phases={}))
+    assert phases_of(silent, Whole(Outcome.START, TALK, None, told.path.messages), nodes) == ()
 
 
 class TestOtherEnds:

@@ -45,6 +45,7 @@ BEFORE = prompt("a", "b", "c")
         (prompt("a", "b"), Difference(2, "edited")),
         (prompt("a", "x", "c", "d"), Difference(1, "edited")),
         (replace(BEFORE, model="n"), Difference(0, "model")),
+        (prompt("s", "b", leading=1), Difference(0, "system")),
         (replace(BEFORE, heads=Heads(tools=b"[1]")), Difference(0, "tools")),
         (prompt("s", "a", "b", "c", leading=1), Difference(0, "system")),
         (prompt("s", "a", "b", "c", leading=1, summary=b"h"), Difference(0, "summary")),
@@ -55,6 +56,13 @@ BEFORE = prompt("a", "b", "c")
 )
 def test_the_first_difference_has_a_cause(now, expected):
     assert difference(BEFORE, now) == expected
+
+
+def test_behind_the_system_messages_nothing_is_one_of_them():
+    before = prompt("s", "a", "b", leading=1)
+    assert difference(before, prompt("t", "a", "b", leading=1)) == Difference(0, "system")
+    assert difference(before, prompt("s", "x", "b", leading=1)) == Difference(1, "edited")
+    assert difference(before, prompt("s", "t", "a", "b", leading=2)) == Difference(1, "system")
 
 
 def test_a_message_that_is_restored_no_more_is_a_difference_of_that_kind():
@@ -176,6 +184,7 @@ def test_results_that_do_not_go_are_counted_and_nothing_else():
     before = [ASK, made, *(node(result(id), made) for id in ("c1", "c2")), ANSWER]
     assert steps_left_out([stored(each) for each in before], before) == 0
     assert steps_left_out([stored(ASK), stored(before[3])], before) == 1
+    assert steps_left_out([stored(ASK)], [ASK, ANSWER]) == 0
 
 
 def test_a_client_of_which_answers_are_restored_has_the_rest_as_it_sent_it():

@@ -102,8 +102,8 @@ _FORM = re.compile(
     re.IGNORECASE,
 )
 
-# The fields that may be demanded, the longer first: `thinking` alone is a word of every other sentence.
-_FIELDS = "reasoning[ _]details|" + "|".join(sorted(REASONING_FIELDS - {"thinking"}, key=len, reverse=True))
+# The fields that may be demanded: `thinking` alone is a word of every other sentence.
+_FIELDS = "reasoning[ _]details|" + "|".join(sorted(REASONING_FIELDS - {"thinking"}))
 
 #: What is demanded, and how that is said. `name`: the field, where it is told.
 _DEMANDS: tuple[tuple[str, str], ...] = (

@@ -57,8 +57,8 @@ class Answer:
         if isinstance(told := delta.get("phase"), str) and (phase := code_of(told)):
             self._phase = phase
         self._think(next((text for name in REASONING_FIELDS if isinstance(text := delta.get(name), str)), ""))
-        for kind, text in _texts(delta.get("content")):
-            if kind == "thinking":
+        for is_thought, text in _texts(delta.get("content")):
+            if is_thought:
                 self._think(text)
             else:
                 self._say(text, logprobs)
@@ -193,16 +193,16 @@ def _objects(told: Any) -> list[dict[str, Any]]:
     return [each for each in told if isinstance(each, dict)] if isinstance(told, list) else []
 
 
-def _texts(content: Any) -> list[tuple[str, str]]:
-    """The texts of a content, each with what it is: some think in parts of it (Mistral)."""
+def _texts(content: Any) -> list[tuple[bool, str]]:
+    """The texts of a content, and whether each is a thought: some think in parts of it (Mistral)."""
     if isinstance(content, str):
-        return [("text", content)]
+        return [(False, content)]
     texts = []
     for part in _objects(content):
         if part.get("type") == "thinking":
-            texts += [("thinking", text) for _, text in _texts(part.get("thinking"))]
+            texts += [(True, text) for _, text in _texts(part.get("thinking"))]
         elif isinstance(part.get("text"), str):
-            texts.append(("text", part["text"]))
+            texts.append((False, part["text"]))
     return texts
 
 

@@ -71,4 +71,4 @@ def error_of(told: Any) -> dict[str, Any]:
 
 def _count(told: Any, name: str) -> int:
     value = told.get(name) if isinstance(told, dict) else None
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return max(0, value) if isinstance(value, int) and not isinstance(value, bool) else 0

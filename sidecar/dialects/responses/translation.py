@@ -54,7 +54,7 @@ PATIENCE = 15.0
 
 #: The header that names what of a request has no form in Chat Completions and does no harm by missing.
 UNTRANSLATED = "X-Sidecar-Untranslated"
-_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_REASONS: dict[str | None, str] = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _NO_REASON = frozenset(("", "null", "none", "undefined"))  # as in `chat.assembly`
 _NAME, _MAX_NAMES = re.compile(r"[\w.:-]{1,64}", re.ASCII), 20
 _BROKE_OFF = "the upstream broke off before the answer was complete"
@@ -140,7 +140,7 @@ class _Reply:
         """The events of the end, but for the last, and the response."""
         if self._error is None and (self._finish is None or self._finish in FAILURES):
             self._error = {"code": "server_error", "message": _BROKE_OFF}
-        reason = _REASONS.get(self._finish or "") if self._error is None else None
+        reason = _REASONS.get(self._finish) if self._error is None else None
         status = "failed" if self._error else "incomplete" if reason else "completed"
         ended: Ended = "completed" if status == "completed" else "incomplete"
         events = self._answer.end(ended)
