@@ -85,6 +85,13 @@ def test_it_is_told_whether_the_answer_counts_as_well(name, with_answer):
     assert found.with_answer == with_answer
 
 
+def test_it_is_where_only_what_is_generated_is_spoken_of():
+    said = "The prompt is too long: to generate 1000 tokens more exceeds the window of 8192"
+    found = recognised(400, json.dumps(plain(said)).encode())
+    assert found is not None
+    assert found.with_answer
+
+
 @pytest.mark.parametrize("status", [201, 301, 304])
 def test_what_is_no_error_is_none(status):
     assert recognised(status, json.dumps(openai(QUOTED)).encode()) is None
@@ -105,6 +112,13 @@ def test_long_texts_take_no_long_time():
         assert time.process_time() - begun < 2
 
 
+CODES = [
+    "context_length_exceeded",
+    "context_window_exceeded",
+    "model_context_window_exceeded",
+    "exceed_context_size_error",
+    "context_exceeded",
+]
 QUOTED = f"{WINDOW} 300 tokens. However, your messages resulted in 99999 tokens."
 
 NO_REFUSALS = {
@@ -181,15 +195,43 @@ def test_a_code_is_enough_and_a_quoted_number_is_not_learned():
     assert recognised(400, refused, b"another") == Overflow(300, 99999)
 
 
+@pytest.mark.parametrize("code", [*CODES, "prompt_too_long"])
+def test_a_code_for_length_counts_more_than_numbers_that_contradict_it(code):
+    """A name that only reads like one does not: it may be another field that is too long."""
+    said = f"{WINDOW} 99999 tokens. However, your messages resulted in 300 tokens."
+    found = recognised(400, json.dumps({"error": {"message": said, "code": code}}).encode())
+    assert found == (Overflow() if code in CODES else None)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Your input exceeds the context window of this model",
+        "The number of tokens to keep from the initial prompt is greater than the context length",
+        "Context size has been exceeded.",
+        "The input length exceeds the context length",
+        "input length exceeds maximum context length",
+        "prompt too long; exceeded max context length by 4 tokens",
+        "Input is too long for requested model.",
+        "prompt is too long",
+    ],
+)
+def test_where_an_engine_tells_no_number_none_beside_its_words_is_the_window(said):
+    told = json.dumps(plain(f"The limit of your plan is 4096 tokens. {said}")).encode()
+    assert recognised(400, told) == Overflow()
+
+
 def test_what_an_error_begins_with_is_its_own_though_the_user_has_said_it_as_well():
     said = "prompt is too long: 209303 tokens > 200000 maximum"
     refused = json.dumps(plain(f"litellm.BadRequestError: AnthropicException - {said}")).encode()
     assert recognised(400, refused, said.encode()) == Overflow(200000, 209303)
 
 
-def test_a_quotation_that_speaks_of_money_hides_no_refusal():
+@pytest.mark.parametrize("mark", ["'", '"', "`"])
+def test_a_quotation_that_speaks_of_money_hides_no_refusal(mark):
     asked = "what does the error about my quota and billing mean?"
-    refused = json.dumps(plain(f"prompt is too long: 209303 tokens > 200000 maximum (at '{asked}')")).encode()
+    said = f"prompt is too long: 209303 tokens > 200000 maximum (at {mark}{asked}{mark})"
+    refused = json.dumps(plain(said)).encode()
     assert recognised(400, refused, asked.encode()) == Overflow(200000, 209303)
     assert recognised(400, refused) is None
 

@@ -337,6 +337,13 @@ def test_it_weighs_about_what_it_takes_of_memory_and_rather_more(messages):
     assert 0.98 * taken <= asked.weight <= 2.5 * taken
 
 
+def test_a_long_message_of_a_large_body_is_not_held_as_it_was_read():
+    """It is read anew for whoever asks; the bytes of the body and its own are all that stays."""
+    large, small = ([user("word " * count), user("q")] for count in (300_000, 100_000))
+    assert 2 * len(raw(large)) < request(*large).weight < 2.01 * len(raw(large))
+    assert 3 * len(raw(small)) < request(*small).weight < 3.01 * len(raw(small))
+
+
 @pytest.mark.parametrize(
     ("body", "is_large"),
     [

@@ -55,6 +55,17 @@ REFUSALS: dict[str, tuple[int | None, int | None]] = {
     "the request exceeds the available context size": (None, None),
     "slot context exceeded: n_ctx = 4096, n_past = 4097, context limit reached": (4096, 4097),
     "Conversation history is too long for the selected model": (None, None),
+    # Each by one meaning alone.
+    "This model has an 8192 context length.": (None, None),
+    "Exceeded the tokens allowed.": (None, None),
+    "It exceeds our limit of 8192 tokens.": (8192, None),
+    "Token count exceeded.": (None, None),
+    "Please send fewer tokens.": (None, None),
+    "已超出最大长度": (None, None),
+    "With its new tokens your request has more than the token limit.": (None, None),
+    "context exceeded, n_ctx = 4096": (4096, None),
+    "This endpoint's maximum context length is 8192 tokens. However, you requested about 9000 tokens (5000 of"
+    " text input, 2000 of tool input, 1500 of image input, 500 in the output).": (8192, 8500),
 }
 
 #: Names alone, in `code` or `type`.
@@ -128,4 +139,6 @@ NO_REFUSALS = (
     "response body exceeded the size limit",
     "maximum recursion depth exceeded while processing the request",
     "The tool call arguments exceed the length limit",
+    "The maximum output size exceeds the token limit",
+    "账户欠费, tokens 超过上限",
 )

@@ -29,7 +29,8 @@ def ceiling(*reports):
 def test_far_less_than_what_was_learned_is_too_little():
     assert is_far_too_small(taught(), PROMPT, 1100)
     assert not is_far_too_small(taught(), PROMPT, 1300)
-    assert not is_far_too_small(taught(), PROMPT, 0)
+    assert is_far_too_small(taught(), PROMPT, 1)
+    assert not is_far_too_small(taught(), PROMPT, 0), "it counts nothing"
 
 
 def test_six_tenths_of_what_is_expected_in_more_than_a_thousand_tokens_is_where_it_begins():
@@ -106,7 +107,8 @@ def test_where_another_prompt_was_cut_a_fifth_too_few_is_enough():
     assert is_cut_again(3000, 3100, 3001, 3000), "no more than before, and more was sent"
     assert not is_cut_again(3000, 3100, 3000, 2000), "no more may have been sent than it held"
     assert not is_cut_again(3000, 5000, 3500, 3500), "as few may have been sent, so unsure is the estimate"
-    assert not is_cut_again(3000, 5000, 4800, 0)
+    assert is_cut_again(3000, 5000, 4800, 1)
+    assert not is_cut_again(3000, 5000, 4800, 0), "it counts nothing"
 
 
 def test_a_prompt_that_goes_on_from_another_has_no_fewer_tokens():
