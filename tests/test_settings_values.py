@@ -96,6 +96,8 @@ class TestAddresses:
             ("memory:", None),
             ("postgresql://me:hunter2@db/x?connections=5", "postgresql://me:hunter2@db/x?connections=5"),
             ("postgres://db1,db2:5433/x", "postgres://db1,db2:5433/x"),
+            ("postgresql://me@[::1],[::2]:5433/x", "postgresql://me@[::1],[::2]:5433/x"),
+            ("postgresql://me@/x?host=/run/postgresql", "postgresql://me@/x?host=/run/postgresql"),
         ],
     )
     def test_the_store_is_a_file_a_database_or_the_memory(self, store, path):
@@ -127,6 +129,11 @@ class TestAddresses:
             ("postgresql://me:a/hunter2@db/x", "write @ as %40"),
             ("postgresql://me:a?hunter2@db/x", "write @ as %40"),
             ("postgresql://me:a#hunter2@db/x", "write @ as %40"),
+            ("postgresql://me:hunter2@a@db/x", "write @ as %40"),
+            ("postgresql://me:hunter2@db:port/x", "a port that is not a number"),
+            ("postgresql://me:hunter2@db:70000/x", "a port that is not a number"),
+            ("postgresql://me:hunter2@db:5432,other:0/x", "a port that is not a number"),
+            ("postgresql://me:hunter2@[::1]:x/x", "a port that is not a number"),
             ("postgresql://me:hunter2@db/x?connections=0", "a number from 1 to 1000"),
             ("postgresql://me:hunter2@db/x?connections=1.5", "a whole number"),
             ("postgresql://me:hunter2@db/x?retry=soon", "a number from 0 to 600"),

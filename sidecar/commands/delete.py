@@ -48,9 +48,12 @@ def add_confirmation(parser: ArgumentParser) -> None:
 
 async def run(settings: Settings, args: Namespace) -> int:
     """Delete all conversations of a tenant; with `--all` those of every tenant, and what was learned."""
-    selector = None if args.all else TenantSelector.from_args(args)
-    if selector is not None and selector.is_empty:
+    named = TenantSelector.from_args(args)
+    if named.is_empty and not args.all:
         raise Unconfirmed("name a tenant with --user, --credential, --key or --tenant, or give --all")
+    if args.all and not named.is_empty:
+        raise Unconfirmed("--all means everything of everybody: leave it out, or what names a tenant")
+    selector = None if args.all else named
     async with open_existing(settings) as store:
         tenant = await selector.tenant_in(settings, store) if selector else None
         found = [each.id async for each in store.conversation_stats(tenant=tenant, sized=False)]

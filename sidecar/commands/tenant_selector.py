@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import getpass
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from multidict import CIMultiDict
@@ -32,10 +32,11 @@ _PROMPT = "-"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """The flags of a command that works on the conversations of one tenant."""
-    parser.add_argument("--user", metavar="ID", help="the user id that the client sends")
+    parser.add_argument("--user", metavar="ID", type=_said, help="the user id that the client sends")
     parser.add_argument(
         "--credential",
         metavar="KEY",
+        type=_said,
         action="append",
         default=[],
         help='the API key that the client sends, or a header such as "api-key: KEY"; - reads it from standard'
@@ -47,7 +48,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def add_key(parser: ArgumentParser) -> None:
     """The flag for a tenant that is a key of the operator's."""
-    parser.add_argument("--key", metavar="NAME", help="the client's key (`sidecar keys list`), or its id")
+    parser.add_argument(
+        "--key", metavar="NAME", type=_said, help="the client's key (`sidecar keys list`), or its id"
+    )
+
+
+def _said(text: str) -> str:
+    """A value that names somebody: an empty one, of a variable that is not set say, is not everybody."""
+    if not text:
+        raise ArgumentTypeError("it is empty")
+    return text
 
 
 @dataclass(slots=True, frozen=True)
@@ -78,6 +88,8 @@ class TenantSelector:
     async def tenant_in(self, settings: Settings, store: Store) -> bytes:
         """The tenant. Raises `SidecarError` if the flags do not determine one."""
         if self.tenant is not None:
+            if not replace(self, tenant=None).is_empty:
+                raise SidecarError("--tenant says whose they are: leave out the others")
             return _from_hex(self.tenant)
         if self.key is not None:
             if self.credentials or self.no_credential:

@@ -78,14 +78,23 @@ def _parts(text: str) -> SplitResult:
     if not text.startswith(f"{parts.scheme}://"):
         raise ValueError(f"is not a URL; give one such as {_EXAMPLE}")
     # Else a part of the password would be taken for the host, and shown.
-    if "#" in text or "@" in parts.path + parts.query:
+    name, _, hosts = parts.netloc.rpartition("@")
+    if "#" in text or "@" in name + parts.path + parts.query:
         raise ValueError(
             "has a character in its password (or its user) that means something in a URL: write @ as %40,"
             " / as %2F, # as %23, ? as %3F"
         )
     if parts.path.count("/") != 1 or len(parts.path) == 1:
         raise ValueError(f"must name a database, and nothing after it but parameters: {_EXAMPLE}")
+    if not all(_has_port_or_none(host) for host in hosts.split(",")):
+        raise ValueError(f"has a port that is not a number from 1 to 65535; give one such as {_EXAMPLE}")
     return parts
+
+
+def _has_port_or_none(host: str) -> bool:
+    """Is what stands behind the host, which may be an IPv6 address in brackets, a port, if anything is?"""
+    port = host.rpartition("]")[2].partition(":")[2]
+    return not port or (port.isascii() and port.isdecimal() and len(port) < 6 and 0 < int(port) < 1 << 16)
 
 
 def _number(name: str, text: str, least: float, most: float) -> float:

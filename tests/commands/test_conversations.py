@@ -284,6 +284,9 @@ def test_deleting_everything_leaves_an_empty_store(run, filled, file):
             "1 conversation permanently? Confirm it with --yes",
         ),
         (["delete", "--all"], "Delete 5 conversations (all of them) permanently? Confirm it with --yes"),
+        (["delete", "--all", "--user", "ada", "--yes"], "--all means everything of everybody"),
+        (["delete", "--all", "--tenant", "00" * 16, "--yes"], "--all means everything of everybody"),
+        (["delete", "--tenant", "00" * 16, "--user", "ada", "--yes"], "--tenant says whose they are"),
     ],
 )
 def test_what_is_unclear_deletes_nothing(run, filled, monkeypatch, command, said):
@@ -292,6 +295,19 @@ def test_what_is_unclear_deletes_nothing(run, filled, monkeypatch, command, said
 
     assert code == 1
     assert said in err
+    assert len(keys(run)) == 5
+
+
+@pytest.mark.parametrize("flag", ["--user", "--credential", "--key"])
+@pytest.mark.parametrize("command", [["export"], ["conversations", "list"], ["delete", "--yes"]])
+def test_an_empty_name_does_not_mean_everybody(run, filled, capsys, command, flag):
+    """A script whose variable is not set must not hand out what others said."""
+    with pytest.raises(SystemExit) as ended:
+        run(*command, flag, "")
+    told = capsys.readouterr()
+
+    assert ended.value.code == 2
+    assert (told.out, f"argument {flag}: it is empty" in told.err) == ("", True)
     assert len(keys(run)) == 5
 
 
