@@ -15,7 +15,7 @@ from sidecar.settings import Settings
 from sidecar.settings.values import encryption_keys
 from sidecar.store import Store, make_store
 
-__all__ = ["open_existing", "store_of"]
+__all__ = ["open_existing", "store_in_words", "store_of"]
 
 
 def store_of(settings: Settings, *, accept_plaintext: bool = False, upgrades: bool = False) -> Store:
@@ -45,6 +45,16 @@ async def open_existing(
         yield store
     finally:
         await store.close()
+
+
+def store_in_words(settings: Settings) -> str:
+    """The store; a file by its whole path, and that it is new: it may have been meant to be another. To be
+    asked before it is opened."""
+    path = settings.store_path
+    if path is None or "://" in path:
+        return f"the store {settings.store_shown}"
+    file = Path(path).absolute()
+    return f"the store {file}" if file.exists() else f"a new store, {file}"
 
 
 def _keys(settings: Settings) -> list[bytes]:

@@ -116,28 +116,43 @@ class TestTheSentence:
 
 class TestATool:
     def test_is_called_where_the_question_says_its_name(self):
-        call = called(WARM, TOOLS)
-        assert call is not None
+        (call,) = called(WARM, TOOLS)
         assert call["function"] == {"name": "temperature", "arguments": '{"city": "Rome"}'}
         assert call["id"].startswith("call_")
-        without = called([{"role": "user", "content": "look!"}], TOOLS)
-        assert without is not None
+        (without,) = called([{"role": "user", "content": "look!"}], TOOLS)
         assert without["function"]["arguments"] == "{}"
+
+    async def test_is_called_with_all_others_that_the_question_names(self, http, base):
+        both = [{"role": "user", "content": "First look, then the temperature in Rome"}]
+        body = {"messages": both, "tools": TOOLS}
+        calls = (await ask(http, base, body))["choices"][0]["message"]["tool_calls"]
+        assert [each["function"]["name"] for each in calls] == ["look", "temperature"]
+        assert len({each["id"] for each in calls}) == 2
+        chunks = [json.loads(each) for each in (await events(http, base, **body))[:-1]]
+        streamed = [each for chunk in chunks for each in chunk["choices"][0]["delta"].get("tool_calls", ())]
+        told = [(each["index"], each["function"]["name"]) for each in streamed]
+        assert told == [(0, "look"), (1, "temperature")]
+
+    async def test_is_called_alone_for_a_client_that_takes_one_call_at_a_time(self, http, base):
+        both = [{"role": "user", "content": "First look, then the temperature in Rome"}]
+        body = await ask(http, base, {"messages": both, "tools": TOOLS, "parallel_tool_calls": False})
+        (call,) = body["choices"][0]["message"]["tool_calls"]
+        assert call["function"]["name"] == "look"
 
     def test_is_not_called_again_with_its_result_at_hand(self):
         result = {"role": "tool", "tool_call_id": "call_1", "content": "temperature: 21"}
-        assert called([*WARM, result], TOOLS) is None
+        assert called([*WARM, result], TOOLS) == []
 
     @pytest.mark.parametrize("said", ["Hello", "temperatures", "", None, [{"type": "image_url"}]])
     def test_is_not_called_where_it_is_not_asked_for(self, said):
-        assert called([{"role": "user", "content": said}], TOOLS) is None
+        assert called([{"role": "user", "content": said}], TOOLS) == []
 
     @pytest.mark.parametrize(
         "tools",
         [None, {}, [1], [{}], [{"function": 1}], [{"function": {}}], [{"function": {"name": 1}}]],
     )
     def test_that_is_none_is_not_called(self, tools):
-        assert called(WARM, tools) is None
+        assert called(WARM, tools) == []
 
     @pytest.mark.parametrize(
         "parameters",
@@ -151,8 +166,7 @@ class TestATool:
         ],
     )
     def test_that_is_described_in_another_way_is_called_without_arguments(self, parameters):
-        call = called(WARM, [{"function": {"name": "temperature", "parameters": parameters}}])
-        assert call is not None
+        (call,) = called(WARM, [{"function": {"name": "temperature", "parameters": parameters}}])
         assert call["function"]["arguments"] == "{}"
 
     async def test_goes_and_comes_back_in_one_piece(self, http, base):

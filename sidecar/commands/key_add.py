@@ -11,7 +11,7 @@ from sidecar.commands.client_keys import all_keys, duration, hand_over, limit, m
 from sidecar.errors import SidecarError
 from sidecar.printable import printable
 from sidecar.settings import Settings
-from sidecar.store_factory import store_of
+from sidecar.store_factory import store_in_words, store_of
 
 __all__ = ["add_arguments", "run"]
 
@@ -43,7 +43,7 @@ async def run(settings: Settings, args: Namespace) -> int:
     if settings.store_path is None:
         raise SidecarError("the store is `memory:`, which keeps nothing once its process ends; set --store")
     models = models_of(args.models)
-    store = store_of(settings)
+    where, store = store_in_words(settings), store_of(settings)
     await store.open()
     try:
         if any(key.name == args.name and key.revoked_at is None for _, key in await all_keys(store)):
@@ -59,7 +59,7 @@ async def run(settings: Settings, args: Namespace) -> int:
             raise SidecarError("a key of the same id was made just now; try again")
     finally:
         await store.close()
-    hand_over(text, f"the key {printable(args.name)} ({key.id}), shown this once")
+    hand_over(text, f"the key {printable(args.name)} ({key.id}) in {where}, shown this once")
     return 0
 
 

@@ -58,7 +58,9 @@ class Sent(msgspec.Struct, frozen=True, array_like=True):
     where the client's copy says something else), `whole` (that path from its root, in the stored form, and
     then what the client sent). Of what stands before `first` only went what is never cut; it is a node, or
     its hash where nobody had to look the node up. `exceptions`: nodes, or their hashes, that did not go as
-    messages of their own (`out`), and the one up to which old messages went in a shorter form (`short`).
+    messages of their own (`out`), those that went as an answer of text since it tells calls and their results
+    (`text`), and the others that stand in that text (`told`); and the one up to which old messages went in a
+    shorter form (`short`).
     Its size grows with what is new in a request, not with the history.
     """
 

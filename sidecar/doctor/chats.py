@@ -23,7 +23,7 @@ def chats(seen: Evidence) -> Iterator[Finding]:
     yield from _unfilled(seen)
     yield from _refused(seen)
     known = [each for each in seen.without_id if each.mode and not _is_unfilled(seen, each)]
-    if known and not seen.id_headers:
+    if known and not (seen.id_headers or seen.named_in_body):
         yield _none(seen, known)
     elif known:
         yield _some(seen, known)
@@ -131,7 +131,7 @@ def _some(seen: Evidence, known: list[RequestSample]) -> Finding:
     cure = (
         "With Open WebUI this is as it should be for programs that call its API and for “Merge responses”."
         if any(map(seen.is_open_webui, known))
-        else f"Let that client send {seen.settings.identity.headers[0]} too."
+        else f"Let that client send {', '.join(seen.settings.identity.headers[:1]) or 'an id'} too."
     )
     return hint("some_without_chat_id", f"{len(known)} of {total} requests name no chat ({whose}).", cure)
 

@@ -73,7 +73,12 @@ class Evidence:
     @cached_property
     def without_id(self) -> list[RequestSample]:
         """The chat requests that named no conversation."""
-        return [each for each in self.chats if self.id_header(each) is None]
+        return [each for each in self.chats if self.id_header(each) is None and not each.named]
+
+    @cached_property
+    def named_in_body(self) -> int:
+        """How many chat requests named theirs in the body alone."""
+        return sum(each.named and self.id_header(each) is None for each in self.chats)
 
     @cached_property
     def conversations(self) -> int:

@@ -20,7 +20,7 @@ def findings(seen: Evidence) -> list[Finding]:
 
 def fine(seen: Evidence) -> list[str]:
     """What was looked at, and nothing found."""
-    named = bool(seen.id_headers)
+    named = bool(seen.id_headers or seen.named_in_body)
     looked_at = (
         ("what arrives", True, arrival),
         ("chat ids", named, chats),

@@ -95,6 +95,7 @@ def _chat_id(seen: Evidence) -> dict[str, Any]:
     headers = seen.settings.identity.headers
     return {
         "headers": dict(seen.id_headers),
+        "body": seen.named_in_body,
         "none": len(seen.without_id),
         "empty": sum(any(seen.state(each, name) == EMPTY for name in headers) for each in seen.without_id),
         "unfilled": sum(any(seen.state(each, name) == UNFILLED for name in headers) for each in seen.chats),

@@ -88,6 +88,8 @@ class RequestSample(msgspec.Struct):
     #: It came without the front that is stored, and goes on from the rest: its client cuts or sums up itself.
     joined: bool = False
     conversation: int = 0
+    #: It says in its body what it goes on from: a conversation, or a response (Responses API).
+    named: bool = False
     tenant: int = 0
     status: int = 0
     #: The code of the sidecar's own error.

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
 from sidecar.doctor.targets import REACHABLE, TargetState
+from sidecar.prompt.form import ALL
 
 __all__ = ["arrival", "service"]
 
@@ -26,6 +27,7 @@ _CURES = {
 _OUTAGES = 3  # that are told, the last ones
 _NAMED = 5  # URLs that are named
 _MODELS = 5  # that are named
+_ERROR = 400
 _FEW_OF = 4  # in one of so many requests it may be chance
 _API_CURES = {
     "/responses": "In Open WebUI, set the API type of the connection to Chat Completions; or have the sidecar"
@@ -269,7 +271,18 @@ def _forms(seen: Evidence) -> Iterator[Finding]:
             "Nothing to do. A client that sends its answers again as they came saves the first refusal of"
             " each chat.",
         )
-    if left_out := sorted({name for each in seen.chats for name in each.left_out}):
+    if plain := [each for each in seen.chats if ALL in each.left_out]:
+        refused = sum(each.status >= _ERROR for each in plain)
+        yield hint(
+            "backend_refuses_form",
+            "The backend refused a request in the form in which the sidecar had put it together."
+            f" {many(len(plain), 'request')} went with nothing added instead: as the client sent it, and the"
+            " history of a client that sends only what is new as plain text."
+            + (f" {refused} of them it refused all the same." if refused else ""),
+            "Look at the page of such an exchange (`sidecar inspect NAME` lists those of a chat): it says"
+            " what went. Often the cause is a result that names no call of its chat (`tool_call_id`).",
+        )
+    if left_out := sorted({name for each in seen.chats for name in each.left_out} - {ALL}):
         yield hint(
             "backend_refuses_fields",
             "The backend refuses fields that the sidecar adds to a request, or that the client sends back"

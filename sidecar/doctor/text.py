@@ -85,6 +85,8 @@ def _overview(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _chat_id(chat: Mapping[str, Any]) -> str:
     parts = [_counted(chat["headers"])] if chat["headers"] else []
+    if chat["body"]:
+        parts.append(f"conversation or previous_response_id {chat['body']}")
     if chat["none"]:
         parts.append(f"none in {many(chat['none'], 'request')}")
     return f"{', '.join(parts)}; {many(chat['conversations'], 'conversation')}"

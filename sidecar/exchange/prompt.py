@@ -197,13 +197,21 @@ def sent_of(
     names = _names(line, ends, chain, path, before) if is_cut else {}
     exceptions: list[tuple[bytes, str]] = []
     if before:
-        there = {each.node for each in line}
-        exceptions = [(node.id, "out") for node in before if node.id not in there]
+        forms = _forms(line)
+        exceptions = [(node.id, form) for node in before if (form := forms.get(node.id, "out"))]
         exceptions += [(hash, "out") for hash in _own_left_out(line, chain, path, before)]
+        exceptions += [(hash, "text") for hash in _own_written_out(line, chain, path, before)]
     if trimmed.shortened and ends[1] in names:
         exceptions.append((names[ends[1]], "short"))
     first = names.get(trimmed.first) if trimmed.first else None
     return Sent(rule, first, tuple(exceptions[-_MAX_EXCEPTIONS:]))
+
+
+def _forms(line: Sequence[Outgoing]) -> dict[bytes | None, str]:
+    """The exceptional forms of stored messages by their names; an empty one of those that go as they are."""
+    forms: dict[bytes | None, str] = {name: "told" for each in line for name in each.told}
+    forms.update((each.node, "text" if each.told else "") for each in line)
+    return forms
 
 
 def of_stored(sent: Sent, new: Iterable[Node]) -> Sent:
@@ -223,6 +231,14 @@ def _own_left_out(line: Sequence[Outgoing], chain: Chain, path: Path, before: Se
         if not each.is_joined:
             left.discard(id(each.message))
     return [hash for message, hash in _hashes(chain, path, before) if id(message) in left]
+
+
+def _own_written_out(
+    line: Sequence[Outgoing], chain: Chain, path: Path, before: Sequence[Node]
+) -> list[bytes]:
+    """The hashes of the client's own results that go as a text, in which the calls stand as well."""
+    told = {id(each.message) for each in line if each.told and each.node is None}
+    return [hash for message, hash in _hashes(chain, path, before) if id(message) in told] if told else []
 
 
 def steps_left_out(line: Sequence[Outgoing], before: Sequence[Node]) -> int:

@@ -94,6 +94,7 @@ class ExchangePage(msgspec.Struct, frozen=True):
     cut: str
     supplied: tuple[str, ...]
     left_out: tuple[str, ...]
+    kept_out: str
     quoted: tuple[Sample, ...]
     system: str
     system_put_in: Clip | None

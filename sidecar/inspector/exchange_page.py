@@ -185,6 +185,7 @@ def exchange_page_of(
         cut=cut_of(exchange, around.trim, is_first_turn_out=is_first_out(groups)),
         supplied=tuple(map(told, detail.supplied)),
         left_out=tuple(map(told, detail.left_out)),
+        kept_out=wording.kept_out(detail),
         quoted=tuple(_sample(path, at, nodes) for at in quoted_of(exchange, path)),
         system=_system(detail, before),
         system_put_in=clip(around.put_in) if around.put_in else None,

@@ -129,6 +129,7 @@ def _exchange(page: ExchangePage) -> Iterator[str]:
         "time": page.time.said or seconds(line.duration_ms),
         "system prompt": page.system,
         "tools": page.tools,
+        **({"kept out": page.kept_out} if page.kept_out else {}),
         **({"results": page.stray} if page.stray else {}),
     }
     if page.others:

@@ -8,7 +8,7 @@ something open, that.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import msgspec
 from msgspec.structs import replace
@@ -17,6 +17,7 @@ from sidecar.conversation.exchange_record import Detail, Exchange, Sent
 from sidecar.conversation.overview import Stem
 from sidecar.conversation.tree import HASH_SIZE
 from sidecar.inspector.shown import count
+from sidecar.prompt.form import ALL
 
 __all__ = [
     "Groups",
@@ -44,6 +45,11 @@ _NO_CALL = (
     "its call does not go, a later result stands in its place, or it was never answered and the answer"
     " before it tells it as text"
 )
+_UNANSWERED = (
+    "no answer came to these calls and their results before the next question, where chat templates want one:"
+    " one answer tells them in words"
+)
+_REFUSED = "the upstream refused the prompt in another form"
 #: So many of the messages that a client sent may be its own words for those that it left out (the most that
 #: are looked behind, `conversation/reconcile.py`): how many these were is not kept.
 _REPLACED = 2
@@ -129,7 +135,7 @@ def number_of(exchange: Exchange, path: Sequence[Stem], nth: int) -> int | None:
 def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]:
     first = _place(path, sent.first) if sent.first is not None else 0
     summed = _place(path, detail.summary) + 1 if detail.summary is not None else 0
-    out = _out(sent, path)
+    out, texts = _places(sent, path, "out"), _texts(sent, path)
     short = [_place(path, name) for name, form in sent.exceptions if form == "short"]
     until = max(short, default=-1)
     answered = max((at for at, each in enumerate(path) if each.source == "upstream"), default=-1)
@@ -137,6 +143,7 @@ def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]
     stayed = _stayed(sent, detail, path, first)
     has_no_tools = sent.rule == "whole" and detail.tools is None
     results, calls = _steps_of_earlier_turns(path) if has_no_tools else (set(), set())
+    in_words = _NO_TOOLS if has_no_tools else _REFUSED if ALL in detail.left_out else _UNANSWERED
     is_hidden = len(sent.exceptions) >= _MANY
     before = ""
     told = [Verdict("not sent", "not sent", "the client has left it out of its history", "out")] * left
@@ -146,6 +153,10 @@ def _verdicts(sent: Sent, detail: Detail, path: Sequence[Stem]) -> list[Verdict]
             client = _BEFORE
         if left and at < min(left + _REPLACED, len(path) - 1):
             client = _OR_REPLACED
+        if at in texts and (texts[at] >= first or texts[at] in (stayed or ())):
+            told.append(Verdict(client, "as text", in_words, "short"))
+            before = "assistant"
+            continue
         if at in out or (is_hidden and at in results):
             told.append(_not_in_line(client, stem, before, is_step=at in results or at in calls))
             continue
@@ -183,8 +194,21 @@ def _steps_of_earlier_turns(path: Sequence[Stem]) -> tuple[set[int], set[int]]:
 
 
 def _out(sent: Sent, path: Sequence[Stem]) -> set[int]:
-    names = {name for name, form in sent.exceptions if form == "out"}
+    """The places of the messages that did not go as messages of their own."""
+    return _places(sent, path, "out", "told")
+
+
+def _places(sent: Sent, path: Sequence[Stem], *forms: str) -> set[int]:
+    names = {name for name, form in sent.exceptions if form in forms}
     return {at for at, each in enumerate(path) if each.id in names or each.id[:HASH_SIZE] in names}
+
+
+def _texts(sent: Sent, path: Sequence[Stem]) -> dict[int, int]:
+    """The places of the messages that went in words, each with that of the one of its turn that told them."""
+    went, told = _places(sent, path, "text"), _places(sent, path, "told")
+    turns = list(accumulate(each.role == "user" for each in path)) if went or told else []
+    of_turn = {turns[at]: at for at in went}
+    return {at: of_turn.get(turns[at], at) for at in went | told}
 
 
 def _stayed(sent: Sent, detail: Detail, path: Sequence[Stem], first: int) -> dict[int, str] | None:

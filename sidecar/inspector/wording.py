@@ -11,6 +11,7 @@ from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.conversation.overview import Stem
 from sidecar.inspector.shown import count, seconds, told
 from sidecar.inspector.went import left_behind
+from sidecar.prompt.form import ALL
 
 __all__ = [
     "CAUSES",
@@ -20,6 +21,7 @@ __all__ = [
     "failure",
     "first_words",
     "form",
+    "kept_out",
     "of_called",
     "outcome",
     "unstored",
@@ -163,6 +165,18 @@ def form(detail: Detail, path: Sequence[Stem]) -> str:
         return cut
     said = f"{cut} The rest went as {words}." if cut else f"{words[0].upper()}{words[1:]} went upstream."
     return said + _COMPACTED.format(count(detail.brought), count(len(path))) if left else said
+
+
+def kept_out(detail: Detail) -> str:
+    """What stays out of what went, since the upstream refuses it."""
+    if ALL in detail.left_out:
+        is_thin = detail.sent is not None and detail.sent.rule == "whole"
+        instead = "the stored history went as plain text" if is_thin else "it went as the client sent it"
+        return (
+            "all that the sidecar puts in: the upstream refused the request as it had been put together, and"
+            f" {instead}"
+        )
+    return f"{', '.join(map(told, detail.left_out))}: the upstream refuses it" if detail.left_out else ""
 
 
 def _cut(detail: Detail) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from sidecar.conversation.reasoning import REASONING_FIELDS
 
 __all__ = [
+    "ALL",
     "AS_USUAL",
     "CALL",
     "EMPTY_ALONE",
@@ -24,6 +25,8 @@ __all__ = [
     "Form",
 ]
 
+#: What is left out where nothing is added at all.
+ALL = "all"
 #: The call of a result that comes without one.
 CALL = "call"
 #: A call's signature (Gemini), and the same where those that the client sends are refused.
@@ -67,7 +70,7 @@ class Form(msgspec.Struct, frozen=True):
     def left_out(self) -> tuple[str, ...]:
         """What stays out of what we add, and of the client's own answers, in words."""
         if self.as_sent:
-            return ("all", *sorted(self.stripped))
+            return (ALL, *sorted(self.stripped))
         return tuple(sorted(self.without | self.stripped))
 
 

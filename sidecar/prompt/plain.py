@@ -36,7 +36,7 @@ def _without(each: Outgoing, names: frozenset[str], if_empty: frozenset[str] = f
         kept["tool_calls"] = [_rest(call, names) for call in calls]
     if kept == fields:
         return each
-    return Outgoing(each.role, encode(kept), restored=True, node=each.node)
+    return Outgoing(each.role, encode(kept), restored=True, node=each.node, told=each.told)
 
 
 def _rest(call: Any, names: frozenset[str]) -> Any:
@@ -75,4 +75,4 @@ def _bare(each: Outgoing) -> Outgoing:
     kept = {name: each.fields[name] for name in _KNOWN if name in each.fields}
     if isinstance(kept.get("content"), str):
         kept["content"] = kept["content"].strip()
-    return Outgoing(each.role, encode(kept), restored=True, node=each.node)
+    return Outgoing(each.role, encode(kept), restored=True, node=each.node, told=each.told)

@@ -74,6 +74,8 @@ class Outgoing:
     message: Message | None = field(default=None, compare=False, repr=False)
     #: The stored message that it is, where that had to be looked up.
     node: bytes | None = field(default=None, compare=False, repr=False)
+    #: The stored messages that it tells in its text, in which they are none of their own.
+    told: tuple[bytes, ...] = field(default=(), compare=False, repr=False)
     _measure: Measure | None = field(default=None, init=False, compare=False, repr=False)
     _fields: Fields | None = field(default=None, init=False, compare=False, repr=False)
     _tokens: tuple[Weights, int] | None = field(default=None, init=False, compare=False, repr=False)

@@ -105,7 +105,8 @@ def _completed(
     if not changed:
         return each
     raw = encode({**fields, **changed})
-    return Outgoing(each.role, raw, restored=True, node=each.node or (node.id if node else None))
+    at = each.node or (node.id if node else None)
+    return Outgoing(each.role, raw, restored=True, node=at, told=each.told)
 
 
 def _stored(fields: Fields, calls: list[dict[str, Any]], known: Held) -> Node | None:

@@ -38,7 +38,8 @@ _BETWEEN = "\n\n"
 class _Said:
     """One message on its way upstream: a stored `node`, a `message` of the client's, or both joined.
 
-    `changed` stands for its body where something was changed. `digest`: of the last question in it.
+    `changed` stands for its body where something was changed. `digest`: of the last question in it. `told`:
+    the stored messages of a step that stands in its text.
     """
 
     role: str
@@ -47,6 +48,7 @@ class _Said:
     message: Message | None = None
     changed: Fields | None = None
     digest: bytes = b""
+    told: tuple[bytes, ...] = ()
 
     @property
     def fields(self) -> Fields:
@@ -67,7 +69,8 @@ class _Said:
         is_own = self.node is None and self.changed is None
         raw = self.body if self.changed is None else encode(self.changed)
         node = self.node.id if self.node else None
-        return Outgoing(self.role, raw, restored=not is_own, node=node, message=self.message)
+        is_kept = not is_own
+        return Outgoing(self.role, raw, restored=is_kept, node=node, message=self.message, told=self.told)
 
 
 def remembered(
@@ -205,6 +208,7 @@ class _History:
         self.pairs.left_out.discard(last)
         self.said[last].role = "assistant"
         self.said[last].put({"role": "assistant", "content": "\n".join(told)})
+        self.said[last].told = _ids(self.said[at] for call in steps for at in (call.at, call.result))
 
 
 def _close_step(told: list[_Said], question: _Said) -> None:
@@ -222,6 +226,11 @@ def _close_step(told: list[_Said], question: _Said) -> None:
         f"{call.in_words}: {found[call.made['id']]}" for call in calls if call.made["id"] in found
     )
     answer.put({"role": "assistant", "content": _together(text_of(answer.fields), steps)})
+    answer.told = _ids(results)
+
+
+def _ids(said: Iterable[_Said]) -> tuple[bytes, ...]:
+    return tuple(each.node.id for each in said if each.node is not None)
 
 
 def _without(fields: Fields, field: str) -> Fields:

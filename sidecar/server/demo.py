@@ -1,8 +1,8 @@
 """A small OpenAI-compatible upstream, to see the sidecar work without a model.
 
 Rules: the answer shows what arrived here, so that a person sees which history the sidecar sent. A question
-that says the name of one of the request's tools has that called first, so that a tool loop can be tried: with
-the question's last word for each argument that has to be given and is a text.
+that says the names of some of the request's tools has those called first, all at once, so that a tool loop
+can be tried: with the question's last word for each argument that has to be given and is a text.
 """
 
 from __future__ import annotations
@@ -70,22 +70,20 @@ def answer(messages: list[Any]) -> str:
     return f"I see {' and '.join(seen)}{says}."
 
 
-def called(messages: list[Any], tools: Any) -> dict[str, Any] | None:
-    """The call of the tool that a question at the end asks for by its name; None if it asks for none."""
+def called(messages: list[Any], tools: Any) -> list[dict[str, Any]]:
+    """The calls of the tools that a question at the end asks for by their names."""
     if _role(messages[-1]) != "user" or not isinstance(tools, list):
-        return None
+        return []
     words = re.findall(r"[\w-]+", _text(messages[-1]))
+    said, calls = {word.lower() for word in words}, []
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
-        if isinstance(name, str) and name.lower() in map(str.lower, words):
+        if isinstance(name, str) and name.lower() in said:
             arguments = dict.fromkeys(_texts_of(function), words[-1])
-            return {
-                "id": f"call_{uuid.uuid4().hex[:24]}",
-                "type": "function",
-                "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)},
-            }
-    return None
+            made = {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}
+            calls.append({"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": made})
+    return calls
 
 
 def _texts_of(function: Any) -> list[str]:
@@ -145,9 +143,11 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise _BadRequest("'messages' must be a list with at least one message", "messages")
-    call = called(messages, body.get("tools"))
-    text = answer(messages) if call is None else None
-    said = len(text if text is not None else json.dumps(call))
+    calls = called(messages, body.get("tools"))
+    if body.get("parallel_tool_calls") is False:
+        calls = calls[:1]
+    text = answer(messages) if not calls else None
+    said = len(text if text is not None else json.dumps(calls))
     usage = _usage(sum(len(json.dumps(each, ensure_ascii=False)) for each in messages), said)
     reply = {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -157,14 +157,14 @@ async def _chat_completions(request: web.Request) -> web.StreamResponse:
     if body.get("stream") is True:
         options = body.get("stream_options")
         counted = isinstance(options, dict) and options.get("include_usage") is True
-        return await _streamed(request, reply, _chunks(text, call, usage if counted else None))
-    message = {"role": "assistant", "content": text, **({"tool_calls": [call]} if call else {})}
-    choice = {"index": 0, "message": message, "finish_reason": _finish(call)}
+        return await _streamed(request, reply, _chunks(text, calls, usage if counted else None))
+    message = {"role": "assistant", "content": text, **({"tool_calls": calls} if calls else {})}
+    choice = {"index": 0, "message": message, "finish_reason": _finish(calls)}
     return _json({**reply, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
-def _finish(call: dict[str, Any] | None) -> str:
-    return "stop" if call is None else "tool_calls"
+def _finish(calls: list[dict[str, Any]]) -> str:
+    return "tool_calls" if calls else "stop"
 
 
 async def _streamed(
@@ -184,7 +184,7 @@ async def _streamed(
 
 
 def _chunks(
-    text: str | None, call: dict[str, Any] | None, usage: dict[str, int] | None
+    text: str | None, calls: list[dict[str, Any]], usage: dict[str, int] | None
 ) -> Iterator[dict[str, Any]]:
     # As OpenAI does: where usage was asked for, every chunk has the member and only the last one the numbers.
     pending: dict[str, Any] = {} if usage is None else {"usage": None}
@@ -195,9 +195,9 @@ def _chunks(
     yield choice({"role": "assistant", "content": "" if text is not None else None})
     for word in re.findall(r"\S+\s*", text or ""):
         yield choice({"content": word})
-    if call is not None:
-        yield choice({"tool_calls": [{"index": 0, **call}]})
-    yield choice({}, _finish(call))
+    for index, call in enumerate(calls):
+        yield choice({"tool_calls": [{"index": index, **call}]})
+    yield choice({}, _finish(calls))
     if usage is not None:
         yield {"choices": [], "usage": usage}
 

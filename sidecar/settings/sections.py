@@ -308,7 +308,7 @@ class Declaration(Section):
     upstream: Upstream = Field(
         DEMO,
         description="The OpenAI base URL (what stands before `/chat/completions`; without a path `/v1` is"
-        " meant), or `demo`, a small server inside that shows what it was sent, and calls a tool that the"
+        " meant), or `demo`, a small server inside that shows what it was sent, and calls the tools that the"
         " question names.",
     )
     upstream_agent: bool = Field(

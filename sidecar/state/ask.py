@@ -1,6 +1,7 @@
 """Which of what is kept a request asks for: by its method and its path.
 
-Rule: who asks is told as for chats. The store has `timeouts.store` to answer.
+Rules: who asks is told as for chats. The store has `timeouts.store` to answer. A path is parted before it is
+decoded: a name may hold a slash, as `%2F`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Awaitable
 from typing import Any
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -46,13 +48,14 @@ async def answer(services: Services, request: web.BaseRequest) -> web.StreamResp
     identity = identify(services, dialect, request)
     work: Awaitable[Told] | None = None
     conversations = Conversations(services, identity.tenant)
-    if request.method == "POST" and _TOKENS.search(request.path):
+    path = request.rel_url.path_safe  # decoded, but for what would part it
+    if request.method == "POST" and _TOKENS.search(path):
         work = input_tokens(services, dialect, identity, await _body(services, request))
-    elif (response := _RESPONSE.search(request.path)) is not None:
+    elif (response := _RESPONSE.search(path)) is not None:
         if request.method == "GET" and response[2] is None and request.query.get("stream") == "true":
-            return await _followed(services, request, identity.tenant, response[1])
+            return await _followed(services, request, identity.tenant, unquote(response[1]))
         work = _of_response(services, request, identity.tenant, response)
-    elif (conversation := _CONVERSATION.search(request.path)) is not None:
+    elif (conversation := _CONVERSATION.search(path)) is not None:
         body = await _body(services, request) if request.method == "POST" else {}
         work = _of_conversation(conversations, request, conversation, body)
     if work is None:
@@ -93,7 +96,7 @@ async def _followed(
 def _of_response(
     services: Services, request: web.BaseRequest, tenant: bytes, asked: re.Match[str]
 ) -> Awaitable[Told] | None:
-    id, part = asked[1], asked[2]
+    id, part = unquote(asked[1]), asked[2]
     match request.method, part:
         case "GET", None:
             return responses.get(services, tenant, id)
@@ -110,9 +113,10 @@ def _of_response(
 def _of_conversation(
     all: Conversations, request: web.BaseRequest, asked: re.Match[str], body: Told
 ) -> Awaitable[Told] | None:
-    name, items, item = asked[1], asked[2] is not None, asked[3]
-    if name is None:
+    items = asked[2] is not None
+    if asked[1] is None:
         return all.create(body) if request.method == "POST" and not items else None
+    name, item = unquote(asked[1]), unquote(asked[3]) if asked[3] is not None else None
     match request.method, items, item:
         case "GET", False, None:
             return all.get(name)
@@ -124,9 +128,9 @@ def _of_conversation(
             return all.items(name, page_of(request.query))
         case "POST", True, None:
             return all.add(name, body)
-        case "GET", True, _:
+        case "GET", True, str():
             return all.item(name, item)
-        case "DELETE", True, _:
+        case "DELETE", True, str():
             return all.remove(name, item)
         case _:
             return None

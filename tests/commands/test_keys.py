@@ -65,6 +65,14 @@ def test_a_key_is_printed_once_and_listed_without_it(run):
     assert key[17:] not in out + json.dumps(line)
 
 
+def test_it_is_said_which_store_has_it_and_that_this_is_new(run, file):
+    for name, which in (("ada", "a new store, "), ("bob", "the store ")):
+        _, _, err = run("keys", "add", name)
+        assert re.fullmatch(
+            rf"sidecar: the key {name} \(\w+\) in {which}{re.escape(str(file))}, shown this once\n", err
+        )
+
+
 def test_it_admits_its_client_until_it_is_revoked(run, file):
     key, id = added(run, "ada")
     talk(file, ("a", "hi", {"Authorization": f"Bearer {key}"}), **REQUIRED)

@@ -660,6 +660,12 @@ class TestSaidThin:
         assert (plan.outcome, plan.parent) == (Outcome.APPEND, nodes[-1])
         assert (len(plan.line), len(plan.new)) == (cut, 1)
 
+    def test_what_ends_before_the_newest_answer_is_said_anew(self):
+        told = [MALTA, VALLETTA, ROME, says("At nine.")]
+        nodes = line(*told, user("Since when?"), says("1571."))
+        plan = decided(call(*told, user("More"), mode="append"), nodes, [thread(nodes)])
+        assert (plan.parent, len(plan.line), len(plan.new)) == (nodes[-1], 6, 5)
+
     def test_examples_that_it_brings_each_time_are_new(self):
         nodes = line(MALTA, VALLETTA, ROME, says("At nine."), user("Since when?"), says("1571."))
         plan = decided(call(MALTA, VALLETTA, user("More"), mode="append"), nodes, [thread(nodes)])

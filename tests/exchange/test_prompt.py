@@ -152,6 +152,26 @@ def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
     assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, ANSWER)) == expected
 
 
+def test_what_goes_in_the_words_of_another_is_told_from_what_does_not_go():
+    asked = request(AGAIN)
+    made = node(calls("c1", "c2"), ASK, nonce=1)
+    given = node(result("c1"), made)
+    other = node(result("c9"), given)
+    line = [stored(ASK), stored(made, told=(given.id, made.id)), own(asked.path.messages[0])]
+    sent = sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, made, given, other))
+    assert sent.exceptions == ((made.id, "text"), (given.id, "told"), (other.id, "out"))
+
+
+def test_so_does_a_result_that_the_client_sent_and_that_goes_in_words_with_its_call():
+    asked = request(result("c1"), AGAIN)
+    given, newest = asked.path.messages
+    made = node(calls("c1"), ASK, nonce=1)
+    text = Outgoing("assistant", b"{}", restored=True, message=given, told=(made.id,))
+    line = [stored(ASK), text, own(newest)]
+    sent = sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, (ASK, made))
+    assert sent.exceptions == ((made.id, "told"), (CHAIN.hash(made.hash, given.digest), "text"))
+
+
 def test_what_the_client_sent_and_is_no_message_of_its_own_is_an_exception_too():
     asked = request(result("c1"), says("so"), AGAIN)
     given, said, newest = asked.path.messages

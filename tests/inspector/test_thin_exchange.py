@@ -18,7 +18,7 @@ from tests.inspector.conftest import Visitor
 from tests.inspector.test_conversation_page import opened
 from tests.inspector.test_exchange_page import done
 from tests.inspector.test_tree_shape import stem
-from tests.proxy.mock_upstream import Upstream
+from tests.proxy.mock_upstream import Upstream, sends
 from tests.proxy.mock_upstream import says as will_say
 
 CALL = {"id": "c60", "type": "function", "function": {"name": "look", "arguments": "{}"}}
@@ -141,6 +141,75 @@ async def test_a_result_in_whose_place_a_later_one_stands_is_not_said_to_lack_to
 
     assert [each.get("content") for each in upstream.last.json["messages"]] == ["Rome?", "Warm.", "22"]
     assert "X-Sidecar-Steps-Left-Out" not in reply.headers
+
+
+async def test_a_step_that_nothing_answered_is_said_to_have_gone_as_text(visit, upstream: Upstream):
+    visitor: Visitor = await visit(history={"mode": "append"})
+    upstream.will(
+        will_say(None, tool_calls=[CALL, OTHER], finish="tool_calls"),
+        sends(b"{}", status=503),
+        will_say("So."),
+    )
+    await visitor.sidecar.ask("Rome?", id="a", tools=TOOLS)
+    results = [{"role": "tool", "tool_call_id": each["id"], "content": "21"} for each in (CALL, OTHER)]
+    assert (await visitor.sidecar.ask(*results, id="a", tools=TOOLS)).status == 503
+    await visitor.sidecar.ask("And?", id="a", tools=TOOLS)
+
+    assert upstream.last.json["messages"] == [
+        user("Rome?"),
+        {"role": "assistant", "content": "look({}): 21\nlook({}): 21"},
+        user("And?"),
+    ]
+    path = await opened(visitor, "a")
+    asked = (await visitor.value(path))["entries"][-1]["exchange"]["id"]
+    page = await visitor.value(f"{path}x/{asked}")
+    told = [(each["first"], each["last"], each["client"], each["upstream"]) for each in page["groups"]]
+    assert told == [
+        (1, 1, "not sent", "put in as stored"),
+        (2, 2, "not sent", "as text"),
+        (3, 4, "sent before, and not answered", "as text"),
+        (5, 5, "sent", "as it came"),
+    ]
+    assert page["groups"][1]["why"].startswith("no answer came to these calls")
+    assert page["missing"] == ""
+    assert "Not among it" not in page["rule"]
+
+
+def in_words(path, text, *in_text, **about):
+    """What is told of each message of a path on which one tells others in its text: what went, and why."""
+    forms = ((path[text].id, "text"), *((path[at].id, "told") for at in in_text))
+    groups = groups_of(done(Sent("whole", about.pop("first", None), forms), **about), path)
+    return [verdict.upstream for verdict, at in groups for _ in at], {verdict.why for verdict, _ in groups}
+
+
+def test_where_there_are_no_tools_all_of_a_step_that_was_written_out_is_said_to_be_text():
+    went, why = in_words(path_of(*"uatatu"), 4, 1, 2, 3)
+    assert went == ["put in as stored", *["as text"] * 4, "as it came"]
+    assert any(each.startswith("the request has no `tools`") for each in why)
+
+
+def test_what_went_as_text_since_the_upstream_refused_it_otherwise_is_said_so():
+    went, why = in_words(path_of(*"uattu"), 1, 2, 3, tools=b"t", left_out=("all",))
+    assert went[1:4] == ["as text"] * 3
+    assert "the upstream refused the prompt in another form" in why
+
+
+def test_of_a_text_whose_own_message_is_not_known_the_others_are_still_said_to_be_text():
+    path = path_of(*"uattu")
+    sent = Sent("whole", None, tuple((path[at].id, "told") for at in (2, 3)))
+    went = [verdict.upstream for verdict, _ in groups_of(done(sent, tools=b"t"), path)]
+    assert went == ["put in as stored", "as text", "as it came"]
+
+
+def test_of_a_text_that_was_cut_nothing_is_said_to_have_gone():
+    path = path_of(*"uauattuau")
+    assert in_words(path, 3, 4, 5, tools=b"t", first=path[6].id, dropped=4)[0][:6] == ["left out"] * 6
+
+
+def test_a_text_of_the_first_turn_that_stays_is_still_one():
+    path = path_of(*"uattuauau")
+    went, _ = in_words(path, 1, 2, 3, tools=b"t", first=path[6].id, dropped=2)
+    assert went[:6] == ["put in as stored", *["as text"] * 3, *["left out"] * 2]
 
 
 async def test_a_system_prompt_that_was_put_in_is_said_and_listed(visit, upstream: Upstream):

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, Literal
 
 from msgspec import structs
@@ -34,7 +33,7 @@ from sidecar.errors import BadRequest, SidecarError
 from sidecar.printable import short
 from sidecar.settings import Settings
 from sidecar.store import Store
-from sidecar.store_factory import store_of
+from sidecar.store_factory import store_in_words, store_of
 
 __all__ = ["Says", "add_arguments", "bring", "run"]
 
@@ -83,7 +82,7 @@ async def run(settings: Settings, args: Namespace) -> int:
         by_user = says == "chat-and-user" and needs(settings, user=True)[1]
         asks = replace(who, user="" if by_user else None)
         rules = _Rules(settings, says, asks.credential(settings))
-        into, store = _named(settings), store_of(settings)
+        into, store = store_in_words(settings), store_of(settings)
         await store.open()
         try:
             sys.stderr.write(f"sidecar: the chats go into {into}\n")
@@ -96,15 +95,6 @@ async def run(settings: Settings, args: Namespace) -> int:
         f" {done['messages']} messages\n"
     )
     return 1 if done[_UNREADABLE] else 0
-
-
-def _named(settings: Settings) -> str:
-    """The store; a file by its whole path, and that it is new: it may have been meant to be another."""
-    path = settings.store_path
-    if path is None or "://" in path:
-        return f"the store {settings.store_shown}"
-    file = Path(path).absolute()
-    return f"the store {file}" if file.exists() else f"a new store, {file}"
 
 
 _TEMPORARY, _UNNAMED, _EMPTY = "are temporary or of channels", "have no usable id", "have no messages"

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -150,6 +151,20 @@ class TestItsItems:
         page = (await do(sidecar, "GET", f"/{id}/items?after={page['last_id']}")).json
         assert ([text_of(each) for each in page["data"]], page["has_more"]) == (["1"], False)
         assert_error(await do(sidecar, "GET", f"/{id}/items/msg_1"), 404, "item_not_found")
+
+    @pytest.mark.parametrize("name", ["run-9/sub-a", "100%2F7 of ~a/items"])
+    async def test_those_of_a_chat_with_any_name_are_told(self, sidecar: Sidecar, name: str):
+        await ask(sidecar, "1", {"X-Conversation-ID": name})
+        path = "/" + quote(name, safe="")
+        assert (await do(sidecar, "GET", path)).json["id"] == name
+        first, _ = await listed(sidecar, path[1:])
+        assert text_of(first) == "1"
+        assert (await do(sidecar, "GET", f"{path}/items/{first['id']}")).json == first
+        await do(sidecar, "POST", f"{path}/items", items=[said("user", "2")])
+        assert (await do(sidecar, "DELETE", f"{path}/items/{first['id']}")).json["id"] == name
+        assert (await texts(sidecar, path[1:]))[-1] == "2"
+        assert (await do(sidecar, "DELETE", path)).status == 200
+        assert await sidecar.stored() == []
 
     async def test_what_is_kept_of_them_nowhere_is_named(self, sidecar: Sidecar):
         """As the session class of the Agents SDK writes them."""

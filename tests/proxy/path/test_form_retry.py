@@ -314,11 +314,24 @@ async def test_a_refused_history_goes_as_plain_text(start: Start, upstream: Upst
     strict.more = no_calls
     reply = await sidecar.ask("and?", id="a", tools=TOOLS)
     assert reply.headers["X-Sidecar-Left-Out"] == "all"
+    told = await findings(sidecar)
+    assert "1 request went with nothing added instead" in told["backend_refuses_form"]
+    assert "all the same" not in told["backend_refuses_form"]
+    assert "backend_refuses_fields" not in told
     assert json.loads(strict.taken[-1])["messages"] == [
         user("q0"),
         answer("Let me see.\n\nanswer 2"),
         user("and?"),
     ]
+
+
+async def test_the_doctor_tells_of_what_was_refused_in_plain_text_as_well(start: Start, upstream: Upstream):
+    sidecar = await start(history={"mode": "append"})
+    upstream.otherwise = strict = model(profiles.OPENAI)
+    await looped(sidecar, turns=1, is_thin=True)
+    strict.more = lambda _: Refusal(400, {"error": {"message": "I do not like these messages"}}, "never")
+    assert (await sidecar.ask("and?", id="a", tools=TOOLS)).status == 400
+    assert "1 of them it refused all the same" in (await findings(sidecar))["backend_refuses_form"]
 
 
 async def test_a_long_chat_of_a_demanding_model_is_cut_as_well(sidecar: Sidecar, upstream: Upstream):

@@ -106,6 +106,30 @@ async def test_chats_by_another_api_are_told(sidecar: Sidecar, path: str, level:
     assert report["requests"]["other_apis"] == {path.removeprefix("/v1"): 1}
 
 
+async def test_a_chat_that_is_named_in_the_body_is_one_with_a_name(
+    start: Start, capsys: pytest.CaptureFixture[str]
+):
+    async def ask(**body: str) -> str:
+        data = json.dumps({"model": "m", "input": "hi", **body}).encode()
+        reply = await sidecar.send("POST", "/v1/responses", data=data, headers=KEY)
+        assert reply.status == 200
+        id: str = reply.json["id"]
+        return id
+
+    sidecar = await start(responses={"upstream": "translate"})
+    made = (await sidecar.send("POST", "/v1/conversations", data=b"{}", headers=KEY)).json["id"]
+    first = await ask(conversation=made)
+    await ask(previous_response_id=first)
+    assert await codes(sidecar) == []
+    assert await doctor(sidecar) == 0
+    assert "chat id      conversation or previous_response_id 2; 1 conversation\n" in capsys.readouterr().out
+
+    await ask()
+    assert await codes(sidecar) == ["some_without_chat_id"]
+    found = (await sidecar.send("GET", DOCTOR)).json["findings"][0]["found"]
+    assert found.startswith("1 of 3 requests name no chat")
+
+
 async def test_only_chats_by_another_api(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
     await Front(sidecar, TEMPLATES, path="/v1/responses").chats("a", turns=1)
     assert await doctor(sidecar) == 1
