@@ -214,7 +214,7 @@ def _texts(sent: Sent, path: Sequence[Stem]) -> dict[int, int]:
 def _stayed(sent: Sent, detail: Detail, path: Sequence[Stem], first: int) -> dict[int, str] | None:
     """Which messages before the cut went all the same, and why; None where what is kept does not tell.
 
-    They are the first turn, which comes first of all, and the newest question, where the cut is behind it.
+    They are the first turn, which comes first of all, and the question of the turn in which the cut lies.
     """
     if left_behind(detail, path) or len(sent.exceptions) >= _MANY:
         return None
@@ -224,7 +224,10 @@ def _stayed(sent: Sent, detail: Detail, path: Sequence[Stem], first: int) -> dic
     if number < 0:
         return None
     newest = max((at for at, each in enumerate(path) if each.role == "user"), default=first)
-    stayed = {newest: "the newest question stays"} if number and newest < first else {}
+    asked = max((at for at in before if path[at].role == "user"), default=first)
+    is_within = number and asked < first < len(path) and path[first].role != "user"
+    why = "the newest question stays" if asked == newest else "the question stays, its oldest steps went"
+    stayed = {asked: why} if is_within else {}
     front = [at for at in before if at not in stayed][: number - len(stayed)]
     return dict.fromkeys(front, "the first turn stays") | stayed
 

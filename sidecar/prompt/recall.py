@@ -157,7 +157,7 @@ class _Quoting:
         self._texts: dict[int, str] = {}
         self._costs: dict[int, int] = {}
         question = newest_question(line)
-        shown = index.within(max(trimmed.cut, trimmed.shorter), question)
+        shown = index.within(max(trimmed.cut, trimmed.part, trimmed.shorter), question)
         self._within = index.within(trimmed.turns.start, trimmed.turns.stop)
         found = index.search(asked, shown.stop)
         evidence = Evidence(asked, index.places(asked, shown.stop), shown.stop, found.words)

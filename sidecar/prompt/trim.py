@@ -3,8 +3,9 @@
 Owned rules: leading system messages, the newest user message and what follows it are never cut; whole
 turns are, oldest first, but for the very first, which holds an agent's task, where it is to stay; a tool
 result never goes without its call. For room in tokens old messages are made shorter first
-(`prompt/compact.py`), inside the newest turn as well, up to its last tool call. Only a newest turn that is
-too large even then, an agent's hundreds of calls, loses its oldest steps.
+(`prompt/compact.py`), inside the newest turn as well, up to its last tool call. A turn that is larger than a
+step, an agent's hundreds of calls, goes in parts: its oldest steps first, its question last. So does the
+newest one where it is too large even when it is shortened, but for its question and its last step.
 
 The cut moves in steps: what is taken away is the least multiple of a step (a share of the budget) that
 makes the rest fit, so between two steps the prompt only grows at its end and the upstream's prefix cache
@@ -22,7 +23,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import msgspec
 from msgspec.structs import replace
@@ -40,6 +41,9 @@ _SHORTENED_SHARE = Fraction(1, 2)
 #: Where a step is made from the room, the room is counted in such parts of the limit: tools and system
 #: messages come and go, and the grid of the steps must not shift with each of them.
 _GRID = 16
+#: Of the tokens the first turn takes no more, also where it is to stay: an agent's run of hundreds of steps
+#: would leave the rest no room, and no upstream takes more for its sake.
+_MOST_OF_THE_TOKENS = 0.5
 _SMALLER = (1, 2, 4, 8)
 
 
@@ -51,7 +55,8 @@ class Budget(msgspec.Struct, frozen=True):
     is a share of the budget (of tokens: of what system messages and tools leave of it), above 0 and at most
     1, and makes whole messages, turns or tokens, rounded up: less than one of them would move the cut with
     every turn. `keep_first_turn`: where `first_turn_share` is set, only if that turn takes no larger share
-    of any limit, and while the newest fits beside it.
+    of any limit, and while the newest fits beside it; in any case only if it takes no more than half of the
+    tokens.
     """
 
     max_messages: int | None = None
@@ -71,9 +76,10 @@ class Budget(msgspec.Struct, frozen=True):
 class Trimmed(msgspec.Struct, frozen=True):
     """What is left, how many messages were dropped, which limits it still exceeds, how many are shorter.
 
-    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `inside`: where it
-    goes on within the newest turn, if that has lost its oldest steps. `shorter`: up to here those that are
-    left were made shorter. `reserved`: the tokens that were kept free, of them `recall` for what is recalled.
+    `cut`: where the line goes on behind the whole turns that were dropped; 0 if none was. `part`: where it
+    goes on within the next turn, if that has lost its oldest steps but not its question; `inside`: the same
+    of the newest turn. `shorter`: up to here those that are left were made shorter. `reserved`: the tokens
+    that were kept free, of them `recall` for what is recalled.
     """
 
     kept: tuple[Outgoing, ...]
@@ -85,17 +91,19 @@ class Trimmed(msgspec.Struct, frozen=True):
     inside: int = 0
     shorter: int = 0
     recall: int = 0
+    part: int = 0
 
     @property
     def first(self) -> int:
         """Where the line goes on behind all that was dropped; 0 if nothing was."""
-        return self.inside or self.cut
+        return self.inside or self.part or self.cut
 
     @property
     def turns(self) -> range:
-        """The messages of the line that were dropped as whole turns."""
-        inside = max(0, self.inside - self.cut - 1)
-        return range(self.cut - self.dropped + inside, self.cut) if self.cut else range(0)
+        """The messages of the line that were dropped in front of the newest turn, with the question of one
+        that was dropped in part."""
+        end = self.part or self.cut
+        return range(self.first - bool(self.inside or self.part) - self.dropped, end) if end else range(0)
 
 
 def trim(
@@ -129,17 +137,15 @@ def trim(
 def _kept_first(line: Sequence[Outgoing], budget: Budget, weights: Weights) -> int:
     """How many messages the first turn has, if it is to stay; else 0."""
     end = first_turn(line) if budget.keep_first_turn else 0
-    share = budget.first_turn_share
-    if not end or share is None:
+    share, most = budget.first_turn_share, budget.max_input_tokens
+    if share is not None and budget.max_turns is not None and budget.max_turns * share < 1:
+        return 0
+    if share is not None and budget.max_messages is not None and end > budget.max_messages * share:
+        return 0
+    if not end or most is None:
         return end
-    if budget.max_turns is not None and budget.max_turns * share < 1:
-        return 0
-    if budget.max_messages is not None and end > budget.max_messages * share:
-        return 0
-    most = budget.max_input_tokens
-    if most is not None and sum(each.tokens(weights) for each in line[:end]) > most * share:
-        return 0
-    return end
+    tokens = sum(each.tokens(weights) for each in line[:end])
+    return end if tokens <= most * (_MOST_OF_THE_TOKENS if share is None else share) else 0
 
 
 def _trimmed(
@@ -267,24 +273,30 @@ class _Tokens:
             [0, *accumulate(self._sizes(line))],
             [0, *accumulate(self._sizes(short))],
         )
-        cut, shorter = self._places(line, sums, shape, least)
-        if sums.whole[-1] - sums.gone(shape.first, cut, shorter) > self.room:
+        cut, shorter, asked = self._places(line, sums, shape, least)
+        stays = range(asked, asked + 1) if asked is not None else range(0)
+        told = (*stays, *range(cut, shorter))
+        kept = (*line[: shape.first], *(short[at] for at in told), *line[shorter:])
+        if sum(self._sizes(kept)) > self.room:
             return None
-        kept = (*line[: shape.first], *short[cut:shorter], *line[shorter:])
-        changed = sum(short[at] is not line[at] for at in range(cut, shorter))
+        changed = sum(short[at] is not line[at] for at in told)
         return Trimmed(
             kept,
-            cut - shape.first,
+            cut - shape.first - len(stays),
             shortened=changed,
-            cut=shape.behind(cut),
+            cut=shape.behind(cut if asked is None else asked),
+            part=0 if asked is None else cut,
             shorter=shorter if changed else 0,
         )
 
     def _sizes(self, line: Sequence[Outgoing]) -> Iterator[int]:
         return (each.tokens(self.weights) for each in line)
 
-    def _places(self, line: Sequence[Outgoing], sums: _Sums, shape: Shape, least: int) -> tuple[int, int]:
-        """Up to the first everything is dropped, from there to the second everything is made shorter.
+    def _places(
+        self, line: Sequence[Outgoing], sums: _Sums, shape: Shape, least: int
+    ) -> tuple[int, int, int | None]:
+        """Up to the first everything is dropped, from there to the second everything is made shorter. The
+        third is the question that stays, where the first lies within its turn.
 
         They move forward together, so far apart that what was made shorter fills its share of the room.
         What is taken away thus depends on the old end of the line alone, and is no less when it has grown.
@@ -293,7 +305,8 @@ class _Tokens:
         base = max(part, self.room // part * part)
         excess = sums.whole[-1] - self.room
         shared = int((base - base * Fraction(str(self.step))) * _SHORTENED_SHARE)
-        places = [at for at in (shape.first, *shape.cuts) if at >= least]
+        questions = self._parts(line, sums, shape, least, _goal(1, base, self.step))
+        places = sorted({at for at in (shape.first, *shape.cuts, *questions) if at >= least})
         shortened = [sums.short[at] for at in places]
         end = max(shape.last_call, least)
 
@@ -302,8 +315,11 @@ class _Tokens:
             near = bisect_left(shortened, sums.short[shorter] - shared)
             return places[min(near, bisect_right(places, shorter) - 1)]
 
+        def taken(cut: int, shorter: int) -> int:
+            return sums.gone(shape.first, cut, shorter, questions.get(cut))
+
         def gone(shorter: int) -> int:
-            return sums.gone(shape.first, behind(shorter), shorter)
+            return taken(behind(shorter), shorter)
 
         large = self._large_questions(line, sums, places, _goal(1, base, self.step))
         stop = next((at for at in large if gone(at) >= excess), end + 1)
@@ -311,12 +327,25 @@ class _Tokens:
             goal = _goal(excess, base, self.step / smaller)
             shorter = min(bisect_left(range(end + 1), goal, lo=least, key=gone), stop)
             if shorter <= end:
-                return behind(shorter), shorter
-            enough = (at for at in places if sums.gone(shape.first, at, max(at, end)) >= goal)
-            cut = next(enough, None)
+                return behind(shorter), shorter, questions.get(behind(shorter))
+            cut = next((at for at in places if taken(at, max(at, end)) >= goal), None)
             if cut is not None:
-                return cut, max(cut, end)
-        return places[-1], max(places[-1], end)
+                return cut, max(cut, end), questions.get(cut)
+        return places[-1], max(places[-1], end), questions.get(places[-1])
+
+    def _parts(
+        self, line: Sequence[Outgoing], sums: _Sums, shape: Shape, least: int, step: int
+    ) -> dict[int, int]:
+        """Where an old turn that is larger than a step may be cut, in front of each of its answers but the
+        first; with the place of its question."""
+        found: dict[int, int] = {}
+        starts = [at for at in range(max(shape.first, least), shape.newest) if line[at].role == "user"]
+        for asked, end in pairwise([*starts, shape.newest]):
+            if sums.whole[end] - sums.whole[asked] > step:
+                answers = [at for at in range(asked + 1, end) if line[at].role == "assistant"]
+                found.update(dict.fromkeys(answers[1:], asked))
+        allowed = whole(list(found), shape.first, pairs_of(line, each_step=True)) if found else ()
+        return {at: found[at] for at in allowed}
 
     def _large_questions(
         self, line: Sequence[Outgoing], sums: _Sums, places: Sequence[int], step: int
@@ -338,10 +367,12 @@ class _Sums:
     whole: Sequence[int]
     short: Sequence[int]
 
-    def gone(self, first: int, cut: int, shorter: int) -> int:
-        """What is taken away if everything from `first` to `cut` goes, and the rest to `shorter` shrinks."""
+    def gone(self, first: int, cut: int, shorter: int, asked: int | None = None) -> int:
+        """What is taken away if everything from `first` to `cut` goes, but for the question `asked`, and the
+        rest to `shorter` shrinks."""
         shrunk = (self.whole[shorter] - self.whole[cut]) - (self.short[shorter] - self.short[cut])
-        return self.whole[cut] - self.whole[first] + shrunk
+        stays = self.short[asked + 1] - self.short[asked] if asked is not None else 0
+        return self.whole[cut] - self.whole[first] - stays + shrunk
 
 
 def _goal(excess: int, of: int, share: float) -> int:

@@ -78,9 +78,10 @@ class Trim(Section):
     )
     keep_first_turn: AutoSwitch = Field(
         "auto",
-        description="Never drop the conversation's first turn, which often holds an agent's task. `auto`"
-        " drops it where it takes more than `trim.first_turn_share` of a limit, or the newest turn would not"
-        " fit beside it.",
+        description="Keep the conversation's first turn, which often holds an agent's task, unless it takes"
+        " more than half of the tokens: then it goes in parts, like every turn that is longer than a step."
+        " `auto` keeps it only where it takes no more than `trim.first_turn_share` of a limit, and the newest"
+        " turn fits beside it.",
     )
     first_turn_share: Share = Field(
         0.25,

@@ -77,6 +77,17 @@ def test_the_newest_question_stays_where_the_cut_is_behind_it():
     assert missing(groups) == "3 to 4, 6 to 7"
 
 
+def test_the_question_of_an_old_turn_stays_where_the_cut_lies_within_that():
+    path = [*PATH[:3], *(stem(name, role="assistant") for name in "wxyz"), PATH[6]]
+    groups = groups_of(done(Sent("client", path[5].id), dropped=4), path)
+    assert [(verdict.upstream, verdict.why, at) for verdict, at in groups] == [
+        ("left out", "the prompt was cut to what it might have", [0, 1]),
+        ("as it came", "the question stays, its oldest steps went", [2]),
+        ("left out", "the prompt was cut to what it might have", [3, 4]),
+        ("as it came", "", [5, 6, 7]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("exceptions", "about"),
     [((), {"brought": 6}), (tuple((bytes([at]) * 32, "out") for at in range(32)), {})],

@@ -294,6 +294,52 @@ def size_of(line):
     return sum(estimate(each.raw) for each in line)
 
 
+class TestTurnsThatAreLargerThanAStep:
+    BUDGET = Budget(max_input_tokens=2000, step=0.5)
+
+    def test_an_old_one_goes_in_parts_and_its_question_last(self):
+        """An agent's run is one turn: all of it would go with the next question, its task and its outcome."""
+        run = [*agent(60), *told(says("done"))]
+        trimmed = trim([*run, *told(user("and now?"))], self.BUDGET)
+        assert size_of(trimmed.kept) > 900
+        assert [trimmed.kept[at] for at in (0, -2, -1)] == [run[0], run[-1], out(user("and now?"))]
+        assert not orphans(trimmed.kept)
+        assert (trimmed.cut, trimmed.over) == (0, ())
+        assert list(trimmed.kept[1:]) != bares(trimmed.kept[1:])
+        assert trimmed.turns == range(trimmed.part)
+
+    def test_the_next_questions_change_nothing_of_what_was_sent_until_the_next_step(self):
+        line, sent = agent(60), []
+        for at in range(12):
+            sent.append(trim(line, self.BUDGET).kept)
+            line = [*line, *told(says(f"answer {at} {LONG}"), user(f"question {at}"))]
+        grown = [now[: len(before)] == before for before, now in pairwise(sent)]
+        assert grown.count(False) <= 2
+        assert any(kept[0].raw == raw(user("do it")) for kept in sent[1:])
+
+    def test_in_the_end_its_question_goes_too(self):
+        line = [*agent(60), *told(says("done")), *chat(400)]
+        trimmed = trim(line, self.BUDGET)
+        assert trimmed.part == 0
+        assert trimmed.cut > 122
+
+    def test_a_small_one_goes_whole(self):
+        line = [*agent(2), *told(says("done")), *agent(2), *told(says(LONG), user("and now?"))]
+        trimmed = trim(line, Budget(max_input_tokens=size_of(line) - 1, step=0.6))
+        assert (trimmed.part, trimmed.over) == (0, ())
+
+    def test_one_that_a_limit_of_turns_takes_goes_whole(self):
+        line = [*agent(60), *told(says("done"), user("and now?"))]
+        trimmed = trim(line, replace(self.BUDGET, max_turns=1))
+        assert (texts(trimmed), trimmed.part) == (["and now?"], 0)
+
+    def test_the_first_one_that_is_to_stay_goes_in_parts_where_it_does_not_fit(self):
+        line = [*agent(60), *told(says("done"), user("and now?"))]
+        trimmed = trim(line, replace(self.BUDGET, keep_first_turn=True))
+        assert not trimmed.over
+        assert (trimmed.kept[0], trimmed.kept[-2:]) == (line[0], tuple(line[-2:]))
+
+
 class TestShorterBeforeFewer:
     def test_old_results_are_shortened_before_turns_are_dropped(self):
         line = [*agent(3), *told(says("done")), *chat(2)]
@@ -408,6 +454,13 @@ def of_newest(anchor, turn):
     return [joined([*anchor, turn[:1], turn[at:]]) for at in steps[1:]]
 
 
+def anchor_of(turns, budget):
+    """The first turn, where it stays."""
+    most = budget.max_input_tokens
+    fits = most is None or size_of(turns[0]) <= most / 2
+    return turns[:1] if budget.keep_first_turn and len(turns) > 1 and fits else []
+
+
 def joined(turns):
     return [each for turn in turns for each in turn]
 
@@ -436,7 +489,7 @@ class TestAtRandom:
     @given(turns(), BUDGETS)
     def test_it_is_over_only_where_nothing_more_can_be_cut(self, turns, budget):
         trimmed = trim(joined(turns), budget)
-        anchor = turns[:1] if budget.keep_first_turn and len(turns) > 1 else []
+        anchor = anchor_of(turns, budget)
         if "max_input_tokens" in trimmed.over:
             assert list(trimmed.kept) == joined([*anchor, turns[-1]])
         elif trimmed.over:
@@ -446,12 +499,18 @@ class TestAtRandom:
 
     @QUICK
     @given(turns(), BUDGETS)
-    def test_whole_turns_go_and_of_the_newest_only_its_first_steps(self, turns, budget):
+    def test_whole_turns_go_and_of_one_only_its_first_steps(self, turns, budget):
         trimmed = trim(joined(turns), budget)
-        anchor = turns[:1] if budget.keep_first_turn and len(turns) > 1 else []
+        anchor = anchor_of(turns, budget)
         ways = [joined([*anchor, *turns[at:]]) for at in range(len(anchor), len(turns))]
         if budget.max_input_tokens:
             ways += of_newest(anchor, turns[-1])
+            ways += [
+                [*way, *joined(turns[at + 1 :])]
+                for at in range(len(anchor), len(turns) - 1)
+                if turns[at][0].role == "user"
+                for way in of_newest(anchor, turns[at])
+            ]
         assert bares(trimmed.kept) in [bares(way) for way in ways]
         assert trimmed.dropped == len(joined(turns)) - len(trimmed.kept)
 
@@ -469,9 +528,15 @@ class TestAtRandom:
     def test_it_says_where_the_line_goes_on_and_up_to_where_it_is_shorter(self, turns, budget):
         line = joined(turns)
         trimmed = trim(line, budget)
-        first = len(turns[0]) if budget.keep_first_turn and len(turns) > 1 else 0
+        first = len(joined(anchor_of(turns, budget)))
         newest = len(line) - len(turns[-1])
-        if trimmed.inside:
+        if trimmed.part:
+            asked = max(at for at in range(trimmed.part) if line[at].role == "user")
+            front = [*line[:first], trimmed.kept[first]]
+            assert bares(front) == bares([*line[:first], line[asked]])
+            assert trimmed.cut == (asked if asked > first else 0)
+            assert trimmed.turns == range(first, trimmed.part)
+        elif trimmed.inside:
             front = [*line[:first], line[newest]]
             assert trimmed.cut == (newest if newest > first else 0)
             assert trimmed.turns == range(
@@ -480,7 +545,7 @@ class TestAtRandom:
         else:
             front = line[:first] if trimmed.cut else []
             assert trimmed.turns == range(first if trimmed.cut else 0, trimmed.cut)
-        assert trimmed.first == (trimmed.inside or trimmed.cut)
+        assert trimmed.first == (trimmed.inside or trimmed.part or trimmed.cut)
         assert bares(trimmed.kept) == bares([*front, *line[trimmed.first :]])
         assert trimmed.dropped == trimmed.first - len(front)
         behind = zip(range(trimmed.first, len(line)), trimmed.kept[len(front) :], strict=True)

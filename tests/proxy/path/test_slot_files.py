@@ -416,14 +416,15 @@ async def test_a_client_that_chooses_its_slot_itself_is_left_alone(start: Start,
 
 async def test_each_url_of_a_target_has_files_of_its_own(start: Start):
     engines = [SlotEngine(), SlotEngine()]
-    ids = [f"chat {number}" for number in range(6)]
+    ids: list[str] = []
     async with upstreams("one", "other") as servers:
         for server, engine in zip(servers, engines, strict=True):
             server.otherwise = engine
-        session = {"slots": 2, "slot_files": 6}
+        session = {"slots": 2, "slot_files": 60}
         sidecar = await start(session=session, targets=[target("pool", *servers)])
-        for number, id in enumerate(ids):
-            await saved(sidecar, id, number=number + 1)
+        while len(ids) < 6 or not all(each.files for each in engines):  # which has which, their ports decide
+            ids.append(f"chat {len(ids)}")
+            await saved(sidecar, ids[-1], number=len(ids))
         names = [set(each.files or {}) for each in engines]
         assert names[0].isdisjoint(names[1])
         for each in engines:

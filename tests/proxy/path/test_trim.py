@@ -100,6 +100,33 @@ async def test_a_result_never_goes_without_its_call(start: Start, upstream: Upst
     assert upstream.last.said == ["q2", "a2", "q3"]
 
 
+@pytest.mark.parametrize("history", ["append", "full"])
+async def test_a_question_behind_a_long_run_still_gets_its_task_its_last_steps_and_its_answer(
+    start: Start, upstream: Upstream, history: str
+):
+    sidecar = await start(trim={"max_input_tokens": 1000})
+    task = {"role": "user", "content": "Count the birds of all the islands."}
+    run: list[dict[str, Any]] = [task]
+    for step in range(60):
+        call = {**CALL, "id": f"c{step}"}
+        run += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": f"c{step}", "content": f"island {step}: " + "gulls " * 20},
+        ]
+    done, more = {"role": "assistant", "content": "7,000 birds."}, {"role": "user", "content": "And boats?"}
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    upstream.will(says("7,000 birds."), says("None."))
+    await sidecar.ask(*run, id="a", tools=tools, headers={"X-Sidecar-History": "full"})
+    sent = [more] if history == "append" else [*run, done, more]
+    reply = await sidecar.ask(*sent, id="a", tools=tools, headers={"X-Sidecar-History": history})
+    said = upstream.last.json["messages"]
+    assert [said[0], said[-2], said[-1]] == [task, done, more]
+    assert [each["role"] for each in said[1:-2]] == ["assistant", "tool"] * (len(said[1:-2]) // 2)
+    assert said[-3]["content"].startswith("island 59")
+    assert 6 < len(said) < 40
+    assert int(reply.headers["X-Sidecar-Trimmed"]) == len(run) + 2 - len(said)
+
+
 @pytest.mark.parametrize(
     ("limit", "keep", "stays"),
     [
