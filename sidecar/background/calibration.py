@@ -4,7 +4,7 @@ Rules: no reply waits for it, for what was reported is read a moment after the r
 that is known well one report a second is enough, for reading one means to look through the whole prompt. What
 is known is kept in the store, at most every half minute and at the end; a failure of the store is counted and
 said, and the process goes on with what it knows. What a prompt that was cut silently counts is said, and not
-learned.
+learned, as long as it can have been cut.
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ from sidecar.errors import StoreUnavailable
 from sidecar.exchange.prompt import Prompt
 from sidecar.metrics import Metrics
 from sidecar.prompt.calibration import START, Learning, learned
-from sidecar.prompt.silent_truncation import NO_CEILING, SilentCeiling, is_far_too_small
+from sidecar.prompt.silent_truncation import (
+    NO_CEILING,
+    NO_SHARE,
+    SilentCeiling,
+    SteadyShare,
+    is_far_too_small,
+)
 from sidecar.prompt.weights import Weights
 from sidecar.store import Store
 
@@ -53,6 +59,7 @@ _StoreFailed = Callable[[str, Exception], None]
 class _Model:
     state: Learning = START
     ceiling: SilentCeiling = NO_CEILING
+    share: SteadyShare = NO_SHARE
     said_at: float | None = None
     heard_at: float | None = None
     is_saved: bool = True
@@ -159,7 +166,12 @@ class TokenCalibration:
         is_cut = _is_cut(known, prompt, tokens)
         hits = known.ceiling.hits
         known.ceiling = known.ceiling.after(prompt, tokens)
-        if is_cut:
+        known.share = known.share.after(prompt, tokens) if is_cut else NO_SHARE
+        if known.share.is_certain:
+            known.share = NO_SHARE
+            log.info("a model counts otherwise than before, and is learned anew", extra={"model": name})
+            self._learn(known, prompt, tokens, certain=True)
+        elif is_cut:
             self._cut_silently(name, known, known.state.weights.tokens(prompt), tokens)
         elif known.ceiling.hits <= hits:
             self._learn(known, prompt, tokens)

@@ -2,7 +2,8 @@
 
 Three signs in what they count: far less than was sent, by an estimate that has been learned; the same count
 again while the prompts grow; or less than a prompt had that this one goes on from. Once an upstream has been
-found to do so, less is enough. Nothing that bears a sign is ever learned from.
+found to do so, less is enough. Nothing that bears a sign is learned from, unless the estimate is shown to be
+what is wrong: of a prompt that was cut the less is counted, by its share, the larger it is.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from sidecar.conversation.measure import Measure
 from sidecar.prompt.calibration import Learning
 from sidecar.prompt.weights import NEUTRAL
 
-__all__ = ["NO_CEILING", "SilentCeiling", "has_shrunk", "is_cut_again", "is_far_too_small"]
+__all__ = [
+    "NO_CEILING",
+    "NO_SHARE",
+    "SilentCeiling",
+    "SteadyShare",
+    "has_shrunk",
+    "is_cut_again",
+    "is_far_too_small",
+]
 
 _MIN_PROMPT = 1000  # tokens; in less, an image or a template can make any difference
 _FAR = 0.6
@@ -23,6 +32,9 @@ _LEARNED = 3  # reports
 _ALIKE = 0.005
 _GROWN = 1.02
 _CERTAIN = 2
+_STEADY = 0.07
+_SPREAD = 1.25
+_OFTEN = 6
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,6 +64,37 @@ class SilentCeiling:
 
 
 NO_CEILING = SilentCeiling()
+
+
+@dataclass(slots=True, frozen=True)
+class SteadyShare:
+    """Counts far below the estimate, one after the other, that were one share of the sizes of their prompts.
+
+    `share`: the first of them; `times`: how many; `smallest`, `largest`: of the sizes, by estimates that do
+    not learn.
+    """
+
+    share: float = 0.0
+    times: int = 0
+    smallest: int = 0
+    largest: int = 0
+
+    @property
+    def is_certain(self) -> bool:
+        """Prompts of such different sizes were not cut: another model answers under this name, or the first
+        counts were wrong."""
+        return self.times >= _OFTEN and self.largest >= _SPREAD * self.smallest
+
+    def after(self, prompt: Measure, tokens: int) -> SteadyShare:
+        """What is known after one more has come."""
+        size = NEUTRAL.tokens(prompt)
+        if not self.times or abs(tokens / size - self.share) > _STEADY * self.share:
+            return SteadyShare(tokens / size, 1, size, size)
+        smallest, largest = min(self.smallest, size), max(self.largest, size)
+        return SteadyShare(self.share, self.times + 1, smallest, largest)
+
+
+NO_SHARE = SteadyShare()
 
 
 def is_far_too_small(state: Learning, measure: Measure, tokens: int) -> bool:

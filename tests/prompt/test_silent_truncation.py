@@ -6,7 +6,13 @@ import pytest
 
 from sidecar.conversation.measure import Measure
 from sidecar.prompt.calibration import START, learned
-from sidecar.prompt.silent_truncation import NO_CEILING, has_shrunk, is_cut_again, is_far_too_small
+from sidecar.prompt.silent_truncation import (
+    NO_CEILING,
+    NO_SHARE,
+    has_shrunk,
+    is_cut_again,
+    is_far_too_small,
+)
 
 PROMPT = Measure(messages=20, lower=16_000)
 SMALL = Measure(messages=2, lower=1600)
@@ -118,3 +124,30 @@ def test_a_prompt_that_goes_on_from_another_has_no_fewer_tokens():
     assert not has_shrunk(2000, 999), "it counts what it had not cached"
     assert not has_shrunk(1000, 900)
     assert has_shrunk(1001, 900)
+
+
+def share(*reports):
+    at = NO_SHARE
+    for size, tokens in reports:
+        at = at.after(Measure(lower=size * 8), tokens)
+    return at
+
+
+STEADY = [(3000, 1500), (3300, 1660), (3100, 1560), (3600, 1780), (3400, 1700), (3760, 1880)]
+
+
+def test_prompts_of_different_sizes_that_count_one_share_of_them_were_not_cut():
+    assert share(*STEADY).is_certain
+    assert share(*reversed(STEADY)).is_certain, "shrinking ones as well"
+    assert not share(*STEADY[:-1]).is_certain, "five may be chance"
+    assert not share(*[(3000, 1500)] * 12).is_certain, "of one size alone nothing can be told"
+
+
+def test_a_prompt_that_was_cut_counts_another_share_whenever_it_grows():
+    assert not share(*[(3000 + 300 * at, 1500) for at in range(20)]).is_certain
+    dropped_whole_messages = [(3000 + 300 * at, 1500 - 90 * (at % 3)) for at in range(20)]
+    assert not share(*dropped_whole_messages).is_certain
+
+
+def test_one_other_share_begins_anew():
+    assert share(*STEADY[:5], (3000, 1200), STEADY[5]).times == 1

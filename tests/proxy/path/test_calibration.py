@@ -17,7 +17,7 @@ from sidecar.errors import StoreUnavailable
 from sidecar.metrics import Metrics
 from sidecar.prompt.calibration import START, Learning
 from sidecar.prompt.rebuild import Outgoing
-from sidecar.prompt.weights import DEFAULT_WEIGHTS, Weights
+from sidecar.prompt.weights import DEFAULT_WEIGHTS, NEUTRAL, Weights
 from sidecar.store import MemoryStore, make_store
 from tests.proxy.client import Sidecar, chat
 from tests.proxy.conftest import Start
@@ -253,6 +253,24 @@ async def test_what_is_not_learned_is_not_written_either():
     await context.end()
 
     assert store.written == []
+
+
+async def test_a_model_that_counts_otherwise_from_now_on_is_learned_anew(caplog):
+    caplog.set_level("INFO", "sidecar.proxy")
+    context = Services(MemoryStore())
+    prompts = [scaled(PROMPT, 1 + at / 10) for at in range(9)]
+    for each in prompts * 2:  # by a tokenizer that makes twice as many
+        context.learned.observe("m", each, 2 * NEUTRAL.tokens(each))
+    assert context.learned.weights("m").tokens(PROMPT) == pytest.approx(2 * NEUTRAL.tokens(PROMPT), rel=0.03)
+    for each in prompts * 3:
+        context.learned.observe("m", each, NEUTRAL.tokens(each))
+    assert context.learned.weights("m").tokens(PROMPT) == pytest.approx(NEUTRAL.tokens(PROMPT), rel=0.03)
+    assert caplog.messages.count("a model counts otherwise than before, and is learned anew") == 1
+    context.learned.stop()
+
+
+def scaled(measure: Measure, factor: float) -> Measure:
+    return Measure(*(int(each * factor) for each in measure))
 
 
 async def test_models_without_end_do_not_fill_the_memory():
