@@ -122,7 +122,7 @@ def _of_models(found: Findings) -> Iterator[str]:
         return
     yield f"models       {_some(sorted(found.models))}"
     told = [
-        f"{name} {each.tokens:,} tokens" + ("" if each.by_engine else " (as a catalogue has it)")
+        f"{name} {each.tokens:,} tokens" + ("" if each.by_engine else " (a catalogue's)")
         for name, each in sorted(found.windows.items())
         if name != "*" or len(found.windows) == 1
     ]
@@ -133,6 +133,11 @@ def _of_models(found: Findings) -> Iterator[str]:
             "window       not told: set trim.models, or it is learned when a prompt is refused for its length"
         )
     )
+    if any(not each.by_engine for each in found.windows.values()):
+        yield (
+            "  A catalogue's window is what the model could hold somewhere. Nothing is cut by it: set"
+            " trim.models, or it is learned when a prompt is refused for its length."
+        )
 
 
 def _of_reasoning(found: Findings) -> Iterator[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sidecar.settings import Settings
+from sidecar.settings.values import listen_address
 
-__all__ = ["HEADERS", "SIMPLE", "connection_headers", "variable"]
+__all__ = ["HEADERS", "SIMPLE", "base_url", "connection_headers", "variable"]
 
 HEADERS = "give the connection in Open WebUI the headers below"
 SIMPLE = "start Open WebUI with ENABLE_FORWARD_USER_INFO_HEADERS=true"
@@ -23,6 +24,12 @@ def connection_headers(settings: Settings) -> dict[str, str]:
         (_user_header(settings.tenant.user_headers), "{{USER_ID}}"),
     )
     return {name: value for name, value in pairs if name}
+
+
+def base_url(settings: Settings) -> str:
+    """The URL for clients, as far as it is the same for all of them: `…:8790/v1`."""
+    _, port = listen_address(settings.listen)
+    return f"…:{port}/v1" if port else "…/v1, as it printed it when it started"
 
 
 def variable(settings: Settings, header: str) -> str:

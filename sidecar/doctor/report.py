@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sidecar import __version__
@@ -12,7 +12,7 @@ from sidecar.doctor.advice import connection_headers
 from sidecar.doctor.evidence import Evidence
 from sidecar.doctor.findings import findings, fine
 from sidecar.doctor.outages import Outage, told
-from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSamples
+from sidecar.doctor.samples import EMPTY, UNFILLED, RequestSamples, SilentCuts
 from sidecar.doctor.targets import TargetState
 from sidecar.settings import Settings
 
@@ -31,17 +31,19 @@ def report(
 ) -> dict[str, Any]:
     """What was seen of the last requests (all that are remembered where `last` is None), and what to do.
     `outages`: when the store failed; `slots`: why slots are not saved, the cure; `targets`: how they are."""
+    shown = samples.last(last)
+    cuts, outages = _met(samples.cuts, outages, shown[0].at if last is not None and shown else None)
     said = [*map(told, outages)]
     seen = Evidence(
         settings,
-        samples.last(last),
+        shown,
         samples.models_listed,
         store,
         upstream,
         said,
         slots,
         targets,
-        samples.cuts,
+        cuts,
     )
     found = findings(seen)
     return {
@@ -59,21 +61,33 @@ def report(
         "store": store,
         "upstream": upstream,
         "targets": {each.name: {"state": each.state, "members": dict(each.members)} for each in targets},
-        "store_outages": [
-            {
-                "since": each.since,
-                "until": each.until,
-                "requests_lost": each.lost,
-                "requests_refused": each.refused,
-            }
-            for each in outages
-        ],
+        "store_outages": [*map(_outage, outages)],
         "silently_cut": {
             name: {"counted": each.tokens, "estimated": each.estimated, "requests": each.times}
-            for name, each in samples.cuts.items()
+            for name, each in cuts.items()
         },
         "findings": [each.as_json() for each in found],
         "connection_headers": connection_headers(settings),
+    }
+
+
+def _met(
+    cuts: Mapping[str, SilentCuts], outages: Sequence[Outage], oldest: float | None
+) -> tuple[Mapping[str, SilentCuts], Sequence[Outage]]:
+    """Of these what requests met of which the oldest began then; None: all. Whoever looks at the newest alone
+    wants to see whether a cure works."""
+    if oldest is None:
+        return cuts, outages
+    kept = {name: found for name, each in cuts.items() if (found := each.since(oldest))}
+    return kept, [each for each in outages if each.until is None or each.until >= oldest]
+
+
+def _outage(outage: Outage) -> dict[str, Any]:
+    return {
+        "since": outage.since,
+        "until": outage.until,
+        "requests_lost": outage.lost,
+        "requests_refused": outage.refused,
     }
 
 

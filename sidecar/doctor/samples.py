@@ -63,6 +63,7 @@ _COMMENT = re.compile(r"\([^)]*\)?")
 _MAX_PRODUCTS, _MAX_PRODUCT_LENGTH = 3, 60
 _MAX_USER_AGENT = 200  # characters of a User-Agent
 _MOST_CUTS = 20  # models
+_MOST_BEGUN = 500  # requests that were cut, of a model
 _MANY, _LONG = 100, 4000  # headers of a request, and the characters of their names: more are not remembered
 
 
@@ -120,12 +121,25 @@ class RequestSample(msgspec.Struct):
 
 class SilentCuts(msgspec.Struct, frozen=True):
     """That an upstream seems to cut long prompts of a model silently: what it counted of the last one, by
-    estimate of how many tokens, and how often it was seen."""
+    estimate of how many tokens, how often it was seen, and when the newest of those requests began (Unix
+    milliseconds)."""
 
     tokens: int
     estimated: int | None
     times: int
     at: float
+    begun: tuple[int, ...] = ()
+
+    def since(self, when: float) -> SilentCuts | None:
+        """What was seen of requests that began then (Unix seconds) or later, if anything."""
+        begun = tuple(each for each in self.begun if each >= int(when * 1000))
+        return replace(self, times=len(begun), begun=begun) if begun else None
+
+    def with_others(self, others: SilentCuts) -> SilentCuts:
+        """With what another worker saw."""
+        newest = max(self, others, key=lambda each: each.at)
+        begun = tuple(sorted((*self.begun, *others.begun)))[-_MOST_BEGUN:]
+        return replace(newest, times=self.times + others.times, begun=begun)
 
 
 class Shared(msgspec.Struct, frozen=True):
@@ -177,17 +191,18 @@ class RequestSamples:
         made.since = min(part.since for part in parts)
         made.models_listed = sum(part.models_listed for part in parts)
         for name, cuts in (each for part in parts for each in part.cuts.items()):
-            before = made.cuts.get(name, cuts)
-            times = cuts.times if before is cuts else before.times + cuts.times
-            made.cuts[name] = replace(max(before, cuts, key=lambda each: each.at), times=times)
+            before = made.cuts.get(name)
+            made.cuts[name] = before.with_others(cuts) if before else cuts
         return made
 
-    def cut_silently(self, model: str | None, tokens: int | None, estimated: int | None) -> None:
-        """The upstream seems to have cut a prompt for this model to so many tokens; None: no more."""
+    def cut_silently(self, model: str | None, tokens: int | None, estimated: int | None, begun: int) -> None:
+        """The upstream seems to have cut a prompt for this model to so many tokens; None: no more. `begun`:
+        when its request arrived (Unix milliseconds)."""
         name = name_of(model) or ""
-        before = self.cuts.pop(name, None)
+        before = self.cuts.pop(name, None) or SilentCuts(0, None, 0, 0.0)
         if tokens is not None:  # the newest stand last
-            self.cuts[name] = SilentCuts(tokens, estimated, before.times + 1 if before else 1, time.time())
+            all_begun = (*before.begun, begun)[-_MOST_BEGUN:]
+            self.cuts[name] = SilentCuts(tokens, estimated, before.times + 1, time.time(), all_begun)
         while len(self.cuts) > _MOST_CUTS:
             del self.cuts[next(iter(self.cuts))]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from sidecar.doctor.advice import base_url
 from sidecar.doctor.evidence import Evidence, many
 from sidecar.doctor.finding import Finding, change, hint
 from sidecar.doctor.targets import REACHABLE, TargetState
@@ -34,7 +35,7 @@ _API_CURES = {
     " read this API too: responses.upstream = translate (SIDECAR_RESPONSES__UPSTREAM).",
     "/messages": "This is Anthropic's API. Use a client that speaks …/v1/chat/completions or …/v1/responses,"
     " or put a translator such as LiteLLM's proxy in front, with the sidecar's …/v1 as its backend.",
-    "/api/chat": "In Open WebUI, add the sidecar under OpenAI API (…:8790/v1), not under Ollama API; other"
+    "/api/chat": "In Open WebUI, add the sidecar under OpenAI API (BASE_URL), not under Ollama API; other"
     " clients: use …/v1/chat/completions, which Ollama serves too. The upstream then is Ollama's …:11434/v1.",
 }
 
@@ -49,9 +50,9 @@ def arrival(seen: Evidence) -> Iterator[Finding]:
         yield _nothing(seen)
     for api, number in seen.others.most_common():
         if api in ("/messages", "/completions"):
-            yield hint("api_not_read", *_unread(api, number))
+            yield hint("api_not_read", *_unread(seen, api, number))
         else:
-            yield change("api_not_read", *_unread(api, number))
+            yield change("api_not_read", *_unread(seen, api, number))
 
 
 def service(seen: Evidence) -> Iterator[Finding]:
@@ -152,14 +153,15 @@ def _nothing(seen: Evidence) -> Finding:
         "Nothing has arrived since the sidecar was started.",
         "Send one message in Open WebUI and ask again. If there is still nothing, Open WebUI bypasses the"
         " sidecar: the URL of its connection (Admin Panel > Settings > Connections, or"
-        " OPENAI_API_BASE_URLS) has to be the sidecar's, …:8790/v1. What was set there once overrides the"
-        " environment, unless ENABLE_PERSISTENT_CONFIG=False.",
+        f" OPENAI_API_BASE_URLS) has to be the sidecar's, {base_url(seen.settings)}. What was set there once"
+        " overrides the environment, unless ENABLE_PERSISTENT_CONFIG=False.",
     )
 
 
-def _unread(api: str, number: int) -> tuple[str, str]:
+def _unread(seen: Evidence, api: str, number: int) -> tuple[str, str]:
     found = f"{many(number, 'request')} came by another API (…{api}), which passes through: nothing is kept."
-    return found, _API_CURES.get(api, "Let the client use …/v1/chat/completions if its chats are to be kept.")
+    cure = _API_CURES.get(api, "Let the client use …/v1/chat/completions if its chats are to be kept.")
+    return found, cure.replace("BASE_URL", base_url(seen.settings))
 
 
 def _refusals(seen: Evidence) -> Iterator[Finding]:
@@ -254,8 +256,9 @@ def _crowded(seen: Evidence) -> Iterator[Finding]:
     yield hint(
         "little_room_for_turns",
         f"In {len(full)} of {many(len(limited), 'request')} tools and system prompt take more than half of"
-        f" what a prompt may have: in the newest {last.tools_tokens:,} and {last.system_tokens:,} of"
-        f" {last.budget:,} tokens, by estimate. The rest holds a few turns: chats soon lose their beginning.",
+        f" what a prompt may have: in the newest the tools {last.tools_tokens:,} tokens and the system prompt"
+        f" {last.system_tokens:,}, of {last.budget:,} by estimate. The rest holds a few turns: chats soon"
+        " lose their beginning.",
         "Let the client send fewer tools, or give the model a larger window: in the engine, and in"
         f" trim.models if it is set there.{where if in_open_webui else ''}",
     )

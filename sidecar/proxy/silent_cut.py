@@ -49,12 +49,12 @@ def counted(
     held = max(tokens, least if has_shrunk(least, tokens) else 0)
     if is_cut:
         windows.cut_silently(chat.model, credential, max(held, found or 0))
-        services.requests.samples.cut_silently(chat.model, tokens, estimated)
+        services.requests.samples.cut_silently(chat.model, tokens, estimated, progress.when)
         if services.settings.trim.on_silent_cut == "trim" and held >= SMALLEST_WINDOW:
             windows.learn(chat.model, credential, held)
     elif found is not None and tokens > found:
         windows.cut_silently(chat.model, credential, None)
-        services.requests.samples.cut_silently(chat.model, None, None)
+        services.requests.samples.cut_silently(chat.model, None, None, progress.when)
     return estimated, is_cut
 
 

@@ -62,6 +62,14 @@ async def test_an_engine_is_told_with_its_window(capsys, upstream: Upstream):
     assert {each.method for each in upstream.requests} == {"GET"}  # no model was asked
 
 
+async def test_a_window_of_a_catalogue_is_told_with_what_it_is_good_for(capsys, upstream: Upstream):
+    models = {"id": "a/b", "context_length": 131072}, {"id": "c/d", "context_length": 8192}
+    upstream.otherwise = serves({"/v1/models": (200, {}, listed(*models))})
+    told = (await said(capsys, upstream))["window"]
+    assert "a/b 131,072 tokens (a catalogue's), c/d 8,192 tokens (a catalogue's)" in told
+    assert "Nothing is cut by it: set trim.models" in told
+
+
 @pytest.mark.parametrize(
     ("session", "tells"),
     [

@@ -165,3 +165,8 @@ async def test_the_page_tells_what_the_upstream_reported(visitor: Visitor, upstr
     assert (value["total"]["cached"], value["days"]) == (900, 7)
     way = page.text.partition('href="search?q=model')[2].partition('"')[0]
     assert (await visitor.value(f"search?q=model{way}"))["hits"][0]["row"]["key"] == "a"
+    assert "without a count" not in page.text
+    upstream.will(sends(completion("hello")))
+    await visitor.sidecar.ask("hi", id="b", model="qwen")
+    missing = "1 of 2 requests came without a count and is missing in the sums of tokens."
+    assert missing in (await visitor.get("usage?days=7")).text

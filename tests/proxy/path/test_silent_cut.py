@@ -159,6 +159,23 @@ async def test_once_one_was_found_what_is_a_fifth_less_than_estimated_is_marked_
     assert "SIDECAR_TRIM__ON_SILENT_CUT" in found["cure"]
 
 
+async def test_of_the_newest_requests_only_their_own_cuts_are_told(start: Start, upstream: Upstream):
+    sidecar = await start()
+    await taught(sidecar, upstream)
+    upstream.otherwise = tells(drops)
+    await grows(sidecar, "a", 100, 250, 400, 150)
+
+    async def times(query: str) -> int:
+        report = (await sidecar.send("GET", f"/-/doctor{query}")).json
+        told = any(each["code"] == "upstream_cuts_silently" for each in report["findings"])
+        assert told == bool(report["silently_cut"])
+        return sum(each["requests"] for each in report["silently_cut"].values())
+
+    assert (await times(""), await times("?last=2"), await times("?last=1")) == (2, 2, 1)
+    await grows(sidecar, "b", 10)  # too short to be cut, as what is asked after a cure may be
+    assert (await times("?last=2"), await times("?last=1"), await times("")) == (1, 0, 2)
+
+
 async def test_a_larger_count_near_the_estimate_takes_it_back_from_the_doctor_too(
     start: Start, upstream: Upstream
 ):

@@ -62,6 +62,17 @@ async def test_nothing_received_yet(sidecar: Sidecar, capsys: pytest.CaptureFixt
     assert "OPENAI_API_BASE_URLS" in said
 
 
+@pytest.mark.parametrize(("listen", "url"), [("127.0.0.1:8123", "…:8123/v1"), ("127.0.0.1:0", "…/v1, as it")])
+def test_what_has_to_be_set_in_open_webui_is_the_address_at_which_this_sidecar_listens(listen: str, url: str):
+    settings = Settings(listen=listen)
+    samples = RequestSamples(settings)
+    (nothing,) = report(settings, samples, None, "writable", "reachable")["findings"]
+    samples.see("/api/chat", {})
+    *_, unread = report(settings, samples, None, "writable", "reachable")["findings"]
+    assert url in nothing["cure"]
+    assert url in unread["cure"]
+
+
 async def test_a_signed_user_is_the_same_as_the_unsigned_one_was_and_nothing_else_names_a_user(
     start: Start, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
@@ -250,6 +261,19 @@ async def test_the_newest_alone_can_be_looked_at(sidecar: Sidecar):
     assert (await sidecar.send("GET", DOCTOR + "?last=" + "9" * 30)).json["requests"]["chats"] == 3
 
 
+async def test_an_outage_that_was_over_before_the_newest_requests_is_not_told_of_them(sidecar: Sidecar):
+    with broken(sidecar, reading=False):
+        await Front(sidecar).chats("a", turns=1)
+        assert "store_not_writable" in await codes(sidecar, "?last=1")
+    assert "store_was_down" in await codes(sidecar, "?last=1"), "the newest request met it"
+    await sidecar.ask("hi", id="b", headers=KEY)
+    assert "store_was_down" in await codes(sidecar, "?last=2")
+    report = (await sidecar.send("GET", DOCTOR + "?last=1")).json
+    assert "store_was_down" not in [each["code"] for each in report["findings"]]
+    assert report["store_outages"] == []
+    assert "store_was_down" in await codes(sidecar)
+
+
 async def test_json_is_the_report_itself(sidecar: Sidecar, capsys: pytest.CaptureFixture[str]):
     await sidecar.ask("hi", id="a", headers=KEY)
     assert await doctor(sidecar, "--json") == 0
@@ -375,11 +399,11 @@ def test_which_models_cut_silently_is_told_of_all_workers_the_newest_first():
     settings = Settings.model_validate(about)
     one, two = RequestSamples(settings), RequestSamples(settings)
     for at in range(30):
-        one.cut_silently(f"m{at}", 2000, 4000)
-    two.cut_silently("m29", 2048, None)
-    two.cut_silently(None, 900, 1800)
-    two.cut_silently("gone", 900, 1800)
-    two.cut_silently("gone", None, None)
+        one.cut_silently(f"m{at}", 2000, 4000, at)
+    two.cut_silently("m29", 2048, None, 0)
+    two.cut_silently(None, 900, 1800, 0)
+    two.cut_silently("gone", 900, 1800, 0)
+    two.cut_silently("gone", None, None, 1)
     made = report(settings, one.joined(settings, [two.shared()]), None, "writable", "reachable")
     assert list(one.cuts) == [f"m{at}" for at in range(10, 30)], "those that were seen longest ago go first"
     assert made["silently_cut"]["m29"] == {"counted": 2048, "estimated": None, "requests": 2}
