@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-__all__ = ["FOLDER", "GUIDES", "SIDECAR", "blocks", "commands", "curls", "only", "run_curl", "text_of"]
+__all__ = [
+    "FOLDER",
+    "GUIDES",
+    "SIDECAR",
+    "blocks",
+    "commands",
+    "curls",
+    "delete_old_chats",
+    "only",
+    "run_curl",
+    "text_of",
+]
 
 FOLDER = Path(__file__).parents[1] / "config" / "guides"
 #: Those for one client each, in front of a local llama.cpp.
@@ -69,3 +83,21 @@ async def run_curl(arguments: list[str], address: str) -> dict[str, Any]:
     headers = {"Content-Type": "application/x-www-form-urlencoded", name: value}
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=headers) as response:
         return {"answer": await response.json(), "headers": response.headers}
+
+
+async def delete_old_chats(folder: Path, url: str, key: str, days: str) -> list[str]:
+    """What the program of the guide to Open WebUI prints that deletes old chats there."""
+    (program,) = blocks("openwebui", "python")
+    (folder / "delete_old_chats.py").write_text(program)
+    done = await asyncio.to_thread(
+        subprocess.run,
+        (sys.executable, "delete_old_chats.py", url, days),
+        cwd=folder,
+        env={"OPEN_WEBUI_KEY": key},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()

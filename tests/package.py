@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.e2e.install import python_packages
+from tests.guides import blocks
 from tests.locks import ROOT
 
 __all__ = ["check_of_the_image", "copied", "main", "sdist_and_wheel", "with_address"]
@@ -55,6 +56,7 @@ def main(arguments: list[str]) -> int:
             ("pins", _pins_for_another_system),
             ("image", lambda: _image(work, built)),
             ("systemd", lambda: _unit(work)),
+            ("systemd, Open WebUI", lambda: _unit_of_open_webui(work)),
         ]
         for name, check in checks:
             try:
@@ -257,6 +259,19 @@ def _unit(work: Path) -> Iterator[str]:
     rated = _run("systemd-analyze", "security", "--offline=yes", "--no-pager", str(unit))
     level = re.search(r"exposure level for \S+ ([\d.]+ \w+)", rated)
     yield f"{unit.name} is sound; its exposure is {level[1] if level else 'not known'}"
+
+
+def _unit_of_open_webui(work: Path) -> Iterator[str]:
+    """The one that the guide to Open WebUI shows."""
+    if shutil.which("systemd-analyze") is None:
+        raise Missing("systemd-analyze is not on this machine")
+    (text,) = blocks("openwebui", "ini")
+    unit = work / "open-webui.service"
+    # It looks whether the program is there.
+    unit.write_text(text.replace("/opt/open-webui/bin/open-webui", sys.executable))
+    told = _run("systemd-analyze", "verify", str(unit))
+    assert not told.strip(), told
+    yield f"{unit.name} is sound"
 
 
 def _run(*command: str, cwd: Path | None = None, **environment: str) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import subprocess
 import sys
+import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from sidecar import cli
 from sidecar.server.serve import running
 from sidecar.settings import Settings, load
 from tests import docs
-from tests.guides import SIDECAR, blocks, curls, run_curl, text_of
+from tests.guides import SIDECAR, blocks, curls, delete_old_chats, run_curl, text_of
 from tests.proxy.client import Sidecar
 from tests.proxy.conftest import sidecar as sidecar
 from tests.proxy.conftest import start as start
@@ -101,3 +105,54 @@ def test_settings_that_a_guide_shows_are_taken(guide: str, tmp_path: Path):
         file = tmp_path / "sidecar.toml"
         file.write_text(text)
         assert load({"config": str(file)}) != Settings()
+
+
+@contextlib.asynccontextmanager
+async def open_webui(chats: dict[str, dict[str, int]]) -> AsyncIterator[str]:
+    """A stand-in for Open WebUI 0.12, which has these chats (when each was changed) of these users: two a
+    page, the newest first."""
+
+    async def users(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == "Bearer sk-admin"
+        return web.json_response({"users": [{"id": id, "email": f"{id}@example.com"} for id in chats]})
+
+    async def page(request: web.Request) -> web.Response:
+        newest = sorted(chats[request.match_info["user"]].items(), key=lambda each: -each[1])
+        first = 2 * (int(request.query["page"]) - 1)
+        return web.json_response(
+            [{"id": id, "updated_at": changed} for id, changed in newest[first : first + 2]]
+        )
+
+    async def delete(request: web.Request) -> web.Response:
+        for of_user in chats.values():
+            of_user.pop(request.match_info["chat"], None)
+        return web.json_response(data=True)
+
+    app = web.Application()
+    app.router.add_get("/api/v1/users/all", users)
+    app.router.add_get("/api/v1/chats/list/user/{user}", page)
+    app.router.add_delete("/api/v1/chats/{chat}", delete)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_of_every_user_the_old_chats_of_all_pages_are_deleted_in_open_webui(tmp_path: Path):
+    day, now = 86_400, int(time.time())
+    chats = {
+        "ada": {f"a{days}": now - days * day for days in (1, 29, 31, 40, 50, 60, 70)},
+        "bob": {"b1": now},
+        "carl": {},
+    }
+    async with open_webui(chats) as url:
+        assert await delete_old_chats(tmp_path, url, "sk-admin", "30") == [
+            "ada@example.com: 5 chats deleted",
+            "bob@example.com: 0 chats deleted",
+            "carl@example.com: 0 chats deleted",
+        ]
+    assert {user: [*ids] for user, ids in chats.items()} == {"ada": ["a1", "a29"], "bob": ["b1"], "carl": []}

@@ -166,6 +166,12 @@ def test_what_is_typed_to_upgrade_is_what_installed_it():
     assert upgraded[-1] == ["systemctl", "start", "conversation-sidecar"]
 
 
+def test_the_old_version_is_noted_before_an_upgrade_and_installed_by_that_as_the_new_one_was():
+    noted, back = told("sqlite3 sidecar-"), told("git checkout THAT")
+    assert noted[-1] == ["git", "rev-parse", "HEAD"]
+    assert back[1:3] == told("python3 -m venv")[1:3]
+
+
 def test_every_step_back_is_there_and_leads_to_the_next():
     text = (docs.GUIDES / "operations.md").read_text("utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if re.match(r"\| \d+ \| \d+ \|", line)]

@@ -212,6 +212,38 @@ def test_a_chat_that_the_sidecar_knows_without_ids_is_found_again(run, bring, we
     assert conversations(run) == before
 
 
+def test_a_chat_that_went_on_before_the_import_is_not_doubled_and_gets_its_other_branches(
+    run, bring, webui, file
+):
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
+    first = [
+        user("What is it?"),
+        assistant("", tool_calls=[call]),
+        {"role": "tool", "tool_call_id": "c1", "content": "42"},
+        assistant("It is 42."),
+    ]
+    ask(file, [*first, user("Why?")], says(message="a2", question="u2", after="a1"))
+    why = conversations(run)[0]["messages"][-1]["message"]["content"]
+    webui.add(
+        "chat-1",
+        said("u1", None, "What is it?"),
+        told("a0", "u1", "No idea."),
+        told("a1", "u1", "It is 42.", output=[CALL, RESULT, DONE]),
+        said("u2", "a1", "Why?"),
+        told("a2", "u2", why),
+    )
+
+    assert bring()[2].endswith("\nsidecar: 1 chats; new: 0 conversations, 1 messages\n")
+    (chat,) = conversations(run)
+    assert [each["message"]["content"] for each in chat["messages"] if each["message_id"] == "a0"] == [
+        "No idea."
+    ]
+    after = [*first, user("Why?"), assistant(why), user("So?")]
+    assert ask(file, after, says(message="a3", question="u3", after="a2")) == "continue"
+    other = [user("What is it?"), assistant("No idea."), user("Try.")]
+    assert ask(file, other, says(message="a4", question="u4", after="a0")) == "continue"
+
+
 def test_an_answer_that_the_user_has_edited_is_another(run, bring, webui, file):
     ask(file, [user("First?")], says(message="a1", question="u1"))
     webui.add("chat-1", said("u1", None, "First?"), told("a1", "u1", "The user knows better."))

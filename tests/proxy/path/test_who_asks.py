@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import tomllib
 from typing import Any
 
 import jwt
@@ -17,6 +18,7 @@ from yarl import URL
 from sidecar.access.places import credential_of, parameters_of, places_of
 from sidecar.conversation.identity import tenant_of
 from sidecar.settings import Settings
+from tests.guides import blocks
 from tests.proxy.client import CHAT, Reply, Sidecar, assert_error, chat
 from tests.proxy.conftest import Start
 from tests.proxy.mock_upstream import Upstream
@@ -197,3 +199,19 @@ async def test_a_user_of_any_letters_may_be_signed(start: Start):
     sidecar = await start(tenant={"user_jwt_secret": KEY})
     token = signed(json.dumps({"sub": "Ädä 🙂"}).encode()).decode()
     assert (await post(sidecar, [("X-OpenWebUI-User-Jwt", token)])).outcome == "start"
+
+
+async def test_a_signed_token_goes_on_unless_a_header_of_the_target_stands_in_its_place(
+    start: Start, upstream: Upstream
+):
+    """Who it names is read before, and the guide to Open WebUI has this line."""
+    (line,) = (each for each in blocks("openwebui", "toml") if "[target]" in each)
+    token = jwt.encode({"sub": "ada", "email": "ada@example.com"}, KEY, algorithm="HS256")
+    signed, unsigned = [("X-OpenWebUI-User-Jwt", token)], [("Authorization", "Bearer k")]
+    for settings, sent in (({}, [token, None]), (tomllib.loads(line), ["-", "-"])):
+        sidecar = await start(tenant={"user_jwt_secret": KEY}, **settings)
+        for headers in (signed, unsigned):
+            await post(sidecar, headers)
+        tenants = {each.conversation["tenant"] for each in await sidecar.stored()}
+        assert len(tenants) == 2
+        assert [each.headers.get("X-OpenWebUI-User-Jwt") for each in upstream.requests[-2:]] == sent
