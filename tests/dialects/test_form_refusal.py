@@ -156,6 +156,28 @@ def test_an_error_inside_of_an_answer_is_one_of_form_if_it_says_that_the_client_
     assert form_refusal(200, body) == (FormRefusal() if erred else None)
 
 
+@pytest.mark.parametrize("wrap", [lambda error: [error], lambda error: {"error": error}, json.dumps])
+def test_what_lies_deeper_than_anybody_wraps_is_not_read(wrap: Any):
+    error: Any = {"error": DEMANDS[0][0]}
+    assert form_refusal(400, json.dumps(wrap(error)).encode()) == FormRefusal("reasoning_content")
+    for _ in range(12):
+        error = {"error": wrap(error)}
+    assert form_refusal(400, json.dumps(error).encode()) == FormRefusal()
+
+
+def test_of_a_long_error_the_front_is_read():
+    for before, demanded in ((3000, "reasoning_content"), (5000, None)):
+        assert form_refusal(400, openai("odd " * (before // 4) + DEMANDS[0][0])) == FormRefusal(demanded)
+
+
+def test_one_refusal_takes_out_no_more_than_eight_fields():
+    names = [f"field_{at}" for at in range(20)]
+    first = FormRefusal(None, frozenset(names[:8]))
+    assert form_refusal(400, openai(" ".join(f"Unknown parameter: '{name}'." for name in names))) == first
+    detail = [{"type": "extra_forbidden", "loc": ["body", name]} for name in names]
+    assert form_refusal(422, json.dumps({"detail": detail}).encode()) == first
+
+
 @pytest.mark.parametrize(
     ("told", "names"),
     [

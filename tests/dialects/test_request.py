@@ -317,10 +317,11 @@ def test_whom_it_names_as_its_user_is_known(more, user):
     [
         [user("a" * 9), says("b")] * 2000,
         [user("word " * 100_000)],
+        [user("q")],
         [user([{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "x"}}] * 2000)],
         [user("q " * 300), says("a " * 1000)] * 200,
     ],
-    ids=["many", "long", "in parts", "usual"],
+    ids=["many", "long", "short", "in parts", "usual"],
 )
 def test_it_weighs_about_what_it_takes_of_memory_and_rather_more(messages):
     sent = raw({"messages": messages})

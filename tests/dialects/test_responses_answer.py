@@ -181,6 +181,11 @@ class TestText:
         thought = told(blank, chunk({"reasoning": "Hm."}), chunk({"content": "a"}), STOP)
         assert [text_of(each) for each in output_of(thought)] == ["Hm.", "a"]
 
+    @pytest.mark.parametrize("refusal", ["", None, 5])
+    def test_a_refusal_of_no_words_is_none(self, refusal):
+        (item,) = output_of(told(chunk(piece(0, "1", "look", "{}")), chunk({"refusal": refusal}), STOP))
+        assert item["type"] == "function_call"
+
     def test_an_answer_of_nothing_has_no_items(self):
         events = told(STOP)
         assert kinds(events) == ["created", "in_progress", "completed"]
@@ -199,6 +204,8 @@ class TestReasoning:
         ]
         assert events[4].items() >= {"summary_index": 0, "output_index": 0, "delta": "Hm"}.items()
         summary = [{"type": "summary_text", "text": "Hm."}]
+        assert [events[at]["part"] for at in (3, 7)] == [{**summary[0], "text": ""}, summary[0]]
+        assert events[6]["text"] == "Hm."
         first, second = output_of(events)
         assert first == {"id": "rs_000102030405060708090000", "type": "reasoning", "summary": summary}
         assert second["id"] == "msg_000102030405060708090001"

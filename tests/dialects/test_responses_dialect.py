@@ -18,7 +18,7 @@ from sidecar.dialects.responses.translation import Events, Whole
 from sidecar.dialects.served import dialect_of
 from sidecar.errors import BadRequest
 from tests.conversation.build import CHAIN, request, says, user
-from tests.dialects.responses import EXCHANGE, events_in, said
+from tests.dialects.responses import EXCHANGE, said
 from tests.dialects.test_dialect import whole
 
 HERE = Reference("conv_" + "5" * 32, EXCHANGE)
@@ -48,6 +48,11 @@ def test_calls_that_an_upstream_gave_one_id_are_kept_apart(ids, kept):
     assert [each.get("id") for each in message["tool_calls"]] == kept
     ours = [f"call_{EXCHANGE.hex()}{at:04x}" for at in range(len(kept))]
     assert ids_told(message, EXCHANGE) == [id or ours[at] for at, id in enumerate(kept)]
+
+
+@pytest.mark.parametrize("id", ["", None, 5])
+def test_a_call_whose_id_is_no_name_is_told_under_one_of_ours(id):
+    assert ids_told({"tool_calls": [{"id": id}]}, EXCHANGE) == [f"call_{EXCHANGE.hex()}0000"]
 
 
 def test_its_path_is_its_own():
@@ -166,24 +171,6 @@ def test_of_a_request_that_holds_a_response_already_that_is_not_looked_for():
     assert whole(RESPONSES.holding(id).parse(body, CHAIN, None, 100)).behind is None
     other = response_id(EXCHANGE[::-1], HERE.conversation)
     assert whole(RESPONSES.holding(other).parse(body, CHAIN, None, 100)).behind == HERE
-
-
-def test_an_answer_without_an_upstream_is_told_by_events_and_says_nothing():
-    """A client that warms up a connection asks for one (`generate: false`)."""
-    body = b'{"input":"hi","model":"m","tools":[{"type":"web_search"}]}'
-    data, headers = RESPONSES.prepared(body, EXCHANGE, lambda: 100.9)
-    *events, last = events_in(data)
-    response = last["response"]
-    assert [each["type"].removeprefix("response.") for each in events] == ["created", "in_progress"]
-    assert (last["type"], response["output"], response["error"]) == ("response.completed", [], None)
-    assert (response["id"], response["created_at"], response["completed_at"]) == (
-        f"resp_{EXCHANGE.hex()}",
-        100,
-        100,
-    )
-    assert response["usage"]["total_tokens"] == 0
-    assert data.endswith(b"data: [DONE]\n\n")
-    assert headers == {"Content-Type": "text/event-stream", "X-Sidecar-Untranslated": "web_search"}
 
 
 def test_a_request_may_be_cut_only_where_it_says_so():

@@ -56,6 +56,7 @@ class TestWhatIsKept:
         told, said, response = kept(message, state, b'{"prompt_tokens": 1}', metadata={"a": "b"})
         assert response_again(told, said, HERE, 100) == response
         assert b"Hello" not in told
+        assert "usage" not in json.loads(told)["response"]
         assert output_again(told, said, HERE) == response["output"]
 
     @pytest.mark.parametrize("conversation", ["a", {"id": "a"}, None])
@@ -203,6 +204,7 @@ class TestMessagesAsItems:
             item_id("msg", NODE, 1),
             item_id("fc", NODE, 2),
         ]
+        assert [each.get("status") for each in items] == [None, "completed", "completed"]
         assert kinds_of(items) == {"c1": "function_call"}
 
     @pytest.mark.parametrize(

@@ -254,6 +254,9 @@ class TestTurnsOfTheAssistant:
     def test_reasoning_that_led_to_nothing_is_no_empty_message(self):
         assert messages(thought("Hm."), said("user", "a"), thought(), thought("Hm.")) == [user("a")]
 
+    def test_nor_are_texts_of_no_words_around_it(self):
+        assert messages(said("assistant", ""), thought("Hm."), said("assistant", "")) == []
+
     def test_a_refusal_is_what_the_assistant_said(self):
         content = [{"type": "refusal", "refusal": "No."}]
         assert messages({"role": "assistant", "content": content}) == [says("No.")]

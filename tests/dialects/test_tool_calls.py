@@ -377,3 +377,10 @@ def test_whatever_the_pieces_are_they_make_the_calls_that_the_rules_say(deltas, 
         grown.add(pieces)
     grown.finished = finished
     assert json.loads(encode(grown.value())) == clean(calls_of(copied(deltas), finished=finished))
+
+
+@given(st.recursive(st.text(max_size=5), lambda some: st.lists(some) | st.dictionaries(st.text(), some)))
+def test_half_a_character_is_marked_and_all_else_is_written_as_ever(value):
+    """The other half may come with the next piece, and never does where an upstream lost it."""
+    assert encode({"half": "\ud83d", "b": value}) == encode({"half": "\ufffd", "b": value})
+    assert encode([value, "\ud83d\ude00"]) == encode([value, "\U0001f600"])

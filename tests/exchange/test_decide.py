@@ -198,6 +198,21 @@ class TestThin:
         assert (plan.outcome, plan.parent) == (Outcome.EXTEND, TOLD[0])
         assert texts(plan) == (["What is the capital of Malta?"], [])
 
+    def test_a_greeting_that_nothing_was_asked_before_is_not(self):
+        greeted = line(says("Welcome."))
+        plan = decided(call(says("Wel")), greeted, [thread(greeted, is_thin=True)])
+        assert (plan.outcome, plan.parent) == (Outcome.APPEND, greeted[0])
+
+    def test_what_begins_an_answer_behind_the_newest_question_takes_the_place_of_its_answer(self):
+        nodes = line(user("go on with the course"), says("step 1"), user("ok"), says("step 2"))
+        plan = decided(call(user("ok"), says("ste")), nodes, [thread(nodes, is_thin=True)])
+        assert (plan.outcome, plan.parent, plan.line) == (Outcome.EXTEND, nodes[2], tuple(nodes[:2]))
+
+    def test_results_that_were_answered_are_given_once(self):
+        nodes = line(MALTA, calls("c8"), result("c8"), VALLETTA)
+        plan = decided(call(result("c8"), mode="append"), nodes, [thread(nodes)])
+        assert (plan.outcome, plan.parent, plan.new) == (Outcome.RETRY, nodes[2], ())
+
     def test_messages_of_the_newest_turn_are_not_put_twice(self):
         nodes = line(MALTA, VALLETTA, user("look"), calls("c1"))
         sent = [user("look"), calls("c1"), result("c1")]

@@ -10,6 +10,7 @@ from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Conversation
 from sidecar.exchange.plan import Thin, Unrecorded, own_path
 from sidecar.exchange.prompt import (
+    AS_IT_CAME,
     Heads,
     Prompt,
     difference,
@@ -205,6 +206,12 @@ def test_results_that_do_not_go_are_counted_and_nothing_else():
     assert steps_left_out([stored(each) for each in before], before) == 0
     assert steps_left_out([stored(ASK), stored(before[3])], before) == 1
     assert steps_left_out([stored(ASK)], [ASK, ANSWER]) == 0
+
+
+def test_what_a_client_sent_and_nobody_changed_is_as_it_came():
+    asked = request(user("hi"), says("hello"), AGAIN)
+    line = [own(each) for each in asked.path.messages]
+    assert sent_of(line, Trimmed(tuple(line)), CHAIN, asked.path, None) == AS_IT_CAME
 
 
 def test_a_client_of_which_answers_are_restored_has_the_rest_as_it_sent_it():

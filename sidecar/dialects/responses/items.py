@@ -131,9 +131,9 @@ class _Turn:
         """The message of the assistant, the results, the images in them; nothing for mere reasoning."""
         if self.before:
             return self._told_results(self.before)
-        if not self.calls and not "".join(self.texts):
-            return []
         text = "".join(self.texts)
+        if not self.calls and not text:
+            return []
         said: Message = {"role": "assistant", "content": text or None}
         if self.reasoning:
             said["reasoning_content"] = "".join(self.reasoning)
