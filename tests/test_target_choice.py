@@ -67,6 +67,18 @@ class TestTheLoad:
         assert in_order("conv_1", {**loads, home: 1})[0] == home
         assert in_order("conv_1", {**loads, home: 2})[0] == second
 
+    def test_where_it_is_known_how_many_are_answered_at_once_a_chat_stays_while_there_is_room(self):
+        loads = {"a": 0, "b": 0, "c": 0}
+        (home, second, third) = by_hash("conv_1", list(loads))
+        for under_way in range(4):
+            assert in_order("conv_1", {**loads, home: under_way}, 4) == [home, second, third]
+        assert in_order("conv_1", {**loads, home: 4}, 4) == [second, third, home]
+        assert in_order("conv_1", {home: 4, second: 4, third: 3}, 4) == [third, home, second]
+
+    @given(SESSIONS, st.dictionaries(st.sampled_from("abcdef"), st.integers(4, 50), min_size=1))
+    def test_where_none_has_room_they_share_the_load_as_if_it_were_not_known(self, session, loads):
+        assert in_order(session, loads, 4) == in_order(session, loads)
+
 
 class TestHealth:
     def test_three_failures_within_half_a_minute_take_it_out(self):

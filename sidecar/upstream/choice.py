@@ -2,8 +2,11 @@
 
 Rules: a chat goes to the member that comes first by a hash of its session and the member's name (rendezvous
 hashing), so that it stays where its prompt is cached, without a memory, and a member that leaves moves its
-own chats alone. A member that has more requests than a quarter above the mean is passed over, for a cache is
-not worth a queue. What belongs to no chat goes to the one that has least to do.
+own chats alone. It stays there as long as the member has room for it, where it is known how many requests a
+member answers at once. Where that is not known, or none has room, a member that has more requests than a
+quarter above the mean is passed over, for a cache is not worth a queue. What belongs to no chat goes to the
+one that has least to do. A new chat goes by its hash as well, though others have more room: what was chosen
+by the load of a moment no other sidecar could tell, nor this one after a restart.
 """
 
 from __future__ import annotations
@@ -30,13 +33,14 @@ def bound(under_way: int, members: int) -> int:
     return max(_LEAST, -int(-_SPREAD * (under_way + 1) // members))
 
 
-def in_order(session: str | None, loads: Mapping[str, int]) -> list[str]:
-    """The members in the order in which a request is to be tried there; `loads`: what each has under way."""
+def in_order(session: str | None, loads: Mapping[str, int], room: int | None = None) -> list[str]:
+    """The members in the order in which a request is to be tried there; `loads`: what each has under way,
+    `room`: how many requests each of them answers at once, if that is known."""
     if session is None:
         return sorted(loads, key=loads.__getitem__)
     order = by_hash(session, loads)
     under_way = loads.values()
-    most = bound(sum(under_way), len(loads))
+    most = room if room is not None and min(under_way) < room else bound(sum(under_way), len(loads))
     if max(under_way) < most:  # as mostly
         return order
     return sorted(order, key=lambda member: loads[member] >= most)

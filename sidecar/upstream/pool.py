@@ -77,12 +77,15 @@ class Held:
 
 
 class Pool:
-    """A target that requests are led to. `options`: None for the default one, which serves all the rest."""
+    """A target that requests are led to. `options`: None for the default one, which serves all the rest.
+    `slots`: of the engine at each of its URLs, if that is known."""
 
-    def __init__(self, name: str, options: RoutedTarget | None, *, is_agent: bool) -> None:
+    def __init__(self, name: str, options: RoutedTarget | None, *, is_agent: bool, slots: int = 0) -> None:
         self.name = name
         self.priority = options.priority if options is not None else 0
         self.parallel = options.parallel if options is not None else None
+        #: How many requests each of its members answers at once, if that is known.
+        self.room = self.parallel or slots or None
         self.is_agent = is_agent
         self.forwards = options is None or options.forward_credential
         self.renames: Mapping[str, str] = options.rename if options is not None else {}
@@ -124,7 +127,8 @@ class Pool:
         if session is None:  # those that have as little to do take turns
             at = self._begun % len(members)
             members = [*members[at:], *members[:at]]
-        return [by_key[key] for key in in_order(session, {each.key: each.under_way for each in members})]
+        loads = {each.key: each.under_way for each in members}
+        return [by_key[key] for key in in_order(session, loads, self.room)]
 
     @property
     def takes(self) -> frozenset[str]:

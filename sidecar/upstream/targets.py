@@ -100,7 +100,7 @@ def _router(settings: Settings, metrics: Metrics, default: Target) -> Router | N
     first.members = (Member(first, default, "default", settings.session.slots),)
     pools = []
     for options in settings.targets:
-        pool = Pool(options.name, options, is_agent=options.agent)
+        pool = Pool(options.name, options, is_agent=options.agent, slots=settings.session.slots)
         urls = [upstream_url(each) for each in options.url]
         made = partial(_member, settings, metrics, pool, options)
         pool.members = tuple(made(url, str(url)) for url in urls)
