@@ -254,14 +254,14 @@ class Metrics:
             ),
             self._gauge(
                 "target_up",
-                "1 if a member of the target is in use, 0 if all are out; where there are several workers, as"
-                " the last one saw it",
+                "1 if a member of the target is in use, 0 if all are out or were not reachable when last"
+                " asked; where there are several workers, as the last one saw it",
                 "target",
             ),
             self._gauge(
                 "target_member_up",
-                "1 if this URL of a target with several is in use, 0 if it is out; where there are several"
-                " workers, as the last one saw it",
+                "1 if this URL of a target with several is in use, 0 if it is out or was not reachable when"
+                " last asked; where there are several workers, as the last one saw it",
                 "target",
                 "member",
             ),

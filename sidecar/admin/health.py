@@ -152,7 +152,7 @@ async def _targets(services: Services, router: Router | None) -> list[TargetStat
 
 async def _pool(services: Services, pool: Pool) -> TargetState:
     """The state of a target: one of its members is enough, if that is not out of health."""
-    found = await asyncio.gather(*(_member(member) for member in pool.members))
+    found = await asyncio.gather(*(_member(services, member) for member in pool.members))
     state, reason = min(((each, why) for _, each, why in found), key=lambda each: _STATES.index(each[0]))
     _told(services, f"target {pool.name}", state, reason)
     if len(found) > 1:
@@ -161,11 +161,13 @@ async def _pool(services: Services, pool: Pool) -> TargetState:
     return TargetState(pool.name, state, tuple((key, each) for key, each, _ in found))
 
 
-async def _member(member: Member) -> tuple[str, str, str]:
+async def _member(services: Services, member: Member) -> tuple[str, str, str]:
     """Its key, its state, and why it is not reachable."""
     if member.health.is_out:
         return member.key, OUT, "its last answers were failures"
     reason = await _unreachable(member.target)
+    assert services.background.target_health is not None
+    services.background.target_health.found(member, is_reachable=not reason)
     return member.key, NOT_REACHABLE if reason else REACHABLE, reason
 
 

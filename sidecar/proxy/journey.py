@@ -145,7 +145,7 @@ class Journey(Generic[P, A]):
         except SidecarError as error:
             if error.status < 500:
                 raise  # it is the request's
-            health.failed(member)
+            health.failed(member, is_reachable=not error.nothing_sent)
             if not error.nothing_sent:
                 raise
             self._note(member, has_others=has_others, why=error.message)
