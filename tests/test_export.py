@@ -167,6 +167,9 @@ class TestJson:
                 "system_tokens": 11,
                 "tools_tokens": 222,
                 "phases": {answered: "commentary"},
+                "waited_ms": 333,
+                "reading_ms": 44,
+                "no_room_ms": 55,
                 "began_at": 1_700_000_000.0,
             }
         ]

@@ -123,13 +123,18 @@ class Detail(
         "system_tokens": "Y",
         "tools_tokens": "L",
         "phases": "H",
+        "waited_ms": "W",
+        "reading_ms": "F",
+        "no_room_ms": "V",
         "encrypted": "z",
     },
 ):
     """What a store keeps of an exchange as one piece, since nobody sorts by it.
 
     Times are in milliseconds from the request's arrival until its body had come, it went upstream (first),
-    the head of the answer came (of the last one), and a first piece. Tokens are counted as the upstream
+    the head of the answer came (of the last one), and a first piece; `waited_ms`, `reading_ms` and
+    `no_room_ms`: for how long it stood in line behind another of its chat, its chat was looked up in the
+    store, and it waited for room at a target. Tokens are counted as the upstream
     reported them, but for the estimate of the prompt. `summary`: the hash that names the front a summary
     stood for. `system` and `tools`: hashes of the leading system messages and of the tools, keyed by the
     tenant; `system_put_in`: these messages were the store's, and not the client's. `restored`, `dropped`,
@@ -190,6 +195,9 @@ class Detail(
     system_tokens: int = 0
     tools_tokens: int = 0
     phases: tuple[tuple[bytes, str], ...] = ()
+    waited_ms: int = 0
+    reading_ms: int = 0
+    no_room_ms: int = 0
     encrypted: bytes | None = None
 
 

@@ -123,6 +123,10 @@ class Progress(msgspec.Struct, eq=False):
     sent: float = 0.0
     head: float = 0.0
     first: float = 0.0
+    #: Seconds that it stood in line, that its chat was looked up, and that it waited for room at a target.
+    waited: float = 0.0
+    reading: float = 0.0
+    no_room: float = 0.0
     call: Call | None = None
     plan: Plan | None = None
     prompt: Prompt = Prompt()
@@ -180,7 +184,7 @@ NOTHING = Answered()
 
 def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) -> Exchange:
     """All of it as one value. Its conversation is empty where nothing is kept of it."""
-    call, plan, prompt, tokens = progress.call, progress.plan, progress.prompt, answered.tokens
+    call, plan, tokens = progress.call, progress.plan, answered.tokens
     conversation = plan.conversation if plan is not None else None
     began, model = progress.arrived, name_of(call.chat.model) if call is not None else None
     return Exchange(
@@ -194,49 +198,55 @@ def exchange_of(progress: Progress, ended: float, answered: Answered = NOTHING) 
         tokens.output,
         int((ended - began) * 1000),
         progress.error,
-        Detail(
-            replies=tuple(answered.replies),
-            answered_by=model if answered.model == model else name_of(answered.model),  # as mostly
-            target=progress.target,
-            member=progress.member,
-            api=call.dialect.name if call is not None else "chat",
-            finish=code_of(answered.finish),
-            received_ms=int((progress.received - began) * 1000) if progress.received else None,
-            sent_ms=int((progress.sent - began) * 1000) if progress.sent else None,
-            head_ms=int((progress.head - began) * 1000) if progress.head else None,
-            first_token_ms=int((progress.first - began) * 1000)
-            if progress.first and progress.streamed
-            else None,
-            cached_tokens=tokens.cached,
-            reasoning_tokens=tokens.reasoning,
-            estimated_tokens=answered.estimated,
-            restored=prompt.restored,
-            dropped=prompt.dropped,
-            shortened=prompt.shortened,
-            recalled=prompt.recalled,
-            summary=prompt.summary,
-            overflow_retries=progress.overflow_retries,
-            form_retries=progress.form_retries,
-            degraded=plan is not None and plan.degraded,
-            silent_cut=answered.silent_cut,
-            system=prompt.system_put_in or prompt.heads.system_hash,
-            tools=prompt.heads.tools_hash,
-            difference=progress.difference,
-            sent=prompt.form,
-            budget=prompt.budget,
-            saved=prompt.saved,
-            quoted=prompt.quoted,
-            recall_score=prompt.recall_score,
-            refusal=progress.refusal,
-            supplied=prompt.supplied,
-            left_out=prompt.left_out,
-            brought=plan.brought if plan is not None else None,
-            client_key=call.identity.client if call is not None else None,
-            system_put_in=prompt.system_put_in is not None,
-            system_tokens=prompt.around[0],
-            tools_tokens=prompt.around[1],
-            phases=answered.phases,
-        ),
+        _detail(progress, answered, call, model),
+    )
+
+
+def _detail(progress: Progress, answered: Answered, call: Call | None, model: str | None) -> Detail:
+    began, plan, prompt, tokens = progress.arrived, progress.plan, progress.prompt, answered.tokens
+    return Detail(
+        replies=tuple(answered.replies),
+        answered_by=model if answered.model == model else name_of(answered.model),  # as mostly
+        target=progress.target,
+        member=progress.member,
+        api=call.dialect.name if call is not None else "chat",
+        finish=code_of(answered.finish),
+        received_ms=int((progress.received - began) * 1000) if progress.received else None,
+        sent_ms=int((progress.sent - began) * 1000) if progress.sent else None,
+        head_ms=int((progress.head - began) * 1000) if progress.head else None,
+        first_token_ms=int((progress.first - began) * 1000) if progress.first and progress.streamed else None,
+        cached_tokens=tokens.cached,
+        reasoning_tokens=tokens.reasoning,
+        estimated_tokens=answered.estimated,
+        restored=prompt.restored,
+        dropped=prompt.dropped,
+        shortened=prompt.shortened,
+        recalled=prompt.recalled,
+        summary=prompt.summary,
+        overflow_retries=progress.overflow_retries,
+        form_retries=progress.form_retries,
+        degraded=plan is not None and plan.degraded,
+        silent_cut=answered.silent_cut,
+        system=prompt.system_put_in or prompt.heads.system_hash,
+        tools=prompt.heads.tools_hash,
+        difference=progress.difference,
+        sent=prompt.form,
+        budget=prompt.budget,
+        saved=prompt.saved,
+        quoted=prompt.quoted,
+        recall_score=prompt.recall_score,
+        refusal=progress.refusal,
+        supplied=prompt.supplied,
+        left_out=prompt.left_out,
+        brought=plan.brought if plan is not None else None,
+        client_key=call.identity.client if call is not None else None,
+        system_put_in=prompt.system_put_in is not None,
+        system_tokens=prompt.around[0],
+        tools_tokens=prompt.around[1],
+        phases=answered.phases,
+        waited_ms=int(progress.waited * 1000),
+        reading_ms=int(progress.reading * 1000),
+        no_room_ms=int(progress.no_room * 1000),
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from sidecar.conversation.exchange_record import Exchange
+from sidecar.conversation.exchange_record import Detail, Exchange
 from sidecar.inspector.shown import count, seconds
 
 __all__ = ["Part", "Split", "split_of"]
@@ -18,7 +18,10 @@ _FAST = 300
 _SLOWEST = 100
 _MEANINGS = {
     "client": "the client sent its request",
-    "sidecar": "the sidecar recognised the chat and made the prompt, or waited for a request before it",
+    "line": "it stood in line: the request before it was yet to be answered and stored",
+    "store": "the chat was looked up in the store",
+    "sidecar": "the sidecar recognised the chat and made the prompt",
+    "room": "it waited until a machine of its target had room for it",
     "head": "the upstream took until its answer began",
     "first": "the upstream took from there to the first piece of its answer",
     "answer": "the upstream wrote its answer, as fast as the client took it",
@@ -71,9 +74,7 @@ def _parts(exchange: Exchange, kept_ms: int | None) -> list[Part]:
     detail, end = exchange.detail, exchange.duration_ms
     if end is None or (detail.sent_ms is None and detail.head_ms is None):
         return []
-    places = [("client", "client", detail.received_ms), ("sidecar", "sidecar", detail.sent_ms)]
-    if detail.sent_ms is None:
-        places = []  # of before it was kept: how much before the head was whose is not known
+    places = _before(detail) if detail.sent_ms is not None else []
     places += [("head", "upstream" if places else "sidecar and upstream", detail.head_ms)]
     places += [("first", "upstream", detail.first_token_ms)]
     places += [("rest" if detail.first_token_ms is None else "answer", "upstream", end)]
@@ -85,6 +86,20 @@ def _parts(exchange: Exchange, kept_ms: int | None) -> list[Part]:
             parts.append(Part(name, whose, begin, max(at, begin), _MEANINGS[name]))
             begin = max(at, begin)
     return parts
+
+
+def _before(detail: Detail) -> list[tuple[str, str, int | None]]:
+    """Until it went upstream. Which came when of looking up and waiting is not kept; the sums are."""
+    sent, received = detail.sent_ms or 0, detail.received_ms
+    in_line = min((received or 0) + detail.waited_ms, sent)
+    read = min(in_line + detail.reading_ms, sent)
+    return [
+        ("client", "client", received),
+        ("line", "sidecar", in_line if detail.waited_ms else None),
+        ("store", "sidecar", read if detail.reading_ms else None),
+        ("sidecar", "sidecar", sent),
+        ("room", "sidecar", sent + detail.no_room_ms if detail.no_room_ms else None),
+    ]
 
 
 def _said(exchange: Exchange, parts: list[Part]) -> str:
@@ -102,12 +117,25 @@ def _client(_exchange: Exchange, _part: Part) -> str:
     return "passed before the client's request had come."
 
 
-def _sidecar(exchange: Exchange, _part: Part) -> str:
-    if exchange.outcome == "append":
-        return (
-            "passed in the sidecar: a request that goes on in a chat waits until the one before it is"
-            " answered and stored."
-        )
+def _line(_exchange: Exchange, _part: Part) -> str:
+    return (
+        "it stood in line: a request that goes on in a chat waits until the one before it is answered and"
+        " stored."
+    )
+
+
+def _store(_exchange: Exchange, _part: Part) -> str:
+    return "its chat was looked up in the store: is its disk or its database slow, or busy?"
+
+
+def _room(exchange: Exchange, _part: Part) -> str:
+    return (
+        f"it waited for room: each machine of the target {exchange.detail.target} had as many requests as"
+        " `parallel` allows."
+    )
+
+
+def _sidecar(_exchange: Exchange, _part: Part) -> str:
     return "passed in the sidecar, before the request went upstream: see its log of that time."
 
 
@@ -162,7 +190,10 @@ def _kept(_exchange: Exchange, _part: Part) -> str:
 
 _REASONS = {
     "client": _client,
+    "line": _line,
+    "store": _store,
     "sidecar": _sidecar,
+    "room": _room,
     "head": _head,
     "first": _first,
     "answer": _answer,

@@ -34,27 +34,30 @@ class AppendLocks:
         self._users: dict[str, int] = {}
 
     @asynccontextmanager
-    async def hold(self, line: str) -> AsyncIterator[None]:
-        """Hold the line of this name. Raises `ConversationBusy` after the wait (seconds)."""
+    async def hold(self, line: str) -> AsyncIterator[float]:
+        """Hold the line of this name; gives for how many seconds others stood before it. Raises
+        `ConversationBusy` after the wait (seconds)."""
         lock = self._locks.setdefault(line, asyncio.Lock())
         self._users[line] = self._users.get(line, 0) + 1
         try:
             async with AsyncExitStack() as stack:
-                await self._enter(line, lock, stack)
-                yield
+                yield await self._enter(line, lock, stack)
         finally:
             self._users[line] -= 1
             if not self._users[line]:
                 del self._users[line], self._locks[line]
 
-    async def _enter(self, line: str, lock: asyncio.Lock, stack: AsyncExitStack) -> None:
+    async def _enter(self, line: str, lock: asyncio.Lock, stack: AsyncExitStack) -> float:
         clock = asyncio.get_running_loop().time
-        end = clock() + self._wait
+        began = clock()
+        end = began + self._wait
         try:
             async with asyncio.timeout_at(end):
                 await stack.enter_async_context(lock)
-            left = max(0.0, end - clock())
-            await stack.enter_async_context(self._store.cross_process_lock(line, left))
+            is_first = clock()
+            left = max(0.0, end - is_first)
+            was_held = await stack.enter_async_context(self._store.cross_process_lock(line, left))
+            return (clock() if was_held else is_first) - began
         except TimeoutError:
             raise ConversationBusy(
                 "another message to this conversation is still being answered "

@@ -73,6 +73,7 @@ async def sent_to_any(
     member = composed.revision.member
     assert member is not None
     arrived = await journey.run(member, (services, composed))
+    progress.no_room = journey.waited
     there, sent = arrived.parcel
     return Sent(there, arrived.answer, sent, arrived.requests)
 
@@ -92,6 +93,7 @@ async def once(
     journey = Journey(services, model, session, compose_for, send, _too_long(call))
     member = router_of(services).candidates(model, session)[0]
     arrived = await journey.run(member, await compose_for(member))
+    progress.no_room = journey.waited
     _note(progress, arrived.member)  # it may not be the last that was tried
     return arrived.answer
 

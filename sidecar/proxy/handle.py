@@ -138,7 +138,9 @@ async def _seen_by_others(
 ) -> web.StreamResponse:
     """One that may rely on the store; others have to know of it while it is answered."""
     with services.requests.running.entered(call) as is_unseen:
+        began = time.monotonic()
         plan = await load(services, call, is_unseen=is_unseen)
+        progress.reading += time.monotonic() - began
         return await _in_line(services, call, plan, request, progress, sample, is_unseen=is_unseen)
 
 
@@ -196,9 +198,12 @@ async def _first_in_line(
     name = _in_line_for(call, plan)
     progress.is_in_line = True
     while name is not None and name not in held:
-        await line.enter_async_context(services.requests.append_locks.hold(name))
+        began = time.monotonic()
+        waited = await line.enter_async_context(services.requests.append_locks.hold(name))
         held.add(name)
         plan = await load(services, call, is_unseen=is_unseen)  # what was said meanwhile counts
+        progress.waited += waited
+        progress.reading += time.monotonic() - began - waited
         name = _in_line_for(call, plan)
     progress.is_in_line = False
     return plan
@@ -234,7 +239,9 @@ async def _answer(
     """One request about a conversation. Without a plan it has brought its history, as most do, and has yet to
     find out whether it has to wait for others all the same. `translated`: its answer, if that has begun."""
     if plan is None:
+        began = time.monotonic()
         plan = await load(services, call)
+        progress.reading += time.monotonic() - began
         if _in_line_for(call, plan) is not None:
             return await _in_line(services, call, plan, request, progress, sample)
     progress.plan = plan

@@ -80,8 +80,9 @@ class Journey(Generic[P, A]):
     #: The last answer that says that it was not served, and why there was none.
     spare: Arrived[P, A] | None = None
     failure: SidecarError | None = None
-    #: Until when it waits for room.
+    #: Until when it waits for room, and for how many seconds it has.
     patience: float | None = None
+    waited: float = 0.0
 
     async def run(self, member: Member, parcel: P) -> Arrived[P, A]:
         """Until somebody has served it, or nobody could; it is put together for this member."""
@@ -121,7 +122,9 @@ class Journey(Generic[P, A]):
             now = time.monotonic()
             if self.patience is None:
                 self.patience = now + self.services.settings.retries.wait_for_room
-            if not await router_of(self.services).room(left, self.patience - now):
+            has_ended = await router_of(self.services).room(left, self.patience - now)
+            self.waited += time.monotonic() - now
+            if not has_ended:
                 return None
 
     def _in_vain(self) -> Arrived[P, A]:

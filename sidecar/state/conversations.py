@@ -134,7 +134,7 @@ class Conversations:
             await keep_notes(self._store, conversation, notes)
         return _told(name, conversation, notes)
 
-    def _notes_held(self, id: str) -> AbstractAsyncContextManager[None]:
+    def _notes_held(self, id: str) -> AbstractAsyncContextManager[float]:
         """What is kept with the conversation of this id is read and written by one at a time, and by nobody
         once it is deleted: look for it again within, lest it be made anew."""
         return self._services.requests.append_locks.hold(f"{id}-notes")

@@ -216,13 +216,14 @@ class Store(ABC):
         """The same for those that ended, or whose process was heard of last, at least so many seconds ago, in
         small steps; returns whether others are left."""
 
-    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
-        """Hold the append lock of this name against other processes that share this store.
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[bool]:
+        """Hold the append lock of this name against other processes that share this store; gives whether one
+        of them held it.
 
         Raises `TimeoutError` if it cannot be had within `wait` (seconds). What is recorded under it is
         refused once another process has taken it over, as may happen to one that does not renew it.
         """
-        return nullcontext()
+        return nullcontext(False)
 
     @abstractmethod
     async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:

@@ -75,7 +75,7 @@ class TestDetail:
             " dropped=D shortened=S recalled=q summary=s overflow_retries=o form_retries=O degraded=d"
             " silent_cut=C system=p tools=T difference=x sent=u budget=b saved=v quoted=Q"
             " recall_score=y refusal=w supplied=N left_out=l brought=n told=j client_key=K system_put_in=P"
-            " system_tokens=Y tools_tokens=L phases=H encrypted=z"
+            " system_tokens=Y tools_tokens=L phases=H waited_ms=W reading_ms=F no_room_ms=V encrypted=z"
         )
 
     def test_what_was_written_first_can_be_read(self):

@@ -68,6 +68,9 @@ def test_of_one_that_was_answered_all_is_known():
         sent=5.02,
         head=5.5,
         first=5.75,
+        waited=0.5,
+        reading=0.25,
+        no_room=0.125,
         call=call(user("hi")),
         plan=Whole(Outcome.CONTINUE, TALK, degraded=True, brought=3),
         prompt=prompt,
@@ -128,6 +131,9 @@ def test_of_one_that_was_answered_all_is_known():
             brought=3,
             system_tokens=11,
             tools_tokens=222,
+            waited_ms=500,
+            reading_ms=250,
+            no_room_ms=125,
         ),
     )
     progress.streamed = False

@@ -146,6 +146,9 @@ def with_everything(id: str, ask: Node, answer: Node) -> Exchange:
         system_tokens=11,
         tools_tokens=222,
         phases=((answer.id, "commentary"),),
+        waited_ms=333,
+        reading_ms=44,
+        no_room_ms=55,
     )
     return replace(done, detail=detail)
 

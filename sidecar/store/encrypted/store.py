@@ -248,7 +248,7 @@ class EncryptedStore(RunningResponses, KeepingClientKeys):
                 return True
         return False
 
-    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[bool]:
         return self._inner.cross_process_lock(name, wait)
 
     async def find_summary(self, conversation: str, hashes: Sequence[bytes]) -> Summary | None:

@@ -59,25 +59,27 @@ class Leases:
         self._database = database
 
     @asynccontextmanager
-    async def hold(self, name: str, wait: float) -> AsyncIterator[None]:
-        """Hold the lease. Raises `TimeoutError` if another replica holds it for all of `wait` (seconds)."""
+    async def hold(self, name: str, wait: float) -> AsyncIterator[bool]:
+        """Hold the lease; gives whether another replica held it. Raises `TimeoutError` if one holds it for
+        all of `wait` (seconds)."""
         lease = Lease(number_of(name), uuid4(), self._database.address.lease)
-        await self._take(lease, wait)
+        was_held = await self._take(lease, wait)
         renewing = asyncio.get_running_loop().create_task(self._renew(lease))
         token = held.set(lease)
         try:
-            yield
+            yield was_held
         finally:
             held.reset(token)
             renewing.cancel()
             lease.is_over = True
             await self._release(lease)
 
-    async def _take(self, lease: Lease, wait: float) -> None:
+    async def _take(self, lease: Lease, wait: float) -> bool:
         clock = asyncio.get_running_loop().time
-        end, pause = clock() + wait, _FIRST_PAUSE
+        end, pause, was_held = clock() + wait, _FIRST_PAUSE, False
         try:
             while not await self._ask(_TAKE, lease):
+                was_held = True
                 if clock() >= end:
                     raise TimeoutError
                 # With jitter, or those that wait together would retry in step for ever.
@@ -87,6 +89,7 @@ class Leases:
         except asyncio.CancelledError:
             await self._release(lease)  # it may have been taken just now
             raise
+        return was_held
 
     async def _renew(self, lease: Lease) -> None:
         while True:

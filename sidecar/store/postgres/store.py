@@ -85,7 +85,7 @@ class PostgresStore(Maintenance):
     async def probe(self) -> None:
         await self._database.run(lambda connection: connection.execute(sql.PROBE), patient=False)
 
-    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[bool]:
         return self._leases.hold(name, wait)
 
     async def find(self, tenant: bytes, ids: Sequence[str], hashes: Sequence[bytes]) -> Found:

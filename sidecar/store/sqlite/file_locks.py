@@ -43,19 +43,21 @@ class FileLocks:
             self._opened = None
 
     @asynccontextmanager
-    async def hold(self, name: str, wait: float) -> AsyncIterator[None]:
-        """Hold the lock. Raises `TimeoutError` if another process holds it for all of `wait` (seconds)."""
+    async def hold(self, name: str, wait: float) -> AsyncIterator[bool]:
+        """Hold the lock; gives whether another process held it. Raises `TimeoutError` if one holds it for all
+        of `wait` (seconds)."""
         place = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=_BYTES).digest())
         clock = asyncio.get_running_loop().time
-        end, pause = clock() + wait, _FIRST_PAUSE
+        end, pause, was_held = clock() + wait, _FIRST_PAUSE, False
         file = self._open()
         while not _locked(file, place):
+            was_held = True
             if clock() >= end:
                 raise TimeoutError
             await asyncio.sleep(min(pause, max(0.0, end - clock())))
             pause = min(2 * pause, _LONGEST_PAUSE)
         try:
-            yield
+            yield was_held
         finally:
             if self._opened == file:
                 fcntl.lockf(file, fcntl.LOCK_UN, 1, place)

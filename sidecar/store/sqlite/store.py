@@ -165,7 +165,7 @@ class SQLiteStore(Maintenance):
     async def threads(self, conversation: str, limit: int = 64) -> list[Thread]:
         return await self._reader.do(lambda reader: find_threads(reader, conversation, limit))
 
-    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[None]:
+    def cross_process_lock(self, name: str, wait: float) -> AbstractAsyncContextManager[bool]:
         return self._locks.hold(name, wait)
 
     async def record(self, update: ConversationUpdate) -> None:
