@@ -139,5 +139,6 @@ def _tenant(seen: Evidence) -> dict[str, Any]:
         "signed_users": bool(rules.user_jwt_secret.get_secret_value()),
         "credential_headers": dict(credentials),
         "user_headers": dict(users),
+        "own_keys": sum(each.has_key for each in seen.understood),
         "tenants": len({each.tenant for each in seen.understood}),
     }

@@ -92,6 +92,8 @@ class RequestSample(msgspec.Struct):
     #: It says in its body what it goes on from: a conversation, or a response (Responses API).
     named: bool = False
     tenant: int = 0
+    #: It was let in by one of the sidecar's own keys, which say who asks.
+    has_key: bool = False
     status: int = 0
     #: The code of the sidecar's own error.
     refusal: str = ""

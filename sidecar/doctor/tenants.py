@@ -31,10 +31,11 @@ def tenants(seen: Evidence) -> Iterator[Finding]:
         yield from _unfilled(seen)
         yield from _front(seen, front)
     nameless = [
-        each for each in understood if not seen.credential_header(each) and not seen.user_header(each)
+        each
+        for each in understood
+        if not (each.has_key or seen.credential_header(each) or seen.user_header(each))
     ]
-    needs_key = seen.settings.keys.enforcement == "required"  # which says who asks, and is in no sample
-    if nameless and len(nameless) == len(understood) and not front and not needs_key:
+    if nameless and len(nameless) == len(understood) and not front:
         yield hint(
             "nobody_named",
             f"None of {many(len(nameless), 'request')} carries a credential or a user: everybody who"

@@ -103,6 +103,8 @@ def _tasks(tasks: Mapping[str, Any]) -> str:
 def _rule(tenant: Mapping[str, Any]) -> str:
     signed = " (signed)" if tenant["signed_users"] else ""
     seen = {**tenant["credential_headers"], **tenant["user_headers"]}
+    if tenant["own_keys"]:
+        seen["keys of the sidecar's own"] = tenant["own_keys"]
     return f"{tenant['rule']}{signed}: {_counted(seen) or 'neither came'}"
 
 

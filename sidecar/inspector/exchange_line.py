@@ -12,7 +12,7 @@ __all__ = ["ExchangeLine", "line_of"]
 
 class ExchangeLine(msgspec.Struct, frozen=True):
     """The numbers of an exchange. Times in milliseconds from its arrival; `when` in Unix seconds; `cached` in
-    percent of `input_tokens`."""
+    percent of `input_tokens`. `member`: which of its target's URLs answered, where that has several."""
 
     id: str
     when: float
@@ -35,6 +35,7 @@ class ExchangeLine(msgspec.Struct, frozen=True):
     is_degraded: bool
     silent_cut: bool
     client_key: str
+    member: str
 
 
 def line_of(exchange: Exchange) -> ExchangeLine:
@@ -63,4 +64,5 @@ def line_of(exchange: Exchange) -> ExchangeLine:
         is_degraded=detail.degraded,
         silent_cut=detail.silent_cut,
         client_key=told(detail.client_key),
+        member=told(detail.member),
     )

@@ -77,7 +77,7 @@ def _client(page: ExchangePage) -> Iterator[str]:
 
 def _line(each: ExchangeLine) -> str:
     cached = f" ({each.cached} % cached)" if each.cached is not None else ""
-    told = [each.outcome, each.error and f"error {each.error}"]
+    told = [each.outcome, each.error and f"error {each.error}", each.member and f"at {each.member}"]
     told += [f"in {count(each.input_tokens)}{cached}"] if each.input_tokens is not None else []
     told += [f"out {count(each.output_tokens)}"] if each.output_tokens is not None else []
     told += [f"{seconds(each.duration_ms)} in all"]

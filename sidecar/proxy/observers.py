@@ -208,6 +208,7 @@ def understood(services: Services, sample: RequestSample, call: Call) -> None:
     sample.kind = identity.kind.value
     sample.mode = call.mode
     sample.tenant = hash(identity.tenant)
+    sample.has_key = identity.client is not None
     sample.conversation = hash(call.conversation_id) if call.conversation_id else 0
     sample.named = chat.behind is not None or chat.conversation is not None
     sample.single = len(chat.path.messages) == 1 and not chat.tools and not chat.prefill

@@ -53,6 +53,15 @@ async def test_no_more_are_taken_than_there_are_and_what_is_given_back_can_be_ta
     await refused(slots, "abc", 3)
 
 
+async def test_what_is_refused_for_too_many_at_once_is_none_of_those_that_began_in_the_minute(slots: Slots):
+    slot = await slots.take("abc", 1, 2)
+    for _ in range(5):
+        await refused(slots, "abc", 1, 2)
+    slots.give_back("abc", slot)
+    slots.give_back("abc", await slots.take("abc", 1, 2))
+    assert (await refused(slots, "abc", 1, 2)).retry_after > 1, "these two were all"
+
+
 async def test_without_a_limit_nothing_is_counted(slots: Slots):
     for _ in range(10):
         assert await slots.take("abc", None, None) is None

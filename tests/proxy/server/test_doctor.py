@@ -17,6 +17,7 @@ from sidecar.doctor.samples import CHAT, FILLED, RequestSample, RequestSamples, 
 from sidecar.settings import Settings
 from tests.docs import OPENWEBUI
 from tests.proxy.client import Sidecar
+from tests.proxy.client_keys import bearer, new_key
 from tests.proxy.conftest import Start
 from tests.proxy.front import FOLLOW_UP, OLDEST, TEMPLATES, TOOLS, V0_9, Front, doctor
 
@@ -353,6 +354,17 @@ async def test_nobody_named_at_all(sidecar: Sidecar, examine: Examine):
     said = await examine(sidecar)
     assert (said.code, said.found) == (0, ["nobody_named"])
     assert "neither came" in said.text
+
+
+@pytest.mark.parametrize("enforcement", ["required", "optional"])
+async def test_who_comes_with_a_key_of_the_sidecars_own_is_named_by_that(
+    start: Start, examine: Examine, enforcement: str
+):
+    sidecar = await start(keys={"enforcement": enforcement})
+    await sidecar.ask("hi", id="a", headers=bearer(await new_key(sidecar.settings)))
+    said = await examine(sidecar)
+    assert (said.code, said.found) == (0, [])
+    assert "tenants 1, by credential+user: keys of the sidecar's own 1" in said.text
 
 
 async def test_where_nothing_is_kept_without_an_id_that_has_to_change(start: Start, examine: Examine):

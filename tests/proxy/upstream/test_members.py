@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import socket
 from contextlib import asynccontextmanager
 from typing import Any
@@ -247,6 +246,8 @@ class TestWhoAnswered:
             shown = ["inspect", "a", "--exchange", row["id"], "--store", sidecar.settings.store]
             assert await asyncio.to_thread(cli.main, shown) == 0
             assert f"answered; target llama ({at.url})" in " ".join(capsys.readouterr().out.split())
+            assert await asyncio.to_thread(cli.main, ["inspect", "a", "--store", sidecar.settings.store]) == 0
+            assert f"-- start · at {at.url} · " in capsys.readouterr().out
 
 
 class TestReady:
@@ -279,78 +280,6 @@ class TestReady:
             await sidecar.send("GET", "/-/ready")
             assert f"the member {servers[1].url} of the target llama is not reachable" in caplog.messages
             assert "the target llama is not reachable" not in caplog.messages
-
-
-async def up(sidecar: Sidecar) -> dict[str, str]:
-    """What the metrics say of each URL, and of the target."""
-    text = (await sidecar.send("GET", "/-/metrics")).body.decode()
-    members = re.findall(r'sidecar_target_member_up{member="([^"]+)",target="llama"} (\S+)', text)
-    return {**dict(members), "llama": re.findall(r'sidecar_target_up{target="llama"} (\S+)', text)[0]}
-
-
-class TestTheMetrics:
-    """Also of a machine to which no chat belongs."""
-
-    @pytest.fixture(autouse=True)
-    def soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("sidecar.background.target_health._EVERY", 0.05)
-
-    @pytest.mark.parametrize("path", ["/-/ready", "/-/doctor", "/v1/models"])
-    async def test_they_know_what_was_just_found_until_it_is_back(self, start: Start, path: str):
-        async with engines("a", "b") as (one, two):
-            sidecar = await before(start, one, two)
-            assert await up(sidecar) == {one.url: "1.0", two.url: "1.0", "llama": "1.0"}
-            await one.stop()
-            await sidecar.send("GET", path)
-            assert await up(sidecar) == {one.url: "0.0", two.url: "1.0", "llama": "1.0"}
-            back = Upstream(otherwise=one.otherwise, port=one.port)
-            await back.start()
-            async with asyncio.timeout(5):
-                while (await up(sidecar))[one.url] == "0.0":
-                    await asyncio.sleep(0.01)
-            assert await up(sidecar) == {one.url: "1.0", two.url: "1.0", "llama": "1.0"}
-            await back.stop()
-
-    async def test_a_request_that_had_to_go_elsewhere_is_enough_and_one_that_is_answered(
-        self, start: Start, monkeypatch: pytest.MonkeyPatch
-    ):
-        monkeypatch.setattr("sidecar.background.target_health._EVERY", 3600)
-        async with engines("a", "b") as (one, two):
-            sidecar = await before(start, one, two)
-            await one.stop()
-            for number in range(20):
-                if await sidecar.metric("sidecar_target_fail_overs_total") == 0:
-                    await sidecar.ask("hi", id=f"chat {number}")
-                    last = f"chat {number}"
-            assert await up(sidecar) == {one.url: "0.0", two.url: "1.0", "llama": "1.0"}
-            back = Upstream(otherwise=one.otherwise, port=one.port)
-            await back.start()
-            assert (await sidecar.ask("hi", "b", "and?", id=last)).status == 200
-            assert chats(back)
-            assert (await up(sidecar))[one.url] == "1.0"
-            await back.stop()
-
-    async def test_a_target_of_which_none_can_be_reached_is_not_up(self, start: Start):
-        async with engines("a", "b") as servers:
-            sidecar = await before(start, *servers)
-            for each in servers:
-                await each.stop()
-            await sidecar.send("GET", "/-/ready")
-            assert set((await up(sidecar)).values()) == {"0.0"}
-
-    async def test_one_that_is_out_stays_that_though_it_was_not_reached_before(self, start: Start):
-        async with engines("a", "b") as (one, two):
-            sidecar = await before(start, one, two)
-            await one.stop()
-            await sidecar.send("GET", "/-/ready")
-            for _ in range(3):
-                await models(sidecar)
-            back = Upstream(otherwise=one.otherwise, port=one.port)
-            await back.start()
-            ready = (await sidecar.send("GET", "/-/ready")).json
-            assert ready["members"]["llama"] == {"1": "out", "2": "reachable"}
-            assert (await up(sidecar))[one.url] == "0.0"
-            await back.stop()
 
 
 class TestDoctor:
