@@ -28,6 +28,11 @@ from sidecar.store.encrypted.cipher import TENANT_SIZE
 __all__ = ["TenantSelector", "add_arguments", "add_key", "headers_of"]
 
 _PROMPT = "-"
+# Else who exports or deletes what a key has said may take it for all of it.
+_KEY_ALONE = (
+    "sidecar: --key alone means what came under that key without a user's id; each user behind it is another"
+    " tenant: add --user ID\n"
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -49,7 +54,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def add_key(parser: ArgumentParser) -> None:
     """The flag for a tenant that is a key of the operator's."""
     parser.add_argument(
-        "--key", metavar="NAME", type=_said, help="the client's key (`sidecar keys list`), or its id"
+        "--key",
+        metavar="NAME",
+        type=_said,
+        help="the client's key (`sidecar keys list`), or its id; with --user one of the users behind it",
     )
 
 
@@ -95,6 +103,8 @@ class TenantSelector:
             if self.credentials or self.no_credential:
                 raise SidecarError("--key says what the credential is: leave out the others")
             credential: str | None = credential_by((await find_any_key(store, self.key)).id)
+            if self.user is None and needs(settings, user=True)[1]:
+                sys.stderr.write(_KEY_ALONE)
         else:
             credential = self.credential(settings)
         return tenant_by(settings, store.secret, credential, self.checked_user(settings))

@@ -10,6 +10,7 @@ live               the requests that are being answered
 conversation_list  the conversations used last
 tree_shape         the path to a message, and what branches off it
 message_view       one message as people read it
+sums               what all exchanges of a conversation took
 conversation_page  one conversation, a window of one path at a time
 message_page       one message, whole
 cause              why a prompt differs, by what is kept

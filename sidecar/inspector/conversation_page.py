@@ -18,6 +18,7 @@ from sidecar.inspector.marks import marks_under
 from sidecar.inspector.message_view import Budget, MessageView, view_of
 from sidecar.inspector.noticed import noted
 from sidecar.inspector.shown import Clip, title, told
+from sidecar.inspector.sums import Sums
 from sidecar.inspector.tree_shape import Beside, BranchPoint, Run, Shape
 
 __all__ = ["ConversationPage", "Entry", "Window", "page_of", "window_of"]
@@ -66,7 +67,8 @@ class ConversationPage(msgspec.Struct, frozen=True):
     """The page. `points`: where this path has others beside it. `start`, `end`: which of its messages are
     shown, from 0, the last one not included; `at`: the message that was asked for, or the last. `system`: the
     leading system messages, as last sent. `words`: how it begins. `lost`: when the store failed for it, and
-    something of it is missing since. `is_opaque`: the upstream knows it by `id` alone (`session.opaque`)."""
+    something of it is missing since. `is_opaque`: the upstream knows it by `id` alone (`session.opaque`).
+    `sums`: what all its exchanges took."""
 
     id: str
     key: str
@@ -89,6 +91,7 @@ class ConversationPage(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
     lost: tuple[str, ...] = ()
     is_opaque: bool = False
+    sums: Sums = msgspec.field(default_factory=Sums)
 
 
 def window_of(outline: Outline, at: bytes | None, start: int | None) -> Window:

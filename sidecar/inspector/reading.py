@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from sidecar.conversation.exchange_record import Exchange, exchange_id
 from sidecar.conversation.overview import Outline, Stem
 from sidecar.conversation.tree import Node
@@ -29,6 +31,7 @@ from sidecar.inspector.marks import RECENT
 from sidecar.inspector.message_page import MessagePage, message_page_of
 from sidecar.inspector.noticed import is_cache_lost
 from sidecar.inspector.stray_results import stray_results
+from sidecar.inspector.sums import sums_of
 from sidecar.inspector.system_diff import system_diff
 from sidecar.inspector.system_prompts import kept_prompts, leading_of
 from sidecar.inspector.tree_shape import Shape
@@ -98,10 +101,11 @@ async def conversation_page(
     begins = [stem.id for stem in window.beginnings if stem.size <= _BEGINNING]
     nodes, problems = await _messages(store, id, dict.fromkeys((*window.readable, *first, *begins)))
     exchanges = await _exchanges(store, outline, window.shown)
-    system = await store.system(id)
-    return await asyncio.to_thread(
+    system, sums = await store.system(id), await sums_of(store, outline.conversation)
+    page = await asyncio.to_thread(
         page_of, outline.conversation, window, nodes, problems, exchanges, system[1] if system else None
     )
+    return replace(page, sums=sums)
 
 
 async def message_page(store: Store, id: str, name: bytes, part: int) -> MessagePage:

@@ -37,6 +37,9 @@ def _conversation(page: ConversationPage) -> Iterator[str]:
     for entry in page.entries:
         yield ""
         yield from _entry(entry)
+    if page.sums.words:
+        yield ""
+        yield f"in all {page.sums.words}"
 
 
 def _entry(entry: Entry) -> Iterator[str]:

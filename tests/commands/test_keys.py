@@ -106,6 +106,16 @@ def test_rotated_it_has_the_same_chats_and_the_old_one_goes(run, file):
     assert len(run("conversations", "list")[1].splitlines()) == 1
 
 
+def test_that_a_key_alone_means_none_of_the_users_behind_it_is_said(run, file):
+    key, _ = added(run, "ada")
+    talk(file, ("a", "hi", {"Authorization": f"Bearer {key}", "X-User-ID": "u1"}), **REQUIRED)
+    for command in ("conversations", "list"), ("export",), ("delete", "--yes"):
+        assert "each user behind it is another tenant: add --user ID" in run(*command, "--key", "ada")[2]
+    assert run("export", "--key", "ada")[0] == 1
+    code, out, err = run("conversations", "list", "--key", "ada", "--user", "u1")
+    assert (code, len(out.splitlines()), err) == (0, 2, "")
+
+
 def test_one_that_has_expired_is_renewed_with_another_secret(run):
     added(run, "ada", "--expires", "0s")
     assert listed(run)[0]["state"] == "expired"
