@@ -152,6 +152,24 @@ class TestItsItems:
         assert ([text_of(each) for each in page["data"]], page["has_more"]) == (["1"], False)
         assert_error(await do(sidecar, "GET", f"/{id}/items/msg_1"), 404, "item_not_found")
 
+    async def test_the_open_calls_of_a_run_are_found_by_its_name(self, sidecar: Sidecar, upstream: Upstream):
+        named = {"X-Conversation-ID": "run-1", "X-Sidecar-History": "append"}
+        made = [
+            {"id": id, "type": "function", "function": {"name": "shell", "arguments": "{}"}}
+            for id in ("c1", "c2")
+        ]
+        upstream.will(says(None, tool_calls=made, finish="tool_calls"), says("Well."))
+        tools = [{"type": "function", "function": {"name": "shell"}}]
+        await sidecar.ask("Go.", id="run-1", headers=named, tools=tools)
+        result = {"role": "tool", "tool_call_id": "c2", "content": "late"}
+        kept = await listed(sidecar, "run-1", "?limit=100")  # the newest first
+        assert [each["call_id"] for each in kept if each["type"] == "function_call"] == ["c2", "c1"]
+        await sidecar.ask(result, id="run-1", headers=named, tools=tools)
+        assert [each.get("tool_call_id") for each in upstream.last.json["messages"]] == [None, None, "c2"]
+        kept = await listed(sidecar, "run-1", "?limit=100")
+        answered = [each["call_id"] for each in kept if each["type"] == "function_call_output"]
+        assert answered == ["c2"]
+
     @pytest.mark.parametrize("name", ["run-9/sub-a", "100%2F7 of ~a/items"])
     async def test_those_of_a_chat_with_any_name_are_told(self, sidecar: Sidecar, name: str):
         await ask(sidecar, "1", {"X-Conversation-ID": name})

@@ -53,6 +53,24 @@ async def test_append_says_the_same_twice_where_it_was_answered(sidecar: Sidecar
     assert upstream.last.said == ["ok", "ok", "ok"]
 
 
+async def test_append_goes_on_behind_the_newest_message_whatever_parent_it_names(
+    sidecar: Sidecar, upstream: Upstream
+):
+    upstream.will(says("1"), says("2"), says("3"))
+    for question, number, parent in (("one", "1", ""), ("two", "2", "m1"), ("other", "3", "m1")):
+        ids = {"X-User-Message-ID": f"u{number}", "X-Message-ID": f"m{number}"}
+        named_parent = {"X-User-Message-Parent-ID": parent} if parent else {}
+        await sidecar.ask(question, id="a", headers={**history("append"), **ids, **named_parent})
+    assert upstream.last.said == ["one", "1", "two", "2", "other"]
+
+
+async def test_after_one_whole_history_a_new_name_goes_on_by_append(sidecar: Sidecar, upstream: Upstream):
+    upstream.will(says("another"), says("more"))
+    await sidecar.ask("one", "1", "other", id="b", headers=history("full"))
+    await sidecar.ask("and?", id="b", headers=history("append"))
+    assert upstream.last.said == ["one", "1", "other", "another", "and?"]
+
+
 @pytest.mark.parametrize(
     ("mode", "said"), [("full", ["and?"]), ("append", ["hi", "ok", "and?"]), ("off", ["and?"])]
 )
