@@ -245,6 +245,17 @@ def test_a_number_that_cannot_be_true_is_not_learned(n_ctx, n_prompt_tokens):
     assert recognised(400, json.dumps({"error": error}).encode()) == Overflow()
 
 
+@pytest.mark.parametrize(
+    ("levels", "found"), [(0, Overflow(8192, 9000)), (6, Overflow(8192, 9000)), (12, Overflow())]
+)
+def test_counts_in_fields_of_their_own_are_found_as_deep_as_anybody_wraps_them(levels, found):
+    counts: object = {"n_ctx": 8192, "n_prompt_tokens": 9000}
+    for _ in range(levels):
+        counts = {"id": 7, "error": counts}
+    told = {"code": "exceed_context_size_error", "error": counts}
+    assert recognised(400, json.dumps(told).encode()) == found
+
+
 def test_of_two_numbers_the_larger_one_is_no_window_whatever_words_it_stands_by():
     said = "Context limit exceeded: 5000 tokens of 4096"
     assert recognised(400, json.dumps(openai(said)).encode()) == Overflow()

@@ -180,6 +180,16 @@ class TestWritingBack:
             b'{"a":1.0,"messages":[{}],"b":"mine","c":"ours"}'
         )
 
+    def test_a_value_that_is_put_in_another_ones_place_stands_where_that_stood(self):
+        written = parse(self.BODY, CHAIN).with_values({"temperature": b"2", "model": b'"m"'})
+        said = b'"messages":[{"role":"user","content":"hi"}],"x":{"b":1, "a":1e2}'
+        assert written == b'{"temperature":2,%b,"model":"m"}' % said
+
+    def test_a_request_in_another_body_says_the_same_otherwise(self):
+        asked = parse(self.BODY, CHAIN)
+        other = asked.with_body(b'{"messages":[],"n":1}')
+        assert (other.body, other.sent, other.path) == (b'{"messages":[],"n":1}', asked.sent, asked.path)
+
     @pytest.mark.parametrize("nothing", [b"null", b'""'])
     def test_a_key_without_a_value_is_set(self, nothing):
         asked = parse(b'{"b": ' + nothing + b', "messages": []}', CHAIN)

@@ -186,6 +186,21 @@ class TestText:
         (item,) = output_of(told(chunk(piece(0, "1", "look", "{}")), chunk({"refusal": refusal}), STOP))
         assert item["type"] == "function_call"
 
+    def test_what_is_said_in_another_phase_is_a_message_of_its_own(self):
+        pieces = [
+            {"phase": "commentary", "content": "I lo"},
+            {"content": "ok."},
+            {"phase": "in words, which are no phase", "content": ".."},
+            {"phase": "final_answer", "content": "Found."},
+            {"phase": None, "content": "!"},
+        ]
+        items = output_of(told(*map(chunk, pieces), STOP))
+        assert [(each["phase"], text_of(each)) for each in items] == [
+            ("commentary", "I look..."),
+            ("final_answer", "Found.!"),
+        ]
+        assert "phase" not in output_of(told(chunk({"content": "a"}), STOP))[0]
+
     def test_an_answer_of_nothing_has_no_items(self):
         events = told(STOP)
         assert kinds(events) == ["created", "in_progress", "completed"]

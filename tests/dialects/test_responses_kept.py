@@ -22,6 +22,7 @@ from sidecar.dialects.responses.ids import (
 from sidecar.dialects.responses.kept import (
     Said,
     leading_in,
+    other_tools_in,
     output_again,
     response_again,
     told_of,
@@ -83,6 +84,14 @@ class TestWhatIsKept:
         (item,) = response_again(told, said, HERE, 100)["output"]
         assert (item, item["type"]) == (response["output"][0], "custom_tool_call")
         assert b"custom_tool_call" not in told
+
+    def test_what_its_functions_stand_for_is_known_where_they_are_no_plain_ones(self):
+        more = [
+            {"type": "tool_search", "execution": "client"},
+            {"type": "namespace", "name": "agents", "tools": [{"type": "function", "name": "spawn"}]},
+        ]
+        assert other_tools_in(kept(None, tools=[*TOOLS, *more])[0]) == OTHERS
+        assert other_tools_in(kept(None)[0]) == other_tools_in(b"{}") == {}
 
     def test_what_the_reply_does_not_give_is_kept_as_it_was_told(self):
         told = asked()

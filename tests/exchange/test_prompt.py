@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sidecar.conversation.exchange_record import Difference, Sent
 from sidecar.conversation.reconcile import Outcome
 from sidecar.conversation.tree import Conversation
-from sidecar.exchange.plan import Thin, Unrecorded, own_path
+from sidecar.exchange.plan import Thin, Unrecorded, Whole, own_path, session_of
 from sidecar.exchange.prompt import (
     AS_IT_CAME,
     Heads,
@@ -144,6 +144,14 @@ def test_what_it_tells_again_of_that_path_is_none_of_its_own():
     own = own_path(plan, path)
     assert (own.messages, own.hashes) == (path.messages[2:], path.hashes[2:])
     assert own_path(replace(plan, again=0), path) is own_path(Unrecorded(Outcome.BYPASS), path) is path
+
+
+def test_its_client_knows_a_conversation_by_its_id_unless_a_branch_has_one_of_its_own():
+    conversation = Conversation("conv_1", TENANT, "a", 1.0, 1.0)
+    plan = Whole(Outcome.CONTINUE, conversation, ANSWER, ())
+    assert session_of(plan) == "conv_1"
+    assert session_of(replace(plan, session="conv_2")) == "conv_2"
+    assert session_of(Unrecorded(Outcome.BYPASS)) is None
 
 
 def test_of_such_a_path_a_message_that_cannot_go_is_an_exception():
