@@ -16,7 +16,7 @@ from sidecar.store import Store
 
 __all__ = ["Sums", "sums_of"]
 
-_MOST, _STEP = 2000, 100
+_MOST, _STEP = 5000, 100
 
 
 class Sums(msgspec.Struct):
@@ -52,16 +52,16 @@ class Sums(msgspec.Struct):
 async def sums_of(store: Store, about: Conversation) -> Sums:
     """Of this conversation, all branches together."""
     sums, before = Sums(), None
-    for _ in range(0, _MOST, _STEP):
-        try:
+    try:
+        for _ in range(0, _MOST, _STEP):
             found = await store.exchanges(about.tenant, about.id, limit=_STEP, before=before)
-        except StoreUnavailable:  # one is damaged, as is said where it stands
-            break
-        for each in found:
-            if each.outcome != OF_CONVERSATION:
-                sums.add(each)
-        if len(found) < _STEP:
-            return sums
-        before = found[-1].id
-    sums.is_whole = False
+            for each in found:
+                if each.outcome != OF_CONVERSATION:
+                    sums.add(each)
+            if len(found) < _STEP:
+                return sums
+            before = found[-1].id
+        sums.is_whole = not await store.exchanges(about.tenant, about.id, limit=1, before=before)
+    except StoreUnavailable:  # one is damaged, as is said where it stands
+        sums.is_whole = False
     return sums

@@ -51,6 +51,8 @@ async def test_of_more_than_a_page_has_time_for_the_newest_are_counted(monkeypat
     store = await store_with(*(took(number, input_tokens=number) for number in range(1, 6)))
     sums = await sums_of(store, TALK)
     assert sums.words == "the newest 4 exchanges: tokens in 14 (0 cached), out 0"
+    four = await store_with(*(took(number, input_tokens=number) for number in range(1, 5)))
+    assert (await sums_of(four, TALK)).words == "4 exchanges: tokens in 10 (0 cached), out 0"
     monkeypatch.setattr(counting, "_MOST", 6)
     assert (await sums_of(store, TALK)).words == "5 exchanges: tokens in 15 (0 cached), out 0"
 
