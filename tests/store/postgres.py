@@ -35,7 +35,6 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "max_connections": "200",
     "autovacuum": "off",
-    "jit": "off",
 }
 _USER = "sidecar"
 _TABLES = (

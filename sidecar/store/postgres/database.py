@@ -32,7 +32,14 @@ LONG = 3600.0
 _QUERY = 15.0  # seconds for one query of a request
 _CONNECT = 5.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-_PLANS = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan"
+_PLANS = (
+    "SET jit = off; SET enable_seqscan = off; SET enable_bitmapscan = off;"
+    " SET plan_cache_mode = force_generic_plan"
+)
+# As a session begins; what one has set it to since does not count.
+_COMPILES = """
+    SELECT format('ALTER ROLE CURRENT_USER IN DATABASE %I SET jit = off', current_database())
+    FROM pg_settings WHERE name = 'jit' AND reset_val = 'on'"""
 _SAID = 10.0  # seconds between two log lines of one wait
 
 _LATER = (
@@ -76,6 +83,8 @@ class Database:
                 try:
                     await prepare(connection)
                     pooled = await _is_pooled(connection)
+                    if pooled:
+                        await _compile_nothing(connection)
                 finally:
                     await connection.close(timeout=_CONNECT)
                 break
@@ -165,12 +174,24 @@ async def _is_pooled(connection: Connection) -> bool:
 async def _plan_once(connection: Connection) -> None:
     """There is one good plan for each statement, and it goes along an index.
 
-    By itself the server plans anew every time where tables are divided, which takes ten times as long as to
-    run it; and a plan made while a table was small, without its index or against its order, would stay when
-    it has grown.
+    Nor is any worth compiling. By itself the server plans anew every time where tables are divided, which
+    takes ten times as long as to run it; and a plan made while a table was small, without its index or
+    against its order, would stay when it has grown.
     """
     with suppress(asyncpg.UndefinedObjectError):  # some of PostgreSQL's relatives know no such settings
         await connection.execute(_PLANS)
+
+
+async def _compile_nothing(connection: Connection) -> None:
+    """Behind a pooler no session is ours, and a parameter of the start that it does not know it refuses: so
+    every session of this role in this database begins without, and this one goes on without. Compiling a
+    statement takes up to a second; the driver's first, about types, would be one."""
+    command = await connection.fetchval(_COMPILES)
+    if command is not None:
+        try:
+            await connection.execute(f"{command}; SET jit = off")
+        except asyncpg.PostgresError as error:
+            log.warning("the server may compile statements (jit = on)", extra={"error": _reason(error)})
 
 
 async def _nothing(_connection: Connection) -> None:

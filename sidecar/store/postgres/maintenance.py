@@ -39,6 +39,7 @@ from sidecar.store.postgres.rows import (
     number_of,
     text,
     thread_row,
+    tree_of,
     without_parts,
 )
 from sidecar.store.postgres.running_responses import DELETE_RUNNING, RunningResponses
@@ -322,7 +323,7 @@ async def _whole(connection: Connection, id: str) -> Snapshot | None:
         found_by = tuple(each[0] for each in found)
     return Snapshot(
         conversation=conversation,
-        nodes=tuple(await nodes_of(await connection.fetch(TREE, number, timeout=LONG))),
+        nodes=tuple(await tree_of(await connection.fetch(TREE, number, timeout=LONG))),
         echoes=tuple((each[0], each[1]) for each in await connection.fetch(_ECHOES, number)),
         system=(system[0], system[1]) if system else None,
         summaries=tuple(Summary(*each) for each in await connection.fetch(_SUMMARIES, number)),

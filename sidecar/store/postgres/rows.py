@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -35,6 +35,7 @@ __all__ = [
     "number_of",
     "text",
     "thread_row",
+    "tree_of",
     "without_parts",
 ]
 
@@ -55,6 +56,7 @@ NODE = (
     "usage",
     "finish_reason",
 )
+_ID, _ROLE, _BODY = NODE.index("id"), NODE.index("role"), NODE.index("body")
 #: In the place of the columns of an exchange.
 NO_EXCHANGE = (None,) * len(EXCHANGE)
 #: The same for a thread.
@@ -114,11 +116,7 @@ def node_of(row: Sequence[Any], at: int = 0) -> Node:
     """The node whose columns begin at `at`, with its parts behind them. Raises `StoreUnavailable` if one is
     damaged or missing."""
     node, parts = Node(*row[at : at + len(NODE)]), row[at + len(NODE)]
-    try:
-        body = body_of(node.body, parts)
-    except ValueError as error:
-        raise StoreUnavailable(f"the body of b2:{node.id.hex()} is not what was written there") from error
-    return node if body is node.body else replace(node, body=body)
+    return _whole(node, parts)
 
 
 async def nodes_of(rows: Sequence[Sequence[Any]], at: int = 0) -> list[Node]:
@@ -133,10 +131,37 @@ def _nodes_of(rows: Sequence[Sequence[Any]], at: int) -> list[Node]:
     return [node_of(row, at) for row in rows]
 
 
-def body_of(stored: bytes, parts: Sequence[bytes] | None) -> bytes:
-    """The body that is kept like this, with these parts. Raises `ValueError` if it is damaged."""
+async def tree_of(rows: Sequence[Sequence[Any]]) -> list[Node]:
+    """The nodes of rows of which those without a role are parts; with many bytes of these in a thread. Raises
+    `StoreUnavailable` if one is damaged or missing."""
+    parts = {row[_ID]: row[_BODY] for row in rows if row[_ROLE] is None}
+    nodes = [Node(*row) for row in rows if row[_ROLE] is not None]
+    if sum(map(len, parts.values())) > _LARGE:
+        return await asyncio.to_thread(_tree_of, nodes, parts)
+    return _tree_of(nodes, parts)
+
+
+def _tree_of(nodes: Sequence[Node], parts: dict[bytes, bytes]) -> list[Node]:
+    return [_whole(node, parts) for node in nodes]
+
+
+def _whole(node: Node, parts: Mapping[bytes, bytes] | Sequence[bytes] | None) -> Node:
+    try:
+        body = body_of(node.body, parts)
+    except ValueError as error:
+        raise StoreUnavailable(f"the body of b2:{node.id.hex()} is not what was written there") from error
+    return node if body is node.body else replace(node, body=body)
+
+
+def body_of(stored: bytes, parts: Mapping[bytes, bytes] | Sequence[bytes] | None) -> bytes:
+    """The body that is kept like this, with parts by their names, or its own in the order of these. Raises
+    `ValueError` if it is damaged."""
     held = shell_of(stored)
-    return stored if held is None else assembled(held, dict(zip(held.names, parts or (), strict=True)))
+    if held is None:
+        return stored
+    if not isinstance(parts, Mapping):
+        parts = dict(zip(sorted(set(held.names)), parts or (), strict=True))
+    return assembled(held, parts)
 
 
 def without_parts(nodes: Sequence[Node]) -> tuple[list[Node], Parts]:

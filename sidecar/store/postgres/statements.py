@@ -1,9 +1,13 @@
 """The SQL of a request: every method of a store is one statement, and so one round trip.
 
 Rule: each goes by the keys of the tables alone, which name the conversation or a hash. `OFFSET 0` sees to
-that: no condition from outside gets in, so the planner has no other index to choose, whatever it believes
-of the tables. Each part that writes to a conversation reads what it needs from the row of that
-conversation, which it has locked.
+that, and so does `LIMIT 1` where it is looked for by a whole key: no condition from outside gets in, so the
+planner has no other index to choose, whatever it believes of the tables. Each part that writes to a
+conversation reads what it needs from the row of that conversation, which it has locked.
+
+PostgreSQL compiles a statement that it believes to cost more than `jit_above_cost`, which takes a thousand
+times as long as one of these runs. `LIMIT 1` has it believe less where tables are divided: one part is read,
+and all are counted.
 """
 
 from __future__ import annotations
@@ -39,20 +43,24 @@ __all__ = [
 ]
 
 
+#: What stands in the columns of a node for a part.
+_AS_NODE = {"id": "name", "body": "bytes"}
+
+
 def _of(table: str, columns: tuple[str, ...]) -> str:
     return ", ".join(f"{table}.{each}" for each in columns)
 
 
 #: Is this body kept without its parts? For `format`, like what follows: numbers are those of `Shell` on disk.
 HAS_PARTS = rf"substring({{0}}.body FOR 6) = '\x{WITHOUT_PARTS.hex()}'::bytea"
-#: Its parts, in their order.
+#: Its parts, each once, in the order of their names. The planner adds this to the cost of every message, and
+#: takes an array for ten values, but a series for a thousand.
 PARTS = f"""CASE WHEN {HAS_PARTS} THEN (
-            SELECT array_agg(p.bytes ORDER BY each.place)
-            FROM generate_series(
-                0, get_byte({{0}}.body, 20) * 256 + get_byte({{0}}.body, 21) - 1) AS each (place)
-            CROSS JOIN LATERAL (
-                SELECT bytes FROM part WHERE conversation = {{0}}.conversation
-                AND name = substring({{0}}.body FROM 31 + 24 * each.place FOR 16) OFFSET 0) p) END"""
+            SELECT array_agg(p.bytes ORDER BY p.name) FROM part p
+            WHERE p.conversation = {{0}}.conversation AND p.name = ANY (ARRAY(
+                SELECT substring({{0}}.body FROM 7 + 24 * each.place::integer FOR 16)
+                FROM unnest(array_fill(0, ARRAY[get_byte({{0}}.body, 20) * 256 + get_byte({{0}}.body, 21)]))
+                    WITH ORDINALITY AS each (nought, place)))) END"""
 #: How long it is with them.
 SIZE = f"""CASE WHEN {HAS_PARTS}
         THEN ('x' || encode(substring({{0}}.body FROM 7 FOR 8), 'hex'))::bit(64)::bigint
@@ -71,7 +79,7 @@ _LAST = r"'\xffffffffffffffff'::bytea"
 FIND = rf"""
     WITH talk AS MATERIALIZED (
         SELECT c.* FROM unnest($1::uuid[]) WITH ORDINALITY AS asked (number, place)
-        CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = asked.number OFFSET 0) c
+        CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = asked.number LIMIT 1) c
         WHERE c.tenant = $2 ORDER BY asked.place LIMIT 1
     ), hit AS MATERIALIZED (
         SELECT asked.hash, coalesce(echo.message, asked.hash) AS low,
@@ -81,7 +89,7 @@ FIND = rf"""
             SELECT FROM message m WHERE m.conversation = talk.number
             AND m.id BETWEEN asked.hash AND asked.hash || {_LAST}) AS there OFFSET 0) direct
         LEFT JOIN LATERAL (
-            SELECT message FROM echo WHERE conversation = talk.number AND hash = asked.hash OFFSET 0) echo
+            SELECT message FROM echo WHERE conversation = talk.number AND hash = asked.hash LIMIT 1) echo
             ON NOT direct.there
         WHERE direct.there OR echo.message IS NOT NULL
         ORDER BY asked.place LIMIT 1
@@ -107,7 +115,7 @@ _HOLDERS = """
 FIND_BY_HISTORY = f"""
     WITH holder AS MATERIALIZED ({_HOLDERS.format(keys="$2", most=MAX_ALIKE)})
     SELECT c.id FROM holder
-    CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = holder.conversation OFFSET 0) c
+    CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = holder.conversation LIMIT 1) c
     CROSS JOIN LATERAL (SELECT coalesce(
         (SELECT m.id FROM message m WHERE m.conversation = c.number
             AND m.id BETWEEN holder.hash AND holder.hash || {_LAST} ORDER BY m.position DESC LIMIT 1),
@@ -118,7 +126,7 @@ FIND_BY_HISTORY = f"""
         (SELECT bool_or(m.source = 'upstream') FROM message m WHERE m.conversation = c.number
             AND m.id BETWEEN answer.hash AND answer.hash || {_LAST}),
         (SELECT m.source = 'upstream' FROM echo e CROSS JOIN LATERAL (
-                SELECT source FROM message WHERE conversation = c.number AND id = e.message OFFSET 0) m
+                SELECT source FROM message WHERE conversation = c.number AND id = e.message LIMIT 1) m
             WHERE e.conversation = c.number AND e.hash = answer.hash)) AS came
         OFFSET 0) reply
     WHERE c.tenant = $1 AND reply.came AND newest.id IS NOT NULL
@@ -135,19 +143,26 @@ CANDIDATES = f"""
     ), found AS (SELECT DISTINCT holder.conversation FROM holder WHERE holder.many <= {MAX_CANDIDATES})
     SELECT c.id, (SELECT count(*) FROM message m WHERE m.conversation = c.number)
     FROM found
-    CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = found.conversation OFFSET 0) c
+    CROSS JOIN LATERAL (SELECT * FROM conversation WHERE number = found.conversation LIMIT 1) c
     WHERE c.tenant = $1 ORDER BY c.born DESC, c.number DESC"""
 
 # $1 number, $2 id of the node.
 PATH = f"""
     WITH RECURSIVE line AS (
-        SELECT m.*, 0 AS depth FROM message m WHERE m.conversation = $1 AND m.id = $2
+        (SELECT m.*, 0 AS depth FROM message m WHERE m.conversation = $1 AND m.id = $2 LIMIT 1)
         UNION ALL
         SELECT m.*, line.depth + 1 FROM line
-        CROSS JOIN LATERAL (SELECT * FROM message WHERE conversation = $1 AND id = line.parent OFFSET 0) m
+        CROSS JOIN LATERAL (SELECT * FROM message WHERE conversation = $1 AND id = line.parent LIMIT 1) m
     )
     SELECT {nodes_of("line")} FROM line ORDER BY depth DESC"""
-TREE = f"SELECT {nodes_of('m')} FROM message m WHERE m.conversation = $1 ORDER BY m.position"
+# Messages, and behind them each of their parts once, with its name for an id: it takes them all.
+TREE = f"""
+    SELECT {", ".join(NODE)} FROM (
+        SELECT {", ".join(NODE)}, position FROM message WHERE conversation = $1
+        UNION ALL
+        SELECT {", ".join(_AS_NODE.get(each, "NULL") for each in NODE)}, NULL FROM part
+        WHERE conversation = $1) m
+    ORDER BY position"""
 SYSTEM = "SELECT first, last FROM system_prompt WHERE conversation = $1"
 
 # $1 number, $2 time, $3 tip, $4 full, $5 digest of the system messages, $6 weights, $7 to $19 nodes,
@@ -261,7 +276,7 @@ ADD_PARTS = f"""
     SELECT $1, p.name, p.bytes FROM unnest($2::bytea[], $3::bytea[]) AS p (name, bytes)
     WHERE EXISTS (
         SELECT FROM unnest($4::bytea[], $5::bytea[]) AS of (name, message)
-        CROSS JOIN LATERAL (SELECT body FROM message WHERE conversation = $1 AND id = of.message OFFSET 0) m
+        CROSS JOIN LATERAL (SELECT body FROM message WHERE conversation = $1 AND id = of.message LIMIT 1) m
         WHERE of.name = p.name AND {HAS_PARTS.format("m")})
     ON CONFLICT (conversation, name) DO NOTHING"""
 
@@ -284,7 +299,7 @@ EXCHANGES = f"""
 ONE_EXCHANGE = f"""
     SELECT {_of("e", EXCHANGE)} FROM conversation c
     CROSS JOIN LATERAL (
-        SELECT * FROM exchange WHERE conversation = c.number AND born = c.born AND id = $3 OFFSET 0) e
+        SELECT * FROM exchange WHERE conversation = c.number AND born = c.born AND id = $3 LIMIT 1) e
     WHERE c.number = $1 AND c.tenant = $2"""
 
 # $1 number, $2 hashes.

@@ -40,6 +40,7 @@ from sidecar.store.postgres.rows import (
     number_of,
     text,
     thread_row,
+    tree_of,
     without_parts,
 )
 from sidecar.store.postgres.schema import migrate
@@ -110,7 +111,7 @@ class PostgresStore(Maintenance):
         return await nodes_of(await self._fetch(sql.PATH, number_of(conversation), node))
 
     async def tree(self, conversation: str) -> list[Node]:
-        return await nodes_of(await self._fetch(sql.TREE, number_of(conversation)))
+        return await tree_of(await self._fetch(sql.TREE, number_of(conversation)))
 
     async def system(self, conversation: str) -> tuple[bytes, bytes] | None:
         rows = await self._fetch(sql.SYSTEM, number_of(conversation))
