@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from yarl import URL
 
 from sidecar import cli
 from sidecar.store.migrations import newest_schema
@@ -61,29 +60,55 @@ async def test_a_copy_of_a_file_is_sound_and_the_chat_goes_on_from_it(
     await goes_on(await start(store=f"sqlite:///{tmp_path}/restored.db"), upstream)
 
 
-async def test_a_dump_of_a_database_is_restored_and_the_chat_goes_on_from_it(
-    start: Start, upstream: Upstream, server: Server, postgres_url: str, tmp_path: Path
+async def test_a_dump_of_a_database_is_restored_for_its_role_and_the_chat_goes_on_from_it(
+    start: Start, upstream: Upstream, server: Server, tmp_path: Path
 ):
+    names = {each: f"{each.lower()}_{os.getpid()}" for each in ("USER", "DATABASE", "RESTORED", "BEFORE")}
+    user, name, restored, before = names.values()
+    await server.execute(f"CREATE ROLE {user} LOGIN")  # as `createuser` makes one: it may make no database
+    await server.execute(f"CREATE DATABASE {name} OWNER {user}")
+
+    def url(database: str) -> str:
+        return server.url(database).replace("//sidecar@", f"//{user}@")
+
     upstream.will(says("Hello Ada."))
-    sidecar = await start(store=postgres_url)
+    sidecar = await start(store=url(name))
     await sidecar.ask("My name is Ada.", headers=_APPEND)
-    (user, name), restored = (URL(postgres_url).user, URL(postgres_url).path[1:]), f"restored_{os.getpid()}"
     values = {
-        "postgresql://USER:PASSWORD@HOST/DATABASE": server.url(name),
-        "postgresql://USER:PASSWORD@HOST/RESTORED": server.url(restored),
+        "postgresql://USER:PASSWORD@HOST:PORT/DATABASE": url(name),
+        "postgresql://USER:PASSWORD@HOST:PORT/RESTORED": url(restored),
+        "--username=postgres": "--username=sidecar",
+        "ALTER DATABASE": "alter database",
         "HOST": str(server.folder),
-        "USER": str(user),
-        "RESTORED": restored,
+        "PORT": "5432",
+        **names,
     }
-    for program, *arguments in told("pg_dump"):
-        for said, meant in values.items():
-            arguments = [each.replace(said, meant) for each in arguments]
-        command = (str(server.programs / program), *arguments)
-        done = await asyncio.to_thread(
-            subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    await goes_on(await start(store=server.url(restored)), upstream)
+
+    async def run(beginning: str) -> None:
+        for program, *arguments in told(beginning):
+            for said, meant in values.items():
+                arguments = [each.replace(said, meant) for each in arguments]
+            if program == "sidecar":
+                assert await asyncio.to_thread(cli.main, arguments) == 0
+                continue
+            command = (str(server.programs / program), *arguments)
+            done = await asyncio.to_thread(
+                subprocess.run, command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+            )
+            assert done.returncode == 0, done.stderr
+
+    await run("pg_dump")
+    await goes_on(await start(store=url(restored)), upstream)
+    # To the database a sidecar that cannot reach it is as good as stopped.
+    await server.execute(f"ALTER ROLE {user} NOLOGIN")
+    await server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}'")
+    await run("psql")
+    await server.execute(f"ALTER ROLE {user} LOGIN")
+    found = await server.execute(f"SELECT FROM pg_database WHERE datname IN ('{name}', '{before}')")
+    assert found == "SELECT 2"
+    renamed = await start(store=url(name))
+    await renamed.ask("And now?", headers=_APPEND)
+    assert upstream.last.said == ["My name is Ada.", "Hello Ada.", "And?", "ok", "And now?"]
 
 
 @pytest.mark.usefixtures("undisturbed")
