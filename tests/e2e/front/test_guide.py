@@ -107,6 +107,22 @@ def _replaced(text: str, told: dict[str, str]) -> str:
     return text
 
 
+async def test_of_a_sidecar_that_was_killed_nginx_tells_in_json(upstream: Upstream, tmp_path: Path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("front", host=HOST)
+    port, plain = free_ports(2)
+    front = Front(f"https://127.0.0.1:{port}", ssl.create_default_context(cafile=str(authority.ca)))
+    async with (
+        serving("--upstream", upstream.url, "--store", "memory:", folder=tmp_path) as sidecar,
+        _nginx(sidecar.url.removeprefix("http://"), certificate, key, port, plain),
+    ):
+        sidecar.running.kill()
+        await sidecar.running.wait()
+        async with front.asked({}) as reply:
+            assert (reply.status, reply.content_type) == (502, "application/json")
+            assert (await reply.json())["error"]["code"] == "sidecar_unreachable"
+
+
 async def test_a_stream_comes_piece_by_piece_over_tls(front: Front, upstream: Upstream):
     gate = asyncio.Event()
     first, second = event({"content": "one"}), event({"content": "two"}, finish="stop")
