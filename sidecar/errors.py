@@ -146,6 +146,7 @@ class ConversationBusy(SidecarError):
     status = 409
     type = "conflict_error"
     code = "conversation_busy"
+    retry_after = 1
 
 
 class Unauthorized(SidecarError):

@@ -275,7 +275,9 @@ async def test_an_append_that_waits_too_long_is_told_so(start: Start, upstream: 
     first = asyncio.create_task(sidecar.ask("1", id="a", stream=True))
     while not upstream.requests:
         await asyncio.sleep(0.005)
-    error = assert_error(await sidecar.ask("2", id="a"), 409, "conversation_busy", type="conflict_error")
+    refused = await sidecar.ask("2", id="a")
+    error = assert_error(refused, 409, "conversation_busy", type="conflict_error")
+    assert refused.headers["Retry-After"] == "1"
     assert "history.append_wait" in error["message"]
     assert (await sidecar.ask("2", id="b")).status == 200
     whole = {"X-Conversation-ID": "a", "X-Sidecar-History": "full"}
