@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -120,3 +121,25 @@ async def test_a_file_that_cannot_be_made_is_a_store_that_cannot_be_used(tmp_pat
     with pytest.raises(StoreUnavailable, match="No such file"):
         async with FileLocks(str(tmp_path / "nowhere" / "turns")).hold("a", 0):
             pass
+
+
+def test_what_root_makes_belongs_to_the_owner_of_the_store(tmp_path, monkeypatch):
+    """Else a command of root's would shut the server out of its own locks."""
+    store, given = tmp_path / "sidecar.db", []
+    store.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda file, user, group: given.append((file, user, group)))
+    monkeypatch.setattr(os, "stat", lambda path: os.stat_result((0o600, 0, 0, 1, 4711, 4712, 0, 0, 0, 0)))
+    turns = FileLocks(f"{store}-turns", beside=str(store))
+    with turns.writing():
+        pass
+    assert [each[1:] for each in given] == [(4711, 4712)]
+    turns.close()
+
+
+def test_whoever_is_not_root_gives_nothing_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(os, "fchown", lambda *_: pytest.fail("nobody else may"))
+    turns = FileLocks(str(tmp_path / "sidecar.db-turns"), beside=str(tmp_path))
+    turns.check()
+    turns.close()

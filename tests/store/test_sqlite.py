@@ -145,6 +145,16 @@ class TestOpening:
         assert f"the store {file} has schema 9999" in await complaint(file)
 
     @pytest.mark.usefixtures("without_privileges")
+    async def test_a_file_of_locks_that_belongs_to_somebody_else_is_told_when_it_is_looked_at(
+        self, open_to_all
+    ):
+        async with opened(open_to_all / "sidecar.db") as store:
+            (open_to_all / "sidecar.db-turns").unlink(missing_ok=True)
+            _made(open_to_all / "sidecar.db-turns").chmod(0)
+            with pytest.raises(StoreUnavailable, match=r"cannot open .*sidecar.db-turns"):
+                await store.check()
+
+    @pytest.mark.usefixtures("without_privileges")
     async def test_a_folder_without_permission_is_named(self, open_to_all):
         os.chmod(folder := _made(open_to_all / "closed"), 0o500)
 

@@ -15,7 +15,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from sidecar.errors import StoreUnavailable
 
@@ -27,14 +27,23 @@ _WRITES = 1 << 8 * _BYTES  # the byte for writing, which is no conversation's
 
 
 class FileLocks:
-    """The locks that this process holds in `file`, which is created on first use."""
+    """The locks that this process holds in `file`, which is created on first use.
+
+    `beside`: the store; as root it gets the owner of that, as SQLite gives it to its own files: else a
+    command of root's would shut the server out.
+    """
 
     #: The bytes of a stamp.
     STAMP = 16
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, beside: str | None = None) -> None:
         self._file = file
+        self._beside = beside
         self._opened: int | None = None
+
+    def check(self) -> None:
+        """Raises `StoreUnavailable` if they cannot be taken."""
+        self._open()
 
     def close(self) -> None:
         """Release all locks."""
@@ -90,6 +99,10 @@ class FileLocks:
                 self._opened = os.open(self._file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             except OSError as error:
                 raise StoreUnavailable(f"cannot open {self._file}: {error.strerror}") from error
+            if self._beside is not None and os.geteuid() == 0:
+                with suppress(OSError):  # a file system, or a container, in which that cannot be done
+                    owner = os.stat(self._beside)
+                    os.fchown(self._opened, owner.st_uid, owner.st_gid)
         return self._opened
 
 

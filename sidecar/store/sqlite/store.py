@@ -90,7 +90,7 @@ class SQLiteStore(Maintenance):
         self.secret = secret.encode()
         self._given = self.secret
         self._reopener = Reopener()
-        self._locks = FileLocks(f"{file}-turns")
+        self._locks = FileLocks(f"{file}-turns", beside=file)
         self._tips = TipCache(file, self._locks)
         self._writer = self._worker("writer", self._connect_to_write, commits=True)
         self._reader = self._worker("reader", self._connect, commits=False)
@@ -119,6 +119,7 @@ class SQLiteStore(Maintenance):
     async def check(self) -> None:
         if self._reopener.failed is not None:
             await self._reader.do(self._reopener.failed)
+        self._locks.check()
 
     def waiting(self) -> tuple[int, int]:
         return self._reader.waiting, self._writer.waiting
