@@ -26,10 +26,10 @@ async def test_the_doctor_knows_the_set_up_from_two_turns(chat: Chat, house: Hou
     await chat.send("First?")
     await chat.send("Second?")
     await house.model.quiet()
-    asked = len(house.model.turns) + len(house.model.tasks)
-    report = await asyncio.to_thread(ask, house.sidecar.url.removesuffix("/-/ready"), asked)
+    url, messages = house.sidecar.url.removesuffix("/-/ready"), len(house.model.turns)
+    report = await asyncio.to_thread(ask, url, messages)
     assert [each["code"] for each in report["findings"]] == FOUND[house.configuration]
-    assert report["requests"]["chats"] == asked
+    assert report["requests"]["chats"] == messages + len(house.model.tasks)
     assert list(report["requests"]["clients"]) == ["Open WebUI (Python aiohttp)"]
     assert report["tasks"]["by_header"] + report["tasks"]["by_opening"] == len(house.model.tasks) > 0
     assert report["chat_id"]["conversations"] == 1
