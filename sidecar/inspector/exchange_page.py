@@ -42,6 +42,10 @@ _BY_WHAT_IS_KEPT = (
     "The prompt before was not at hand (another worker sent it, or it was too long ago), so this is told from"
     " what is kept of both."
 )
+_MOVED = (
+    "This prompt is the one before, and something behind it. But that went to {}, and this one to {}, which"
+    " has nothing of it in its cache, unless this chat was there before."
+)
 _NOT_ANSWERED = "This prompt is the one before, and something behind it; it got no answer."
 _UNUSED = (
     "Nothing broke the prefix: this prompt is the one before, and something behind it. And yet the upstream"
@@ -90,6 +94,8 @@ def _cause(
     cause = difference.cause if difference else ""
     if cause == "grown" and wording.failure(exchange) and not exchange.detail.replies:
         return cause, _NOT_ANSWERED
+    if cause == "grown" and before is not None and _has_moved(exchange, before):
+        return cause, _MOVED.format(told(before.detail.member), told(exchange.detail.member))
     by = ""
     if cause == "unknown" and before is not None and before.detail.sent is not None:
         cause, by = cause_by_what_is_kept(before, exchange, path), f"{_BY_WHAT_IS_KEPT} "
@@ -99,6 +105,12 @@ def _cause(
         cause = wording.edited(exchange, before, path)
     first = wording.first_words(cause, exchange, before, around.called)
     return cause, by + (first or wording.CAUSES.get(cause, ""))
+
+
+def _has_moved(now: Exchange, before: Exchange) -> bool:
+    """Did another machine answer, as far as is known without a count of what it had cached?"""
+    here, there = now.detail.member, before.detail.member
+    return bool(here and there) and here != there and now.detail.cached_tokens is None
 
 
 def _unused(exchange: Exchange, before: Exchange | None, between: Between | None) -> str:

@@ -538,3 +538,24 @@ def test_how_many_system_messages_led_is_known_where_they_are_kept(system, summa
     each = done(None, system=b"s", summary=summary)
     assert leading_of(each, {b"s": system}) == leading
     assert leading_of(each, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("here", "cached", "said"),
+    [
+        ("http://b", None, "went to http://a, and this one to http://b, which has nothing"),
+        ("http://b", 900, "Nothing broke the prefix"),
+        ("http://a", None, "Nothing broke the prefix"),
+        (None, None, "Nothing broke the prefix"),
+    ],
+)
+def test_a_prompt_that_another_machine_got_finds_nothing_in_its_cache(here, cached, said):
+    detail = Detail(member="http://a", sent=Sent("client"))
+    before = exchange("conv_1", None, detail=detail)
+    now = exchange(
+        "conv_1",
+        None,
+        detail=replace(detail, member=here, cached_tokens=cached, difference=Difference(2, "grown")),
+    )
+    page = exchange_page_of(now, before, PATH, groups_of(now, PATH), {}, None)
+    assert (page.cause, said in page.why_difference) == ("grown", True), page.why_difference
