@@ -66,11 +66,10 @@ class _Said:
 
     def outgoing(self) -> Outgoing:
         """As it goes."""
-        is_own = self.node is None and self.changed is None
         raw = self.body if self.changed is None else encode(self.changed)
         node = self.node.id if self.node else None
-        is_kept = not is_own
-        return Outgoing(self.role, raw, restored=is_kept, node=node, message=self.message, told=self.told)
+        restored = self.node is not None or self.changed is not None
+        return Outgoing(self.role, raw, restored=restored, node=node, message=self.message, told=self.told)
 
 
 def remembered(
