@@ -14,6 +14,10 @@ from sidecar.inspector.shown import count, told
 from sidecar.settings.trimming import Trim
 
 __all__ = ["cut_of", "limit_of", "taken_of"]
+_STILL_MORE = (
+    " The {} that went are still more: tools and system prompt have {} of them, and stay, as the newest turn"
+    " does."
+)
 
 
 def limit_of(exchange: Exchange, trim: Trim | None) -> str:
@@ -104,6 +108,10 @@ def _cut(exchange: Exchange, trim: Trim | None) -> str:
         left = f"{count(detail.saved)} tokens were left out"
         stayed = f"the {count(went)} that went" if went is not None else "what went"
         taken = min(budget, detail.system_tokens + detail.tools_tokens)
+        if went is not None and went > budget:
+            around = count(detail.system_tokens + detail.tools_tokens)
+            said = f"{had} {count(budget)} were the limit: {left}, all that may go."
+            return said + _STILL_MORE.format(count(went), around)
         of = "what tools and system prompt leave of the limit" if taken else "the limit"
         steps = _by_steps(budget - taken, "tokens", trim, stayed, of)
         return f"{had} {count(budget)} were the limit: {left}, {steps}"

@@ -128,3 +128,14 @@ def test_what_tools_and_system_prompt_took_is_told_and_what_they_left_where_that
 def test_the_share_of_the_limit_that_something_took_is_told_where_it_is_known():
     assert taken_of(Detail(budget=5840), 4930) == "; by estimate 4,930 tokens, 84 % of the limit"
     assert taken_of(Detail(budget=5840), 0) == taken_of(Detail(), 4930) == ""
+
+
+def test_what_went_and_is_more_than_the_limit_is_said_to_be():
+    """Tools alone may have more: then there are no steps, and nothing more that may go."""
+    detail = Detail(dropped=4, budget=500, saved=91, estimated_tokens=531, system_tokens=20, tools_tokens=501)
+    told = cut_of(exchange("conv_1", None, detail=detail), Trim())
+    assert told == (
+        "The whole had 622 tokens by estimate, and 500 were the limit: 91 tokens were left out, all that may"
+        " go. The 531 that went are still more: tools and system prompt have 521 of them, and stay, as the"
+        " newest turn does."
+    )

@@ -29,7 +29,9 @@ async def test_the_doctor_knows_the_set_up_from_two_turns(chat: Chat, house: Hou
     url, messages = house.sidecar.url.removesuffix("/-/ready"), len(house.model.turns)
     report = await asyncio.to_thread(ask, url, messages)
     assert [each["code"] for each in report["findings"]] == FOUND[house.configuration]
-    assert report["requests"]["chats"] == messages + len(house.model.tasks)
+    # It asks for the title at the moment of the first message: that comes before it, or behind it.
+    behind = report["requests"]["chats"] - messages
+    assert len(house.model.tasks) - behind in (0, 1)
     assert list(report["requests"]["clients"]) == ["Open WebUI (Python aiohttp)"]
-    assert report["tasks"]["by_header"] + report["tasks"]["by_opening"] == len(house.model.tasks) > 0
+    assert report["tasks"]["by_header"] + report["tasks"]["by_opening"] == behind > 0
     assert report["chat_id"]["conversations"] == 1
