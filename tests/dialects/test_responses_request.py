@@ -19,6 +19,8 @@ from tests.dialects.responses import EXCHANGE, asked, call, chat, messages, outp
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object"}}
 PIXEL = "data:image/png;base64,AAAA"
 
+WEATHER = {"name": "W", "description": "How it is.", "schema": {}, "strict": True}
+
 
 def refused(*, code="unsupported_value", param=None, **body):
     with pytest.raises(BadRequest) as caught:
@@ -455,11 +457,11 @@ class TestTheRest:
             ({"text": {"verbosity": "low"}}, {"verbosity": "low"}),
             ({"text": {"format": {"type": "json_object"}}}, {"response_format": {"type": "json_object"}}),
             (
-                {"text": {"format": {"type": "json_schema", "name": "W", "schema": {}, "strict": True}}},
+                {"text": {"format": {"type": "json_schema", **WEATHER}}},
                 {
                     "response_format": {
                         "type": "json_schema",
-                        "json_schema": {"name": "W", "schema": {}, "strict": True},
+                        "json_schema": WEATHER,
                     }
                 },
             ),
