@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import socket
 import ssl
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -205,6 +207,7 @@ class Upstream:
     tls: ssl.SSLContext | None = None
     _script: deque[Answer] = field(default_factory=deque)
     _server: asyncio.Server | None = None
+    _held: weakref.finalize[..., Upstream] | None = None
     _busy: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -219,13 +222,21 @@ class Upstream:
         self._script.extend(answers)
 
     async def start(self) -> None:
+        if self._held is not None:
+            self._held()
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._connection, self.host, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
+        """Refuse connections from now on. Nobody else gets the port: some other server would answer."""
         if self._server is not None:
             self._server.close()
+            held = socket.socket(socket.AF_INET6 if ":" in self.host else socket.AF_INET)
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((self.host, self.port))
+            self._held = weakref.finalize(self, held.close)
+            self._server = None
         for task in list(self._busy):
             task.cancel()
         await asyncio.gather(*self._busy, return_exceptions=True)
