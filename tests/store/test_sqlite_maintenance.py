@@ -21,7 +21,7 @@ from sidecar.conversation.exchange_record import Detail, Sent
 from sidecar.conversation.records import Snapshot
 from sidecar.errors import SidecarError, StoreUnavailable
 from sidecar.store import SQLiteStore
-from sidecar.store.sqlite import deletion
+from sidecar.store.sqlite import beside, deletion
 from sidecar.store.sqlite import maintenance as life
 from tests.store.trees import TENANT, chat, exchange, question, reply, talk, thread, update
 
@@ -324,7 +324,7 @@ async def test_the_whole_of_a_conversation_is_of_one_moment(store):
 
 
 async def test_a_locked_database_is_said_and_not_waited_for_without_end(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(life, "_LOCK_TIMEOUT", 0.05)
+    monkeypatch.setattr(beside, "_LOCK_TIMEOUT", 0.05)
     await store.record(update(talk(), question("hi")))
     with closing(sqlite3.connect(tmp_path / "sidecar.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
