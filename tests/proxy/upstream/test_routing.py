@@ -302,14 +302,14 @@ class TestReplicas:
         async with upstreams("a", "b", "c") as servers:
             sidecar = await start(targets=[target("pool", *servers)])
             for turn in range(3):
-                for number in range(12):
+                for number in range(60):  # which goes where, their ports decide
                     said = ["hi", *(["ok", "and?"] * turn)]
                     await sidecar.ask(*said, id=f"chat {number}", headers={"X-Turn": str(turn)})
             homes: dict[str, set[int]] = {}
             for at, server in enumerate(servers):
                 for each in server.requests:
                     homes.setdefault(each.headers["X-Conversation-ID"], set()).add(at)
-            assert len(homes) == 12
+            assert len(homes) == 60
             assert all(len(at) == 1 for at in homes.values())
             assert set().union(*homes.values()) == {0, 1, 2}
 
